@@ -1,0 +1,1 @@
+"""Mail as values: addresses, envelopes, status codes, trace fields, delivery reports. No I/O."""

@@ -1,0 +1,13 @@
+"""What can be wrong with a mail value."""
+
+
+class MailError(ValueError):
+    """Base of every error of this package; its text is safe to show to a peer."""
+
+
+class AddressSyntaxError(MailError):
+    """A path, mailbox or domain does not follow RFC 5321 §4.1.2."""
+
+
+class StatusSyntaxError(MailError):
+    """A text is not an enhanced status code (RFC 3463 §2)."""

@@ -1,0 +1,1 @@
+"""What is declared: manifests, their compiled snapshot, and the decisions that follow from it."""

@@ -1,0 +1,27 @@
+"""
+Patterns in objects: `*`, `example.com`, `*.example.com` for domains; `*@example.com` for addresses.
+
+Domains compare as A-labels in lower case, local parts without regard to case: a pattern is written
+by a person about people, and no two people differ by case alone.
+"""
+
+
+def specificity(pattern: str, domain: str) -> int:
+    """Return how closely a domain pattern fits: 0 not at all, more is closer, exact is closest."""
+    if pattern == domain:
+        return 1000
+    if pattern == "*":
+        return 1
+    if pattern.startswith("*.") and domain.endswith(pattern[1:]):
+        return 1 + pattern.count(".")
+    return 0
+
+
+def address_matches(pattern: str, local_part: str, domain: str) -> bool:
+    """Whether an address fits `local@domain`, `*@domain`, `*@*.domain` or `*`."""
+    if pattern == "*":
+        return True
+    pattern_local, at, pattern_domain = pattern.rpartition("@")
+    if not at or not specificity(pattern_domain, domain):
+        return False
+    return pattern_local == "*" or pattern_local.lower() == local_part.lower()

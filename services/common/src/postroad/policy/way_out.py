@@ -1,0 +1,70 @@
+"""
+Which way a recipient's mail leaves: the one decision ingress and delivery must agree on.
+
+Ingress asks it at RCPT, to refuse what has no way out and to choose pool and lane; delivery asks it
+again at every attempt, because the objects may have changed while the message waited. Pure: a
+snapshot and the message's origin in, a WayOut or None out.
+"""
+
+from postroad.policy.model import Client, ObjectKey, Relay, Snapshot, WayOut
+from postroad.policy.patterns import specificity
+
+
+def find_way_out(
+    snapshot: Snapshot,
+    *,
+    client: ObjectKey | None,
+    sender_domain: str | None,
+    recipient_domain: str,
+) -> WayOut | None:
+    """
+    Return how mail for `recipient_domain` leaves, None when no object says.
+
+    The order is resources.md's: the recipient's own Domain when it receives; the Client's Relay;
+    the sender Domain's Relay; the most specific Relay of the namespace (the Client's, else the
+    sender Domain's).
+    """
+    domain = snapshot.domains.get(recipient_domain)
+    if domain is not None and domain.receive is not None:
+        return domain.receive.way_out
+    submitter = snapshot.clients.get(client) if client is not None else None
+    relay = _named_relay(snapshot, submitter, sender_domain)
+    if relay is not None:
+        return relay.way_out
+    namespace = _namespace(snapshot, client, sender_domain)
+    if namespace is None:
+        return None
+    return _most_specific(snapshot, namespace, recipient_domain)
+
+
+def _named_relay(
+    snapshot: Snapshot, submitter: Client | None, sender_domain: str | None
+) -> Relay | None:
+    if submitter is not None and submitter.relay is not None:
+        return snapshot.relays.get(submitter.relay)
+    sender = snapshot.domains.get(sender_domain) if sender_domain else None
+    if sender is not None and sender.relay is not None:
+        return snapshot.relays.get(sender.relay)
+    return None
+
+
+def _namespace(
+    snapshot: Snapshot, client: ObjectKey | None, sender_domain: str | None
+) -> str | None:
+    if client is not None:
+        return client.namespace
+    sender = snapshot.domains.get(sender_domain) if sender_domain else None
+    return sender.key.namespace if sender is not None else None
+
+
+def _most_specific(snapshot: Snapshot, namespace: str, domain: str) -> WayOut | None:
+    best: tuple[int, str, WayOut] | None = None
+    for relay in snapshot.relays.values():
+        if relay.key.namespace != namespace:
+            continue
+        for pattern in relay.destinations:
+            rank = specificity(pattern, domain)
+            # Equal patterns in two Relays: the first by name, so that every process agrees.
+            if rank and (best is None or (-rank, relay.key.name) < (-best[0], best[1])):
+                best = (rank, relay.key.name, relay.way_out)
+    return best[2] if best else None

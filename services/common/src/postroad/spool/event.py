@@ -1,0 +1,52 @@
+"""
+What happened to a message, as a line of its history.
+
+Types are those of the field (KumoMTA's log records, RFC 3464's actions): written after the fact is
+durable, in small batches, never in the way of mail.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    """The kind of an event; the value is its token in the events' subjects."""
+
+    RECEPTION = "Reception"
+    DELIVERY = "Delivery"
+    TRANSIENT_FAILURE = "TransientFailure"
+    BOUNCE = "Bounce"
+    EXPIRATION = "Expiration"
+    REJECTION = "Rejection"
+    ADMIN_BOUNCE = "AdminBounce"
+    DELAYED = "Delayed"  # the sender was warned
+    HELD = "Held"
+    RELEASED = "Released"
+    MOVED = "Moved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of history. Fields that do not apply are empty, 0 or None."""
+
+    type: EventType
+    at: datetime
+    queue_id: str = ""
+    record_id: str = ""
+    reverse_path: str = ""
+    recipients: tuple[str, ...] = ()
+    domain: str = ""
+    site: str = ""
+    host: str = ""  # the peer: the next hop, or the client for Reception and Rejection
+    peer_address: str = ""
+    client: str = ""
+    reply: str = ""
+    reason: str = ""
+    size: int = 0
+    attempt: int = 0
+    ambiguous: bool = False
+    sequence: int = 0  # of the record in its shard's stream, for Reception
+    tls: str = ""
+    process: str = ""
+    traceparent: str = ""

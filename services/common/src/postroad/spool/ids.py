@@ -1,0 +1,88 @@
+"""
+Names of messages and records: the queue id a client is told, the record id, the step's digest.
+
+A queue id is 128 bits in 26 characters: 48 bits of milliseconds, so that ids sort by arrival;
+8 bits of shard, so that whoever holds an id knows the stream to look in; 72 random bits. The
+alphabet is Crockford's base32 (no I, L, O, U), which survives being read over a telephone.
+"""
+
+import hashlib
+import secrets
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_LENGTH = 26
+_RANDOM_BITS = 72
+
+
+def new_queue_id(now: datetime, shard: int) -> str:
+    """Return a fresh queue id for a message that arrived `now` and lives in `shard` (0 to 255)."""
+    return _encode(now, shard, secrets.randbits(_RANDOM_BITS))
+
+
+def derived_queue_id(now: datetime, shard: int, *, origin: str) -> str:
+    """
+    Return the queue id of a message that follows from another, always the same for one `origin`.
+
+    A report made again after a crash gets the id it had, so the queue stores it once. `now` has to
+    be derived from the origin too: the arrival of the record, not the clock.
+    """
+    digest = hashlib.sha256(origin.encode()).digest()
+    return _encode(now, shard, int.from_bytes(digest[:9], "big"))
+
+
+def _encode(now: datetime, shard: int, random: int) -> str:
+    number = (int(now.timestamp() * 1000) << 80) | (shard << _RANDOM_BITS) | random
+    letters = []
+    for _ in range(_LENGTH):
+        letters.append(_ALPHABET[number & 31])
+        number >>= 5
+    return "".join(reversed(letters))
+
+
+def shard_of(queue_id: str) -> int:
+    """Return the shard a queue id carries; raise ValueError when it is not a queue id."""
+    return (_decode(queue_id) >> _RANDOM_BITS) & 0xFF
+
+
+def arrival_of(queue_id: str) -> datetime:
+    """Return the moment a queue id was made, to the millisecond; ValueError when it is none."""
+    return datetime.fromtimestamp((_decode(queue_id) >> 80) / 1000, UTC)
+
+
+def _decode(queue_id: str) -> int:
+    if len(queue_id) != _LENGTH:
+        raise ValueError(f"not a queue id: {queue_id!r}")
+    number = 0
+    for letter in queue_id.upper():
+        value = _VALUES.get(letter)
+        if value is None:
+            raise ValueError(f"not a queue id: {queue_id!r}")
+        number = number << 5 | value
+    return number
+
+
+class RecordId(NamedTuple):
+    """One destination of one message: the queue id and the destination's number."""
+
+    queue_id: str
+    destination: int
+
+    def __str__(self) -> str:
+        return f"{self.queue_id}-{self.destination}"
+
+    @classmethod
+    def parse(cls, text: str) -> "RecordId":
+        """Read `<queue id>-<index>`; raise ValueError for anything else."""
+        queue_id, dash, index = text.partition("-")
+        if not dash or not index.isdigit():
+            raise ValueError(f"not a record id: {text!r}")
+        shard_of(queue_id)
+        return cls(queue_id, int(index))
+
+    @property
+    def shard(self) -> int:
+        """The shard the record lives in."""
+        return shard_of(self.queue_id)

@@ -1,0 +1,366 @@
+"""
+The queue as ingress, delivery and the command see it: every promise, and no word of NATS.
+
+Two homes keep these promises: `spool.jetstream` for real, `spool.memory` for tests, simulation and
+anyone who wants to read the semantics in plain Python. One contract suite runs against both.
+
+The rule behind every method: what must be kept is published and acknowledged first, what is done
+is acknowledged second, and everything else (events, clean-up) comes last. A crash between two of
+them may repeat work, never lose it.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.event import Event, EventType
+from postroad.spool.record import BlobRef, Hold, QueueRecord
+
+# ---------------------------------------------------------------- putting records
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """In its lane, to be taken at once. Lane and pool follow from the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """Waiting until `due`, then ready by itself."""
+
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Waiting for a person until `until` (30 days at most); the reason stands in record.hold."""
+
+    until: datetime
+
+
+Place = Ready | Scheduled | Held
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A record and where it goes."""
+
+    record: QueueRecord
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The queue's word: stored and fsynced. `sequence` is the last record's in its shard."""
+
+    queue_id: str
+    sequence: int
+
+
+class BodyWriter(Protocol):
+    """A body on its way into the blob store, a bounded window of chunks in memory at a time."""
+
+    async def write(self, data: bytes) -> None:
+        """Take octets, waiting while the window is full; SpoolUnavailable or SpoolFull if not."""
+
+    async def finish(self, *, sole: bool) -> BlobRef:
+        """Wait until every chunk is durable and return the reference; the same errors as write."""
+
+    async def abort(self) -> None:
+        """Give the body up; what is stored dies by its time to live. Raises nothing."""
+
+
+# ---------------------------------------------------------------- taking records
+
+
+class Taken(Protocol):
+    """A record in this process's hands, by a lease that is extended in the background."""
+
+    @property
+    def record(self) -> QueueRecord:
+        """The record as it was stored."""
+
+    @property
+    def deliveries(self) -> int:
+        """How often the queue handed it out, at least (the queue may have forgotten some)."""
+
+    @property
+    def lane(self) -> str:
+        """The lane it came from."""
+
+
+class Taking(Protocol):
+    """Delivery's side of the queue: the records of the lanes this process owns."""
+
+    def __aiter__(self) -> AsyncIterator[Taken]:
+        """Yield records as they come, while fewer than `room` records and bytes are in hand."""
+
+    def fresh(self, taken: Taken) -> bool:
+        """Whether the lease was confirmed less than 12 s ago: ask before MAIL."""
+
+    async def confirm(self, taken: Taken) -> bool:
+        """Whether it is fresh, asking the queue once when it is not: ask before the final dot."""
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """
+        Put what follows, wait for the acknowledgement, then end the record, then write the events.
+
+        All `puts` go to the record's shard, all or none of them. Repeats until it succeeds, so it
+        returns or is cancelled. A blob only this record used is deleted when no put refers to it.
+        """
+
+    async def give_back(self, taken: Taken) -> None:
+        """Return a record that was not begun, for anyone to take at once."""
+
+    def drop(self, taken: Taken) -> None:
+        """Let go of a record whose lease is in doubt; it comes again when the lease has run out."""
+
+    async def stop(self) -> None:
+        """Take nothing more; `__aiter__` ends. What is in hand stays leased until it is settled."""
+
+    async def close(self) -> None:
+        """Give back what is in hand and release the lanes; after stop."""
+
+
+# ---------------------------------------------------------------- looking and claiming
+
+
+class WaitKind(StrEnum):
+    """Where a stored record is; the value is its token in the queue's subjects."""
+
+    READY = "r"
+    SCHEDULED = "s"
+    HELD = "h"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records an order or a listing means; every given field must fit."""
+
+    queue_id: str | None = None
+    domain: str | None = None
+    reverse_path: str | None = None
+    recipient: str | None = None
+    client: str | None = None
+    kinds: frozenset[WaitKind] = frozenset(WaitKind)
+    lanes: frozenset[str] | None = None
+    arrived_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A stored record as a look from outside finds it; `due` None when it is ready."""
+
+    record: QueueRecord
+    kind: WaitKind
+    due: datetime | None
+    sequence: int
+    subject: str
+
+
+class Waiting(Protocol):
+    """Looking at the queue without consuming it, and claiming what waits."""
+
+    def list(self, selection: Selection) -> AsyncIterator[Queued]:
+        """Yield what fits, shard by shard, in pages: bounded memory whatever the queue's length."""
+
+    async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
+        """Return how many records there are by kind, class (of ready ones) and domain."""
+
+    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
+        """
+        Replace a waiting (scheduled or held) record by `puts`, at once and only once.
+
+        The first put takes the record's place in one atomic step; ClaimLost when somebody was
+        faster. A claim without puts is not possible: nothing is dropped.
+        """
+
+
+# ---------------------------------------------------------------- what the cluster agrees on
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """
+    A person's order to the whole cluster, in force until `until`.
+
+    It means mail that arrived before `cutoff`, unless that is None.
+    """
+
+    order_id: str
+    action: str  # retry, hold, release, bounce, suspend
+    selection: Selection
+    placed: datetime
+    until: datetime
+    cutoff: datetime | None
+    reason: str = ""
+
+
+class Orders(Protocol):
+    """Admin orders, seen by every process, also by one that is born later."""
+
+    async def place(self, order: Order) -> None:
+        """Put an order in force everywhere."""
+
+    async def withdraw(self, order_id: str) -> bool:
+        """End an order early; False when there is none."""
+
+    def in_force(self, now: datetime) -> Sequence[Order]:
+        """Return the orders this process knows to be in force, oldest first."""
+
+    async def changed(self) -> None:
+        """Wait until an order was placed or withdrawn."""
+
+    async def report(self, order_id: str, process: str, affected: int) -> None:
+        """Tell how many records this process has changed by an order so far."""
+
+    async def reports(self, order_id: str) -> Mapping[str, int]:
+        """Return what the processes have told of an order, by process."""
+
+
+class Sites(Protocol):
+    """The site directory: which site a domain's MX hosts roll up to."""
+
+    def lookup(self, domain: str) -> str:
+        """Return the site last learnt for a domain, "" when none is known."""
+
+    async def learn(self, domain: str, site: str) -> None:
+        """Remember a domain's site for the whole cluster; cheap when it is known already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A process of the cluster: its role, its pool, the configuration generation in force."""
+
+    session_id: str
+    role: str  # ingress, delivery
+    process: str  # host and process name, for people
+    pool: str
+    generation: int
+    started: datetime
+
+
+class Sessions(Protocol):
+    """Who is alive. A session not renewed for 18 s is gone."""
+
+    async def announce(self, generation: int) -> None:
+        """Tell the cluster which configuration generation this process has in force."""
+
+    async def live(self) -> Sequence[SessionInfo]:
+        """Return every live session."""
+
+
+class Usage(Protocol):
+    """Quota usage: slices leased from a window's allowance, exact for the whole cluster."""
+
+    async def lease(self, key: str, *, amount: int, maximum: int, expires: datetime) -> int:
+        """Take up to `amount` of what `maximum` leaves under `key`; return what was granted."""
+
+    async def give_back(self, key: str, amount: int) -> None:
+        """Return what was leased and not spent."""
+
+    async def used(self, key: str) -> int:
+        """Return what is leased or spent under a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigState:
+    """The published configuration as a process holds it: complete, and of one generation."""
+
+    generation: int
+    entries: Mapping[str, bytes]
+
+
+class Config(Protocol):
+    """The compiled configuration: one entry for each object, and a head that commits them."""
+
+    async def publish(self, entries: Mapping[str, bytes]) -> int:
+        """Write what differs, remove what is gone, then the head; return its generation."""
+
+    def follow(self) -> AsyncIterator[ConfigState]:
+        """Yield each complete state as it comes into force; nothing while it is half published."""
+
+
+class Events(Protocol):
+    """The history of mail: written in small batches, read from any time on."""
+
+    def add(self, event: Event) -> None:
+        """Write an event soon (100 ms at most); never waits, never fails, drops with a counter."""
+
+    def read(
+        self,
+        *,
+        since: datetime | None = None,
+        types: frozenset[EventType] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """Yield stored events in order; with `follow`, go on with those to come."""
+
+
+class Spool(Protocol):
+    """The queue, whole."""
+
+    config: Config
+    events: Events
+    orders: Orders
+    sessions: Sessions
+    sites: Sites
+    usage: Usage
+    waiting: Waiting
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new mail would be taken now: connected, provisioned, and not near full."""
+
+    def refusal(self) -> Exception | None:
+        """Why new mail would not be taken now (SpoolUnavailable, SpoolFull), None if it would."""
+
+    def new_queue_id(self, now: datetime) -> str:
+        """Draw a queue id in a shard that takes mail."""
+
+    def write_body(self, *, lifetime: timedelta) -> BodyWriter:
+        """Begin a body in the blob store that lives for `lifetime` and 14 days."""
+
+    def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
+        """
+        Yield `trace`, then the content, in chunks of at most 512 KiB.
+
+        Chunk count, size and checksum are checked before the last chunk is yielded. Raises
+        BodyMissing, BodyCorrupt, SpoolUnavailable.
+        """
+
+    async def accept(
+        self,
+        queue_id: str,
+        compose: Callable[[str], Sequence[Put]],
+        *,
+        timeout: timedelta,
+    ) -> Stored:
+        """
+        Store a new message's records, all or none, and return when they are durable.
+
+        `compose` makes the puts for a queue id; it is asked again with another id when the first
+        id's shard refuses for certain. SpoolUnavailable or SpoolFull when it cannot be stored.
+        """
+
+    def take(self, *, pool: str, room: int, room_bytes: int) -> Taking:
+        """Join the owners of a pool's lanes."""
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in, by its site, else its domain."""
+
+    async def close(self) -> None:
+        """Write what is buffered, end the session, disconnect."""
+
+
+HOLD_LIMIT = timedelta(days=30)
+
+
+def held(record: QueueRecord, hold: Hold, *, now: datetime) -> Put:
+    """Return the put that holds a record from `now` for as long as mail may be held."""
+    return Put(record.next_step(hold=hold), Held(now + HOLD_LIMIT))
