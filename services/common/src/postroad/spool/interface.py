@@ -151,6 +151,22 @@ class Selection:
     lanes: frozenset[str] | None = None
     arrived_before: datetime | None = None
 
+    def admits(self, record: QueueRecord, kind: WaitKind, lane: str) -> bool:
+        """Whether a record that waits as `kind` in `lane` is meant."""
+        return (
+            kind in self.kinds
+            and (self.lanes is None or lane in self.lanes)
+            and (self.queue_id is None or record.record_id.queue_id == self.queue_id)
+            and (self.domain is None or record.domain == self.domain)
+            and (self.client is None or record.origin.client == self.client)
+            and (self.arrived_before is None or record.arrival < self.arrived_before)
+            and (self.reverse_path is None or str(record.reverse_path or "<>") == self.reverse_path)
+            and (
+                self.recipient is None
+                or any(str(r.mailbox) == self.recipient for r in record.recipients)
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Queued:

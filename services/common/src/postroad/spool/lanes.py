@@ -1,0 +1,28 @@
+"""
+Which lane a record belongs in: FNV-1a of its site, else its domain, over the number of tail lanes.
+
+The hash is the one nats-server uses in subject transforms, so a lane could be computed there too.
+"""
+
+from functools import lru_cache
+
+from postroad.spool.record import QueueRecord
+
+
+@lru_cache(maxsize=16384)
+def fnv1a32(text: str) -> int:
+    """Return the 32-bit FNV-1a hash of a text's UTF-8 octets."""
+    value = 0x811C9DC5
+    for octet in text.encode("utf-8", "surrogateescape"):
+        value = ((value ^ octet) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def tail_lane(name: str, lanes: int) -> str:
+    """Return the tail lane of a site or domain, among `lanes` of them: `p00`, `p01` …"""
+    return f"p{fnv1a32(name) % lanes:02d}"
+
+
+def lane_of(record: QueueRecord, lanes: int) -> str:
+    """Return the lane a record belongs in: by its site when one is known, else by its domain."""
+    return tail_lane(record.site or record.domain, lanes)

@@ -1,0 +1,187 @@
+"""
+The queue in memory: the same promises as JetStream's, but for durability, in plain Python.
+
+For tests, for simulation, and for reading: what the queue means without a word of NATS. Several
+MemorySpools on one MemoryCluster are several processes of one cluster.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolFull, SpoolUnavailable
+from postroad.spool.ids import new_queue_id
+from postroad.spool.interface import Put, Queued, Selection, SessionInfo, Stored, WaitKind
+from postroad.spool.memory_agreement import (
+    Agreement,
+    MemoryConfig,
+    MemoryEvents,
+    MemoryOrders,
+    MemorySessions,
+    MemorySites,
+    MemoryUsage,
+)
+from postroad.spool.memory_store import MemoryStore
+from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.record import BlobRef, QueueRecord
+
+CHUNK = 512 * 1024
+
+
+@dataclass
+class MemoryCluster:
+    """What the spools of one cluster share."""
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    agreement: Agreement = field(default_factory=Agreement)
+
+
+class MemoryBodyWriter:
+    """Implements interface.BodyWriter."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._chunks: list[bytes] = []
+        self._buffer = bytearray()
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    async def write(self, data: bytes) -> None:
+        """Take octets."""
+        self._refuse_if_away()
+        self._buffer += data
+        self._digest.update(data)
+        self._size += len(data)
+        while len(self._buffer) >= CHUNK:
+            self._chunks.append(bytes(self._buffer[:CHUNK]))
+            del self._buffer[:CHUNK]
+
+    async def finish(self, *, sole: bool) -> BlobRef:
+        """Keep the body and return its reference."""
+        self._refuse_if_away()
+        if self._buffer or not self._chunks:
+            self._chunks.append(bytes(self._buffer))
+        blob_id = uuid4().hex
+        self._store.bodies[blob_id] = self._chunks
+        return BlobRef(0, blob_id, len(self._chunks), self._size, self._digest.digest(), sole)
+
+    async def abort(self) -> None:
+        """Give the body up."""
+        self._chunks.clear()
+        self._buffer.clear()
+
+    def _refuse_if_away(self) -> None:
+        if not self._store.available:
+            raise SpoolUnavailable("the queue is away")
+        if self._store.full:
+            raise SpoolFull("the queue is full")
+
+
+class MemoryWaiting:
+    """Implements interface.Waiting."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def list(self, selection: Selection) -> AsyncIterator[Queued]:
+        """Yield what fits, in order of arrival in the queue."""
+        for queued in self._store.look():
+            if selection.admits(queued.record, queued.kind, self._store.lane_of(queued.record)):
+                yield queued
+
+    async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
+        """Count records by kind, class of ready ones, and domain."""
+        counts: dict[tuple[WaitKind, TrafficClass | None, str], int] = {}
+        for queued in self._store.look():
+            ready = queued.kind is WaitKind.READY
+            traffic_class = queued.record.traffic_class if ready else None
+            key = (queued.kind, traffic_class, queued.record.domain)
+            counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
+        """Replace a waiting record; ClaimLost when somebody was faster."""
+        if not puts:
+            raise ValueError("a claim puts something in the record's place")
+        self._store.replace(queued.sequence, puts)
+
+
+class MemorySpool:
+    """Implements interface.Spool."""
+
+    def __init__(
+        self,
+        cluster: MemoryCluster | None = None,
+        *,
+        role: str = "delivery",
+        process: str = "memory",
+        pool: str = "default",
+    ) -> None:
+        self.cluster = cluster or MemoryCluster()
+        self.store = self.cluster.store
+        agreement = self.cluster.agreement
+        info = SessionInfo(uuid4().hex, role, process, pool, 0, self.store.clock())
+        self.config = MemoryConfig(agreement)
+        self.events = MemoryEvents(agreement)
+        self.orders = MemoryOrders(agreement)
+        self.sessions = MemorySessions(agreement, info)
+        self.sites = MemorySites(agreement)
+        self.usage = MemoryUsage(agreement)
+        self.waiting = MemoryWaiting(self.store)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new mail would be taken now."""
+        return self.refusal() is None
+
+    def refusal(self) -> Exception | None:
+        """Why new mail would not be taken now."""
+        if not self.store.available:
+            return SpoolUnavailable("the queue is away")
+        return SpoolFull("the queue is full") if self.store.full else None
+
+    def new_queue_id(self, now: datetime) -> str:
+        """Draw a queue id."""
+        return new_queue_id(now, hash(now) % self.store.shards)
+
+    def write_body(self, *, lifetime: timedelta) -> MemoryBodyWriter:
+        """Begin a body; it lives until it is deleted."""
+        return MemoryBodyWriter(self.store)
+
+    async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
+        """Yield trace and content; check a body before its last chunk is yielded."""
+        if record.trace:
+            yield record.trace
+        body = record.content
+        if isinstance(body, bytes):
+            yield body
+            return
+        chunks = self.store.bodies.get(body.blob_id)
+        if chunks is None:
+            raise BodyMissing(f"no body {body.blob_id}")
+        whole = hashlib.sha256(b"".join(chunks)).digest()
+        if len(chunks) != body.chunks or whole != body.sha256:
+            raise BodyCorrupt(f"body {body.blob_id} is not what its record says")
+        for chunk in chunks:
+            yield chunk
+
+    async def accept(
+        self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
+    ) -> Stored:
+        """Store a new message's records, all or none."""
+        return Stored(queue_id, self.store.append(compose(queue_id)))
+
+    def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryTaking:
+        """Join the takers of a pool's lanes."""
+        return MemoryTaking(self, pool=pool, room=room, room_bytes=room_bytes)
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in."""
+        return self.store.lane_of(record)
+
+    async def close(self) -> None:
+        """End the session."""
+        self.sessions.end()

@@ -1,0 +1,194 @@
+"""What a cluster of memory spools agrees on: configuration, orders, sites, sessions, usage, events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import ConfigState, Order, SessionInfo
+
+
+class Bell:
+    """Wakes whoever waits, each time it is rung."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake every waiter."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def rung(self) -> None:
+        """Wait for the next ring."""
+        await self._event.wait()
+
+
+@dataclass
+class Agreement:
+    """The shared state behind the classes below; one for a cluster."""
+
+    config: ConfigState | None = None
+    config_bell: Bell = field(default_factory=Bell)
+    orders: dict[str, Order] = field(default_factory=dict)
+    order_reports: dict[str, dict[str, int]] = field(default_factory=dict)
+    orders_bell: Bell = field(default_factory=Bell)
+    sites: dict[str, str] = field(default_factory=dict)
+    sessions: dict[str, SessionInfo] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    events_bell: Bell = field(default_factory=Bell)
+
+
+class MemoryConfig:
+    """Implements interface.Config."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._shared = agreement
+
+    async def publish(self, entries: Mapping[str, bytes]) -> int:
+        """Put the entries in force, in a new generation when they differ."""
+        current = self._shared.config
+        if current is not None and dict(current.entries) == dict(entries):
+            return current.generation
+        generation = current.generation + 1 if current else 1
+        self._shared.config = ConfigState(generation, dict(entries))
+        self._shared.config_bell.ring()
+        return generation
+
+    async def follow(self) -> AsyncIterator[ConfigState]:
+        """Yield the state in force and each one after it."""
+        seen = 0
+        while True:
+            state = self._shared.config
+            if state is not None and state.generation != seen:
+                seen = state.generation
+                yield state
+            else:
+                await self._shared.config_bell.rung()
+
+
+class MemoryOrders:
+    """Implements interface.Orders."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._shared = agreement
+
+    async def place(self, order: Order) -> None:
+        """Put an order in force."""
+        self._shared.orders[order.order_id] = order
+        self._shared.orders_bell.ring()
+
+    async def withdraw(self, order_id: str) -> bool:
+        """End an order early."""
+        known = self._shared.orders.pop(order_id, None) is not None
+        self._shared.orders_bell.ring()
+        return known
+
+    def in_force(self, now: datetime) -> Sequence[Order]:
+        """Return the orders in force, oldest first."""
+        live = [order for order in self._shared.orders.values() if order.until > now]
+        return sorted(live, key=lambda order: order.placed)
+
+    async def changed(self) -> None:
+        """Wait for a change."""
+        await self._shared.orders_bell.rung()
+
+    async def report(self, order_id: str, process: str, affected: int) -> None:
+        """Tell how many records a process has changed."""
+        self._shared.order_reports.setdefault(order_id, {})[process] = affected
+
+    async def reports(self, order_id: str) -> Mapping[str, int]:
+        """Return what was told of an order."""
+        return dict(self._shared.order_reports.get(order_id, {}))
+
+
+class MemorySites:
+    """Implements interface.Sites."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._shared = agreement
+
+    def lookup(self, domain: str) -> str:
+        """Return the site of a domain, or ""."""
+        return self._shared.sites.get(domain, "")
+
+    async def learn(self, domain: str, site: str) -> None:
+        """Remember a domain's site."""
+        self._shared.sites[domain] = site
+
+
+class MemorySessions:
+    """Implements interface.Sessions; `end` is a crash or a stop."""
+
+    def __init__(self, agreement: Agreement, info: SessionInfo) -> None:
+        self._shared = agreement
+        self._info = info
+        agreement.sessions[info.session_id] = info
+
+    async def announce(self, generation: int) -> None:
+        """Tell which configuration generation is in force here."""
+        self._info = replace(self._info, generation=generation)
+        self._shared.sessions[self._info.session_id] = self._info
+
+    async def live(self) -> Sequence[SessionInfo]:
+        """Return every live session."""
+        return list(self._shared.sessions.values())
+
+    def end(self) -> None:
+        """Be gone."""
+        self._shared.sessions.pop(self._info.session_id, None)
+
+
+class MemoryUsage:
+    """Implements interface.Usage. Windows are part of the key, so nothing has to expire."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._shared = agreement
+
+    async def lease(self, key: str, *, amount: int, maximum: int, expires: datetime) -> int:
+        """Grant what is left, up to `amount`."""
+        used = self._shared.usage.get(key, 0)
+        granted = max(0, min(amount, maximum - used))
+        self._shared.usage[key] = used + granted
+        return granted
+
+    async def give_back(self, key: str, amount: int) -> None:
+        """Take back what was not spent."""
+        self._shared.usage[key] = max(0, self._shared.usage.get(key, 0) - amount)
+
+    async def used(self, key: str) -> int:
+        """Return what is leased or spent."""
+        return self._shared.usage.get(key, 0)
+
+
+class MemoryEvents:
+    """Implements interface.Events."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._shared = agreement
+
+    def add(self, event: Event) -> None:
+        """Write an event."""
+        self._shared.events.append(event)
+        self._shared.events_bell.ring()
+
+    async def read(
+        self,
+        *,
+        since: datetime | None = None,
+        types: frozenset[EventType] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """Yield events in order, and those to come when following."""
+        position = 0
+        while True:
+            while position < len(self._shared.events):
+                event = self._shared.events[position]
+                position += 1
+                if (since is None or event.at >= since) and (types is None or event.type in types):
+                    yield event
+            if not follow:
+                return
+            await self._shared.events_bell.rung()

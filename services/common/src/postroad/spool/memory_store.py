@@ -1,0 +1,215 @@
+"""
+What a cluster of memory spools shares: the records, their schedules and leases, the bodies.
+
+This is the queue's semantics in plain Python, with JetStream's habits where they show: a message
+id is remembered for the duplicate window, several puts are stored together or not at all, a record
+whose holder died comes again when `ack_wait` has passed, a due schedule becomes ready by itself.
+Nothing is durable. `available` and `full` are switches that tests and simulations turn.
+"""
+
+import asyncio
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, WaitKind
+from postroad.spool.lanes import lane_of
+from postroad.spool.message_id import message_id
+from postroad.spool.record import QueueRecord
+
+ACK_WAIT = timedelta(seconds=20)
+DUPLICATE_WINDOW = timedelta(minutes=5)
+
+if TYPE_CHECKING:
+    from postroad.spool.memory_taking import MemoryTaking
+
+LaneKey = tuple[str, str]  # pool and lane
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Stored:
+    """A record as the store keeps it; `holder` is whoever has it in hand."""
+
+    sequence: int
+    record: QueueRecord
+    kind: WaitKind
+    due: datetime | None
+    deliveries: int = 0
+    holder: object | None = None
+
+
+@dataclass
+class MemoryStore:
+    """The shared part of a cluster of memory spools."""
+
+    clock: Callable[[], datetime] = utc_now
+    shards: int = 4
+    lanes: int = 8
+    available: bool = True
+    full: bool = False
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
+    records: dict[int, Stored] = field(default_factory=dict)
+    takers: list["MemoryTaking"] = field(default_factory=list)
+    _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
+    _due: list[tuple[datetime, int]] = field(default_factory=list)
+    _seen: OrderedDict[str, tuple[datetime, int]] = field(default_factory=OrderedDict)
+    _sequence: int = 0
+    _wakers: list[Callable[[], None]] = field(default_factory=list)
+    _timer: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------ storing
+
+    def append(self, puts: Sequence[Put], *, settling: bool = False) -> int:
+        """
+        Store all puts or none and return the last one's sequence; a repetition changes nothing.
+
+        Only new mail is refused when the store is full: settling has to go on.
+        """
+        if not self.available:
+            raise SpoolUnavailable("the queue is away")
+        if self.full and not settling:
+            raise SpoolFull("the queue is full")
+        names = [message_id(put, self.lane_of(put.record)) for put in puts]
+        self._forget_old_ids()
+        for name in names:
+            if name in self._seen:
+                return self._seen[name][1]
+        for name, put in zip(names, puts, strict=True):
+            self._seen[name] = (self.clock(), self._store(put))
+        self.wake()
+        return self._sequence
+
+    def replace(self, sequence: int, puts: Sequence[Put]) -> None:
+        """Put others in a waiting record's place, once; ClaimLost when it waits no more."""
+        stored = self.records.get(sequence)
+        if stored is None or stored.kind is WaitKind.READY:
+            raise ClaimLost(f"record {sequence} waits no more")
+        self.append(puts, settling=True)
+        self.remove(sequence)
+
+    def remove(self, sequence: int) -> None:
+        """Forget a record, wherever it is."""
+        self.records.pop(sequence, None)
+
+    def _store(self, put: Put) -> int:
+        self._sequence += 1
+        kind, due = _kind_and_due(put)
+        self.records[self._sequence] = Stored(self._sequence, put.record, kind, due)
+        if due is None:
+            self._make_ready(self._sequence)
+        else:
+            self._schedule(due, self._sequence)
+        return self._sequence
+
+    def _make_ready(self, sequence: int) -> None:
+        stored = self.records[sequence]
+        stored.kind, stored.due, stored.holder = WaitKind.READY, None, None
+        record = stored.record
+        classes = self._ready.setdefault(
+            (record.pool, self.lane_of(record)), {kind: deque() for kind in TrafficClass}
+        )
+        classes[record.traffic_class].append(sequence)
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in."""
+        return lane_of(record, self.lanes)
+
+    # ------------------------------------------------------------ handing out
+
+    def hand_out(self, lane: LaneKey, holder: object) -> Stored | None:
+        """Give the lane's next record to `holder`, express before bulk; None when there is none."""
+        for queue in self._ready.get(lane, {}).values():
+            while queue:
+                stored = self.records.get(queue.popleft())
+                if stored is None or stored.kind is not WaitKind.READY or stored.holder:
+                    continue
+                stored.holder = holder
+                stored.deliveries += 1
+                return stored
+        return None
+
+    def take_back(self, sequence: int) -> None:
+        """Make a record that was handed out ready again, at once."""
+        if sequence in self.records:
+            self._make_ready(sequence)
+            self.wake()
+
+    def abandon(self, sequence: int) -> None:
+        """The holder is gone: the record comes again when its lease has run out."""
+        if sequence in self.records:
+            self._schedule(self.clock() + ACK_WAIT, sequence)
+
+    # ------------------------------------------------------------ time
+
+    def tick(self) -> None:
+        """Make ready what has come due by the clock; a moved clock's owner calls this."""
+        now = self.clock()
+        while self._due and self._due[0][0] <= now:
+            _, sequence = heapq.heappop(self._due)
+            stored = self.records.get(sequence)
+            if stored is None or (stored.due is not None and stored.due > now):
+                continue
+            self._make_ready(sequence)
+        self.wake()
+        self._arm()
+
+    def _schedule(self, due: datetime, sequence: int) -> None:
+        heapq.heappush(self._due, (due, sequence))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due and self._wakers:
+            delay = max(0.0, (self._due[0][0] - self.clock()).total_seconds())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.tick)
+
+    def _forget_old_ids(self) -> None:
+        oldest_kept = self.clock() - DUPLICATE_WINDOW
+        while self._seen and next(iter(self._seen.values()))[0] < oldest_kept:
+            self._seen.popitem(last=False)
+
+    # ------------------------------------------------------------ watching
+
+    def watch(self, waker: Callable[[], None]) -> None:
+        """Call `waker` whenever there may be something new to take."""
+        self._wakers.append(waker)
+        self._arm()
+
+    def unwatch(self, waker: Callable[[], None]) -> None:
+        """End a watch; the last one stops the store's timer."""
+        self._wakers.remove(waker)
+        self._arm()
+
+    def wake(self) -> None:
+        """Tell every taker that there may be something new."""
+        for waker in self._wakers:
+            waker()
+
+    def look(self) -> list[Queued]:
+        """Return every stored record, in order, as a look from outside finds it."""
+        return [
+            Queued(stored.record, stored.kind, stored.due, sequence, f"memory.{sequence}")
+            for sequence, stored in sorted(self.records.items())
+        ]
+
+
+def _kind_and_due(put: Put) -> tuple[WaitKind, datetime | None]:
+    match put.place:
+        case Ready():
+            return WaitKind.READY, None
+        case Scheduled(due):
+            return WaitKind.SCHEDULED, due
+        case Held(until):
+            return WaitKind.HELD, until

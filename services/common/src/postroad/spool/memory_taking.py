@@ -1,0 +1,177 @@
+"""Delivery's side of the memory spool: lanes shared among live takers, leases that never lapse."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.event import Event
+from postroad.spool.interface import Put, Taken
+from postroad.spool.lanes import fnv1a32
+from postroad.spool.memory_store import MemoryStore, Stored
+from postroad.spool.record import BlobRef, QueueRecord
+
+if TYPE_CHECKING:
+    from postroad.spool.memory import MemorySpool
+
+
+class MemoryTaken:
+    """A record in hand."""
+
+    __slots__ = ("lane", "stored")
+
+    def __init__(self, stored: Stored, lane: str) -> None:
+        self.stored = stored
+        self.lane = lane
+
+    @property
+    def record(self) -> QueueRecord:
+        """The record as it was stored."""
+        return self.stored.record
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was handed out."""
+        return self.stored.deliveries
+
+
+class MemoryTaking:
+    """
+    Implements interface.Taking.
+
+    `stale` is a switch for tests: while it is set no lease counts as confirmed. `kill` is a crash:
+    what is in hand comes again after ack_wait, and nothing more is said.
+    """
+
+    def __init__(self, spool: "MemorySpool", *, pool: str, room: int, room_bytes: int) -> None:
+        self.stale = False
+        self._spool = spool
+        self._store: MemoryStore = spool.store
+        self._pool = pool
+        self._room = room
+        self._room_bytes = room_bytes
+        self._in_hand: dict[int, MemoryTaken] = {}
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._watching = True
+        self._store.takers.append(self)
+        self._store.watch(self._wake.set)
+
+    @property
+    def pool(self) -> str:
+        """The pool whose lanes it shares."""
+        return self._pool
+
+    async def __aiter__(self) -> AsyncIterator[Taken]:
+        while not self._stopped:
+            self._wake.clear()
+            taken = self._next() if self._has_room() else None
+            if taken is not None:
+                yield taken
+            else:
+                await self._wake.wait()
+
+    def _has_room(self) -> bool:
+        return len(self._in_hand) < self._room and self._bytes < self._room_bytes
+
+    def _next(self) -> MemoryTaken | None:
+        takers = [taker for taker in self._store.takers if taker.pool == self._pool]
+        for number in range(self._store.lanes):
+            lane = f"p{number:02d}"
+            if takers[fnv1a32(lane) % len(takers)] is not self:
+                continue
+            stored = self._store.hand_out((self._pool, lane), self)
+            if stored is not None:
+                taken = MemoryTaken(stored, lane)
+                self._in_hand[stored.sequence] = taken
+                self._bytes += _weight(stored.record)
+                return taken
+        return None
+
+    def fresh(self, taken: Taken) -> bool:
+        """Whether the lease is confirmed: always, unless `stale` says otherwise."""
+        return not self.stale and self._of(taken).stored.sequence in self._in_hand
+
+    async def confirm(self, taken: Taken) -> bool:
+        """The same as fresh: there is nobody to ask."""
+        return self.fresh(taken)
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Put, then end the record, then write the events; wait while the queue is away."""
+        stored = self._of(taken).stored
+        while puts:
+            try:
+                self._store.append(puts, settling=True)
+                break
+            except SpoolUnavailable:
+                await asyncio.sleep(0.01)
+        self._store.remove(stored.sequence)
+        self._let_go(stored.sequence)
+        for event in events:
+            self._spool.events.add(event)
+        self._delete_body(stored.record, puts)
+
+    def _delete_body(self, record: QueueRecord, puts: Sequence[Put]) -> None:
+        body = record.content
+        if isinstance(body, BlobRef) and body.sole:
+            kept = {p.record.content.blob_id for p in puts if isinstance(p.record.content, BlobRef)}
+            if body.blob_id not in kept:
+                self._store.bodies.pop(body.blob_id, None)
+
+    async def give_back(self, taken: Taken) -> None:
+        """Return a record that was not begun."""
+        sequence = self._of(taken).stored.sequence
+        self._let_go(sequence)
+        self._store.take_back(sequence)
+
+    def drop(self, taken: Taken) -> None:
+        """Let go of a record; it comes again after ack_wait."""
+        sequence = self._of(taken).stored.sequence
+        self._let_go(sequence)
+        self._store.abandon(sequence)
+
+    async def stop(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Give back what is in hand and leave the lanes to the others."""
+        await self.stop()
+        for taken in list(self._in_hand.values()):
+            await self.give_back(taken)
+        self._leave()
+
+    def kill(self) -> None:
+        """Crash: leave without a word."""
+        self._stopped = True
+        for sequence in list(self._in_hand):
+            self._in_hand.pop(sequence)
+            self._store.abandon(sequence)
+        self._leave()
+        self._wake.set()
+
+    def _leave(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._store.takers.remove(self)
+            self._store.unwatch(self._wake.set)
+            self._store.wake()
+
+    def _let_go(self, sequence: int) -> None:
+        taken = self._in_hand.pop(sequence, None)
+        if taken is not None:
+            self._bytes -= _weight(taken.record)
+            self._wake.set()
+
+    @staticmethod
+    def _of(taken: Taken) -> MemoryTaken:
+        assert isinstance(taken, MemoryTaken), "a record of another spool"
+        return taken
+
+
+def _weight(record: QueueRecord) -> int:
+    return len(record.content) if isinstance(record.content, bytes) else len(record.header)
