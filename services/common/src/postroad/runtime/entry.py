@@ -1,0 +1,188 @@
+"""
+What every `main()` of Postroad calls: from the environment to the exit code.
+
+    def main() -> None:
+        entry.main("ingress", IngressSettings, build)
+
+    async def build(process: Process, settings: IngressSettings) -> None:
+        spool = await connect(settings.nats)
+        process.on_stop("spool", spool.close)
+        ...
+
+Exit codes: 0 after a drain, also one that ran out of time (the queue has what was not finished); 1
+when the process could not start or a part of it died; 2 for settings that cannot be used; 128 + n
+when a second signal n forced the end. A start that fails says so in one line on standard error.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+
+from postroad.runtime import logs, metrics, tracing
+from postroad.runtime.errors import SettingsError, StartupError
+from postroad.runtime.health import HealthServer
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.log_sink import LineSink
+from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.settings import describe, group, load, setting
+from postroad.runtime.sockets import listen
+from postroad.runtime.supervised import ReadyNotice, die_with_parent
+
+READINESS_SECONDS = 0.25  # how often a supervisor's notice is brought up to date
+
+S = TypeVar("S")
+Build = Callable[[Process, S], Coroutine[Any, Any, None]]
+
+_log = logs.get_logger("runtime.entry")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and how."""
+
+    level: logs.LogLevel = setting(logs.LogLevel.INFO)
+    format: logs.LogFormat = setting(logs.LogFormat.AUTO)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """The settings every process has."""
+
+    log: LogSettings = group(LogSettings)
+    http: ListenAddress | None = None
+    """Where /metrics, /healthz and /readyz are served; nowhere when not set."""
+    drain_timeout: timedelta = setting(timedelta(seconds=25), minimum=timedelta(seconds=1))
+    """How long a drain may take; under Kubernetes less than terminationGracePeriodSeconds."""
+    process: str | None = None
+    """The process's name in logs and traces; its role when not set."""
+    parent_pid: int | None = None
+    """Set by a supervisor: the process whose death this one shares."""
+    notify_fd: int | None = None
+    """Set by a supervisor: the pipe that learns of readiness."""
+
+
+def main(role: str, of: type[S], build: Build[S]) -> NoReturn:
+    """
+    Be a process: read the settings, set the runtime up, run what `build` builds, exit.
+
+    `build(process, settings)` starts the parts in order, registers their ends with `process` and
+    returns. What it raises ends the process with one line: a StartupError as it is, anything else
+    with its class; the traceback is logged at level debug.
+    """
+    runtime, settings = _read_settings(role, of)
+    name = runtime.process or role
+    sink = logs.configure(name, level=runtime.log.level, format=runtime.log.format)
+    metrics.LOG_LINES_DROPPED.set_function(lambda: sink.dropped)
+    _log.info("starting", settings=describe(runtime) | describe(settings))
+    try:
+        code = uvloop.run(_run(role, runtime, sink, lambda process: build(process, settings)))
+    except Exception as error:
+        _log.debug("cannot start", exc_info=error)
+        sink.close()  # so that the sentence comes last, where a person looks
+        code = _complain(name, _sentence(error), 1)
+    sink.close()
+    sys.exit(code)
+
+
+def _read_settings(role: str, of: type[S]) -> tuple[RuntimeSettings, S]:
+    problems: list[str] = []
+    loaded: list[Any] = []
+    for each in (RuntimeSettings, of):
+        try:
+            loaded.append(load(each))
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        sys.exit(_complain(role, str(SettingsError(tuple(problems))), 2))
+    runtime: RuntimeSettings = loaded[0]
+    if runtime.parent_pid is not None:
+        try:
+            die_with_parent(runtime.parent_pid)
+        except StartupError as error:
+            sys.exit(_complain(role, str(error), 1))
+    return runtime, loaded[1]
+
+
+def _complain(name: str, sentence: str, code: int) -> int:
+    print(f"postroad {name}: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, StartupError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"cannot start: {error.filename}: {error.strerror}"
+    return f"cannot start: {type(error).__name__}: {error}"
+
+
+async def _run(
+    role: str,
+    runtime: RuntimeSettings,
+    sink: LineSink,
+    build: Callable[[Process], Coroutine[Any, Any, None]],
+) -> int:
+    name = runtime.process or role
+    process = Process(role, name, drain_timeout=runtime.drain_timeout)
+    _follow_signals(process, sink, supervised=runtime.parent_pid is not None)
+    metrics.READY.set_function(lambda: int(not process.readiness.reasons()))
+    tracing.start(role, name)
+    process.on_stop("tracing", lambda: asyncio.to_thread(tracing.stop))
+    return await process.live(_build(process, runtime, build))
+
+
+async def _build(
+    process: Process,
+    runtime: RuntimeSettings,
+    build: Callable[[Process], Coroutine[Any, Any, None]],
+) -> None:
+    if runtime.http is not None:
+        # First up and last down: a process that hangs in its start can be asked why.
+        server = HealthServer(
+            listen(runtime.http), process.readiness, lambda: process.metrics_page()
+        )
+        process.on_stop("health", server.stop)
+        await server.start()
+    await build(process)
+    notice = ReadyNotice(runtime.notify_fd)
+    process.spawn("readiness notice", _keep_told(process, notice))
+    # What lives by now lives to the end: collections need not look at it again.
+    gc.collect()
+    gc.freeze()
+
+
+async def _keep_told(process: Process, notice: ReadyNotice) -> None:
+    while not process.stopping:
+        notice.tell(not process.readiness.reasons())
+        try:
+            async with asyncio.timeout(READINESS_SECONDS):
+                await process.until_stopping()
+        except TimeoutError:
+            continue
+    notice.tell(False)
+
+
+def _follow_signals(process: Process, sink: LineSink, *, supervised: bool) -> None:
+    loop = asyncio.get_running_loop()
+
+    def ask(number: int) -> None:
+        if process.stopping:
+            sink.close()
+            os._exit(128 + number)
+        process.stop()
+
+    loop.add_signal_handler(signal.SIGTERM, ask, signal.SIGTERM)
+    if supervised:
+        # A terminal's Ctrl-C reaches the supervisor too, which then sends SIGTERM: taking both
+        # would force the end of every child.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+    else:
+        loop.add_signal_handler(signal.SIGINT, ask, signal.SIGINT)

@@ -1,0 +1,149 @@
+"""
+The words a setting is written in: durations, sizes, addresses, switches, secrets.
+
+Each parser takes the text of one setting and returns a value, or raises ValueError with a sentence
+that quotes the text and shows a right one. A duration without a unit is refused: nobody can tell
+seconds from milliseconds by looking.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NewType
+
+ByteSize = NewType("ByteSize", int)
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?")
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """A host (name or IP address, without brackets) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen: an IP address and port, or a socket that the parent left open as `fd`."""
+
+    host: str = ""
+    port: int = 0
+    fd: int | None = None
+
+    def __str__(self) -> str:
+        return f"fd:{self.fd}" if self.fd is not None else str(SocketAddress(self.host, self.port))
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that no log, repr or error ever shows; `reveal` hands it to what needs it."""
+
+    _text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "***"
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._text
+
+
+def parse_int(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def parse_bool(text: str) -> bool:
+    """Read a switch: true, yes, on, 1 or their opposites."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration with units: 250ms, 15s, 1h30m, 5d."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration such as 250ms, 15s, 1h30m or 5d")
+    try:
+        parts = (float(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text))
+        return sum(parts, timedelta())
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long a duration") from None
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration as `parse_duration` reads it, in the largest unit that divides it."""
+    milliseconds = round(duration / _UNITS["ms"])
+    for unit in ("d", "h", "m", "s"):
+        size = round(_UNITS[unit] / _UNITS["ms"])
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def parse_size(text: str) -> ByteSize:
+    """Read a size: 512, 128KiB, 50MB (millions) or 10Gi (powers of 1024), in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None or (match[3] and not match[2]):
+        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi")
+    base = 1024 if match[3] else 1000
+    return ByteSize(round(float(match[1]) * base ** _POWERS[match[2]]))
+
+
+def parse_socket_address(text: str) -> SocketAddress:
+    """Read HOST:PORT; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_ip(host, ipaddress.IPv6Address):
+            raise ValueError(f"{text!r} has no IPv6 address in its brackets")
+    elif ":" in host:
+        raise ValueError(f"{text!r} has an IPv6 address without brackets, as in [::1]:25")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:2525 or [::1]:2525")
+    return SocketAddress(host, int(port))
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """Read ADDR:PORT or `fd:N`; `:2525` means every address. ADDR is never a name."""
+    kind, _, number = text.partition(":")
+    if kind == "fd":
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError(f"{text!r} is not fd:N with the number of an inherited socket")
+        return ListenAddress(fd=int(number))
+    address = parse_socket_address(f"[::]{text}" if text.startswith(":") else text)
+    if address.host != "localhost" and not _is_ip(address.host):
+        raise ValueError(f"{text!r} names a host; listen on an IP address")
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return ListenAddress(host, address.port)
+
+
+def _is_ip(text: str, of: type[ipaddress.IPv6Address] | None = None) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return of is None or isinstance(address, of)

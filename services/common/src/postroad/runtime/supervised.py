@@ -1,0 +1,61 @@
+"""
+A process and its supervisor: dying with it, and telling it when one is ready.
+
+`postroad up` starts its children with three variables: POSTROAD_PROCESS (a name for logs and
+metrics), POSTROAD_PARENT_PID and POSTROAD_NOTIFY_FD. Without them a process is on its own, as in a
+pod, and nothing here does anything.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+
+from postroad.runtime.errors import StartupError
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
+    """
+    Ask the kernel to send this process a signal when `parent` dies; Linux only, else nothing.
+
+    SIGKILL is right for every process of ours: none keeps an accepted message. Call it early, in
+    the main thread. The request survives exec, so it also serves between fork and exec. The kernel
+    counts the death of the parent's *thread* that started this process: start children in the main
+    thread. StartupError when the parent is gone already: its death would never be told.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
+        raise StartupError(f"cannot follow the parent: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        raise StartupError(f"the process {parent} that started this one is gone")
+
+
+class ReadyNotice:
+    """Writes {"ready": true} or {"ready": false} lines to a pipe when readiness changes."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+        self._told: bool | None = None
+        if fd is not None:
+            # A supervisor that does not read must not stop the event loop, and grandchildren must
+            # not hold the pipe open.
+            os.set_blocking(fd, False)
+            os.set_inheritable(fd, False)
+
+    def tell(self, ready: bool) -> None:
+        """Tell the supervisor if it was told something else before; nothing at first if False."""
+        if self._fd is None or ready is bool(self._told):
+            return
+        try:
+            os.write(self._fd, json.dumps({"ready": ready}).encode() + b"\n")
+        except BlockingIOError:
+            return  # full: the next look tells it
+        except OSError:
+            self._fd = None  # the supervisor closed its end: nobody wants to know
+            return
+        self._told = ready

@@ -1,0 +1,171 @@
+"""
+OpenTelemetry traces: one from the SMTP transaction through the queue record to each attempt.
+
+Off unless the standard `OTEL_*` variables ask for it (an OTLP endpoint or OTEL_TRACES_EXPORTER, and
+not OTEL_SDK_DISABLED), and then it costs one comparison a span: OpenTelemetry is not even imported.
+The queue record carries the W3C `traceparent` of the transaction; delivery opens each attempt's
+span with it as parent, so that a message's whole life is one trace, over processes and days.
+
+    with tracing.span("smtp.transaction", kind="server") as span:
+        if tracing.enabled():
+            span.set({"postroad.queue_id": queue_id})
+        origin = Origin(traceparent=tracing.current_traceparent())
+    ...
+    with tracing.span("delivery.attempt", parent=record.origin.traceparent, kind="client"):
+
+Spans leave by OTLP over HTTP, in batches, from a thread of the SDK. When they cannot leave they are
+dropped: mail never waits for a trace. Names follow OpenTelemetry's conventions where there are any
+(`server.address`, `error.type`), and begin with `postroad.` where there are none.
+"""
+
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from importlib.metadata import version
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from postroad.runtime import logs
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Tracer
+
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+AttributeValue = str | bool | int | float
+
+_log = logs.get_logger("runtime.tracing")
+
+
+class Span:
+    """
+    A span of time in a trace. This class is the span that is not recorded: nothing it does costs.
+
+    Either a `with` block, in which it is the current span, or `end()` by hand where a transaction
+    does not follow the shape of the code.
+    """
+
+    __slots__ = ()
+
+    def set(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Add attributes."""
+
+    def event(self, name: str, attributes: Mapping[str, AttributeValue] | None = None) -> None:
+        """Note that something happened now."""
+
+    def fail(self, reason: str) -> None:
+        """Mark the span as failed: a deferral, a bounce, a refusal."""
+
+    def end(self) -> None:
+        """End the span; a second time does nothing."""
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C traceparent that continues this span, "" when it is not recorded."""
+        return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+
+_OFF = Span()
+_current: ContextVar[Span] = ContextVar("postroad_span", default=_OFF)
+_provider: "TracerProvider | None" = None
+_tracer: "Tracer | None" = None
+
+
+def enabled() -> bool:
+    """Whether spans are recorded: ask before computing attributes."""
+    return _tracer is not None
+
+
+def span(name: str, *, parent: str | None = None, kind: Kind = "internal") -> Span:
+    """
+    Begin a span.
+
+    `parent` is a traceparent to continue from; "" begins a new trace, None continues the current
+    span. A malformed parent begins a new trace.
+    """
+    if _tracer is None:
+        return _OFF
+    from postroad.runtime.spans import begin
+
+    return begin(_tracer, name, _current.get().traceparent if parent is None else parent, kind)
+
+
+def current_traceparent() -> str:
+    """Return the current span's W3C traceparent, "" when there is none."""
+    return _current.get().traceparent
+
+
+def enter(entered: Span) -> Token[Span]:
+    """Make a span the current one; for `spans` only."""
+    return _current.set(entered)
+
+
+def leave(token: Token[Span]) -> None:
+    """Make the span before it the current one again; for `spans` only."""
+    _current.reset(token)
+
+
+def asked_for(environ: Mapping[str, str]) -> bool:
+    """Whether the standard variables ask for traces to be exported by OTLP."""
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporter:
+        return "otlp" in exporter.split(",")
+    return bool(
+        environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    )
+
+
+def start(role: str, process: str) -> None:
+    """
+    Begin to record and export if the environment asks for it.
+
+    What is wrong with the tracing's set-up is logged and leaves tracing off: no reason to take no
+    mail. OpenTelemetry reads os.environ itself, so there is no other source here either.
+    """
+    global _provider, _tracer
+    if not asked_for(os.environ):
+        return
+    try:
+        from postroad.runtime.spans import make_provider
+
+        _provider = make_provider(
+            {
+                "service.name": os.environ.get("OTEL_SERVICE_NAME") or f"postroad-{role}",
+                "service.namespace": "postroad",
+                "service.version": version("postroad"),
+                "service.instance.id": process,
+            }
+        )
+    except ImportError as error:
+        _log.warning("tracing is asked for, but OpenTelemetry is not installed", error=str(error))
+    except Exception as error:
+        _log.warning("tracing is off: its settings cannot be used", error=str(error))
+    else:
+        _tracer = _provider.get_tracer("postroad", version("postroad"))
+        _log.info("tracing is on")
+
+
+def stop() -> None:
+    """Export what is left, for some seconds at most, and record no more. Blocks: use a thread."""
+    global _provider, _tracer
+    provider, _provider, _tracer = _provider, None, None
+    if provider is not None:
+        provider.force_flush(timeout_millis=3_000)
+        provider.shutdown()
+
+
+__all__ = ["Kind", "Span", "current_traceparent", "enabled", "span", "start", "stop"]
