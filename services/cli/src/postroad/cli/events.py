@@ -1,0 +1,131 @@
+"""`postroad events`: what happened to mail, from the cluster's history."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from postroad.cli.cluster import open_cluster
+from postroad.cli.errors import Failure
+from postroad.cli.options import JsonFlag, StateOption
+from postroad.cli.output import print_json, printable
+from postroad.cli.selection import build_selection
+from postroad.runtime.quantities import parse_duration
+from postroad.spool.event import Event, EventType
+from postroad.spool.ids import arrival_of
+
+_STYLES = {
+    EventType.DELIVERY: "green",
+    EventType.BOUNCE: "red",
+    EventType.EXPIRATION: "red",
+    EventType.ADMIN_BOUNCE: "red",
+    EventType.REJECTION: "red",
+    EventType.TRANSIENT_FAILURE: "yellow",
+    EventType.HELD: "yellow",
+    EventType.DELAYED: "yellow",
+}
+
+
+def events(
+    state: StateOption = None,
+    queue_id: Annotated[
+        str | None, typer.Option("--id", metavar="QUEUE-ID", help="Only this message's history.")
+    ] = None,
+    kind: Annotated[
+        list[EventType] | None,
+        typer.Option("--type", case_sensitive=False, help="Only these types; may be repeated."),
+    ] = None,
+    since: Annotated[
+        str, typer.Option(metavar="DURATION", help="How far to look back: 90s, 15m, 12h, 3d.")
+    ] = "1h",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """
+    Show what happened to mail, oldest first.
+
+    Example: postroad events --follow --type Bounce --type Expiration
+
+    Example: postroad events --id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD
+    """
+    wanted, start = _wanted(queue_id, since)
+    types = frozenset(kind) if kind else None
+    asyncio.run(_print(state, wanted, start, types, follow=follow, as_json=as_json))
+
+
+def _wanted(queue_id: str | None, since: str) -> tuple[str | None, datetime]:
+    if queue_id is not None:
+        selection = build_selection(
+            queue_id=queue_id, domain=None, sender=None, recipient=None, client=None
+        )
+        assert selection.queue_id is not None
+        # A message has no history before it came.
+        return selection.queue_id, arrival_of(selection.queue_id) - timedelta(seconds=1)
+    try:
+        return None, datetime.now(UTC) - parse_duration(since)
+    except ValueError as error:
+        raise Failure(
+            f"--since takes a duration such as 15m or 3d, not {since!r}", code=2
+        ) from error
+
+
+async def _print(
+    state_folder: object,
+    queue_id: str | None,
+    since: datetime,
+    types: frozenset[EventType] | None,
+    *,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    console = Console(highlight=False)
+    async with open_cluster(state_folder) as spool:
+        async for event in spool.events.read(since=since, types=types, follow=follow):
+            if queue_id is not None and event.queue_id != queue_id:
+                continue
+            if as_json:
+                print_json(_row(event))
+            else:
+                console.print(line(event), soft_wrap=True)
+
+
+def _row(event: Event) -> dict[str, object]:
+    return {name: value for name, value in asdict(event).items() if value not in ("", None, 0, ())}
+
+
+def line(event: Event) -> Text:
+    """Return an event as a line for people."""
+    text = Text(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + "  ")
+    text.append(f"{event.type.value:<16}", style=_STYLES.get(event.type, ""))
+    text.append(f"  {event.queue_id or '-'}  ")
+    text.append(printable(_story(event)))
+    return text
+
+
+def _story(event: Event) -> str:
+    parts = []
+    if event.type in (EventType.RECEPTION, EventType.REJECTION):
+        parts.append(f"from {event.reverse_path or '<>'}")
+    if event.recipients:
+        more = f" and {len(event.recipients) - 3} more" if len(event.recipients) > 3 else ""
+        parts.append(f"to {', '.join(event.recipients[:3])}{more}")
+    if event.host:
+        parts.append(f"{_relation(event)} {event.host}")
+    if event.attempt:
+        parts.append(f"try {event.attempt}")
+    if event.reply or event.reason:
+        parts.append(json.dumps(event.reply or event.reason, ensure_ascii=False))
+    if event.ambiguous:
+        parts.append("ambiguous: the peer may have it")
+    return ", ".join(parts)
+
+
+def _relation(event: Event) -> str:
+    return "client" if event.type in (EventType.RECEPTION, EventType.REJECTION) else "via"

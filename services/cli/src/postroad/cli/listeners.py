@@ -1,0 +1,36 @@
+"""
+The listening sockets of `postroad up`, bound before anything else is started.
+
+First each address is bound alone, which tells whether somebody else listens there: with
+SO_REUSEPORT a second relay of the same user would share the port without a word. Then there is one
+socket for each ingress process, all with SO_REUSEPORT, and `up` keeps them open: see supervisor.
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.sockets import bound_address, listen
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """A port's sockets, one for each process, and its address for people."""
+
+    address: str
+    sockets: tuple[socket.socket, ...]
+
+
+def bind(addresses: Mapping[str, ListenAddress], processes: int) -> dict[str, Listeners]:
+    """Bind every address for `processes` processes; StartupError says which cannot be had."""
+    return {name: _bind(address, processes) for name, address in addresses.items()}
+
+
+def _bind(address: ListenAddress, processes: int) -> Listeners:
+    with listen(address) as alone:
+        port = alone.getsockname()[1]
+        where = bound_address(alone)
+    exact = ListenAddress(address.host, port)
+    sockets = tuple(listen(exact, reuse_port=True) for _ in range(processes))
+    return Listeners(where, sockets)

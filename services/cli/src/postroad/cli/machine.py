@@ -1,0 +1,249 @@
+"""
+The relay on one machine, as one object: what `postroad up` starts, in which order, and ends.
+
+Ports first, because that is what fails most and costs nothing; then the queue; then the manifests,
+so that no process waits for its configuration; then the processes. It ends in reverse: ingress and
+delivery drain together, then the queue closes.
+"""
+
+import asyncio
+import shlex
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+
+from postroad.cli import example
+from postroad.cli.embedded import EmbeddedServer
+from postroad.cli.errors import Failure
+from postroad.cli.listeners import Listeners, bind
+from postroad.cli.manifests import Manifests
+from postroad.cli.sink import listen_sink
+from postroad.cli.sink_server import Sink, SinkBehaviour
+from postroad.cli.state import StateFolder, default_state_folder, lock_store, lock_up
+from postroad.cli.supervisor import ChildSpec, StartRefused, Supervisor
+from postroad.policy.seal import load_or_create_key
+from postroad.runtime import metrics
+from postroad.runtime.errors import StartupError
+from postroad.runtime.exposition import merge
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.logs import get_logger
+from postroad.runtime.quantities import ListenAddress, parse_listen_address
+from postroad.runtime.sockets import bound_address, listen
+from postroad.spool.interface import Spool
+from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.provision import provision
+
+log = get_logger("up")
+
+_CHILD_GRACE = timedelta(seconds=20)
+_PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """`up` is told by flags, its children by environment variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many processes of each kind."""
+
+    ingress: int
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOptions:
+    """What the flags of `postroad up` say."""
+
+    config: tuple[Path, ...]
+    state: Path
+    relay: ListenAddress
+    submission: ListenAddress
+    submissions: ListenAddress
+    http: str
+    workers: Workers
+    resolver: str | None
+
+
+class Machine:
+    """Builds the relay of one machine into a lifecycle process."""
+
+    def __init__(self, options: MachineOptions, process: Process) -> None:
+        self._options = options
+        self._process = process
+        self._state = StateFolder(options.state)
+        self._sockets: list[socket.socket] = []  # kept open for children that start again
+
+    async def build(self) -> None:
+        """Start everything in order, print where it listens, and come back when it is ready."""
+        try:
+            await self._build()
+        except Failure as failure:
+            raise StartupError(str(failure)) from failure
+
+    async def _build(self) -> None:
+        ports = self._bind()
+        self._state.prepare()
+        self._hold_locks()
+        server = await self._start_server()
+        spool = await self._open_queue(server)
+        manifests = await self._publish(spool)
+        supervisor = self._start_processes(ports, server)
+        self._process.spawn("manifests", manifests.watch())
+        await supervisor.wait_ready()
+        self._announce(ports)
+
+    def _bind(self) -> dict[str, Listeners]:
+        options = self._options
+        addresses = {
+            "relay": options.relay,
+            "submission": options.submission,
+            "submissions": options.submissions,
+        }
+        return bind(addresses, options.workers.ingress)
+
+    def _hold_locks(self) -> None:
+        self._up_lock = lock_up(self._state)
+        self._store_lock = lock_store(self._state)
+
+    async def _start_server(self) -> EmbeddedServer:
+        server = EmbeddedServer(self._state, store_lock=self._store_lock)
+        await server.start()
+        self._process.on_stop("nats-server", server.stop)
+        self._process.spawn("nats-server", server.watch())
+        return server
+
+    async def _open_queue(self, server: EmbeddedServer) -> Spool:
+        options = SpoolOptions(
+            servers=(server.address.url,), token=server.token, role="operator", process="up"
+        )
+        await provision(options, layout=SINGLE_MACHINE)
+        spool = await connect(options)
+        self._process.on_stop("queue", spool.close)
+        return spool
+
+    async def _publish(self, spool: Spool) -> Manifests:
+        paths = self._options.config or (await self._prepare_example(),)
+        manifests = Manifests(paths, spool, load_or_create_key(self._state.cluster_key))
+        await manifests.publish_first()
+        return manifests
+
+    async def _prepare_example(self) -> Path:
+        folder = self._state.example
+        self._state.sink.mkdir(exist_ok=True)
+        sink = Sink(SinkBehaviour(keep=self._state.sink))
+        try:
+            serving, port = await _listen_again(sink, example.sink_port(folder))
+        except StartupError:
+            serving, port = await _listen_again(sink, 0)
+        self._process.on_stop("sink", lambda: _close(serving))
+        example.write_example(folder, port=port)
+        return folder
+
+    def _start_processes(
+        self, ports: Mapping[str, Listeners], server: EmbeddedServer
+    ) -> Supervisor:
+        workers = self._options.workers
+        pages = {}
+        specs = []
+        for role, number in [("ingress", n) for n in range(workers.ingress)] + [
+            ("delivery", n) for n in range(workers.delivery)
+        ]:
+            page = listen(ListenAddress("127.0.0.1", 0))
+            spec = self._child(role, number, ports, server, page)
+            specs.append(spec)
+            pages[spec.name] = bound_address(page)
+        supervisor = Supervisor(specs)
+        self._process.metrics_page = lambda: _merged_pages(pages)
+        self._process.readiness.add("processes", lambda: _not_ready(supervisor))
+        self._process.spawn("supervisor", self._supervise(supervisor))
+        grace = _CHILD_GRACE.total_seconds()
+        self._process.on_drain("processes", lambda: supervisor.stop(grace=grace))
+        return supervisor
+
+    async def _supervise(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.run()
+        except StartRefused as refused:
+            # The child has said why on standard error.
+            log.error("a process cannot start, so the relay stops", reason=str(refused))
+            self._process.stop(exit_code=1)
+
+    def _child(
+        self,
+        role: str,
+        number: int,
+        ports: Mapping[str, Listeners],
+        server: EmbeddedServer,
+        page: socket.socket,
+    ) -> ChildSpec:
+        environment = {
+            "POSTROAD_NATS_URL": server.address.url,
+            "POSTROAD_NATS_TOKEN_FILE": str(self._state.server_token),
+            "POSTROAD_CLUSTER_KEY_FILE": str(self._state.cluster_key),
+            "POSTROAD_HTTP": f"fd:{page.fileno()}",
+        }
+        sockets = [page]
+        if role == "ingress":
+            for name, port in ports.items():
+                own = port.sockets[number]
+                environment[f"POSTROAD_LISTEN_{name.upper()}"] = f"fd:{own.fileno()}"
+                sockets.append(own)
+            environment["POSTROAD_TLS_STATE"] = str(self._state.tls)
+        elif self._options.resolver is not None:
+            environment["POSTROAD_RESOLVER"] = self._options.resolver
+        descriptors = [each.fileno() for each in sockets]
+        self._sockets += sockets
+        return ChildSpec(f"{role}-{number}", f"postroad.{role}", environment, descriptors)
+
+    def _announce(self, ports: Mapping[str, Listeners]) -> None:
+        named = ", ".join(f"{name} {port.address}" for name, port in ports.items())
+        print(f"postroad is ready: {named}, http {self._options.http}", flush=True)
+        if self._options.config:
+            return
+        relay = ports["relay"].address
+        print(
+            "\nNo --config was given, so the example manifests apply; they are in"
+            f" {self._state.example}.\nAll mail ends in a sink on this machine, which keeps it in"
+            f" {self._state.sink}.\n\nSend a first message, and see what became of it:\n\n"
+            f"  postroad send --server {relay} --to you@example.net\n"
+            f"  postroad events{self._state_flag()}\n",
+            flush=True,
+        )
+
+    def _state_flag(self) -> str:
+        default = self._options.state == default_state_folder()
+        return "" if default else f" --state {shlex.quote(str(self._options.state))}"
+
+
+async def _listen_again(sink: Sink, port: int) -> tuple[asyncio.Server, int]:
+    serving, where = await listen_sink(sink, ListenAddress("127.0.0.1", port))
+    return serving, parse_listen_address(where).port
+
+
+async def _close(serving: asyncio.Server) -> None:
+    serving.close()
+
+
+def _not_ready(supervisor: Supervisor) -> str | None:
+    waiting = [child.spec.name for child in supervisor.children if not child.ready]
+    return f"not ready: {', '.join(waiting)}" if waiting else None
+
+
+async def _merged_pages(pages: Mapping[str, str]) -> str:
+    """Return the metrics of all processes; one that does not answer is left out."""
+    texts = {"up": metrics.exposition()}
+    async with aiohttp.ClientSession(timeout=_PAGE_TIMEOUT) as client:
+        for name, address in pages.items():
+            try:
+                async with client.get(f"http://{address}/metrics") as answer:
+                    texts[name] = await answer.text()
+            except (aiohttp.ClientError, TimeoutError):
+                log.warning("a process did not tell its metrics", child=name)
+    return merge(texts)

@@ -1,0 +1,92 @@
+"""`postroad sink`: a next hop that swallows mail, for trying things out and for tests."""
+
+import asyncio
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from postroad.cli.errors import Failure
+from postroad.cli.options import JsonFlag, listen_address
+from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.sockets import bound_address, listen
+
+Share = typer.Option(min=0.0, max=1.0, metavar="SHARE")
+
+
+def sink(
+    where: Annotated[
+        str, typer.Option("--listen", metavar="ADDR:PORT", help="Where to listen.")
+    ] = "127.0.0.1:2526",
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep mail there, one .eml file each.")
+    ] = None,
+    keep_last: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Keep no more than the last N.")
+    ] = 1000,
+    defer: Annotated[float, Share] = 0.0,
+    reject: Annotated[float, Share] = 0.0,
+    disconnect: Annotated[float, Share] = 0.0,
+    latency: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="Wait before the last reply.")
+    ] = 0.0,
+    defer_first: Annotated[
+        bool, typer.Option("--defer-first", help="Defer the first try of each message.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """
+    Run an SMTP server that swallows mail, or keeps it.
+
+    Shares are parts of the messages, from 0 to 1: `--defer 0.1` answers one message in ten with
+    451, `--reject` with 550, `--disconnect` hangs up without an answer. Counts are printed at the
+    end. Stop it with Ctrl-C.
+
+    Example: postroad sink --keep ./mail --defer 0.2 --latency 0.05
+    """
+    if defer + reject + disconnect > 1.0:
+        raise Failure("--defer, --reject and --disconnect add up to more than 1; lower one of them")
+    if keep is not None:
+        _make_folder(keep)
+    behaviour = SinkBehaviour(defer, reject, disconnect, latency, defer_first, keep, keep_last)
+    server = Sink(behaviour)
+    asyncio.run(_serve(server, listen_address(where, option="--listen")))
+    _print_counts(server, as_json=as_json)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot keep mail in {folder}: {error.strerror}") from error
+
+
+async def _serve(server: Sink, address: ListenAddress) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    listener, where = await listen_sink(server, address)
+    typer.echo(f"sink listens on {where}", err=True)
+    await stop.wait()
+    listener.close()
+
+
+async def listen_sink(server: Sink, address: ListenAddress) -> tuple[asyncio.Server, str]:
+    """Open the sink's port and return where it is; StartupError when it cannot be had."""
+    listener = listen(address)
+    loop = asyncio.get_running_loop()
+    serving = await loop.create_server(lambda: SinkProtocol(server), sock=listener)
+    return serving, bound_address(listener)
+
+
+def _print_counts(server: Sink, *, as_json: bool) -> None:
+    counts = asdict(server.counts)
+    if as_json:
+        typer.echo(json.dumps(counts))
+    else:
+        typer.echo(", ".join(f"{name} {number}" for name, number in counts.items()))

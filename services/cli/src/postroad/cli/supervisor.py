@@ -1,0 +1,179 @@
+"""
+The child processes of `postroad up`: started, told apart, started again when they end.
+
+A child tells that it is ready with a JSON line on a pipe; it gets SIGTERM when `up` dies. Listening
+sockets belong to `up` and are inherited: one for each ingress process and port, bound together with
+SO_REUSEPORT, so that connections to a process that was killed wait in its backlog until it is back
+instead of being reset, and the kernel spreads new ones evenly.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from postroad.runtime.logs import get_logger
+
+log = get_logger("up.supervisor")
+
+_FIRST_PAUSE = 0.1  # seconds before a child is started again
+_LONGEST_PAUSE = 5.0
+_STEADY = 10.0  # seconds a child has to live for its next restart to be quick again
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """What to run: `name` is how people know it (`ingress-0`), `module` what Python runs."""
+
+    name: str
+    module: str
+    environment: Mapping[str, str]
+    descriptors: Sequence[int] = ()
+
+
+@dataclass
+class Child:
+    """One child process and what it has said of itself."""
+
+    spec: ChildSpec
+    pid: int | None = None
+    ready: bool = False
+    restarts: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait_ready(self) -> None:
+        """Wait until the child is ready."""
+        while not self.ready:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def say(self, *, ready: bool) -> None:
+        """Take down whether it is ready."""
+        self.ready = ready
+        self._changed.set()
+
+
+class StartRefused(Exception):
+    """A child ended at its first start with this exit code: starting it again is no use."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"{name} ended with exit code {code}")
+
+
+class Supervisor:
+    """Keeps the children running until it is told to stop them."""
+
+    def __init__(self, specs: Sequence[ChildSpec]) -> None:
+        self.children = [Child(spec) for spec in specs]
+        self._stopping = False
+        self._keepers: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether every child is ready."""
+        return all(child.ready for child in self.children)
+
+    async def wait_ready(self) -> None:
+        """Wait until every child has been ready."""
+        for child in self.children:
+            await child.wait_ready()
+
+    async def run(self) -> None:
+        """Run all children until `stop`; StartRefused when one never gets as far as ready."""
+        self._keepers = [
+            asyncio.create_task(self._keep(child), name=child.spec.name) for child in self.children
+        ]
+        done, _ = await asyncio.wait(self._keepers, return_when=asyncio.FIRST_EXCEPTION)
+        for keeper in done:
+            keeper.result()
+
+    async def _keep(self, child: Child) -> None:
+        loop = asyncio.get_running_loop()
+        pause, was_ready = _FIRST_PAUSE, False
+        while not self._stopping:
+            began = loop.time()
+            code = await self._run_once(child)
+            was_ready = was_ready or child.ready
+            child.pid = None
+            child.say(ready=False)
+            if self._stopping:
+                return
+            if not was_ready and code in (1, 2):
+                raise StartRefused(child.spec.name, code)
+            pause = _FIRST_PAUSE if loop.time() - began > _STEADY else pause
+            child.restarts += 1
+            log.warning(
+                "a process ended and is started again", child=child.spec.name, reason=_how(code)
+            )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _run_once(self, child: Child) -> int:
+        reader, writer = os.pipe()
+        try:
+            process = await _spawn(child.spec, writer)
+        finally:
+            os.close(writer)
+        child.pid = process.pid
+        listening = asyncio.create_task(_listen(child, reader))
+        try:
+            return await process.wait()
+        finally:
+            await listening
+
+    async def stop(self, *, grace: float) -> None:
+        """Tell the children to drain, ingress and delivery at once; kill what outlives `grace`."""
+        self._stopping = True
+        if not self._keepers:
+            return
+        self._signal_all(signal.SIGTERM)
+        _, lingering = await asyncio.wait(self._keepers, timeout=grace)
+        if lingering:
+            self._signal_all(signal.SIGKILL)
+            await asyncio.wait(lingering)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for child in self.children:
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+
+async def _spawn(spec: ChildSpec, notify: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        spec.module,
+        stdin=subprocess.DEVNULL,
+        pass_fds=(notify, *spec.descriptors),
+        start_new_session=True,
+        env={
+            **os.environ,
+            **spec.environment,
+            "POSTROAD_PROCESS": spec.name,
+            "POSTROAD_NOTIFY_FD": str(notify),
+            "POSTROAD_PARENT_PID": str(os.getpid()),
+        },
+    )
+
+
+async def _listen(child: Child, descriptor: int) -> None:
+    """Read the child's lines until it ends."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            async for line in reader:
+                child.say(ready=json.loads(line).get("ready") is True)
+        finally:
+            transport.close()
+
+
+def _how(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,103 @@
+"""`postroad up`: the whole relay on one machine, from one command."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from postroad.cli.errors import Failure
+from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
+from postroad.cli.options import listen_address, server_address
+from postroad.cli.state import default_state_folder
+from postroad.runtime import entry
+from postroad.runtime.sockets import bound_address, listen
+
+
+def up(
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--config",
+            metavar="PATH",
+            help="A manifest file or a folder of them; may be repeated. Without it an example set"
+            " is used whose mail ends in a sink on this machine.",
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="POSTROAD_STATE",
+            help="Where the queue, keys and certificates are kept.",
+            show_default="~/.local/state/postroad",
+        ),
+    ] = None,
+    relay: Annotated[
+        str, typer.Option(metavar="ADDR:PORT", help="The relay port: 25 in production.")
+    ] = "127.0.0.1:2525",
+    submission: Annotated[
+        str, typer.Option(metavar="ADDR:PORT", help="Submission with STARTTLS: 587 in production.")
+    ] = "127.0.0.1:2587",
+    submissions: Annotated[
+        str,
+        typer.Option(metavar="ADDR:PORT", help="Submission under TLS from the first byte: 465."),
+    ] = "127.0.0.1:2465",
+    http: Annotated[
+        str, typer.Option(metavar="ADDR:PORT", help="/metrics, /healthz and /readyz of the whole.")
+    ] = "127.0.0.1:8025",
+    workers: Annotated[
+        str, typer.Option(metavar="ingress=N,delivery=N", help="How many processes of each kind.")
+    ] = "ingress=1,delivery=1",
+    resolver: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR:PORT", help="Ask this DNS server instead of the system's."),
+    ] = None,
+) -> None:
+    """
+    Run the relay on this machine.
+
+    Starts an embedded nats-server, publishes the manifests, and keeps the ingress and delivery
+    processes running. Edited manifests apply live. Port 0 takes any free port. Ctrl-C or SIGTERM
+    drains and stops; what is queued stays in the state folder.
+
+    $POSTROAD_SMTP_PORT sets the port for delivery to MX hosts (25), $POSTROAD_ALLOW_PRIVATE_MX=1
+    admits MX hosts on loopback and private addresses.
+
+    Example: postroad up
+
+    Example: postroad up --config /etc/postroad --relay 0.0.0.0:25 --workers ingress=2,delivery=2
+    """
+    page = listen(listen_address(http, option="--http"))
+    options = MachineOptions(
+        config=tuple(config or ()),
+        state=state or default_state_folder(),
+        relay=listen_address(relay, option="--relay"),
+        submission=listen_address(submission, option="--submission"),
+        submissions=listen_address(submissions, option="--submissions"),
+        http=bound_address(page),
+        workers=parse_workers(workers),
+        resolver=_resolver(resolver),
+    )
+    os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
+    os.environ.setdefault("POSTROAD_PROCESS", "up")
+    entry.main("up", NoSettings, lambda process, _: Machine(options, process).build())
+
+
+def _resolver(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return str(server_address(text, option="--resolver", default_port=53))
+
+
+def parse_workers(text: str) -> Workers:
+    """Read `ingress=N,delivery=N`; what is not named is 1."""
+    counts = {"ingress": 1, "delivery": 1}
+    for part in text.split(","):
+        name, equals, number = part.strip().partition("=")
+        if name not in counts or not equals or not number.isdigit() or not 1 <= int(number) <= 64:
+            raise Failure(
+                f"--workers takes ingress=N,delivery=N with N from 1 to 64, not {text!r}", code=2
+            )
+        counts[name] = int(number)
+    return Workers(**counts)
