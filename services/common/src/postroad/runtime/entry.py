@@ -80,7 +80,6 @@ def main(role: str, of: type[S], build: Build[S]) -> NoReturn:
     runtime, settings = _read_settings(role, of)
     name = runtime.process or role
     sink = logs.configure(name, level=runtime.log.level, format=runtime.log.format)
-    metrics.LOG_LINES_DROPPED.set_function(lambda: sink.dropped)
     _log.info("starting", settings=describe(runtime) | describe(settings))
     try:
         code = uvloop.run(_run(role, runtime, sink, lambda process: build(process, settings)))

@@ -13,19 +13,20 @@ import threading
 from collections import deque
 from typing import TextIO
 
+from postroad.runtime.metrics import LOG_LINES_DROPPED
+
 MAX_WAITING = 10_000  # lines; a line is at most some KiB, most are 300 octets
 GATHER_SECONDS = 0.02
 
 
 class LineSink:
-    """A text stream for whole lines; `write` never blocks, `flush` waits until all is written."""
+    """A text stream for whole lines; `write` never blocks, `close` writes what waits."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._waiting: deque[str] = deque()
         self._fd = _descriptor(stream)
         self._unsaid = 0  # dropped, and not yet written so
-        self.dropped = 0  # in all, for the metric
         self._work = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log sink", daemon=True)
@@ -36,7 +37,7 @@ class LineSink:
         """Take text to be written soon; drop it, and count that, when too much waits."""
         if len(self._waiting) >= MAX_WAITING:
             self._unsaid += 1
-            self.dropped += 1
+            LOG_LINES_DROPPED.inc()
             return
         self._waiting.append(text)
         if not self._work.is_set():
@@ -75,7 +76,7 @@ class LineSink:
             self._put("".join(lines))
         except (OSError, ValueError):
             # Nobody reads any more, or the stream is closed: there is no place left to say so.
-            self.dropped += len(lines)
+            LOG_LINES_DROPPED.inc(len(lines))
 
     def _put(self, text: str) -> None:
         if self._fd is None:

@@ -64,8 +64,6 @@ MAX_TEXT = 2_000
 MAX_TRACEBACK = 16_000
 
 _SECRET_NAME = re.compile(r"passw|secret|token|credential|authorization|private_key", re.IGNORECASE)
-# C0 and C1 controls, line and paragraph separators, bidirectional overrides and isolates.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 Logger = FilteringBoundLogger
 
@@ -227,4 +225,10 @@ def _console(colours: bool) -> Processor:
 
 
 def _visible(text: str) -> str:
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    # Controls, line separators, bidirectional overrides and lone surrogates are not printable.
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )

@@ -155,8 +155,8 @@ READY = RUNTIME.gauge(
     "1 while the process can do its work, as /readyz says, else 0.",
     watch="0 for more than a minute; /readyz and the log name the check that fails.",
 )
-LOG_LINES_DROPPED = RUNTIME.gauge(
-    "postroad_log_lines_dropped",
-    "Log lines lost since the start because whoever reads standard error is too slow.",
+LOG_LINES_DROPPED = RUNTIME.counter(
+    "postroad_log_lines_dropped_total",
+    "Log lines lost because whoever reads standard error is too slow, or gone.",
     watch="Any growth: the log has gaps.",
 )

@@ -1,0 +1,200 @@
+"""Whole processes, as a supervisor and a person at a terminal see them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+PROGRAM = """
+    import asyncio, logging, os, sys
+    from dataclasses import dataclass
+    from postroad.runtime import entry
+    from postroad.runtime.errors import StartupError
+    from postroad.runtime.quantities import Secret
+    from postroad.runtime.settings import setting
+
+    @dataclass(frozen=True, slots=True)
+    class Settings:
+        workers: int = setting(1, minimum=1)
+        token: Secret | None = None
+
+    async def build(process, settings):
+        async def drain():
+            print("drained", flush=True)
+        async def hang():
+            print("hanging", flush=True)
+            await asyncio.Event().wait()
+        mode = os.environ.get("MODE")
+        if mode == "startup-error":
+            raise StartupError("the state folder is in use; stop the other postroad")
+        if mode == "bug":
+            raise KeyError("x")
+        if mode == "denied":
+            open("/proc/1/nothing-here/x")
+        process.on_drain("part", hang if mode == "hang" else drain)
+
+    entry.main("ingress", Settings, build)
+"""
+
+Started = subprocess.Popen[str]
+Start = Callable[..., Started]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts the program with variables added to the environment."""
+    program = tmp_path / "program.py"
+    program.write_text(dedent(PROGRAM), encoding="utf-8")
+    running: list[Started] = []
+
+    def started(environ: Mapping[str, str], **options: object) -> Started:
+        clean = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
+        process: Started = subprocess.Popen(  # type: ignore[call-overload]
+            [sys.executable, "-I", str(program)],
+            env=clean | dict(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        running.append(process)
+        return process
+
+    yield started
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def events(errors: str) -> list[str]:
+    return [json.loads(line)["event"] for line in errors.splitlines()]
+
+
+def until_started(process: Started) -> None:
+    assert process.stderr is not None
+    while json.loads(process.stderr.readline())["event"] != "started":
+        pass
+
+
+def test_sigterm_drains_and_ends_with_0(start: Start) -> None:
+    process = start({"POSTROAD_TOKEN": "t0ps3cret"})
+    until_started(process)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate()
+    assert process.returncode == 0
+    assert output == "drained\n"
+    assert events(errors) == ["draining", "stopped"]
+    assert "t0ps3cret" not in errors
+
+
+def test_a_second_signal_forces_the_end(start: Start) -> None:
+    process = start({"MODE": "hang"})
+    until_started(process)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hanging\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_wrong_settings_end_with_2_and_all_of_them_told(start: Start) -> None:
+    process = start({"POSTROAD_WORKERS": "0", "POSTROAD_LOG_LEVEL": "loud", "POSTROAD_HTTP": "x"})
+    output, errors = process.communicate()
+    assert process.returncode == 2
+    assert output == ""
+    assert errors == (
+        "postroad ingress: 3 settings cannot be used:\n"
+        "  POSTROAD_LOG_LEVEL: 'loud' is not one of debug, info, warning, error\n"
+        "  POSTROAD_HTTP: 'x' is not HOST:PORT, such as 127.0.0.1:2525 or [::1]:2525\n"
+        "  POSTROAD_WORKERS: 0 is less than 1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        ("startup-error", "the state folder is in use; stop the other postroad"),
+        ("bug", "cannot start: KeyError: 'x'"),
+        ("denied", "cannot start: /proc/1/nothing-here/x: No such file or directory"),
+    ],
+)
+def test_a_failed_start_is_one_line_and_code_1(start: Start, mode: str, sentence: str) -> None:
+    process = start({"MODE": mode})
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == f"postroad ingress: {sentence}"
+    assert "Traceback" not in errors
+
+
+def test_readiness_is_told_on_the_pipe(start: Start) -> None:
+    reader, writer = os.pipe()
+    process = start({"POSTROAD_NOTIFY_FD": str(writer)}, pass_fds=(writer,))
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert json.loads(pipe.readline()) == {"ready": True}
+        process.send_signal(signal.SIGTERM)
+        assert json.loads(pipe.readline()) == {"ready": False}
+        assert pipe.read() == ""
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_supervised_process_leaves_ctrl_c_to_its_supervisor(start: Start) -> None:
+    process = start({"POSTROAD_PARENT_PID": str(os.getpid())})
+    until_started(process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate()
+    assert (process.returncode, output) == (0, "drained\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_process_dies_with_its_parent(start: Start, tmp_path: Path) -> None:
+    supervisor = """
+        import os, subprocess, sys
+        env = dict(os.environ, POSTROAD_PARENT_PID=str(os.getpid()))
+        reader, writer = os.pipe()
+        child = subprocess.Popen([sys.executable, "-I", sys.argv[1]],
+            env=env | {"POSTROAD_NOTIFY_FD": str(writer)}, pass_fds=(writer,))
+        os.read(reader, 1)
+        print(child.pid, flush=True)
+        child.wait()
+    """
+    script = tmp_path / "supervisor.py"
+    script.write_text(dedent(supervisor), encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-I", str(script), str(tmp_path / "program.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as parent:
+        assert parent.stdout is not None
+        assert int(parent.stdout.readline()) > 0
+        parent.kill()
+        # The child holds the other end of this pipe: it ends when, and only when, the child does.
+        assert parent.stdout.read() == b""
+
+
+def test_a_process_whose_parent_is_gone_does_not_start(start: Start) -> None:
+    other = os.getppid()
+    process = start({"POSTROAD_PARENT_PID": str(other)})
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == f"postroad ingress: the process {other} that started this one is gone\n"
+
+
+def test_an_idle_process_imports_no_pydantic_and_no_opentelemetry() -> None:
+    looking = (
+        "import sys, postroad.runtime.entry; "
+        "print([name for name in ('pydantic', 'opentelemetry', 'ruamel') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-Ic", looking], check=True, capture_output=True, text=True
+    )
+    assert found.stdout == "[]\n"

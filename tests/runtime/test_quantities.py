@@ -1,0 +1,103 @@
+"""Durations, sizes and addresses as people write them."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.runtime import quantities as q
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("250ms", timedelta(milliseconds=250)),
+        ("15s", timedelta(seconds=15)),
+        ("1h30m", timedelta(minutes=90)),
+        ("1.5d", timedelta(hours=36)),
+        ("0s", timedelta()),
+    ],
+)
+def test_durations(text: str, expected: timedelta) -> None:
+    assert q.parse_duration(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "15", "s", "-1s", "1 s", "1w", "1s2", "9999999999d"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        q.parse_duration(text)
+
+
+@given(st.integers(min_value=0, max_value=10**11))
+def test_a_duration_is_read_as_it_was_written(milliseconds: int) -> None:
+    duration = timedelta(milliseconds=milliseconds)
+    assert q.parse_duration(q.format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("512", 512),
+        ("0", 0),
+        ("50MB", 50_000_000),
+        ("50M", 50_000_000),
+        ("128KiB", 131_072),
+        ("10Gi", 10 * 2**30),
+        ("1.5 kB", 1500),
+    ],
+)
+def test_sizes(text: str, expected: int) -> None:
+    assert q.parse_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1iB", "1 m", "50mb", "1e3"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="size"):
+        q.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mx.example:25", q.SocketAddress("mx.example", 25)),
+        ("127.0.0.1:0", q.SocketAddress("127.0.0.1", 0)),
+        ("[2001:db8::1]:465", q.SocketAddress("2001:db8::1", 465)),
+    ],
+)
+def test_addresses_are_read_and_written(text: str, expected: q.SocketAddress) -> None:
+    assert q.parse_socket_address(text) == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:", ":25", "::1:25", "[mx]:25", "h:65536", "h:-1", "h:²", "h: 25"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"address|HOST:PORT"):
+        q.parse_socket_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.0.0.0:25", q.ListenAddress("0.0.0.0", 25)),
+        (":25", q.ListenAddress("::", 25)),
+        ("localhost:2525", q.ListenAddress("127.0.0.1", 2525)),
+        ("fd:3", q.ListenAddress(fd=3)),
+    ],
+)
+def test_listen_addresses(text: str, expected: q.ListenAddress) -> None:
+    assert q.parse_listen_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["mail.example:25", "fd:x", "fd:", "25"])
+def test_what_is_no_listen_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"names a host|fd:N|HOST:PORT"):
+        q.parse_listen_address(text)
+
+
+def test_a_secret_is_shown_by_nothing() -> None:
+    secret = q.Secret("t0ps3cret")
+    assert "t0ps3cret" not in f"{secret} {secret!r} {[secret]}"
+    assert secret.reveal() == "t0ps3cret"
