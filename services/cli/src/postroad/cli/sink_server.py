@@ -213,7 +213,9 @@ class SinkProtocol(asyncio.Protocol):
         reply = self._sink.verdict(content)
         if reply is None:
             if self._transport is not None:
-                self._transport.abort()
+                self._transport.write(b"".join(replies))
+                self._transport.close()
+                self._transport = None
             return False
         if reply is _OK:
             unstuffed = content.replace(b"\r\n..", b"\r\n.")

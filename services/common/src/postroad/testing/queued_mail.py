@@ -1,0 +1,60 @@
+"""Messages for tests of the queue, and short ways to put and take them."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from postroad.mail.address import parse_mailbox
+from postroad.spool.ids import RecordId
+from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
+from postroad.spool.record import QueuedRecipient, QueueRecord
+
+OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
+SECOND = timedelta(seconds=1)
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def record(queue_id: str, to: str = "b@y.example", number: int = 0, **more: object) -> QueueRecord:
+    """Return a record for one recipient; `more` are further fields."""
+    mailbox = parse_mailbox(to)
+    fields: dict[str, object] = {
+        "record_id": RecordId(queue_id, number),
+        "reverse_path": parse_mailbox("a@x.example"),
+        "recipients": (QueuedRecipient(mailbox),),
+        "domain": mailbox.domain,
+        "arrival": now(),
+        "deadline": now() + timedelta(days=5),
+        "content": b"Subject: hi\r\n\r\nbody\r\n",
+    }
+    return QueueRecord(**(fields | more))  # type: ignore[arg-type]
+
+
+async def put(spool: Spool, *to: str, place: Place | None = None, **more: object) -> str:
+    """Accept one message for the recipients given, one record each; return its queue id."""
+
+    def compose(queue_id: str) -> list[Put]:
+        return [
+            Put(record(queue_id, address, number, **more), place or Ready())
+            for number, address in enumerate(to or ("b@y.example",))
+        ]
+
+    stored = await spool.accept(spool.new_queue_id(now()), compose, timeout=5 * SECOND)
+    return stored.queue_id
+
+
+def take(spool: Spool, *, room: int = 100) -> Taking:
+    """Join the takers."""
+    return spool.take(pool="default", room=room, room_bytes=10_000_000)
+
+
+async def first(taking: Taking, count: int) -> list[Taken]:
+    """Return the next `count` records taken."""
+    found: list[Taken] = []
+    async for taken in taking:
+        found.append(taken)
+        if len(found) == count:
+            break
+    return found

@@ -1,0 +1,123 @@
+"""The sink: a next hop that answers as it is told, and counts what it took."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+MESSAGE = b"Subject: hi\r\n\r\n..stuffed\r\nbye\r\n.\r\n"
+ENVELOPE = b"MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n"
+
+
+class Peer:
+    """The client's side of a connection to a sink."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.reader, self.writer = streams
+
+    async def say(self, data: bytes, replies: int = 1) -> list[bytes]:
+        """Send octets and return that many reply lines' codes."""
+        self.writer.write(data)
+        return [(await self.reader.readline())[:3] for _ in range(replies)]
+
+
+OpenPeer = Callable[[Sink], Awaitable[Peer]]
+
+
+@pytest.fixture
+async def open_peer() -> AsyncIterator[OpenPeer]:
+    servers: list[asyncio.Server] = []
+    peers: list[Peer] = []
+
+    async def open_to(sink: Sink) -> Peer:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SinkProtocol(sink), "127.0.0.1", 0)
+        servers.append(server)
+        port = server.sockets[0].getsockname()[1]
+        peer = Peer(await asyncio.open_connection("127.0.0.1", port))
+        peers.append(peer)
+        assert (await peer.reader.readline()).startswith(b"220 ")
+        return peer
+
+    yield open_to
+    for peer in peers:
+        peer.writer.close()
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_pipelined_message_is_taken_and_unstuffed(
+    open_peer: OpenPeer, tmp_path: Path
+) -> None:
+    sink = Sink(SinkBehaviour(keep=tmp_path))
+    peer = await open_peer(sink)
+    codes = await peer.say(ENVELOPE + MESSAGE + b"QUIT\r\n", 5)
+    assert codes == [b"250", b"250", b"354", b"250", b"221"]
+    assert (sink.counts.accepted, sink.counts.recipients) == (1, 1)
+    kept = (tmp_path / "000001.eml").read_bytes()
+    assert kept == (
+        b"X-Envelope-From: a@x.example\r\nX-Envelope-To: b@y.example\r\n"
+        b"Subject: hi\r\n\r\n.stuffed\r\nbye\r\n"
+    )
+
+
+async def test_a_message_in_single_octets_is_the_same_message(
+    open_peer: OpenPeer, tmp_path: Path
+) -> None:
+    sink = Sink(SinkBehaviour(keep=tmp_path))
+    peer = await open_peer(sink)
+    for octet in ENVELOPE + MESSAGE:
+        peer.writer.write(bytes([octet]))
+        await peer.writer.drain()
+    codes = await peer.say(b"", 4)
+    assert codes == [b"250", b"250", b"354", b"250"]
+    assert b".stuffed\r\nbye\r\n" in (tmp_path / "000001.eml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        (SinkBehaviour(defer_share=1.0), b"451"),
+        (SinkBehaviour(reject_share=1.0), b"550"),
+        (SinkBehaviour(latency=0.01), b"250"),
+    ],
+)
+async def test_it_answers_the_final_dot_as_told(
+    open_peer: OpenPeer, behaviour: SinkBehaviour, code: bytes
+) -> None:
+    peer = await open_peer(Sink(behaviour))
+    assert (await peer.say(ENVELOPE + MESSAGE, 4))[-1] == code
+
+
+async def test_commands_behind_a_slow_dot_are_answered_in_order(open_peer: OpenPeer) -> None:
+    peer = await open_peer(Sink(SinkBehaviour(latency=0.01)))
+    codes = await peer.say(ENVELOPE + MESSAGE + b"RSET\r\nQUIT\r\n", 6)
+    assert codes[3:] == [b"250", b"250", b"221"]
+
+
+async def test_it_hangs_up_without_an_answer(open_peer: OpenPeer) -> None:
+    sink = Sink(SinkBehaviour(disconnect_share=1.0))
+    peer = await open_peer(sink)
+    assert (await peer.say(ENVELOPE + MESSAGE, 3))[-1] == b"354"
+    assert await peer.reader.read() == b""
+    assert sink.counts.disconnected == 1
+
+
+async def test_the_first_try_of_each_message_is_deferred(open_peer: OpenPeer) -> None:
+    sink = Sink(SinkBehaviour(defer_first=True))
+    peer = await open_peer(sink)
+    assert (await peer.say(ENVELOPE + MESSAGE, 4))[-1] == b"451"
+    assert (await peer.say(ENVELOPE + MESSAGE, 4))[-1] == b"250"
+    assert sink.counts.accepted == 1
+
+
+async def test_it_keeps_no_more_than_told(open_peer: OpenPeer, tmp_path: Path) -> None:
+    peer = await open_peer(Sink(SinkBehaviour(keep=tmp_path, keep_last=2)))
+    for _ in range(3):
+        await peer.say(ENVELOPE + MESSAGE, 4)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["000002.eml", "000003.eml"]

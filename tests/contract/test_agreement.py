@@ -1,0 +1,79 @@
+"""What the processes of a cluster agree on: configuration, usage, orders, sites, sessions."""
+
+import asyncio
+from datetime import timedelta
+
+from postroad.spool.interface import Order, Selection, Spool
+from postroad.testing.queued_mail import OpenSpool, now
+
+LATER = timedelta(hours=1)
+
+
+async def test_configuration_reaches_every_process(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    following = aiter(other.config.follow())
+    generation = await one.config.publish({"relay.default.a": b"1", "relay.default.b": b"2"})
+    state = await anext(following)
+    assert (state.generation, dict(state.entries)) == (
+        generation,
+        {"relay.default.a": b"1", "relay.default.b": b"2"},
+    )
+    await one.config.publish({"relay.default.b": b"3"})
+    state = await anext(following)
+    assert dict(state.entries) == {"relay.default.b": b"3"}
+    assert state.generation > generation
+
+
+async def test_publishing_the_same_again_is_no_new_generation(spool: Spool) -> None:
+    first = await spool.config.publish({"client.default.a": b"1"})
+    assert await spool.config.publish({"client.default.a": b"1"}) == first
+
+
+async def test_leases_never_exceed_the_maximum(open_spool: OpenSpool) -> None:
+    spools = [await open_spool() for _ in range(3)]
+
+    async def take_all(spool: Spool) -> int:
+        total = 0
+        while got := await spool.usage.lease("k", amount=7, maximum=100, expires=now() + LATER):
+            total += got
+        return total
+
+    assert sum(await asyncio.gather(*map(take_all, spools))) == 100
+    await spools[0].usage.give_back("k", 10)
+    assert await spools[1].usage.used("k") == 90
+    assert await spools[1].usage.lease("k", amount=50, maximum=100, expires=now() + LATER) == 10
+
+
+async def test_an_order_reaches_every_process_and_ends(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    start = now()
+    order = Order(
+        "o1", "hold", Selection(domain="y.example"), start, start + LATER, start, "a reason"
+    )
+    seen = asyncio.ensure_future(other.orders.changed())
+    await asyncio.sleep(0)
+    await one.orders.place(order)
+    await asyncio.wait_for(seen, 5)
+    assert list(other.orders.in_force(now())) == [order]
+    assert list(other.orders.in_force(start + 2 * LATER)) == []
+    await other.orders.report("o1", "process-1", 12)
+    assert await one.orders.reports("o1") == {"process-1": 12}
+    changed = asyncio.ensure_future(other.orders.changed())
+    await asyncio.sleep(0)
+    assert await one.orders.withdraw("o1")
+    await asyncio.wait_for(changed, 5)
+    assert list(other.orders.in_force(now())) == []
+
+
+async def test_a_site_learnt_by_one_is_known_to_it(spool: Spool) -> None:
+    assert spool.sites.lookup("y.example") == ""
+    await spool.sites.learn("y.example", "mx.y.example")
+    assert spool.sites.lookup("y.example") == "mx.y.example"
+
+
+async def test_sessions_tell_their_generation(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    await one.sessions.announce(4)
+    await other.sessions.announce(5)
+    live = {s.process: s.generation for s in await one.sessions.live()}
+    assert live == {"process-0": 4, "process-1": 5}

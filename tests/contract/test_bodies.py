@@ -1,0 +1,77 @@
+"""Bodies too large for a record: streamed in, streamed out, checked on the way."""
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from postroad.spool.errors import BodyCorrupt, BodyMissing
+from postroad.spool.interface import Spool
+from postroad.spool.record import BlobRef
+from postroad.testing.queued_mail import first, put, record, take
+
+LIFETIME = timedelta(days=5)
+BLOCK = bytes(range(256)) * 400
+
+
+async def write(spool: Spool, blocks: int, *, sole: bool = True) -> BlobRef:
+    writer = spool.write_body(lifetime=LIFETIME)
+    for _ in range(blocks):
+        await writer.write(BLOCK)
+    return await writer.finish(sole=sole)
+
+
+async def read(spool: Spool, body: BlobRef, trace: bytes = b"") -> bytes:
+    stored = record(spool.new_queue_id(record("0" * 26).arrival), content=body, trace=trace)
+    return b"".join([chunk async for chunk in spool.read_body(stored)])
+
+
+async def test_a_large_body_comes_out_as_it_went_in(spool: Spool) -> None:
+    body = await write(spool, 30)
+    assert (body.size, body.chunks) == (30 * len(BLOCK), -(-30 * len(BLOCK) // (512 * 1024)))
+    assert body.sha256 == hashlib.sha256(BLOCK * 30).digest()
+    assert await read(spool, body, trace=b"Received: x\r\n") == b"Received: x\r\n" + BLOCK * 30
+
+
+async def test_an_inline_body_is_trace_and_content(spool: Spool) -> None:
+    stored = record("0" * 26, trace=b"Received: x\r\n", content=b"Subject: hi\r\n\r\n")
+    chunks = [chunk async for chunk in spool.read_body(stored)]
+    assert b"".join(chunks) == b"Received: x\r\nSubject: hi\r\n\r\n"
+
+
+async def test_a_missing_body_is_said_to_be_missing(spool: Spool) -> None:
+    body = await write(spool, 1)
+    with pytest.raises(BodyMissing):
+        await read(spool, replace(body, blob_id="0" * len(body.blob_id)))
+
+
+async def test_a_changed_body_is_not_handed_out_whole(spool: Spool) -> None:
+    body = await write(spool, 12)
+    stored = record("0" * 26, content=replace(body, sha256=b"\0" * 32))
+    size = 0
+    with pytest.raises(BodyCorrupt):
+        async for chunk in spool.read_body(stored):
+            size += len(chunk)
+    assert size < body.size
+
+
+async def test_a_body_goes_with_its_only_record(spool: Spool) -> None:
+    body = await write(spool, 6)
+    await put(spool, content=body)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    await taking.settle(taken)
+    await taking.close()
+    with pytest.raises(BodyMissing):
+        await read(spool, body)
+
+
+async def test_a_shared_body_stays(spool: Spool) -> None:
+    body = await write(spool, 6, sole=False)
+    await put(spool, "b@y.example", "c@z.example", content=body)
+    taking = take(spool)
+    one, _ = await first(taking, 2)
+    await taking.settle(one)
+    assert len(await read(spool, body)) == body.size
+    await taking.close()

@@ -1,0 +1,165 @@
+"""The queue's first promise: what is accepted is handed out, until it is settled."""
+
+import asyncio
+from datetime import timedelta
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Put, Ready, Scheduled, Selection, Spool, WaitKind
+from postroad.spool.record import RecipientState
+from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
+
+ALL = Selection()
+
+
+async def waiting(spool: Spool, selection: Selection = ALL) -> list[WaitKind]:
+    return sorted([queued.kind async for queued in spool.waiting.list(selection)])
+
+
+async def test_an_accepted_message_is_taken_and_gone_when_settled(spool: Spool) -> None:
+    queue_id = await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taken.record.record_id.queue_id == queue_id
+    assert taken.record.content == b"Subject: hi\r\n\r\nbody\r\n"
+    assert str(taken.record.recipients[0].mailbox) == "b@y.example"
+    await taking.settle(taken)
+    assert await waiting(spool) == []
+    await taking.close()
+
+
+async def test_mail_to_several_domains_is_one_record_each(spool: Spool) -> None:
+    queue_id = await put(spool, "b@y.example", "c@z.example", "d@w.example")
+    taking = take(spool)
+    taken = await first(taking, 3)
+    assert {t.record.record_id.queue_id for t in taken} == {queue_id}
+    assert {t.record.domain for t in taken} == {"y.example", "z.example", "w.example"}
+    for each in taken:
+        await taking.settle(each)
+    await taking.close()
+
+
+async def test_the_same_message_accepted_again_is_stored_once(spool: Spool) -> None:
+    queue_id = spool.new_queue_id(now())
+    puts = [Put(record(queue_id, "b@y.example", 0), Ready())]
+    puts.append(Put(record(queue_id, "c@z.example", 1), Ready()))
+    for _ in range(2):
+        await spool.accept(queue_id, lambda _: puts, timeout=5 * SECOND)
+    assert len(await waiting(spool)) == 2
+
+
+async def test_a_deferral_replaces_the_record_and_comes_when_due(spool: Spool) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    again = taken.record.next_step(attempts=1)
+    await taking.settle(taken, [Put(again, Scheduled(now() + 1.5 * SECOND))])
+    assert await waiting(spool) == [WaitKind.SCHEDULED]
+    [back] = await first(taking, 1)
+    assert (back.record.attempts, back.record.step) == (1, 1)
+    assert now() >= back.record.arrival + SECOND
+    await taking.settle(back)
+    assert await waiting(spool) == []
+    await taking.close()
+
+
+async def test_what_is_given_back_comes_again_at_once(spool: Spool) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    await taking.give_back(taken)
+    [again] = await first(taking, 1)
+    assert again.record == taken.record
+    await taking.settle(again)
+    await taking.close()
+
+
+async def test_a_settle_puts_all_that_follows_or_nothing(spool: Spool) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    report = record(taken.record.record_id.queue_id, "a@x.example", 7)
+    deferred = taken.record.next_step(attempts=1)
+    puts = [Put(deferred, Scheduled(now() + timedelta(hours=1))), Put(report, Ready())]
+    await taking.settle(taken, puts)
+    assert await waiting(spool) == [WaitKind.READY, WaitKind.SCHEDULED]
+    [dsn] = await first(taking, 1)
+    assert dsn.record.domain == "x.example"
+    await taking.settle(dsn)
+    await taking.close()
+
+
+async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -> None:
+    """A first settle that died after its publish, and a second with a different outcome."""
+    queue_id = await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    later = now() + timedelta(hours=1)
+    await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(later))])
+    bounced = taken.record.recipients[0]
+    changed = (bounced.__class__(bounced.mailbox, state=RecipientState.BOUNCED),)
+    other = taken.record.next_step(recipients=changed)
+    await spool.accept(queue_id, lambda _: [Put(other, Scheduled(later))], timeout=5 * SECOND)
+    assert len(await waiting(spool)) == 2
+    await taking.close()
+
+
+async def test_express_is_taken_before_bulk(spool: Spool) -> None:
+    for _ in range(5):
+        await put(spool, traffic_class=TrafficClass.BULK)
+    await put(spool, traffic_class=TrafficClass.EXPRESS)
+    taking = take(spool, room=2)
+    taken = await first(taking, 2)
+    assert TrafficClass.EXPRESS in {t.record.traffic_class for t in taken}
+    await taking.close()
+
+
+async def test_no_more_is_in_hand_than_there_is_room_for(spool: Spool) -> None:
+    for number in range(6):
+        await put(spool, f"b{number}@y.example")
+    taking = take(spool, room=3)
+    taken = await first(taking, 3)
+    more = asyncio.ensure_future(first(taking, 1))
+    done, _ = await asyncio.wait([more], timeout=0.3)
+    assert not done
+    await taking.settle(taken[0])
+    assert len(await more) == 1
+    await taking.close()
+
+
+async def test_a_stopped_taker_leaves_its_mail_to_another(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    await put(one)
+    taking = take(one)
+    [taken] = await first(taking, 1)
+    await taking.stop()
+    await taking.close()
+    successor = take(other)
+    [again] = await first(successor, 1)
+    assert again.record == taken.record
+    await successor.settle(again)
+    await successor.close()
+
+
+async def test_events_are_written_after_the_settle(spool: Spool) -> None:
+    queue_id = await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    event = Event(type=EventType.DELIVERY, at=now(), queue_id=queue_id, host="mx.y.example")
+    await taking.settle(taken, events=[event])
+    async for seen in spool.events.read(since=now() - timedelta(minutes=1), follow=True):
+        if seen.queue_id == queue_id:
+            assert seen == event
+            break
+    await taking.close()
+
+
+async def test_a_fresh_lease_is_fresh(spool: Spool) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taking.fresh(taken)
+    assert await taking.confirm(taken)
+    await taking.settle(taken)
+    assert not taking.fresh(taken)
+    await taking.close()

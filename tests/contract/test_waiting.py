@@ -1,0 +1,103 @@
+"""Mail that waits can be looked at without taking it, and changed by one claimant only."""
+
+from datetime import timedelta
+
+import pytest
+
+from postroad.spool.errors import ClaimLost
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Selection, Spool, WaitKind
+from postroad.spool.record import Hold
+from postroad.testing.queued_mail import first, now, put, take
+
+LATER = timedelta(hours=1)
+
+
+async def found(spool: Spool, selection: Selection) -> list[Queued]:
+    return [queued async for queued in spool.waiting.list(selection)]
+
+
+async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
+    await put(spool, "a@one.example")
+    await put(spool, "b@two.example", place=Scheduled(now() + LATER))
+    await put(spool, "c@two.example", place=Held(now() + LATER), hold=Hold("Admin"))
+    kinds = {queued.kind: queued.record.domain for queued in await found(spool, Selection())}
+    assert kinds == {
+        WaitKind.READY: "one.example",
+        WaitKind.SCHEDULED: "two.example",
+        WaitKind.HELD: "two.example",
+    }
+    counts = await spool.waiting.counts()
+    assert {(kind, domain): n for (kind, _, domain), n in counts.items()} == {
+        (WaitKind.READY, "one.example"): 1,
+        (WaitKind.SCHEDULED, "two.example"): 1,
+        (WaitKind.HELD, "two.example"): 1,
+    }
+
+
+async def test_looking_takes_nothing(spool: Spool) -> None:
+    queue_id = await put(spool)
+    assert len(await found(spool, Selection(queue_id=queue_id))) == 1
+    assert len(await found(spool, Selection(queue_id=queue_id))) == 1
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taken.record.record_id.queue_id == queue_id
+    await taking.settle(taken)
+    await taking.close()
+
+
+@pytest.mark.parametrize(
+    ("selection", "matches"),
+    [
+        (Selection(domain="one.example"), 2),
+        (Selection(recipient="b@two.example"), 1),
+        (Selection(reverse_path="a@x.example"), 3),
+        (Selection(reverse_path="nobody@x.example"), 0),
+        (Selection(kinds=frozenset({WaitKind.SCHEDULED})), 1),
+        (Selection(client="shop/web"), 0),
+    ],
+)
+async def test_a_selection_means_what_it_says(
+    spool: Spool, selection: Selection, matches: int
+) -> None:
+    await put(spool, "a@one.example")
+    await put(spool, "c@one.example", place=Scheduled(now() + LATER))
+    await put(spool, "b@two.example")
+    assert len(await found(spool, selection)) == matches
+
+
+async def test_a_claim_moves_deferred_mail_to_its_lane(spool: Spool) -> None:
+    await put(spool, place=Scheduled(now() + LATER))
+    [queued] = await found(spool, Selection())
+    await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())])
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taken.record.record_id == queued.record.record_id
+    await taking.settle(taken)
+    await taking.close()
+    assert await found(spool, Selection()) == []
+
+
+async def test_only_one_claimant_wins(spool: Spool) -> None:
+    await put(spool, place=Held(now() + LATER), hold=Hold("Admin"))
+    [queued] = await found(spool, Selection())
+    await spool.waiting.claim(queued, [Put(queued.record.next_step(hold=None), Ready())])
+    with pytest.raises(ClaimLost):
+        bounced = queued.record.next_step(pool="other")
+        await spool.waiting.claim(queued, [Put(bounced, Ready())])
+    assert len(await found(spool, Selection())) == 1
+
+
+async def test_a_claim_may_put_several_records(spool: Spool) -> None:
+    await put(spool, "b@y.example", place=Scheduled(now() + LATER))
+    [queued] = await found(spool, Selection())
+    split = [
+        Put(queued.record.next_step(), Ready()),
+        Put(
+            queued.record.next_step(
+                record_id=queued.record.record_id._replace(destination=5), domain="z.example"
+            ),
+            Ready(),
+        ),
+    ]
+    await spool.waiting.claim(queued, split)
+    assert {q.record.domain for q in await found(spool, Selection())} == {"y.example", "z.example"}
