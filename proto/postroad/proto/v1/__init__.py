@@ -1,0 +1,1 @@
+"""Version 1 of the wire formats; what is stored in a queue stays readable."""

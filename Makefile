@@ -1,0 +1,74 @@
+# The ways to run Postroad and to work on it. Needs make, Python >= 3.11 and a package index;
+# everything else is installed into .venv, at the versions that constraints.txt pins.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+STAMP := $(VENV)/.set-up
+INSTALL = $(PYTHON) -Im pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# The first of these that runs and is new enough. Version managers leave names that do not run.
+CANDIDATES := python3.13 python3.12 python3.11 python3
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: help setup run test check fmt demo proto docs lock clean
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(STAMP) ## Install everything into .venv; then .venv/bin/postroad is the command
+
+run: $(STAMP) ## Run the relay on this machine; mail ends in a sink of its own
+	@exec $(BIN)/postroad up
+
+demo: $(STAMP) ## Send through a relay: delivered, deferred, to two domains, bounced
+	@exec $(BIN)/postroad demo
+
+test: check ## Check style, types, layers and freshness, and run every test
+	$(PYTHON) -Im pytest -n 2
+
+check: $(STAMP) ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMP) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(STAMP) ## Generate the code of the protobuf schemas
+	$(PYTHON) -Im grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/postroad/proto/v1/*.proto
+
+docs: $(STAMP) ## Write the docs that come from the code
+	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
+
+lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
+	$(PYTHON) -Im pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group pyproject.toml:dev pyproject.toml -o constraints.txt
+
+clean: ## Remove .venv and what tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# pip first, since the one that comes with Python may not know dependency groups, then what builds
+# the project, so that it too is the version that constraints.txt says.
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@if ! $(PYTHON) -Ic '$(NEW_ENOUGH)' 2>/dev/null; then \
+		for candidate in $(CANDIDATES); do \
+			if "$$candidate" -Ic '$(NEW_ENOUGH)' 2>/dev/null; then found="$$candidate"; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "Postroad needs Python 3.11 or newer, and none of $(CANDIDATES) is; install one and try again." >&2; exit 1; \
+		fi; \
+		echo "Setting up $(VENV) with $$found ($$("$$found" -V)) ..."; \
+		"$$found" -m venv --clear $(VENV) || { \
+			echo "$$found cannot make virtual environments; on Debian and Ubuntu install python3-venv." >&2; exit 1; }; \
+	fi
+	@echo "Installing what constraints.txt pins ..."
+	@$(INSTALL) pip==26.3
+	@$(INSTALL) hatchling
+	@$(INSTALL) --no-build-isolation --group dev --editable '.[api,cli,operator]'
+	@touch $@

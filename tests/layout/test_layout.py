@@ -1,0 +1,87 @@
+"""
+The shape of the repository: what would break imports everywhere is told here, by name.
+
+`postroad` is a namespace shared by several source roots. One stray `__init__.py` in a root makes
+all the others vanish, and one in `operator/` shadows a module of Python itself.
+"""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE_ROOTS = sorted(
+    [path.relative_to(ROOT).as_posix() for path in ROOT.glob("services/*/src")] + ["proto"]
+)
+LONGEST_FILE = 600
+LONGEST_FUNCTION = 60
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "base"}
+
+
+def sources() -> Iterator[Path]:
+    for root in SOURCE_ROOTS:
+        for path in sorted((ROOT / root).rglob("*.py")):
+            if not path.name.endswith("_pb2.py"):
+                yield path
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_no_folder_of_a_namespace_is_a_package() -> None:
+    bare = ["services", "operator", "proto", "charts", "tests"]
+    bare += [f"{root}/postroad" for root in SOURCE_ROOTS]
+    strays = [folder for folder in bare if (ROOT / folder / "__init__.py").exists()]
+    strays += [named(path) for path in (ROOT / "tests").rglob("__init__.py")]
+    assert strays == [], "these hide every other part of the namespace: delete their __init__.py"
+
+
+def test_every_source_root_is_installed_and_checked() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    build = config["tool"]["hatch"]["build"]
+    assert sorted(build["dev-mode-dirs"]) == SOURCE_ROOTS
+    assert sorted(build["targets"]["wheel"]["packages"]) == [f"{r}/postroad" for r in SOURCE_ROOTS]
+    assert sorted(config["tool"]["mypy"]["mypy_path"]) == SOURCE_ROOTS
+
+
+def test_every_package_says_that_it_is_one() -> None:
+    folders = {path.parent for path in sources()}
+    assert [named(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+@pytest.mark.parametrize("path", tuple(sources()), ids=named)
+def test_a_module_says_what_it_is_and_stays_readable(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "open it with what it is, in mail words, and why"
+    assert path.stem not in EMPTY_NAMES, "name it by what it holds"
+    assert text.count("\n") <= LONGEST_FILE, "look for a seam"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{node.name} takes {length} lines"
+
+
+def test_what_decides_reads_no_clock() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (
+        each for each in config["tool"]["importlinter"]["contracts"] if "no clock" in each["name"]
+    )
+    pure = tuple(contract["source_modules"])
+    read = []
+    for path in sources():
+        module = ".".join(path.with_suffix("").parts[path.parts.index("postroad") :])
+        if not module.startswith(pure):
+            continue
+        read += [
+            f"{named(path)}:{node.lineno}"
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"now", "utcnow", "today"}
+        ]
+    assert read == [], "take the time as an argument"
