@@ -62,7 +62,9 @@ def test_a_module_says_what_it_is_and_stays_readable(path: Path) -> None:
     assert text.count("\n") <= LONGEST_FILE, "look for a seam"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
+            # A signature and a docstring are as long as they have to be.
+            code = node.body[1:] if ast.get_docstring(node) else node.body
+            length = (node.end_lineno or 0) - code[0].lineno + 1 if code else 0
             assert length <= LONGEST_FUNCTION, f"{node.name} takes {length} lines"
 
 

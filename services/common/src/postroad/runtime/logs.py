@@ -19,6 +19,7 @@ import logging
 import re
 import sys
 from enum import StrEnum
+from functools import lru_cache
 from typing import TextIO, cast
 
 import structlog
@@ -173,9 +174,14 @@ def _name_of_record(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDi
     return event_dict
 
 
+@lru_cache(maxsize=512)
+def _names_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
 def _make_safe(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
     for name, value in event_dict.items():
-        if _SECRET_NAME.search(name):
+        if _names_secret(name):
             event_dict[name] = "***"
         elif isinstance(value, str):
             limit = MAX_TRACEBACK if name == "exception" else MAX_TEXT
