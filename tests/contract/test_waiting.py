@@ -81,8 +81,8 @@ async def test_only_one_claimant_wins(spool: Spool) -> None:
     await put(spool, place=Held(now() + LATER), hold=Hold("Admin"))
     [queued] = await found(spool, Selection())
     await spool.waiting.claim(queued, [Put(queued.record.next_step(hold=None), Ready())])
+    bounced = queued.record.next_step(pool="other")
     with pytest.raises(ClaimLost):
-        bounced = queued.record.next_step(pool="other")
         await spool.waiting.claim(queued, [Put(bounced, Ready())])
     assert len(await found(spool, Selection())) == 1
 

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,10 +50,15 @@ class SinkCounts:
 
 @dataclass
 class Sink:
-    """The sink as a whole: its behaviour, its counts, and the mail it keeps."""
+    """
+    The sink as a whole: its behaviour, its counts, and the mail it keeps.
+
+    `on_taken` is told the content of each message it took.
+    """
 
     behaviour: SinkBehaviour = field(default_factory=SinkBehaviour)
     counts: SinkCounts = field(default_factory=SinkCounts)
+    on_taken: Callable[[bytearray], None] | None = None
     _kept: deque[Path] = field(default_factory=deque)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _tried: set[int] = field(default_factory=set)
@@ -90,6 +96,8 @@ class Sink:
         self.counts.accepted += 1
         self.counts.recipients += len(forward_paths)
         self.counts.octets += len(content)
+        if self.on_taken is not None:
+            self.on_taken(content)
         folder = self.behaviour.keep
         if folder is None:
             return

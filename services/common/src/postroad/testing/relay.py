@@ -1,0 +1,125 @@
+"""
+A relay run as its users run it, for end-to-end and fault tests: `postroad up` as a child process.
+
+It knows the processes of the relay by name and can kill any of them; it is itself ended, with all
+of its children, by `kill`, which a test's fixture calls whatever happened.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+_READY = re.compile(
+    r"postroad is ready: relay (\S+), submission (\S+), submissions (\S+), http (\S+)"
+)
+_START_LIMIT = timedelta(seconds=20)
+
+
+class RunningRelay:
+    """One `postroad up` and where it listens."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifests: str,
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.state = folder / "state"
+        self.manifests = folder / "manifests.yaml"
+        self.manifests.write_text(manifests)
+        self.log = folder / "up.log"
+        self.addresses: dict[str, str] = {}
+        self._flags = list(flags)
+        self._environment = dict(environment or {})
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The pid of `up`."""
+        assert self._process is not None
+        return self._process.pid
+
+    def port(self, listener: str = "relay") -> int:
+        """Return a listener's port: relay, submission, submissions or http."""
+        return int(self.addresses[listener].rpartition(":")[2])
+
+    async def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "postroad.cli", "up"),
+                *("--config", str(self.manifests), "--state", str(self.state)),
+                *("--relay", self._address("relay"), "--http", self._address("http")),
+                *("--submission", self._address("submission")),
+                *("--submissions", self._address("submissions")),
+                *self._flags,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self._environment},
+            )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(_START_LIMIT.total_seconds()):
+            line = (await self._process.stdout.readline()).decode()
+        match = _READY.match(line)
+        assert match is not None, f"no ready line but {line!r}; log: {self.log.read_text()}"
+        names = ("relay", "submission", "submissions", "http")
+        self.addresses = dict(zip(names, match.groups(), strict=True))
+
+    def _address(self, listener: str) -> str:
+        return self.addresses.get(listener, "127.0.0.1:0")
+
+    def children(self) -> dict[str, int]:
+        """Return the relay's processes by name: ingress-0, delivery-0 …, nats-server."""
+        found: dict[str, int] = {}
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            for text in (task / "children").read_text().split():
+                found[_name(int(text))] = int(text)
+        return found
+
+    def kill_child(self, name: str) -> None:
+        """SIGKILL one process of the relay."""
+        os.kill(self.children()[name], signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """SIGKILL `up` itself; its children go with it."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def command(self, *words: str) -> tuple[int, str, str]:
+        """Run a `postroad` command on this relay; return exit code, output and error output."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "postroad.cli", *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "POSTROAD_STATE": str(self.state), "COLUMNS": "200"},
+        )
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+def _name(pid: int) -> str:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return f"gone-{pid}"
+    if b"nats-server" in command.split(b"\0")[0]:
+        return "nats-server"
+    for variable in environment:
+        if variable.startswith(b"POSTROAD_PROCESS="):
+            return variable.partition(b"=")[2].decode()
+    return f"unknown-{pid}"
