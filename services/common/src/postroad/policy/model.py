@@ -243,6 +243,9 @@ class Snapshot:
     All objects in force at one generation, immutable and swapped whole.
 
     `domains` is keyed by domain name. Built with `Snapshot.of`; the indexes follow from it.
+
+    `stale` says that some published object could not be read here, so that what looks unknown may
+    be known to others: refuse with 451 what would be refused with 550.
     """
 
     generation: int
@@ -251,6 +254,7 @@ class Snapshot:
     quotas: Mapping[ObjectKey, Quota] = field(default_factory=dict)
     clients: Mapping[ObjectKey, Client] = field(default_factory=dict)
     clients_by_username: Mapping[str, Client] = field(default_factory=dict)
+    stale: bool = False
 
     @classmethod
     def of(
@@ -261,6 +265,7 @@ class Snapshot:
         relays: tuple[Relay, ...] = (),
         quotas: tuple[Quota, ...] = (),
         clients: tuple[Client, ...] = (),
+        stale: bool = False,
     ) -> "Snapshot":
         """Index the objects; names are unique by then, as compiling saw to it."""
         return cls(
@@ -272,4 +277,5 @@ class Snapshot:
             clients_by_username={
                 client.username: client for client in clients if client.username is not None
             },
+            stale=stale,
         )

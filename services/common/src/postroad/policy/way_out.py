@@ -6,7 +6,7 @@ again at every attempt, because the objects may have changed while the message w
 snapshot and the message's origin in, a WayOut or None out.
 """
 
-from postroad.policy.model import Client, ObjectKey, Relay, Snapshot, WayOut
+from postroad.policy.model import Client, ObjectKey, Snapshot, WayOut
 from postroad.policy.patterns import specificity
 
 
@@ -28,9 +28,11 @@ def find_way_out(
     if domain is not None and domain.receive is not None:
         return domain.receive.way_out
     submitter = snapshot.clients.get(client) if client is not None else None
-    relay = _named_relay(snapshot, submitter, sender_domain)
-    if relay is not None:
-        return relay.way_out
+    named = _named_relay(snapshot, submitter, sender_domain)
+    if named is not None:
+        # A Relay that is named and gone leaves no way out: another one is never a substitute.
+        relay = snapshot.relays.get(named)
+        return relay.way_out if relay is not None else None
     namespace = _namespace(snapshot, client, sender_domain)
     if namespace is None:
         return None
@@ -39,13 +41,11 @@ def find_way_out(
 
 def _named_relay(
     snapshot: Snapshot, submitter: Client | None, sender_domain: str | None
-) -> Relay | None:
+) -> ObjectKey | None:
     if submitter is not None and submitter.relay is not None:
-        return snapshot.relays.get(submitter.relay)
+        return submitter.relay
     sender = snapshot.domains.get(sender_domain) if sender_domain else None
-    if sender is not None and sender.relay is not None:
-        return snapshot.relays.get(sender.relay)
-    return None
+    return sender.relay if sender is not None else None
 
 
 def _namespace(

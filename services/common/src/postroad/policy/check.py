@@ -1,0 +1,55 @@
+"""
+What `postroad check` and `postroad up` say of manifests: every mistake, where it stands.
+
+Mistakes of form come from reading; those that only show when all objects are seen together (a
+Relay that is not there, a conflict) come from compiling, and are told at the object's field.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from postroad.policy.compile import compile_objects
+from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
+from postroad.policy.declared import Problem
+from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
+from postroad.policy.source import Manifests, Mistake, read_manifests
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found; with mistakes, `compiled` still holds everything that is good."""
+
+    mistakes: tuple[Mistake, ...]
+    compiled: Compiled
+    notes: tuple[str, ...]
+
+
+def check(
+    paths: Iterable[Path],
+    *,
+    keyring: Keyring | None = None,
+    last_good: Mapping[str, Entry] | None = None,
+) -> Checked:
+    """
+    Read and compile manifests in files and folders.
+
+    `up` gives its keyring and what is published now; without them nothing can be published.
+    """
+    manifests = read_manifests(paths)
+    # Only salts password verifiers, and those go nowhere.
+    unpublished = Keyring([ClusterKey(bytes(KEY_BYTES))])
+    compiled = compile_objects(
+        manifests.objects, keyring=keyring or unpublished, last_good=last_good
+    )
+    found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
+    return Checked(tuple(found), compiled, tuple(manifests.notes))
+
+
+def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    for reference, conditions in compiled.conditions.items():
+        origin = manifests.origins[reference]
+        for condition in conditions:
+            told = condition.type is ConditionType.READY or condition.reason is Reason.INVALID
+            if not condition.status and not told:
+                yield origin.mistake(Problem(condition.path, condition.message))

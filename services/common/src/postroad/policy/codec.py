@@ -1,0 +1,208 @@
+"""
+Snapshot entries as JSON bytes, one per object, with secrets sealed inside; and back.
+
+The form follows the values of `policy.model` field by field: durations in seconds, networks and
+names as text. A reader ignores fields it does not know and fills in those that are missing, so
+that old and new processes read one configuration side by side. A value it does not know (a TLS
+mode of a later version) makes that one entry unreadable, not the rest.
+
+Written by hand rather than with pydantic: the data plane imports this module.
+"""
+
+import base64
+import ipaddress
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import timedelta
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from postroad.policy.compiled import Entry
+from postroad.policy.model import (
+    Client,
+    Credentials,
+    Domain,
+    Network,
+    ObjectKey,
+    Quota,
+    Relay,
+    ScramVerifier,
+)
+from postroad.policy.seal import Keyring, SealBroken
+
+FORMAT = 1
+_KINDS: Mapping[str, type[Entry]] = {
+    "domain": Domain,
+    "relay": Relay,
+    "client": Client,
+    "quota": Quota,
+}
+_SEALED = (Credentials, ScramVerifier)
+
+
+class EntryUnreadable(Exception):
+    """An entry's bytes are no object this process knows; its text names no secret."""
+
+
+def encode_entry(key: str, entry: Entry, keyring: Keyring) -> bytes:
+    """Write an entry; the same entry under the same keys is the same bytes."""
+    body = {"format": FORMAT, "spec": _Writer(key, keyring).write(entry, "")}
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
+    """Read an entry back; EntryUnreadable says why it cannot be."""
+    kind = _KINDS.get(key.partition(".")[0])
+    if kind is None:
+        raise EntryUnreadable("an object of a kind this version does not know")
+    try:
+        body = json.loads(data)
+        if not isinstance(body, dict) or body.get("format") != FORMAT:
+            raise EntryUnreadable("written in a format this version does not know")
+        entry: Entry = _Reader(key, keyring).read(kind, body["spec"], "")
+        return entry
+    except SealBroken as error:
+        raise EntryUnreadable(f"a secret in it is {error}") from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        # The error may quote what it choked on, which may have been a secret.
+        raise EntryUnreadable(f"not understood ({type(error).__name__})") from None
+
+
+class _Writer:
+    """Turns values into what JSON has."""
+
+    def __init__(self, key: str, keyring: Keyring) -> None:
+        self._key = key
+        self._keyring = keyring
+
+    def write(self, value: Any, field: str) -> Any:
+        if isinstance(value, _SEALED):
+            text = json.dumps(self._write_fields(value, field), sort_keys=True).encode()
+            return {"sealed": self._keyring.seal(f"{self._key} {field}", text)}
+        if isinstance(value, ObjectKey):
+            return str(value)
+        if isinstance(value, Enum):
+            return value.value
+        if is_dataclass(value):
+            return self._write_fields(value, field)
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, bytes):
+            return base64.b64encode(value).decode("ascii")
+        if isinstance(value, frozenset):
+            return sorted(value)
+        if isinstance(value, tuple):
+            return [self.write(each, field) for each in value]
+        if isinstance(value, Network):
+            return str(value)
+        return value
+
+    def _write_fields(self, value: Any, field: str) -> dict[str, Any]:
+        return {
+            each.name: self.write(getattr(value, each.name), f"{field}.{each.name}")
+            for each in fields(value)
+        }
+
+
+class _Reader:
+    """Turns what JSON had into values, by the types of the fields."""
+
+    def __init__(self, key: str, keyring: Keyring) -> None:
+        self._key = key
+        self._keyring = keyring
+
+    def read(self, hint: Any, value: Any, field: str) -> Any:
+        if get_origin(hint) in (Union, types.UnionType) and hint != Network:
+            if value is None:
+                return None
+            (hint,) = (each for each in get_args(hint) if each is not types.NoneType)
+        elif value is None:
+            raise ValueError("nothing where something must be")
+        if get_origin(hint) is tuple:
+            of = get_args(hint)[0]
+            return tuple(self.read(of, each, field) for each in _a_list(value))
+        if get_origin(hint) is frozenset:
+            return frozenset(_a_text(each) for each in _a_list(value))
+        if hint in _SEALED:
+            value = json.loads(self._keyring.open(f"{self._key} {field}", value["sealed"]))
+        if hint in _SCALARS:
+            return _SCALARS[hint](value)
+        if isinstance(hint, type) and issubclass(hint, Enum):
+            return hint(value)
+        return self._read_fields(hint, value, field)
+
+    def _read_fields(self, hint: Any, value: Mapping[str, Any], field: str) -> Any:
+        known = {
+            name: self.read(of, value[name], f"{field}.{name}")
+            for name, of, required in _fields_of(hint)
+            if required or name in value
+        }
+        return hint(**known)
+
+
+@lru_cache
+def _fields_of(of: type) -> tuple[tuple[str, Any, bool], ...]:
+    hints = get_type_hints(of)
+    return tuple(
+        (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)
+        for each in fields(of)
+    )
+
+
+def _a_list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
+
+
+def _a_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _a_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return value
+
+
+def _a_count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("not a whole number")
+    return value
+
+
+def _a_switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("not true or false")
+    return value
+
+
+def _a_key(value: object) -> ObjectKey:
+    namespace, slash, name = _a_text(value).partition("/")
+    if not (namespace and slash and name):
+        raise ValueError("not namespace/name")
+    return ObjectKey(namespace, name)
+
+
+_SCALARS: Mapping[Any, Callable[[Any], Any]] = {
+    str: _a_text,
+    int: _a_count,
+    float: _a_number,
+    bool: _a_switch,
+    bytes: lambda value: base64.b64decode(_a_text(value), validate=True),
+    timedelta: lambda value: timedelta(seconds=_a_number(value)),
+    Network: lambda value: ipaddress.ip_network(_a_text(value)),
+    ObjectKey: _a_key,
+}

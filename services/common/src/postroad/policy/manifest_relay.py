@@ -1,0 +1,208 @@
+"""The Relay manifest: a way out, by MX or to smarthosts."""
+
+import ipaddress
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from postroad.policy.manifest_shared import (
+    AllowedNamespaces,
+    NextHop,
+    PasswordAuth,
+    check_hosts,
+)
+from postroad.policy.manifest_types import (
+    Count,
+    DomainName,
+    DomainPattern,
+    Duration,
+    Factor,
+    IpAddress,
+    MessageRate,
+    Part,
+    PoolName,
+    ResourceName,
+    Switch,
+    Within,
+    broken_rule,
+)
+from postroad.policy.model import TlsMode
+from postroad.policy.quantities import format_duration
+
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+
+
+class Mx(Part):
+    """Delivery to the MX hosts of each recipient's domain (RFC 5321 §5); it has no settings."""
+
+
+class Smarthost(NextHop):
+    """A host that takes mail for everywhere."""
+
+    auth: PasswordAuth | None = None
+    """How to log in at this host; `spec.auth` when left out."""
+
+
+class RelayTls(Part):
+    """What TLS the next hop must offer."""
+
+    mode: TlsMode = TlsMode.OPPORTUNISTIC
+    """None: never TLS. Opportunistic: TLS where offered, without checking certificates. Required:
+    TLS or no delivery. Verified: TLS with a certificate that is valid for the host's name."""
+    implicit: Switch | None = None
+    """TLS from the first byte instead of STARTTLS; when left out, on port 465 only. Smarthosts
+    only."""
+
+
+class EgressSource(Part):
+    """An address to send from."""
+
+    name: ResourceName
+    """Name of the source in logs and metrics."""
+    address: IpAddress | None = None
+    """Local IP address of outgoing connections; the system's choice when left out."""
+    ehlo: DomainName | None = None
+    """Host name to say in EHLO; the process's own when left out."""
+    weight: Count = Field(default=1, ge=1, le=65535)
+    """Share of connections among the sources."""
+
+
+class Egress(Part):
+    """Where mail leaves from."""
+
+    pool: PoolName = "default"
+    """Egress pool: the delivery processes that carry this Relay's mail."""
+    sources: tuple[EgressSource, ...] = Field(default=(), max_length=64)
+    """Addresses to send from."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise broken_rule(f"sources[{index}].name", f"{name} is the name of two sources")
+        return self
+
+
+class Retry(Part):
+    """When to try again what was deferred, and when to give up."""
+
+    first: Annotated[Duration, Within(_SECOND, _DAY)] = timedelta(minutes=15)
+    """Wait after the first attempt that was deferred."""
+    factor: Factor = Field(default=1.5, ge=1, le=10)
+    """What each wait is multiplied by to get the next."""
+    max: Annotated[Duration, Within(_SECOND, 7 * _DAY)] = timedelta(hours=4)
+    """Longest wait."""
+    lifetime: Annotated[Duration, Within(_SECOND, 30 * _DAY)] = timedelta(days=5)
+    """How long a message may wait in all before it bounces."""
+    delay_warning: Annotated[Duration, Within(_SECOND, 30 * _DAY, never=True)] = timedelta(hours=4)
+    """Age at which the sender is told of the delay, once; 0s for never."""
+
+    @model_validator(mode="after")
+    def _waits_grow(self) -> Self:
+        if self.max < self.first:
+            raise broken_rule(
+                "max" if "max" in self.model_fields_set else "first",
+                f"max ({format_duration(self.max)}) is less than first"
+                f" ({format_duration(self.first)}); raise max or lower first",
+            )
+        return self
+
+
+class Limits(Part):
+    """What each site (set of MX hosts, or the smarthosts) is asked to bear."""
+
+    connections: Count = Field(default=20, ge=1, le=10_000)
+    """Concurrent connections to a site from the whole cluster."""
+    messages_per_connection: Count = Field(default=100, ge=1, le=100_000)
+    """Messages sent over one connection before it is closed."""
+    message_rate: MessageRate | None = None
+    """Messages per window to a site from the whole cluster; unlimited when left out."""
+
+
+class RelaySpec(Part):
+    """A way out: direct delivery by MX, or smarthosts."""
+
+    destinations: tuple[DomainPattern, ...] = Field(default=("*",), min_length=1, max_length=1000)
+    """Recipient domains this Relay is for: example.com, *.example.com for its subdomains, or *.
+    Among the Relays of a namespace the most specific match wins."""
+    mx: Mx | None = None
+    """Deliver to the MX hosts of each recipient's domain. Exactly one of mx and smarthosts."""
+    smarthosts: tuple[Smarthost, ...] = Field(default=(), max_length=64)
+    """Hand all mail to these hosts. Exactly one of mx and smarthosts."""
+    auth: PasswordAuth | None = None
+    """How to log in at the smarthosts."""
+    tls: RelayTls = RelayTls()
+    """What TLS the next hop must offer."""
+    egress: Egress = Egress()
+    """Where mail leaves from."""
+    retry: Retry = Retry()
+    """When to try again what was deferred."""
+    limits: Limits = Limits()
+    """What each site is asked to bear."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
+    """Which namespaces' Domains and Clients may name this Relay."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.mx is None and not self.smarthosts:
+            raise broken_rule(
+                "", "says no way out; add mx: {} to deliver to MX hosts, or smarthosts"
+            )
+        if self.mx is not None and self.smarthosts:
+            raise broken_rule("smarthosts", "cannot go with mx; keep one of the two")
+        if self.mx is not None:
+            self._check_mx()
+        else:
+            self._check_smarthosts()
+        return self
+
+    def _check_mx(self) -> None:
+        if self.auth is not None:
+            raise broken_rule("auth", "goes with smarthosts only; MX hosts take no login")
+        if self.tls.implicit is not None:
+            raise broken_rule("tls.implicit", "goes with smarthosts only; MX hosts use STARTTLS")
+
+    def _check_smarthosts(self) -> None:
+        if len(set(self.logins)) > 1:
+            raise broken_rule(
+                "smarthosts",
+                "several logins in one Relay are not supported yet; use one Secret for all"
+                " smarthosts, or a Relay for each",
+            )
+        implicit = self.implicit_tls  # looks for hosts listed twice, too
+        if self.tls.mode is not TlsMode.NONE:
+            return
+        if implicit:
+            raise broken_rule(
+                "tls.mode", "None contradicts TLS from the first byte (port 465 or tls.implicit)"
+            )
+        if self.login and not all(_is_loopback(hop.host) for hop in self.smarthosts):
+            raise broken_rule(
+                "tls.mode", "None would send the password in the clear; use Required or Verified"
+            )
+
+    @property
+    def implicit_tls(self) -> bool:
+        """Whether TLS starts with the first byte."""
+        return check_hosts(self.smarthosts, "smarthosts", implicit=self.tls.implicit)
+
+    @property
+    def logins(self) -> tuple[str | None, ...]:
+        """For each smarthost the Secret to log in with."""
+        auths = (hop.auth or self.auth for hop in self.smarthosts)
+        return tuple(auth.secret_ref.name if auth else None for auth in auths)
+
+    @property
+    def login(self) -> str | None:
+        """The Secret to log in with, None without a login."""
+        return self.logins[0] if self.smarthosts else None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,128 @@
+"""
+The configuration in force in a process, followed live; and its publishing.
+
+A process of the data plane runs one `Configuration` for as long as it lives and reads `current` for
+each decision: a frozen Snapshot, swapped whole. Until a complete and non-empty one is there,
+`current` is None and ingress answers 421. Nothing that is published can stop the following: what
+cannot be read is reported and passed over.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+from postroad.policy.codec import encode_entry
+from postroad.policy.compiled import Compiled, Entry
+from postroad.policy.model import Snapshot
+from postroad.policy.seal import Keyring
+from postroad.policy.snapshot import Loaded, SnapshotLoader
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import ConfigState, Spool
+
+RETRY = timedelta(seconds=1)
+ANNOUNCE_TRIES = 5
+_SHOWN = 20  # object names in one line of the log
+
+
+class Configuration:
+    """Follows what is published and keeps the Snapshot of it."""
+
+    def __init__(self, spool: Spool, keyring: Keyring, *, retry: timedelta = RETRY) -> None:
+        self._spool = spool
+        self._loader = SnapshotLoader(keyring)
+        self._retry = retry.total_seconds()
+        self._log = get_logger("configuration")
+        self._loaded = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._current: Snapshot | None = None
+
+    @property
+    def current(self) -> Snapshot | None:
+        """The Snapshot in force, None before the first and while the configuration is empty."""
+        return self._current
+
+    async def wait_loaded(self) -> Snapshot:
+        """Wait for a Snapshot to be in force, and return it."""
+        while self._current is None:
+            await self._loaded.wait()
+        return self._current
+
+    async def changed(self) -> None:
+        """Wait until another Snapshot, or none, comes into force."""
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Follow until cancelled, whatever happens to the queue or stands in the entries."""
+        while True:
+            try:
+                async for state in self._spool.config.follow():
+                    await self._apply(state)
+            except SpoolError as error:
+                self._log.warning("configuration cannot be followed for now", error=str(error))
+            except Exception:
+                # Unknown is temporary: what is in force stays so, and following begins again.
+                self._log.exception("following the configuration failed")
+            await asyncio.sleep(self._retry)
+
+    async def _apply(self, state: ConfigState) -> None:
+        loaded = self._loader.load(state.generation, state.entries)
+        self._current = loaded.snapshot if state.entries else None
+        if self._current is not None:
+            self._loaded.set()
+        else:
+            self._loaded.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._tell(loaded)
+        await self._announce(state.generation)
+
+    def _tell(self, loaded: Loaded) -> None:
+        changes = [f"+{key}" for key in loaded.added]
+        changes += [f"~{key}" for key in loaded.changed]
+        changes += [f"-{key}" for key in loaded.removed]
+        more = [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+        self._log.info(
+            "configuration in force",
+            generation=loaded.snapshot.generation,
+            count=len(loaded.entries),
+            objects=" ".join(changes[:_SHOWN] + more),
+        )
+        for key, reason in loaded.unreadable.items():
+            self._log.error("configured object cannot be read", objects=key, reason=reason)
+
+    async def _announce(self, generation: int) -> None:
+        for _ in range(ANNOUNCE_TRIES):
+            try:
+                await self._spool.sessions.announce(generation)
+                return
+            except SpoolError as error:
+                self._log.warning("generation cannot be announced for now", error=str(error))
+                await asyncio.sleep(self._retry)
+
+
+async def publish_objects(spool: Spool, compiled: Compiled, keyring: Keyring) -> int:
+    """
+    Publish what compiling made, secrets sealed; return the generation in force.
+
+    Only what differs is written. Raises SpoolUnavailable; calling again completes it.
+    """
+    entries = {key: encode_entry(key, entry, keyring) for key, entry in compiled.entries.items()}
+    return await spool.config.publish(entries)
+
+
+async def read_published(
+    spool: Spool, keyring: Keyring, *, timeout: timedelta = timedelta(seconds=5)
+) -> Mapping[str, Entry]:
+    """
+    Return what is published now, for `compile_objects(last_good=...)`; empty when nothing is.
+
+    Nothing may ever have been published, which looks like waiting: it ends after `timeout`.
+    """
+    follower = spool.config.follow()
+    try:
+        async with asyncio.timeout(timeout.total_seconds()):
+            state = await anext(aiter(follower))
+    except (TimeoutError, StopAsyncIteration):
+        return {}
+    return SnapshotLoader(keyring).load(state.generation, state.entries).entries
