@@ -25,7 +25,7 @@ from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
 from postroad.cli.state import StateFolder, default_state_folder, lock_store, lock_up
 from postroad.cli.supervisor import ChildSpec, StartRefused, Supervisor
-from postroad.policy.seal import load_or_create_key
+from postroad.policy.keys import KeyFileError, load_or_create_key
 from postroad.runtime import metrics
 from postroad.runtime.errors import StartupError
 from postroad.runtime.exposition import merge
@@ -130,7 +130,11 @@ class Machine:
 
     async def _publish(self, spool: Spool) -> Manifests:
         paths = self._options.config or (await self._prepare_example(),)
-        manifests = Manifests(paths, spool, load_or_create_key(self._state.cluster_key))
+        try:
+            keyring = load_or_create_key(self._state.cluster_key)
+        except KeyFileError as error:
+            raise Failure(str(error)) from error
+        manifests = Manifests(paths, spool, keyring)
         await manifests.publish_first()
         return manifests
 

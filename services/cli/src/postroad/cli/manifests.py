@@ -1,5 +1,6 @@
 """The manifests of `postroad up`: read, compiled, published, and followed while they are edited."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,12 +8,16 @@ from watchfiles import awatch
 
 from postroad.cli.errors import Failure
 from postroad.policy.check import check
+from postroad.policy.compiled import Compiled
 from postroad.policy.seal import Keyring
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 
 log = get_logger("up.manifests")
+
+_RETRY = 1.0  # seconds
 
 
 class Manifests:
@@ -22,21 +27,35 @@ class Manifests:
         self._paths = paths
         self._spool = spool
         self._keyring = keyring
+        self._in_force = Compiled()
 
     async def publish_first(self) -> None:
         """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
-        mistakes, compiled = check(self._paths)
+        mistakes, compiled = check(self._paths, keyring=self._keyring)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise Failure(f"the manifests cannot be used:\n{listed}")
         await publish_objects(self._spool, compiled, self._keyring)
+        self._in_force = compiled
 
     async def watch(self) -> None:
-        """Publish again after each edit; while there is a mistake the last good state stands."""
+        """Publish again after each edit; an object that went bad keeps its last good form."""
         async for _ in awatch(*self._paths, recursive=True, raise_interrupt=False):
-            mistakes, compiled = check(self._paths)
+            last_good = self._in_force.entries
+            mistakes, compiled = check(self._paths, keyring=self._keyring, last_good=last_good)
             for mistake in mistakes:
                 log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
-            if not mistakes:
+            generation = await self._publish(compiled)
+            log.info("manifests published", generation=generation)
+
+    async def _publish(self, compiled: Compiled) -> int:
+        """Publish as soon as the queue lets it."""
+        while True:
+            try:
                 generation = await publish_objects(self._spool, compiled, self._keyring)
-                log.info("manifests published", generation=generation)
+            except SpoolError as error:
+                log.warning("manifests cannot be published for now", error=str(error))
+                await asyncio.sleep(_RETRY)
+            else:
+                self._in_force = compiled
+                return generation

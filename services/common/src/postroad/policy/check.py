@@ -5,9 +5,10 @@ Mistakes of form come from reading; those that only show when all objects are se
 Relay that is not there, a conflict) come from compiling, and are told at the object's field.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from postroad.policy.compile import compile_objects
 from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
@@ -16,12 +17,17 @@ from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.policy.source import Manifests, Mistake, read_manifests
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What was found; with mistakes, `compiled` still holds everything that is good."""
 
     mistakes: tuple[Mistake, ...]
     compiled: Compiled
+
+
+class Examined(NamedTuple):
+    """What was found, and which objects are of no interest here."""
+
+    checked: Checked
     notes: tuple[str, ...]
 
 
@@ -34,16 +40,24 @@ def check(
     """
     Read and compile manifests in files and folders.
 
-    `up` gives its keyring and what is published now; without them nothing can be published.
+    Who means to publish gives the cluster's keyring and what is published now. Without a keyring
+    passwords are salted at random, so that nothing kept from a mere check is of use.
     """
+    return examine(paths, keyring=keyring, last_good=last_good).checked
+
+
+def examine(
+    paths: Iterable[Path],
+    *,
+    keyring: Keyring | None = None,
+    last_good: Mapping[str, Entry] | None = None,
+) -> Examined:
+    """Do as `check` does, and tell what was passed over."""
     manifests = read_manifests(paths)
-    # Only salts password verifiers, and those go nowhere.
-    unpublished = Keyring([ClusterKey(bytes(KEY_BYTES))])
-    compiled = compile_objects(
-        manifests.objects, keyring=keyring or unpublished, last_good=last_good
-    )
+    keyring = keyring or Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
+    compiled = compile_objects(manifests.objects, keyring=keyring, last_good=last_good)
     found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
-    return Checked(tuple(found), compiled, tuple(manifests.notes))
+    return Examined(Checked(tuple(found), compiled), tuple(manifests.notes))
 
 
 def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:

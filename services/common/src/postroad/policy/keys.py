@@ -23,11 +23,10 @@ def load_keyring(paths: Sequence[Path]) -> Keyring:
     """Read the keys; the first one seals. Raises KeyFileError."""
     if not paths:
         raise KeyFileError("no cluster key file is named")
-    return Keyring([load_key(path) for path in paths])
+    return Keyring([_load_key(path) for path in paths])
 
 
-def load_key(path: Path) -> ClusterKey:
-    """Read one key file; KeyFileError when it is not there or holds no key."""
+def _load_key(path: Path) -> ClusterKey:
     try:
         text = path.read_bytes()[:4096]
     except OSError as error:
@@ -41,7 +40,7 @@ def load_key(path: Path) -> ClusterKey:
         ) from error
 
 
-def create_or_load_key(path: Path) -> ClusterKey:
+def load_or_create_key(path: Path) -> Keyring:
     """
     Read the key file, made first when it is not there; several processes may do so at once.
 
@@ -53,7 +52,7 @@ def create_or_load_key(path: Path) -> ClusterKey:
         except OSError as error:
             reason = error.strerror or str(error)
             raise KeyFileError(f"the cluster key {path} cannot be made: {reason}") from error
-    return load_key(path)
+    return load_keyring([path])
 
 
 def _create(path: Path) -> None:

@@ -8,11 +8,10 @@ cannot be read is reported and passed over.
 """
 
 import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
 
 from postroad.policy.codec import encode_entry
-from postroad.policy.compiled import Compiled, Entry
+from postroad.policy.compiled import Compiled
 from postroad.policy.model import Snapshot
 from postroad.policy.seal import Keyring
 from postroad.policy.snapshot import Loaded, SnapshotLoader
@@ -109,20 +108,3 @@ async def publish_objects(spool: Spool, compiled: Compiled, keyring: Keyring) ->
     """
     entries = {key: encode_entry(key, entry, keyring) for key, entry in compiled.entries.items()}
     return await spool.config.publish(entries)
-
-
-async def read_published(
-    spool: Spool, keyring: Keyring, *, timeout: timedelta = timedelta(seconds=5)
-) -> Mapping[str, Entry]:
-    """
-    Return what is published now, for `compile_objects(last_good=...)`; empty when nothing is.
-
-    Nothing may ever have been published, which looks like waiting: it ends after `timeout`.
-    """
-    follower = spool.config.follow()
-    try:
-        async with asyncio.timeout(timeout.total_seconds()):
-            state = await anext(aiter(follower))
-    except (TimeoutError, StopAsyncIteration):
-        return {}
-    return SnapshotLoader(keyring).load(state.generation, state.entries).entries

@@ -55,6 +55,8 @@ FIELDS = {
     "seconds": "how long it took",
     "part": "which part of the process",
     "count": "how many",
+    "generation": "which generation of the configuration",
+    "objects": "configured objects: + added, ~ changed, - removed",
     "settings": "variable name and value of every setting in force, at the start",
     "trace_id": "the OpenTelemetry trace this belongs to, when tracing is on",
     "error": "the text of what went wrong",

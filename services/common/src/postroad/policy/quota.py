@@ -1,0 +1,144 @@
+"""
+Which Quotas a message counts against, by how much, and under which key the count is kept.
+
+A count is kept for one limit of one Quota, one value of its subject and one window. Windows are
+aligned to the Unix epoch, so that every process names the same window without asking, and a process
+whose clock is off spends from a neighbouring window's allowance but never beyond it.
+
+Namespace, client, senderDomain and sender count what Clients send: a stranger who puts a domain
+into MAIL must not be able to use up what its owner may send. clientNetwork counts everybody.
+"""
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from postroad.mail.address import Mailbox
+from postroad.policy.model import (
+    ObjectKey,
+    Quota,
+    QuotaLimit,
+    QuotaSubject,
+    QuotaUnit,
+    SubjectKind,
+)
+from postroad.policy.patterns import address_matches, specificity
+
+# How long after its window a count is kept: longer than clocks in a cluster are ever apart.
+EXPIRY_SLACK = timedelta(minutes=10)
+_LONGEST_TOKEN = 128
+_NOT_PLAIN = re.compile(rb"[^A-Za-z0-9_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What a message counts as: who sends it, from where, and how much it is."""
+
+    client: ObjectKey | None
+    reverse_path: Mailbox | None
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    messages: int = 1
+    recipients: int = 0
+    octets: int = 0
+
+    def amount(self, unit: QuotaUnit) -> int:
+        """Return how much of a unit the message is."""
+        if unit is QuotaUnit.MESSAGES:
+            return self.messages
+        return self.recipients if unit is QuotaUnit.RECIPIENTS else self.octets
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a message takes from one count: `amount` of at most `maximum` until `window_end`."""
+
+    key: str
+    amount: int
+    maximum: int
+    window_end: datetime
+    quota: Quota
+    limit: QuotaLimit
+
+    @property
+    def expires(self) -> datetime:
+        """When the count may be forgotten."""
+        return self.window_end + EXPIRY_SLACK
+
+
+def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[Demand, ...]:
+    """Return what a message takes from every Quota whose subject it is; units of none left out."""
+    found = []
+    for quota in quotas:
+        value = subject_value(quota.subject, sending)
+        if value is None:
+            continue
+        for limit in quota.limits:
+            amount = sending.amount(limit.unit)
+            if amount:
+                key = usage_key(quota.key, limit, value, now)
+                end = window_end(limit.window, now)
+                found.append(Demand(key, amount, limit.maximum, end, quota, limit))
+    return tuple(found)
+
+
+def subject_value(subject: QuotaSubject, sending: Sending) -> str | None:
+    """Return the value a message is counted under, None when it is not the subject's."""
+    if subject.kind is SubjectKind.CLIENT_NETWORK:
+        return _network(subject, sending.address)
+    client = sending.client
+    if client is None:
+        return None
+    if subject.kind is SubjectKind.NAMESPACE:
+        return client.namespace if subject.match in ("*", client.namespace) else None
+    if subject.kind is SubjectKind.CLIENT:
+        namespace, _, name = subject.match.partition("/")
+        fits = namespace in ("*", client.namespace) and name in ("*", client.name)
+        return str(client) if fits else None
+    return _sender_value(subject, sending.reverse_path)
+
+
+def _sender_value(subject: QuotaSubject, sender: Mailbox | None) -> str | None:
+    if sender is None:
+        return None
+    if subject.kind is SubjectKind.SENDER_DOMAIN:
+        return sender.domain if specificity(subject.match, sender.domain) else None
+    if not address_matches(subject.match, sender.local_part, sender.domain):
+        return None
+    # One person, one count, whatever the case: as patterns compare.
+    return f"{sender.local_part.lower()}@{sender.domain}"
+
+
+def _network(subject: QuotaSubject, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    length = subject.prefix_length if address.version == 4 else subject.prefix_length_v6
+    return str(ipaddress.ip_network((address, length), strict=False))
+
+
+def window_end(window: timedelta, now: datetime) -> datetime:
+    """Return when the window that `now` is in ends; windows begin at multiples since 1970."""
+    seconds = int(window.total_seconds())
+    return datetime.fromtimestamp((int(now.timestamp()) // seconds + 1) * seconds, UTC)
+
+
+def usage_key(quota: ObjectKey, limit: QuotaLimit, value: str, now: datetime) -> str:
+    """
+    Return the key a count is kept under: `<namespace>.<quota>.<unit>.<window>.<number>.<value>`.
+
+    Tokens are plain: whatever a client wrote is encoded, and what is long is hashed.
+    """
+    seconds = int(limit.window.total_seconds())
+    number = int(now.timestamp()) // seconds
+    count = f"{limit.unit.value}.{seconds}.{number}"
+    return f"{quota.namespace}.{_token(quota.name)}.{count}.{_token(value)}"
+
+
+def _token(text: str) -> str:
+    octets = text.encode("utf-8", "surrogatepass")
+    plain = _NOT_PLAIN.sub(lambda match: b"=%02X" % match[0][0], octets).decode("ascii")
+    if len(plain) <= _LONGEST_TOKEN:
+        return plain
+    return f"=={hashlib.sha256(octets).hexdigest()}"
