@@ -102,7 +102,7 @@ def test_every_mistake_is_told_at_once_with_its_variable() -> None:
     assert caught.value.problems == (
         "POSTROAD_RELAY: is required and not set",
         "POSTROAD_LIMIT: 2001 is more than 2000",
-        "POSTROAD_IDLE: '10' is not a duration such as 250ms, 15s, 1h30m or 5d",
+        "POSTROAD_IDLE: '10' is not a duration; write it like 30s, 15m, 1h30m or 5d",
         "POSTROAD_WORKERS: 0 is less than 1",
         "POSTROAD_TLS: 'perhaps' is neither true nor false",
         "POSTROAD_COLOUR: 'green' is not one of red, blue",
@@ -147,7 +147,7 @@ def test_what_is_described_for_the_log_hides_secrets() -> None:
     described = describe(settings)
     assert described["POSTROAD_RELAY"] == "fd:7"
     assert described["POSTROAD_HOSTS"] == "a.example:1,b.example:2"
-    assert described["POSTROAD_IDLE"] == "90s"
+    assert described["POSTROAD_IDLE"] == "1m30s"
     assert described["POSTROAD_TLS"] == "true"
     assert described["POSTROAD_NATS_TOKEN"] == "***"
     assert described["POSTROAD_PORT_FOR_MX"] == "25"

@@ -15,7 +15,7 @@ from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag, StateOption
 from postroad.cli.output import print_json, printable
 from postroad.cli.selection import build_selection
-from postroad.runtime.quantities import parse_duration
+from postroad.policy.quantities import parse_duration
 from postroad.spool.event import Event, EventType
 from postroad.spool.ids import arrival_of
 

@@ -1,30 +1,19 @@
 """
-The words a setting is written in: durations, sizes, addresses, switches, secrets.
+The words a setting is written in: sizes, addresses, switches, secrets.
 
 Each parser takes the text of one setting and returns a value, or raises ValueError with a sentence
-that quotes the text and shows a right one. A duration without a unit is refused: nobody can tell
-seconds from milliseconds by looking.
+that quotes the text and shows a right one. Durations are written as in manifests, so their parser
+is `policy.quantities`; sizes are too, and may end in B.
 """
 
 import ipaddress
-import re
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import NewType
+
+from postroad.policy.quantities import parse_quantity
 
 ByteSize = NewType("ByteSize", int)
 
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?")
-_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -83,34 +72,12 @@ def parse_bool(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read a duration with units: 250ms, 15s, 1h30m, 5d."""
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration such as 250ms, 15s, 1h30m or 5d")
-    try:
-        parts = (float(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text))
-        return sum(parts, timedelta())
-    except OverflowError:
-        raise ValueError(f"{text!r} is too long a duration") from None
-
-
-def format_duration(duration: timedelta) -> str:
-    """Write a duration as `parse_duration` reads it, in the largest unit that divides it."""
-    milliseconds = round(duration / _UNITS["ms"])
-    for unit in ("d", "h", "m", "s"):
-        size = round(_UNITS[unit] / _UNITS["ms"])
-        if milliseconds and milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms" if milliseconds else "0s"
-
-
 def parse_size(text: str) -> ByteSize:
-    """Read a size: 512, 128KiB, 50MB (millions) or 10Gi (powers of 1024), in bytes."""
-    match = _SIZE.fullmatch(text)
-    if match is None or (match[3] and not match[2]):
-        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi")
-    base = 1024 if match[3] else 1000
-    return ByteSize(round(float(match[1]) * base ** _POWERS[match[2]]))
+    """Read a size in bytes: 512, 128KiB, 50MB (millions) or 10Gi (powers of 1024)."""
+    try:
+        return ByteSize(parse_quantity(text.removesuffix("B")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi") from None
 
 
 def parse_socket_address(text: str) -> SocketAddress:

@@ -24,15 +24,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime.errors import SettingsError
 from postroad.runtime.quantities import (
     ByteSize,
     ListenAddress,
     Secret,
     SocketAddress,
-    format_duration,
     parse_bool,
-    parse_duration,
     parse_int,
     parse_listen_address,
     parse_size,
