@@ -15,6 +15,7 @@ import sys
 from postroad.runtime.errors import StartupError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)  # here, since nothing may be loaded between fork and exec
 
 
 def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
@@ -28,8 +29,7 @@ def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -
     """
     if not sys.platform.startswith("linux"):
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0) != 0:
         raise StartupError(f"cannot follow the parent: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:
         raise StartupError(f"the process {parent} that started this one is gone")
