@@ -11,17 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from postroad.policy.model import ObjectKey
-
-if TYPE_CHECKING:
-    from postroad.policy.manifest_client import ClientSpec
-    from postroad.policy.manifest_domain import DomainSpec
-    from postroad.policy.manifest_quota import QuotaSpec
-    from postroad.policy.manifest_relay import RelaySpec
-
-    Spec = DomainSpec | RelaySpec | QuotaSpec | ClientSpec
 
 GROUP = "postroad.dev"
 VERSION = "v1alpha1"
@@ -86,12 +78,15 @@ class Declared:
     """
     One object of the group; `spec` is None when `problems` tells why it cannot be read.
 
+    `spec` is the kind's manifest model, whose type is not named here: the data plane knows this
+    module, and must not load those.
+
     `created` is what Kubernetes says, None in files; `order` is the place among all that was
     declared.
     """
 
     reference: Reference
-    spec: "Spec | None"
+    spec: object | None
     problems: tuple[Problem, ...] = ()
     generation: int = 0
     created: datetime | None = None

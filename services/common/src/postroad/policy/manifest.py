@@ -131,7 +131,7 @@ def _read_declared(raw: Mapping[str, Any], kind: Kind, order: int) -> Read:
         problems += explain(kind, SPECS[kind], error)
     return Declared(
         Reference(kind, key),
-        None if problems else spec,  # type: ignore[arg-type]
+        None if problems else spec,
         tuple(problems),
         generation=_generation(metadata),
         created=_created(metadata),

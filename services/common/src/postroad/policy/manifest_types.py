@@ -189,8 +189,8 @@ def _read_ip(text: str) -> str:
         raise ValueError(f"{shown(text)} is not an IP address; write 192.0.2.10") from None
 
 
-def _text_schema(**more: object) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", **more})
+def _text_schema(written: str, **more: object) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "x-postroad-written": written, **more})
 
 
 Count = Annotated[int, Strict()]
@@ -204,7 +204,7 @@ PoolName = Annotated[str, Field(max_length=63, pattern=NAMESPACE_PATTERN)]
 Duration = Annotated[
     timedelta,
     _reads(parse_duration, "a duration such as 15m"),
-    _text_schema(pattern=DURATION_PATTERN),
+    _text_schema("duration", pattern=DURATION_PATTERN),
 ]
 Size = Annotated[
     int,
@@ -213,32 +213,35 @@ Size = Annotated[
         {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
+            "x-postroad-written": "size",
             "pattern": QUANTITY_PATTERN,
         }
     ),
 ]
 MessageRate = Annotated[
-    Rate, _reads(_read_rate, "a rate such as 1000/1m"), _text_schema(pattern=RATE_PATTERN)
+    Rate, _reads(_read_rate, "a rate such as 1000/1m"), _text_schema("rate", pattern=RATE_PATTERN)
 ]
 DomainName = Annotated[
-    str, _reads(_read_domain, "a domain name"), _text_schema(minLength=1, maxLength=253)
+    str, _reads(_read_domain, "a domain name"), _text_schema("domain", minLength=1, maxLength=253)
 ]
 DomainPattern = Annotated[
-    str, _reads(_read_domain_pattern, "a domain pattern"), _text_schema(minLength=1, maxLength=255)
+    str,
+    _reads(_read_domain_pattern, "a domain pattern"),
+    _text_schema("domain pattern", minLength=1, maxLength=255),
 ]
 AddressPattern = Annotated[
     str,
     _reads(_read_address_pattern, "an address pattern"),
-    _text_schema(minLength=1, maxLength=320),
+    _text_schema("address pattern", minLength=1, maxLength=320),
 ]
 NetworkText = Annotated[
-    Network, _reads(_read_network, "a network"), _text_schema(minLength=2, maxLength=49)
+    Network, _reads(_read_network, "a network"), _text_schema("network", minLength=2, maxLength=49)
 ]
 HostName = Annotated[
     str,
     _reads(_read_host, "a host name or IP address"),
-    _text_schema(minLength=1, maxLength=255),
+    _text_schema("host name or IP address", minLength=1, maxLength=255),
 ]
 IpAddress = Annotated[
-    str, _reads(_read_ip, "an IP address"), _text_schema(minLength=2, maxLength=45)
+    str, _reads(_read_ip, "an IP address"), _text_schema("IP address", minLength=2, maxLength=45)
 ]

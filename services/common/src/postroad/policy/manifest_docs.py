@@ -1,0 +1,134 @@
+"""
+Writes docs/resources.md from the models: `python -Im postroad.policy.manifest_docs`.
+
+The page cannot drift from what is accepted: names, types, bounds, defaults and texts come from the
+schema that the CRDs are made of, and a test compares the committed page with what comes out.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from postroad.policy.declared import GROUP, VERSION, Kind
+from postroad.policy.manifest import SPECS
+from postroad.policy.manifest_mistakes import PLANNED_FIELDS, PLANNED_VALUES
+from postroad.policy.manifest_schema import Schema, object_schema
+
+_HEAD = f"""\
+# Resources
+
+What Postroad does is declared in objects of the group `{GROUP}`, version `{VERSION}`: as files for
+`postroad up --config` and `postroad check`, with the same content on Kubernetes. Written by
+`python -Im postroad.policy.manifest_docs`; change the models, not this page. Whole examples, with
+comments, are in [examples](examples).
+
+- **Files** are YAML with any number of documents, or JSON; `kind: List` is taken apart. Folders are
+  read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Objects
+  without a namespace are in `default`. Other groups' objects are passed over with a note, but for
+  `Secret` (`data`, `stringData`) and `Namespace` (its labels).
+- **Unknown fields are refused**, and so is what is planned and would do nothing yet: each kind
+  lists it at its end. A field that is `null` counts as left out.
+- **Mistakes** are told as `file:line: field: reason`. An object that is wrong, or whose Secret or
+  Relay is not there, keeps its last good form in force (`Ready=False`, reason `Stale`); all other
+  objects apply. One that loses a conflict, or that a Relay does not admit, leaves; a Domain that
+  receives goes on receiving. While a file cannot be read at all, nothing is removed.
+- **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
+  and `password`.
+- **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
+  Client names it. Of two Domains with one name, or two Clients with one username, the older wins
+  (in files: the one that comes first).
+- **The way out** of a recipient: the route of its own Domain, if that receives; else the Relay that
+  the Client names; else the one that the sender's Domain names; else, among the Relays of the
+  Client's namespace, the one with the most specific match in `destinations`.
+- **Quotas** may count any namespace, so that tenants need not be able to change their own: leave
+  the right to write them to those who run the relay. `namespace`, `client`, `senderDomain` and
+  `sender` count what Clients send; `clientNetwork` counts everybody's mail.
+
+| written | is |
+| --- | --- |
+| duration | `30s`, `15m`, `1h30m`, `5d` |
+| size | bytes: `1048576`, `500M` (powers of 1000), `10Gi` (powers of 1024) |
+| rate | `1000/1m`: so many in each window |
+| domain pattern | `example.com`, `*.example.com` (its subdomains), `*` |
+| address pattern | `info@example.com`, `*@example.com`, `*@*.example.com`, `*` |
+| network | `10.20.0.0/16`, `192.0.2.7`, `2001:db8::/32` |
+"""
+
+
+def page() -> str:
+    """Return docs/resources.md as the models have it now."""
+    return "\n".join([_HEAD, *(line for kind in SPECS for line in _section(kind))])
+
+
+def _section(kind: Kind) -> Iterator[str]:
+    schema = object_schema(SPECS[kind])
+    yield f"## {kind}\n"
+    yield f"{_one_line(schema['description'])}\n"
+    yield "| field | type | default | what it says |"
+    yield "| --- | --- | --- | --- |"
+    yield from _rows("spec", schema)
+    planned = [f"`{field}` ({advice})" for field, advice in PLANNED_FIELDS[kind].items()]
+    planned += [
+        f"`{field}: {value}` ({advice})" for (field, value), advice in PLANNED_VALUES[kind].items()
+    ]
+    yield ""
+    if planned:
+        yield f"Not supported yet, and refused: {'; '.join(planned)}.\n"
+
+
+def _rows(path: str, schema: Schema) -> Iterator[str]:
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        where = f"{path}.{name}"
+        default = "required" if name in required else _default(field)
+        description = _one_line(field.get("description", ""))
+        yield f"| `{where}` | {_type(field)} | {default} | {description} |"
+        if field.get("type") == "array":
+            yield from _rows(f"{where}[]", field["items"])
+        else:
+            yield from _rows(where, field)
+
+
+def _default(field: Schema) -> str:
+    default: Any = field.get("default")
+    if default in (None, [], {}, "") or isinstance(default, Mapping):
+        return ""
+    if isinstance(default, list):
+        return ", ".join(f"`{each}`" for each in default)
+    return f"`{default}`"
+
+
+def _type(field: Schema) -> str:
+    if "enum" in field or "const" in field:
+        return " · ".join(f"`{each}`" for each in field.get("enum", [field.get("const")]))
+    written = field.get("x-postroad-written")
+    kind = field.get("type")
+    if kind == "array":
+        return f"list of {_type(field['items'])}"
+    if kind == "object":
+        return "mapping"
+    names = {"integer": "whole number", "number": "number", "boolean": "true or false"}
+    bounds = field.get("x-postroad-bounds") or _bounds(field)
+    return f"{written or names.get(str(kind), 'text')}{f', {bounds}' if bounds else ''}"
+
+
+def _bounds(field: Schema) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    return f"from {low} to {high}" if low is not None and high is not None else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the page to the named file, else to standard output."""
+    if arguments:
+        Path(arguments[0]).write_text(page(), encoding="utf-8")
+    else:
+        sys.stdout.write(page())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
