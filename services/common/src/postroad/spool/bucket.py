@@ -1,0 +1,145 @@
+"""
+A NATS key-value bucket as the cluster's agreement needs it: compare and set, ends, changes since.
+
+nats-py's own class lacks what matters here (an end for an updated key, a look at what changed
+without a consumer) and refuses keys that a domain or a sender's address needs; the wire format is
+the usual one, so that other tools read these buckets too.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+
+import nats.errors
+import nats.js.errors
+
+from postroad.spool import direct_get
+from postroad.spool.direct_get import Link, StoredMessage
+from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
+
+OPERATION = "KV-Operation"
+_DELETED = frozenset({"DEL", "PURGE"})
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+_STORAGE_FULL = frozenset({10023, 10047, 10077})
+_PUT_TIMEOUT = timedelta(seconds=2)
+
+
+class Outdated(SpoolError):
+    """The key is not at the expected revision any more: read it and decide again."""
+
+
+def token(text: str) -> str:
+    """Return any text as one token of a key; different texts give different tokens."""
+    octets = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(o) if o in _PLAIN else f"={o:02X}" for o in octets)
+
+
+def text_of(key_token: str) -> str:
+    """Return the text that `token` made a token of."""
+    head, *rest = key_token.split("=")
+    octets = bytearray(head.encode())
+    for part in rest:
+        octets += bytes.fromhex(part[:2]) + part[2:].encode()
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def is_deletion(message: StoredMessage) -> bool:
+    """Whether a stored message says that its key is gone."""
+    return message.headers.get(OPERATION) in _DELETED or "Nats-Marker-Reason" in message.headers
+
+
+class Bucket:
+    """One bucket. Keys are given as they are on the wire: see `token` for what is untrusted."""
+
+    def __init__(self, link: Link, name: str) -> None:
+        self._link = link
+        self._stream = f"KV_{name}"
+        self._prefix = f"$KV.{name}."
+
+    def key_of(self, message: StoredMessage) -> str:
+        """Return the key a stored message is of."""
+        return message.subject.removeprefix(self._prefix)
+
+    async def get(self, key: str) -> StoredMessage | None:
+        """Return a key's last message, a deletion too; None when there is none."""
+        return await direct_get.last_on(self._link, self._stream, self._prefix + key)
+
+    async def changes(self, keys: str, *, after: int) -> direct_get.Page:
+        """Return a page of the present values (and deletions) of keys, in order of their change."""
+        return await direct_get.page(self._link, self._stream, self._prefix + keys, after=after)
+
+    async def put(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        expected: int | None = None,
+        lifetime: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        """
+        Write a key, once, and return its revision.
+
+        `expected` is the revision the key must have, 0 for none: else Outdated. After `lifetime`
+        (at least a second) the key is gone by itself. SpoolUnavailable leaves open whether the
+        value was written; SpoolFull means it was not.
+        """
+        every = dict(headers or {})
+        if expected is not None:
+            every["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        if lifetime is not None:
+            every["Nats-TTL"] = str(max(1, math.ceil(lifetime.total_seconds())))
+        try:
+            answer = await self._link.jetstream.publish(
+                self._prefix + key, value, headers=every, timeout=_PUT_TIMEOUT.total_seconds()
+            )
+        except nats.js.errors.APIError as error:
+            raise _meaning(error, self._stream) from error
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            raise SpoolUnavailable(f"{self._stream} does not answer") from error
+        return answer.seq
+
+    async def put_surely(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        patience: timedelta,
+        lifetime: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        """Write a key whatever it holds, trying again while the bucket is away, for `patience`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience.total_seconds()
+        wait = 0.05
+        while True:
+            try:
+                return await self.put(key, value, lifetime=lifetime, headers=headers)
+            except SpoolUnavailable:
+                if loop.time() + wait > deadline:
+                    raise
+            await asyncio.sleep(wait * random.uniform(0.5, 1))
+            wait = min(1.0, wait * 2)
+
+    async def remove(
+        self,
+        key: str,
+        *,
+        patience: timedelta,
+        lifetime: timedelta,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        """Delete a key; the note that it is gone is kept for `lifetime`, for those who follow."""
+        marks = {**(headers or {}), OPERATION: "DEL"}
+        return await self.put_surely(key, b"", patience=patience, lifetime=lifetime, headers=marks)
+
+
+def _meaning(error: nats.js.errors.APIError, stream: str) -> SpoolError:
+    if error.err_code in _WRONG_LAST_SEQUENCE:
+        return Outdated(f"the key in {stream} was changed by somebody else")
+    if error.err_code in _STORAGE_FULL:
+        return SpoolFull(f"{stream} takes no more")
+    return SpoolUnavailable(f"{stream} refuses: {error.description} ({error.err_code})")

@@ -1,0 +1,88 @@
+"""
+Events as the octets of one message: a protobuf EventBatch, all of one type.
+
+Texts come from peers and may hold octets that are no UTF-8 (kept as surrogates): they are written
+with replacement characters, since history is for people and mail never waits for it.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.message import DecodeError
+
+from postroad.proto.v1 import event_pb2
+from postroad.spool.errors import RecordCorrupt
+from postroad.spool.event import Event, EventType
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TYPES = {kind.value: kind for kind in EventType}
+_TEXTS = (
+    "queue_id",
+    "record_id",
+    "reverse_path",
+    "domain",
+    "site",
+    "host",
+    "peer_address",
+    "client",
+    "reply",
+    "reason",
+    "tls",
+    "process",
+    "traceparent",
+)
+
+
+def encode_events(events: Iterable[Event]) -> bytes:
+    """Return a batch's octets."""
+    batch = event_pb2.EventBatch()
+    for event in events:
+        _fill(batch.events.add(), event)
+    return batch.SerializeToString()
+
+
+def decode_events(data: bytes) -> Iterator[Event]:
+    """
+    Yield a batch's events in their order; RecordCorrupt when the octets are no batch.
+
+    An event of a type this version does not know is left to a newer reader.
+    """
+    try:
+        batch = event_pb2.EventBatch.FromString(data)
+    except DecodeError as error:
+        raise RecordCorrupt("stored bytes are not a batch of events") from error
+    for stored in batch.events:
+        if stored.type in _TYPES:
+            yield _event(stored)
+
+
+def _fill(stored: event_pb2.Event, event: Event) -> None:
+    stored.type = event.type
+    stored.at_us = (event.at - _EPOCH) // _MICROSECOND
+    for name in _TEXTS:
+        if text := getattr(event, name):
+            setattr(stored, name, _clean(text))
+    stored.recipients.extend(map(_clean, event.recipients))
+    stored.size = event.size
+    stored.attempt = event.attempt
+    stored.sequence = event.sequence
+    stored.ambiguous = event.ambiguous
+
+
+def _event(stored: event_pb2.Event) -> Event:
+    texts = {name: getattr(stored, name) for name in _TEXTS}
+    return Event(
+        type=_TYPES[stored.type],
+        at=_EPOCH + stored.at_us * _MICROSECOND,
+        recipients=tuple(stored.recipients),
+        size=stored.size,
+        attempt=stored.attempt,
+        sequence=stored.sequence,
+        ambiguous=stored.ambiguous,
+        **texts,
+    )
+
+
+def _clean(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,77 @@
+"""
+Admin orders as JSON: an order is a person's, so a person can read it with any NATS tool.
+
+An order with a field this version does not know is refused, never guessed at: the field may narrow
+the selection, and without it the order would mean mail that nobody meant.
+"""
+
+import json
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from postroad.spool.errors import RecordCorrupt
+from postroad.spool.interface import Order, Selection, WaitKind
+
+_ORDER_FIELDS = {each.name for each in fields(Order)}
+_SELECTION_FIELDS = {each.name for each in fields(Selection)}
+
+
+def encode_order(order: Order) -> bytes:
+    """Return an order's octets."""
+    content: dict[str, Any] = {
+        "order_id": order.order_id,
+        "action": order.action,
+        "selection": _encode_selection(order.selection),
+        "placed": order.placed.isoformat(),
+        "until": order.until.isoformat(),
+        "cutoff": order.cutoff.isoformat() if order.cutoff else None,
+        "reason": order.reason,
+    }
+    return json.dumps(content).encode()
+
+
+def decode_order(data: bytes) -> Order:
+    """Read an order; RecordCorrupt when it is none, or one of a newer version."""
+    try:
+        content = json.loads(data)
+        if not content.keys() <= _ORDER_FIELDS:
+            raise RecordCorrupt("an order with unknown fields")
+        cutoff = content["cutoff"]
+        return Order(
+            order_id=content["order_id"],
+            action=content["action"],
+            selection=_decode_selection(content["selection"]),
+            placed=datetime.fromisoformat(content["placed"]),
+            until=datetime.fromisoformat(content["until"]),
+            cutoff=datetime.fromisoformat(cutoff) if cutoff else None,
+            reason=content.get("reason", ""),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordCorrupt("stored bytes are not an order") from error
+
+
+def _encode_selection(selection: Selection) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        name: getattr(selection, name)
+        for name in ("queue_id", "domain", "reverse_path", "recipient", "client")
+        if getattr(selection, name) is not None
+    }
+    content["kinds"] = sorted(selection.kinds)
+    if selection.lanes is not None:
+        content["lanes"] = sorted(selection.lanes)
+    if selection.arrived_before is not None:
+        content["arrived_before"] = selection.arrived_before.isoformat()
+    return content
+
+
+def _decode_selection(content: dict[str, Any]) -> Selection:
+    if not content.keys() <= _SELECTION_FIELDS:
+        raise RecordCorrupt("a selection with unknown fields")
+    chosen = dict(content)
+    chosen["kinds"] = frozenset(WaitKind(kind) for kind in content["kinds"])
+    if "lanes" in content:
+        chosen["lanes"] = frozenset(content["lanes"])
+    if "arrived_before" in content:
+        chosen["arrived_before"] = datetime.fromisoformat(content["arrived_before"])
+    return Selection(**chosen)
