@@ -120,7 +120,7 @@ class _Compiler:
         """Compile a Domain; the older ones have claimed their names by now."""
         spec, findings = declared.spec, invalid(declared)
         key = declared.reference.key
-        entry = self._kept(declared, Domain)
+        entry = kept = self._kept(declared, Domain)
         if isinstance(spec, DomainSpec):
             reference = spec.send.relay_ref if spec.send else None
             relay = self._relay_named(declared, reference, ("send", "relayRef"), findings)
@@ -128,11 +128,15 @@ class _Compiler:
             entry = domain_entry(key, spec, relay=relay, admits=admits)
         elif entry is not None:
             self._check_consent(declared, entry.relay, ("send", "relayRef"), findings)
-        owner = self._domains.get(entry.domain) if entry else None
-        if entry and owner:
-            message = f"{entry.domain} is taken by Domain {owner.key}, which is older"
-            findings.append(refused(Reason.DOMAIN_CONFLICT, f"{message}; remove one", "domain"))
-            entry = None
+        # With something wrong the last good form may stay, so its name has to be free, too.
+        names = [each.domain for each in (entry, kept if findings else None) if each]
+        for name in names:
+            owner = self._domains.get(name)
+            if owner:
+                message = f"{name} is taken by Domain {owner.key}, which is older; remove one"
+                findings.append(refused(Reason.DOMAIN_CONFLICT, message, "domain"))
+                entry = None
+                break
         # Whatever is wrong with how a Domain sends, its incoming mail gets no 550 for it.
         receiving = entry if entry and entry.receive else None
         fallback = replace(receiving, sends=False, relay=None) if receiving else None
@@ -161,7 +165,8 @@ class _Compiler:
             )
         elif kept is not None:
             self._check_consent(declared, kept.relay, ("relayRef",), findings)
-        self._check_username(entry if entry and entry.username else kept, findings)
+        # With something wrong it is the last good form whose username has to be its own.
+        self._check_username(kept if findings else entry, findings)
         usable = entry if not findings and entry and entry.senders else None
         self._settle(declared, types, findings + denied, entry, usable)
 

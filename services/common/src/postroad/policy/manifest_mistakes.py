@@ -99,6 +99,8 @@ def _sentence(code: str, context: Mapping[str, Any], value: object, message: str
     if code in ("enum", "literal_error"):
         choices = str(context["expected"]).replace("'", "").replace(" or ", ", ")
         return f"must be one of {choices}, not {shown(value)}"
+    if code == "string_pattern_mismatch":  # every pattern in the models is a name's
+        return f"{shown(value)} is not a name; use lower-case letters, digits and -"
     if code in _BOUNDS:
         return f"{_BOUNDS[code].format(**context)}, not {shown(value)}"
     if code in ("too_short", "too_long"):
@@ -116,7 +118,6 @@ _BOUNDS = {
     "less_than_equal": "must be at most {le}",
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must have at least {min_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
 }
 _SHAPES = {
     "int_type": "a whole number",

@@ -140,7 +140,7 @@ class _Reader:
     def _add_document(self, origin: Origin) -> None:
         value = origin.document.value
         if isinstance(value, Mapping) and str(value.get("kind", "")) == "List":
-            items = value.get("items") or []
+            items = value.get("items", [])
             if not isinstance(items, Sequence) or isinstance(items, str):
                 problem = Problem(("items",), "must be a list of objects")
                 self._refuse(origin, (problem,))

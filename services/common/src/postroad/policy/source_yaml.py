@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from postroad.policy.declared import Path
 
-MAX_NODES = 200_000  # per document, aliases counted as what they repeat
+MAX_NODES = 100_000  # per document, aliases counted as what they repeat
 MAX_DEPTH = 64
 
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
