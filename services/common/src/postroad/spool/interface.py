@@ -321,13 +321,33 @@ class Events(Protocol):
 class Spool(Protocol):
     """The queue, whole."""
 
-    config: Config
-    events: Events
-    orders: Orders
-    sessions: Sessions
-    sites: Sites
-    usage: Usage
-    waiting: Waiting
+    @property
+    def config(self) -> Config:
+        """The compiled configuration."""
+
+    @property
+    def events(self) -> Events:
+        """The history of mail."""
+
+    @property
+    def orders(self) -> Orders:
+        """Admin orders."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who is alive."""
+
+    @property
+    def sites(self) -> Sites:
+        """The site directory."""
+
+    @property
+    def usage(self) -> Usage:
+        """Quota usage."""
+
+    @property
+    def waiting(self) -> Waiting:
+        """Records that wait, to be looked at and acted on."""
 
     @property
     def accepting(self) -> bool:

@@ -1,0 +1,77 @@
+"""Which way mail leaves: the recipient's Domain, a Relay that is named, the most specific one."""
+
+import pytest
+
+from postroad.policy.model import (
+    Client,
+    Domain,
+    ObjectKey,
+    Receive,
+    Relay,
+    Smarthost,
+    Snapshot,
+    WayOut,
+)
+from postroad.policy.way_out import find_way_out
+
+
+def relay(name: str, *destinations: str, namespace: str = "shop") -> Relay:
+    return Relay(ObjectKey(namespace, name), destinations, WayOut(f"relay:{namespace}/{name}"))
+
+
+REAL = WayOut("domain:shop/a", (Smarthost("real.example"),))
+SNAPSHOT = Snapshot.of(
+    1,
+    domains=(
+        Domain(ObjectKey("shop", "a"), "in.example", receive=Receive(REAL)),
+        Domain(
+            ObjectKey("shop", "b"), "out.example", sends=True, relay=ObjectKey("mail", "direct")
+        ),
+        Domain(ObjectKey("shop", "c"), "plain.example", sends=True),
+        Domain(ObjectKey("shop", "d"), "lost.example", sends=True, relay=ObjectKey("x", "gone")),
+    ),
+    relays=(
+        relay("all", "*"),
+        relay("org", "*.example.org"),
+        relay("deep", "*.deep.example.org"),
+        relay("exact", "a.example.org"),
+        relay("org2", "*.example.org"),
+        relay("direct", "*", namespace="mail"),
+    ),
+    clients=(
+        Client(ObjectKey("shop", "named"), relay=ObjectKey("shop", "exact")),
+        Client(ObjectKey("shop", "free")),
+        Client(ObjectKey("shop", "lost"), relay=ObjectKey("shop", "gone")),
+        Client(ObjectKey("empty", "free")),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("client", "sender", "recipient", "way"),
+    [
+        ("shop/free", "plain.example", "in.example", "domain:shop/a"),
+        (None, None, "in.example", "domain:shop/a"),
+        ("shop/named", "out.example", "b.example", "relay:shop/exact"),
+        ("shop/free", "out.example", "b.example", "relay:mail/direct"),
+        (None, "out.example", "b.example", "relay:mail/direct"),
+        ("shop/free", "plain.example", "b.example", "relay:shop/all"),
+        ("shop/free", None, "a.example.org", "relay:shop/exact"),
+        ("shop/free", None, "b.example.org", "relay:shop/org"),
+        ("shop/free", None, "x.deep.example.org", "relay:shop/deep"),
+        ("shop/free", None, "example.org", "relay:shop/all"),
+        (None, "plain.example", "b.example", "relay:shop/all"),
+        ("empty/free", None, "b.example", None),
+        (None, None, "b.example", None),
+        (None, "unknown.example", "b.example", None),
+        # A Relay that is named and gone is never replaced by another.
+        ("shop/lost", "plain.example", "b.example", None),
+        ("shop/free", "lost.example", "b.example", None),
+    ],
+)
+def test_the_way_out(
+    client: str | None, sender: str | None, recipient: str, way: str | None
+) -> None:
+    key = ObjectKey(*client.split("/")) if client else None
+    found = find_way_out(SNAPSHOT, client=key, sender_domain=sender, recipient_domain=recipient)
+    assert (found.name if found else None) == way

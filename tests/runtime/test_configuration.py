@@ -1,0 +1,162 @@
+"""The configuration in force follows what is published, and survives what is wrong with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from structlog.testing import capture_logs
+
+from postroad.policy.compiled import Compiled, Entry
+from postroad.policy.model import Client, Domain, ObjectKey, Relay, WayOut
+from postroad.policy.scram import make_verifier
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.runtime.configuration import Configuration, publish_objects
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.interface import ConfigState
+from postroad.spool.memory import MemoryCluster, MemorySpool
+
+RING = Keyring([ClusterKey(b"k" * 32)])
+RELAY = Relay(ObjectKey("x", "r"), ("*",), WayOut("relay:x/r"))
+DOMAIN = Domain(ObjectKey("x", "d"), "d.example")
+VERIFIER = make_verifier("top secret", salt=b"s" * 16, iterations=10)
+CLIENT = Client(ObjectKey("x", "c"), "user", VERIFIER)
+
+
+def compiled(*entries: Entry) -> Compiled:
+    return Compiled({f"{type(each).__name__.lower()}.x.{each.key.name}": each for each in entries})
+
+
+@asynccontextmanager
+async def following(spool: MemorySpool) -> AsyncIterator[Configuration]:
+    configuration = Configuration(spool, RING, retry=timedelta(milliseconds=1))
+    task = asyncio.create_task(configuration.run())
+    try:
+        yield configuration
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(configuration: Configuration, met: Callable[[], bool]) -> None:
+    """Wait for a change after which something holds."""
+    async with asyncio.timeout(5):
+        while not met():
+            await configuration.changed()
+
+
+async def test_what_is_published_comes_into_force_and_is_announced() -> None:
+    cluster = MemoryCluster()
+    spool, publisher = MemorySpool(cluster), MemorySpool(cluster)
+    async with following(spool) as configuration:
+        assert configuration.current is None
+        generation = await publish_objects(publisher, compiled(RELAY, CLIENT), RING)
+        snapshot = await asyncio.wait_for(configuration.wait_loaded(), 5)
+        assert snapshot.generation == generation
+        assert snapshot.relays == {RELAY.key: RELAY}
+        assert snapshot.clients_by_username == {"user": CLIENT}
+
+        generation = await publish_objects(publisher, compiled(RELAY, DOMAIN), RING)
+        await until(configuration, lambda: configuration.current is not snapshot)
+        assert configuration.current is not None
+        assert set(configuration.current.domains) == {"d.example"}
+        assert configuration.current.clients == {}
+        assert generation in {each.generation for each in await spool.sessions.live()}
+
+
+async def test_publishing_the_same_again_is_no_new_generation() -> None:
+    spool = MemorySpool()
+    first = await publish_objects(spool, compiled(RELAY, CLIENT), RING)
+    assert await publish_objects(spool, compiled(CLIENT, RELAY), RING) == first
+
+
+async def test_an_empty_configuration_is_none_at_all() -> None:
+    spool = MemorySpool()
+    async with following(spool) as configuration:
+        await publish_objects(spool, compiled(RELAY), RING)
+        await configuration.wait_loaded()
+        await publish_objects(spool, compiled(), RING)
+        await until(configuration, lambda: configuration.current is None)
+        await publish_objects(spool, compiled(DOMAIN), RING)
+        snapshot = await asyncio.wait_for(configuration.wait_loaded(), 5)
+        assert set(snapshot.domains) == {"d.example"}
+
+
+async def test_an_entry_that_cannot_be_read_is_reported_and_passed_over() -> None:
+    spool = MemorySpool()
+    other = Keyring([ClusterKey(b"z" * 32)])
+    with capture_logs() as logs:
+        async with following(spool) as configuration:
+            await publish_objects(spool, compiled(DOMAIN, CLIENT), other)
+            snapshot = await configuration.wait_loaded()
+    assert set(snapshot.domains) == {"d.example"}
+    assert snapshot.clients == {}
+    assert snapshot.stale
+    (told,) = [line for line in logs if line["log_level"] == "error"]
+    assert told["objects"] == "client.x.c"
+    assert "unknown key" in told["reason"]
+
+
+async def test_what_changed_is_logged_without_secrets() -> None:
+    spool = MemorySpool()
+    with capture_logs() as logs:
+        async with following(spool) as configuration:
+            await publish_objects(spool, compiled(RELAY, CLIENT), RING)
+            first = await configuration.wait_loaded()
+            changed = Client(CLIENT.key, "user", make_verifier("new", salt=b"t" * 16))
+            await publish_objects(spool, compiled(DOMAIN, changed), RING)
+            await until(configuration, lambda: configuration.current is not first)
+    told = [line for line in logs if line["event"] == "configuration in force"]
+    assert [line["objects"] for line in told] == [
+        "+client.x.c +relay.x.r",
+        "+domain.x.d ~client.x.c -relay.x.r",
+    ]
+    assert [line["count"] for line in told] == [2, 2]
+    assert "user" not in str(told)
+    assert VERIFIER.stored_key.hex() not in str(logs)
+
+
+class Faulty:
+    """A queue's configuration that fails in each way once before it works."""
+
+    def __init__(self, spool: MemorySpool) -> None:
+        self._config, self._sessions = spool.config, spool.sessions
+        self._follow_errors: list[Exception] = [SpoolUnavailable("away"), RuntimeError("a bug")]
+        self._announce_errors: list[Exception] = [SpoolUnavailable("away")]
+
+    async def follow(self) -> AsyncIterator[ConfigState]:
+        if self._follow_errors:
+            raise self._follow_errors.pop()
+        async for state in self._config.follow():
+            yield state
+
+    async def announce(self, generation: int) -> None:
+        if self._announce_errors:
+            raise self._announce_errors.pop()
+        await self._sessions.announce(generation)
+
+
+async def test_following_goes_on_after_any_error() -> None:
+    cluster = MemoryCluster()
+    spool, watched = MemorySpool(cluster), MemorySpool(cluster)
+    faulty = Faulty(watched)
+    generation = await publish_objects(spool, compiled(RELAY), RING)
+    announced = asyncio.Event()
+
+    async def announce(generation: int) -> None:
+        await faulty.announce(generation)
+        announced.set()
+
+    spool.config.follow = faulty.follow  # type: ignore[method-assign]
+    spool.sessions.announce = announce  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        async with following(spool) as configuration:
+            snapshot = await asyncio.wait_for(configuration.wait_loaded(), 5)
+            await asyncio.wait_for(announced.wait(), 5)
+    assert snapshot.relays == {RELAY.key: RELAY}
+    assert generation in {each.generation for each in await watched.sessions.live()}
+    assert [line["event"] for line in logs if line["log_level"] != "info"] == [
+        "following the configuration failed",
+        "configuration cannot be followed for now",
+        "generation cannot be announced for now",
+    ]
