@@ -219,6 +219,14 @@ def test_a_broken_manifest_does_not_outlive_a_consent() -> None:
     assert domain.relay is None
 
 
+def test_a_broken_client_does_not_outlive_a_consent() -> None:
+    client = CLIENT % ", relayRef: {name: shared, namespace: mail}"
+    before = compiled(SHARED % "{from: All}", client)
+    broken = client.replace("senders", "sender")
+    after = compiled(SHARED % "{from: Same}", broken, last_good=before)
+    assert list(after.entries) == ["relay.mail.shared"]
+
+
 def test_a_new_domain_receives_while_its_relay_is_missing() -> None:
     outcome = compiled(RECEIVING % "x")
     domain = outcome.entries["domain.x.a"]
@@ -280,6 +288,12 @@ def test_one_username_is_one_clients() -> None:
     outcome = compiled(LOGIN % ("a", "s"), LOGIN % ("b", "t"), secret(), secret(name="t"))
     assert list(outcome.entries) == ["client.x.a"]
     assert reasons(outcome, Kind.CLIENT, "b", "x") == ["UsernameConflict", "UsernameConflict"]
+
+
+def test_a_client_without_its_secret_does_not_hold_a_username_against_an_older_one() -> None:
+    before = compiled(LOGIN % ("b", "t"), secret(name="t"))
+    after = compiled(LOGIN % ("a", "s"), secret(), LOGIN % ("b", "t"), last_good=before)
+    assert list(after.entries) == ["client.x.a"]
 
 
 def test_a_username_given_up_is_free() -> None:
@@ -416,6 +430,16 @@ def test_an_edit_that_spoils_one_file_spoils_nothing_else(tmp_path: Path) -> Non
     assert len(mistakes) == 1
     assert after.entries["relay.default.out"] == good.compiled.entries["relay.default.out"]
     assert after.entries["client.default.c"] != good.compiled.entries["client.default.c"]
+
+
+def test_an_object_that_lost_its_name_is_not_taken_for_deleted(tmp_path: Path) -> None:
+    head = "apiVersion: postroad.dev/v1alpha1\n"
+    (tmp_path / "m.yaml").write_text(head + RELAY)
+    good = check([tmp_path], keyring=KEYRING).compiled
+    (tmp_path / "m.yaml").write_text(head + RELAY.replace("name: out", "name: Out"))
+    assert check([tmp_path], keyring=KEYRING, last_good=good.entries).compiled.entries
+    (tmp_path / "m.yaml").write_text("")
+    assert not check([tmp_path], keyring=KEYRING, last_good=good.entries).compiled.entries
 
 
 def test_the_examples_in_the_docs_are_good() -> None:

@@ -223,6 +223,16 @@ def test_a_lease_that_failed_is_asked_for_again() -> None:
     assert isinstance(send(ledger, Usage(), asked, START), Spent)
 
 
+def test_a_lease_that_is_answered_late_is_still_good() -> None:
+    ledger, usage = Ledger(), Usage()
+    outcome = ledger.try_spend(wanted(quota(10)), START)
+    assert isinstance(outcome, Needs)
+    later = START + timedelta(seconds=6)
+    assert ledger.idle(later) == []
+    ledger.granted(outcome.leases[0], usage.lease(outcome.leases[0]), later)
+    assert isinstance(ledger.try_spend(wanted(quota(10)), later), Spent)
+
+
 def test_concurrent_sessions_do_not_lease_a_slice_each() -> None:
     ledger, usage = Ledger(), Usage()
     now = START

@@ -42,7 +42,10 @@ class Manifests:
         """Publish again after each edit; an object that went bad keeps its last good form."""
         async for _ in awatch(*self._paths, recursive=True, raise_interrupt=False):
             last_good = self._in_force.entries
-            mistakes, compiled = check(self._paths, keyring=self._keyring, last_good=last_good)
+            # Thousands of objects take seconds to read; the supervision goes on meanwhile.
+            mistakes, compiled = await asyncio.to_thread(
+                check, self._paths, keyring=self._keyring, last_good=last_good
+            )
             for mistake in mistakes:
                 log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
             generation = await self._publish(compiled)

@@ -168,10 +168,9 @@ class Ledger:
     def refund(self, spent: Spent, now: datetime) -> None:
         """Put back what a message took that was not accepted."""
         for demand in spent.demands:
-            if now < demand.window_end:
-                account = self._account(demand, now)
-                account.balance += demand.amount
-                account.granted = now
+            account = self._account(demand, now)
+            account.balance += demand.amount
+            account.granted = now
 
     def idle(self, now: datetime) -> list[GiveBack]:
         """
