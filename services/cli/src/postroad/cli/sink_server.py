@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 _GREETING = b"220 sink ESMTP\r\n"
 _EHLO = b"250-sink\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n"
@@ -127,10 +128,9 @@ class SinkProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._sink.counts.connections += 1
-        transport.write(_GREETING)
+        self._transport.write(_GREETING)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

@@ -1,0 +1,64 @@
+"""How a process of the data plane finds the queue, and opens it as the first of its parts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from postroad.policy.keys import KeyFileError, load_keyring
+from postroad.policy.seal import Keyring
+from postroad.runtime.errors import StartupError
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.quantities import Secret
+from postroad.runtime.settings import group, setting
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Spool
+from postroad.spool.jetstream import SpoolOptions, connect
+
+
+@dataclass(frozen=True, slots=True)
+class NatsSettings:
+    """The NATS servers and how this process proves itself to them."""
+
+    url: str = setting("nats://127.0.0.1:4222")
+    """One URL, or several separated by commas."""
+    token: Secret | None = None
+    user: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """The queue, and the key that opens what is sealed in its configuration."""
+
+    nats: NatsSettings = group(NatsSettings)
+    cluster_key_file: str = setting("cluster.key")
+    """One file, or two separated by a comma while a key is being replaced; the first one seals."""
+    pool: str = setting("default")
+    """The egress pool this process belongs to."""
+
+
+def open_keyring(settings: QueueSettings) -> Keyring:
+    """Read the cluster keys; StartupError says which cannot be used."""
+    try:
+        return load_keyring([Path(name.strip()) for name in settings.cluster_key_file.split(",")])
+    except KeyFileError as error:
+        raise StartupError(str(error)) from error
+
+
+async def open_queue(process: Process, settings: QueueSettings, *, role: str) -> Spool:
+    """Connect to the queue and wait until it is provisioned; it is closed as the last part."""
+    nats = settings.nats
+    options = SpoolOptions(
+        servers=tuple(url.strip() for url in nats.url.split(",")),
+        token=nats.token.reveal() if nats.token else None,
+        user=nats.user,
+        password=nats.password.reveal() if nats.password else None,
+        role=role,
+        process=process.name,
+        pool=settings.pool,
+    )
+    try:
+        spool = await connect(options)
+    except SpoolError as error:
+        raise StartupError(f"the queue at {nats.url} cannot be opened: {error}") from error
+    process.on_stop("queue", spool.close)
+    return spool

@@ -1,0 +1,131 @@
+"""
+May this client send this? A pure function of snapshot, client and envelope; no I/O, no clock.
+
+A Client is proven by password or by network, and may then relay for the senders it is allowed.
+Anyone may send to the recipients of a Domain that receives, and to `postmaster` of every handled
+domain (RFC 5321 §4.5.1). All else is refused with 550 5.7.1.
+
+On the relay port a network is a weak proof: a host in it that sends as somebody else is a stranger
+for that transaction, as any other, rather than refused outright, because mail for our own domains
+comes from everywhere. A password, or a submission port, asks to submit: there a sender that is not
+allowed is refused at MAIL.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postroad.ingress import replies
+from postroad.mail.address import Mailbox
+from postroad.policy.model import Client, Domain, Snapshot, WayOut
+from postroad.policy.patterns import address_matches
+from postroad.policy.way_out import find_way_out
+from postroad.smtp.reply import Reply
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class ListenerKind(StrEnum):
+    """What a port is for."""
+
+    RELAY = "relay"
+    SUBMISSION = "submission"
+    SUBMISSIONS = "submissions"
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Who is at the other end: the port it came to, and the Client it proved to be, if any."""
+
+    listener: ListenerKind
+    client: Client | None
+    authenticated: bool = False
+
+    @property
+    def submits(self) -> bool:
+        """Whether it has asked to submit, by port or by password."""
+        return self.authenticated or self.listener is not ListenerKind.RELAY
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """An accepted MAIL: the Client in whose name it relays, None for a stranger."""
+
+    client: Client | None
+    reverse_path: Mailbox | None
+
+
+def client_by_network(snapshot: Snapshot, address: Address) -> Client | None:
+    """Return the Client whose narrowest network holds an address."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    best: tuple[int, Client] | None = None
+    for client in snapshot.clients.values():
+        for network in client.networks:
+            if address in network and (best is None or network.prefixlen > best[0]):
+                best = (network.prefixlen, client)
+    return best[1] if best else None
+
+
+def admit_sender(
+    snapshot: Snapshot, submitter: Submitter, reverse_path: Mailbox | None
+) -> Sender | Reply:
+    """Decide a MAIL command."""
+    client = submitter.client
+    if client is None:
+        return replies.AUTH_REQUIRED if submitter.submits else Sender(None, reverse_path)
+    if _may_send_as(snapshot, client, reverse_path):
+        return Sender(client, reverse_path)
+    return replies.SENDER_DENIED if submitter.submits else Sender(None, reverse_path)
+
+
+def _may_send_as(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) -> bool:
+    # The null reverse-path is what a mail server's own notifications have (RFC 5321 §4.5.5).
+    if reverse_path is None:
+        return True
+    domain = snapshot.domains.get(reverse_path.domain)
+    if domain is not None and not _admits(domain, client.key.namespace):
+        return False
+    return any(
+        address_matches(pattern, reverse_path.local_part, reverse_path.domain)
+        for pattern in client.senders
+    )
+
+
+def _admits(domain: Domain, namespace: str) -> bool:
+    return domain.key.namespace == namespace or domain.admits is None or namespace in domain.admits
+
+
+def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> WayOut | Reply:
+    """Decide a RCPT command: how its mail will leave, or why not."""
+    domain = snapshot.domains.get(recipient.domain)
+    postmaster = domain is not None and recipient.local_part.lower() == "postmaster"
+    if domain is not None and domain.receive is not None:
+        known = domain.receive.recipients
+        if postmaster or known is None or _is_known(known, recipient):
+            return domain.receive.way_out
+        return replies.NO_SUCH_RECIPIENT
+    if sender.client is None and not postmaster:
+        return replies.RELAYING_DENIED
+    # Mail to postmaster of a domain that only sends goes the way that domain's own mail goes.
+    by_domain = recipient.domain if postmaster and sender.client is None else None
+    reverse_domain = sender.reverse_path.domain if sender.reverse_path else None
+    way_out = find_way_out(
+        snapshot,
+        client=sender.client.key if sender.client else None,
+        sender_domain=by_domain or reverse_domain,
+        recipient_domain=recipient.domain,
+    )
+    return way_out if way_out is not None else replies.NO_WAY_OUT
+
+
+def _is_known(patterns: tuple[str, ...], recipient: Mailbox) -> bool:
+    return any(
+        address_matches(pattern, recipient.local_part, recipient.domain) for pattern in patterns
+    )
+
+
+def postmaster_domain(snapshot: Snapshot) -> str | None:
+    """Return the domain a bare <postmaster> belongs to: the first by name that receives."""
+    receiving = [name for name, domain in snapshot.domains.items() if domain.receive is not None]
+    return min(receiving, default=None)

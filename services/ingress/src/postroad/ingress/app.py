@@ -1,0 +1,82 @@
+"""The ingress process, put together: the one place that knows all of its parts."""
+
+import asyncio
+import socket
+
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.intake import IntakeTools
+from postroad.ingress.quotas import Quotas
+from postroad.ingress.server import Server
+from postroad.ingress.settings import IngressSettings
+from postroad.ingress.tls import Certificate, self_signed
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.errors import StartupError
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.queue import open_keyring, open_queue
+from postroad.runtime.sockets import listen
+from postroad.spool.interface import Spool
+
+
+async def build(process: Process, settings: IngressSettings) -> None:
+    """Start the parts of an ingress process; ready when it can publish and is configured."""
+    listeners = _listeners(settings)
+    certificate = _certificate(settings)
+    process.spawn("certificate", certificate.follow())
+    keyring = open_keyring(settings.queue)
+    spool = await open_queue(process, settings.queue, role="ingress")
+    configuration = Configuration(spool, keyring)
+    process.spawn("configuration", configuration.run())
+    quotas = Quotas(spool.usage)
+    process.on_stop("quotas", quotas.close)
+    process.spawn("quotas", quotas.run())
+    tools = IntakeTools(
+        spool=spool,
+        quotas=quotas,
+        limits=settings.limit,
+        hostname=settings.name,
+        process=process.name,
+        large=asyncio.Semaphore(settings.limit.large_messages),
+    )
+    server = Server(
+        tools,
+        configuration,
+        certificate.context,
+        insecure_auth=settings.insecure_auth,
+        normalise_line_ends=settings.normalise_line_ends,
+    )
+    process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
+    process.readiness.add("queue", lambda: _why_not_accepting(spool))
+    for kind, listener in listeners.items():
+        await server.listen(kind, listener)
+    process.spawn("idle sessions", server.sweep())
+    process.on_drain("sessions", lambda: server.drain(seconds=settings.data_drain.total_seconds()))
+
+
+def _listeners(settings: IngressSettings) -> dict[ListenerKind, socket.socket]:
+    wanted = {
+        ListenerKind.RELAY: settings.listen.relay,
+        ListenerKind.SUBMISSION: settings.listen.submission,
+        ListenerKind.SUBMISSIONS: settings.listen.submissions,
+    }
+    listeners = {kind: listen(address) for kind, address in wanted.items() if address is not None}
+    if not listeners:
+        raise StartupError(
+            "no port to listen on; set POSTROAD_LISTEN_RELAY, POSTROAD_LISTEN_SUBMISSION"
+            " or POSTROAD_LISTEN_SUBMISSIONS"
+        )
+    return listeners
+
+
+def _certificate(settings: IngressSettings) -> Certificate:
+    if settings.tls.cert is not None and settings.tls.key is not None:
+        return Certificate(settings.tls.cert, settings.tls.key)
+    return self_signed(settings.tls.state, settings.name)
+
+
+def _why_unconfigured(configuration: Configuration) -> str | None:
+    return None if configuration.current is not None else "no configuration is in force"
+
+
+def _why_not_accepting(spool: Spool) -> str | None:
+    refusal = spool.refusal()
+    return str(refusal) if refusal is not None else None

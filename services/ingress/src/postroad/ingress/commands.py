@@ -1,0 +1,62 @@
+"""
+Command lines of a client as values: verb, path and ESMTP parameters. No I/O.
+
+Reads what RFC 5321 §4.1 allows, and the spaces after `FROM:` and `TO:` that real clients write.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_PATH = re.compile(
+    r"(FROM|TO):[ \t]*(<(?:\"(?:\\.|[^\"\\])*\"|[^<>\"])*>)(?:[ \t]+(.*))?", re.I | re.S
+)
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=\x00-\x1f\x7f]+))?")
+
+
+class CommandSyntaxError(ValueError):
+    """A command line cannot be read; its text is for the peer."""
+
+
+class Command(NamedTuple):
+    """A verb in capitals and the rest of its line."""
+
+    verb: str
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathArgument:
+    """The argument of MAIL or RCPT: the path in its brackets, parameters by name in capitals."""
+
+    path: str
+    parameters: dict[str, str]
+
+
+def read_command(line: bytes) -> Command:
+    """Split a line without its CRLF; CommandSyntaxError when it holds what no command may."""
+    if b"\0" in line or b"\r" in line or b"\n" in line:
+        raise CommandSyntaxError("a command has a control character")
+    try:
+        text = line.decode("ascii" if line.isascii() else "utf-8")
+    except UnicodeDecodeError as error:
+        raise CommandSyntaxError("a command is not UTF-8") from error
+    verb, _, argument = text.partition(" ")
+    return Command(verb.rstrip().upper(), argument.strip(" \t"))
+
+
+def read_path(keyword: str, argument: str) -> PathArgument:
+    """Read `FROM:<path> NAME=value …`; CommandSyntaxError when it is not that."""
+    match = _PATH.fullmatch(argument)
+    if match is None or match[1].upper() != keyword:
+        raise CommandSyntaxError(f"syntax: {keyword}:<address>")
+    parameters: dict[str, str] = {}
+    for word in (match[3] or "").split():
+        parameter = _PARAMETER.fullmatch(word)
+        if parameter is None:
+            raise CommandSyntaxError("a parameter is malformed")
+        name = parameter[1].upper()
+        if name in parameters:
+            raise CommandSyntaxError(f"{name} is given twice")
+        parameters[name] = parameter[2] or ""
+    return PathArgument(match[2], parameters)

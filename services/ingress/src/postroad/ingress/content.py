@@ -1,0 +1,77 @@
+"""
+The content of a message as it comes in over DATA: its end, its dots, its line ends. No I/O.
+
+Octets arrive in any blocks. Only CRLF.CRLF ends a message, and only CRLF ends a line: a bare CR or
+LF is never taken for one, which is what SMTP smuggling lives on (CVE-2023-51764 and its kin).
+Transparency (RFC 5321 §4.5.2) is undone a block at a time, at memory speed.
+"""
+
+import re
+
+_END = b"\r\n.\r\n"
+_LONG_LINE = 64 * 1024  # octets of one line after which it is passed on in parts
+_ANY_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class ContentReader:
+    """
+    Takes octets out of a session's buffer and gives back the content, in pieces.
+
+    `bare` tells afterwards whether a bare CR or LF was in it.
+    """
+
+    __slots__ = ("_at_line_start", "_normalise", "_searched", "bare", "done")
+
+    def __init__(self, *, normalise: bool = False) -> None:
+        self.done = False
+        self.bare = False
+        self._normalise = normalise
+        self._at_line_start = True
+        self._searched = 0  # octets of the buffer known to hold no end
+
+    def take(self, buffer: bytearray) -> bytes:
+        """Remove what can be understood from `buffer` and return it without its extra dots."""
+        if self._at_line_start and buffer.startswith(b".\r\n"):
+            del buffer[:3]
+            self.done = True
+            return b""
+        end = buffer.find(_END, self._searched)
+        if end >= 0:
+            piece = bytes(memoryview(buffer)[: end + 2])
+            del buffer[: end + 5]
+            self.done = True
+            return self._clean(piece)
+        cut = buffer.rfind(b"\r\n") + 2
+        # What begins a line may be the end, or its first octets: keep it whole.
+        if cut == 1:
+            return self._part_of_long_line(buffer)
+        piece = bytes(memoryview(buffer)[:cut])
+        # The CRLF before a dot may be the beginning of the end; the line start remembers it.
+        del buffer[:cut]
+        self._searched = 0
+        cleaned = self._clean(piece)
+        self._at_line_start = True
+        return cleaned
+
+    def _part_of_long_line(self, buffer: bytearray) -> bytes:
+        self._searched = max(0, len(buffer) - len(_END))
+        if len(buffer) < _LONG_LINE:
+            return b""
+        keep = 1 if buffer.endswith(b"\r") else 0
+        piece = bytes(memoryview(buffer)[: len(buffer) - keep])
+        del buffer[: len(piece)]
+        self._searched = 0
+        cleaned = self._clean(piece)
+        self._at_line_start = False
+        return cleaned
+
+    def _clean(self, piece: bytes) -> bytes:
+        if self._at_line_start and piece.startswith(b"."):
+            piece = piece[1:]
+        piece = piece.replace(b"\r\n.", b"\r\n")
+        lines = piece.count(b"\r\n")
+        if lines != piece.count(b"\n") or lines != piece.count(b"\r"):
+            self.bare = True
+            if self._normalise:
+                piece = _ANY_LINE_END.sub(b"\r\n", piece)
+        return piece

@@ -1,0 +1,329 @@
+"""
+What each SMTP command means: one method for each verb, on the state of one session.
+
+Methods return the reply and do no I/O of their own but for AUTH, STARTTLS and DATA, which the
+session does for them. Decisions are admission's; this module knows the order of commands and the
+parameters of the extensions that are announced.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from postroad.ingress import auth, metrics, replies
+from postroad.ingress.admission import (
+    ListenerKind,
+    Sender,
+    Submitter,
+    admit_recipient,
+    admit_sender,
+    client_by_network,
+    postmaster_domain,
+)
+from postroad.ingress.commands import Command, CommandSyntaxError, read_path
+from postroad.ingress.hangup import Hangup
+from postroad.ingress.intake import Intake, Transaction
+from postroad.mail.address import Mailbox, parse_forward_path, parse_reverse_path
+from postroad.mail.envelope import Body
+from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.trace import received_protocol
+from postroad.policy.model import Client, Snapshot, WayOut
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.smtp.reply import Reply
+
+if TYPE_CHECKING:
+    from postroad.ingress.session import SmtpSession
+
+log = get_logger("ingress.session")
+
+_BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
+_MAX_NAME = 255
+_MAX_LOGINS = 3  # failures before the session is closed
+
+_ACCEPTED = metrics.RECIPIENTS.labels("accepted")
+_REJECTED = metrics.RECIPIENTS.labels("rejected")
+_DEFERRED = metrics.RECIPIENTS.labels("deferred")
+
+
+class Dialog:
+    """The state of a session between commands, and what commands do to it."""
+
+    def __init__(self, session: "SmtpSession") -> None:
+        self._session = session
+        self._host = session.host
+        self._helo = ""
+        self._extended = False
+        self._authenticated: Client | None = None
+        self._failed_logins = 0
+        self._transaction: Transaction | None = None
+        self._network: tuple[Snapshot, Client | None] | None = None
+
+    async def obey(self, command: Command) -> Reply | None:
+        """Do what a command says and return the reply; None when all replies are given."""
+        method = _SIMPLE.get(command.verb)
+        if method is not None:
+            return method(self, command.argument)
+        slow = _SLOW.get(command.verb)
+        return await slow(self, command.argument) if slow else replies.UNKNOWN_COMMAND
+
+    # ------------------------------------------------------------ greetings
+
+    def _ehlo(self, argument: str) -> Reply:
+        refusal = self._greet(argument)
+        if refusal is not None:
+            return refusal
+        self._extended = True
+        limits = self._host.tools.limits
+        words = [f"{self._host.tools.hostname} at your service", "PIPELINING"]
+        words += [f"SIZE {limits.message_size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+        if self._host.tls is not None and not self._session.tls_active:
+            words.append("STARTTLS")
+        if self._may_log_in():
+            words.append("AUTH PLAIN LOGIN")
+        return Reply(250, None, tuple(words))
+
+    def _hello(self, argument: str) -> Reply:
+        refusal = self._greet(argument)
+        self._extended = False
+        return refusal or Reply(250, None, (self._host.tools.hostname,))
+
+    def _greet(self, argument: str) -> Reply | None:
+        if not argument or len(argument) > _MAX_NAME or not argument.isprintable():
+            return replies.NAME_NEEDED
+        self._helo = argument.split()[0]
+        self._transaction = None  # RFC 5321 §4.1.4: EHLO does what RSET does
+        return None
+
+    def _may_log_in(self) -> bool:
+        if self._authenticated is not None:
+            return False
+        insecure = self._host.insecure_auth and self._session.address.is_loopback
+        return self._session.tls_active or insecure
+
+    # ------------------------------------------------------------ the envelope
+
+    def _mail(self, argument: str) -> Reply:
+        if not self._helo:
+            return replies.HELO_FIRST
+        if self._transaction is not None:
+            return replies.NESTED_MAIL
+        snapshot = self._host.snapshot()
+        if snapshot is None:
+            return replies.NOT_CONFIGURED
+        said = read_path("FROM", argument)
+        parameters = said.parameters
+        unknown = parameters.keys() - {"SIZE", "BODY", "SMTPUTF8", "AUTH"}
+        if unknown or (parameters and not self._extended):
+            return replies.PARAMETER_UNKNOWN
+        refusal = self._size_refusal(parameters.get("SIZE"))
+        if refusal is not None:
+            return refusal
+        body = _BODIES.get(parameters.get("BODY", "7BIT").upper())
+        if body is None:
+            return replies.PARAMETER_UNKNOWN
+        try:
+            reverse_path = parse_reverse_path(said.path)
+        except AddressSyntaxError as error:
+            return Reply.of(553, "5.1.7", str(error))
+        utf8 = "SMTPUTF8" in parameters
+        if reverse_path is not None and reverse_path.needs_smtputf8 and not utf8:
+            return replies.UTF8_NEEDED
+        sender = admit_sender(snapshot, self._submitter(snapshot), reverse_path)
+        if isinstance(sender, Reply):
+            return sender
+        self._transaction = self._begin(snapshot, sender, body, utf8)
+        return replies.SENDER_OK
+
+    def _size_refusal(self, size: str | None) -> Reply | None:
+        if size is None:
+            return None
+        if not (size.isascii() and size.isdigit() and len(size) <= 20):
+            raise CommandSyntaxError("SIZE is a number of octets")
+        return replies.TOO_LARGE if int(size) > self._host.tools.limits.message_size else None
+
+    def _submitter(self, snapshot: Snapshot) -> Submitter:
+        kind = self._session.kind
+        if self._authenticated is not None:
+            # As the snapshot has the Client now: what was proven may have been taken away since.
+            client = snapshot.clients.get(self._authenticated.key)
+            if client is not None and client.verifier == self._authenticated.verifier:
+                return Submitter(kind, client, authenticated=True)
+        if self._network is None or self._network[0] is not snapshot:
+            self._network = (snapshot, client_by_network(snapshot, self._session.address))
+        return Submitter(kind, self._network[1])
+
+    def _begin(self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool) -> Transaction:
+        session = self._session
+        protocol = received_protocol(
+            extended=self._extended,
+            utf8=utf8,
+            tls=session.tls_active,
+            authenticated=self._authenticated is not None,
+        )
+        return Transaction(
+            snapshot=snapshot,
+            sender=sender,
+            helo=self._helo,
+            peer=session.address,
+            protocol=protocol,
+            tls=session.tls_text if session.tls_active else "",
+            submitted=session.kind is not ListenerKind.RELAY or self._authenticated is not None,
+            body=body,
+            smtputf8=utf8,
+            recipients={},
+        )
+
+    def _rcpt(self, argument: str) -> Reply:
+        transaction = self._transaction
+        if transaction is None:
+            return replies.MAIL_FIRST
+        said = read_path("TO", argument)
+        if said.parameters:
+            return replies.PARAMETER_UNKNOWN
+        outcome = self._recipient(transaction, said.path)
+        if isinstance(outcome, Reply):
+            (_REJECTED if outcome.is_permanent else _DEFERRED).inc()
+            return outcome
+        mailbox, way_out = outcome
+        transaction.recipients[mailbox] = way_out
+        _ACCEPTED.inc()
+        return replies.RECIPIENT_OK
+
+    def _recipient(self, transaction: Transaction, path: str) -> tuple[Mailbox, WayOut] | Reply:
+        if len(transaction.recipients) >= self._host.tools.limits.recipients:
+            return replies.TOO_MANY_RECIPIENTS
+        snapshot = transaction.snapshot
+        here = postmaster_domain(snapshot) if path.lower() == "<postmaster>" else None
+        try:
+            mailbox = parse_forward_path(path, postmaster_domain=here or self._host.tools.hostname)
+        except AddressSyntaxError as error:
+            return Reply.of(553, "5.1.3", str(error))
+        if mailbox.needs_smtputf8 and not transaction.smtputf8:
+            return replies.UTF8_NEEDED
+        way_out = admit_recipient(snapshot, transaction.sender, mailbox)
+        return way_out if isinstance(way_out, Reply) else (mailbox, way_out)
+
+    async def _data(self, argument: str) -> Reply:
+        transaction = self._transaction
+        if argument:
+            return replies.NO_ARGUMENT
+        if transaction is None:
+            return replies.MAIL_FIRST
+        if not transaction.recipients:
+            return replies.RCPT_FIRST
+        self._transaction = None
+        self._session.say(replies.START_CONTENT)
+        with tracing.span("smtp.transaction", kind="server") as span:
+            if tracing.enabled():
+                span.set({"client.address": str(transaction.peer)})
+            reply = await self._session.content(Intake(self._host.tools, transaction))
+            if not reply.is_positive:
+                span.fail(str(reply))
+            return reply
+
+    # ------------------------------------------------------------ the small ones
+
+    def _rset(self, argument: str) -> Reply:
+        if argument:
+            return replies.NO_ARGUMENT
+        self._transaction = None
+        return replies.RESET
+
+    def _noop(self, _: str) -> Reply:
+        return replies.OK
+
+    def _vrfy(self, argument: str) -> Reply:
+        return replies.VERIFY if argument else replies.NAME_NEEDED
+
+    def _help(self, _: str) -> Reply:
+        return replies.HELP
+
+    async def _quit(self, _: str) -> Reply:
+        raise Hangup(replies.BYE)
+
+    # ------------------------------------------------------------ security
+
+    async def _starttls(self, argument: str) -> Reply | None:
+        if argument:
+            return replies.NO_ARGUMENT
+        if self._session.tls_active:
+            return replies.TLS_ALREADY
+        if self._host.tls is None:
+            return replies.TLS_NOT_HERE
+        await self._session.start_tls()
+        # RFC 3207 §4.2: nothing of before is known any more.
+        self._helo, self._extended = "", False
+        self._transaction, self._authenticated = None, None
+        return None
+
+    async def _auth(self, argument: str) -> Reply:
+        if not self._extended:
+            return replies.HELO_FIRST
+        if self._authenticated is not None:
+            return replies.AUTH_ALREADY
+        if self._transaction is not None:
+            return replies.AUTH_IN_TRANSACTION
+        if not self._may_log_in():
+            return replies.AUTH_NEEDS_TLS
+        mechanism, _, initial = argument.partition(" ")
+        try:
+            said = await self._credentials(mechanism.upper(), initial.strip())
+        except (auth.MalformedResponse, CommandSyntaxError):
+            metrics.LOGINS.labels("malformed").inc()
+            return replies.AUTH_MALFORMED
+        return said if isinstance(said, Reply) else await self._log_in(*said)
+
+    async def _credentials(self, mechanism: str, initial: str) -> tuple[str, str] | Reply:
+        if mechanism == "PLAIN":
+            response = initial or await self._ask("")
+            if response == "*":
+                return replies.AUTH_CANCELLED
+            return auth.read_plain(auth.decode(response))
+        if mechanism != "LOGIN":
+            return replies.AUTH_UNKNOWN
+        username = initial or await self._ask("VXNlcm5hbWU6")
+        if username == "*":
+            return replies.AUTH_CANCELLED
+        response = await self._ask("UGFzc3dvcmQ6")
+        if response == "*":
+            return replies.AUTH_CANCELLED
+        return auth.read_word(auth.decode(username)), auth.read_word(auth.decode(response))
+
+    async def _ask(self, challenge: str) -> str:
+        self._session.say(Reply(334, None, (challenge,)))
+        return await self._session.line()
+
+    async def _log_in(self, username: str, password: str) -> Reply:
+        snapshot = self._host.snapshot()
+        if snapshot is None:
+            return replies.NOT_CONFIGURED
+        client = await self._host.passwords.prove(snapshot, username, password)
+        if client is not None:
+            self._authenticated = client
+            metrics.LOGINS.labels("succeeded").inc()
+            return replies.AUTHENTICATED
+        metrics.LOGINS.labels("failed").inc()
+        log.warning("a login failed", peer=str(self._session.address), user=username)
+        self._failed_logins += 1
+        if self._failed_logins >= _MAX_LOGINS:
+            self._session.say(replies.AUTH_FAILED)
+            raise Hangup(replies.TOO_MANY_ERRORS)
+        return replies.AUTH_FAILED
+
+
+_SIMPLE: dict[str, Callable[[Dialog, str], Reply]] = {
+    "EHLO": Dialog._ehlo,
+    "HELO": Dialog._hello,
+    "MAIL": Dialog._mail,
+    "RCPT": Dialog._rcpt,
+    "RSET": Dialog._rset,
+    "NOOP": Dialog._noop,
+    "VRFY": Dialog._vrfy,
+    "HELP": Dialog._help,
+}
+_SLOW: dict[str, Callable[[Dialog, str], Awaitable[Reply | None]]] = {
+    "DATA": Dialog._data,
+    "QUIT": Dialog._quit,
+    "STARTTLS": Dialog._starttls,
+    "AUTH": Dialog._auth,
+}

@@ -1,0 +1,331 @@
+"""
+From an accepted envelope and its content to records in the queue.
+
+Content stays in memory up to the inline size and goes to the blob store past it, as it streams in:
+a message costs a bounded window, whatever its size. When it is whole, the trace field is composed,
+loops are looked for, quotas are spent, and everything is stored at once or not at all. The reply is
+250 only after the queue's acknowledgement.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, make_msgid
+from time import monotonic
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.admission import Address, Sender
+from postroad.ingress.limits import IngressLimits
+from postroad.ingress.quotas import Quotas
+from postroad.mail.address import Mailbox
+from postroad.mail.envelope import Body
+from postroad.mail.trace import Hop, count_received, has_field, received_field
+from postroad.mail.traffic import TrafficClass
+from postroad.policy.ledger import Exceeded, Spent
+from postroad.policy.model import OnExceeded, Snapshot, WayOut
+from postroad.policy.quota import Sending
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.smtp.reply import Reply
+from postroad.spool.errors import SpoolError, SpoolFull
+from postroad.spool.event import Event, EventType
+from postroad.spool.ids import RecordId
+from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Place, Put, Ready, Spool
+from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueRecord
+
+log = get_logger("ingress.intake")
+
+# RFC 5321 §4.5.3.2.6 gives us 10 minutes; a client that hears 451 can do something better sooner.
+_STORE_TIMEOUT = timedelta(seconds=30)
+_SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What MAIL and RCPT have said and were allowed, and who said it."""
+
+    snapshot: Snapshot
+    sender: Sender
+    helo: str
+    peer: Address
+    protocol: str
+    tls: str
+    submitted: bool
+    body: Body
+    smtputf8: bool
+    recipients: dict[Mailbox, WayOut]
+
+    @property
+    def reverse_path(self) -> str:
+        """The reverse-path for people."""
+        return str(self.sender.reverse_path or "")
+
+
+@dataclass(slots=True)
+class IntakeTools:
+    """What every intake of a process shares."""
+
+    spool: Spool
+    quotas: Quotas
+    limits: IngressLimits
+    hostname: str
+    process: str
+    large: asyncio.Semaphore
+
+
+class Intake:
+    """One message on its way in: `add` its content, then `finish`, or `abort`."""
+
+    def __init__(self, tools: IntakeTools, transaction: Transaction) -> None:
+        self._tools = tools
+        self._transaction = transaction
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._header = b""
+        self._writer: BodyWriter | None = None
+        self._failure: SpoolError | None = None
+        self._too_large = False
+
+    @property
+    def size(self) -> int:
+        """Octets so far."""
+        return self._size
+
+    async def add(self, piece: bytes) -> None:
+        """Take a piece of content, waiting while the blob store's window is full."""
+        self._size += len(piece)
+        if self._too_large or self._failure is not None:
+            return
+        if self._size > self._tools.limits.message_size:
+            self._too_large = True
+            await self.abort()
+            return
+        if self._writer is None:
+            self._pieces.append(piece)
+            if self._size <= self._tools.limits.inline_size:
+                return
+            piece = await self._begin_large()
+        await self._write(piece)
+
+    async def _begin_large(self) -> bytes:
+        await self._tools.large.acquire()
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        self._header = _header_block(whole, self._tools.limits.header_size)
+        lifetime = max(w.retry.lifetime for w in self._transaction.recipients.values())
+        self._writer = self._tools.spool.write_body(lifetime=lifetime)
+        return whole
+
+    async def _write(self, piece: bytes) -> None:
+        assert self._writer is not None
+        try:
+            await self._writer.write(piece)
+        except SpoolError as error:
+            self._failure = error
+            await self.abort()
+
+    async def abort(self) -> None:
+        """Give the message up: the client is gone, or it will be refused."""
+        self._pieces.clear()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            self._tools.large.release()
+            await writer.abort()
+
+    async def finish(self, *, bare: bool) -> Reply:
+        """Store the whole message and return the reply to its final dot."""
+        began = monotonic()
+        refusal = self._refusal(bare)
+        if refusal is not None:
+            await self.abort()
+            return self._refused(refusal)
+        try:
+            reply = await self._store()
+        except SpoolError as error:
+            log.warning(
+                "a message could not be stored", error=str(error), reason=type(error).__name__
+            )
+            reply = self._refused(_unavailable(error))
+        finally:
+            await self.abort()
+        metrics.STORE_SECONDS.observe(monotonic() - began)
+        return reply
+
+    def _refusal(self, bare: bool) -> Reply | None:
+        if self._too_large:
+            return replies.TOO_LARGE
+        if self._failure is not None:
+            return _unavailable(self._failure)
+        if bare:
+            return replies.BARE_IN_CONTENT
+        if self._writer is None:
+            self._header = _header_block(b"".join(self._pieces), self._tools.limits.header_size)
+        if count_received(self._header) > self._tools.limits.received_fields:
+            return replies.LOOP
+        return None
+
+    async def _store(self) -> Reply:
+        transaction = self._transaction
+        sending = Sending(
+            transaction.sender.client.key if transaction.sender.client else None,
+            transaction.sender.reverse_path,
+            transaction.peer,
+            recipients=len(transaction.recipients),
+            octets=self._size,
+        )
+        spent = await self._tools.quotas.take(transaction.snapshot, sending)
+        hold = None
+        if isinstance(spent, Exceeded):
+            action = spent.demand.quota.on_exceeded
+            if action is not OnExceeded.HOLD:
+                later = action is OnExceeded.DEFER
+                return self._refused(replies.QUOTA_LATER if later else replies.QUOTA_NEVER)
+            hold = Hold("Quota")
+        try:
+            return await self._accept(hold)
+        except BaseException:
+            if isinstance(spent, Spent):
+                self._tools.quotas.refund(spent)
+            raise
+
+    async def _accept(self, hold: Hold | None) -> Reply:
+        content = await self._content()
+        arrival = datetime.now(UTC)
+        queue_id = self._tools.spool.new_queue_id(arrival)
+        place: Place = Ready() if hold is None else Held(arrival + HOLD_LIMIT)
+
+        def compose(chosen: str) -> Sequence[Put]:
+            return [Put(record, place) for record in self._records(chosen, arrival, content, hold)]
+
+        stored = await self._tools.spool.accept(queue_id, compose, timeout=_STORE_TIMEOUT)
+        self._count_accepted(stored.queue_id, stored.sequence, arrival)
+        return Reply.of(250, "2.0.0", f"queued as {stored.queue_id}")
+
+    async def _content(self) -> bytes | BlobRef:
+        domains = {mailbox.domain for mailbox in self._transaction.recipients}
+        if self._writer is None and len(domains) <= _SHARED_BODY:
+            return b"".join(self._pieces)
+        if self._writer is None:
+            await self._write(await self._begin_large())
+            if self._failure is not None:
+                raise self._failure
+        assert self._writer is not None
+        return await self._writer.finish(sole=len(domains) == 1)
+
+    def _records(
+        self, queue_id: str, arrival: datetime, content: bytes | BlobRef, hold: Hold | None
+    ) -> list[QueueRecord]:
+        transaction, spool = self._transaction, self._tools.spool
+        destinations: dict[str, list[Mailbox]] = {}
+        for mailbox in transaction.recipients:
+            destinations.setdefault(mailbox.domain, []).append(mailbox)
+        trace = self._trace(queue_id, arrival)
+        origin = self._origin()
+        client = transaction.sender.client
+        records = []
+        for number, (domain, mailboxes) in enumerate(destinations.items()):
+            way_out = transaction.recipients[mailboxes[0]]
+            records.append(
+                QueueRecord(
+                    record_id=RecordId(queue_id, number),
+                    reverse_path=transaction.sender.reverse_path,
+                    recipients=tuple(QueuedRecipient(mailbox) for mailbox in mailboxes),
+                    domain=domain,
+                    arrival=arrival,
+                    deadline=arrival + way_out.retry.lifetime,
+                    origin=origin,
+                    body=transaction.body,
+                    smtputf8=transaction.smtputf8,
+                    traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
+                    pool=way_out.pool,
+                    site=spool.sites.lookup(domain) if way_out.by_mx else way_out.name,
+                    trace=trace,
+                    content=content,
+                    header=self._header if isinstance(content, BlobRef) else b"",
+                    hold=hold,
+                )
+            )
+        return records
+
+    def _origin(self) -> Origin:
+        transaction = self._transaction
+        client = transaction.sender.client
+        return Origin(
+            client=str(client.key) if client else None,
+            namespace=client.key.namespace if client else "",
+            peer=str(transaction.peer),
+            helo=transaction.helo,
+            protocol=transaction.protocol,
+            traceparent=tracing.current_traceparent(),
+        )
+
+    def _trace(self, queue_id: str, arrival: datetime) -> bytes:
+        transaction = self._transaction
+        only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
+        hop = Hop(
+            helo=transaction.helo,
+            peer=str(transaction.peer),
+            by=self._tools.hostname,
+            protocol=transaction.protocol,
+            tls=transaction.tls,
+            queue_id=queue_id,
+            received=arrival,
+            recipient=only,
+        )
+        return received_field(hop) + (self._completed(arrival) if transaction.submitted else b"")
+
+    def _completed(self, arrival: datetime) -> bytes:
+        """Return the fields a submitted message lacks (RFC 6409 §8.2 and §8.3)."""
+        fields = b""
+        if not has_field(self._header, b"Date"):
+            fields += f"Date: {format_datetime(arrival)}\r\n".encode()
+        if not has_field(self._header, b"Message-ID"):
+            fields += f"Message-ID: {make_msgid(domain=self._tools.hostname)}\r\n".encode()
+        return fields
+
+    def _count_accepted(self, queue_id: str, sequence: int, arrival: datetime) -> None:
+        metrics.ACCEPTED.inc()
+        metrics.RECEIVED_BYTES.inc(self._size)
+        metrics.MESSAGE_SIZE.observe(self._size)
+        self._event(EventType.RECEPTION, arrival, queue_id=queue_id, sequence=sequence, reply="")
+
+    def _refused(self, reply: Reply) -> Reply:
+        (metrics.REJECTED if reply.is_permanent else metrics.DEFERRED).inc()
+        self._event(
+            EventType.REJECTION, datetime.now(UTC), queue_id="", sequence=0, reply=str(reply)
+        )
+        return reply
+
+    def _event(
+        self, kind: EventType, at: datetime, *, queue_id: str, sequence: int, reply: str
+    ) -> None:
+        transaction = self._transaction
+        client = transaction.sender.client
+        self._tools.spool.events.add(
+            Event(
+                type=kind,
+                at=at,
+                queue_id=queue_id,
+                reverse_path=transaction.reverse_path,
+                recipients=tuple(str(mailbox) for mailbox in transaction.recipients),
+                host=transaction.helo,
+                peer_address=str(transaction.peer),
+                client=str(client.key) if client else "",
+                reply=reply,
+                size=self._size,
+                sequence=sequence,
+                tls=transaction.tls,
+                process=self._tools.process,
+                traceparent=tracing.current_traceparent(),
+            )
+        )
+
+
+def _header_block(content: bytes, limit: int) -> bytes:
+    end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n", 0, limit) + 2
+    return content[: end if end > 1 or content.startswith(b"\r\n") else limit]
+
+
+def _unavailable(error: SpoolError) -> Reply:
+    return replies.QUEUE_FULL if isinstance(error, SpoolFull) else replies.QUEUE_AWAY

@@ -1,0 +1,63 @@
+"""What ingress counts."""
+
+from postroad.runtime.metrics import BYTES, Group
+
+_GROUP = Group("Ingress", "Mail on its way in, by each ingress process.")
+_LISTENER = {"listener": ("relay", "submission", "submissions")}
+
+SESSIONS = _GROUP.counter(
+    "postroad_ingress_sessions_total", "SMTP sessions opened.", labels=_LISTENER
+)
+OPEN_SESSIONS = _GROUP.gauge(
+    "postroad_ingress_open_sessions",
+    "SMTP sessions open now.",
+    watch="Near the limit on connections, clients are turned away with 421.",
+)
+TURNED_AWAY = _GROUP.counter(
+    "postroad_ingress_turned_away_total",
+    "Connections answered 421 at once.",
+    labels={"reason": ("configuration", "connections", "address", "draining")},
+    watch="`configuration` other than at a start: the process has no configuration in force.",
+)
+MESSAGES = _GROUP.counter(
+    "postroad_ingress_messages_total",
+    "Messages by the reply to their final dot.",
+    labels={"outcome": ("accepted", "deferred", "rejected")},
+    watch="A growing share of `deferred`: the queue is away or full, or a quota is used up.",
+)
+RECIPIENTS = _GROUP.counter(
+    "postroad_ingress_recipients_total",
+    "RCPT commands by their reply.",
+    labels={"outcome": ("accepted", "deferred", "rejected")},
+)
+RECEIVED_BYTES = _GROUP.counter(
+    "postroad_ingress_received_bytes_total", "Content of accepted messages, in bytes."
+)
+MESSAGE_SIZE = _GROUP.histogram(
+    "postroad_ingress_message_size_bytes", "Size of accepted messages.", buckets=BYTES
+)
+STORE_SECONDS = _GROUP.histogram(
+    "postroad_ingress_store_seconds",
+    "Time from a message's last octet to the queue's acknowledgement.",
+    watch="This is the disk: its p99 is the accept latency clients see.",
+)
+LOGINS = _GROUP.counter(
+    "postroad_ingress_logins_total",
+    "AUTH commands by their end.",
+    labels={"outcome": ("succeeded", "failed", "malformed")},
+    watch="Many `failed`: somebody guesses passwords.",
+)
+TLS_HANDSHAKES = _GROUP.counter(
+    "postroad_ingress_tls_handshakes_total",
+    "TLS handshakes by their end.",
+    labels={"outcome": ("succeeded", "failed")},
+)
+INTERNAL_ERRORS = _GROUP.counter(
+    "postroad_ingress_internal_errors_total",
+    "Errors nobody planned, answered 451 and logged with their cause.",
+    watch="Any: the log has the traceback.",
+)
+
+ACCEPTED = MESSAGES.labels("accepted")
+DEFERRED = MESSAGES.labels("deferred")
+REJECTED = MESSAGES.labels("rejected")

@@ -1,0 +1,74 @@
+"""
+Spending from quotas: the ledger's decisions, with the queue's shared counts behind them.
+
+A message takes from all its quotas or from none. When the counts cannot be reached the message is
+deferred: an upper bound that is only kept in good weather is none.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+from postroad.policy.ledger import Exceeded, GiveBack, Ledger, Needs, Spent
+from postroad.policy.model import Snapshot
+from postroad.policy.quota import Sending, demands
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Usage
+
+_INTERVAL = 1.0  # seconds between looks at what lies unspent
+
+log = get_logger("ingress.quotas")
+
+
+class Quotas:
+    """What this process may spend of every quota."""
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+        self._ledger = Ledger()
+
+    async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
+        """Take what a message needs; raises SpoolUnavailable when the counts are out of reach."""
+        now = datetime.now(UTC)
+        wanted = demands(snapshot.quotas.values(), sending, now)
+        if not wanted:
+            return Spent(())
+        while isinstance(outcome := self._ledger.try_spend(wanted, datetime.now(UTC)), Needs):
+            for position, lease in enumerate(outcome.leases):
+                try:
+                    granted = await self._usage.lease(
+                        lease.key,
+                        amount=lease.amount,
+                        maximum=lease.maximum,
+                        expires=lease.expires,
+                    )
+                except BaseException:
+                    for unanswered in outcome.leases[position:]:
+                        self._ledger.failed(unanswered)
+                    raise
+                self._ledger.granted(lease, granted, datetime.now(UTC))
+        return outcome
+
+    def refund(self, spent: Spent) -> None:
+        """Put back what a message took that was not accepted."""
+        if spent.demands:
+            self._ledger.refund(spent, datetime.now(UTC))
+
+    async def run(self) -> None:
+        """Give back what lies unspent, until cancelled."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            for back in self._ledger.idle(datetime.now(UTC)):
+                await self._give_back(back)
+
+    async def close(self) -> None:
+        """Give everything back."""
+        for back in self._ledger.close(datetime.now(UTC)):
+            await self._give_back(back)
+
+    async def _give_back(self, back: GiveBack) -> None:
+        try:
+            await self._usage.give_back(back.key, back.amount)
+        except SpoolError as error:
+            # In doubt it is not given back twice: the window wastes it, and no limit is exceeded.
+            log.warning("a slice of a quota could not be given back", error=str(error))

@@ -1,0 +1,56 @@
+"""The settings of an ingress process, from POSTROAD_… variables."""
+
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from postroad.ingress.limits import IngressLimits
+from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.queue import QueueSettings
+from postroad.runtime.settings import group, setting
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where each port listens; a port that is not set is not opened."""
+
+    relay: ListenAddress | None = None
+    submission: ListenAddress | None = None
+    submissions: ListenAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The certificate: two files, or a folder in which a self-signed one is made."""
+
+    cert: Path | None = None
+    key: Path | None = None
+    state: Path = setting(Path("tls"))
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("POSTROAD_TLS_CERT and POSTROAD_TLS_KEY go together; set both")
+
+
+@dataclass(frozen=True, slots=True)
+class IngressSettings:
+    """All of them."""
+
+    queue: QueueSettings = group(QueueSettings, prefix="")
+    listen: ListenSettings = group(ListenSettings)
+    tls: TlsSettings = group(TlsSettings)
+    limit: IngressLimits = group(IngressLimits)
+    hostname: str = setting("")
+    """The name this relay says in its greeting and trace fields; the machine's when not set."""
+    insecure_auth: bool = setting(False)
+    """Allow AUTH without TLS from loopback addresses."""
+    normalise_line_ends: bool = setting(False)
+    """Turn a bare CR or LF in content into CRLF, where it would be refused."""
+    data_drain: timedelta = setting(timedelta(seconds=20), minimum=timedelta(seconds=1))
+    """How long messages that are coming in may take to finish at a drain."""
+
+    @property
+    def name(self) -> str:
+        """The hostname in force."""
+        return self.hostname or socket.getfqdn()

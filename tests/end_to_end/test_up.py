@@ -1,0 +1,261 @@
+"""`postroad up` as its users meet it: what it says, what it refuses, how it ends."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from postroad.cli.sink_server import Sink
+from postroad.testing.relay import RunningRelay
+from postroad.testing.source import Deliveries, Source
+
+pytestmark = pytest.mark.nats
+
+StartRelay = Callable[..., Awaitable[RunningRelay]]
+OpenSink = Callable[..., Awaitable[tuple[Sink, int]]]
+
+CLIENT = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {name: tests}
+spec: {networks: ["127.0.0.0/8"], senders: ["*"]}
+"""
+RELAY = """\
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {{name: out}}
+spec:
+  destinations: ["*"]
+  smarthosts: [{{host: 127.0.0.1, port: {port}}}]
+"""
+
+
+async def run_up(*flags: str, **environment: str) -> tuple[int, str, str]:
+    """Run `postroad up` to its end; return exit code, output, error output."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "postroad.cli", "up", *flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "POSTROAD_LOG_LEVEL": "error", **environment},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+FREE_PORTS = (
+    *("--relay", "127.0.0.1:0", "--submission", "127.0.0.1:0"),
+    *("--submissions", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+)
+
+
+def get(address: str, page: str) -> tuple[int, str]:
+    """Fetch a page of the HTTP endpoint."""
+    with urllib.request.urlopen(f"http://{address}{page}", timeout=10) as answer:
+        return answer.status, answer.read().decode()
+
+
+async def test_mail_goes_through_and_term_ends_it_with_zero(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    sink, port = await sink_port()
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    source = Source(relay.port())
+    account = await source.send(5)
+    assert len(account.accepted) == 5
+    await deliveries.wait_for(account, seconds=20)
+    status, _ = await asyncio.to_thread(get, relay.addresses["http"], "/readyz")
+    assert status == 200
+    _, metrics = await asyncio.to_thread(get, relay.addresses["http"], "/metrics")
+    assert 'process="ingress-0"' in metrics
+    assert 'process="delivery-0"' in metrics
+    assert await relay.stop() == 0
+
+
+async def test_what_is_queued_survives_a_restart(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    sink, port = await sink_port(defer_share=1.0)
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    account = await Source(relay.port()).send(3)
+    assert await relay.stop() == 0
+    await relay.start()
+    sink.behaviour = sink.behaviour.__class__()
+    code, _, err = await relay.command("queue", "retry", "--all")
+    assert code == 0, err
+    await deliveries.wait_for(account, seconds=20)
+
+
+async def test_edited_manifests_apply_live(start_relay: StartRelay, sink_port: OpenSink) -> None:
+    first, first_port = await sink_port()
+    second, second_port = await sink_port()
+    relay = await start_relay(CLIENT + RELAY.format(port=first_port))
+    deliveries = Deliveries()
+    second.on_taken = deliveries.note
+    relay.manifests.write_text(CLIENT + RELAY.format(port=second_port))
+    source = Source(relay.port())
+    async with asyncio.timeout(20):
+        while not deliveries.counts:
+            await source.send(1)
+            await asyncio.wait([asyncio.create_task(deliveries.changed.wait())], timeout=0.2)
+    relay.manifests.write_text(CLIENT.replace("Client", "Clinet"))
+    await source.send(1)
+    assert source.account.refused == set()
+
+
+async def test_a_second_up_on_the_same_folder_is_refused(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    _, port = await sink_port()
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    code, out, err = await run_up("--state", str(relay.state), *FREE_PORTS)
+    assert code == 1
+    assert "ready" not in out
+    assert f"(pid {relay.pid}) runs on {relay.state}" in err
+    assert "Traceback" not in err
+
+
+async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        flags = [*FREE_PORTS]
+        flags[1] = f"127.0.0.1:{port}"
+        code, _, err = await run_up("--state", str(tmp_path), *flags)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert f"127.0.0.1:{port}" in err
+    assert "choose another port" in err
+
+
+async def test_a_state_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = await run_up("--state", str(tmp_path / "file" / "state"), *FREE_PORTS)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "cannot write the state folder" in err
+
+
+async def test_a_server_that_will_not_start_is_one_clear_line(tmp_path: Path) -> None:
+    # A file stands where the server wants its folder.
+    state = tmp_path / "state"
+    (state / "nats").mkdir(parents=True)
+    (state / "nats" / "jetstream").write_text("not a folder")
+    code, _, err = await run_up("--state", str(state), *FREE_PORTS)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "nats-server" in err
+    assert "nats.log" in err
+
+
+async def test_wrong_manifests_are_listed_with_file_line_and_field(tmp_path: Path) -> None:
+    manifest = tmp_path / "wrong.yaml"
+    manifest.write_text(CLIENT.replace("127.0.0.0/8", "127.0.0.0/88"))
+    code, _, err = await run_up(
+        "--config", str(manifest), "--state", str(tmp_path / "state"), *FREE_PORTS
+    )
+    assert code == 1
+    assert f"{manifest}:4: spec.networks[0]: " in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--relay", "nonsense"), "--relay"),
+        (("--workers", "ingress=0"), "--workers takes ingress=N,delivery=N"),
+        (("--resolver", "[::1"), "--resolver"),
+        (("--no-such-flag",), "No such option"),
+    ],
+)
+async def test_wrong_flags_say_what_is_right(flags: tuple[str, ...], says: str) -> None:
+    code, _, err = await run_up(*flags)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+
+
+async def test_an_orphaned_server_is_ended_before_the_next(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    """nats-server outlives a killed `up` only when the kernel's signal is lost; it is ended then."""
+    _, port = await sink_port()
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    server = relay.children()["nats-server"]
+    os.kill(server, signal.SIGSTOP)  # it cannot act on the signal its parent's death sends
+    await relay.kill()
+    os.kill(server, signal.SIGCONT)
+    await relay.start()
+    assert not Path(f"/proc/{server}").exists() or server not in relay.children().values()
+    assert len((await Source(relay.port()).send(1)).accepted) == 1
+
+
+async def test_the_example_set_is_complete(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "postroad.cli", "up", "--state", str(tmp_path), *FREE_PORTS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        ready = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        port = int(ready.split()[4].rstrip(",").rpartition(":")[2])
+        assert len((await Source(port).send(1)).accepted) == 1
+        async with asyncio.timeout(20):
+            while not list((tmp_path / "sink").glob("*.eml")):
+                await asyncio.sleep(0.05)
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
+async def test_status_queue_and_events_speak_for_the_cluster(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    _, port = await sink_port(defer_share=1.0)
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    code, out, err = await relay.command(
+        *("send", "--server", relay.addresses["relay"], "--to", "you@far.example", "--json")
+    )
+    assert code == 0, err
+    queue_id = json.loads(out)["queue_id"]
+    async with asyncio.timeout(20):
+        while True:
+            _, out, _ = await relay.command("queue", "list", "--deferred", "--json")
+            if out:
+                break
+    row = json.loads(out)
+    assert (row["queue_id"], row["attempts"]) == (queue_id, 1)
+    assert "deferred as told" in row["recipients"][0]["last_reply"]
+    code, out, _ = await relay.command("events", "--id", queue_id, "--json")
+    assert [json.loads(line)["type"] for line in out.splitlines()] == [
+        "Reception",
+        "TransientFailure",
+    ]
+    code, out, _ = await relay.command("status", "--json")
+    status = json.loads(out)
+    assert status["accepting"] is True
+    assert {p["process"] for p in status["processes"]} >= {"ingress-0", "delivery-0"}
+    assert status["queue"]["scheduled"] == 1
+    code, out, err = await relay.command("queue", "hold", "--id", queue_id, "--json")
+    assert code == 0, err
+    assert json.loads(out)["affected"] == 1
+    _, out, _ = await relay.command("queue", "list", "--held", "--json")
+    assert json.loads(out)["hold_reason"] == "Admin"
+    code, out, err = await relay.command("queue", "bounce", "--id", queue_id, "--json")
+    assert json.loads(out)["affected"] == 1
+    _, out, _ = await relay.command("events", "--id", queue_id, "--json")
+    assert [json.loads(line)["type"] for line in out.splitlines()][-1] == "AdminBounce"
