@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.memory import MemoryCluster, MemorySpool
-from postroad.spool.provision import provision
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import OpenSpool
 

@@ -1,6 +1,7 @@
 """The queue's first promise: what is accepted is handed out, until it is settled."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from postroad.mail.traffic import TrafficClass
@@ -96,11 +97,13 @@ async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -
     [taken] = await first(taking, 1)
     later = now() + timedelta(hours=1)
     await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(later))])
-    bounced = taken.record.recipients[0]
-    changed = (bounced.__class__(bounced.mailbox, state=RecipientState.BOUNCED),)
-    other = taken.record.next_step(recipients=changed)
+    [recipient] = taken.record.recipients
+    bounced = (replace(recipient, state=RecipientState.BOUNCED),)
+    other = taken.record.next_step(recipients=bounced)
     await spool.accept(queue_id, lambda _: [Put(other, Scheduled(later))], timeout=5 * SECOND)
-    assert len(await waiting(spool)) == 2
+    # A waiting record has one place: the later word about it stands there.
+    [queued] = [queued async for queued in spool.waiting.list(ALL)]
+    assert queued.record.recipients == bounced
     await taking.close()
 
 

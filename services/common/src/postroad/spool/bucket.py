@@ -34,7 +34,7 @@ class Outdated(SpoolError):
 def token(text: str) -> str:
     """Return any text as one token of a key; different texts give different tokens."""
     octets = text.encode("utf-8", "surrogateescape")
-    return "".join(chr(o) if o in _PLAIN else f"={o:02X}" for o in octets)
+    return "".join(chr(o) if o in _PLAIN else f"={o:02X}" for o in octets) or "="
 
 
 def text_of(key_token: str) -> str:

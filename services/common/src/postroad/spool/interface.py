@@ -9,7 +9,7 @@ is acknowledged second, and everything else (events, clean-up) comes last. A cra
 them may repeat work, never lose it.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -119,6 +119,9 @@ class Taking(Protocol):
 
     def drop(self, taken: Taken) -> None:
         """Let go of a record whose lease is in doubt; it comes again when the lease has run out."""
+
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """Also take from these pools while they have no members of their own."""
 
     async def stop(self) -> None:
         """Take nothing more; `__aiter__` ends. What is in hand stays leased until it is settled."""
@@ -259,6 +262,7 @@ class SessionInfo:
     pool: str
     generation: int
     started: datetime
+    taking: bool = False  # delivers mail, and so may own lanes
 
 
 class Sessions(Protocol):

@@ -1,4 +1,4 @@
-"""What a cluster of memory spools agrees on: configuration, orders, sites, sessions, usage, events."""
+"""What a cluster of memory spools agrees on: configuration, orders, sites, usage, events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence

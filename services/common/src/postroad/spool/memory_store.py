@@ -104,12 +104,20 @@ class MemoryStore:
     def _store(self, put: Put) -> int:
         self._sequence += 1
         kind, due = _kind_and_due(put)
+        if due is not None:
+            self._supersede(kind, put.record)
         self.records[self._sequence] = Stored(self._sequence, put.record, kind, due)
         if due is None:
             self._make_ready(self._sequence)
         else:
             self._schedule(due, self._sequence)
         return self._sequence
+
+    def _supersede(self, kind: WaitKind, record: QueueRecord) -> None:
+        """A waiting record has a subject of its own: a newer one there takes the older's place."""
+        for sequence, stored in list(self.records.items()):
+            if stored.kind is kind and stored.record.record_id == record.record_id:
+                self.remove(sequence)
 
     def _make_ready(self, sequence: int) -> None:
         stored = self.records[sequence]

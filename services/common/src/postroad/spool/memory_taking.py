@@ -1,7 +1,7 @@
 """Delivery's side of the memory spool: lanes shared among live takers, leases that never lapse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from postroad.spool.errors import SpoolUnavailable
@@ -48,6 +48,7 @@ class MemoryTaking:
         self._spool = spool
         self._store: MemoryStore = spool.store
         self._pool = pool
+        self._pools = {pool}
         self._room = room
         self._room_bytes = room_bytes
         self._in_hand: dict[int, MemoryTaken] = {}
@@ -76,18 +77,24 @@ class MemoryTaking:
         return len(self._in_hand) < self._room and self._bytes < self._room_bytes
 
     def _next(self) -> MemoryTaken | None:
-        takers = [taker for taker in self._store.takers if taker.pool == self._pool]
-        for number in range(self._store.lanes):
-            lane = f"p{number:02d}"
-            if takers[fnv1a32(lane) % len(takers)] is not self:
-                continue
-            stored = self._store.hand_out((self._pool, lane), self)
-            if stored is not None:
-                taken = MemoryTaken(stored, lane)
-                self._in_hand[stored.sequence] = taken
-                self._bytes += _weight(stored.record)
-                return taken
+        for pool in self._pools:
+            takers = [taker for taker in self._store.takers if taker.pool == pool]
+            if pool != self._pool and takers:
+                continue  # it has members of its own
+            for number in range(self._store.lanes):
+                lane = f"p{number:02d}"
+                if takers and takers[fnv1a32(lane) % len(takers)] is not self:
+                    continue
+                stored = self._store.hand_out((pool, lane), self)
+                if stored is not None:
+                    return self._hold(stored, lane)
         return None
+
+    def _hold(self, stored: Stored, lane: str) -> MemoryTaken:
+        taken = MemoryTaken(stored, lane)
+        self._in_hand[stored.sequence] = taken
+        self._bytes += _weight(stored.record)
+        return taken
 
     def fresh(self, taken: Taken) -> bool:
         """Whether the lease is confirmed: always, unless `stale` says otherwise."""
@@ -132,6 +139,10 @@ class MemoryTaking:
         sequence = self._of(taken).stored.sequence
         self._let_go(sequence)
         self._store.abandon(sequence)
+
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """Also take from these pools while nobody else does."""
+        self._pools.update(pools)
 
     async def stop(self) -> None:
         """Take nothing more."""

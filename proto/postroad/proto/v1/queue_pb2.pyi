@@ -1,0 +1,151 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RecipientState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECIPIENT_STATE_PENDING: _ClassVar[RecipientState]
+    RECIPIENT_STATE_DELIVERED: _ClassVar[RecipientState]
+    RECIPIENT_STATE_BOUNCED: _ClassVar[RecipientState]
+RECIPIENT_STATE_PENDING: RecipientState
+RECIPIENT_STATE_DELIVERED: RecipientState
+RECIPIENT_STATE_BOUNCED: RecipientState
+
+class LastReply(_message.Message):
+    __slots__ = ("text", "at_us", "status", "host")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    at_us: int
+    status: str
+    host: str
+    def __init__(self, text: _Optional[str] = ..., at_us: _Optional[int] = ..., status: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
+
+class Recipient(_message.Message):
+    __slots__ = ("local_part", "domain", "notify", "orcpt", "state", "last")
+    LOCAL_PART_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    NOTIFY_FIELD_NUMBER: _ClassVar[int]
+    ORCPT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    local_part: str
+    domain: str
+    notify: int
+    orcpt: str
+    state: RecipientState
+    last: LastReply
+    def __init__(self, local_part: _Optional[str] = ..., domain: _Optional[str] = ..., notify: _Optional[int] = ..., orcpt: _Optional[str] = ..., state: _Optional[_Union[RecipientState, str]] = ..., last: _Optional[_Union[LastReply, _Mapping]] = ...) -> None: ...
+
+class Origin(_message.Message):
+    __slots__ = ("client", "namespace", "peer", "helo", "protocol", "tags", "traceparent")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    HELO_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    namespace: str
+    peer: str
+    helo: str
+    protocol: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    traceparent: str
+    def __init__(self, client: _Optional[str] = ..., namespace: _Optional[str] = ..., peer: _Optional[str] = ..., helo: _Optional[str] = ..., protocol: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+
+class BlobRef(_message.Message):
+    __slots__ = ("shard", "blob_id", "chunks", "size", "sha256", "sole")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    BLOB_ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SOLE_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    blob_id: str
+    chunks: int
+    size: int
+    sha256: bytes
+    sole: bool
+    def __init__(self, shard: _Optional[int] = ..., blob_id: _Optional[str] = ..., chunks: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., sole: _Optional[bool] = ...) -> None: ...
+
+class Hold(_message.Message):
+    __slots__ = ("reason", "on_expiry")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ON_EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    on_expiry: str
+    def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ...) -> None: ...
+
+class QueueRecord(_message.Message):
+    __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NULL_REVERSE_PATH_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_LOCAL_PART_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    ARRIVAL_US_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_US_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    SMTPUTF8_FIELD_NUMBER: _ClassVar[int]
+    REQUIRETLS_FIELD_NUMBER: _ClassVar[int]
+    RET_FIELD_NUMBER: _ClassVar[int]
+    ENVID_FIELD_NUMBER: _ClassVar[int]
+    HAS_ENVID_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_CLASS_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_ATTEMPT_US_FIELD_NUMBER: _ClassVar[int]
+    DELAY_WARNED_FIELD_NUMBER: _ClassVar[int]
+    LANE_MOVES_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
+    queue_id: str
+    destination: int
+    step: int
+    null_reverse_path: bool
+    reverse_local_part: str
+    reverse_domain: str
+    recipients: _containers.RepeatedCompositeFieldContainer[Recipient]
+    domain: str
+    arrival_us: int
+    deadline_us: int
+    origin: Origin
+    body: str
+    smtputf8: bool
+    requiretls: bool
+    ret: str
+    envid: str
+    has_envid: bool
+    traffic_class: str
+    pool: str
+    site: str
+    trace: bytes
+    content: bytes
+    blob: BlobRef
+    header: bytes
+    attempts: int
+    last_attempt_us: int
+    delay_warned: bool
+    lane_moves: int
+    hold: Hold
+    needs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, queue_id: _Optional[str] = ..., destination: _Optional[int] = ..., step: _Optional[int] = ..., null_reverse_path: _Optional[bool] = ..., reverse_local_part: _Optional[str] = ..., reverse_domain: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[Recipient, _Mapping]]] = ..., domain: _Optional[str] = ..., arrival_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., body: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., requiretls: _Optional[bool] = ..., ret: _Optional[str] = ..., envid: _Optional[str] = ..., has_envid: _Optional[bool] = ..., traffic_class: _Optional[str] = ..., pool: _Optional[str] = ..., site: _Optional[str] = ..., trace: _Optional[bytes] = ..., content: _Optional[bytes] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., header: _Optional[bytes] = ..., attempts: _Optional[int] = ..., last_attempt_us: _Optional[int] = ..., delay_warned: _Optional[bool] = ..., lane_moves: _Optional[int] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., needs: _Optional[_Iterable[str]] = ...) -> None: ...

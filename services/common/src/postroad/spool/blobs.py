@@ -1,0 +1,221 @@
+"""
+Bodies kept beside the records: chunks on a stream of their own, written and read with a bound.
+
+A body is written in chunks of 512 KiB, four on their way at a time, and is read by pages of direct
+gets. Direct gets may be answered by a follower that lags; a chunk is missing only when the stream's
+leader says so. Whatever nobody refers to dies by its time to live.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+from postroad.spool.acks import check_ack
+from postroad.spool.connection import NatsLink
+from postroad.spool.direct_get import page
+from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.requests import Requests
+from postroad.spool.subjects import blob_stream, blob_subject
+
+CHUNK = 512 * 1024  # octets
+WINDOW = 4  # chunks on their way
+MARGIN = timedelta(days=14)  # past the record's lifetime: it runs on while servers are down
+LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
+HEADER_LIMIT = 64 * 1024
+
+_TRIES = 5
+_TRY_TIMEOUT = 5.0
+_PAGE = 2  # chunks read ahead
+
+
+class BlobWriter:
+    """Implements interface.BodyWriter."""
+
+    def __init__(self, requests: Requests, shard: int, *, lifetime: timedelta) -> None:
+        self._requests = requests
+        self._shard = shard
+        self._ttl = f"{int((lifetime + MARGIN).total_seconds())}s"
+        self._blob_id = uuid4().hex
+        self._buffer = bytearray()
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._chunks = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failure: SpoolError | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Take octets, waiting while the window is full."""
+        self._digest.update(data)
+        self._size += len(data)
+        self._buffer += data
+        while len(self._buffer) >= CHUNK:
+            chunk = bytes(memoryview(self._buffer)[:CHUNK])
+            del self._buffer[:CHUNK]
+            await self._send(chunk)
+
+    async def _send(self, chunk: bytes) -> None:
+        while len(self._under_way) >= WINDOW:
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        self._raise_failure()
+        task = asyncio.create_task(self._publish(chunk, self._chunks))
+        self._chunks += 1
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _publish(self, chunk: bytes, number: int) -> None:
+        headers = {
+            "Nats-Msg-Id": f"{self._blob_id}.{number}",
+            "Nats-TTL": self._ttl,
+            "Postroad-Chunk": str(number),
+        }
+        subject = blob_subject(self._shard, self._blob_id)
+        for attempt in range(_TRIES):
+            try:
+                answer = await self._requests.send(
+                    subject, chunk, headers=headers, timeout=_TRY_TIMEOUT
+                )
+                check_ack(answer)
+            except SpoolFull as error:
+                self._failure = error
+            except SpoolUnavailable as error:
+                if attempt + 1 < _TRIES:
+                    await asyncio.sleep(0.2 * (attempt + 1))
+                    continue
+                self._failure = error
+            return
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def finish(self, *, sole: bool) -> BlobRef:
+        """Wait until every chunk is durable and return the reference."""
+        if self._buffer or not self._chunks:
+            await self._send(bytes(self._buffer))
+            self._buffer.clear()
+        # Chunks have to stand in order: the reader takes them as the stream has them.
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        self._raise_failure()
+        return BlobRef(
+            self._shard, self._blob_id, self._chunks, self._size, self._digest.digest(), sole
+        )
+
+    async def abort(self) -> None:
+        """Give the body up; what is stored dies by its time to live."""
+        self._buffer.clear()
+        for task in list(self._under_way):
+            task.cancel()
+
+
+class Blobs:
+    """The bodies of all shards."""
+
+    def __init__(self, link: NatsLink, requests: Requests) -> None:
+        self._link = link
+        self._requests = requests
+
+    def writer(self, shard: int, *, lifetime: timedelta) -> BlobWriter:
+        """Begin a body."""
+        return BlobWriter(self._requests, shard, lifetime=lifetime)
+
+    async def read(self, blob: BlobRef) -> AsyncIterator[bytes]:
+        """Yield a body's chunks; the last one only when count, size and checksum are right."""
+        digest, size = hashlib.sha256(), 0
+        held: bytes | None = None
+        async for chunk in self._chunks(blob):
+            digest.update(chunk)
+            size += len(chunk)
+            if held is not None:
+                yield held
+            held = chunk
+        if size != blob.size or digest.digest() != blob.sha256:
+            raise BodyCorrupt(f"body {blob.blob_id} is not what its record says")
+        if held is not None:
+            yield held
+
+    async def _chunks(self, blob: BlobRef) -> AsyncIterator[bytes]:
+        subject, stream = blob_subject(blob.shard, blob.blob_id), blob_stream(blob.shard)
+        number, after = 0, 0
+        early: dict[int, bytes] = {}
+        while number < blob.chunks:
+            found = await page(self._link, stream, subject, after=after, messages=_PAGE)
+            messages = list(found.messages)
+            if not messages:
+                # A follower may lag; what the leader does not have is not there.
+                chunk, after = await self._ask_leader(blob, stream, subject, after)
+                early[self._number(chunk[1])] = chunk[0]
+            for message in messages:
+                if "Nats-Rollup" in message.headers:
+                    raise BodyMissing(f"body {blob.blob_id} was deleted")
+                early[self._number(message.headers)] = message.data
+                after = message.sequence
+            while number in early:
+                yield early.pop(number)
+                number += 1
+            if len(early) > WINDOW:
+                raise BodyCorrupt(f"body {blob.blob_id} lacks chunk {number}")
+
+    @staticmethod
+    def _number(headers: object) -> int:
+        try:
+            return int(headers["Postroad-Chunk"])  # type: ignore[index]
+        except (KeyError, ValueError, TypeError) as error:
+            raise BodyCorrupt("a chunk without its number") from error
+
+    async def _ask_leader(
+        self, blob: BlobRef, stream: str, subject: str, after: int
+    ) -> tuple[tuple[bytes, dict[str, str]], int]:
+        request = json.dumps({"seq": after + 1, "next_by_subj": subject}).encode()
+        answer = await self._requests.send(f"$JS.API.STREAM.MSG.GET.{stream}", request)
+        said = json.loads(answer.data)
+        if "error" in said:
+            if said["error"].get("code") == 404:
+                raise BodyMissing(f"body {blob.blob_id} is not there")
+            raise SpoolUnavailable(f"{stream} answers {said['error'].get('description')}")
+        message = said["message"]
+        headers = _headers(base64.b64decode(message.get("hdrs", "")))
+        return (base64.b64decode(message.get("data", "")), headers), int(message["seq"])
+
+    async def delete(self, blob: BlobRef) -> None:
+        """Delete a body's chunks; what cannot be deleted now dies by its time to live."""
+        # A rollup takes the place of all there was, and is gone itself in a second: no role but
+        # the operator needs the right to purge or delete.
+        headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
+        try:
+            await self._requests.send(
+                blob_subject(blob.shard, blob.blob_id), b"", headers=headers, timeout=2.0
+            )
+        except SpoolUnavailable:
+            return
+
+    async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        """Return the record with a large inline body moved to the blob store, as waiting asks."""
+        content = record.content
+        if isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING:
+            return record
+        writer = self.writer(record.record_id.shard, lifetime=lifetime)
+        await writer.write(content)
+        blob = await writer.finish(sole=True)
+        return replace(record, content=blob, header=header_block(content))
+
+
+def header_block(content: bytes) -> bytes:
+    """Return a message's header fields, bounded, for reports that outlive the body."""
+    end = content.find(b"\r\n\r\n", 0, HEADER_LIMIT)
+    return content[: end + 2 if end >= 0 else HEADER_LIMIT]
+
+
+def _headers(block: bytes) -> dict[str, str]:
+    fields = {}
+    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            fields[name.strip()] = value.strip()
+    return fields

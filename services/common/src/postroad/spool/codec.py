@@ -1,0 +1,268 @@
+"""
+The queue's record as octets and back; with the events' codec the only reader of the wire format.
+
+What this release does not know survives: fields of a newer writer are kept as they came and written
+back, so old and new processes may share a queue.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from postroad.mail.address import Mailbox
+from postroad.mail.envelope import DEFAULT_NOTIFY, Body, Notify, Ret
+from postroad.mail.traffic import TrafficClass
+from postroad.proto.v1 import queue_pb2 as wire
+from postroad.spool.errors import RecordCorrupt
+from postroad.spool.ids import RecordId, shard_of
+from postroad.spool.record import (
+    BlobRef,
+    Hold,
+    LastReply,
+    OnHoldExpiry,
+    Origin,
+    QueuedRecipient,
+    QueueRecord,
+    RecipientState,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NOTIFY_SET = 8
+_STATES = (RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.BOUNCED)
+_STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+_CLASSES = {member.value: member for member in TrafficClass}
+_BODIES = {member.value: member for member in Body}
+
+
+def encode(record: QueueRecord) -> bytes:
+    """Return a record's octets."""
+    message = wire.QueueRecord(
+        queue_id=record.record_id.queue_id,
+        destination=record.record_id.destination,
+        step=record.step,
+        domain=record.domain,
+        arrival_us=_microseconds(record.arrival),
+        deadline_us=_microseconds(record.deadline),
+        recipients=[_recipient_out(recipient) for recipient in record.recipients],
+        origin=_origin_out(record.origin),
+        body=record.body,
+        smtputf8=record.smtputf8,
+        requiretls=record.requiretls,
+        traffic_class=record.traffic_class,
+        pool=record.pool,
+        site=record.site,
+        trace=record.trace,
+        header=record.header,
+        attempts=record.attempts,
+        delay_warned=record.delay_warned,
+        lane_moves=record.lane_moves,
+    )
+    if record.reverse_path is None:
+        message.null_reverse_path = True
+    else:
+        message.reverse_local_part = record.reverse_path.local_part
+        message.reverse_domain = record.reverse_path.domain
+    _put_rare(record, message)
+    return message.SerializeToString() + record.unknown
+
+
+def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
+    if isinstance(record.content, BlobRef):
+        blob = record.content
+        message.blob.CopyFrom(
+            wire.BlobRef(
+                shard=blob.shard,
+                blob_id=blob.blob_id,
+                chunks=blob.chunks,
+                size=blob.size,
+                sha256=blob.sha256,
+                sole=blob.sole,
+            )
+        )
+    else:
+        message.content = record.content
+    if record.last_attempt is not None:
+        message.last_attempt_us = _microseconds(record.last_attempt)
+    if record.ret is not None:
+        message.ret = record.ret
+    if record.envid is not None:
+        message.envid, message.has_envid = record.envid, True
+    if record.hold is not None:
+        message.hold.CopyFrom(wire.Hold(reason=record.hold.reason, on_expiry=record.hold.on_expiry))
+    if record.needs:
+        message.needs.extend(sorted(record.needs))
+
+
+def decode(data: bytes) -> QueueRecord:
+    """Read a record; RecordCorrupt when the octets are none."""
+    try:
+        message = wire.QueueRecord.FromString(data)
+        return _record_in(message, data)
+    except (DecodeError, ValueError, KeyError, OverflowError) as error:
+        raise RecordCorrupt(f"not a queue record: {error}") from error
+
+
+def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
+    shard_of(message.queue_id)  # a ValueError when it is no queue id
+    if not message.recipients or not message.domain:
+        raise ValueError("a record without recipients or domain")
+    reverse_path = None
+    if not message.null_reverse_path:
+        reverse_path = Mailbox(message.reverse_local_part, message.reverse_domain)
+    return QueueRecord(
+        record_id=RecordId(message.queue_id, message.destination),
+        step=message.step,
+        reverse_path=reverse_path,
+        recipients=tuple(_recipient_in(recipient) for recipient in message.recipients),
+        domain=message.domain,
+        arrival=_moment(message.arrival_us),
+        deadline=_moment(message.deadline_us),
+        origin=_origin_in(message.origin),
+        body=_BODIES.get(message.body, Body.EIGHT_BIT),
+        smtputf8=message.smtputf8,
+        requiretls=message.requiretls,
+        ret=Ret(message.ret) if message.ret else None,
+        envid=message.envid if message.has_envid else None,
+        traffic_class=_CLASSES[message.traffic_class],
+        pool=message.pool or "default",
+        site=message.site,
+        trace=message.trace,
+        content=_blob_in(message.blob) if message.HasField("blob") else message.content,
+        header=message.header,
+        attempts=message.attempts,
+        last_attempt=_moment(message.last_attempt_us) if message.last_attempt_us else None,
+        delay_warned=message.delay_warned,
+        lane_moves=message.lane_moves,
+        hold=_hold_in(message.hold) if message.HasField("hold") else None,
+        needs=frozenset(message.needs),
+        unknown=_unknown(message, data),
+    )
+
+
+def _unknown(message: wire.QueueRecord, data: bytes) -> bytes:
+    """Return the top-level fields this release does not know, as they came."""
+    return _foreign_fields(data) if len(UnknownFieldSet(message)) else b""
+
+
+def _foreign_fields(data: bytes) -> bytes:
+    known = {field.number for field in wire.QueueRecord.DESCRIPTOR.fields}
+    kept, position = bytearray(), 0
+    while position < len(data):
+        start = position
+        tag, position = _varint(data, position)
+        position = _skip(data, position, tag & 7)
+        if tag >> 3 not in known:
+            kept += data[start:position]
+    return bytes(kept)
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        octet = data[position]
+        position += 1
+        value |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, position
+        shift += 7
+
+
+def _skip(data: bytes, position: int, wire_type: int) -> int:
+    """Return where a field's value ends (protobuf encoding: varint, 64 bit, length, 32 bit)."""
+    if wire_type == 0:
+        return _varint(data, position)[1]
+    if wire_type == 2:
+        length, position = _varint(data, position)
+        return position + length
+    if wire_type in (1, 5):
+        return position + (8 if wire_type == 1 else 4)
+    raise ValueError(f"wire type {wire_type}")
+
+
+def _recipient_out(recipient: QueuedRecipient) -> wire.Recipient:
+    message = wire.Recipient(
+        local_part=recipient.mailbox.local_part,
+        domain=recipient.mailbox.domain,
+        state=_STATE_NUMBERS[recipient.state],  # type: ignore[arg-type]
+    )
+    if recipient.notify is not DEFAULT_NOTIFY:
+        message.notify = recipient.notify.value | _NOTIFY_SET
+    if recipient.orcpt is not None:
+        message.orcpt = recipient.orcpt
+    if recipient.last is not None:
+        last = recipient.last
+        message.last.CopyFrom(
+            wire.LastReply(
+                text=last.text,
+                at_us=_microseconds(last.at),
+                status=last.status,
+                host=last.host,
+            )
+        )
+    return message
+
+
+def _recipient_in(message: wire.Recipient) -> QueuedRecipient:
+    last = None
+    if message.HasField("last"):
+        said = message.last
+        last = LastReply(said.text, _moment(said.at_us), said.status, said.host)
+    notify = DEFAULT_NOTIFY
+    if message.notify & _NOTIFY_SET:
+        notify = Notify(message.notify & 7)
+    return QueuedRecipient(
+        Mailbox(message.local_part, message.domain),
+        notify,
+        message.orcpt or None,
+        _STATES[message.state],
+        last,
+    )
+
+
+def _origin_out(origin: Origin) -> wire.Origin:
+    return wire.Origin(
+        client=origin.client or "",
+        namespace=origin.namespace,
+        peer=origin.peer,
+        helo=origin.helo,
+        protocol=origin.protocol,
+        tags=origin.tags,
+        traceparent=origin.traceparent,
+    )
+
+
+def _origin_in(message: wire.Origin) -> Origin:
+    return Origin(
+        message.client or None,
+        message.namespace,
+        message.peer,
+        message.helo,
+        message.protocol,
+        tuple(message.tags),
+        message.traceparent,
+    )
+
+
+def _blob_in(message: wire.BlobRef) -> BlobRef:
+    return BlobRef(
+        message.shard,
+        message.blob_id,
+        message.chunks,
+        message.size,
+        message.sha256,
+        message.sole,
+    )
+
+
+def _hold_in(message: wire.Hold) -> Hold:
+    return Hold(message.reason, OnHoldExpiry(message.on_expiry))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

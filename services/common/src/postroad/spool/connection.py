@@ -1,0 +1,159 @@
+"""
+One process's connection to NATS: kept, and made anew when the client has given up for good.
+
+nats-py reconnects by itself after a lost connection, but some errors close it for good (a payload
+over the server's limit, a revoked password). Then a new client is made, and whoever holds raw
+subscriptions is told to make them again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.log import get_logger
+
+log = get_logger("spool.connection")
+
+_RECONNECT_PAUSE = 0.2  # seconds
+_PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two
+_PENDING = 16 * 1024 * 1024  # octets written while the connection is away
+_FIRST_CONNECT = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the servers are, and how this process proves itself."""
+
+    servers: tuple[str, ...]
+    name: str = "postroad"
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    inbox_prefix: str = "_INBOX"
+
+
+class NatsLink:
+    """The connection as it is now."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._client: Client | None = None
+        self._jetstream: JetStreamContext | None = None
+        self._listeners: list[Callable[[], Awaitable[None]]] = []
+        self._reconnected: list[Callable[[], None]] = []
+        self._closing = False
+        self._rebuilding: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client as it is now; SpoolUnavailable before the first connect."""
+        if self._client is None:
+            raise SpoolUnavailable("not connected to NATS")
+        return self._client
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """JetStream through that client."""
+        if self._jetstream is None:
+            raise SpoolUnavailable("not connected to NATS")
+        return self._jetstream
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up."""
+        return self._client is not None and self._client.is_connected
+
+    async def on_client(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Call `listener` now and for each new client, to make subscriptions on it."""
+        self._listeners.append(listener)
+        if self._client is not None:
+            await listener()
+
+    def on_reconnect(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each reconnect: answers of before will not come any more."""
+        self._reconnected.append(listener)
+
+    async def open(self, *, timeout: timedelta = _FIRST_CONNECT) -> None:
+        """Connect for the first time; SpoolUnavailable when no server answers in time."""
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                await self._connect()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise SpoolUnavailable(f"no NATS server answers: {error}") from error
+
+    async def _connect(self) -> None:
+        access = self._access
+        options: dict[str, Any] = {
+            "token": access.token,
+            "user": access.user,
+            "password": access.password,
+        }
+        self._client = await nats.connect(
+            servers=list(access.servers),
+            name=access.name,
+            inbox_prefix=access.inbox_prefix.encode(),
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_PAUSE,
+            connect_timeout=2,
+            ping_interval=_PING_INTERVAL,
+            pending_size=_PENDING,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+            closed_cb=self._on_closed,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        self._jetstream = self._client.jetstream(timeout=5)
+        for listener in self._listeners:
+            await listener()
+
+    async def _on_error(self, error: Exception) -> None:
+        log.debug("nats reports an error", error=str(error))
+
+    async def _on_disconnect(self) -> None:
+        if not self._closing:
+            log.warning("the connection to NATS is lost")
+
+    async def _on_reconnect(self) -> None:
+        log.info("connected to NATS again")
+        for listener in self._reconnected:
+            listener()
+
+    async def _on_closed(self) -> None:
+        if not self._closing and (self._rebuilding is None or self._rebuilding.done()):
+            log.error("NATS closed the connection for good, a new one is made")
+            self._rebuilding = asyncio.create_task(self._rebuild())
+
+    async def _rebuild(self) -> None:
+        while not self._closing:
+            try:
+                await self._connect()
+            except (OSError, nats.errors.Error) as error:
+                log.warning("no new connection to NATS yet", error=str(error))
+                await asyncio.sleep(_RECONNECT_PAUSE)
+            else:
+                await self._on_reconnect()
+                return
+
+    async def close(self) -> None:
+        """Write what is buffered and disconnect."""
+        self._closing = True
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+        if self._client is not None and not self._client.is_closed:
+            try:
+                async with asyncio.timeout(2):
+                    if self._client.is_connected:
+                        await self._client.flush()
+                    await self._client.close()
+            except (TimeoutError, OSError, nats.errors.Error) as error:
+                log.debug("the connection did not close well", error=str(error))

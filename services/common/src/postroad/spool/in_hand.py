@@ -1,0 +1,110 @@
+"""
+The table of records in hand, by shard and stream sequence. No I/O; the clock is an argument.
+
+A record may come again while it is in hand, or just after: nats-server restarted and its memory
+consumer with it, or an acknowledgement was lost. It is not attempted twice: its new reply subject
+replaces the old one, and a finished record is acknowledged through it.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+_REMEMBERED = 20_000  # finished records kept in mind, a few minutes at full speed
+
+
+class Key(NamedTuple):
+    """What names a stored record: its shard and its sequence in the shard's stream."""
+
+    shard: int
+    sequence: int
+
+
+class Arrival(Enum):
+    """What a delivered record is to this process."""
+
+    NEW = auto()
+    IN_HAND = auto()  # its lease is now the new one
+    FINISHED = auto()  # acknowledge it again, through the new reply subject
+
+
+@dataclass(slots=True)
+class Entry(Generic[T]):
+    """A record in hand: where to acknowledge it, when its lease was last confirmed, its size."""
+
+    key: Key
+    reply: str
+    size: int
+    confirmed: float  # seconds, by a monotonic clock
+    taken: T
+
+
+class InHand(Generic[T]):
+    """The table, and how much room is left in it."""
+
+    def __init__(self, *, room: int, room_bytes: int) -> None:
+        self._room = room
+        self._room_bytes = room_bytes
+        self._entries: dict[Key, Entry[T]] = {}
+        self._finished: OrderedDict[Key, None] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def room(self) -> int:
+        """How many more records fit."""
+        return max(0, self._room - len(self._entries)) if self.room_bytes else 0
+
+    @property
+    def room_bytes(self) -> int:
+        """How many more octets fit."""
+        return max(0, self._room_bytes - self._bytes)
+
+    def arrive(self, key: Key, reply: str, now: float) -> Arrival:
+        """Take down that a record was delivered; when it is NEW, `add` it next."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.reply, entry.confirmed = reply, now
+            return Arrival.IN_HAND
+        return Arrival.FINISHED if key in self._finished else Arrival.NEW
+
+    def add(self, entry: Entry[T]) -> None:
+        """Put a new record into the table."""
+        self._entries[entry.key] = entry
+        self._bytes += entry.size
+
+    def get(self, key: Key) -> Entry[T] | None:
+        """Return a record in hand, None when it is not (any more)."""
+        return self._entries.get(key)
+
+    def finish(self, key: Key) -> None:
+        """A record was settled: remember it, in case it comes again."""
+        self.drop(key)
+        self._finished[key] = None
+        if len(self._finished) > _REMEMBERED:
+            self._finished.popitem(last=False)
+
+    def drop(self, key: Key) -> None:
+        """Let go of a record, which may come again and be new then."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+    def confirm(self, key: Key, sent: float) -> None:
+        """The queue confirmed an extension of a lease that was asked for at `sent`."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.confirmed = max(entry.confirmed, sent)
+
+    def due(self, now: float, age: float) -> list[Entry[T]]:
+        """Return the records whose lease was confirmed `age` seconds ago or longer."""
+        return [entry for entry in self._entries.values() if now - entry.confirmed >= age]
+
+    def all(self) -> list[Entry[T]]:
+        """Return every record in hand."""
+        return list(self._entries.values())

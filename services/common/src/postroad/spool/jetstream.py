@@ -1,0 +1,265 @@
+"""
+The queue in JetStream, put together: what `connect` gives ingress, delivery and the command.
+
+Each part has a module of its own; here is only which parts there are, in which order they start,
+and what accepting a message means across shards.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from postroad.spool.blobs import Blobs
+from postroad.spool.bucket import Bucket
+from postroad.spool.capacity import Capacity
+from postroad.spool.config import JetStreamConfig
+from postroad.spool.connection import Access, NatsLink
+from postroad.spool.errors import SpoolFull, SpoolUnavailable
+from postroad.spool.events import JetStreamEvents
+from postroad.spool.ids import new_queue_id, shard_of
+from postroad.spool.interface import BodyWriter, Put, SessionInfo, Stored
+from postroad.spool.lanes import lane_of
+from postroad.spool.layout import Layout
+from postroad.spool.membership import Membership, Timings
+from postroad.spool.orders import JetStreamOrders
+from postroad.spool.provision import provision_link, read_layout
+from postroad.spool.publisher import Publisher, Refused
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.requests import Requests
+from postroad.spool.sites import JetStreamSites
+from postroad.spool.taking import JetStreamTaking, TakingTools
+from postroad.spool.usage import JetStreamUsage
+from postroad.spool.waiting import JetStreamWaiting
+
+_PROVISION_PATIENCE = timedelta(seconds=30)
+_LOOK_AGAIN = 0.2  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOptions:
+    """Where the queue is, and who this process is in its cluster."""
+
+    servers: tuple[str, ...]
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    role: str = "delivery"
+    process: str = ""
+    pool: str = "default"
+    timings: Timings = field(default_factory=Timings)
+
+    def access(self) -> Access:
+        """Return how to connect."""
+        return Access(
+            servers=self.servers,
+            name=f"postroad-{self.process or self.role}",
+            token=self.token,
+            user=self.user,
+            password=self.password,
+            inbox_prefix=f"_INBOX_{self.role}",
+        )
+
+
+async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0) -> Layout:
+    """
+    Make or correct the queue's streams and buckets; return the layout in force.
+
+    `capacity` is the servers' max_file_store in octets, 0 when it is not known.
+    """
+    link = NatsLink(options.access())
+    await link.open()
+    try:
+        return await provision_link(link, layout, capacity=capacity)
+    finally:
+        await link.close()
+
+
+async def connect(options: SpoolOptions) -> "JetStreamSpool":
+    """
+    Connect, wait until the queue is provisioned, and join the cluster.
+
+    Raises SpoolUnavailable when no server answers or nobody provisions in time.
+    """
+    link = NatsLink(options.access())
+    await link.open()
+    try:
+        layout = await _wait_for_layout(link)
+        spool = JetStreamSpool(link, layout, options)
+        await spool.start()
+    except BaseException:
+        await link.close()
+        raise
+    return spool
+
+
+async def _wait_for_layout(link: NatsLink) -> Layout:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PROVISION_PATIENCE.total_seconds()
+    while True:
+        try:
+            layout = await read_layout(link)
+        except SpoolUnavailable:
+            if loop.time() > deadline:
+                raise
+            layout = None
+        if layout is not None:
+            return layout
+        if loop.time() > deadline:
+            raise SpoolUnavailable("the queue is not provisioned")
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+class JetStreamSpool:
+    """Implements interface.Spool."""
+
+    def __init__(self, link: NatsLink, layout: Layout, options: SpoolOptions) -> None:
+        self.layout = layout
+        self._link = link
+        self._options = options
+        self._requests = Requests(link)
+        self._publisher = Publisher(link, self._requests, layout)
+        self._blobs = Blobs(link, self._requests)
+        self._capacity = Capacity(link)
+        self._config = JetStreamConfig(Bucket(link, "config"))
+        self._events = JetStreamEvents(link)
+        self._orders = JetStreamOrders(Bucket(link, "cluster"))
+        self._sites = JetStreamSites(Bucket(link, "sites"))
+        self._usage = JetStreamUsage(Bucket(link, "quotas"))
+        self._waiting = JetStreamWaiting(link, self._requests, self._publisher, layout)
+        info = SessionInfo(
+            session_id=uuid4().hex,
+            role=options.role,
+            process=options.process or options.role,
+            pool=options.pool,
+            generation=0,
+            started=datetime.now(UTC),
+        )
+        self._membership = Membership(Bucket(link, "cluster"), info, options.timings)
+
+    @property
+    def config(self) -> JetStreamConfig:
+        """The compiled configuration."""
+        return self._config
+
+    @property
+    def events(self) -> JetStreamEvents:
+        """The history of mail."""
+        return self._events
+
+    @property
+    def orders(self) -> JetStreamOrders:
+        """Admin orders."""
+        return self._orders
+
+    @property
+    def sessions(self) -> Membership:
+        """Who is alive."""
+        return self._membership
+
+    @property
+    def sites(self) -> JetStreamSites:
+        """The site directory."""
+        return self._sites
+
+    @property
+    def usage(self) -> JetStreamUsage:
+        """Quota usage."""
+        return self._usage
+
+    @property
+    def waiting(self) -> JetStreamWaiting:
+        """What waits in the queue."""
+        return self._waiting
+
+    async def start(self) -> None:
+        """Start the parts; SpoolUnavailable when one of them cannot."""
+        await self._requests.start()
+        await self._orders.start()
+        if self._options.role != "command":
+            await self._membership.start()
+            self._capacity.start()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new mail would be taken now."""
+        return self.refusal() is None
+
+    def refusal(self) -> Exception | None:
+        """Why new mail would not be taken now."""
+        if not self._link.connected:
+            return SpoolUnavailable("not connected to NATS")
+        if self._capacity.near_full:
+            return SpoolFull("the queue's storage is nearly full")
+        return None
+
+    def new_queue_id(self, now: datetime) -> str:
+        """Draw a queue id in a shard that takes mail."""
+        return new_queue_id(now, random.randrange(self.layout.shards))
+
+    def write_body(self, *, lifetime: timedelta) -> BodyWriter:
+        """Begin a body in a shard drawn at random."""
+        return self._blobs.writer(random.randrange(self.layout.shards), lifetime=lifetime)
+
+    async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
+        """Yield `trace`, then the content."""
+        if record.trace:
+            yield record.trace
+        if not isinstance(record.content, BlobRef):
+            yield record.content
+            return
+        async for chunk in self._blobs.read(record.content):
+            yield chunk
+
+    async def accept(
+        self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
+    ) -> Stored:
+        """Store a new message's records, in another shard when its own certainly refuses."""
+        refusal = self.refusal()
+        if isinstance(refusal, SpoolFull):
+            raise refusal
+        others = [k for k in range(self.layout.shards) if k != shard_of(queue_id)]
+        random.shuffle(others)
+        while True:
+            shard = shard_of(queue_id)
+            try:
+                sequence = await self._publisher.publish(
+                    compose(queue_id), shard=shard, timeout=timeout
+                )
+            except Refused:
+                if not others or not self._link.connected:
+                    raise
+                queue_id = new_queue_id(datetime.now(UTC), others.pop())
+                continue
+            return Stored(queue_id, sequence)
+
+    def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamTaking:
+        """Join the owners of a pool's lanes."""
+        tools = TakingTools(
+            link=self._link,
+            requests=self._requests,
+            publisher=self._publisher,
+            blobs=self._blobs,
+            events=self._events,
+            waiting=self._waiting,
+            membership=self._membership,
+            cluster=Bucket(self._link, "cluster"),
+            layout=self.layout,
+            timings=self._options.timings,
+        )
+        return JetStreamTaking(tools, pool=pool, room=room, room_bytes=room_bytes)
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in."""
+        return lane_of(record, self.layout.lanes)
+
+    async def close(self) -> None:
+        """Write what is buffered, end the session, disconnect."""
+        await self._events.close()
+        await self._sites.close()
+        await self._orders.close()
+        await self._capacity.close()
+        await self._membership.close()
+        await self._link.close()

@@ -1,0 +1,161 @@
+"""
+Putting records into the queue's streams: durable when it returns, stored once for all tries.
+
+One record is a plain publish, several are one atomic batch, so a message is never half accepted. A
+publish that is not answered is repeated under the same message id until its deadline: the stream
+recognises it. Nothing is repeated for longer than a minute, far within the duplicate window.
+"""
+
+import asyncio
+import itertools
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from postroad.spool.acks import acked_sequence, check_ack
+from postroad.spool.codec import encode
+from postroad.spool.connection import NatsLink
+from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.interface import Held, Put, Scheduled
+from postroad.spool.lanes import lane_of
+from postroad.spool.layout import Layout
+from postroad.spool.message_id import message_id
+from postroad.spool.requests import NoResponders, Requests, answered
+from postroad.spool.subjects import queue_stream, ready_subject, subject_of
+
+LONGEST = timedelta(seconds=60)
+MAX_BATCH = 1000  # messages, a limit of the server
+
+_TRY_TIMEOUT = 3.0  # seconds for one answer
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_HEADROOM = 256  # octets of headers the client adds by itself
+
+
+class Refused(SpoolUnavailable):
+    """The stream certainly did not take it, in any try: it may be put into another shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+class Publisher:
+    """Publishes puts to shards."""
+
+    def __init__(self, link: NatsLink, requests: Requests, layout: Layout) -> None:
+        self._link = link
+        self._requests = requests
+        self._layout = layout
+        self._batches = itertools.count()
+        self._name = secrets.token_hex(8)
+
+    async def publish(
+        self,
+        puts: Sequence[Put],
+        *,
+        shard: int,
+        timeout: timedelta,
+        claim: Mapping[str, str] | None = None,
+    ) -> int:
+        """
+        Store all puts in a shard, or none, and return the last one's sequence.
+
+        `claim` are headers for the first put, which takes a waiting record's place with them.
+        Raises Refused, SpoolUnavailable, SpoolFull, ClaimLost.
+        """
+        messages = [self._message(put, shard) for put in puts]
+        if claim:
+            messages[0].headers.update(claim)
+        return await self._until_stored(messages, shard, min(timeout, LONGEST))
+
+    async def _until_stored(
+        self, messages: Sequence[_Message], shard: int, timeout: timedelta
+    ) -> int:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout.total_seconds()
+        pause, in_doubt = _FIRST_PAUSE, False
+        while True:
+            try:
+                return await self._try(messages, shard, deadline - loop.time())
+            except NoResponders as error:
+                failure: SpoolError = error
+                if not in_doubt:
+                    raise Refused(str(error)) from error
+            except (SpoolFull, ClaimLost):
+                raise
+            except SpoolUnavailable as error:
+                failure, in_doubt = error, True
+            if loop.time() + pause >= deadline:
+                raise SpoolUnavailable(f"not stored in time: {failure}") from failure
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _try(self, messages: Sequence[_Message], shard: int, left: float) -> int:
+        timeout = max(0.05, min(_TRY_TIMEOUT, left))
+        if len(messages) == 1:
+            only = messages[0]
+            answer = await self._requests.send(
+                only.subject, only.payload, headers=only.headers, timeout=timeout
+            )
+            return acked_sequence(answer)
+        return await self._try_batch(messages, timeout)
+
+    async def _try_batch(self, messages: Sequence[_Message], timeout: float) -> int:
+        if len(messages) > MAX_BATCH:
+            raise SpoolUnavailable(f"{len(messages)} records are too many for one batch")
+        batch = f"{self._name}-{next(self._batches)}"
+        client = self._link.client
+        for number, message in enumerate(messages, 1):
+            headers = message.headers | {
+                "Nats-Batch-Id": batch,
+                "Nats-Batch-Sequence": str(number),
+            }
+            if number == len(messages):
+                headers["Nats-Batch-Commit"] = "1"
+                answer = await self._requests.send(
+                    message.subject, message.payload, headers=headers, timeout=timeout
+                )
+                break
+            if number == 1:
+                # The first is a request: a stream without a leader, or without room for another
+                # batch, says so at once instead of swallowing the rest.
+                begun = await self._requests.begin(
+                    message.subject, message.payload, headers=headers
+                )
+                check_ack(await answered(begun, timeout))
+            else:
+                await client.publish(message.subject, message.payload, headers=headers)
+        return acked_sequence(answer)
+
+    def _message(self, put: Put, shard: int) -> _Message:
+        record = put.record
+        lane = lane_of(record, self._layout.lanes)
+        subject = subject_of(shard, put, lane)
+        headers = {
+            "Nats-Msg-Id": message_id(put, lane),
+            "Nats-Expected-Stream": queue_stream(shard),
+        }
+        due = _due(put)
+        if due is not None:
+            headers["Nats-Schedule"] = f"@at {due.isoformat().replace('+00:00', 'Z')}"
+            headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane)
+        payload = encode(record)
+        limit = self._link.client.max_payload or 0
+        if limit and len(payload) + len(str(headers)) + _HEADROOM > limit:
+            # The server would close the connection; a record this large is a mistake of ours.
+            raise SpoolUnavailable(f"a record of {len(payload)} octets is over the server's limit")
+        return _Message(subject, payload, headers)
+
+
+def _due(put: Put) -> datetime | None:
+    match put.place:
+        case Scheduled(due):
+            return due.astimezone(UTC)
+        case Held(until):
+            return until.astimezone(UTC)
+    return None

@@ -1,0 +1,294 @@
+"""
+Pulling records from lanes: raw JetStream pull requests, a durable consumer for each lane and class.
+
+nats-py's fetch knows neither a bound in octets nor a standing request. Here every lane has a
+request open at the server, small while it is idle and larger while it is busy, renewed at half. A
+lane's consumer lives in the server's memory and is made anew when a restart has lost it.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.connection import NatsLink
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.log import get_logger
+from postroad.spool.ownership import LaneKey
+from postroad.spool.requests import Requests
+from postroad.spool.subjects import lane_consumer, lane_filter, queue_stream
+
+log = get_logger("spool.pull")
+
+_EXPIRES = 30.0  # seconds a request stands
+_HEARTBEAT = 5.0  # seconds between the server's signs of life
+_SILENCE = 2.2 * _HEARTBEAT
+_MAX_ACK_PENDING = 2000
+_IDLE_BATCH, _BUSY_BATCH = 16, 256  # records
+_IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
+_PAUSE = 0.25  # seconds before a request is repeated that failed at once
+_INACTIVE = 7 * 24 * 3600  # seconds after which the server forgets a consumer nobody uses
+
+Room = Callable[[TrafficClass], int]  # how many more records may be asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A record as the server delivered it."""
+
+    shard: int
+    sequence: int
+    deliveries: int
+    pull: "LanePull"
+    message: Msg
+
+
+class LanePull:
+    """The standing request of one lane, class and shard."""
+
+    def __init__(self, shard: int, key: LaneKey, traffic_class: TrafficClass) -> None:
+        self.shard = shard
+        self.key = key
+        self.traffic_class = traffic_class
+        self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
+        self.stream = queue_stream(shard)
+        self.asked = 0  # records asked for and not yet come
+        self.batch = _IDLE_BATCH
+        self.heard = 0.0  # loop time of the last word about it
+        self.retry_at = 0.0
+        self.made = False
+        self.single = False  # the next record is larger than a request allows
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What its records' acknowledgement subjects say: stream and consumer."""
+        return (self.stream, self.consumer)
+
+    def arrived(self, now: float) -> None:
+        """A record came."""
+        self.heard = now
+        self.asked = max(0, self.asked - 1)
+        if self.asked == 0:
+            self.batch = min(self.batch * 2, _BUSY_BATCH)
+
+    def ended(self, unused: int | None, now: float) -> None:
+        """A request ended with `unused` records not delivered, None when all requests are gone."""
+        self.heard = now
+        if unused is None:
+            self.asked, self.retry_at = 0, now + _PAUSE
+            return
+        self.asked = max(0, self.asked - unused)
+        if unused:
+            self.batch = _IDLE_BATCH
+
+    def wants(self, room: int, now: float) -> int:
+        """Return how many records to ask for now; 0 while enough are asked for."""
+        if now < self.retry_at:
+            return 0
+        if self.asked and now - self.heard > _SILENCE:
+            self.asked = 0  # the request is lost: the server went away without a word
+        if self.asked > self.batch // 2:
+            return 0
+        return min(self.batch - self.asked, room)
+
+    def request(self, count: int) -> bytes:
+        """Return the body of a pull request."""
+        body: dict[str, object] = {
+            "batch": 1 if self.single else count,
+            "expires": int(_EXPIRES * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT * 1e9),
+        }
+        if not self.single:
+            body["max_bytes"] = _BUSY_OCTETS if count > _IDLE_BATCH else _IDLE_OCTETS
+        return json.dumps(body).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Inbox:
+    prefix: str
+    subscription: Subscription
+
+
+class Puller:
+    """
+    All standing requests of a process.
+
+    Each lane has a subscription of its own, so that leaving a lane takes its requests back at once.
+    """
+
+    def __init__(
+        self,
+        link: NatsLink,
+        requests: Requests,
+        *,
+        ack_wait: timedelta,
+        room: Room,
+        deliver: Callable[[Delivered], None],
+    ) -> None:
+        self._link = link
+        self._requests = requests
+        self._ack_wait = ack_wait
+        self._room = room
+        self._deliver = deliver
+        self._pulls: dict[tuple[str, str], LanePull] = {}
+        self._tokens: dict[str, LanePull] = {}
+        self._inboxes: dict[LaneKey, _Inbox] = {}
+        self._number = 0
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Be ready to pull; again for each new client."""
+        self._link.on_reconnect(self._restart_all)
+        await self._link.on_client(self._forget_inboxes)
+
+    async def _forget_inboxes(self) -> None:
+        self._inboxes.clear()
+        self._restart_all()
+
+    def _restart_all(self) -> None:
+        self._tokens.clear()
+        for pull in self._pulls.values():
+            # The server may have been restarted, and its memory consumers with it.
+            pull.asked, pull.made, pull.retry_at = 0, False, 0.0
+
+    def add(self, pull: LanePull) -> None:
+        """Take records of a lane from now on."""
+        self._pulls[pull.name] = pull
+
+    async def remove(self, key: LaneKey) -> None:
+        """Take no more of a lane: without its inbox the server drops what was asked for."""
+        for name in [name for name, pull in self._pulls.items() if pull.key == key]:
+            del self._pulls[name]
+        await self._close_inbox(key)
+
+    async def _close_inbox(self, key: LaneKey) -> None:
+        inbox = self._inboxes.pop(key, None)
+        if inbox is None:
+            return
+        try:
+            await inbox.subscription.unsubscribe()
+        except (nats.errors.Error, OSError, ValueError) as error:
+            log.debug("a lane's inbox went with its connection", error=str(error))
+
+    async def stop(self) -> None:
+        """Ask for nothing more, and take nothing of what was asked for."""
+        self._stopped = True
+        for key in list(self._inboxes):
+            await self._close_inbox(key)
+
+    async def refill(self) -> None:
+        """Ask for more wherever there is room, express before bulk."""
+        if self._stopped or not self._link.connected:
+            return
+        for traffic_class in TrafficClass:
+            for pull in list(self._pulls.values()):
+                if pull.traffic_class is traffic_class:
+                    await self._refill_one(pull)
+
+    async def _refill_one(self, pull: LanePull) -> None:
+        loop = asyncio.get_running_loop()
+        count = pull.wants(self._room(pull.traffic_class), loop.time())
+        if count <= 0:
+            return
+        try:
+            if not pull.made:
+                await self._make_consumer(pull)
+            inbox = self._inboxes.get(pull.key) or await self._open_inbox(pull.key)
+            await self._ask(pull, inbox, count)
+        except (SpoolUnavailable, nats.errors.Error, OSError, ValueError) as error:
+            log.debug("a lane cannot be pulled for now", lane=pull.key.lane, error=str(error))
+            pull.ended(None, loop.time())
+
+    async def _open_inbox(self, key: LaneKey) -> "_Inbox":
+        client = self._link.client
+        prefix = client.new_inbox() + "."
+        inbox = _Inbox(prefix, await client.subscribe(prefix + "*", cb=self._on_message))
+        self._inboxes[key] = inbox
+        return inbox
+
+    async def _ask(self, pull: LanePull, inbox: "_Inbox", count: int) -> None:
+        self._number += 1
+        token = f"{inbox.prefix}{self._number}"
+        self._tokens[token] = pull
+        pull.asked += 1 if pull.single else count
+        pull.heard = asyncio.get_running_loop().time()
+        await self._link.client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{pull.stream}.{pull.consumer}",
+            pull.request(count),
+            reply=token,
+        )
+
+    async def _make_consumer(self, pull: LanePull) -> None:
+        config = {
+            "durable_name": pull.consumer,
+            "name": pull.consumer,
+            "filter_subject": lane_filter(
+                pull.shard, pull.key.pool, pull.traffic_class, pull.key.lane
+            ),
+            "ack_policy": "explicit",
+            "ack_wait": int(self._ack_wait.total_seconds() * 1e9),
+            "max_deliver": -1,
+            "max_ack_pending": _MAX_ACK_PENDING,
+            "mem_storage": True,
+            "deliver_policy": "all",
+            "replay_policy": "instant",
+        }
+        request = json.dumps({"stream_name": pull.stream, "config": config}).encode()
+        subject = f"$JS.API.CONSUMER.CREATE.{pull.stream}.{pull.consumer}"
+        answer = await self._requests.send(
+            f"{subject}.{config['filter_subject']}", request, timeout=5.0
+        )
+        error = json.loads(answer.data).get("error")
+        if error is not None:
+            raise SpoolUnavailable(f"no consumer: {error.get('description')}")
+        pull.made = True
+
+    async def _on_message(self, message: Msg) -> None:
+        now = asyncio.get_running_loop().time()
+        if not message.reply or not message.reply.startswith("$JS.ACK."):
+            self._on_status(message, now)
+            return
+        tokens = message.reply.split(".")
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<consumer seq>.<time>.<pending>, or
+        # with <domain>.<account hash> before the stream (and a random token at the end).
+        base = 2 if len(tokens) == 9 else 4
+        pull = self._pulls.get((tokens[base], tokens[base + 1]))
+        if pull is None:
+            pull = self._foreign(tokens[base], tokens[base + 1])
+        else:
+            pull.arrived(now)
+        self._deliver(
+            Delivered(pull.shard, int(tokens[base + 3]), int(tokens[base + 2]), pull, message)
+        )
+
+    def _foreign(self, stream: str, consumer: str) -> LanePull:
+        """Return a stand-in for a lane that is not ours any more: its last records still come."""
+        shard = int(stream.rpartition("_")[2])
+        pool, traffic_class, lane = consumer.rsplit("_", 2)
+        return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
+
+    def _on_status(self, message: Msg, now: float) -> None:
+        pull = self._tokens.get(message.subject)
+        headers = message.headers or {}
+        status = headers.get("Status", "503")
+        if pull is None:
+            return
+        pull.heard = now
+        if status == "100":
+            return
+        del self._tokens[message.subject]
+        description = headers.get("Description", "")
+        unused = headers.get("Nats-Pending-Messages")
+        pull.single = "Exceeds MaxBytes" in description
+        if status == "408" or (unused is not None and status == "409"):
+            pull.ended(int(unused or 0), now)
+            return
+        if status in ("404", "503") or "Deleted" in description:
+            pull.made = False
+        pull.ended(None, now)

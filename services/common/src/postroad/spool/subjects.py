@@ -1,0 +1,84 @@
+"""
+The names of the queue in NATS: streams, subjects, consumers. Untrusted text becomes one safe token.
+
+`pr.q.<k>.r.<pool>.<class>.<lane>.<domain>` is ready, `pr.q.<k>.s.<lane>.<domain>.<record id>`
+scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body. Ids stand in waiting subjects only:
+each distinct subject costs memory in every replica.
+"""
+
+import re
+from functools import lru_cache
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.interface import Held, Put, Ready, Scheduled, WaitKind
+from postroad.spool.record import QueueRecord
+
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
+_ESCAPE = re.compile(r"=([0-9A-F]{2})")
+
+
+@lru_cache(maxsize=16384)
+def domain_token(domain: str) -> str:
+    """Return a domain as one token: dots become underscores, which no host name has."""
+    octets = domain.encode("utf-8", "surrogateescape")
+    return "".join(chr(o) if o in _PLAIN else "_" if o == 0x2E else f"={o:02X}" for o in octets)
+
+
+def domain_of(token: str) -> str:
+    """Return the domain that `domain_token` made a token of."""
+    plain = token.replace("_", ".")
+    octets = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain).encode("latin-1")
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def queue_stream(shard: int) -> str:
+    """Return the stream of a shard's records."""
+    return f"POSTROAD_Q_{shard}"
+
+
+def blob_stream(shard: int) -> str:
+    """Return the stream of a shard's bodies."""
+    return f"POSTROAD_BLOB_{shard}"
+
+
+def blob_subject(shard: int, blob_id: str) -> str:
+    """Return the subject of a body's chunks."""
+    return f"pr.b.{shard}.{blob_id}"
+
+
+def ready_subject(shard: int, record: QueueRecord, lane: str) -> str:
+    """Return where a record is when it is ready."""
+    token = domain_token(record.domain)
+    return f"pr.q.{shard}.r.{pool_token(record.pool)}.{record.traffic_class}.{lane}.{token}"
+
+
+def waiting_subject(shard: int, kind: WaitKind, record: QueueRecord, lane: str) -> str:
+    """Return where a scheduled or held record is."""
+    return f"pr.q.{shard}.{kind}.{lane}.{domain_token(record.domain)}.{record.record_id}"
+
+
+def subject_of(shard: int, put: Put, lane: str) -> str:
+    """Return where a put goes."""
+    match put.place:
+        case Ready():
+            return ready_subject(shard, put.record, lane)
+        case Scheduled():
+            return waiting_subject(shard, WaitKind.SCHEDULED, put.record, lane)
+        case Held():
+            return waiting_subject(shard, WaitKind.HELD, put.record, lane)
+
+
+@lru_cache(maxsize=256)
+def pool_token(pool: str) -> str:
+    """Return a pool's name as one token."""
+    return domain_token(pool)
+
+
+def lane_filter(shard: int, pool: str, traffic_class: TrafficClass, lane: str) -> str:
+    """Return what the consumer of one lane and class takes."""
+    return f"pr.q.{shard}.r.{pool_token(pool)}.{traffic_class}.{lane}.>"
+
+
+def lane_consumer(pool: str, traffic_class: TrafficClass, lane: str) -> str:
+    """Return the durable consumer's name of one lane and class."""
+    return f"{pool_token(pool).replace('=', '-')}_{traffic_class}_{lane}"

@@ -1,0 +1,439 @@
+"""
+Delivery's side of the queue in JetStream: records in hand, their leases, their settling.
+
+The order of a settle is the product's promise: publish what follows, wait for the acknowledgement,
+acknowledge the record with a reply, and only then write events and delete a body. A settle that
+fails is tried again, under an extended lease, until it succeeds; the attempt is not repeated.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from postroad.mail.address import Mailbox
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.blobs import Blobs
+from postroad.spool.bucket import Bucket
+from postroad.spool.codec import decode
+from postroad.spool.connection import NatsLink
+from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolError
+from postroad.spool.event import Event, EventType
+from postroad.spool.events import JetStreamEvents
+from postroad.spool.ids import RecordId, derived_queue_id
+from postroad.spool.in_hand import Arrival, Entry, InHand, Key
+from postroad.spool.interface import HOLD_LIMIT, Held, Put, Ready, Taken, held
+from postroad.spool.layout import Layout
+from postroad.spool.log import get_logger
+from postroad.spool.membership import Membership, Timings
+from postroad.spool.ownership import LaneKey
+from postroad.spool.publisher import Publisher
+from postroad.spool.pull import Delivered, LanePull, Puller
+from postroad.spool.record import (
+    KNOWN_FEATURES,
+    BlobRef,
+    Hold,
+    QueuedRecipient,
+    QueueRecord,
+)
+from postroad.spool.requests import Requests
+from postroad.spool.subjects import domain_of
+from postroad.spool.tenure import Tenures
+from postroad.spool.waiting import JetStreamWaiting
+
+log = get_logger("spool.taking")
+
+POISON = 8  # deliveries without a settle: a record that kills its process must not kill them all
+_TICK = 0.5  # seconds between looks at leases and lanes
+_ACK_TIMEOUT = 2.0
+_PUBLISH_TIMEOUT = timedelta(seconds=15)
+_RETRY_PAUSE = 0.25
+_BULK_SHARE = 0.75  # of the room: express always finds some
+_LATER = b'-NAK {"delay": 30000000000}'  # nanoseconds; for a newer process to take
+
+
+@dataclass(frozen=True, slots=True)
+class TakingTools:
+    """What a taking is made of."""
+
+    link: NatsLink
+    requests: Requests
+    publisher: Publisher
+    blobs: Blobs
+    events: JetStreamEvents
+    waiting: JetStreamWaiting
+    membership: Membership
+    cluster: Bucket
+    layout: Layout
+    timings: Timings
+
+
+class JetStreamTaken:
+    """A record in hand."""
+
+    __slots__ = ("_deliveries", "_record", "key", "lane_key")
+
+    def __init__(self, record: QueueRecord, key: Key, lane_key: LaneKey, deliveries: int) -> None:
+        self._record = record
+        self._deliveries = deliveries
+        self.key = key
+        self.lane_key = lane_key
+
+    @property
+    def record(self) -> QueueRecord:
+        """The record as it was stored."""
+        return self._record
+
+    @property
+    def deliveries(self) -> int:
+        """How often the queue handed it out, at least."""
+        return self._deliveries
+
+    @property
+    def lane(self) -> str:
+        """The lane it came from."""
+        return self.lane_key.lane
+
+
+class JetStreamTaking:
+    """Implements interface.Taking."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        self._tools = tools
+        self._pool = pool
+        self._room = room
+        self._hand: InHand[JetStreamTaken] = InHand(room=room, room_bytes=room_bytes)
+        self._come: dict[TrafficClass, deque[JetStreamTaken]] = {
+            traffic_class: deque() for traffic_class in TrafficClass
+        }
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refilling = False
+        self._started = False
+        self._handed: set[Key] = set()
+        self._puller = Puller(
+            tools.link,
+            tools.requests,
+            ack_wait=tools.timings.ack_wait,
+            room=self._room_for,
+            deliver=self._on_delivered,
+        )
+        self._tenures = Tenures(
+            tools.cluster,
+            tools.membership,
+            tools.layout,
+            take=self._take_lane,
+            leave=self._puller.remove,
+            in_flight=self._in_flight,
+        )
+        self._tenures.know_pools([pool])
+
+    # ------------------------------------------------------------ taking
+
+    async def __aiter__(self) -> AsyncIterator[Taken]:
+        await self._start()
+        while True:
+            while (taken := self._next()) is not None:
+                yield taken
+            if self._stopped:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        await self._puller.start()
+        await self._tools.membership.set_taking(True)
+        await self._tools.membership.look()
+        await self._tenures.adjust()
+        await self._puller.refill()
+        self._spawn(self._tick())
+        self._spawn(self._sweep())
+
+    def _next(self) -> JetStreamTaken | None:
+        if self._stopped or len(self._handed) >= self._room:
+            return None
+        for come in self._come.values():  # express first
+            if come:
+                taken = come.popleft()
+                self._handed.add(taken.key)
+                return taken
+        return None
+
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """Also look after the lanes of these pools while they have no members of their own."""
+        self._tenures.know_pools(pools)
+
+    def _take_lane(self, key: LaneKey) -> None:
+        for shard in range(self._tools.layout.shards):
+            for traffic_class in TrafficClass:
+                self._puller.add(LanePull(shard, key, traffic_class))
+
+    def _room_for(self, traffic_class: TrafficClass) -> int:
+        room = self._hand.room
+        if traffic_class is TrafficClass.BULK:
+            room -= int(self._room * (1 - _BULK_SHARE))
+        return max(0, room) if self._tools.membership.alive() else 0
+
+    def _in_flight(self, key: LaneKey) -> int:
+        return sum(1 for entry in self._hand.all() if entry.taken.lane_key == key)
+
+    def _on_delivered(self, delivered: Delivered) -> None:
+        now = asyncio.get_running_loop().time()
+        key = Key(delivered.shard, delivered.sequence)
+        reply = delivered.message.reply
+        arrival = self._hand.arrive(key, reply, now)
+        if arrival is Arrival.FINISHED:
+            self._spawn(self._say(reply, b"+ACK"))
+        if arrival is not Arrival.NEW:
+            return
+        if self._stopped:
+            self._spawn(self._say(reply, b"-NAK"))
+            return
+        record = self._read(delivered)
+        if record.needs - KNOWN_FEATURES:
+            self._spawn(self._say(reply, _LATER))
+            return
+        taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
+        self._hand.add(Entry(key, reply, len(delivered.message.data), now, taken))
+        reason = _reason_to_hold(record, delivered)
+        if reason is not None:
+            self._spawn(self._hold(taken, reason))
+            return
+        self._come[record.traffic_class].append(taken)
+        self._wake.set()
+
+    def _read(self, delivered: Delivered) -> QueueRecord:
+        try:
+            return decode(delivered.message.data)
+        except RecordCorrupt as error:
+            log.error("a record cannot be read and is held", error=str(error))
+            return _unreadable(delivered)
+
+    async def _hold(self, taken: JetStreamTaken, reason: str) -> None:
+        now = datetime.now(UTC)
+        record = taken.record
+        put = (
+            Put(record, Held(now + HOLD_LIMIT))
+            if record.hold is not None and reason == "Unreadable"
+            else held(record, Hold(reason), now=now)
+        )
+        event = Event(
+            type=EventType.HELD,
+            at=now,
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            domain=record.domain,
+            reason=reason,
+        )
+        log.error("a record is held", record_id=str(record.record_id), reason=reason)
+        await self.settle(taken, [put], [event])
+
+    # ------------------------------------------------------------ leases
+
+    def fresh(self, taken: Taken) -> bool:
+        """Whether the lease was confirmed less than 12 s ago."""
+        entry = self._hand.get(_own(taken).key)
+        if entry is None or not self._tools.membership.alive():
+            return False
+        age = asyncio.get_running_loop().time() - entry.confirmed
+        return age < self._tools.timings.lease_fresh.total_seconds()
+
+    async def confirm(self, taken: Taken) -> bool:
+        """Whether it is fresh, asking the queue once when it is not."""
+        if self.fresh(taken):
+            return True
+        entry = self._hand.get(_own(taken).key)
+        if entry is None:
+            return False
+        await self._extend(entry)
+        return self.fresh(taken)
+
+    async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
+        sent = asyncio.get_running_loop().time()
+        try:
+            await self._tools.requests.send(entry.reply, b"+WPI", timeout=_ACK_TIMEOUT)
+        except SpoolError:
+            return
+        self._hand.confirm(entry.key, sent)
+
+    async def _tick(self) -> None:
+        age = self._tools.timings.ack_wait.total_seconds() * 0.35
+        while True:
+            await asyncio.sleep(_TICK)
+            now = asyncio.get_running_loop().time()
+            due = self._hand.due(now, age)
+            if due and self._tools.link.connected:
+                await asyncio.gather(*(self._extend(entry) for entry in due))
+            if not self._stopped:
+                await self._tenures.adjust()
+                await self._puller.refill()
+
+    async def _sweep(self) -> None:
+        """Claim schedules that the server forgot: those that came due while storage was full."""
+        while True:
+            await asyncio.sleep(self._tools.timings.sweep.total_seconds())
+            try:
+                await self._tools.waiting.claim_overdue(self._tenures.lanes, datetime.now(UTC))
+            except SpoolError as error:
+                log.warning("overdue mail could not be looked for", error=str(error))
+
+    # ------------------------------------------------------------ settling
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Put what follows, then end the record, then write the events."""
+        own = _own(taken)
+        if puts:
+            await self._put(own, puts)
+        await self._acknowledge(own)
+        self._finish(own)
+        for event in events:
+            self._tools.events.add(event)
+        body = own.record.content
+        if isinstance(body, BlobRef) and body.sole and not _refers(puts, body):
+            await self._tools.blobs.delete(body)
+
+    async def _put(self, own: JetStreamTaken, puts: Sequence[Put]) -> None:
+        ready = list(puts)
+        while True:
+            try:
+                ready = [await self._slim(put) for put in ready]
+                await self._tools.publisher.publish(
+                    ready, shard=own.key.shard, timeout=_PUBLISH_TIMEOUT
+                )
+                return
+            except ClaimLost:
+                return
+            except SpoolError as error:
+                log.warning(
+                    "what follows of a record cannot be stored yet",
+                    record_id=str(own.record.record_id),
+                    error=str(error),
+                )
+                await asyncio.sleep(_RETRY_PAUSE)
+
+    async def _slim(self, put: Put) -> Put:
+        """Return a waiting put without a large inline body: schedules are copied as they fire."""
+        if isinstance(put.place, Ready):
+            return put
+        lifetime = put.record.deadline - datetime.now(UTC)
+        lifetime = max(lifetime, timedelta(hours=1)) + HOLD_LIMIT
+        record = await self._tools.blobs.moved_out(put.record, lifetime=lifetime)
+        return replace(put, record=record) if record is not put.record else put
+
+    async def _acknowledge(self, own: JetStreamTaken) -> None:
+        while (entry := self._hand.get(own.key)) is not None:
+            try:
+                await self._tools.requests.send(entry.reply, b"+ACK", timeout=_ACK_TIMEOUT)
+                return
+            except SpoolError:
+                # After a restart of the server an old reply subject answers nothing; the record
+                # comes again and brings a new one.
+                await asyncio.sleep(_RETRY_PAUSE)
+
+    def _finish(self, own: JetStreamTaken) -> None:
+        self._hand.finish(own.key)
+        self._let_go(own.key)
+
+    def _let_go(self, key: Key) -> None:
+        self._handed.discard(key)
+        self._wake.set()
+        if not self._refilling and not self._stopped:
+            self._refilling = True
+            self._spawn(self._refill())
+
+    async def _refill(self) -> None:
+        await asyncio.sleep(0)  # settles of the same moment are one refill
+        self._refilling = False
+        await self._puller.refill()
+
+    async def give_back(self, taken: Taken) -> None:
+        """Return a record that was not begun."""
+        own = _own(taken)
+        entry = self._hand.get(own.key)
+        if entry is not None:
+            self._hand.drop(own.key)
+            await self._say(entry.reply, b"-NAK")
+            self._let_go(own.key)
+
+    def drop(self, taken: Taken) -> None:
+        """Let go of a record; it comes again when its lease has run out."""
+        key = _own(taken).key
+        self._hand.drop(key)
+        self._let_go(key)
+
+    async def _say(self, reply: str, what: bytes) -> None:
+        try:
+            await self._tools.requests.send(reply, what, timeout=_ACK_TIMEOUT)
+        except SpoolError as error:
+            log.debug("a record's lease runs out instead", error=str(error))
+
+    # ------------------------------------------------------------ ending
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+        self._wake.set()
+        await self._puller.stop()
+
+    async def close(self) -> None:
+        """Give back what is in hand and leave the lanes to the others."""
+        await self.stop()
+        waiting = [taken for come in self._come.values() for taken in come]
+        for come in self._come.values():
+            come.clear()
+        remaining = {taken.key: taken for taken in waiting}
+        remaining |= {entry.key: entry.taken for entry in self._hand.all()}
+        await asyncio.gather(*(self.give_back(taken) for taken in remaining.values()))
+        for task in list(self._tasks):
+            task.cancel()
+        await self._tools.membership.set_taking(False)
+        await self._tenures.release_all()
+
+
+def _own(taken: Taken) -> JetStreamTaken:
+    assert isinstance(taken, JetStreamTaken), "a record of another spool"
+    return taken
+
+
+def _refers(puts: Sequence[Put], body: BlobRef) -> bool:
+    return any(
+        isinstance(put.record.content, BlobRef) and put.record.content.blob_id == body.blob_id
+        for put in puts
+    )
+
+
+def _reason_to_hold(record: QueueRecord, delivered: Delivered) -> str | None:
+    if record.hold is not None and record.hold.reason == "Unreadable":
+        return "Unreadable"
+    return "Poison" if delivered.deliveries >= POISON else None
+
+
+def _unreadable(delivered: Delivered) -> QueueRecord:
+    """Return a record that holds, verbatim, what could not be read as one."""
+    now = datetime.now(UTC)
+    domain = domain_of(delivered.message.subject.rpartition(".")[2])
+    origin = f"{delivered.shard}.{delivered.sequence}"
+    queue_id = derived_queue_id(now, delivered.shard, origin=origin)
+    return QueueRecord(
+        record_id=RecordId(queue_id, 0),
+        reverse_path=None,
+        recipients=(QueuedRecipient(Mailbox("postmaster", domain)),),
+        domain=domain,
+        arrival=now,
+        deadline=now + HOLD_LIMIT,
+        content=delivered.message.data,
+        hold=Hold("Unreadable"),
+    )

@@ -1,0 +1,131 @@
+"""
+Holding lanes: taking the ones this process should own, leaving those it should not.
+
+The owner key of a lane names a session and is void once that session is gone. It is written only
+when ownership changes. Correctness does not hang on it, since JetStream hands a record to one
+puller at a time; limits do.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from postroad.spool.bucket import Bucket, Outdated, is_deletion, token
+from postroad.spool.errors import SpoolError
+from postroad.spool.layout import Layout
+from postroad.spool.log import get_logger
+from postroad.spool.membership import Membership
+from postroad.spool.ownership import LaneKey, wanted_lanes
+
+log = get_logger("spool.tenure")
+
+_LEAVING_PATIENCE = 5.0  # seconds that what is in flight of a lane may hold up its release
+
+
+@dataclass(slots=True)
+class _Tenure:
+    revision: int
+    leaving_since: float | None = None
+
+
+class Tenures:
+    """The lanes this process owns. `take` and `leave` are told, `in_flight` is asked."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        membership: Membership,
+        layout: Layout,
+        *,
+        take: Callable[[LaneKey], None],
+        leave: Callable[[LaneKey], Awaitable[None]],
+        in_flight: Callable[[LaneKey], int],
+    ) -> None:
+        self._bucket = bucket
+        self._membership = membership
+        self._lanes = [f"p{number:02d}" for number in range(layout.lanes)]
+        self._take = take
+        self._leave = leave
+        self._in_flight = in_flight
+        self._owned: dict[LaneKey, _Tenure] = {}
+        self._pools: set[str] = set()
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes owned now, of whatever pool."""
+        return frozenset(key.lane for key in self._owned)
+
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """Also look after the lanes of these pools, should they have no members of their own."""
+        self._pools.update(pools)
+
+    async def adjust(self) -> None:
+        """Bring what is owned nearer to what should be, by the sessions as last seen."""
+        wanted = wanted_lanes(
+            self._membership.session_id, self._pools, self._lanes, self._membership.seen
+        )
+        now = asyncio.get_running_loop().time()
+        for key in list(self._owned):
+            if key not in wanted:
+                await self._move_out(key, now)
+            else:
+                self._stay(key)
+        for key in sorted(wanted - self._owned.keys()):
+            await self._move_in(key)
+
+    def _stay(self, key: LaneKey) -> None:
+        tenure = self._owned[key]
+        if tenure.leaving_since is not None:
+            tenure.leaving_since = None
+            self._take(key)
+
+    async def _move_in(self, key: LaneKey) -> None:
+        name = _name(key)
+        try:
+            found = await self._bucket.get(name)
+            if found is not None and self._is_held(found.data, gone=is_deletion(found)):
+                return
+            expected = found.sequence if found is not None else 0
+            mine = self._membership.session_id.encode()
+            revision = await self._bucket.put(name, mine, expected=expected)
+        except Outdated:
+            return  # somebody was faster; the next look tells who
+        except SpoolError as error:
+            log.debug("a lane cannot be taken for now", lane=key.lane, error=str(error))
+            return
+        self._owned[key] = _Tenure(revision)
+        log.info("a lane is taken", lane=key.lane, pool=key.pool)
+        self._take(key)
+
+    def _is_held(self, owner: bytes, *, gone: bool) -> bool:
+        if gone or not owner:
+            return False
+        session = owner.decode("ascii", "replace")
+        if session == self._membership.session_id:
+            return False
+        return any(info.session_id == session for info in self._membership.seen)
+
+    async def _move_out(self, key: LaneKey, now: float) -> None:
+        tenure = self._owned[key]
+        if tenure.leaving_since is None:
+            tenure.leaving_since = now
+            await self._leave(key)
+        if self._in_flight(key) and now - tenure.leaving_since < _LEAVING_PATIENCE:
+            return
+        await self._release(key)
+
+    async def _release(self, key: LaneKey) -> None:
+        tenure = self._owned.pop(key)
+        log.info("a lane is released", lane=key.lane, pool=key.pool)
+        try:
+            await self._bucket.put(_name(key), b"", expected=tenure.revision)
+        except SpoolError as error:
+            log.debug("a lane's key ends with the session", lane=key.lane, error=str(error))
+
+    async def release_all(self) -> None:
+        """Leave every lane, at the end."""
+        await asyncio.gather(*(self._release(key) for key in list(self._owned)))
+
+
+def _name(key: LaneKey) -> str:
+    return f"owner.{token(key.pool)}.{key.lane}"
