@@ -1,0 +1,139 @@
+"""
+The client's side of an SMTP conversation as a machine without I/O: commands out, events in.
+
+Each `say_…` returns octets to write and notes which replies they will bring; `receive` takes octets
+and pairs each reply with what it answers. The driver writes, reads, and keeps time: `waiting_for`
+names the phase whose timeout counts (RFC 5321 §4.5.3.2).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from postroad.smtp import command
+from postroad.smtp.errors import LocalProtocolError, RemoteProtocolError
+from postroad.smtp.extensions import Extensions
+from postroad.smtp.reply import Reply
+from postroad.smtp.reply_reader import ReplyReader
+
+
+class Phase(StrEnum):
+    """What a conversation waits for."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    CONTENT = "content"
+    FINAL_DOT = "final dot"
+    RSET = "RSET"
+    QUIT = "QUIT"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A reply and what it answers; `number` counts the recipients from 0."""
+
+    phase: Phase
+    number: int
+    reply: Reply
+
+
+class ClientConversation:
+    """One conversation, from the greeting to QUIT."""
+
+    def __init__(self) -> None:
+        self.extensions = Extensions()
+        self.over = False  # the server has said that it closes: 221 or 421
+        self._reader = ReplyReader()
+        self._awaited: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
+
+    @property
+    def waiting_for(self) -> Phase | None:
+        """The phase of the next reply, None when none is due."""
+        return self._awaited[0][0] if self._awaited else None
+
+    def receive(self, data: bytes) -> list[Answered]:
+        """Take octets and return what they answer; RemoteProtocolError when they are no replies."""
+        events = []
+        for reply in self._reader.feed(data):
+            if reply.code == 421:
+                self.over = True
+            if not self._awaited:
+                if reply.code == 421:
+                    continue  # RFC 5321 §3.8: a server may close at any time, saying so
+                raise RemoteProtocolError("a reply that answers nothing")
+            phase, number = self._awaited.popleft()
+            events.append(Answered(phase, number, reply))
+            if phase is Phase.QUIT:
+                self.over = True
+        return events
+
+    def _expect(self, phase: Phase, number: int = 0) -> None:
+        if self.over:
+            raise LocalProtocolError("the conversation is over")
+        self._awaited.append((phase, number))
+
+    def say_ehlo(self, name: str) -> bytes:
+        """Introduce ourselves."""
+        self._expect(Phase.EHLO)
+        return command.line(f"EHLO {name}")
+
+    def say_helo(self, name: str) -> bytes:
+        """Introduce ourselves to a server that does not know EHLO."""
+        self._expect(Phase.EHLO)
+        return command.line(f"HELO {name}")
+
+    def greeted(self, reply: Reply, *, extended: bool) -> None:
+        """Take down what the server announced."""
+        self.extensions = Extensions.parse(reply.lines) if extended else Extensions()
+
+    def say_starttls(self) -> bytes:
+        """Ask for TLS."""
+        self._expect(Phase.STARTTLS)
+        return command.line("STARTTLS")
+
+    def tls_started(self) -> None:
+        """Forget everything said in clear (RFC 3207 §4.2)."""
+        if self._awaited or not self._reader.empty:
+            raise RemoteProtocolError("the server spoke between STARTTLS and the handshake")
+        self._reader.clear()
+        self.extensions = Extensions()
+
+    def say_auth(self, octets: bytes) -> bytes:
+        """Say a step of AUTH, a whole line as `smtp.command` makes them."""
+        self._expect(Phase.AUTH)
+        return octets
+
+    def say_envelope(self, mail: bytes, recipients: Sequence[bytes]) -> bytes:
+        """Say MAIL, every RCPT and DATA at once, as PIPELINING allows."""
+        self._expect(Phase.MAIL)
+        for number in range(len(recipients)):
+            self._expect(Phase.RCPT, number)
+        self._expect(Phase.DATA)
+        return b"".join([mail, *recipients, b"DATA\r\n"])
+
+    def say_one(self, phase: Phase, octets: bytes, number: int = 0) -> bytes:
+        """Say one command of the envelope, to a server without PIPELINING."""
+        self._expect(phase, number)
+        return octets
+
+    def end_content(self, octets: bytes) -> bytes:
+        """Say the last of the content, with the final dot."""
+        self._expect(Phase.FINAL_DOT)
+        return octets
+
+    def say_rset(self) -> bytes:
+        """Give the transaction up."""
+        self._expect(Phase.RSET)
+        return b"RSET\r\n"
+
+    def say_quit(self) -> bytes:
+        """Say goodbye."""
+        self._expect(Phase.QUIT)
+        return b"QUIT\r\n"

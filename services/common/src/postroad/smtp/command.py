@@ -1,0 +1,77 @@
+"""
+Commands of a client as octets (RFC 5321 §4.1), with the parameters of the extensions it uses.
+
+Every value is checked for what would end a line or a parameter: nothing that came with a message
+can add a command.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+
+from postroad.mail.address import Mailbox
+from postroad.mail.envelope import Notify, Ret
+from postroad.smtp.errors import LocalProtocolError
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+_XTEXT = re.compile(r"[^\x21-\x2a\x2c-\x3c\x3e-\x7e]")
+_XTEXT_ESCAPE = re.compile(r"\+([0-9A-F]{2})")
+
+
+def xtext(text: str) -> str:
+    """Encode a parameter's value (RFC 3461 §4)."""
+    octets = text.encode("utf-8").decode("latin-1")
+    return _XTEXT.sub(lambda match: f"+{ord(match[0]):02X}", octets)
+
+
+def from_xtext(text: str) -> str:
+    """Decode a parameter's value; what is not well formed stays as it is."""
+    octets = _XTEXT_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return octets.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def line(text: str) -> bytes:
+    """Return one command line; LocalProtocolError when it would be more than one."""
+    if _UNSAFE.search(text):
+        raise LocalProtocolError("a command would hold a control character")
+    return text.encode("utf-8") + b"\r\n"
+
+
+def mail(reverse_path: Mailbox | None, parameters: Sequence[str] = ()) -> bytes:
+    """Return MAIL; `parameters` are written as they are."""
+    return line(" ".join([f"MAIL FROM:<{reverse_path or ''}>", *parameters]))
+
+
+def rcpt(forward_path: Mailbox, parameters: Sequence[str] = ()) -> bytes:
+    """Return RCPT."""
+    return line(" ".join([f"RCPT TO:<{forward_path}>", *parameters]))
+
+
+def mail_dsn_parameters(ret: Ret | None, envid: str | None) -> list[str]:
+    """Return MAIL's parameters of RFC 3461."""
+    return [f"RET={ret}"] * bool(ret) + ([f"ENVID={xtext(envid)}"] if envid else [])
+
+
+def rcpt_dsn_parameters(notify: Notify, orcpt: str | None) -> list[str]:
+    """Return RCPT's parameters of RFC 3461."""
+    words = [
+        member.name
+        for member in (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
+        if member in notify and member.name
+    ]
+    said = [f"NOTIFY={','.join(words) or 'NEVER'}"]
+    if orcpt:
+        kind, _, address = orcpt.partition(";")
+        said.append(f"ORCPT={kind};{xtext(address)}")
+    return said
+
+
+def auth_plain(username: str, password: str) -> bytes:
+    """Return AUTH PLAIN with its initial response (RFC 4616)."""
+    response = encoded(f"\0{username}\0{password}")
+    return line(f"AUTH PLAIN {response}")
+
+
+def encoded(text: str) -> str:
+    """Return a SASL response in base64."""
+    return base64.b64encode(text.encode("utf-8")).decode("ascii")

@@ -1,0 +1,162 @@
+"""
+The network under delivery: the only socket code there is here.
+
+A connection is one protocol object whose octets are read as they come, so that an idle one notices
+when its peer hangs up. Errors come out as one small tree; no OSError passes this module.
+"""
+
+import asyncio
+import ssl
+from typing import cast
+
+from postroad.runtime.tls import client_context
+
+_HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
+
+
+class NetworkError(Exception):
+    """A connection could not be made, or was lost; the text says how."""
+
+
+class TlsFailed(NetworkError):
+    """The TLS handshake failed, or the certificate is not the one it has to be."""
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection, perhaps under TLS."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._lost: str | None = None
+
+    # ------------------------------------------------------------ the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets."""
+        self._received += data
+        self._wake_reader()
+
+    def eof_received(self) -> bool:
+        """The peer will say nothing more."""
+        self._lost = self._lost or "the peer closed the connection"
+        self._wake_reader()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self._lost = self._lost or (str(error) if error else "the connection was closed")
+        self._wake_reader()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The peer reads slowly: writers wait."""
+        self._writer = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        writer, self._writer = self._writer, None
+        if writer is not None and not writer.done():
+            writer.set_result(None)
+
+    def _wake_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.set_result(None)
+
+    # ------------------------------------------------------------ for the session
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing has been said and nothing was lost since the last read."""
+        return self._lost is None and not self._received
+
+    @property
+    def tls(self) -> str:
+        """The TLS version and cipher, "" without TLS."""
+        found = self._transport.get_extra_info("ssl_object") if self._transport else None
+        cipher = found.cipher() if found is not None else None
+        return f"{cipher[1]} {cipher[0]}" if cipher else ""
+
+    async def read(self) -> bytes:
+        """Return what has come, waiting for something; NetworkError when nothing will."""
+        while not self._received:
+            if self._lost is not None:
+                raise NetworkError(self._lost)
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Write; NetworkError when the connection is lost."""
+        if self._lost is not None or self._transport is None:
+            raise NetworkError(self._lost or "not connected")
+        self._transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait while the peer reads more slowly than we write."""
+        while self._writer is not None:
+            await self._writer
+        if self._lost is not None and not self._received:
+            raise NetworkError(self._lost)
+
+    async def start_tls(self, host: str, *, verify: bool, timeout: float) -> None:
+        """Shake hands as a client; TlsFailed when that fails."""
+        assert self._transport is not None
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
+                self._transport,
+                self,
+                client_context(verify=verify),
+                server_hostname=host,
+                ssl_handshake_timeout=timeout,
+            )
+        except (OSError, ssl.SSLError, ssl.CertificateError) as error:
+            raise TlsFailed(f"no TLS with {host}: {_reason(error)}") from error
+        if transport is None:
+            raise TlsFailed(f"no TLS with {host}: the connection was lost")
+        self._transport = transport
+
+    def close(self) -> None:
+        """Close, writing what is buffered."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once: what is buffered is thrown away."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def connect(
+    address: str, port: int, *, source: str | None = None, timeout: float
+) -> Connection:
+    """Connect to an IP address; NetworkError says why it cannot be."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            _, connection = await loop.create_connection(
+                Connection, address, port, local_addr=(source, 0) if source else None
+            )
+    except TimeoutError as error:
+        raise NetworkError(f"no connection in {timeout:g} s") from error
+    except OSError as error:
+        raise NetworkError(_reason(error)) from error
+    return connection
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

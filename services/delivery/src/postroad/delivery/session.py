@@ -1,0 +1,456 @@
+"""
+One SMTP session as a client: opened, greeted, protected, used for transaction after transaction.
+
+Drives `smtp.client` over a connection. What a peer refused is a Reply and no error; an error here
+means that the session is of no use any more, and says in which phase, and whether the message may
+have been taken all the same.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from postroad.delivery.network import Connection, NetworkError, TlsFailed, connect
+from postroad.mail.address import Mailbox
+from postroad.policy.model import Credentials, TlsMode
+from postroad.smtp import command
+from postroad.smtp.client import Answered, ClientConversation, Phase
+from postroad.smtp.dotstuff import DotStuffer
+from postroad.smtp.errors import RemoteProtocolError
+from postroad.smtp.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each phase may take, RFC 5321 §4.5.3.2 where it says."""
+
+    connect: timedelta = timedelta(seconds=30)
+    greeting: timedelta = timedelta(minutes=5)
+    command: timedelta = timedelta(minutes=5)
+    data: timedelta = timedelta(minutes=2)
+    block: timedelta = timedelta(minutes=3)
+    final_dot: timedelta = timedelta(minutes=10)
+    farewell: timedelta = timedelta(seconds=5)
+
+    def of(self, phase: Phase) -> float:
+        """Return a phase's timeout in seconds."""
+        named = {
+            Phase.CONNECT: self.connect,
+            Phase.GREETING: self.greeting,
+            Phase.DATA: self.data,
+            Phase.CONTENT: self.block,
+            Phase.FINAL_DOT: self.final_dot,
+            Phase.RSET: self.farewell,
+            Phase.QUIT: self.farewell,
+        }
+        return named.get(phase, self.command).total_seconds()
+
+
+class SessionError(Exception):
+    """A session cannot be had, or is over."""
+
+
+class Refused(SessionError):
+    """The server does not want this session: its greeting, EHLO, STARTTLS or AUTH said so."""
+
+    def __init__(self, phase: Phase, reply: Reply) -> None:
+        super().__init__(f"{phase}: {reply}")
+        self.phase = phase
+        self.reply = reply
+
+
+class SessionLost(SessionError):
+    """
+    The connection was lost, or its peer spoke nonsense or nothing at all.
+
+    `ambiguous`: after the final dot and before its answer, so the message may have been taken.
+    """
+
+    def __init__(self, phase: Phase, reason: str, *, ambiguous: bool = False) -> None:
+        super().__init__(f"{reason} (in {phase})")
+        self.phase = phase
+        self.ambiguous = ambiguous
+
+
+class TlsUnavailable(SessionError):
+    """TLS is required and cannot be had."""
+
+
+class Abandoned(SessionError):
+    """We gave the transaction up before its final dot; nothing was delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom to talk to, and how."""
+
+    host: str
+    address: str
+    port: int
+    ehlo: str
+    tls: TlsMode = TlsMode.OPPORTUNISTIC
+    implicit_tls: bool = False
+    credentials: Credentials | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What one transaction sends. `size` is in octets, before dot-stuffing."""
+
+    mail: Mailbox | None
+    recipients: tuple[Mailbox, ...]
+    content: bytes | AsyncIterator[bytes]
+    size: int
+    eight_bit: bool = False
+    smtputf8: bool = False
+    mail_parameters: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What was answered: to MAIL, to each RCPT, to DATA, and to the final dot."""
+
+    mail: Reply | None = None
+    recipients: list[Reply | None] = field(default_factory=list)
+    data: Reply | None = None
+    final: Reply | None = None
+
+    def reply_for(self, number: int) -> Reply | None:
+        """Return the reply that decides about one recipient, None when there is none."""
+        if self.mail is not None and not self.mail.is_positive:
+            return self.mail
+        rcpt = self.recipients[number]
+        if rcpt is None or not rcpt.is_positive:
+            return rcpt
+        return self.final or self.data
+
+
+NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
+NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")
+
+BeforeDot = Callable[[], Awaitable[bool]]
+
+
+class Session:
+    """An open session. Use `open_session`."""
+
+    def __init__(self, peer: Peer, connection: Connection, timeouts: Timeouts) -> None:
+        self.peer = peer
+        self.messages = 0
+        self._connection = connection
+        self._timeouts = timeouts
+        self._conversation = ClientConversation()
+        self._answers: list[Answered] = []
+
+    @property
+    def tls(self) -> str:
+        """The TLS version and cipher, "" without TLS."""
+        return self._connection.tls
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another transaction can be begun."""
+        return self._connection.usable and not self._conversation.over
+
+    # ------------------------------------------------------------ opening
+
+    async def greet(self) -> None:
+        """Hear the greeting and introduce ourselves; Refused or SessionLost if that fails."""
+        greeting = await self._answer()
+        if greeting.code != 220:
+            raise Refused(Phase.GREETING, greeting)
+        await self.introduce()
+
+    async def introduce(self) -> None:
+        """Say EHLO, or HELO to a server that does not know it."""
+        self._write(self._conversation.say_ehlo(self.peer.ehlo))
+        reply = await self._answer()
+        if reply.is_positive:
+            self._conversation.greeted(reply, extended=True)
+            return
+        if reply.code in (421, 450, 451, 452) or self._conversation.over:
+            raise Refused(Phase.EHLO, reply)
+        self._write(self._conversation.say_helo(self.peer.ehlo))
+        reply = await self._answer()
+        if not reply.is_positive:
+            raise Refused(Phase.EHLO, reply)
+        self._conversation.greeted(reply, extended=False)
+
+    @property
+    def offers_tls(self) -> bool:
+        """Whether STARTTLS was announced."""
+        return self._conversation.extensions.starttls
+
+    async def start_tls(self) -> None:
+        """Protect the session; TlsFailed, Refused or SessionLost if that fails."""
+        self._write(self._conversation.say_starttls())
+        reply = await self._answer()
+        if not reply.is_positive:
+            raise Refused(Phase.STARTTLS, reply)
+        self._conversation.tls_started()
+        await self.shake_hands()
+        await self.introduce()
+
+    async def shake_hands(self) -> None:
+        """Do the TLS handshake on the connection."""
+        await self._connection.start_tls(
+            self.peer.host,
+            verify=self.peer.tls is TlsMode.VERIFIED,
+            timeout=self._timeouts.of(Phase.STARTTLS),
+        )
+
+    async def log_in(self, credentials: Credentials) -> None:
+        """AUTH PLAIN, else LOGIN; Refused when it does not succeed."""
+        mechanisms = self._conversation.extensions.auth
+        if "PLAIN" in mechanisms or "LOGIN" not in mechanisms:
+            octets = command.auth_plain(credentials.username, credentials.password)
+            steps = [octets]
+        else:
+            steps = [
+                command.line("AUTH LOGIN"),
+                command.line(command.encoded(credentials.username)),
+                command.line(command.encoded(credentials.password)),
+            ]
+        for octets in steps:
+            self._write(self._conversation.say_auth(octets))
+            reply = await self._answer()
+            if reply.is_positive:
+                return
+            if not reply.is_intermediate:
+                raise Refused(Phase.AUTH, reply)
+        raise Refused(Phase.AUTH, reply)
+
+    # ------------------------------------------------------------ one transaction
+
+    async def transact(self, outgoing: Outgoing, before_dot: BeforeDot) -> Transaction:
+        """
+        Send one message and return what was answered.
+
+        `before_dot` is asked before the final dot: when it says no, the connection is dropped and
+        Abandoned raised. SessionLost says whether the message may have been taken.
+        """
+        transaction = Transaction(recipients=[None] * len(outgoing.recipients))
+        refusal = self._local_refusal(outgoing)
+        if refusal is not None:
+            transaction.mail = refusal
+            return transaction
+        await self._say_envelope(outgoing, transaction)
+        accepted = any(reply is not None and reply.is_positive for reply in transaction.recipients)
+        if transaction.data is not None and transaction.data.is_intermediate:
+            if not accepted or transaction.mail is None or not transaction.mail.is_positive:
+                # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
+                self._write(self._conversation.end_content(b".\r\n"))
+                await self._answer()
+                transaction.data = None
+            else:
+                transaction.final = await self._send_content(outgoing, before_dot)
+                self.messages += 1
+        elif self.reusable:
+            await self._reset()
+        return transaction
+
+    def _local_refusal(self, outgoing: Outgoing) -> Reply | None:
+        extensions = self._conversation.extensions
+        if outgoing.smtputf8 and not extensions.smtputf8:
+            return NEEDS_SMTPUTF8
+        if extensions.size is not None and outgoing.size > extensions.size:
+            return NEEDS_SIZE
+        return None
+
+    def _mail_command(self, outgoing: Outgoing) -> bytes:
+        extensions = self._conversation.extensions
+        parameters = []
+        if extensions.size is not None:
+            parameters.append(f"SIZE={outgoing.size}")
+        # To a server without 8BITMIME eight-bit content goes as it is: servers that mangle it are
+        # gone, and a converted message would lose its signatures.
+        if outgoing.eight_bit and extensions.eight_bit:
+            parameters.append("BODY=8BITMIME")
+        if outgoing.smtputf8:
+            parameters.append("SMTPUTF8")
+        if extensions.dsn:
+            parameters += outgoing.mail_parameters
+        return command.mail(outgoing.mail, parameters)
+
+    async def _say_envelope(self, outgoing: Outgoing, transaction: Transaction) -> None:
+        mail = self._mail_command(outgoing)
+        recipients = [command.rcpt(mailbox) for mailbox in outgoing.recipients]
+        if not self._conversation.extensions.pipelining:
+            await self._say_one_by_one(mail, recipients, transaction)
+            return
+        self._write(self._conversation.say_envelope(mail, recipients))
+        transaction.mail = await self._answer()
+        for number in range(len(recipients)):
+            transaction.recipients[number] = _as_rcpt(await self._answer())
+        transaction.data = await self._answer()
+
+    async def _say_one_by_one(
+        self, mail: bytes, recipients: Sequence[bytes], transaction: Transaction
+    ) -> None:
+        say = self._conversation.say_one
+        self._write(say(Phase.MAIL, mail))
+        transaction.mail = await self._answer()
+        if not transaction.mail.is_positive:
+            return
+        for number, octets in enumerate(recipients):
+            self._write(say(Phase.RCPT, octets, number))
+            transaction.recipients[number] = _as_rcpt(await self._answer())
+        if any(reply is not None and reply.is_positive for reply in transaction.recipients):
+            self._write(say(Phase.DATA, b"DATA\r\n"))
+            transaction.data = await self._answer()
+
+    async def _send_content(self, outgoing: Outgoing, before_dot: BeforeDot) -> Reply:
+        stuffer = DotStuffer()
+        last = b""
+        try:
+            if isinstance(outgoing.content, bytes):
+                last = stuffer.feed(outgoing.content)
+            else:
+                async for chunk in outgoing.content:
+                    await self._write_block(last)
+                    last = stuffer.feed(chunk)
+            go_on = await before_dot()
+        except SessionError:
+            raise
+        except BaseException:
+            # The content cannot be had whole: without the final dot the peer drops it.
+            self.abort()
+            raise
+        if not go_on:
+            self.abort()
+            raise Abandoned("the lease was in doubt before the final dot")
+        self._write(self._conversation.end_content(last + stuffer.finish()))
+        return await self._answer(ambiguous=True)
+
+    async def _write_block(self, data: bytes) -> None:
+        if not data:
+            return
+        self._write(data)
+        timeout = self._timeouts.of(Phase.CONTENT)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connection.drained()
+        except TimeoutError as error:
+            raise self._lost(Phase.CONTENT, f"no progress in {timeout:g} s") from error
+        except NetworkError as error:
+            raise self._lost(Phase.CONTENT, str(error)) from error
+
+    async def _reset(self) -> None:
+        self._write(self._conversation.say_rset())
+        reply = await self._answer()
+        if not reply.is_positive:
+            self._conversation.over = True
+
+    # ------------------------------------------------------------ octets and time
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._connection.write(data)
+        except NetworkError as error:
+            raise self._lost(self._conversation.waiting_for or Phase.MAIL, str(error)) from error
+
+    async def _answer(self, *, ambiguous: bool = False) -> Reply:
+        """Return the next reply; SessionLost when none comes in its phase's time."""
+        phase = self._conversation.waiting_for or Phase.QUIT
+        timeout = self._timeouts.of(phase)
+        try:
+            while not self._answers:
+                async with asyncio.timeout(timeout):
+                    data = await self._connection.read()
+                self._answers = self._conversation.receive(data)
+        except TimeoutError as error:
+            raise self._lost(phase, f"no answer in {timeout:g} s", ambiguous) from error
+        except (NetworkError, RemoteProtocolError) as error:
+            raise self._lost(phase, str(error), ambiguous) from error
+        return self._answers.pop(0).reply
+
+    def _lost(self, phase: Phase, reason: str, ambiguous: bool = False) -> SessionLost:
+        self.abort()
+        return SessionLost(phase, reason, ambiguous=ambiguous)
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._conversation.over = True
+        self._connection.abort()
+
+    async def quit(self) -> None:
+        """Say QUIT and close; never raises."""
+        if self.reusable:
+            try:
+                self._write(self._conversation.say_quit())
+                await self._answer()
+            except SessionError:
+                pass  # it was only a goodbye
+        self._connection.close()
+
+
+def _as_rcpt(reply: Reply) -> Reply:
+    # RFC 5321 §4.5.3.1.10: some servers say 552 where they mean 452, too many recipients.
+    if reply.code == 552:
+        status = reply.status.with_class(4) if reply.status else None
+        return Reply(452, status, reply.lines)
+    return reply
+
+
+async def open_session(peer: Peer, timeouts: Timeouts) -> Session:
+    """
+    Open a session as far as MAIL; Refused, SessionLost, TlsUnavailable or NetworkError if not.
+
+    Opportunistic TLS that fails is tried without, on a new connection; Required and Verified never
+    fall back.
+    """
+    session = await _connected(peer, timeouts)
+    try:
+        await _protect(session)
+        if peer.credentials is not None:
+            if not session.tls and not ipaddress.ip_address(peer.address).is_loopback:
+                raise TlsUnavailable(f"{peer.host} offers no TLS to log in under")
+            await session.log_in(peer.credentials)
+    except (TlsFailed, Refused, SessionLost) as error:
+        session.abort()
+        failed_in_tls = isinstance(error, TlsFailed) or (
+            isinstance(error, Refused | SessionLost) and error.phase is Phase.STARTTLS
+        )
+        if not failed_in_tls:
+            raise
+        if peer.tls is not TlsMode.OPPORTUNISTIC or peer.implicit_tls or peer.credentials:
+            raise TlsUnavailable(str(error)) from error
+        return await _connected(peer, timeouts)
+    except BaseException:
+        session.abort()
+        raise
+    return session
+
+
+async def _connected(peer: Peer, timeouts: Timeouts) -> Session:
+    connection = await connect(
+        peer.address,
+        peer.port,
+        source=peer.source,
+        timeout=timeouts.of(Phase.CONNECT),
+    )
+    session = Session(peer, connection, timeouts)
+    try:
+        if peer.implicit_tls:
+            await session.shake_hands()
+        await session.greet()
+    except TlsFailed as error:
+        session.abort()
+        raise TlsUnavailable(str(error)) from error
+    except BaseException:
+        session.abort()
+        raise
+    return session
+
+
+async def _protect(session: Session) -> None:
+    peer = session.peer
+    if peer.tls is TlsMode.NONE or session.tls:
+        return
+    if session.offers_tls:
+        await session.start_tls()
+    elif peer.tls is not TlsMode.OPPORTUNISTIC:
+        raise TlsUnavailable(f"{peer.host} does not offer TLS")
