@@ -16,13 +16,14 @@ def find_way_out(
     client: ObjectKey | None,
     sender_domain: str | None,
     recipient_domain: str,
+    namespace: str | None = None,
 ) -> WayOut | None:
     """
     Return how mail for `recipient_domain` leaves, None when no object says.
 
     The order is resources.md's: the recipient's own Domain when it receives; the Client's Relay;
     the sender Domain's Relay; the most specific Relay of the namespace (the Client's, else the
-    sender Domain's).
+    sender Domain's, else `namespace`: that of the Domain a notification is about).
     """
     domain = snapshot.domains.get(recipient_domain)
     if domain is not None and domain.receive is not None:
@@ -33,10 +34,8 @@ def find_way_out(
         # A Relay that is named and gone leaves no way out: another one is never a substitute.
         relay = snapshot.relays.get(named)
         return relay.way_out if relay is not None else None
-    namespace = _namespace(snapshot, client, sender_domain)
-    if namespace is None:
-        return None
-    return _most_specific(snapshot, namespace, recipient_domain)
+    home = _namespace(snapshot, client, sender_domain) or namespace
+    return _most_specific(snapshot, home, recipient_domain) if home else None
 
 
 def _named_relay(

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+from postroad.mail.header import header_block
 from postroad.spool.acks import check_ack
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import page
@@ -27,7 +28,6 @@ CHUNK = 512 * 1024  # octets
 WINDOW = 4  # chunks on their way
 MARGIN = timedelta(days=14)  # past the record's lifetime: it runs on while servers are down
 LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
-HEADER_LIMIT = 64 * 1024
 
 _TRIES = 5
 _TRY_TIMEOUT = 5.0
@@ -204,12 +204,6 @@ class Blobs:
         await writer.write(content)
         blob = await writer.finish(sole=True)
         return replace(record, content=blob, header=header_block(content))
-
-
-def header_block(content: bytes) -> bytes:
-    """Return a message's header fields, bounded, for reports that outlive the body."""
-    end = content.find(b"\r\n\r\n", 0, HEADER_LIMIT)
-    return content[: end + 2 if end >= 0 else HEADER_LIMIT]
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -225,18 +225,19 @@ class Session:
 
     # ------------------------------------------------------------ one transaction
 
-    async def transact(self, outgoing: Outgoing, before_dot: BeforeDot) -> Transaction:
+    async def transact(
+        self, outgoing: Outgoing, transaction: Transaction, before_dot: BeforeDot
+    ) -> None:
         """
-        Send one message and return what was answered.
+        Send one message and take down in `transaction` what was answered, as it comes.
 
         `before_dot` is asked before the final dot: when it says no, the connection is dropped and
         Abandoned raised. SessionLost says whether the message may have been taken.
         """
-        transaction = Transaction(recipients=[None] * len(outgoing.recipients))
         refusal = self._local_refusal(outgoing)
         if refusal is not None:
             transaction.mail = refusal
-            return transaction
+            return
         await self._say_envelope(outgoing, transaction)
         accepted = any(reply is not None and reply.is_positive for reply in transaction.recipients)
         if transaction.data is not None and transaction.data.is_intermediate:
@@ -250,7 +251,6 @@ class Session:
                 self.messages += 1
         elif self.reusable:
             await self._reset()
-        return transaction
 
     def _local_refusal(self, outgoing: Outgoing) -> Reply | None:
         extensions = self._conversation.extensions
@@ -375,6 +375,16 @@ class Session:
         """Drop the connection."""
         self._conversation.over = True
         self._connection.abort()
+
+    def hang_up(self) -> None:
+        """Say QUIT and close without waiting for the answer; never raises."""
+        if self.reusable:
+            try:
+                self._connection.write(self._conversation.say_quit())
+            except NetworkError:
+                pass  # it was only a goodbye
+        self._conversation.over = True
+        self._connection.close()
 
     async def quit(self) -> None:
         """Say QUIT and close; never raises."""

@@ -20,6 +20,7 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
+from postroad.mail.header import header_block
 from postroad.mail.trace import Hop, count_received, has_field, received_field
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.ledger import Exceeded, Spent
@@ -112,7 +113,7 @@ class Intake:
         await self._tools.large.acquire()
         whole = b"".join(self._pieces)
         self._pieces.clear()
-        self._header = _header_block(whole, self._tools.limits.header_size)
+        self._header = header_block(whole)
         lifetime = max(w.retry.lifetime for w in self._transaction.recipients.values())
         self._writer = self._tools.spool.write_body(lifetime=lifetime)
         return whole
@@ -160,7 +161,7 @@ class Intake:
         if bare:
             return replies.BARE_IN_CONTENT
         if self._writer is None:
-            self._header = _header_block(b"".join(self._pieces), self._tools.limits.header_size)
+            self._header = header_block(b"".join(self._pieces))
         if count_received(self._header) > self._tools.limits.received_fields:
             return replies.LOOP
         return None
@@ -320,11 +321,6 @@ class Intake:
                 traceparent=tracing.current_traceparent(),
             )
         )
-
-
-def _header_block(content: bytes, limit: int) -> bytes:
-    end = 0 if content.startswith(b"\r\n") else content.find(b"\r\n\r\n", 0, limit) + 2
-    return content[: end if end > 1 or content.startswith(b"\r\n") else limit]
 
 
 def _unavailable(error: SpoolError) -> Reply:

@@ -29,5 +29,3 @@ class IngressLimits:
     """Content up to this size travels inside its record, larger content in the blob store."""
     large_messages: int = setting(8, minimum=1)
     """Messages over the inline size that are taken in at once; others wait within their timeout."""
-    header_size: ByteSize = setting(ByteSize(64 * 1024), minimum=ByteSize(4096))
-    """How much of a header block is looked at and kept beside a blob."""

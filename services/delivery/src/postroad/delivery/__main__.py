@@ -1,0 +1,14 @@
+"""Entry point of a delivery process."""
+
+from postroad.delivery.app import build
+from postroad.delivery.settings import DeliverySettings
+from postroad.runtime import entry
+
+
+def main() -> None:
+    """Run it."""
+    entry.main("delivery", DeliverySettings, build)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The delivery process, put together: the one place that knows all of its parts."""
+
+from postroad.delivery.attempt import AttemptTools
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.directions import Directions, DirectionSettings
+from postroad.delivery.orders import OrderKeeper
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.resolver import Resolver
+from postroad.delivery.session import Timeouts
+from postroad.delivery.settings import DeliverySettings
+from postroad.delivery.worker import Worker, WorkerTools
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.queue import open_keyring, open_queue
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.interface import Spool
+
+
+async def build(process: Process, settings: DeliverySettings) -> None:
+    """Start the parts of a delivery process; ready when it is configured and has the queue."""
+    keyring = open_keyring(settings.queue)
+    spool = await open_queue(process, settings.queue, role="delivery")
+    configuration = Configuration(spool, keyring)
+    process.spawn("configuration", configuration.run())
+    worker = Worker(_tools(process, settings, spool, configuration))
+    process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
+    process.readiness.add("queue", lambda: _why_no_queue(spool))
+    process.spawn("orders", OrderKeeper(spool, configuration, process.name).run())
+    process.spawn("worker", worker.run())
+    process.on_drain("worker", lambda: worker.drain(seconds=settings.finish.total_seconds()))
+
+
+def _tools(
+    process: Process, settings: DeliverySettings, spool: Spool, configuration: Configuration
+) -> WorkerTools:
+    server = settings.resolver
+    taking = spool.take(
+        pool=settings.queue.pool, room=settings.in_hand, room_bytes=settings.in_hand_bytes
+    )
+    return WorkerTools(
+        spool=spool,
+        taking=taking,
+        configuration=configuration,
+        directions=Directions(
+            Resolver((server.host, server.port) if server else None),
+            DirectionSettings(
+                smtp_port=settings.smtp_port,
+                allow_private=settings.allow_private_mx,
+                own_names=frozenset({settings.name.lower()}),
+            ),
+        ),
+        attempts=AttemptTools(
+            spool=spool,
+            taking=taking,
+            pool=SessionPool(),
+            hostname=settings.name,
+            timeouts=Timeouts(),
+        ),
+        notifier=Notifier(settings.name),
+        process=process.name,
+        pool=settings.queue.pool,
+    )
+
+
+def _why_unconfigured(configuration: Configuration) -> str | None:
+    return None if configuration.current is not None else "no configuration is in force"
+
+
+def _why_no_queue(spool: Spool) -> str | None:
+    refusal = spool.refusal()
+    # A full queue is no reason to stop emptying it.
+    return str(refusal) if isinstance(refusal, SpoolUnavailable) else None

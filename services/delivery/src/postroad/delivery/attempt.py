@@ -1,0 +1,261 @@
+"""
+One attempt at a record: walk a route's hosts until each pending recipient has an outcome.
+
+A session is taken from the pool or opened; what a host says of itself leads to the next host, what
+it says of the mail is final for this attempt. Before MAIL and before the final dot the record's
+lease is looked at: a process cut off from the queue must not send what another may be sending.
+"""
+
+import time
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from postroad.delivery import metrics
+from postroad.delivery.network import NetworkError
+from postroad.delivery.outcome import Outcome, deferred, of_reply
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.routing import Host, Route
+from postroad.delivery.session import (
+    Abandoned,
+    Outgoing,
+    Peer,
+    Refused,
+    Session,
+    SessionError,
+    SessionLost,
+    Timeouts,
+    Transaction,
+    open_session,
+)
+from postroad.mail.envelope import Body
+from postroad.mail.header import header_block
+from postroad.mail.status import EnhancedStatus
+from postroad.policy.model import Source, WayOut
+from postroad.smtp import command
+from postroad.spool.errors import LeaseLost
+from postroad.spool.interface import Spool, Taken, Taking
+from postroad.spool.record import BlobRef, QueueRecord, RecipientState
+
+MAX_CONNECTS = 6  # addresses tried in one attempt
+PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
+
+_UNREACHABLE = EnhancedStatus(4, 4, 1)
+_LOST = EnhancedStatus(4, 4, 2)
+
+
+@dataclass(slots=True)
+class AttemptTools:
+    """What every attempt of a process shares."""
+
+    spool: Spool
+    taking: Taking
+    pool: SessionPool
+    hostname: str
+    timeouts: Timeouts
+
+
+@dataclass(slots=True)
+class Ended:
+    """An attempt's end: outcomes by recipient position, and whether the site was reached at all."""
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    reached: bool = False
+    peer_address: str = ""
+
+
+class Attempt:
+    """One attempt. Raises LeaseLost when the record must be dropped; body errors pass through."""
+
+    def __init__(
+        self,
+        tools: AttemptTools,
+        taken: Taken,
+        way_out: WayOut,
+        route: Route,
+        source: Source | None,
+    ) -> None:
+        self._tools = tools
+        self._taken = taken
+        self._record: QueueRecord = taken.record
+        self._way_out = way_out
+        self._route = route
+        self._source = source
+        self._ended = Ended()
+        self._last_failure = deferred("no host was tried", status=_UNREACHABLE)
+
+    async def run(self) -> Ended:
+        """Try host after host until every pending recipient has an outcome."""
+        left = [
+            number
+            for number, recipient in enumerate(self._record.recipients)
+            if recipient.state is RecipientState.PENDING
+        ]
+        for host, address in self._addresses():
+            left = await self._try(host, address, left)
+            if not left:
+                break
+        for number in left:
+            self._ended.outcomes[number] = self._last_failure
+        return self._ended
+
+    def _addresses(self) -> Iterator[tuple[Host, str]]:
+        pairs = [(host, address) for host in self._route.hosts for address in host.addresses]
+        return iter(pairs[:MAX_CONNECTS])
+
+    async def _try(self, host: Host, address: str, left: list[int]) -> list[int]:
+        """Try one address; return the recipients another host should be tried for."""
+        place = self._place(host, address)
+        reused = self._tools.pool.take(place, time.monotonic())
+        if reused is not None:
+            metrics.REUSED.inc()
+            still_left = await self._use(reused, place, left)
+            if not still_left:
+                return still_left
+            # A session that was idle may have died unnoticed: the host itself gets a fair try.
+            left = still_left
+        session = await self._open(host, address)
+        return await self._use(session, place, left) if session is not None else left
+
+    def _place(self, host: Host, address: str) -> Hashable:
+        source = self._source.address if self._source else None
+        return (self._way_out.name, host.name, address, host.port, source)
+
+    async def _open(self, host: Host, address: str) -> Session | None:
+        peer = Peer(
+            host=host.name,
+            address=address,
+            port=host.port,
+            ehlo=(self._source.ehlo if self._source else None) or self._tools.hostname,
+            tls=self._way_out.tls,
+            implicit_tls=self._way_out.implicit_tls,
+            credentials=self._way_out.credentials,
+            source=self._source.address if self._source else None,
+        )
+        try:
+            session = await open_session(peer, self._tools.timeouts)
+        except Refused as error:
+            self._ended.reached = True
+            self._fail(host, f"{error.phase}: {error.reply}", _LOST)
+        except (SessionError, NetworkError) as error:
+            self._fail(host, f"{address}: {error}", _UNREACHABLE)
+        else:
+            metrics.OPENED.inc()
+            self._ended.reached = True
+            return session
+        metrics.NOT_OPENED.inc()
+        return None
+
+    def _fail(self, host: Host, reason: str, status: EnhancedStatus) -> None:
+        self._last_failure = deferred(reason, status=status, host=host.name)
+
+    async def _use(self, session: Session, place: Hashable, left: list[int]) -> list[int]:
+        """Send to the recipients left, a hundred at a time; return those not decided here."""
+        undecided: list[int] = []
+        for start in range(0, len(left), PER_TRANSACTION):
+            chunk = left[start : start + PER_TRANSACTION]
+            if not session.reusable:
+                undecided += chunk
+                continue
+            undecided += await self._transact(session, chunk)
+        self._keep(session, place)
+        return undecided
+
+    def _keep(self, session: Session, place: Hashable) -> None:
+        enough = session.messages >= self._way_out.limits.messages_per_connection
+        if enough or not self._tools.pool.give(place, session, time.monotonic()):
+            session.hang_up()
+
+    async def _transact(self, session: Session, chunk: Sequence[int]) -> list[int]:
+        if not self._tools.taking.fresh(self._taken):
+            session.abort()
+            raise LeaseLost(str(self._record.record_id))
+        outgoing = self._outgoing(chunk)
+        transaction = Transaction(recipients=[None] * len(chunk))
+        try:
+            await session.transact(outgoing, transaction, self._may_end)
+        except Abandoned as error:
+            raise LeaseLost(str(self._record.record_id)) from error
+        except SessionLost as error:
+            return self._lost(session, chunk, transaction, error)
+        self._ended.peer_address = session.peer.address
+        return self._decide(session, chunk, transaction)
+
+    async def _may_end(self) -> bool:
+        return await self._tools.taking.confirm(self._taken)
+
+    def _decide(
+        self, session: Session, chunk: Sequence[int], transaction: Transaction
+    ) -> list[int]:
+        undecided = []
+        for position, number in enumerate(chunk):
+            reply = transaction.reply_for(position)
+            if reply is None or reply.code == 421:
+                # 421 is about the host, not the mail: another host may take it.
+                self._last_failure = of_reply(reply, host=session.peer.host, tls=session.tls)
+                undecided.append(number)
+                continue
+            outcome = of_reply(reply, host=session.peer.host, tls=session.tls)
+            self._ended.outcomes[number] = outcome
+            metrics.OUTCOMES[outcome.kind].inc()
+        return undecided
+
+    def _lost(
+        self,
+        session: Session,
+        chunk: Sequence[int],
+        transaction: Transaction,
+        error: SessionLost,
+    ) -> list[int]:
+        """Decide after a lost session: in doubt where the final dot was out, else undecided."""
+        host = session.peer.host
+        if not error.ambiguous:
+            undecided = []
+            self._last_failure = deferred(str(error), status=_LOST, host=host)
+            for position, number in enumerate(chunk):
+                refusal = transaction.recipients[position]
+                if refusal is not None and refusal.is_permanent:
+                    self._ended.outcomes[number] = of_reply(refusal, host=host, tls=session.tls)
+                else:
+                    undecided.append(number)
+            return undecided
+        metrics.AMBIGUOUS.inc()
+        for position, number in enumerate(chunk):
+            rcpt = transaction.recipients[position]
+            if rcpt is not None and not rcpt.is_positive:
+                self._ended.outcomes[number] = of_reply(rcpt, host=host, tls=session.tls)
+            else:
+                self._ended.outcomes[number] = deferred(
+                    str(error), status=_LOST, host=host, ambiguous=True
+                )
+        return []
+
+    def _outgoing(self, chunk: Sequence[int]) -> Outgoing:
+        record = self._record
+        recipients = tuple(record.recipients[number].mailbox for number in chunk)
+        content: bytes | AsyncIterator[bytes]
+        if isinstance(record.content, BlobRef):
+            content = self._tools.spool.read_body(record)
+        else:
+            content = record.trace + record.content
+        return Outgoing(
+            mail=record.reverse_path,
+            recipients=recipients,
+            content=content,
+            size=record.size,
+            eight_bit=record.body is Body.EIGHT_BIT,
+            smtputf8=record.smtputf8 and self._needs_utf8(chunk),
+            mail_parameters=tuple(command.mail_dsn_parameters(record.ret, record.envid)),
+        )
+
+    def _header(self) -> bytes:
+        content = self._record.content
+        return self._record.header if isinstance(content, BlobRef) else header_block(content)
+
+    def _needs_utf8(self, chunk: Sequence[int]) -> bool:
+        record = self._record
+        sender = record.reverse_path
+        return (
+            (sender is not None and sender.needs_smtputf8)
+            or any(record.recipients[number].mailbox.needs_smtputf8 for number in chunk)
+            or not self._header().isascii()
+        )

@@ -1,0 +1,116 @@
+"""
+Finding the way for a record: its way out, its route, its site. Asks the DNS; routing decides.
+
+A route is kept for some seconds for each destination, so that a burst asks once; MX hosts of equal
+preference are shuffled anew with each route.
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from postroad.delivery.answers import AddressAnswer
+from postroad.delivery.resolver import Resolver
+from postroad.delivery.routing import (
+    MAX_HOSTS,
+    Host,
+    NoRoute,
+    Route,
+    literal_route,
+    mx_route,
+    order_mx,
+    order_smarthosts,
+    usable_addresses,
+)
+from postroad.mail.address import literal_address
+from postroad.mail.status import EnhancedStatus
+from postroad.policy.model import Smarthost, WayOut
+
+_KEPT = 5.0  # seconds
+_MANY = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionSettings:
+    """What routes depend on besides the mail: the MX port, and whom not to talk to."""
+
+    smtp_port: int
+    allow_private: bool
+    own_names: frozenset[str]
+
+
+class Directions:
+    """Routes by way out and destination domain."""
+
+    def __init__(self, resolver: Resolver, settings: DirectionSettings) -> None:
+        self._resolver = resolver
+        self._settings = settings
+        self._dice = random.Random()
+        self._kept: OrderedDict[tuple[WayOut, str], tuple[float, Route | NoRoute]] = OrderedDict()
+
+    def known(self, way_out: WayOut, domain: str) -> Route | NoRoute | None:
+        """Return a route that was found a moment ago, None when one has to be looked for."""
+        kept = self._kept.get((way_out, self._destination(way_out, domain)))
+        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+
+    async def find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
+        """Look for a route."""
+        if way_out.smarthosts:
+            route = await self._smarthost_route(way_out)
+        else:
+            route = await self._mx_route(domain)
+        key = (way_out, self._destination(way_out, domain))
+        self._kept[key] = (time.monotonic() + _KEPT, route)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _MANY:
+            self._kept.popitem(last=False)
+        return route
+
+    @staticmethod
+    def _destination(way_out: WayOut, domain: str) -> str:
+        return "" if way_out.smarthosts else domain
+
+    async def _smarthost_route(self, way_out: WayOut) -> Route | NoRoute:
+        hosts = []
+        trouble = "none of the smarthosts has an address"
+        for smarthost in order_smarthosts(way_out.smarthosts, self._dice):
+            answer = await self._addresses(smarthost)
+            # A smarthost was named by a person who may: any address is meant.
+            addresses = usable_addresses(answer, allow_private=True)
+            if addresses:
+                hosts.append(Host(smarthost.host, smarthost.port, addresses))
+            elif answer.detail:
+                trouble = f"{smarthost.host}: {answer.detail}"
+        if not hosts:
+            return NoRoute(EnhancedStatus(4, 4, 3), trouble)
+        return Route(way_out.name, tuple(hosts))
+
+    async def _addresses(self, smarthost: Smarthost) -> AddressAnswer:
+        text = smarthost.host.strip("[]")
+        try:
+            literal = literal_address(f"[{'IPv6:' if ':' in text else ''}{text}]")
+        except ValueError:
+            return await self._resolver.addresses(smarthost.host)
+        return AddressAnswer((str(literal),))
+
+    async def _mx_route(self, domain: str) -> Route | NoRoute:
+        settings = self._settings
+        literal = literal_route(
+            domain, port=settings.smtp_port, allow_private=settings.allow_private
+        )
+        if literal is not None:
+            return literal
+        names = order_mx(domain, await self._resolver.mx(domain), settings.own_names, self._dice)
+        if isinstance(names, NoRoute):
+            return names
+        names = names[:MAX_HOSTS]
+        found = await asyncio.gather(*(self._resolver.addresses(name) for name in names))
+        return mx_route(
+            domain,
+            names,
+            dict(zip(names, found, strict=True)),
+            port=settings.smtp_port,
+            allow_private=settings.allow_private,
+        )

@@ -1,0 +1,145 @@
+"""
+Admin orders in delivery: on records as they are taken, and on what waits.
+
+The newest order that means a record decides, so a release after a hold is a release. Orders on what
+waits are carried out by paging and claiming: several processes may do it at once, and each record
+is changed by one of them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import (
+    HOLD_LIMIT,
+    Held,
+    Order,
+    Put,
+    Queued,
+    Ready,
+    Spool,
+    Taken,
+    WaitKind,
+)
+from postroad.spool.record import Hold
+
+log = get_logger("delivery.orders")
+
+ON_TAKING = frozenset({"hold", "bounce", "suspend"})
+_AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
+
+
+def order_for(orders: Sequence[Order], taken: Taken) -> Order | None:
+    """Return the order that a record in hand has to follow, None when there is none."""
+    record = taken.record
+    for order in reversed(orders):
+        if order.cutoff is not None and record.arrival >= order.cutoff:
+            continue
+        meant = order.selection.admits(record, WaitKind.READY, taken.lane) or (
+            # Retry and release name waiting mail, which is ready by now because of them.
+            order.action not in ON_TAKING
+            and any(order.selection.admits(record, kind, taken.lane) for kind in WaitKind)
+        )
+        if meant:
+            return order if order.action in ON_TAKING else None
+    return None
+
+
+class OrderKeeper:
+    """Carries orders out on what waits, each once, and tells how many records it changed."""
+
+    def __init__(self, spool: Spool, configuration: Configuration, process: str) -> None:
+        self._spool = spool
+        self._configuration = configuration
+        self._process = process
+        self._done: set[str] = set()
+
+    async def run(self) -> None:
+        """Carry out what is in force and what comes, until cancelled."""
+        await self._configuration.wait_loaded()
+        while True:
+            changed = asyncio.ensure_future(self._spool.orders.changed())
+            try:
+                complete = await self._carry_out_all()
+                await asyncio.wait([changed], timeout=None if complete else _AGAIN)
+            finally:
+                changed.cancel()
+
+    async def _carry_out_all(self) -> bool:
+        orders = self._spool.orders.in_force(datetime.now(UTC))
+        self._done &= {order.order_id for order in orders}
+        complete = True
+        for order in orders:
+            if order.order_id in self._done:
+                continue
+            try:
+                await self._carry_out(order)
+                self._done.add(order.order_id)
+            except SpoolError as error:
+                log.warning("an order is carried out later", reason=order.action, error=str(error))
+                complete = False
+        return complete
+
+    async def _carry_out(self, order: Order) -> None:
+        affected = 0
+        async for queued in self._spool.waiting.list(order.selection):
+            if queued.kind is WaitKind.READY or not _concerns(order, queued):
+                continue  # ready mail is taken by its owner, who knows the order
+            try:
+                await self._change(order, queued)
+            except ClaimLost:
+                continue
+            affected += 1
+            if affected % 100 == 0:
+                await self._spool.orders.report(order.order_id, self._process, affected)
+        await self._spool.orders.report(order.order_id, self._process, affected)
+        log.info("an order was carried out", reason=order.action, count=affected)
+
+    async def _change(self, order: Order, queued: Queued) -> None:
+        record, now = queued.record, datetime.now(UTC)
+        events: Sequence[Event] = ()
+        match order.action:
+            case "retry" | "release":
+                puts = [Put(record.next_step(hold=None), Ready())]
+                if order.action == "release":
+                    events = (self._event(EventType.RELEASED, queued, order, now),)
+            case "hold":
+                held = record.next_step(hold=Hold("Admin"))
+                puts = [Put(held, Held(now + HOLD_LIMIT))]
+                events = (self._event(EventType.HELD, queued, order, now),)
+            case "bounce":
+                # Its owner meets the order as it takes the record, and settles it as any bounce.
+                puts = [Put(record.next_step(hold=None), Ready())]
+            case _:
+                return  # suspending concerns what is taken
+        await self._spool.waiting.claim(queued, puts)
+        for event in events:
+            self._spool.events.add(event)
+
+    def _event(self, kind: EventType, queued: Queued, order: Order, now: datetime) -> Event:
+        record = queued.record
+        return Event(
+            type=kind,
+            at=now,
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            reverse_path=str(record.reverse_path or ""),
+            recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
+            domain=record.domain,
+            reason=order.reason or "by order",
+            process=self._process,
+        )
+
+
+def _concerns(order: Order, queued: Queued) -> bool:
+    if order.cutoff is not None and queued.record.arrival >= order.cutoff:
+        return False
+    if order.action == "release":
+        return queued.kind is WaitKind.HELD
+    if order.action in ("retry", "hold"):
+        return queued.kind is WaitKind.SCHEDULED
+    return True

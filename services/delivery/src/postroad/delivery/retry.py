@@ -1,0 +1,39 @@
+"""When to try again, when to warn the sender, when to give up. No I/O; time is an argument."""
+
+import random
+from datetime import datetime, timedelta
+
+from postroad.policy.model import RetrySchedule
+
+JITTER = 0.2  # a share to either side, so that what failed together does not come back together
+LAST_TRY = timedelta(minutes=1)  # before the deadline, when the next try would fall behind it
+
+
+def next_delay(schedule: RetrySchedule, attempts: int, dice: random.Random) -> timedelta:
+    """Return how long to wait after the attempt that was number `attempts`, from 1."""
+    grown = schedule.first.total_seconds() * schedule.factor ** max(0, attempts - 1)
+    delay = min(grown, schedule.longest.total_seconds())
+    return timedelta(seconds=delay * dice.uniform(1 - JITTER, 1 + JITTER))
+
+
+def next_try(
+    schedule: RetrySchedule,
+    *,
+    attempts: int,
+    deadline: datetime,
+    now: datetime,
+    dice: random.Random,
+) -> datetime | None:
+    """Return when to try again, None to give up: then the queue lifetime is over."""
+    if now >= deadline:
+        return None
+    due = now + next_delay(schedule, attempts, dice)
+    # Never past the deadline without one last try just before it.
+    return max(now + timedelta(seconds=1), min(due, deadline - LAST_TRY))
+
+
+def warns(schedule: RetrySchedule, *, arrival: datetime, warned: bool, now: datetime) -> bool:
+    """Whether the sender is to be told now that the message is delayed."""
+    if warned or schedule.delay_warning is None:
+        return False
+    return now - arrival >= schedule.delay_warning

@@ -1,0 +1,163 @@
+"""
+Where a record's mail goes: a way out and what the DNS said in, hosts in order out. No I/O.
+
+MX hosts follow RFC 5321 §5: by preference, equals shuffled; the domain itself when there is no MX
+(the implicit MX); nobody when the MX is null (RFC 7505); an address literal is its own host. Hosts
+on addresses that are nobody's on the Internet are refused unless allowed: a domain's owner must not
+be able to make this relay talk to what is behind its firewall.
+"""
+
+import ipaddress
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.mail.address import literal_address
+from postroad.mail.status import EnhancedStatus
+from postroad.policy.model import Smarthost
+
+MAX_HOSTS = 10  # of a route; a domain with more is not reached better
+MAX_ADDRESSES = 4  # of one host
+_SITE_LENGTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A next hop and the addresses to try, in order."""
+
+    name: str
+    port: int
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where to try, and the site that limits are kept for."""
+
+    site: str
+    hosts: tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """Why there is nowhere to try: permanent when the DNS says so, else for now."""
+
+    status: EnhancedStatus
+    reason: str
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether no later try will find a way."""
+        return self.status.klass == 5
+
+
+_NULL_MX = NoRoute(EnhancedStatus(5, 1, 10), "the domain accepts no mail (null MX)")
+_NO_DOMAIN = NoRoute(EnhancedStatus(5, 1, 2), "the domain does not exist")
+_NO_HOST = NoRoute(EnhancedStatus(5, 1, 2), "the domain has neither MX nor address records")
+_LOOPS_BACK = NoRoute(EnhancedStatus(5, 4, 6), "the domain's best MX host is this relay")
+_PRIVATE = NoRoute(
+    EnhancedStatus(5, 4, 4), "the domain's MX hosts are on addresses that mail is not sent to"
+)
+
+
+def order_smarthosts(hosts: Sequence[Smarthost], dice: random.Random) -> list[Smarthost]:
+    """Return smarthosts in the order to try them: by priority, weighted among equals (RFC 2782)."""
+    # A weighted shuffle: a larger weight makes a larger key likely, never certain.
+    keyed = [(host.priority, -(dice.random() ** (1 / max(host.weight, 1))), host) for host in hosts]
+    return [host for _, _, host in sorted(keyed, key=lambda item: item[:2])]
+
+
+def order_mx(
+    domain: str, answer: MxAnswer, own_names: frozenset[str], dice: random.Random
+) -> Sequence[str] | NoRoute:
+    """Return the MX hosts of a domain in the order to try them."""
+    if answer.trouble is Trouble.TEMPORARY:
+        return NoRoute(EnhancedStatus(4, 4, 3), answer.detail)
+    if answer.trouble is Trouble.NO_SUCH_NAME:
+        return _NO_DOMAIN
+    if answer.trouble is Trouble.NO_DATA or not answer.records:
+        return [domain]
+    if any(host == "." for _, host in answer.records):
+        return _NULL_MX
+    best_of_ours = min((p for p, host in answer.records if host in own_names), default=None)
+    records = [
+        (preference, dice.random(), host)
+        for preference, host in answer.records
+        if best_of_ours is None or preference < best_of_ours
+    ]
+    # RFC 5321 §5.1: behind ourselves come only hosts that would send it back to us.
+    return [host for _, _, host in sorted(records)] or _LOOPS_BACK
+
+
+def roll_up(hosts: Sequence[str]) -> str:
+    """
+    Return a short stable name for a set of hosts, whatever their order.
+
+    What the names share behind is written once: `(mx1|mx2).example.com`.
+    """
+    names = sorted(set(hosts))
+    if len(names) <= 1:
+        return "".join(names)[:_SITE_LENGTH]
+    split = [name.split(".") for name in names]
+    common: list[str] = []
+    while all(len(labels) > len(common) + 1 for labels in split):
+        label = split[0][-1 - len(common)]
+        if any(labels[-1 - len(common)] != label for labels in split):
+            break
+        common.insert(0, label)
+    heads = [".".join(labels[: len(labels) - len(common)]) for labels in split]
+    tail = "." + ".".join(common) if common else ""
+    return f"({'|'.join(heads)}){tail}"[:_SITE_LENGTH]
+
+
+def usable_addresses(answer: AddressAnswer, *, allow_private: bool) -> tuple[str, ...]:
+    """Return a host's addresses that mail may be sent to."""
+    usable = [a for a in answer.addresses if allow_private or _is_public(a)]
+    return tuple(usable[:MAX_ADDRESSES])
+
+
+def _is_public(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_global and not address.is_multicast
+
+
+def mx_route(
+    domain: str,
+    names: Sequence[str],
+    answers: Mapping[str, AddressAnswer],
+    *,
+    port: int,
+    allow_private: bool,
+) -> Route | NoRoute:
+    """Return the route over MX hosts, given what each one's name resolved to."""
+    hosts = []
+    for name in names:
+        addresses = usable_addresses(answers[name], allow_private=allow_private)
+        if addresses:
+            hosts.append(Host(name, port, addresses))
+    if hosts:
+        return Route(roll_up(names), tuple(hosts))
+    return _no_host(domain, names, answers)
+
+
+def _no_host(domain: str, names: Sequence[str], answers: Mapping[str, AddressAnswer]) -> NoRoute:
+    for answer in answers.values():
+        if answer.trouble is Trouble.TEMPORARY:
+            return NoRoute(EnhancedStatus(4, 4, 3), answer.detail)
+    if any(answer.addresses for answer in answers.values()):
+        return _PRIVATE
+    if list(names) == [domain]:
+        return _NO_HOST
+    return NoRoute(EnhancedStatus(4, 4, 4), "none of the domain's MX hosts has an address")
+
+
+def literal_route(domain: str, *, port: int, allow_private: bool) -> Route | NoRoute | None:
+    """Return the route to an address literal (RFC 5321 §4.1.3), None for a name."""
+    address = literal_address(domain)
+    if address is None:
+        return None
+    if not allow_private and not _is_public(str(address)):
+        return _PRIVATE
+    return Route(domain, (Host(domain, port, (str(address),)),))

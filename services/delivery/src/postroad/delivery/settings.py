@@ -1,0 +1,35 @@
+"""The settings of a delivery process, from POSTROAD_… variables."""
+
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+
+from postroad.runtime.quantities import ByteSize, SocketAddress
+from postroad.runtime.queue import QueueSettings
+from postroad.runtime.settings import group, setting
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """All of them."""
+
+    queue: QueueSettings = group(QueueSettings, prefix="")
+    hostname: str = setting("")
+    """The name this relay says in EHLO and reports; the machine's when not set."""
+    resolver: SocketAddress | None = None
+    """A DNS server to ask instead of the system's."""
+    smtp_port: int = setting(25, minimum=1, maximum=65535)
+    """The port of MX hosts."""
+    allow_private_mx: bool = setting(False)
+    """Deliver to MX hosts on loopback, link-local and private addresses."""
+    in_hand: int = setting(1500, minimum=10)
+    """Records in this process's hands at a time."""
+    in_hand_bytes: ByteSize = setting(ByteSize(32 * 1024 * 1024), minimum=ByteSize(1024 * 1024))
+    """Octets of records in this process's hands at a time."""
+    finish: timedelta = setting(timedelta(seconds=15), minimum=timedelta(seconds=1))
+    """How long deliveries under way may take to finish at a drain."""
+
+    @property
+    def name(self) -> str:
+        """The hostname in force."""
+        return self.hostname or socket.getfqdn()

@@ -1,0 +1,185 @@
+"""
+What follows from an attempt: the record as it goes on, the notifications, the events. No I/O.
+
+Given each recipient's outcome it decides who is done, who is tried again and when, who is given up,
+and what the sender is told. The result is what a settle puts; doing it twice gives the same.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.outcome import Kind, Outcome
+from postroad.delivery.retry import next_try, warns
+from postroad.mail.dsn import Action
+from postroad.mail.status import DELIVERY_EXPIRED
+from postroad.policy.model import RetrySchedule, Snapshot
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Put, Scheduled
+from postroad.spool.record import LastReply, QueuedRecipient, QueueRecord, RecipientState
+
+_TYPES = {
+    Kind.DELIVERED: EventType.DELIVERY,
+    Kind.DEFERRED: EventType.TRANSIENT_FAILURE,
+    Kind.BOUNCED: EventType.BOUNCE,
+}
+_STATES = {
+    Kind.DELIVERED: RecipientState.DELIVERED,
+    Kind.DEFERRED: RecipientState.PENDING,
+    Kind.BOUNCED: RecipientState.BOUNCED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt as it ended: an outcome for each recipient that was pending, by its position."""
+
+    outcomes: Mapping[int, Outcome]
+    site: str
+    peer_address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is put and what is told."""
+
+    puts: tuple[Put, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a settlement depends on besides the attempt."""
+
+    schedule: RetrySchedule
+    notifier: Notifier
+    snapshot: Snapshot | None
+    process: str
+    now: datetime
+    dice: random.Random
+
+
+def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Settlement:
+    """Return what follows from an attempt at a record."""
+    attempts = record.attempts + 1
+    recipients = tuple(
+        _after(recipient, attempted.outcomes.get(number), at.now)
+        for number, recipient in enumerate(record.recipients)
+    )
+    tried = replace(
+        record, recipients=recipients, attempts=attempts, last_attempt=at.now, site=attempted.site
+    )
+    events = _outcome_events(tried, attempted, at)
+    due = next_try(
+        at.schedule, attempts=attempts, deadline=record.deadline, now=at.now, dice=at.dice
+    )
+    newly_bounced = [
+        recipients[number]
+        for number, outcome in attempted.outcomes.items()
+        if outcome.kind is Kind.BOUNCED
+    ]
+    if due is None and tried.pending:
+        tried, expired = _expire(tried, at.now)
+        newly_bounced += expired
+        events.append(_event(EventType.EXPIRATION, tried, expired, at, reason="expired"))
+    puts: list[Put] = []
+    if tried.pending and due is not None:
+        tried, warning = _warn(tried, at, events)
+        puts.append(Put(_next(tried), Scheduled(due)))
+        puts += warning
+    if newly_bounced:
+        puts += at.notifier.notification(tried, Action.FAILED, newly_bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), tuple(events))
+
+
+def give_up(record: QueueRecord, kind: EventType, reason: str, at: Circumstances) -> Settlement:
+    """Return what follows when all that is pending is bounced, by order or for its hold's end."""
+    last = LastReply(reason, at.now, str(DELIVERY_EXPIRED.with_class(5)))
+    bounced = [replace(r, state=RecipientState.BOUNCED, last=last) for r in record.pending]
+    events = (_event(kind, record, bounced, at, reason=reason),)
+    puts = at.notifier.notification(record, Action.FAILED, bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), events)
+
+
+def _after(recipient: QueuedRecipient, outcome: Outcome | None, now: datetime) -> QueuedRecipient:
+    if outcome is None:
+        return recipient
+    last = LastReply(outcome.text, now, str(outcome.status), outcome.host)
+    return replace(recipient, state=_STATES[outcome.kind], last=last)
+
+
+def _next(record: QueueRecord) -> QueueRecord:
+    return record.next_step(lane_moves=0, hold=None)
+
+
+def _expire(record: QueueRecord, now: datetime) -> tuple[QueueRecord, list[QueuedRecipient]]:
+    expired = []
+    recipients = []
+    for recipient in record.recipients:
+        if recipient.state is RecipientState.PENDING:
+            said = recipient.last
+            text = f"expired; last: {said.text}" if said else "expired"
+            host = said.host if said else ""
+            last = LastReply(text, now, str(DELIVERY_EXPIRED), host)
+            recipient = replace(recipient, state=RecipientState.BOUNCED, last=last)
+            expired.append(recipient)
+        recipients.append(recipient)
+    return replace(record, recipients=tuple(recipients)), expired
+
+
+def _warn(
+    record: QueueRecord, at: Circumstances, events: list[Event]
+) -> tuple[QueueRecord, list[Put]]:
+    warned = record.delay_warned
+    if not warns(at.schedule, arrival=record.arrival, warned=warned, now=at.now):
+        return record, []
+    puts = at.notifier.notification(record, Action.DELAYED, record.pending, at.snapshot, at.now)
+    if puts:
+        events.append(_event(EventType.DELAYED, record, record.pending, at, reason="delayed"))
+    return replace(record, delay_warned=True), puts
+
+
+def _outcome_events(record: QueueRecord, attempted: Attempted, at: Circumstances) -> list[Event]:
+    """Return one event for each distinct answer, with all recipients it was for."""
+    groups: dict[Outcome, list[QueuedRecipient]] = {}
+    for number, outcome in attempted.outcomes.items():
+        groups.setdefault(outcome, []).append(record.recipients[number])
+    return [
+        _event(_TYPES[outcome.kind], record, recipients, at, outcome, attempted)
+        for outcome, recipients in groups.items()
+    ]
+
+
+def _event(
+    kind: EventType,
+    record: QueueRecord,
+    recipients: Sequence[QueuedRecipient],
+    at: Circumstances,
+    outcome: Outcome | None = None,
+    attempted: Attempted | None = None,
+    *,
+    reason: str = "",
+) -> Event:
+    return Event(
+        type=kind,
+        at=at.now,
+        queue_id=record.record_id.queue_id,
+        record_id=str(record.record_id),
+        reverse_path=str(record.reverse_path or ""),
+        recipients=tuple(str(recipient.mailbox) for recipient in recipients),
+        domain=record.domain,
+        site=record.site,
+        host=outcome.host if outcome else "",
+        peer_address=attempted.peer_address if attempted else "",
+        client=record.origin.client or "",
+        reply=outcome.text if outcome else "",
+        reason=reason,
+        size=record.size,
+        attempt=record.attempts,
+        ambiguous=outcome.ambiguous if outcome else False,
+        tls=outcome.tls if outcome else "",
+        process=at.process,
+        traceparent=record.origin.traceparent,
+    )

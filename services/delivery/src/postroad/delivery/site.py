@@ -1,0 +1,87 @@
+"""
+One site: its waiting room, its limits, and whether it is up. No I/O; the clock is an argument.
+
+Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
+in the meantime is deferred by its own schedule, without a connection for each record.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from postroad.delivery.limits import SiteLimiter
+from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import WayOut
+from postroad.spool.interface import Taken
+
+WAITING_ROOM = 500  # records; a site must not fill the whole process
+PARK_SECONDS = 30.0
+PARK_SPREAD = 0.05  # seconds more for each record parked in a row
+MAX_DOWN = 60.0  # seconds
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A record in a site's waiting room."""
+
+    taken: Taken
+    way_out: WayOut
+
+
+@dataclass(slots=True)
+class Site:
+    """What is known of one site in this process."""
+
+    name: str
+    limiter: SiteLimiter
+    rooms: dict[TrafficClass, deque[Waiting]] = field(
+        default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
+    )
+    down_until: float = 0.0
+    down_reason: str = ""
+    parked: int = 0
+    timer_set: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait."""
+        return sum(map(len, self.rooms.values()))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self.waiting and not self.limiter.connections
+
+    def has_room(self) -> bool:
+        """Whether another record may wait here."""
+        return self.waiting < WAITING_ROOM
+
+    def add(self, waiting: Waiting) -> None:
+        """Let a record wait."""
+        self.rooms[waiting.taken.record.traffic_class].append(waiting)
+
+    def next(self) -> Waiting | None:
+        """Return the record that is next, express before bulk; None when none waits."""
+        for room in self.rooms.values():
+            if room:
+                if self.waiting < WAITING_ROOM // 2:
+                    self.parked = 0
+                return room.popleft()
+        return None
+
+    def park(self) -> float:
+        """Return for how many seconds a record that finds no room is put off."""
+        self.parked += 1
+        return PARK_SECONDS + self.parked * PARK_SPREAD
+
+    def is_down(self, now: float) -> bool:
+        """Whether its hosts could not be reached just now."""
+        return now < self.down_until
+
+    def went_down(self, reason: str, now: float, retry_first: float) -> None:
+        """Its hosts could not be reached: leave them alone for a while."""
+        self.down_until = now + min(MAX_DOWN, retry_first / 2)
+        self.down_reason = reason
+
+    def came_up(self) -> None:
+        """It was reached."""
+        self.down_until = 0.0

@@ -1,0 +1,432 @@
+"""
+The delivery worker: takes records, finds their site, and works each site within its limits.
+
+A record waits in its site's room without a task of its own; a task is a connection in use, which
+takes record after record from the room. Settling goes on behind it, so that a connection does not
+wait for the disk.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from postroad.delivery import metrics
+from postroad.delivery.attempt import Attempt, AttemptTools, Ended
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.directions import Directions
+from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.orders import order_for
+from postroad.delivery.outcome import Kind, Outcome, bounced, deferred
+from postroad.delivery.routing import NoRoute, Route
+from postroad.delivery.settlement import (
+    Attempted,
+    Circumstances,
+    Settlement,
+    give_up,
+    settle,
+)
+from postroad.delivery.site import Site, Waiting
+from postroad.delivery.way import way_out_of
+from postroad.policy.model import Relay, RetrySchedule, Source, WayOut
+from postroad.runtime import tracing
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Put, Ready, Scheduled, Spool, Taken, Taking, held
+from postroad.spool.record import Hold, OnHoldExpiry, QueueRecord, RecipientState
+
+log = get_logger("delivery.worker")
+
+_SETTLES = 500  # under way at once
+_HOUSEKEEPING = 2.0  # seconds
+
+
+@dataclass(slots=True)
+class WorkerTools:
+    """What the worker is made of."""
+
+    spool: Spool
+    taking: Taking
+    configuration: Configuration
+    directions: Directions
+    attempts: AttemptTools
+    notifier: Notifier
+    process: str
+    pool: str
+
+
+class Worker:
+    """All delivery of one process."""
+
+    def __init__(self, tools: WorkerTools) -> None:
+        self._tools = tools
+        self._sites: dict[str, Site] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settling = asyncio.Semaphore(_SETTLES)
+        self._dice = random.Random()
+        self._stopping = False
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+
+    # ------------------------------------------------------------ taking
+
+    async def run(self) -> None:
+        """Take records until the taking is stopped."""
+        snapshot = await self._tools.configuration.wait_loaded()
+        self._tools.taking.know_pools(_pools(snapshot.relays.values()))
+        self._spawn(self._housekeep())
+        async for taken in self._tools.taking:
+            self._in_hand += 1
+            self._begin(taken)
+
+    def _begin(self, taken: Taken) -> None:
+        """Find the record's room; without a task when nothing has to be asked."""
+        record = taken.record
+        snapshot = self._tools.configuration.current
+        way_out = way_out_of(snapshot, record) if snapshot is not None else None
+        order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
+        if way_out is None or record.hold is not None or order is not None:
+            self._spawn(self._special(taken, way_out, order.action if order else ""))
+            return
+        route = self._tools.directions.known(way_out, record.domain)
+        if isinstance(route, Route):
+            self._admit(taken, way_out, route)
+        else:
+            self._spawn(self._look_for_route(taken, way_out))
+
+    async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
+        route = await self._tools.directions.find(way_out, taken.record.domain)
+        if isinstance(route, NoRoute):
+            outcome = (
+                bounced(route.reason, route.status)
+                if route.is_permanent
+                else deferred(route.reason, status=route.status)
+            )
+            await self._end(taken, way_out, _for_all(taken.record, outcome), taken.record.site)
+            return
+        if way_out.by_mx:
+            await self._learn(taken.record.domain, route.site)
+        self._admit(taken, way_out, route)
+
+    async def _learn(self, domain: str, site: str) -> None:
+        try:
+            await self._tools.spool.sites.learn(domain, site)
+        except SpoolError as error:
+            log.debug("a site was not learnt", domain=domain, error=str(error))
+
+    def _admit(self, taken: Taken, way_out: WayOut, route: Route) -> None:
+        """Let a record wait at its site, or move it to the lane where that site's mail is."""
+        moved = self._moved(taken, way_out, route.site)
+        if moved is not None:
+            metrics.MOVED.inc()
+            event = self._event(EventType.MOVED, taken.record, f"to {route.site}")
+            self._spawn(self._settle(taken, Settlement((Put(moved, Ready()),), (event,))))
+            return
+        site = self._site(route.site, way_out)
+        if not site.has_room():
+            self._park(taken, site)
+            return
+        site.add(Waiting(taken, way_out))
+        self._pump(site)
+
+    def _moved(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
+        record = taken.record
+        if record.lane_moves:
+            return None  # once is enough: wherever it is now, it is delivered
+        here = replace(record, site=site, pool=way_out.pool)
+        right_lane = self._tools.spool.lane_of(here) == taken.lane
+        # Our own pool, or one that nobody else serves: then the record came to us by that.
+        right_pool = way_out.pool == record.pool
+        if right_lane and right_pool:
+            return None
+        return record.next_step(site=site, pool=way_out.pool, lane_moves=1)
+
+    def _site(self, name: str, way_out: WayOut) -> Site:
+        site = self._sites.get(name)
+        if site is None:
+            site = self._sites[name] = Site(name, SiteLimiter(way_out.limits))
+        elif site.limiter.limits != way_out.limits:
+            site.limiter.adopt(way_out.limits)
+        return site
+
+    def _park(self, taken: Taken, site: Site) -> None:
+        metrics.PARKED.inc()
+        due = datetime.now(UTC) + timedelta(seconds=site.park())
+        put = Put(taken.record.next_step(site=site.name), Scheduled(due))
+        self._spawn(self._settle(taken, Settlement((put,), ())))
+
+    # ------------------------------------------------------------ working a site
+
+    def _pump(self, site: Site) -> None:
+        """Put as many connections to work as there is mail for and the limits allow."""
+        loop = asyncio.get_running_loop()
+        while site.waiting and site.limiter.has_slot and not self._stopping:
+            now = loop.time()
+            start = site.limiter.next_start(now)
+            if start > now:
+                self._pump_later(site, start - now)
+                return
+            site.limiter.connections += 1
+            metrics.CONNECTIONS.inc()
+            site.limiter.begin(now)
+            first = site.next()
+            assert first is not None
+            self._spawn(self._work(site, first))
+
+    def _pump_later(self, site: Site, seconds: float) -> None:
+        if not site.timer_set:
+            site.timer_set = True
+            asyncio.get_running_loop().call_later(seconds, self._pump_again, site)
+
+    def _pump_again(self, site: Site) -> None:
+        site.timer_set = False
+        self._pump(site)
+
+    async def _work(self, site: Site, waiting: Waiting | None) -> None:
+        """Deliver record after record over one connection's worth of the site's limit."""
+        loop = asyncio.get_running_loop()
+        try:
+            while waiting is not None:
+                await self._deliver(site, waiting)
+                waiting = None
+                if not self._stopping and site.limiter.next_start(loop.time()) <= loop.time():
+                    waiting = site.next()
+                    if waiting is not None:
+                        site.limiter.begin(loop.time())
+        finally:
+            site.limiter.connections -= 1
+            metrics.CONNECTIONS.dec()
+            self._pump(site)
+
+    async def _deliver(self, site: Site, waiting: Waiting) -> None:
+        taken, way_out = waiting.taken, waiting.way_out
+        record = taken.record
+        now = asyncio.get_running_loop().time()
+        if site.is_down(now):
+            outcome = deferred(f"suspended for a while: {site.down_reason}")
+            await self._end(taken, way_out, _for_all(record, outcome), site.name)
+            return
+        try:
+            ended = await self._attempt(taken, way_out)
+        except LeaseLost:
+            metrics.LEASES_LOST.inc()
+            log.warning(
+                "a record was dropped, its lease is in doubt", record_id=str(record.record_id)
+            )
+            self._tools.taking.drop(taken)
+            self._gone()
+            return
+        except (BodyMissing, BodyCorrupt) as error:
+            await self._hold_for_body(taken, error)
+            return
+        except SpoolError as error:
+            ended = _for_all(record, deferred(f"the body cannot be read now: {error}"))
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("an attempt failed", record_id=str(record.record_id))
+            ended = _for_all(record, deferred("an error of ours"))
+        else:
+            self._judge(site, way_out, ended)
+        await self._end(taken, way_out, ended, site.name)
+
+    async def _attempt(self, taken: Taken, way_out: WayOut) -> Ended:
+        record = taken.record
+        route = self._tools.directions.known(way_out, record.domain)
+        if route is None:
+            route = await self._tools.directions.find(way_out, record.domain)
+        if isinstance(route, NoRoute):
+            return _for_all(record, deferred(route.reason, status=route.status))
+        metrics.ATTEMPTS.inc()
+        with tracing.span(
+            "delivery.attempt", parent=record.origin.traceparent, kind="client"
+        ) as span:
+            source = self._source(way_out)
+            ended = await Attempt(self._tools.attempts, taken, way_out, route, source).run()
+            if tracing.enabled():
+                span.set(
+                    {"postroad.queue_id": record.record_id.queue_id, "postroad.site": route.site}
+                )
+            return ended
+
+    def _source(self, way_out: WayOut) -> Source | None:
+        sources = way_out.sources
+        if not sources:
+            return None
+        return self._dice.choices(sources, [max(0, source.weight) for source in sources])[0]
+
+    def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
+        if ended.reached:
+            site.came_up()
+        elif ended.outcomes:
+            reason = next(iter(ended.outcomes.values())).text
+            now = asyncio.get_running_loop().time()
+            site.went_down(reason, now, way_out.retry.first.total_seconds())
+
+    # ------------------------------------------------------------ ending
+
+    async def _end(self, taken: Taken, way_out: WayOut, ended: Ended, site: str) -> None:
+        """Settle an attempt behind the connection's back, as long as not too many are under way."""
+        attempted = Attempted(ended.outcomes, site, ended.peer_address)
+        settlement = settle(taken.record, attempted, self._circumstances(way_out.retry))
+        self._log(taken.record, ended)
+        await self._settling.acquire()
+        self._spawn(self._settle_released(taken, settlement))
+
+    async def _settle_released(self, taken: Taken, settlement: Settlement) -> None:
+        try:
+            await self._settle(taken, settlement)
+        finally:
+            self._settling.release()
+
+    async def _settle(self, taken: Taken, settlement: Settlement) -> None:
+        await self._tools.taking.settle(taken, settlement.puts, settlement.events)
+        self._gone()
+
+    def _gone(self) -> None:
+        self._in_hand -= 1
+        if not self._in_hand:
+            self._idle.set()
+
+    def _circumstances(self, schedule: RetrySchedule) -> Circumstances:
+        return Circumstances(
+            schedule=schedule,
+            notifier=self._tools.notifier,
+            snapshot=self._tools.configuration.current,
+            process=self._tools.process,
+            now=datetime.now(UTC),
+            dice=self._dice,
+        )
+
+    def _log(self, record: QueueRecord, ended: Ended) -> None:
+        now = datetime.now(UTC)
+        for number, outcome in ended.outcomes.items():
+            if outcome.kind is Kind.DELIVERED:
+                metrics.QUEUE_SECONDS.observe((now - record.arrival).total_seconds())
+            log.info(
+                "attempted",
+                queue_id=record.record_id.queue_id,
+                recipient=str(record.recipients[number].mailbox),
+                outcome=outcome.kind.value,
+                reply=outcome.text,
+                host=outcome.host,
+                attempt=record.attempts + 1,
+            )
+
+    # ------------------------------------------------------------ the special cases
+
+    async def _special(self, taken: Taken, way_out: WayOut | None, order: str) -> None:
+        """A record with an order on it, whose hold has ended, or that has no way out."""
+        record = taken.record
+        at = self._circumstances(way_out.retry if way_out else RetrySchedule())
+        if order == "bounce":
+            settlement = give_up(record, EventType.ADMIN_BOUNCE, "bounced by order", at)
+        elif order == "hold":
+            metrics.HELD.labels("order").inc()
+            put = held(record, Hold("Admin"), now=at.now)
+            event = self._event(EventType.HELD, record, "Admin")
+            settlement = Settlement((put,), (event,))
+        elif order == "suspend":
+            put = Put(record.next_step(), Scheduled(at.now + timedelta(minutes=1)))
+            settlement = Settlement((put,), ())
+        elif record.hold is not None and record.hold.on_expiry is OnHoldExpiry.BOUNCE:
+            settlement = give_up(record, EventType.EXPIRATION, "its hold has ended", at)
+        elif record.hold is not None:
+            event = self._event(EventType.RELEASED, record, "its hold has ended")
+            settlement = Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
+        else:
+            outcome = deferred("no way out is configured for it")
+            ended = _for_all(record, outcome)
+            settlement = settle(record, Attempted(ended.outcomes, record.site), at)
+        await self._settle(taken, settlement)
+
+    async def _hold_for_body(self, taken: Taken, error: SpoolError) -> None:
+        record = taken.record
+        metrics.HELD.labels("body").inc()
+        reason = type(error).__name__
+        log.error(
+            "a record is held", record_id=str(record.record_id), reason=reason, error=str(error)
+        )
+        put = held(record, Hold(reason), now=datetime.now(UTC))
+        event = self._event(EventType.HELD, record, reason)
+        await self._settle(taken, Settlement((put,), (event,)))
+
+    def _event(self, kind: EventType, record: QueueRecord, reason: str) -> Event:
+        return Event(
+            type=kind,
+            at=datetime.now(UTC),
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            reverse_path=str(record.reverse_path or ""),
+            recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
+            domain=record.domain,
+            reason=reason,
+            process=self._tools.process,
+        )
+
+    # ------------------------------------------------------------ the whole
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            metrics.INTERNAL_ERRORS.inc()
+            log.error("a part of delivery failed", exc_info=task.exception())
+
+    async def _housekeep(self) -> None:
+        """Say goodbye on sessions nobody uses, forget sites nobody writes to, know new pools."""
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING)
+            for session in self._tools.attempts.pool.expired(time.monotonic()):
+                session.hang_up()
+            now = asyncio.get_running_loop().time()
+            for name in [n for n, s in self._sites.items() if s.idle and not s.is_down(now)]:
+                if self._sites[name].limiter.next_start(now) <= now:
+                    del self._sites[name]
+            metrics.IN_HAND.set(self._in_hand)
+            snapshot = self._tools.configuration.current
+            if snapshot is not None:
+                self._tools.taking.know_pools(_pools(snapshot.relays.values()))
+
+    async def drain(self, *, seconds: float) -> None:
+        """Take nothing more, finish what is being sent, give the rest back."""
+        self._stopping = True
+        await self._tools.taking.stop()
+        for site in self._sites.values():
+            while (waiting := site.next()) is not None:
+                await self._tools.taking.give_back(waiting.taken)
+                self._gone()
+        try:
+            async with asyncio.timeout(seconds):
+                while self._in_hand:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("deliveries under way are cut off", count=self._in_hand)
+        for task in list(self._tasks):
+            task.cancel()
+        await self._tools.taking.close()
+        await self._tools.attempts.pool.close()
+
+
+def _for_all(record: QueueRecord, outcome: Outcome) -> Ended:
+    """Return an attempt that ended the same for every pending recipient."""
+    return Ended(
+        {
+            number: outcome
+            for number, recipient in enumerate(record.recipients)
+            if recipient.state is RecipientState.PENDING
+        }
+    )
+
+
+def _pools(relays: Iterable[Relay]) -> set[str]:
+    return {relay.way_out.pool for relay in relays}
