@@ -3,7 +3,6 @@
 import os
 import sys
 
-import click
 import typer
 
 from postroad.cli import queue
@@ -41,21 +40,11 @@ app.command()(demo)
 def main() -> None:
     """Run the command named on the command line."""
     try:
-        app(standalone_mode=False)
+        app()  # Typer reports wrong usage itself and exits with 2
     except Failure as failure:
         _end(f"postroad: {failure}", failure.code)
     except StartupError as error:
         _end(f"postroad: {error}", 1)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
     except BrokenPipeError:
         # The reader has seen enough (`postroad events | head`); Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

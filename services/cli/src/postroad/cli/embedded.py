@@ -29,7 +29,8 @@ from postroad.runtime.supervised import die_with_parent
 log = get_logger("up.nats")
 
 _START_TIMEOUT = 10.0  # seconds
-_HEALTH_INTERVAL = 2.0
+_LOOK_INTERVAL = 0.1
+_LOOKS_PER_HEALTH = 20
 _STOP_TIMEOUT = 15.0
 _STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
 _MAX_PAYLOAD = 2 * 1024 * 1024  # octets; records and chunks stay far below
@@ -139,15 +140,16 @@ class EmbeddedServer:
 
     async def watch(self) -> None:
         """Start the server again whenever it ends or says that it cannot write; until cancelled."""
-        unhealthy = 0
+        unhealthy, looks = 0, 0
         while True:
-            await asyncio.sleep(_HEALTH_INTERVAL if self._is_running() else 0.2)
+            await asyncio.sleep(_LOOK_INTERVAL)
+            looks += 1
             if not self._is_running():
                 log.warning("nats-server ended and is started again")
                 self._write_config()
                 self._spawn()
                 unhealthy = 0
-            elif await self._cannot_write():
+            elif looks % _LOOKS_PER_HEALTH == 0 and await self._cannot_write():
                 unhealthy += 1
                 # Twice in a row: a single look may fall into a restart of the streams.
                 if unhealthy >= 2:

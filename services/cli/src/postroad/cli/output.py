@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -12,6 +13,9 @@ from rich.text import Text
 
 # What a peer said may hold escape sequences; a terminal must not obey them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+_NO_FOLD = 400  # columns
 
 
 def printable(text: str) -> str:
@@ -38,7 +42,8 @@ def _plain(value: object) -> object:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     """Print rows under their columns, or the sentence `empty` when there are none."""
-    console = Console()
+    # A pipe or a file has no width: nothing is folded for it.
+    console = Console() if sys.stdout.isatty() else Console(width=_NO_FOLD)
     if not rows:
         console.print(empty, markup=False)
         return

@@ -220,20 +220,28 @@ class JetStreamSpool:
         refusal = self.refusal()
         if isinstance(refusal, SpoolFull):
             raise refusal
-        others = [k for k in range(self.layout.shards) if k != shard_of(queue_id)]
-        random.shuffle(others)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout.total_seconds()
         while True:
             shard = shard_of(queue_id)
+            left = timedelta(seconds=deadline - loop.time())
             try:
                 sequence = await self._publisher.publish(
-                    compose(queue_id), shard=shard, timeout=timeout
+                    compose(queue_id), shard=shard, timeout=left
                 )
             except Refused:
-                if not others or not self._link.connected:
+                # Nothing is in doubt: another shard may take it, or this one in a moment.
+                await asyncio.sleep(_LOOK_AGAIN)
+                if loop.time() >= deadline:
                     raise
-                queue_id = new_queue_id(datetime.now(UTC), others.pop())
+                queue_id = new_queue_id(datetime.now(UTC), self._another_shard(shard))
                 continue
             return Stored(queue_id, sequence)
+
+    def _another_shard(self, shard: int) -> int:
+        if self.layout.shards == 1:
+            return shard
+        return (shard + random.randrange(1, self.layout.shards)) % self.layout.shards
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamTaking:
         """Join the owners of a pool's lanes."""

@@ -177,6 +177,7 @@ class Attempt:
             raise LeaseLost(str(self._record.record_id)) from error
         except SessionLost as error:
             return self._lost(session, chunk, transaction, error)
+        self._ended.reached = True
         self._ended.peer_address = session.peer.address
         return self._decide(session, chunk, transaction)
 

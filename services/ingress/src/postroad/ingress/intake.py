@@ -37,8 +37,9 @@ from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueR
 
 log = get_logger("ingress.intake")
 
-# RFC 5321 §4.5.3.2.6 gives us 10 minutes; a client that hears 451 can do something better sooner.
-_STORE_TIMEOUT = timedelta(seconds=30)
+# RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
+# that hears 451 after that can do something better than wait.
+_STORE_TIMEOUT = timedelta(seconds=20)
 _SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
 
 
