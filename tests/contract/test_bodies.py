@@ -29,7 +29,7 @@ async def read(spool: Spool, body: BlobRef, trace: bytes = b"") -> bytes:
 
 async def drain(spool: Spool, stored: QueueRecord, chunks: list[bytes]) -> None:
     async for chunk in spool.read_body(stored):
-        chunks.append(chunk)
+        chunks += [chunk]
 
 
 async def test_a_large_body_comes_out_as_it_went_in(spool: Spool) -> None:

@@ -99,7 +99,7 @@ async def test_what_is_queued_survives_a_restart(
 
 
 async def test_edited_manifests_apply_live(start_relay: StartRelay, sink_port: OpenSink) -> None:
-    first, first_port = await sink_port()
+    _, first_port = await sink_port()
     second, second_port = await sink_port()
     relay = await start_relay(CLIENT + RELAY.format(port=first_port))
     deliveries = Deliveries()
@@ -191,7 +191,7 @@ async def test_wrong_flags_say_what_is_right(flags: tuple[str, ...], says: str) 
 async def test_an_orphaned_server_is_ended_before_the_next(
     start_relay: StartRelay, sink_port: OpenSink
 ) -> None:
-    """nats-server outlives a killed `up` only when the kernel's signal is lost; it is ended then."""
+    """nats-server outlives a killed `up` only when its signal is lost; it is ended then."""
     _, port = await sink_port()
     relay = await start_relay(CLIENT + RELAY.format(port=port))
     server = relay.children()["nats-server"]

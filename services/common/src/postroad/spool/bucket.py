@@ -16,6 +16,7 @@ import nats.errors
 import nats.js.errors
 
 from postroad.spool import direct_get
+from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.direct_get import Link, StoredMessage
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 
@@ -99,7 +100,9 @@ class Bucket:
         except nats.js.errors.APIError as error:
             raise _meaning(error, self._stream) from error
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            heed_cancellation()
             raise SpoolUnavailable(f"{self._stream} does not answer") from error
+        heed_cancellation()
         return answer.seq
 
     async def put_surely(

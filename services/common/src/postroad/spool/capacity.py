@@ -10,6 +10,7 @@ import asyncio
 import nats.errors
 import nats.js.errors
 
+from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.connection import NatsLink
 from postroad.spool.provision import CAPACITY_KEY
 
@@ -40,7 +41,7 @@ class Capacity:
             try:
                 await self._look()
             except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError):
-                pass  # the connection says by itself that the queue is away
+                heed_cancellation()  # else the connection says that the queue is away
             await asyncio.sleep(_INTERVAL)
 
     async def _look(self) -> None:

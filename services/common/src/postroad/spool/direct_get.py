@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.errors import SpoolUnavailable
 
 READ_TIMEOUT = timedelta(seconds=5)
@@ -72,7 +73,9 @@ async def last_on(link: Link, stream: str, subject: str) -> StoredMessage | None
             f"{_API}{stream}.{subject}", timeout=READ_TIMEOUT.total_seconds()
         )
     except (nats.errors.Error, TimeoutError, OSError) as error:
+        heed_cancellation()
         raise SpoolUnavailable(f"{stream} does not answer") from error
+    heed_cancellation()
     status = (answer.headers or _NO_HEADERS).get("Status")
     if status == _FOUND_NONE:
         return None
@@ -147,7 +150,9 @@ async def _ask(link: Link, stream: str, request: Mapping[str, Any]) -> Page:
             if not client.is_closed:
                 await subscription.unsubscribe()
     except (nats.errors.Error, TimeoutError, OSError) as error:
+        heed_cancellation()
         raise SpoolUnavailable(f"{stream} does not answer") from error
+    heed_cancellation()
     if status not in (_END_OF_PAGE, _FOUND_NONE):
         raise SpoolUnavailable(f"{stream} answers {status}")
     return Page(found, pending)

@@ -1,4 +1,4 @@
-"""A real nats-server for tests: one process in a folder of its own, to be killed and started again."""
+"""A real nats-server for tests: a process in a folder of its own, killed and started at will."""
 
 import asyncio
 import json
@@ -53,17 +53,20 @@ class NatsServer:
                 limit=self._limit,
             )
         )
+        self._process = self._spawn(config)
+        async with asyncio.timeout(_START_LIMIT):
+            while not await asyncio.to_thread(self._is_healthy):
+                assert self._process.poll() is None, (self._folder / "nats.log").read_text()
+                await asyncio.sleep(0.02)
+
+    def _spawn(self, config: Path) -> subprocess.Popen[bytes]:
         with (self._folder / "nats.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [str(Path(sys.executable).with_name("nats-server")), "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(_START_LIMIT):
-            while not await asyncio.to_thread(self._is_healthy):
-                assert self._process.poll() is None, (self._folder / "nats.log").read_text()
-                await asyncio.sleep(0.02)
 
     def _is_healthy(self) -> bool:
         url = f"http://127.0.0.1:{self._monitor}/healthz"

@@ -1,0 +1,179 @@
+"""
+A scripted MX host for tests: says what it is told to, at each phase, and keeps what it was sent.
+
+Replies are looked up for each command line, so a test can refuse one recipient, answer the first
+try differently from the second, or hang up at any point. It speaks STARTTLS with a certificate of
+its own, and AUTH without checking anything.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+HANG_UP = b""  # as a reply: close without a word
+
+# Given a command line (or b"." for the final dot) and how often that verb was heard before in all
+# sessions, return the reply, HANG_UP, or None for the usual one.
+Script = Callable[[bytes, int], bytes | None]
+
+
+@dataclass
+class Received:
+    """One message as it came."""
+
+    mail: bytes
+    recipients: list[bytes]
+    content: bytes
+    tls: bool
+
+
+@dataclass
+class ScriptedMx:
+    """The server; `async with` opens it on a free port of loopback."""
+
+    script: Script = lambda line, count: None
+    extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 10000000", "SMTPUTF8")
+    tls: ssl.SSLContext | None = None
+    greeting: bytes = b"220 mx.test ESMTP\r\n"
+    messages: list[Received] = field(default_factory=list)
+    commands: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    open_now: int = 0
+    most_open: int = 0
+    _heard: dict[bytes, int] = field(default_factory=dict)
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _server: asyncio.Server | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def received(self, count: int) -> list[Received]:
+        """Wait until so many messages have come, and return them."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.messages) >= count)
+        return self.messages
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        self.open_now += 1
+        self.most_open = max(self.most_open, self.open_now)
+        try:
+            await _MxSession(self, reader, writer).run()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
+            pass
+        finally:
+            self.open_now -= 1
+            self._tasks.discard(task)
+            writer.close()
+
+    def reply(self, line: bytes, usual: bytes) -> bytes:
+        """Return what the script says to a line, else the usual reply."""
+        verb = line.split(b" ")[0].upper()
+        count = self._heard.get(verb, 0)
+        self._heard[verb] = count + 1
+        said = self.script(line, count)
+        return usual if said is None else said
+
+    async def keep(self, message: Received) -> None:
+        """Keep a message and wake who waits for it."""
+        async with self._arrived:
+            self.messages.append(message)
+            self._arrived.notify_all()
+
+
+class _MxSession:
+    def __init__(
+        self, mx: ScriptedMx, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._mx = mx
+        self._reader = reader
+        self._writer = writer
+        self._mail = b""
+        self._recipients: list[bytes] = []
+        self._tls = False
+
+    async def run(self) -> None:
+        self._writer.write(self._mx.greeting)
+        while True:
+            line = (await self._reader.readuntil(b"\r\n")).rstrip(b"\r\n")
+            self._mx.commands.append(line)
+            reply = self._mx.reply(line, self._usual(line))
+            if reply == HANG_UP:
+                return
+            self._writer.write(reply)
+            verb = line.split(b" ")[0].upper()
+            if verb == b"QUIT":
+                return
+            if verb == b"STARTTLS" and reply.startswith(b"220"):
+                await self._start_tls()
+            if verb == b"DATA" and reply.startswith(b"354") and not await self._content():
+                return
+
+    def _usual(self, line: bytes) -> bytes:
+        verb = line.split(b" ")[0].upper()
+        match verb:
+            case b"EHLO":
+                words = ["mx.test", *self._mx.extensions]
+                if self._mx.tls is not None and not self._tls:
+                    words.append("STARTTLS")
+                lines = [f"250-{word}" for word in words[:-1]] + [f"250 {words[-1]}"]
+                return "".join(f"{text}\r\n" for text in lines).encode()
+            case b"MAIL":
+                self._mail, self._recipients = line, []
+            case b"RCPT":
+                self._recipients.append(line)
+            case b"DATA":
+                return b"354 go on\r\n"
+            case b"STARTTLS":
+                return b"220 go on\r\n"
+            case b"QUIT":
+                return b"221 2.0.0 bye\r\n"
+            case b"AUTH":
+                return b"235 2.7.0 welcome\r\n"
+        return b"250 2.0.0 ok\r\n"
+
+    async def _start_tls(self) -> None:
+        assert self._mx.tls is not None
+        await self._writer.start_tls(self._mx.tls)
+        self._tls = True
+
+    async def _content(self) -> bool:
+        content = bytearray()
+        while (line := await self._reader.readuntil(b"\r\n")) != b".\r\n":
+            content += line[1:] if line.startswith(b".") else line
+        reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
+        if reply == HANG_UP:
+            return False
+        if reply.startswith(b"250") and content:
+            message = Received(self._mail, list(self._recipients), bytes(content), self._tls)
+            await self._mx.keep(message)
+        self._writer.write(reply)
+        return True
+
+
+def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return a server's context from two files."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

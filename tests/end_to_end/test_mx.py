@@ -1,0 +1,182 @@
+"""From SMTP through JetStream to MX hosts that a zone of our own names."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.relay import RunningRelay
+from postroad.testing.source import Source
+from postroad.testing.zone import Table, Trouble, Zone
+
+pytestmark = pytest.mark.nats
+
+StartRelay = Callable[..., Awaitable[RunningRelay]]
+
+MANIFESTS = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {name: tests}
+spec: {networks: ["127.0.0.0/8"], senders: ["*"]}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {name: direct}
+spec:
+  destinations: ["*"]
+  mx: {}
+  retry: {first: 1s, factor: 1.5, max: 2s, lifetime: 1h, delayWarning: 30m}
+"""
+HERE = ["A 127.0.0.1"]
+
+
+async def events_of(relay: RunningRelay, queue_id: str, wanted: str) -> list[dict[str, object]]:
+    """Return a message's history once an event of the wanted type is in it."""
+    async with asyncio.timeout(25):
+        while True:
+            _, out, _ = await relay.command("events", "--id", queue_id, "--json")
+            found = [json.loads(line) for line in out.splitlines()]
+            if any(event["type"] == wanted for event in found):
+                return found
+
+
+async def send(relay: RunningRelay, *to: str) -> str:
+    words = [word for address in to for word in ("--to", address)]
+    server = relay.addresses["relay"]
+    code, out, err = await relay.command(
+        "send", "--server", server, "--from", "shop@near.example", *words, "--json"
+    )
+    assert code == 0, err
+    return str(json.loads(out)["queue_id"])
+
+
+async def start(start_relay: StartRelay, mx: ScriptedMx, zone: Zone) -> RunningRelay:
+    host, port = zone.address
+    return await start_relay(
+        MANIFESTS,
+        "--resolver",
+        f"{host}:{port}",
+        POSTROAD_SMTP_PORT=str(mx.port),
+        POSTROAD_ALLOW_PRIVATE_MX="1",
+    )
+
+
+async def test_mail_finds_the_mx_host_and_arrives_as_it_was_sent(start_relay: StartRelay) -> None:
+    table = {"far.example": ["MX 10 mx.far.example"], "mx.far.example": HERE}
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        queue_id = await send(relay, "you@far.example", "me@far.example")
+        [message] = await asyncio.wait_for(mx.received(1), 20)
+        assert message.mail.startswith(b"MAIL FROM:<shop@near.example> SIZE=")
+        assert message.recipients == [b"RCPT TO:<you@far.example>", b"RCPT TO:<me@far.example>"]
+        assert f"id {queue_id}".encode() in message.content
+        assert b"Subject: Hello\r\n" in message.content
+        await events_of(relay, queue_id, "Delivery")
+
+
+async def test_a_refused_recipient_comes_back_as_a_notification(start_relay: StartRelay) -> None:
+    table = {
+        "far.example": ["MX 10 mx.far.example"],
+        "near.example": ["MX 10 mx.far.example"],
+        "mx.far.example": HERE,
+    }
+
+    def refuse(line: bytes, count: int) -> bytes | None:
+        return b"550 5.1.1 nobody here\r\n" if b"nobody@" in line else None
+
+    async with ScriptedMx(refuse) as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        queue_id = await send(relay, "nobody@far.example")
+        [report] = await asyncio.wait_for(mx.received(1), 20)
+        assert report.mail.startswith(b"MAIL FROM:<>")
+        assert report.recipients == [b"RCPT TO:<shop@near.example>"]
+        assert b"multipart/report; report-type=delivery-status" in report.content
+        assert b"Final-Recipient: rfc822; nobody@far.example\r\n" in report.content
+        assert b"Status: 5.1.1\r\n" in report.content
+        assert b"Diagnostic-Code: smtp; 550 5.1.1 nobody here\r\n" in report.content
+        history = await events_of(relay, queue_id, "Bounce")
+        assert "550 5.1.1 nobody here" in str(history[-1]["reply"])
+
+
+async def test_deferred_mail_is_tried_again_until_it_is_taken(start_relay: StartRelay) -> None:
+    table = {"far.example": ["MX 10 mx.far.example"], "mx.far.example": HERE}
+
+    def defer_twice(line: bytes, count: int) -> bytes | None:
+        return b"451 4.7.1 greylisted\r\n" if line.startswith(b"RCPT") and count < 2 else None
+
+    async with ScriptedMx(defer_twice) as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        queue_id = await send(relay, "you@far.example")
+        await asyncio.wait_for(mx.received(1), 20)
+        history = await events_of(relay, queue_id, "Delivery")
+        assert [event["type"] for event in history] == [
+            "Reception",
+            "TransientFailure",
+            "TransientFailure",
+            "Delivery",
+        ]
+        assert history[-1]["attempt"] == 3
+
+
+async def test_a_host_that_is_away_gives_way_to_the_next(start_relay: StartRelay) -> None:
+    table = {
+        "far.example": ["MX 10 away.far.example", "MX 20 mx.far.example"],
+        "away.far.example": ["A 127.0.0.2"],
+        "mx.far.example": HERE,
+    }
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        await send(relay, "you@far.example")
+        assert len(await asyncio.wait_for(mx.received(1), 20)) == 1
+
+
+@pytest.mark.parametrize(
+    ("domain", "kind", "says"),
+    [
+        ("null.example", "Bounce", "null MX"),
+        ("gone.example", "Bounce", "does not exist"),
+        ("broken.example", "TransientFailure", "DNS"),
+    ],
+)
+async def test_what_the_dns_says_decides(
+    start_relay: StartRelay, domain: str, kind: str, says: str
+) -> None:
+    table: Table = {
+        "null.example": ["MX 0 ."],
+        "broken.example": Trouble.SERVFAIL,
+        "near.example": ["MX 10 mx.far.example"],
+        "mx.far.example": HERE,
+    }
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        queue_id = await send(relay, f"you@{domain}")
+        history = await events_of(relay, queue_id, kind)
+        assert says in str(history[1]["reply"])
+
+
+async def test_a_private_mx_host_is_not_talked_to_unless_allowed(start_relay: StartRelay) -> None:
+    table = {"far.example": ["MX 10 mx.far.example"], "mx.far.example": HERE}
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        host, port = zone.address
+        relay = await start_relay(
+            MANIFESTS, "--resolver", f"{host}:{port}", POSTROAD_SMTP_PORT=str(mx.port)
+        )
+        queue_id = await send(relay, "you@far.example")
+        history = await events_of(relay, queue_id, "Bounce")
+        assert "addresses that mail is not sent to" in str(history[1]["reply"])
+        assert mx.connections == 0
+
+
+async def test_mail_to_several_domains_reaches_each(start_relay: StartRelay) -> None:
+    table = {
+        **{f"d{n}.example": ["MX 10 mx.far.example"] for n in range(12)},
+        "mx.far.example": HERE,
+    }
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        source = Source(relay.port(), recipients=tuple(f"to@d{n}.example" for n in range(12)))
+        await source.send(2)
+        messages = await asyncio.wait_for(mx.received(24), 25)
+        assert len({message.recipients[0] for message in messages}) == 12

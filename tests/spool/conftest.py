@@ -1,0 +1,87 @@
+"""A provisioned nats-server, and connections to it, one for each process a test plays."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.membership import Timings
+from postroad.testing.nats_server import NatsServer
+
+OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
+
+# The clockwork of leases, wound fast enough for a test to see it run down.
+QUICK = Timings(
+    session_life=timedelta(seconds=2),
+    renewal=timedelta(seconds=0.3),
+    self_doubt=timedelta(seconds=1.5),
+    ack_wait=timedelta(seconds=2),
+    lease_fresh=timedelta(seconds=1.2),
+    sweep=timedelta(seconds=1),
+)
+
+
+@dataclass
+class PlainLink:
+    """A connection as nats-py gives it."""
+
+    client: Client
+    jetstream: JetStreamContext
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path) as running:
+        await provision(SpoolOptions(servers=(running.url,)), layout=SINGLE_MACHINE)
+        yield running
+
+
+@pytest.fixture
+async def open_link(server: NatsServer) -> AsyncIterator[Callable[[], Awaitable[PlainLink]]]:
+    opened: list[Client] = []
+
+    async def quiet(_: Exception) -> None:
+        pass
+
+    async def open_one() -> PlainLink:
+        client = await nats.connect(
+            server.url, error_cb=quiet, reconnect_time_wait=0.1, max_reconnect_attempts=-1
+        )
+        opened.append(client)
+        return PlainLink(client, client.jetstream())
+
+    yield open_one
+    for client in opened:
+        await client.close()
+
+
+@pytest.fixture
+async def link(open_link: Callable[[], Awaitable[PlainLink]]) -> PlainLink:
+    return await open_link()
+
+
+@pytest.fixture
+async def open_spool(server: NatsServer) -> AsyncIterator[OpenJetStream]:
+    """Give a function that opens one more process's spool; all of them run on quick timings."""
+    opened: list[JetStreamSpool] = []
+
+    async def open_one(**options: object) -> JetStreamSpool:
+        plain = SpoolOptions(servers=(server.url,), process=f"process-{len(opened)}", timings=QUICK)
+        opened.append(await connect(replace(plain, **options)))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield open_one
+    for spool in opened:
+        await spool.close()
+
+
+@pytest.fixture
+async def spool(open_spool: OpenJetStream) -> JetStreamSpool:
+    return await open_spool()
