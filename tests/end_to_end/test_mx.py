@@ -111,7 +111,8 @@ async def test_deferred_mail_is_tried_again_until_it_is_taken(start_relay: Start
         queue_id = await send(relay, "you@far.example")
         await asyncio.wait_for(mx.received(1), 20)
         history = await events_of(relay, queue_id, "Delivery")
-        assert [event["type"] for event in history] == [
+        # Its first look at the DNS may have moved it to its site's lane.
+        assert [event["type"] for event in history if event["type"] != "Moved"] == [
             "Reception",
             "TransientFailure",
             "TransientFailure",

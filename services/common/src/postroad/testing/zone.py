@@ -85,6 +85,8 @@ class Zone(asyncio.DatagramProtocol):
             return answer
         texts = [text.partition(" ")[2] for text in entry if text.partition(" ")[0] == kind]
         if texts:
-            rrset = dns.rrset.from_text_list(question.name, self._ttl, "IN", kind, texts)
+            rrset = dns.rrset.from_text_list(
+                question.name, self._ttl, "IN", kind, texts, origin=dns.name.root, relativize=False
+            )
             answer.answer.append(rrset)
         return answer
