@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.testing.streams import hang_up
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 MESSAGE = b"Subject: hi\r\n\r\n..stuffed\r\nbye\r\n.\r\n"
@@ -45,7 +46,7 @@ async def open_peer() -> AsyncIterator[OpenPeer]:
 
     yield open_to
     for peer in peers:
-        peer.writer.close()
+        await hang_up(peer.writer)
     for server in servers:
         server.close()
         await server.wait_closed()

@@ -32,15 +32,16 @@ async def start_relay(tmp_path: Path) -> AsyncIterator[StartRelay]:
 @pytest.fixture
 async def sink_port() -> AsyncIterator[OpenSink]:
     """Give a function that opens a sink and returns it with its port."""
-    servers = []
+    opened: list[tuple[Sink, asyncio.Server]] = []
 
     async def open_one(**behaviour: object) -> tuple[Sink, int]:
         sink = Sink(SinkBehaviour(**behaviour))  # type: ignore[arg-type]
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: SinkProtocol(sink), "127.0.0.1", 0)
-        servers.append(server)
+        opened.append((sink, server))
         return sink, server.sockets[0].getsockname()[1]
 
     yield open_one
-    for server in servers:
+    for sink, server in opened:
         server.close()
+        await sink.hang_up()

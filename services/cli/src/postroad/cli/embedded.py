@@ -76,6 +76,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.token = state.token()
         self.address = _choose_ports()
+        self.capacity = 0  # octets the queue may take, as of the last start
 
     @property
     def pid(self) -> int | None:
@@ -106,6 +107,7 @@ class EmbeddedServer:
         )
 
     def _write_config(self) -> None:
+        self.capacity = _max_file_store(self._state.store)
         text = _CONFIG.format(
             listen=f"127.0.0.1:{self.address.port}",
             monitor=f"127.0.0.1:{self.address.monitor_port}",
@@ -113,7 +115,7 @@ class EmbeddedServer:
             logfile=json.dumps(str(self._state.server_log)),
             token=json.dumps(self.token),
             store=json.dumps(str(self._state.store)),
-            max_file_store=_max_file_store(self._state.store),
+            max_file_store=self.capacity,
         )
         self._state.write_private(self._state.server_config, text)
         self._state.write_private(self._state.server_token, self.token)

@@ -122,7 +122,7 @@ class Machine:
         options = SpoolOptions(
             servers=(server.address.url,), token=server.token, role="operator", process="up"
         )
-        await provision(options, layout=SINGLE_MACHINE)
+        await provision(options, layout=SINGLE_MACHINE, capacity=server.capacity)
         spool = await connect(options)
         self._process.on_stop("queue", spool.close)
         return spool

@@ -74,6 +74,7 @@ async def _serve(server: Sink, address: ListenAddress) -> None:
     typer.echo(f"sink listens on {where}", err=True)
     await stop.wait()
     listener.close()
+    await server.hang_up()
 
 
 async def listen_sink(server: Sink, address: ListenAddress) -> tuple[asyncio.Server, str]:

@@ -63,6 +63,27 @@ class Sink:
     _kept: deque[Path] = field(default_factory=deque)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _tried: set[int] = field(default_factory=set)
+    _open: set[asyncio.Transport] = field(default_factory=set)
+    _all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """Count a connection and keep it in mind."""
+        self.counts.connections += 1
+        self._open.add(transport)
+
+    def closed(self, transport: asyncio.Transport) -> None:
+        """Forget a connection."""
+        self._open.discard(transport)
+        if not self._open:
+            self._all_closed.set()
+
+    async def hang_up(self) -> None:
+        """End every connection, and wait until the last one is gone."""
+        while self._open:
+            self._all_closed.clear()
+            for transport in self._open:
+                transport.abort()
+            await self._all_closed.wait()
 
     def verdict(self, content: bytearray) -> bytes | None:
         """Return the reply to a final dot, None to hang up without one."""
@@ -123,18 +144,21 @@ class SinkProtocol(asyncio.Protocol):
         self._reverse_path = b""
         self._forward_paths: list[bytes] = []
         self._transport: asyncio.Transport | None = None
+        self._connection: asyncio.Transport | None = None  # also once the sink has hung up
         self._waiting = False
         self._searched = 0  # octets of the content known to hold no end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._sink.counts.connections += 1
+        self._transport = self._connection = cast(asyncio.Transport, transport)
+        self._sink.opened(self._connection)
         self._transport.write(_GREETING)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._transport = None
+        if self._connection is not None:
+            self._sink.closed(self._connection)
+        self._transport = self._connection = None
 
     def data_received(self, data: bytes) -> None:
         """Take octets and answer all commands in them with one write."""

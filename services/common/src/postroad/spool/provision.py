@@ -30,7 +30,7 @@ EVENTS_STREAM = "POSTROAD_EVENTS"
 
 _DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
 _EVENTS_AGE = timedelta(days=7).total_seconds()
-_EVENTS_SIZE = 2 * 1024**3  # octets
+_EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of what there is
 _STEP = timedelta(seconds=10)
 # The server answers with these while JetStream is still starting or without a leader.
 _TRANSIENT = (nats.errors.Error, nats.js.errors.ServiceUnavailableError, OSError)
@@ -53,7 +53,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             for shard in range(in_force.shards):
                 await _ensure(js, _queue(shard, in_force.replicas))
                 await _ensure(js, _blobs(shard, in_force.replicas))
-            await _ensure(js, _events(in_force.replicas))
+            await _ensure(js, _events(in_force.replicas, capacity))
             await js.publish(f"$KV.cluster.{CAPACITY_KEY}", str(capacity).encode())
             return in_force
     except (*_TRANSIENT, TimeoutError) as error:
@@ -143,14 +143,16 @@ def _blobs(shard: int, replicas: int) -> StreamConfig:
     )
 
 
-def _events(replicas: int) -> StreamConfig:
+def _events(replicas: int, capacity: int) -> StreamConfig:
+    # The server sets the whole of max_bytes aside, and refuses a stream it has not got it for.
+    size = min(_EVENTS_SIZE, capacity // 10) if capacity else _EVENTS_SIZE // 4
     return StreamConfig(
         name=EVENTS_STREAM,
         subjects=["pr.e.>"],
         storage=StorageType.FILE,
         num_replicas=replicas,
         max_age=_EVENTS_AGE,
-        max_bytes=_EVENTS_SIZE,
+        max_bytes=size,
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
     )

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from postroad.testing.streams import hang_up
+
 HANG_UP = b""  # as a reply: close without a word
 
 # Given a command line (or b"." for the final dot) and how often that verb was heard before in all
@@ -85,7 +87,7 @@ class ScriptedMx:
         finally:
             self.open_now -= 1
             self._tasks.discard(task)
-            writer.close()
+            await hang_up(writer)
 
     def reply(self, line: bytes, usual: bytes) -> bytes:
         """Return what the script says to a line, else the usual reply."""

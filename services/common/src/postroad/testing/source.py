@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from postroad.testing.streams import hang_up
+
 _NUMBER = re.compile(rb"X-Number: (\d+)")
 _PAUSE = 0.05  # seconds before a session that was lost is opened again
 
@@ -89,7 +91,7 @@ class Source:
             except (OSError, asyncio.IncompleteReadError):
                 await asyncio.sleep(_PAUSE)
             finally:
-                writer.close()
+                await hang_up(writer)
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, todo: list[int]
