@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import nats
@@ -12,20 +11,10 @@ from nats.js import JetStreamContext
 
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
-from postroad.spool.membership import Timings
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.queued_mail import QUICK
 
 OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
-
-# The clockwork of leases, wound fast enough for a test to see it run down.
-QUICK = Timings(
-    session_life=timedelta(seconds=2),
-    renewal=timedelta(seconds=0.3),
-    self_doubt=timedelta(seconds=1.5),
-    ack_wait=timedelta(seconds=2),
-    lease_fresh=timedelta(seconds=1.2),
-    sweep=timedelta(seconds=1),
-)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 from postroad.spool.blobs import Blobs
@@ -25,7 +26,7 @@ from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
 from postroad.spool.membership import Membership, Timings
 from postroad.spool.orders import JetStreamOrders
-from postroad.spool.provision import provision_link, read_layout
+from postroad.spool.provision import PRESENCE, provision_link, read_layout, remake_presence
 from postroad.spool.publisher import Publisher, Refused
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
@@ -137,7 +138,12 @@ class JetStreamSpool:
             generation=0,
             started=datetime.now(UTC),
         )
-        self._membership = Membership(Bucket(link, "cluster"), info, options.timings)
+        self._membership = Membership(
+            Bucket(link, PRESENCE),
+            info,
+            options.timings,
+            remake=partial(remake_presence, link, layout),
+        )
 
     @property
     def config(self) -> JetStreamConfig:
@@ -253,7 +259,7 @@ class JetStreamSpool:
             events=self._events,
             waiting=self._waiting,
             membership=self._membership,
-            cluster=Bucket(self._link, "cluster"),
+            presence=Bucket(self._link, PRESENCE),
             layout=self.layout,
             timings=self._options.timings,
         )

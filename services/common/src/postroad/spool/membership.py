@@ -5,16 +5,21 @@ A key lives 18 s and is renewed every 3 s by compare-and-set; expiry is announce
 sessions are read every 3 s. Killing a JetStream leader costs up to 9 s without renewals: shorter
 times would stop all lanes at once. A process whose last confirmed renewal was sent 15 s ago has to
 take itself for dead: others will, 3 s later.
+
+The keys live in the servers' memory, and all of them are gone once every server has been down, with
+a single server the bucket too: then whoever comes first makes it anew. Who
+finds its own key gone takes that for the cause, and keeps the sessions it knew for alive until they
+have had the time to write theirs again: else the first to look would own every lane.
 """
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from postroad.spool.bucket import Bucket, Outdated, is_deletion
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import SessionInfo
 from postroad.spool.log import get_logger
 
@@ -38,13 +43,24 @@ class Timings:
 class Membership:
     """Implements interface.Sessions: this process's session, and a view of all others."""
 
-    def __init__(self, bucket: Bucket, info: SessionInfo, timings: Timings) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        info: SessionInfo,
+        timings: Timings,
+        *,
+        remake: Callable[[], Awaitable[None]],
+    ) -> None:
         self._bucket = bucket
+        self._remake = remake  # makes the bucket anew if it is gone
         self._info = info
         self._timings = timings
         self._revision = 0
         self._confirmed = float("-inf")  # loop time at which the last confirmed renewal was sent
         self._live: tuple[SessionInfo, ...] = ()
+        self._remembered: tuple[SessionInfo, ...] = ()  # of before the keys were lost
+        self._remember_until = float("-inf")
+        self.resets = 0  # how often the keys were lost
         self._keeper: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -74,11 +90,18 @@ class Membership:
         while True:
             await asyncio.sleep(self._timings.renewal.total_seconds())
             try:
-                await self._renew()
+                await self._renew_or_remake()
                 await self.look()
             except SpoolError as error:
                 log.warning("the session could not be renewed", error=str(error))
             self._ring()
+
+    async def _renew_or_remake(self) -> None:
+        try:
+            await self._renew()
+        except SpoolUnavailable:
+            await self._remake()
+            await self._renew()
 
     async def _renew(self) -> None:
         async with self._renewing:
@@ -90,8 +113,19 @@ class Membership:
                 # Expired, or an answer was lost: take the key as it is now.
                 found = await self._bucket.get(self._key)
                 known = found.sequence if found is not None else 0
+                if (
+                    known == 0
+                    and self._confirmed > sent - self._timings.session_life.total_seconds()
+                ):
+                    self._remember(sent)
                 self._revision = await self._put(value, known)
             self._confirmed = sent
+
+    def _remember(self, now: float) -> None:
+        log.warning("this process's session was gone; it is written again")
+        self.resets += 1
+        self._remembered = self._live
+        self._remember_until = now + self._timings.session_life.total_seconds()
 
     async def _put(self, value: bytes, expected: int) -> int:
         return await self._bucket.put(
@@ -114,6 +148,9 @@ class Membership:
                     info = _decode(message.data)
                     found += [info] if info is not None else []
             pending = page.pending if page.messages else 0
+        if asyncio.get_running_loop().time() < self._remember_until:
+            known = {info.session_id for info in found}
+            found += [info for info in self._remembered if info.session_id not in known]
         self._live = tuple(sorted(found, key=lambda info: info.session_id))
         return self._live
 

@@ -18,12 +18,14 @@ from nats.js.api import (
 )
 from nats.js.errors import NotFoundError
 
+from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.layout import Layout
 from postroad.spool.subjects import blob_stream, queue_stream
 
 BUCKETS = ("config", "cluster", "sites", "quotas", "suppression")
+PRESENCE = "presence"
 LAYOUT_KEY = "meta"
 CAPACITY_KEY = "capacity"
 EVENTS_STREAM = "POSTROAD_EVENTS"
@@ -31,6 +33,7 @@ EVENTS_STREAM = "POSTROAD_EVENTS"
 _DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
 _EVENTS_AGE = timedelta(days=7).total_seconds()
 _EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of what there is
+_NO_MEMORY = 10028
 _STEP = timedelta(seconds=10)
 # The server answers with these while JetStream is still starting or without a leader.
 _TRANSIENT = (nats.errors.Error, nats.js.errors.ServiceUnavailableError, OSError)
@@ -49,6 +52,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             js = link.jetstream
             for name in BUCKETS:
                 await _ensure(js, _bucket(name, layout.replicas))
+            await _ensure_presence(js, layout.replicas)
             in_force = await _write_layout(js, layout)
             for shard in range(in_force.shards):
                 await _ensure(js, _queue(shard, in_force.replicas))
@@ -58,6 +62,20 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             return in_force
     except (*_TRANSIENT, TimeoutError) as error:
         raise SpoolUnavailable(f"JetStream cannot be provisioned: {error}") from error
+
+
+async def remake_presence(link: NatsLink, layout: Layout) -> None:
+    """
+    Make the bucket of sessions anew if it is gone, as it is when the only server was restarted.
+
+    Every process may: nobody else might be there to do it. Raises SpoolUnavailable.
+    """
+    try:
+        async with asyncio.timeout(_STEP.total_seconds()):
+            await _ensure_presence(link.jetstream, layout.replicas)
+    except (*_TRANSIENT, nats.js.errors.Error, TimeoutError) as error:
+        heed_cancellation()
+        raise SpoolUnavailable(f"JetStream does not answer: {error}") from error
 
 
 async def read_layout(link: NatsLink) -> Layout | None:
@@ -99,6 +117,21 @@ async def _ensure(js: JetStreamContext, wanted: StreamConfig) -> None:
         return
     if _differs(info.config, wanted):
         await js.update_stream(wanted)
+
+
+async def _ensure_presence(js: JetStreamContext, replicas: int) -> None:
+    """
+    Make the bucket of sessions and lane owners, in the servers' memory if they have some to give.
+
+    What it holds is renewed every few seconds, so there is nothing to fsync; and with file storage
+    at its limit nobody could renew, all would take themselves for dead, and the queue stay full.
+    """
+    try:
+        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY))
+    except nats.js.errors.APIError as error:
+        if error.err_code != _NO_MEMORY:
+            raise
+        await _ensure(js, _bucket(PRESENCE, replicas))
 
 
 def _differs(kept: StreamConfig, wanted: StreamConfig) -> bool:
@@ -158,11 +191,11 @@ def _events(replicas: int, capacity: int) -> StreamConfig:
     )
 
 
-def _bucket(name: str, replicas: int) -> StreamConfig:
+def _bucket(name: str, replicas: int, storage: StorageType = StorageType.FILE) -> StreamConfig:
     return StreamConfig(
         name=f"KV_{name}",
         subjects=[f"$KV.{name}.>"],
-        storage=StorageType.FILE,
+        storage=storage,
         discard=DiscardPolicy.NEW,
         num_replicas=replicas,
         max_msgs_per_subject=1,

@@ -65,7 +65,7 @@ class TakingTools:
     events: JetStreamEvents
     waiting: JetStreamWaiting
     membership: Membership
-    cluster: Bucket
+    presence: Bucket
     layout: Layout
     timings: Timings
 
@@ -122,7 +122,7 @@ class JetStreamTaking:
             deliver=self._on_delivered,
         )
         self._tenures = Tenures(
-            tools.cluster,
+            tools.presence,
             tools.membership,
             tools.layout,
             take=self._take_lane,

@@ -49,6 +49,7 @@ class Tenures:
         self._in_flight = in_flight
         self._owned: dict[LaneKey, _Tenure] = {}
         self._pools: set[str] = set()
+        self._resets = membership.resets
 
     @property
     def lanes(self) -> frozenset[str]:
@@ -65,6 +66,9 @@ class Tenures:
             self._membership.session_id, self._pools, self._lanes, self._membership.seen
         )
         now = asyncio.get_running_loop().time()
+        if self._resets != self._membership.resets:
+            self._resets = self._membership.resets
+            await asyncio.gather(*(self._claim_again(key) for key in list(self._owned)))
         for key in list(self._owned):
             if key not in wanted:
                 await self._move_out(key, now)
@@ -96,6 +100,17 @@ class Tenures:
         self._owned[key] = _Tenure(revision)
         log.info("a lane is taken", lane=key.lane, pool=key.pool)
         self._take(key)
+
+    async def _claim_again(self, key: LaneKey) -> None:
+        """Write an owner key that was lost with the servers' memory."""
+        mine = self._membership.session_id.encode()
+        try:
+            self._owned[key].revision = await self._bucket.put(_name(key), mine, expected=0)
+        except Outdated:
+            del self._owned[key]  # somebody else was given the lane meanwhile
+            await self._leave(key)
+        except SpoolError as error:
+            log.debug("an owner key could not be written again", lane=key.lane, error=str(error))
 
     def _is_held(self, owner: bytes, *, gone: bool) -> bool:
         if gone or not owner:

@@ -6,10 +6,20 @@ from datetime import UTC, datetime, timedelta
 from postroad.mail.address import parse_mailbox
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
+from postroad.spool.membership import Timings
 from postroad.spool.record import QueuedRecipient, QueueRecord
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
 SECOND = timedelta(seconds=1)
+# The clockwork of leases, wound fast enough for a test to see it run down.
+QUICK = Timings(
+    session_life=timedelta(seconds=2),
+    renewal=timedelta(seconds=0.3),
+    self_doubt=timedelta(seconds=1.5),
+    ack_wait=timedelta(seconds=2),
+    lease_fresh=timedelta(seconds=1.2),
+    sweep=timedelta(seconds=1),
+)
 
 
 def now() -> datetime:

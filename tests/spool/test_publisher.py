@@ -1,0 +1,148 @@
+"""Putting mail into JetStream when it is full, away, or slow to answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from postroad.spool.errors import SpoolFull, SpoolUnavailable
+from postroad.spool.interface import Put, Ready, Scheduled, Selection
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.queued_mail import SECOND, first, now, put, record, take
+
+pytestmark = pytest.mark.nats
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[tuple[NatsServer, JetStreamSpool]]:
+    """A server with room for little mail."""
+    async with NatsServer(tmp_path, max_file_store="4MB") as server:
+        options = SpoolOptions(servers=(server.url,))
+        await provision(options, layout=SINGLE_MACHINE, capacity=4_000_000)
+        spool = await connect(options)
+        yield server, spool
+        await spool.close()
+
+
+async def fill(spool: JetStreamSpool) -> int:
+    """Put mail until the queue is full, and return how much of it went in."""
+    for accepted in range(200):
+        try:
+            await put(spool, content=b"x" * 100_000)
+        except SpoolFull:
+            return accepted
+    raise AssertionError("there is room without end")
+
+
+async def test_a_full_queue_says_so_and_settling_goes_on(
+    small: tuple[NatsServer, JetStreamSpool],
+) -> None:
+    _, spool = small
+    accepted = 0
+    accepted = await fill(spool)
+    assert accepted > 5
+    taking = take(spool)
+    taken = await first(taking, accepted)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(taking.settle(one) for one in taken))
+        while not spool.accepting:
+            await asyncio.sleep(0.1)
+    await put(spool)
+    await taking.close()
+
+
+async def test_the_queue_is_near_full_before_it_is_full(server: NatsServer) -> None:
+    options = SpoolOptions(servers=(server.url,))
+    await provision(options, layout=SINGLE_MACHINE, capacity=1000)
+    spool = await connect(options)
+    try:
+        await put(spool, content=b"x" * 5000)
+        async with asyncio.timeout(10):
+            while spool.accepting:
+                await asyncio.sleep(0.1)
+        assert isinstance(spool.refusal(), SpoolFull)
+        with pytest.raises(SpoolFull):
+            await put(spool)
+    finally:
+        await spool.close()
+
+
+async def test_without_a_server_mail_is_refused_in_time_and_taken_again_later(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
+    server.kill()
+    queue_id = spool.new_queue_id(now())
+
+    def compose(chosen: str) -> list[Put]:
+        return [Put(record(chosen), Ready())]
+
+    with pytest.raises(SpoolUnavailable):
+        await spool.accept(queue_id, compose, timeout=1.5 * SECOND)
+    await server.start()
+    stored = await spool.accept(queue_id, compose, timeout=10 * SECOND)
+    assert stored.sequence > 0
+
+
+async def test_a_short_outage_is_waited_out(spool: JetStreamSpool, server: NatsServer) -> None:
+    sending = [asyncio.create_task(put(spool, f"b{n}@y.example")) for n in range(50)]
+    await server.restart()
+    await asyncio.gather(*sending)
+    found = [queued async for queued in spool.waiting.list(Selection())]
+    assert len(found) == 50
+    assert len({str(queued.record.record_id) for queued in found}) == 50
+
+
+async def test_an_unanswered_publish_is_stored_once(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
+    server.freeze()
+    sending = asyncio.create_task(put(spool))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(4, server.thaw)  # after the first try has timed out
+    await sending
+    assert len([queued async for queued in spool.waiting.list(Selection())]) == 1
+
+
+async def test_too_many_recipients_for_a_message_are_no_crash(spool: JetStreamSpool) -> None:
+    queue_id = spool.new_queue_id(now())
+    large = record(queue_id, content=b"x" * 3_000_000)
+    with pytest.raises(SpoolUnavailable):
+        await spool.accept(queue_id, lambda _: [Put(large, Ready())], timeout=SECOND)
+    await put(spool)  # the connection is as good as before
+
+
+async def test_deferred_mail_leaves_its_body_in_the_blob_store(spool: JetStreamSpool) -> None:
+    content = b"Subject: hi\r\n\r\n" + b"y" * 60_000
+    await put(spool, content=content)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    due = Scheduled(now() + timedelta(seconds=1))
+    await taking.settle(taken, [Put(taken.record.next_step(), due)])
+    [again] = await first(taking, 1)
+    assert not isinstance(again.record.content, bytes)
+    assert again.record.header == b"Subject: hi\r\n"
+    assert b"".join([chunk async for chunk in spool.read_body(again.record)]) == content
+    await taking.settle(again)
+    await taking.close()
+
+
+async def test_a_schedule_that_came_due_while_full_fires_after_all(
+    small: tuple[NatsServer, JetStreamSpool],
+) -> None:
+    _, spool = small
+    await put(spool, "late@z.example", place=Scheduled(now() + 2 * SECOND))
+    await fill(spool)
+    await asyncio.sleep(3)  # the schedule comes due without room to fire
+    taking = take(spool)
+    async with asyncio.timeout(40):
+        async for taken in taking:
+            await taking.settle(taken)
+            if taken.record.domain == "z.example":
+                break
+            lanes = {f"p{number:02d}" for number in range(8)}
+            await spool.waiting.claim_overdue(lanes, now() + timedelta(minutes=1))
+    await taking.close()

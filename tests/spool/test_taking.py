@@ -1,0 +1,253 @@
+"""Records in hand when things break: restarts, crashes, slow attempts, poison."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from postroad.spool.interface import Put, Ready, Scheduled, Selection, Taken, WaitKind
+from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.record import RecipientState
+from postroad.spool.taking import POISON, JetStreamTaking
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.queued_mail import QUICK, first, now, put, record, take
+
+pytestmark = pytest.mark.nats
+
+OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
+ALL = Selection()
+LATER = timedelta(hours=1)
+
+
+async def waiting(spool: JetStreamSpool) -> list[WaitKind]:
+    return sorted([queued.kind async for queued in spool.waiting.list(ALL)])
+
+
+async def until_empty(spool: JetStreamSpool) -> None:
+    async with asyncio.timeout(20):
+        while await waiting(spool):
+            await asyncio.sleep(0.05)
+
+
+async def crash(taking: JetStreamTaking) -> None:
+    """End a taking as a killed process does: nothing is given back, nothing released."""
+    await taking.stop()
+    for task in list(taking._tasks):
+        task.cancel()
+
+
+async def test_a_hundred_in_hand_survive_the_servers_death_and_none_comes_twice(
+    open_spool: OpenJetStream, server: NatsServer
+) -> None:
+    spool = await open_spool()
+    for number in range(100):
+        await put(spool, f"b{number}@y.example")
+    taking = spool.take(pool="default", room=200, room_bytes=10_000_000)
+    taken = await first(taking, 100)
+    again: list[Taken] = []
+
+    async def watch() -> None:
+        async for one in taking:
+            again.append(one)  # noqa: PERF401 - what came so far is looked at while it goes on
+
+    watching = asyncio.create_task(watch())
+    await server.restart()
+    async with asyncio.timeout(40):
+        await asyncio.gather(*(taking.settle(one) for one in taken))
+    await until_empty(spool)
+    assert again == []
+    watching.cancel()
+    await taking.close()
+
+
+async def test_the_dead_owners_mail_is_taken_up(open_spool: OpenJetStream) -> None:
+    dead, heir = await open_spool(), await open_spool()
+    queue_ids = {await put(dead, f"b{number}@d{number}.example") for number in range(20)}
+    taking = take(dead)
+    await first(taking, 20)
+    assert isinstance(taking, JetStreamTaking)
+    await crash(taking)
+    await dead.close()
+    successor = take(heir)
+    async with asyncio.timeout(20):
+        taken = await first(successor, 20)
+    assert {one.record.record_id.queue_id for one in taken} == queue_ids
+    assert all(one.deliveries >= 2 for one in taken)
+    for one in taken:
+        await successor.settle(one)
+    await successor.close()
+
+
+async def test_lanes_are_shared_and_move_when_a_process_joins(open_spool: OpenJetStream) -> None:
+    one, other = await open_spool(), await open_spool()
+    first_taking, second_taking = take(one), take(other)
+    tasks = [asyncio.create_task(_settle_all(t)) for t in (first_taking, second_taking)]
+    async with asyncio.timeout(20):
+        while not _both_own(first_taking, second_taking):
+            await asyncio.sleep(0.1)
+    for number in range(40):
+        await put(one, f"b@d{number}.example")
+    await until_empty(one)
+    for taking in (first_taking, second_taking):
+        await taking.stop()
+        await taking.close()
+    await asyncio.gather(*tasks)
+
+
+async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
+    open_spool: OpenJetStream, server: NatsServer
+) -> None:
+    slow = replace(QUICK, renewal=timedelta(seconds=1.3))  # it writes its session again late
+    one, other = await open_spool(), await open_spool(timings=slow)
+    takings = take(one), take(other)
+    tasks = [asyncio.create_task(_settle_all(taking)) for taking in takings]
+    async with asyncio.timeout(20):
+        while not _both_own(*takings):
+            await asyncio.sleep(0.1)
+    before = lanes(takings[0])
+    await server.restart()
+    async with asyncio.timeout(20):
+        while not (one.sessions.resets and other.sessions.resets and _both_own(*takings)):
+            assert not lanes(takings[0]) & lanes(takings[1])
+            await asyncio.sleep(0.05)
+    assert lanes(takings[0]) == before
+    for taking in takings:
+        await taking.stop()
+        await taking.close()
+    await asyncio.gather(*tasks)
+
+
+def lanes(taking: object) -> frozenset[str]:
+    assert isinstance(taking, JetStreamTaking)
+    return taking._tenures.lanes
+
+
+def _both_own(one: object, other: object) -> bool:
+    mine, theirs = lanes(one), lanes(other)
+    return bool(mine) and bool(theirs) and not mine & theirs and len(mine | theirs) == 8
+
+
+async def _settle_all(taking: object) -> None:
+    assert isinstance(taking, JetStreamTaking)
+    async for taken in taking:
+        await taking.settle(taken)
+
+
+async def test_a_slow_attempt_keeps_its_lease(spool: JetStreamSpool) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    more = asyncio.ensure_future(first(taking, 1))
+    done, _ = await asyncio.wait([more], timeout=5)  # more than twice ack_wait
+    assert not done
+    assert taking.fresh(taken)
+    await taking.settle(taken)
+    more.cancel()
+    assert await waiting(spool) == []
+    await taking.close()
+
+
+async def test_a_process_that_cannot_renew_starts_nothing(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taking.fresh(taken)
+    server.freeze()
+    try:
+        async with asyncio.timeout(10):
+            while taking.fresh(taken):
+                await asyncio.sleep(0.05)
+        assert not await taking.confirm(taken)
+    finally:
+        server.thaw()
+    async with asyncio.timeout(20):
+        while not await taking.confirm(taken):
+            await asyncio.sleep(0.05)
+    await taking.settle(taken)
+    await taking.close()
+
+
+@pytest.mark.parametrize("published", [1, 2])
+async def test_a_crash_in_the_middle_of_a_settle_loses_and_doubles_nothing(
+    open_spool: OpenJetStream, published: int
+) -> None:
+    """The first try stored its consequences and died; the second attempt ends differently."""
+    spool, heir = await open_spool(), await open_spool()
+    await put(spool, "b@y.example")
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    report = record(taken.record.record_id.queue_id, "a@x.example", 9)
+    puts = [Put(taken.record.next_step(attempts=1), Scheduled(now() + LATER)), Put(report, Ready())]
+    shard = taken.record.record_id.shard
+    await spool._publisher.publish(puts[:published], shard=shard, timeout=timedelta(seconds=5))
+    assert isinstance(taking, JetStreamTaking)
+    await crash(taking)
+    await spool.close()
+    successor = take(heir)
+    async with asyncio.timeout(20):
+        while True:
+            [again] = await first(successor, 1)
+            if again.record.record_id == taken.record.record_id:
+                break
+            await successor.settle(again)  # the report that the first try had stored
+    [recipient] = again.record.recipients
+    bounced = (replace(recipient, state=RecipientState.BOUNCED),)
+    other = [Put(again.record.next_step(recipients=bounced), Scheduled(now() + LATER))]
+    await successor.settle(again, other)
+    [left] = [q async for q in heir.waiting.list(Selection(domain="y.example"))]
+    assert left.record.recipients == bounced
+    await successor.close()
+
+
+async def test_a_record_that_kills_its_process_is_held(open_spool: OpenJetStream) -> None:
+    spool = await open_spool()
+    await put(spool)
+    for _ in range(POISON - 1):
+        taking = take(spool)
+        async with asyncio.timeout(20):
+            await first(taking, 1)
+        assert isinstance(taking, JetStreamTaking)
+        await crash(taking)
+    taking = take(spool)
+    reading = asyncio.ensure_future(first(taking, 1))
+    async with asyncio.timeout(20):
+        while WaitKind.HELD not in await waiting(spool):
+            await asyncio.sleep(0.1)
+    [queued] = [q async for q in spool.waiting.list(ALL)]
+    assert queued.record.hold is not None
+    assert queued.record.hold.reason == "Poison"
+    assert not reading.done()
+    reading.cancel()
+    await taking.close()
+
+
+async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool) -> None:
+    taking = take(spool)
+    reading = asyncio.ensure_future(first(taking, 1))
+    lane = spool.lane_of(record("0" * 26))
+    await spool._link.jetstream.publish(f"pr.q.0.r.default.x.{lane}.y_example", b"not a record")
+    async with asyncio.timeout(20):
+        while await waiting(spool) != [WaitKind.HELD]:
+            await asyncio.sleep(0.1)
+    [queued] = [q async for q in spool.waiting.list(ALL)]
+    assert queued.record.hold is not None
+    assert queued.record.hold.reason == "Unreadable"
+    assert queued.record.content == b"not a record"
+    reading.cancel()
+    await taking.close()
+
+
+async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -> None:
+    await put(spool, needs=frozenset({"teleport"}))
+    await put(spool, "c@y.example")
+    taking = take(spool)
+    async with asyncio.timeout(10):
+        [taken] = await first(taking, 1)
+    assert not taken.record.needs
+    await taking.settle(taken)
+    assert await waiting(spool) == [WaitKind.READY]
+    await taking.close()
