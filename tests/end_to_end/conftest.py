@@ -18,8 +18,11 @@ async def start_relay(tmp_path: Path) -> AsyncIterator[StartRelay]:
     """Give a function that starts a relay on manifests; every relay ends with the test."""
     running: list[RunningRelay] = []
 
-    async def start(manifests: str, *flags: str, **environment: str) -> RunningRelay:
+    async def start(
+        manifests: str, *flags: str, state: Path | None = None, **environment: str
+    ) -> RunningRelay:
         relay = RunningRelay(tmp_path, manifests, flags, environment)
+        relay.state = state / "state" if state is not None else relay.state
         running.append(relay)
         await relay.start()
         return relay

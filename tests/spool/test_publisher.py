@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.spool import settling
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Put, Ready, Scheduled, Selection
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
@@ -53,6 +54,30 @@ async def test_a_full_queue_says_so_and_settling_goes_on(
             await asyncio.sleep(0.1)
     await put(spool)
     await taking.close()
+
+
+async def test_what_only_waits_for_room_keeps_nothing_else_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "_FIRST_RETURN", 1.0)
+    async with NatsServer(tmp_path, max_file_store="4MB") as server:
+        options = SpoolOptions(servers=(server.url,))
+        # It is said that there is far more room than there is, so nothing is refused in time.
+        await provision(options, layout=SINGLE_MACHINE, capacity=20_000_000)
+        spool = await connect(options)
+        accepted = await fill(spool)
+        taking = take(spool)
+        taken = await first(taking, accepted)
+        later = Scheduled(now() + timedelta(hours=1))
+        async with asyncio.timeout(30):
+            for one in taken:
+                await taking.settle(one, [Put(one.record.next_step(), later)])
+            for one in await first(taking, accepted):  # as they were, and nothing was lost
+                assert one.record.step == 0
+                await taking.settle(one)
+        await put(spool)
+        await taking.close()
+        await spool.close()
 
 
 async def test_the_queue_is_near_full_before_it_is_full(server: NatsServer) -> None:

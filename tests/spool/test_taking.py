@@ -10,7 +10,8 @@ import pytest
 from postroad.spool.interface import Put, Ready, Scheduled, Selection, Taken, WaitKind
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.record import RecipientState
-from postroad.spool.taking import POISON, JetStreamTaking
+from postroad.spool.suspects import POISON
+from postroad.spool.taking import JetStreamTaking
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import QUICK, first, now, put, record, take
 

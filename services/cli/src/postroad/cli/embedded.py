@@ -32,6 +32,7 @@ _START_TIMEOUT = 10.0  # seconds
 _LOOK_INTERVAL = 0.1
 _LOOKS_PER_HEALTH = 20
 _STOP_TIMEOUT = 15.0
+_RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
 _STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
 _MAX_PAYLOAD = 2 * 1024 * 1024  # octets; records and chunks stay far below
 
@@ -138,7 +139,10 @@ class EmbeddedServer:
             raise Failure(f"cannot start nats-server: {os.strerror(error.errno or 0)}") from error
         pid = self._process.pid
         known = {"pid": pid, "started": process_start_time(pid)}
-        self._state.write_private(self._state.server_pid, json.dumps(known))
+        try:
+            self._state.write_private(self._state.server_pid, json.dumps(known))
+        except OSError as error:  # a full disk must not keep the server from being restarted
+            log.warning("the server's pid could not be noted", error=str(error))
 
     async def watch(self) -> None:
         """Start the server again whenever it ends or says that it cannot write; until cancelled."""
@@ -148,9 +152,12 @@ class EmbeddedServer:
             looks += 1
             if not self._is_running():
                 log.warning("nats-server ended and is started again")
-                self._write_config()
-                self._spawn()
+                try:
+                    self._spawn()  # as configured at the first start: nothing has to be written
+                except Failure as error:
+                    log.error("nats-server cannot be started again", error=str(error))
                 unhealthy = 0
+                await asyncio.sleep(_RESTART_PAUSE)
             elif looks % _LOOKS_PER_HEALTH == 0 and await self._cannot_write():
                 unhealthy += 1
                 # Twice in a row: a single look may fall into a restart of the streams.
@@ -218,7 +225,8 @@ def _max_file_store(store: Path) -> int:
     for file in store.rglob("*"):
         with contextlib.suppress(OSError):  # files come and go while an old server still ends
             used += file.stat().st_size
-    return int((shutil.disk_usage(store).free + used) * _STORE_SHARE)
+    # Never less than is stored: JetStream would refuse to open those streams.
+    return max(int((shutil.disk_usage(store).free + used) * _STORE_SHARE), used)
 
 
 def _last_error(log_file: Path) -> str:

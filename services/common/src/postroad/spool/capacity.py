@@ -2,7 +2,9 @@
 How full the queue's storage is: ingress refuses at 80 %, so that the rest is there for settling.
 
 How much is used JetStream tells; how much there is, only its configuration knows, so whoever
-provisions writes it down. Asked every few seconds; an unanswered question changes nothing.
+provisions writes it down. Asked every few seconds, what this process has published since is added
+to the answer: a burst can fill a small volume between two looks. An unanswered question changes
+nothing.
 """
 
 import asyncio
@@ -25,7 +27,20 @@ class Capacity:
     def __init__(self, link: NatsLink) -> None:
         self._link = link
         self._watching: asyncio.Task[None] | None = None
-        self.near_full = False
+        self._limit = 0  # octets, 0 when it is not known
+        self._used = 0  # octets, as of the last look
+        self._published = 0  # octets this process had published by then
+        self._was_near = False
+
+    @property
+    def near_full(self) -> bool:
+        """Whether new mail should be refused."""
+        share = _AGAIN if self._was_near else _NEAR
+        used = self._used + max(0, self._out() - self._published)
+        return self._limit > 0 and used >= self._limit * share
+
+    def _out(self) -> int:
+        return int(self._link.client.stats["out_bytes"])
 
     def start(self) -> None:
         """Look from now on, at once first."""
@@ -50,7 +65,8 @@ class Capacity:
             message = await js.get_last_msg("KV_cluster", f"$KV.cluster.{CAPACITY_KEY}")
         except nats.js.errors.NotFoundError:
             return  # nobody has said how much there is
-        limit = int(message.data or b"0")
-        used = (await js.account_info()).storage or 0
-        if limit > 0:
-            self.near_full = used >= limit * (_AGAIN if self.near_full else _NEAR)
+        published = self._out()  # counted before the answer: rather too much than too little
+        self._used = (await js.account_info()).storage or 0
+        self._published = published
+        self._limit = int(message.data or b"0")
+        self._was_near = self.near_full

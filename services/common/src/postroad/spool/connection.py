@@ -155,5 +155,6 @@ class NatsLink:
                     if self._client.is_connected:
                         await self._client.flush()
                     await self._client.close()
-            except (TimeoutError, OSError, nats.errors.Error) as error:
+            except (TimeoutError, OSError, RuntimeError, nats.errors.Error) as error:
+                # RuntimeError: nats-py writes what is left, uvloop's transport is closed already.
                 log.debug("the connection did not close well", error=str(error))

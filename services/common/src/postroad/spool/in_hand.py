@@ -50,6 +50,7 @@ class InHand(Generic[T]):
         self._room_bytes = room_bytes
         self._entries: dict[Key, Entry[T]] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
+        self._returns: OrderedDict[Key, int] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -85,6 +86,7 @@ class InHand(Generic[T]):
     def finish(self, key: Key) -> None:
         """A record was settled: remember it, in case it comes again."""
         self.drop(key)
+        self._returns.pop(key, None)
         self._finished[key] = None
         if len(self._finished) > _REMEMBERED:
             self._finished.popitem(last=False)
@@ -94,6 +96,19 @@ class InHand(Generic[T]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry.size
+
+    def give_back(self, key: Key) -> int:
+        """Let go of a record on purpose; return how often that was done to it by now."""
+        self.drop(key)
+        times = self._returns.pop(key, 0) + 1
+        self._returns[key] = times
+        if len(self._returns) > _REMEMBERED:
+            self._returns.popitem(last=False)
+        return times
+
+    def returns(self, key: Key) -> int:
+        """How often a record was given back from here: deliveries that say nothing against it."""
+        return self._returns.get(key, 0)
 
     def confirm(self, key: Key, sent: float) -> None:
         """The queue confirmed an extension of a lease that was asked for at `sent`."""

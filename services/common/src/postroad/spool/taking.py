@@ -1,30 +1,27 @@
 """
-Delivery's side of the queue in JetStream: records in hand, their leases, their settling.
+Delivery's side of the queue in JetStream: records in hand, their leases, the lanes they come from.
 
-The order of a settle is the product's promise: publish what follows, wait for the acknowledgement,
-acknowledge the record with a reply, and only then write events and delete a body. A settle that
-fails is tried again, under an extended lease, until it succeeds; the attempt is not repeated.
+A record is this process's while its lease is confirmed; leases are extended in time, and asked for
+again before mail is sent that somebody else might be sending by now.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from postroad.mail.address import Mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.blobs import Blobs
 from postroad.spool.bucket import Bucket
 from postroad.spool.codec import decode
 from postroad.spool.connection import NatsLink
-from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolError
+from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
 from postroad.spool.events import JetStreamEvents
-from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
-from postroad.spool.interface import HOLD_LIMIT, Held, Put, Ready, Taken, held
+from postroad.spool.interface import Put, Taken
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.membership import Membership, Timings
@@ -33,23 +30,17 @@ from postroad.spool.publisher import Publisher
 from postroad.spool.pull import Delivered, LanePull, Puller
 from postroad.spool.record import (
     KNOWN_FEATURES,
-    BlobRef,
-    Hold,
-    QueuedRecipient,
     QueueRecord,
 )
 from postroad.spool.requests import Requests
-from postroad.spool.subjects import domain_of
+from postroad.spool.settling import ACK_TIMEOUT, Settling
+from postroad.spool.suspects import put_on_hold, reason_to_hold, unreadable
 from postroad.spool.tenure import Tenures
 from postroad.spool.waiting import JetStreamWaiting
 
 log = get_logger("spool.taking")
 
-POISON = 8  # deliveries without a settle: a record that kills its process must not kill them all
 _TICK = 0.5  # seconds between looks at leases and lanes
-_ACK_TIMEOUT = 2.0
-_PUBLISH_TIMEOUT = timedelta(seconds=15)
-_RETRY_PAUSE = 0.25
 _BULK_SHARE = 0.75  # of the room: express always finds some
 _LATER = b'-NAK {"delay": 30000000000}'  # nanoseconds; for a newer process to take
 
@@ -114,6 +105,13 @@ class JetStreamTaking:
         self._refilling = False
         self._started = False
         self._handed: set[Key] = set()
+        self._settling = Settling(
+            self._hand,
+            requests=tools.requests,
+            publisher=tools.publisher,
+            blobs=tools.blobs,
+            events=tools.events,
+        )
         self._puller = Puller(
             tools.link,
             tools.requests,
@@ -201,7 +199,7 @@ class JetStreamTaking:
             return
         taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
         self._hand.add(Entry(key, reply, len(delivered.message.data), now, taken))
-        reason = _reason_to_hold(record, delivered)
+        reason = reason_to_hold(record, delivered.deliveries - self._hand.returns(key))
         if reason is not None:
             self._spawn(self._hold(taken, reason))
             return
@@ -213,16 +211,12 @@ class JetStreamTaking:
             return decode(delivered.message.data)
         except RecordCorrupt as error:
             log.error("a record cannot be read and is held", error=str(error))
-            return _unreadable(delivered)
+            return unreadable(delivered)
 
     async def _hold(self, taken: JetStreamTaken, reason: str) -> None:
         now = datetime.now(UTC)
         record = taken.record
-        put = (
-            Put(record, Held(now + HOLD_LIMIT))
-            if record.hold is not None and reason == "Unreadable"
-            else held(record, Hold(reason), now=now)
-        )
+        put = put_on_hold(record, reason, now)
         event = Event(
             type=EventType.HELD,
             at=now,
@@ -257,7 +251,7 @@ class JetStreamTaking:
     async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
         sent = asyncio.get_running_loop().time()
         try:
-            await self._tools.requests.send(entry.reply, b"+WPI", timeout=_ACK_TIMEOUT)
+            await self._tools.requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
         except SpoolError:
             return
         self._hand.confirm(entry.key, sent)
@@ -290,56 +284,7 @@ class JetStreamTaking:
     ) -> None:
         """Put what follows, then end the record, then write the events."""
         own = _own(taken)
-        if puts:
-            await self._put(own, puts)
-        await self._acknowledge(own)
-        self._finish(own)
-        for event in events:
-            self._tools.events.add(event)
-        body = own.record.content
-        if isinstance(body, BlobRef) and body.sole and not _refers(puts, body):
-            await self._tools.blobs.delete(body)
-
-    async def _put(self, own: JetStreamTaken, puts: Sequence[Put]) -> None:
-        ready = list(puts)
-        while True:
-            try:
-                ready = [await self._slim(put) for put in ready]
-                await self._tools.publisher.publish(
-                    ready, shard=own.key.shard, timeout=_PUBLISH_TIMEOUT
-                )
-                return
-            except ClaimLost:
-                return
-            except SpoolError as error:
-                log.warning(
-                    "what follows of a record cannot be stored yet",
-                    record_id=str(own.record.record_id),
-                    error=str(error),
-                )
-                await asyncio.sleep(_RETRY_PAUSE)
-
-    async def _slim(self, put: Put) -> Put:
-        """Return a waiting put without a large inline body: schedules are copied as they fire."""
-        if isinstance(put.place, Ready):
-            return put
-        lifetime = put.record.deadline - datetime.now(UTC)
-        lifetime = max(lifetime, timedelta(hours=1)) + HOLD_LIMIT
-        record = await self._tools.blobs.moved_out(put.record, lifetime=lifetime)
-        return replace(put, record=record) if record is not put.record else put
-
-    async def _acknowledge(self, own: JetStreamTaken) -> None:
-        while (entry := self._hand.get(own.key)) is not None:
-            try:
-                await self._tools.requests.send(entry.reply, b"+ACK", timeout=_ACK_TIMEOUT)
-                return
-            except SpoolError:
-                # After a restart of the server an old reply subject answers nothing; the record
-                # comes again and brings a new one.
-                await asyncio.sleep(_RETRY_PAUSE)
-
-    def _finish(self, own: JetStreamTaken) -> None:
-        self._hand.finish(own.key)
+        await self._settling.settle(own.key, own.record, puts, events)
         self._let_go(own.key)
 
     def _let_go(self, key: Key) -> None:
@@ -359,7 +304,7 @@ class JetStreamTaking:
         own = _own(taken)
         entry = self._hand.get(own.key)
         if entry is not None:
-            self._hand.drop(own.key)
+            self._hand.give_back(own.key)
             await self._say(entry.reply, b"-NAK")
             self._let_go(own.key)
 
@@ -371,7 +316,7 @@ class JetStreamTaking:
 
     async def _say(self, reply: str, what: bytes) -> None:
         try:
-            await self._tools.requests.send(reply, what, timeout=_ACK_TIMEOUT)
+            await self._tools.requests.send(reply, what, timeout=ACK_TIMEOUT)
         except SpoolError as error:
             log.debug("a record's lease runs out instead", error=str(error))
 
@@ -406,34 +351,3 @@ class JetStreamTaking:
 def _own(taken: Taken) -> JetStreamTaken:
     assert isinstance(taken, JetStreamTaken), "a record of another spool"
     return taken
-
-
-def _refers(puts: Sequence[Put], body: BlobRef) -> bool:
-    return any(
-        isinstance(put.record.content, BlobRef) and put.record.content.blob_id == body.blob_id
-        for put in puts
-    )
-
-
-def _reason_to_hold(record: QueueRecord, delivered: Delivered) -> str | None:
-    if record.hold is not None and record.hold.reason == "Unreadable":
-        return "Unreadable"
-    return "Poison" if delivered.deliveries >= POISON else None
-
-
-def _unreadable(delivered: Delivered) -> QueueRecord:
-    """Return a record that holds, verbatim, what could not be read as one."""
-    now = datetime.now(UTC)
-    domain = domain_of(delivered.message.subject.rpartition(".")[2])
-    origin = f"{delivered.shard}.{delivered.sequence}"
-    queue_id = derived_queue_id(now, delivered.shard, origin=origin)
-    return QueueRecord(
-        record_id=RecordId(queue_id, 0),
-        reverse_path=None,
-        recipients=(QueuedRecipient(Mailbox("postmaster", domain)),),
-        domain=domain,
-        arrival=now,
-        deadline=now + HOLD_LIMIT,
-        content=delivered.message.data,
-        hold=Hold("Unreadable"),
-    )

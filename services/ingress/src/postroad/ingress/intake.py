@@ -10,7 +10,7 @@ loops are looked for, quotas are spent, and everything is stored at once or not 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import format_datetime, make_msgid
 from time import monotonic
 
@@ -39,7 +39,6 @@ log = get_logger("ingress.intake")
 
 # RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
 # that hears 451 after that can do something better than wait.
-_STORE_TIMEOUT = timedelta(seconds=20)
 _SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
 
 
@@ -200,7 +199,7 @@ class Intake:
         def compose(chosen: str) -> Sequence[Put]:
             return [Put(record, place) for record in self._records(chosen, arrival, content, hold)]
 
-        stored = await self._tools.spool.accept(queue_id, compose, timeout=_STORE_TIMEOUT)
+        stored = await self._tools.spool.accept(queue_id, compose, timeout=self._tools.limits.store)
         self._count_accepted(stored.queue_id, stored.sequence, arrival)
         return Reply.of(250, "2.0.0", f"queued as {stored.queue_id}")
 

@@ -29,3 +29,5 @@ class IngressLimits:
     """Content up to this size travels inside its record, larger content in the blob store."""
     large_messages: int = setting(8, minimum=1)
     """Messages over the inline size that are taken in at once; others wait within their timeout."""
+    store: timedelta = setting(timedelta(seconds=20), minimum=timedelta(seconds=1))
+    """How long the queue is tried after the final dot, before 451; a minute at most."""

@@ -1,0 +1,144 @@
+"""
+Ending a record in hand, in the order that is the product's promise.
+
+Publish what follows, wait for the acknowledgement, acknowledge the record with a reply, and only
+then write events and delete a body. A settle that fails is tried again, under an extended lease,
+until it succeeds; the attempt is not repeated. Only when storage is full, a record that nothing has
+become of is given back as it is, for a while: if all that is in hand waited for room, nothing would
+be delivered that makes some.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from postroad.spool.blobs import Blobs
+from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull
+from postroad.spool.event import Event
+from postroad.spool.events import JetStreamEvents
+from postroad.spool.in_hand import InHand, Key
+from postroad.spool.interface import HOLD_LIMIT, Put, Ready
+from postroad.spool.log import get_logger
+from postroad.spool.publisher import Publisher
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.requests import Requests
+
+log = get_logger("spool.settling")
+
+ACK_TIMEOUT = 2.0  # seconds
+_PUBLISH_TIMEOUT = timedelta(seconds=15)
+_RETRY_PAUSE = 0.25
+_FIRST_RETURN, _LONGEST_RETURN = 15.0, 3600.0  # seconds until a returned record comes again
+
+
+class Settling:
+    """Settles records of the table in hand."""
+
+    def __init__(
+        self,
+        hand: InHand[Any],
+        *,
+        requests: Requests,
+        publisher: Publisher,
+        blobs: Blobs,
+        events: JetStreamEvents,
+    ) -> None:
+        self._hand = hand
+        self._requests = requests
+        self._publisher = publisher
+        self._blobs = blobs
+        self._events = events
+
+    async def settle(
+        self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
+    ) -> None:
+        """Put what follows, then end the record, then write the events."""
+        if puts:
+            try:
+                await self._put(key, record, puts)
+            except SpoolFull:
+                await self._return_for_room(key, record)
+                return
+        await self._acknowledge(key)
+        self._hand.finish(key)
+        for event in events:
+            self._events.add(event)
+        body = record.content
+        if isinstance(body, BlobRef) and body.sole and not _refers(puts, body):
+            await self._blobs.delete(body)
+
+    async def _put(self, key: Key, record: QueueRecord, puts: Sequence[Put]) -> None:
+        """Store them, whatever it takes; SpoolFull when the record may as well stay as it was."""
+        ready = list(puts)
+        while True:
+            try:
+                ready = [await self._slim(put) for put in ready]
+                await self._publisher.publish(ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT)
+                return
+            except ClaimLost:
+                return
+            except SpoolError as error:
+                if isinstance(error, SpoolFull) and _only_postpones(record, puts):
+                    raise
+                log.warning(
+                    "what follows of a record cannot be stored yet",
+                    record_id=str(record.record_id),
+                    error=str(error),
+                )
+                await asyncio.sleep(_RETRY_PAUSE)
+
+    async def _slim(self, put: Put) -> Put:
+        """Return a waiting put without a large inline body: schedules are copied as they fire."""
+        if isinstance(put.place, Ready):
+            return put
+        lifetime = put.record.deadline - datetime.now(UTC)
+        lifetime = max(lifetime, timedelta(hours=1)) + HOLD_LIMIT
+        record = await self._blobs.moved_out(put.record, lifetime=lifetime)
+        return replace(put, record=record) if record is not put.record else put
+
+    async def _acknowledge(self, key: Key) -> None:
+        while (entry := self._hand.get(key)) is not None:
+            try:
+                await self._requests.send(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
+                return
+            except SpoolError:
+                # After a restart of the server an old reply subject answers nothing; the record
+                # comes again and brings a new one.
+                await asyncio.sleep(_RETRY_PAUSE)
+
+    async def _return_for_room(self, key: Key, record: QueueRecord) -> None:
+        log.warning("storage is full: a record is given back", record_id=str(record.record_id))
+        entry = self._hand.get(key)
+        if entry is None:
+            return
+        delay = _return_delay(self._hand.give_back(key))
+        try:
+            said = b'-NAK {"delay": %d}' % int(delay * random.uniform(0.75, 1.25) * 1e9)
+            await self._requests.send(entry.reply, said, timeout=ACK_TIMEOUT)
+        except SpoolError as error:
+            log.debug("a record's lease runs out instead", error=str(error))
+
+
+def _return_delay(returns: int) -> float:
+    """Return seconds, doubled each time: deliveries are counted, and eight of them are poison."""
+    return min(_FIRST_RETURN * 2.0 ** min(returns - 1, 10), _LONGEST_RETURN)
+
+
+def _only_postpones(record: QueueRecord, puts: Sequence[Put]) -> bool:
+    """Whether nothing is lost, and nobody gets mail twice, if these puts are never stored."""
+    return all(
+        put.record.record_id == record.record_id
+        and not isinstance(put.place, Ready)
+        and len(put.record.pending) == len(record.pending)
+        for put in puts
+    )
+
+
+def _refers(puts: Sequence[Put], body: BlobRef) -> bool:
+    return any(
+        isinstance(put.record.content, BlobRef) and put.record.content.blob_id == body.blob_id
+        for put in puts
+    )

@@ -1,0 +1,155 @@
+"""What a peer sees when the queue is away or full, and that the relay recovers by itself."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from postroad.cli.sink_server import Sink, SinkBehaviour
+from postroad.testing.relay import RunningRelay
+from postroad.testing.source import Deliveries, Source
+from postroad.testing.streams import hang_up
+
+pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(180)]
+
+StartRelay = Callable[..., Awaitable[RunningRelay]]
+OpenSink = Callable[..., Awaitable[tuple[Sink, int]]]
+
+MANIFESTS = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {{name: tests}}
+spec: {{networks: ["127.0.0.0/8"], senders: ["*"]}}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {{name: out}}
+spec:
+  destinations: ["*"]
+  smarthosts: [{{host: 127.0.0.1, port: {port}}}]
+  retry: {{first: 2s, factor: 1.5, max: 5s, lifetime: 1h, delayWarning: 30m}}
+"""
+TO_TWO_DOMAINS = [
+    b"EHLO source.example",
+    b"MAIL FROM:<from@near.example>",
+    b"RCPT TO:<to@far.example>",
+    b"RCPT TO:<to@further.example>",
+    b"DATA",
+    b"X-Number: 900000\r\n\r\nhello\r\n.",
+]
+
+
+@contextlib.asynccontextmanager
+async def dialog(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]]:
+    """Open a session, past the greeting; give a function that says a line and returns the reply."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def reply() -> bytes:
+        while True:
+            line = await reader.readline()
+            if line[3:4] != b"-":
+                return line
+
+    async def say(line: bytes) -> bytes:
+        writer.write(line + b"\r\n")
+        return await reply()
+
+    try:
+        await reply()
+        yield say
+    finally:
+        await hang_up(writer)
+
+
+@pytest.fixture
+def small_volume(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MB, where this machine lets us mount one."""
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_with_the_queue_away_mail_is_deferred_and_later_taken(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    sink, port = await sink_port()
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    relay = await start_relay(MANIFESTS.format(port=port), POSTROAD_LIMIT_STORE="3s")
+    server = relay.children()["nats-server"]
+    async with dialog(relay.port()) as say:
+        os.kill(server, signal.SIGSTOP)
+        replies = [await say(line) for line in TO_TWO_DOMAINS]
+        assert replies[-1].startswith(b"451 4.3.0 "), replies
+        os.kill(server, signal.SIGCONT)
+        assert (await say(b"NOOP")).startswith(b"250 ")
+    again = Source(relay.port())
+    async with asyncio.timeout(30):
+        while not again.account.accepted:
+            await again.send(1)
+    await deliveries.wait_for(again.account, seconds=30)
+    assert deliveries.counts[900000] in (0, 2)  # for both domains, or for none
+
+
+async def test_a_full_store_is_told_and_drains_by_itself(
+    start_relay: StartRelay, sink_port: OpenSink, small_volume: Path
+) -> None:
+    sink, port = await sink_port(defer_share=1.0)
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    relay = await start_relay(MANIFESTS.format(port=port), state=small_volume)
+    source = Source(relay.port(), size=500_000)
+    for _ in range(40):
+        await source.send(10, sessions=2)
+        if source.account.refused:
+            break
+    assert len(source.account.accepted) > 50
+    async with dialog(relay.port()) as say:
+        replies = [await say(line) for line in TO_TWO_DOMAINS]
+    assert any(reply.startswith(b"452 4.3.1 ") for reply in replies), replies
+    sink.behaviour = SinkBehaviour()
+    await deliveries.wait_for(source.account, seconds=60)
+    again = Source(relay.port())
+    async with asyncio.timeout(20):
+        while not again.account.accepted:
+            await again.send(1)
+
+
+async def test_a_file_system_really_full_is_recovered_from(
+    start_relay: StartRelay, sink_port: OpenSink, small_volume: Path
+) -> None:
+    sink, port = await sink_port()
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    relay = await start_relay(
+        MANIFESTS.format(port=port), state=small_volume, POSTROAD_LIMIT_STORE="3s"
+    )
+    before = Source(relay.port(), size=20_000)
+    await before.send(20)
+    ballast = small_volume / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    during = Source(relay.port(), size=20_000)
+    await during.send(9, sessions=3)
+    assert during.account.refused
+    ballast.unlink()
+    after = Source(relay.port(), size=20_000)
+    async with asyncio.timeout(60):
+        while not after.account.accepted:
+            await after.send(1)
+    for source in (before, during, after):
+        await deliveries.wait_for(source.account, seconds=60)

@@ -1,0 +1,69 @@
+"""How much memory the processes hold: idle, and while a message of 50 MB passes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from postroad.cli.sink_server import Sink
+from postroad.testing.relay import RunningRelay
+from postroad.testing.source import Deliveries, Source
+
+pytestmark = [pytest.mark.nats, pytest.mark.timeout(120)]
+
+StartRelay = Callable[..., Awaitable[RunningRelay]]
+OpenSink = Callable[..., Awaitable[tuple[Sink, int]]]
+
+MEGABYTE = 1_000_000
+IDLE, BUSY = 80 * MEGABYTE, 150 * MEGABYTE  # octets of RSS
+LARGE = 49 * MEGABYTE  # with its header it is under the default limit
+MANIFESTS = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {{name: tests}}
+spec: {{networks: ["127.0.0.0/8"], senders: ["*"]}}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {{name: out}}
+spec: {{destinations: ["*"], smarthosts: [{{host: 127.0.0.1, port: {port}}}]}}
+"""
+
+
+def peak(pid: int) -> int:
+    """Return the largest RSS a process has had, in octets."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no peak")
+
+
+async def test_a_large_message_passes_in_little_memory(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    sink, port = await sink_port()
+    deliveries, sizes = Deliveries(), list[int]()
+
+    def note(content: bytearray) -> None:
+        sizes.append(len(content))
+        deliveries.note(content)
+
+    sink.on_taken = note
+    relay = await start_relay(MANIFESTS.format(port=port))
+    processes = {n: p for n, p in relay.children().items() if n in ("ingress-0", "delivery-0")}
+    assert len(processes) == 2
+    small = Source(relay.port())
+    await deliveries.wait_for(await small.send(1), seconds=20)
+    idle = {name: peak(pid) for name, pid in processes.items()}
+    large = Source(relay.port(), size=LARGE)
+    account = await large.send(3, sessions=3)
+    assert len(account.accepted) == 3
+    async with asyncio.timeout(60):
+        while len(sizes) < 4:
+            await asyncio.sleep(0.1)
+    busy = {name: peak(pid) for name, pid in processes.items()}
+    print({name: f"{idle[name] // MEGABYTE} → {busy[name] // MEGABYTE} MB" for name in processes})
+    assert min(sizes[1:]) > LARGE * 0.98
+    assert max(idle.values()) < IDLE
+    assert max(busy.values()) < BUSY
