@@ -1,6 +1,7 @@
-"""Transparency: what is sent is the content, however it was cut, and nothing in it ends it early."""
+"""Transparency: what is sent is the content, however it was cut, and nothing in it ends it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -63,5 +64,5 @@ def test_a_server_reads_back_what_was_sent(content: bytes) -> None:
 @given(CONTENTS, st.lists(st.integers(0, 80), max_size=12))
 def test_where_the_content_is_cut_does_not_matter(content: bytes, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
-    chunks = [content[start:end] for start, end in zip(places, places[1:], strict=False)]
+    chunks = [content[start:end] for start, end in pairwise(places)]
     assert stuffed(chunks) == stuffed([content])
