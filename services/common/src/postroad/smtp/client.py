@@ -60,19 +60,26 @@ class ClientConversation:
 
     def receive(self, data: bytes) -> list[Answered]:
         """Take octets and return what they answer; RemoteProtocolError when they are no replies."""
-        events = []
-        for reply in self._reader.feed(data):
-            if reply.code == 421:
-                self.over = True
-            if not self._awaited:
-                if reply.code == 421:
-                    continue  # RFC 5321 §3.8: a server may close at any time, saying so
-                raise RemoteProtocolError("a reply that answers nothing")
-            phase, number = self._awaited.popleft()
-            events.append(Answered(phase, number, reply))
-            if phase is Phase.QUIT:
-                self.over = True
+        events: list[Answered] = []
+        try:
+            for reply in self._reader.feed(data):
+                self._pair(reply, events)
+        except RemoteProtocolError:
+            if self._awaited or not events:
+                raise
+            # What was answered stays answered: only what comes after cannot be relied on.
+            self.over = True
         return events
+
+    def _pair(self, reply: Reply, events: list[Answered]) -> None:
+        if reply.code == 421:
+            self.over = True
+        if self._awaited:
+            events.append(Answered(*self._awaited.popleft(), reply))
+            self.over |= events[-1].phase is Phase.QUIT
+        elif reply.code != 421:
+            # RFC 5321 §3.8: a server may close at any time, saying 421, and say nothing else.
+            raise RemoteProtocolError("a reply that answers nothing")
 
     def _expect(self, phase: Phase, number: int = 0) -> None:
         if self.over:
@@ -100,7 +107,7 @@ class ClientConversation:
 
     def tls_started(self) -> None:
         """Forget everything said in clear (RFC 3207 §4.2)."""
-        if self._awaited or not self._reader.empty:
+        if self._awaited or self.over or not self._reader.empty:
             raise RemoteProtocolError("the server spoke between STARTTLS and the handshake")
         self._reader.clear()
         self.extensions = Extensions()

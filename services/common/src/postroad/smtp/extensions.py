@@ -24,7 +24,7 @@ class Extensions:
             # Old servers write AUTH=LOGIN for clients that are older still.
             name, *arguments = text.replace("=", " ", 1).split() or [""]
             words.setdefault(name.upper(), []).extend(argument.upper() for argument in arguments)
-        size = next((int(word) for word in words.get("SIZE", []) if word.isdigit()), 0)
+        size = next((int(word) for word in words.get("SIZE", []) if word.isdecimal()), 0)
         return cls(
             size=size or None,  # RFC 1870 §4: 0 means that no fixed limit is in force
             pipelining="PIPELINING" in words,

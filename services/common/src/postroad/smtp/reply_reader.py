@@ -1,6 +1,7 @@
 """Replies out of octets as they come (RFC 5321 §4.2), bounded against peers that never end."""
 
 import re
+from collections.abc import Iterator
 
 from postroad.mail.status import EnhancedStatus
 from postroad.smtp.errors import RemoteProtocolError
@@ -21,19 +22,17 @@ class ReplyReader:
         self._lines: list[str] = []
         self._code = 0
 
-    def feed(self, data: bytes) -> list[Reply]:
-        """Return the replies that are complete; RemoteProtocolError when they are none."""
+    def feed(self, data: bytes) -> Iterator[Reply]:
+        """Yield the replies that are complete; RemoteProtocolError where one is none."""
         self._buffer += data
-        replies = []
         while (end := self._buffer.find(b"\n")) >= 0:
             text = self._buffer[:end].rstrip(b"\r").decode("utf-8", "replace")
             del self._buffer[: end + 1]
             reply = self._line(text)
             if reply is not None:
-                replies.append(reply)
+                yield reply
         if len(self._buffer) > MAX_LINE:
             raise RemoteProtocolError("a reply line does not end")
-        return replies
 
     def clear(self) -> None:
         """Forget what is half read: after STARTTLS nothing of before counts."""

@@ -1,0 +1,112 @@
+"""Replies out of octets: the same however they are cut, and never more than a bounded amount."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.smtp.errors import RemoteProtocolError
+from postroad.smtp.reply import Reply
+from postroad.smtp.reply_reader import MAX_LINE, MAX_LINES, ReplyReader
+
+DIALOG = (
+    b"220 mx.test ESMTP\r\n"
+    b"250-mx.test\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
+    b"550-5.7.1 no relaying\r\n550 5.7.1 for you\r\n"
+    b"354\r\n"
+    b"250 2.0.0 ok\n"
+)
+REPLIES = [
+    Reply.of(220, None, "mx.test ESMTP"),
+    Reply.of(250, None, "mx.test", "SIZE 1000", "8BITMIME"),
+    Reply.of(550, "5.7.1", "no relaying", "for you"),
+    Reply.of(354, None, ""),
+    Reply.of(250, "2.0.0", "ok"),
+]
+
+
+def read(*chunks: bytes) -> list[Reply]:
+    reader = ReplyReader()
+    return [reply for chunk in chunks for reply in reader.feed(chunk)]
+
+
+def test_a_dialog_is_read_whole_at_once() -> None:
+    assert read(DIALOG) == REPLIES
+
+
+@given(st.lists(st.integers(0, len(DIALOG)), max_size=10))
+def test_where_the_octets_are_cut_does_not_matter(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(DIALOG)]
+    assert read(*(DIALOG[a:b] for a, b in pairwise(places))) == REPLIES
+
+
+def test_octets_one_at_a_time_give_the_same_replies() -> None:
+    assert read(*(DIALOG[at : at + 1] for at in range(len(DIALOG)))) == REPLIES
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"hello\r\n",
+        b"\r\n",
+        b"25 short\r\n",
+        b"2500 long\r\n",
+        b"250ok\r\n",
+        b"150 not in SMTP\r\n",
+        b"600 out of range\r\n",
+        b" 250 indented\r\n",
+        b"250-begun\r\n550 ended otherwise\r\n",
+        b"250-begun\r\nnothing\r\n",
+        b"\x16\x03\x01\x00\xa5\n",
+        b"HTTP/1.1 400 Bad Request\r\n",
+    ],
+)
+def test_what_is_no_reply_is_refused(octets: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        read(octets)
+
+
+def test_a_line_that_never_ends_is_refused_while_it_grows() -> None:
+    with pytest.raises(RemoteProtocolError):
+        read(b"250 ", *[b"x" * 100] * (MAX_LINE // 100 + 1))
+
+
+def test_a_line_that_ends_too_late_is_refused() -> None:
+    assert read(b"250 " + b"x" * (MAX_LINE - 4) + b"\r\n")
+    with pytest.raises(RemoteProtocolError):
+        read(b"250 " + b"x" * MAX_LINE + b"\r\n")
+
+
+def test_a_reply_that_never_ends_is_refused() -> None:
+    assert len(read(b"250-x\r\n" * (MAX_LINES - 1) + b"250 x\r\n")) == 1
+    with pytest.raises(RemoteProtocolError):
+        read(b"250-x\r\n" * MAX_LINES)
+
+
+@pytest.mark.parametrize(
+    ("octets", "status", "text"),
+    [
+        (b"450 4.2.1 wait\r\n", "4.2.1", "wait"),
+        (b"450 4.2.1\r\n", "4.2.1", ""),
+        (b"450 4.2.1wait\r\n", None, "4.2.1wait"),
+        (b"450 3.2.1 no such class\r\n", None, "3.2.1 no such class"),
+        (b"450 10.0.0.1 is listed\r\n", None, "10.0.0.1 is listed"),
+        (b"450 4.0.0.1 is listed\r\n", None, "4.0.0.1 is listed"),
+        ("450 4.2.1 später\r\n".encode(), "4.2.1", "später"),
+        (b"450 4.2.1 sp\xe4ter\r\n", "4.2.1", "sp\ufffdter"),
+    ],
+)
+def test_the_enhanced_status_is_told_from_the_text(
+    octets: bytes, status: str | None, text: str
+) -> None:
+    assert read(octets) == [Reply.of(450, status, text)]
+
+
+def test_nothing_of_before_is_left_after_clearing() -> None:
+    reader = ReplyReader()
+    assert list(reader.feed(b"250-a\r\n250")) == []
+    assert not reader.empty
+    reader.clear()
+    assert reader.empty
+    assert list(reader.feed(b"220 b\r\n")) == [Reply.of(220, None, "b")]
