@@ -3,6 +3,9 @@ One site: its waiting room, its limits, and whether it is up. No I/O; the clock 
 
 Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
 in the meantime is deferred by its own schedule, without a connection for each record.
+
+A full waiting room must not keep the rest of its lane waiting, so what finds no place is parked: put
+off until, by the site's pace and the length of the line, it will be its turn.
 """
 
 from collections import deque
@@ -13,9 +16,9 @@ from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import WayOut
 from postroad.spool.interface import Taken
 
-WAITING_ROOM = 500  # records; a site must not fill the whole process
-PARK_SECONDS = 30.0
-PARK_SPREAD = 0.05  # seconds more for each record parked in a row
+_SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
+_UNKNOWN_PACE = 10.0  # messages per second, of a site that has not been seen at work
+_PACE_WINDOW = 1.0  # seconds over which the pace is measured
 MAX_DOWN = 60.0  # seconds
 
 
@@ -33,6 +36,7 @@ class Site:
 
     name: str
     limiter: SiteLimiter
+    room: int  # records that may wait; a site must not fill the whole process
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
@@ -40,6 +44,9 @@ class Site:
     down_reason: str = ""
     parked: int = 0
     timer_set: bool = False
+    _pace: float = 0.0  # messages per second, 0 when it is not known
+    _begun: int = 0
+    _measured: float = 0.0
 
     @property
     def waiting(self) -> int:
@@ -53,7 +60,7 @@ class Site:
 
     def has_room(self) -> bool:
         """Whether another record may wait here."""
-        return self.waiting < WAITING_ROOM
+        return self.waiting < self.room
 
     def add(self, waiting: Waiting) -> None:
         """Let a record wait."""
@@ -63,15 +70,25 @@ class Site:
         """Return the record that is next, express before bulk; None when none waits."""
         for room in self.rooms.values():
             if room:
-                if self.waiting < WAITING_ROOM // 2:
+                if self.waiting < self.room // 2:
                     self.parked = 0
                 return room.popleft()
         return None
 
+    def begin(self, now: float) -> None:
+        """Take down that a message begins."""
+        self.limiter.begin(now)
+        self._begun += 1
+        if now - self._measured >= _PACE_WINDOW:
+            measured = self._begun / (now - self._measured)
+            self._pace = (self._pace + measured) / 2 if self._pace else measured
+            self._begun, self._measured = 0, now
+
     def park(self) -> float:
         """Return for how many seconds a record that finds no room is put off."""
         self.parked += 1
-        return PARK_SECONDS + self.parked * PARK_SPREAD
+        turn = (self.waiting + self.parked) / (self._pace or _UNKNOWN_PACE)
+        return min(max(turn, _SHORTEST_PARK), _LONGEST_PARK)
 
     def is_down(self, now: float) -> bool:
         """Whether its hosts could not be reached just now."""

@@ -58,6 +58,7 @@ class WorkerTools:
     notifier: Notifier
     process: str
     pool: str
+    site_room: int  # records that may wait for one site
 
 
 class Worker:
@@ -149,7 +150,9 @@ class Worker:
     def _site(self, name: str, way_out: WayOut) -> Site:
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = Site(name, SiteLimiter(way_out.limits))
+            site = self._sites[name] = Site(
+                name, SiteLimiter(way_out.limits), self._tools.site_room
+            )
         elif site.limiter.limits != way_out.limits:
             site.limiter.adopt(way_out.limits)
         return site
@@ -173,7 +176,7 @@ class Worker:
                 return
             site.limiter.connections += 1
             metrics.CONNECTIONS.inc()
-            site.limiter.begin(now)
+            site.begin(now)
             first = site.next()
             assert first is not None
             self._spawn(self._work(site, first))
@@ -197,7 +200,7 @@ class Worker:
                 if not self._stopping and site.limiter.next_start(loop.time()) <= loop.time():
                     waiting = site.next()
                     if waiting is not None:
-                        site.limiter.begin(loop.time())
+                        site.begin(loop.time())
         finally:
             site.limiter.connections -= 1
             metrics.CONNECTIONS.dec()
