@@ -21,9 +21,10 @@ MAX_DOMAIN = 255  # octets, RFC 5321 §4.5.3.1.2
 MAX_PATH = 256  # octets with the angle brackets, RFC 5321 §4.5.3.1.3
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+_UTF8 = r"\u0080-\ud7ff\ue000-\U0010ffff"  # no lone surrogate: it has no octets
+_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_UTF8}]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_QUOTED_STRING = re.compile(r'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
+_QUOTED_STRING = re.compile(rf'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e{_UTF8}]|\\[\x20-\x7e])*"')
 # RFC 5321 §4.1.1.3: a source route is accepted and ignored.
 _SOURCE_ROUTE = re.compile(r"@[^:,<>\s]+(?:,@[^:,<>\s]+)*:")
 
@@ -70,6 +71,8 @@ def _normalise_literal(text: str) -> str:
     if not text.endswith("]"):
         raise AddressSyntaxError("address literal is not closed")
     inner = text[1:-1]
+    if "%" in inner:  # a zone means something on one machine only, and may hold anything
+        raise AddressSyntaxError("address literal has a zone")
     try:
         if inner[:5].lower() == "ipv6:":
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"

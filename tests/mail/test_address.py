@@ -1,0 +1,184 @@
+"""Mailboxes and paths: what RFC 5321 and RFC 6531 allow, and nothing else."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.mail.address import (
+    Mailbox,
+    literal_address,
+    normalise_domain,
+    parse_forward_path,
+    parse_mailbox,
+    parse_reverse_path,
+)
+from postroad.mail.errors import AddressSyntaxError
+
+LABEL = "a" * 63
+LONGEST_DOMAIN = f"{LABEL}.{LABEL}.{LABEL}.{'a' * 61}"
+
+
+@pytest.mark.parametrize(
+    ("text", "local_part", "domain"),
+    [
+        ("a@x.example", "a", "x.example"),
+        ("First.Last@X.Example", "First.Last", "x.example"),
+        ("a+tag@x.example", "a+tag", "x.example"),
+        ("!#$%&'*+-/=?^_`{|}~@x.example", "!#$%&'*+-/=?^_`{|}~", "x.example"),
+        ("a@x.example.", "a", "x.example"),
+        ("a@localhost", "a", "localhost"),
+        ("a@_dmarc.x.example", "a", "_dmarc.x.example"),
+        ('"two words"@x.example', '"two words"', "x.example"),
+        ('"a@b"@x.example', '"a@b"', "x.example"),
+        ('"a>b"@x.example', '"a>b"', "x.example"),
+        (r'"a\"b\\c"@x.example', r'"a\"b\\c"', "x.example"),
+        ('""@x.example', '""', "x.example"),
+        ("a@[192.0.2.1]", "a", "[192.0.2.1]"),
+        ("a@[IPv6:2001:DB8:0:0::1]", "a", "[IPv6:2001:db8::1]"),
+        ("a@[ipv6:::1]", "a", "[IPv6:::1]"),
+        ("a@bücher.example", "a", "xn--bcher-kva.example"),
+        ("a@BÜCHER.example", "a", "xn--bcher-kva.example"),
+        ("a@xn--bcher-kva.example", "a", "xn--bcher-kva.example"),
+        ("a@bücher。example", "a", "xn--bcher-kva.example"),
+        ("pelé@x.example", "pelé", "x.example"),
+        ('"δ ο"@x.example', '"δ ο"', "x.example"),
+        ("a" * 64 + "@x.example", "a" * 64, "x.example"),
+        ("a@" + LABEL + ".example", "a", LABEL + ".example"),
+        ("a@" + LONGEST_DOMAIN, "a", LONGEST_DOMAIN),
+    ],
+)
+def test_mailboxes_that_are_allowed(text: str, local_part: str, domain: str) -> None:
+    mailbox = parse_mailbox(text)
+    assert (mailbox.local_part, mailbox.domain) == (local_part, domain)
+    assert parse_mailbox(str(mailbox)) == mailbox
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "@x.example",
+        "a@",
+        "a b@x.example",
+        ".a@x.example",
+        "a.@x.example",
+        "a..b@x.example",
+        "a@b@x.example",
+        "a<b@x.example",
+        "a\x00b@x.example",
+        "a\r\nb@x.example",
+        "\ud800@x.example",
+        '"\udcff"@x.example',
+        '"open@x.example',
+        '"a"b"@x.example',
+        '"a\tb"@x.example',
+        '"a\\"@x.example',
+        "a@x..example",
+        "a@.x.example",
+        "a@-x.example",
+        "a@x-.example",
+        "a@x example",
+        "a@x.example>",
+        "a@x_y,z",
+        "a@[192.0.2.1",
+        "a@[192.0.2.256]",
+        "a@[2001:db8::1]",
+        "a@[IPv6:192.0.2.1]",
+        "a@[IPv6:fe80::1%eth0]",
+        "a@[IPv6:fe80::1%x> SIZE=1]",
+        "a@[]",
+        "a@[x.example]",
+        "a@\u2024.example",
+        "ä" * 33 + "@x.example",
+        "a" * 65 + "@x.example",
+        "a@" + "a" * 64 + ".example",
+        "a@" + LONGEST_DOMAIN + "aa.a",
+    ],
+)
+def test_mailboxes_that_are_not(text: str) -> None:
+    with pytest.raises(AddressSyntaxError):
+        parse_mailbox(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "mailbox"),
+    [
+        ("<>", None),
+        ("<a@x.example>", "a@x.example"),
+        ("<@relay.example,@b.example:a@x.example>", "a@x.example"),
+        ('<"a>b"@x.example>', '"a>b"@x.example'),
+    ],
+)
+def test_reverse_paths(path: str, mailbox: str | None) -> None:
+    found = parse_reverse_path(path)
+    assert (None if found is None else str(found)) == mailbox
+
+
+@pytest.mark.parametrize("path", ["", "a@x.example", "<a@x.example", "a@x.example>", "< >", "<a>"])
+def test_paths_are_in_brackets_and_whole(path: str) -> None:
+    with pytest.raises(AddressSyntaxError):
+        parse_reverse_path(path)
+
+
+@pytest.mark.parametrize("name", ["postmaster", "Postmaster", "POSTMASTER"])
+def test_postmaster_needs_no_domain(name: str) -> None:
+    found = parse_forward_path(f"<{name}>", postmaster_domain="me.example")
+    assert found == Mailbox(name, "me.example")
+
+
+def test_nobody_else_may_lack_a_domain_and_nobody_is_no_recipient() -> None:
+    for path in ("<root>", "<>"):
+        with pytest.raises(AddressSyntaxError):
+            parse_forward_path(path, postmaster_domain="me.example")
+
+
+def test_a_path_may_have_256_octets_with_its_brackets() -> None:
+    local_part = "a" * 64
+    longest = f"{LABEL}.{LABEL}.{'a' * 61}"  # 64 + 1 + 189 + the brackets
+    path = f"<{local_part}@{longest}>"
+    assert len(path) == 256
+    assert parse_reverse_path(path) == Mailbox(local_part, longest)
+    with pytest.raises(AddressSyntaxError):
+        parse_reverse_path(f"<{local_part}@{longest}a>")
+
+
+@pytest.mark.parametrize(
+    ("domain", "address"),
+    [
+        ("x.example", None),
+        ("[192.0.2.1]", ipaddress.ip_address("192.0.2.1")),
+        ("[IPv6:2001:db8::1]", ipaddress.ip_address("2001:db8::1")),
+    ],
+)
+def test_the_address_of_a_literal(domain: str, address: object) -> None:
+    assert literal_address(domain) == address
+
+
+def test_only_a_local_part_beyond_ascii_needs_smtputf8() -> None:
+    assert parse_mailbox("pelé@x.example").needs_smtputf8
+    assert not parse_mailbox("a@bücher.example").needs_smtputf8
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_mailbox_that_fits_one_line_or_an_error(text: str) -> None:
+    try:
+        mailbox = parse_mailbox(text)
+    except AddressSyntaxError:
+        return
+    said = str(mailbox)
+    assert not set(said) & set(map(chr, [*range(32), 127]))
+    assert said.encode("utf-8")
+    assert parse_mailbox(said) == mailbox
+
+
+@given(st.text(st.sampled_from("abAB09.-_[]:äßσς。%"), max_size=30))
+def test_a_domain_that_was_normalised_stays_as_it_is(text: str) -> None:
+    try:
+        domain = normalise_domain(text)
+    except AddressSyntaxError:
+        return
+    assert domain.isascii()
+    assert normalise_domain(domain) == domain

@@ -1,0 +1,118 @@
+"""Trace fields: ours says what happened, theirs are counted, and no client can add a field."""
+
+import email
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import Message
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.mail.address import parse_mailbox
+from postroad.mail.header import HEADER_LIMIT, header_block
+from postroad.mail.trace import Hop, count_received, has_field, received_field, received_protocol
+
+HOP = Hop(
+    helo="client.example",
+    peer="192.0.2.1",
+    by="mx.example",
+    protocol="ESMTPS",
+    tls="TLSv1.3 TLS_AES_256_GCM_SHA384",
+    queue_id="01ABC",
+    received=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    recipient=parse_mailbox("b@y.example"),
+)
+
+
+def fields(octets: bytes) -> Message:
+    """Return a header block's fields as a reader of mail sees them."""
+    return email.message_from_bytes(octets + b"\r\n")
+
+
+def unfolded(message: Message) -> str:
+    return " ".join(str(message["Received"]).split())
+
+
+def test_a_received_field_says_who_by_whom_how_and_when() -> None:
+    assert unfolded(fields(received_field(HOP))) == (
+        "from client.example ([192.0.2.1]) by mx.example with ESMTPS "
+        "(TLSv1.3 TLS_AES_256_GCM_SHA384) id 01ABC for <b@y.example>; "
+        "Fri, 02 Jan 2026 03:04:05 +0000"
+    )
+
+
+def test_other_recipients_are_not_named_and_ipv6_is_marked() -> None:
+    said = unfolded(fields(received_field(replace(HOP, peer="2001:db8::1", recipient=None))))
+    assert " for " not in said
+    assert "([IPv6:2001:db8::1])" in said
+
+
+@given(st.text(max_size=400))
+def test_what_a_client_calls_itself_adds_no_field_and_no_comment(helo: str) -> None:
+    octets = received_field(replace(HOP, helo=helo))
+    message = fields(octets)
+    assert message.keys() == ["Received"]
+    assert not message.get_payload()
+    assert octets.count(b"(") == 2
+    assert max(map(len, octets.split(b"\r\n"))) <= 1100
+
+
+@pytest.mark.parametrize(
+    ("extended", "utf8", "tls", "authenticated", "protocol"),
+    [
+        (False, False, False, False, "SMTP"),
+        (True, False, False, False, "ESMTP"),
+        (True, False, True, False, "ESMTPS"),
+        (True, False, False, True, "ESMTPA"),
+        (True, False, True, True, "ESMTPSA"),
+        (True, True, False, False, "UTF8SMTP"),
+        (True, True, True, True, "UTF8SMTPSA"),
+    ],
+)
+def test_the_protocol_s_name(
+    extended: bool, utf8: bool, tls: bool, authenticated: bool, protocol: str
+) -> None:
+    said = received_protocol(extended=extended, utf8=utf8, tls=tls, authenticated=authenticated)
+    assert said == protocol
+
+
+def test_received_fields_are_counted_in_any_case_and_only_as_fields() -> None:
+    header = (
+        b"Received: from a\r\n\tby b\r\nRECEIVED: from c\r\nSubject: Received: never\r\n"
+        b"X-Received: no\r\nreceived: from d\r\n"
+    )
+    assert count_received(header) == 3
+    assert count_received(b"") == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (b"Date: now\r\n", True),
+        (b"To: a\r\nDATE: now\r\n", True),
+        (b"X-Date: now\r\n", False),
+        (b"Subject: a\r\n\tDate: folded\r\n", False),
+        (b"", False),
+    ],
+)
+def test_whether_a_field_is_there(header: bytes, found: bool) -> None:
+    assert has_field(header, b"Date") is found
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (b"A: 1\r\nB: 2\r\n\r\nbody\r\n\r\nmore", b"A: 1\r\nB: 2\r\n"),
+        (b"\r\nonly a body\r\n\r\n", b""),
+        (b"A: 1\r\n", b"A: 1\r\n"),
+        (b"", b""),
+        (b"A: 1\r\n\r\n", b"A: 1\r\n"),
+    ],
+)
+def test_the_header_block_ends_at_the_empty_line(content: bytes, header: bytes) -> None:
+    assert header_block(content) == header
+
+
+def test_the_header_block_is_bounded() -> None:
+    assert len(header_block(b"A: 1\r\n" * 100_000)) == HEADER_LIMIT
