@@ -17,7 +17,7 @@ from postroad.mail.address import Mailbox
 from postroad.mail.status import EnhancedStatus
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_MAX_TEXT = 900
+_MAX_TEXT = 900  # octets: a line has room for 998 (RFC 5322 §2.1.1)
 _MAX_HEADER = 64 * 1024
 
 
@@ -62,11 +62,13 @@ def compose(report: Report) -> bytes:
     boundary = f"=_{report.queue_id}"
     utf8 = any(not str(r.mailbox).isascii() for r in report.recipients)
     status_type = "message/global-delivery-status" if utf8 else "message/delivery-status"
+    charset = "utf-8" if utf8 else "ascii"
     header_type = "message/global-headers" if utf8 else "text/rfc822-headers"
     parts = [
         _fields(report, boundary),
         _part(boundary, "text/plain; charset=utf-8", _text(report).encode()),
-        _part(boundary, status_type, _status_fields(report).encode()),
+        # Only the kind for addresses beyond ASCII may hold anything else beyond it (RFC 6533 §3).
+        _part(boundary, status_type, _status_fields(report).encode(charset, "replace")),
         _part(boundary, header_type, _returned(report.header)),
         f"\r\n--{boundary}--\r\n".encode(),
     ]
@@ -166,7 +168,8 @@ def _returned(header: bytes) -> bytes:
 
 
 def _clean(text: str) -> str:
-    return _CONTROL.sub(" ", text)[:_MAX_TEXT].strip()
+    octets = _CONTROL.sub(" ", text).encode("utf-8", "replace")[:_MAX_TEXT]
+    return octets.decode("utf-8", "ignore").strip()
 
 
 def _wrapped(text: str) -> list[str]:

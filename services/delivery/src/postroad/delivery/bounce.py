@@ -13,7 +13,7 @@ from datetime import datetime
 
 from postroad.delivery.way import way_out_of
 from postroad.mail.dsn import Action, Report, ReportedRecipient, compose
-from postroad.mail.envelope import Notify
+from postroad.mail.envelope import Body, Notify
 from postroad.mail.header import header_block
 from postroad.mail.status import UNDEFINED_PERMANENT, EnhancedStatus
 from postroad.mail.traffic import TrafficClass
@@ -72,6 +72,7 @@ def _record(
         arrival=now,
         deadline=now + RetrySchedule().lifetime,
         origin=_origin(about, snapshot),
+        body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
         smtputf8=about.smtputf8 and not str(about.reverse_path).isascii(),
         traffic_class=TrafficClass.EXPRESS,
         pool=about.pool,
