@@ -23,12 +23,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of one attempt for one recipient. `text` is the reply, or a sentence of ours."""
+    """
+    The end of one attempt for one recipient. `text` is the reply, or a sentence of ours.
+
+    `answered`: `host` said it, so a report may say so.
+    """
 
     kind: Kind
     status: EnhancedStatus
     text: str
     host: str = ""
+    answered: bool = False
     ambiguous: bool = False
     tls: str = ""
 
@@ -41,7 +46,7 @@ def of_reply(reply: Reply | None, *, host: str, tls: str = "") -> Outcome:
     if reply is None:
         return deferred("the transaction was given up", host=host)
     kind = _kind(reply)
-    return Outcome(kind, _status(reply, kind), str(reply), host, tls=tls)
+    return Outcome(kind, _status(reply, kind), str(reply), host, answered=True, tls=tls)
 
 
 def _kind(reply: Reply) -> Kind:

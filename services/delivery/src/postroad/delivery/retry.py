@@ -11,8 +11,12 @@ LAST_TRY = timedelta(minutes=1)  # before the deadline, when the next try would 
 
 def next_delay(schedule: RetrySchedule, attempts: int, dice: random.Random) -> timedelta:
     """Return how long to wait after the attempt that was number `attempts`, from 1."""
-    grown = schedule.first.total_seconds() * schedule.factor ** max(0, attempts - 1)
-    delay = min(grown, schedule.longest.total_seconds())
+    longest = schedule.longest.total_seconds()
+    try:
+        grown = schedule.first.total_seconds() * schedule.factor ** max(0, attempts - 1)
+    except OverflowError:
+        grown = longest  # a short schedule with a long lifetime makes thousands of attempts
+    delay = min(grown, longest)
     return timedelta(seconds=delay * dice.uniform(1 - JITTER, 1 + JITTER))
 
 
@@ -28,8 +32,9 @@ def next_try(
     if now >= deadline:
         return None
     due = now + next_delay(schedule, attempts, dice)
-    # Never past the deadline without one last try just before it.
-    return max(now + timedelta(seconds=1), min(due, deadline - LAST_TRY))
+    # Never past the deadline without one last try just before it, and that one is the last.
+    last = deadline - LAST_TRY if now < deadline - LAST_TRY else deadline
+    return max(now + timedelta(seconds=1), min(due, last))
 
 
 def warns(schedule: RetrySchedule, *, arrival: datetime, warned: bool, now: datetime) -> bool:

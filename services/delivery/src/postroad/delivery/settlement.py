@@ -106,7 +106,8 @@ def give_up(record: QueueRecord, kind: EventType, reason: str, at: Circumstances
 def _after(recipient: QueuedRecipient, outcome: Outcome | None, now: datetime) -> QueuedRecipient:
     if outcome is None:
         return recipient
-    last = LastReply(outcome.text, now, str(outcome.status), outcome.host)
+    host = outcome.host if outcome.answered else ""  # a report must not quote who said nothing
+    last = LastReply(outcome.text, now, str(outcome.status), host)
     return replace(recipient, state=_STATES[outcome.kind], last=last)
 
 
@@ -120,9 +121,9 @@ def _expire(record: QueueRecord, now: datetime) -> tuple[QueueRecord, list[Queue
     for recipient in record.recipients:
         if recipient.state is RecipientState.PENDING:
             said = recipient.last
-            text = f"expired; last: {said.text}" if said else "expired"
-            host = said.host if said else ""
-            last = LastReply(text, now, str(DELIVERY_EXPIRED), host)
+            who = f"{said.host} said " if said and said.host else ""
+            text = f"expired; last: {who}{said.text}" if said else "expired"
+            last = LastReply(text, now, str(DELIVERY_EXPIRED))
             recipient = replace(recipient, state=RecipientState.BOUNCED, last=last)
             expired.append(recipient)
         recipients.append(recipient)

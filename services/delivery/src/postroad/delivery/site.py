@@ -4,8 +4,8 @@ One site: its waiting room, its limits, and whether it is up. No I/O; the clock 
 Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
 in the meantime is deferred by its own schedule, without a connection for each record.
 
-A full waiting room must not keep the rest of its lane waiting, so what finds no place is parked: put
-off until, by the site's pace and the length of the line, it will be its turn.
+A full waiting room must not keep the rest of its lane waiting, so what finds no place is parked:
+put off until, by the site's pace and the length of the line, it will be its turn.
 """
 
 from collections import deque
