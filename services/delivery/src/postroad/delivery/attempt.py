@@ -8,7 +8,7 @@ lease is looked at: a process cut off from the queue must not send what another 
 
 import time
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from postroad.delivery import metrics
 from postroad.delivery.network import NetworkError
@@ -27,6 +27,7 @@ from postroad.delivery.session import (
     Transaction,
     open_session,
 )
+from postroad.delivery.site import Site
 from postroad.mail.envelope import Body
 from postroad.mail.header import header_block
 from postroad.mail.status import EnhancedStatus
@@ -73,8 +74,10 @@ class Attempt:
         way_out: WayOut,
         route: Route,
         source: Source | None,
+        site: Site,
     ) -> None:
         self._tools = tools
+        self._site = site
         self._taken = taken
         self._record: QueueRecord = taken.record
         self._way_out = way_out
@@ -113,15 +116,15 @@ class Attempt:
                 return still_left
             # A session that was idle may have died unnoticed: the host itself gets a fair try.
             left = still_left
-        session = await self._open(host, address)
+        session = await self._open(self._peer(host, address))
         return await self._use(session, place, left) if session is not None else left
 
     def _place(self, host: Host, address: str) -> Hashable:
         source = self._source.address if self._source else None
         return (self._way_out.name, host.name, address, host.port, source)
 
-    async def _open(self, host: Host, address: str) -> Session | None:
-        peer = Peer(
+    def _peer(self, host: Host, address: str) -> Peer:
+        return Peer(
             host=host.name,
             address=address,
             port=host.port,
@@ -131,13 +134,22 @@ class Attempt:
             credentials=self._way_out.credentials,
             source=self._source.address if self._source else None,
         )
+
+    async def _open(self, peer: Peer) -> Session | None:
+        """Open a session in our slot; sessions that idle at the site make room for it."""
+        limiter = self._site.limiter
+        room = max(0, limiter.limits.connections - limiter.connections)
+        for idle in self._tools.pool.surplus(self._site.name, room):
+            await idle.quit()
         try:
             session = await open_session(peer, self._tools.timeouts)
         except Refused as error:
             self._ended.reached = True
-            self._fail(host, f"{error.phase}: {error.reply}", _LOST)
+            refusal = deferred(f"{error.phase}: {error.reply}", status=_LOST, host=peer.host)
+            self._last_failure = replace(refusal, answered=True)
         except (SessionError, NetworkError) as error:
-            self._fail(host, f"{address}: {error}", _UNREACHABLE)
+            reason = f"{peer.host} ({peer.address}): {error}"
+            self._last_failure = deferred(reason, status=_UNREACHABLE, host=peer.host)
         else:
             metrics.OPENED.inc()
             self._ended.reached = True
@@ -145,14 +157,14 @@ class Attempt:
         metrics.NOT_OPENED.inc()
         return None
 
-    def _fail(self, host: Host, reason: str, status: EnhancedStatus) -> None:
-        self._last_failure = deferred(reason, status=status, host=host.name)
-
     async def _use(self, session: Session, place: Hashable, left: list[int]) -> list[int]:
         """Send to the recipients left, a hundred at a time; return those not decided here."""
         undecided: list[int] = []
         for start in range(0, len(left), PER_TRANSACTION):
             chunk = left[start : start + PER_TRANSACTION]
+            if self._carried_enough(session):
+                session.hang_up()
+                session = await self._open(session.peer) or session
             if not session.reusable:
                 undecided += chunk
                 continue
@@ -161,9 +173,13 @@ class Attempt:
         return undecided
 
     def _keep(self, session: Session, place: Hashable) -> None:
-        enough = session.messages >= self._way_out.limits.messages_per_connection
-        if enough or not self._tools.pool.give(place, session, time.monotonic()):
+        pool, site = self._tools.pool, self._site.name
+        enough = self._carried_enough(session)
+        if enough or not pool.give(place, session, time.monotonic(), site=site):
             session.hang_up()
+
+    def _carried_enough(self, session: Session) -> bool:
+        return session.messages >= self._way_out.limits.messages_per_connection
 
     async def _transact(self, session: Session, chunk: Sequence[int]) -> list[int]:
         if not self._tools.taking.fresh(self._taken):
@@ -191,13 +207,16 @@ class Attempt:
         for position, number in enumerate(chunk):
             reply = transaction.reply_for(position)
             if reply is None or reply.code == 421:
-                # 421 is about the host, not the mail: another host may take it.
-                self._last_failure = of_reply(reply, host=session.peer.host, tls=session.tls)
                 undecided.append(number)
                 continue
-            outcome = of_reply(reply, host=session.peer.host, tls=session.tls)
+            outcome = of_reply(
+                reply, host=session.peer.host, tls=session.tls, answered=not transaction.unasked
+            )
             self._ended.outcomes[number] = outcome
             metrics.OUTCOMES[outcome.kind].inc()
+        if undecided:
+            # 421 is about the host, not the mail: another host may take it.
+            self._last_failure = of_reply(transaction.farewell, host=session.peer.host)
         return undecided
 
     def _lost(
@@ -209,26 +228,28 @@ class Attempt:
     ) -> list[int]:
         """Decide after a lost session: in doubt where the final dot was out, else undecided."""
         host = session.peer.host
-        if not error.ambiguous:
-            undecided = []
-            self._last_failure = deferred(str(error), status=_LOST, host=host)
-            for position, number in enumerate(chunk):
-                refusal = transaction.recipients[position]
-                if refusal is not None and refusal.is_permanent:
-                    self._ended.outcomes[number] = of_reply(refusal, host=host, tls=session.tls)
-                else:
-                    undecided.append(number)
-            return undecided
-        metrics.AMBIGUOUS.inc()
+        lost = deferred(str(error), status=_LOST, host=host, ambiguous=error.ambiguous)
+        if error.ambiguous:
+            self._ended.reached = True
+            metrics.AMBIGUOUS.inc()
+        elif transaction.farewell is not None:
+            lost = of_reply(transaction.farewell, host=host)
+        undecided = []
         for position, number in enumerate(chunk):
-            rcpt = transaction.recipients[position]
-            if rcpt is not None and not rcpt.is_positive:
-                self._ended.outcomes[number] = of_reply(rcpt, host=host, tls=session.tls)
+            reply = transaction.reply_for(position)
+            refused = reply is not None and reply.code != 421 and not reply.is_intermediate
+            if reply is not None and refused and (reply.is_permanent or error.ambiguous):
+                outcome = of_reply(reply, host=host, tls=session.tls)
+            elif error.ambiguous:
+                outcome = lost
             else:
-                self._ended.outcomes[number] = deferred(
-                    str(error), status=_LOST, host=host, ambiguous=True
-                )
-        return []
+                undecided.append(number)
+                continue
+            self._ended.outcomes[number] = outcome
+            metrics.OUTCOMES[outcome.kind].inc()
+        if undecided:
+            self._last_failure = lost
+        return undecided
 
     def _outgoing(self, chunk: Sequence[int]) -> Outgoing:
         record = self._record

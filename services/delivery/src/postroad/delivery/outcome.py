@@ -41,12 +41,12 @@ class Outcome:
 _CLASSES = {Kind.DELIVERED: 2, Kind.DEFERRED: 4, Kind.BOUNCED: 5}
 
 
-def of_reply(reply: Reply | None, *, host: str, tls: str = "") -> Outcome:
+def of_reply(reply: Reply | None, *, host: str, tls: str = "", answered: bool = True) -> Outcome:
     """Decide by the reply that is about the recipient; none at all is a deferral."""
     if reply is None:
         return deferred("the transaction was given up", host=host)
     kind = _kind(reply)
-    return Outcome(kind, _status(reply, kind), str(reply), host, answered=True, tls=tls)
+    return Outcome(kind, _status(reply, kind), str(reply), host, answered=answered, tls=tls)
 
 
 def _kind(reply: Reply) -> Kind:

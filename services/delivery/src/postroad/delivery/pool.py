@@ -6,8 +6,8 @@ of messages, is not handed out again. The clock is an argument.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from postroad.delivery.session import Session
@@ -22,6 +22,7 @@ IN_ALL = 200
 @dataclass(slots=True)
 class _Idle:
     session: Session
+    site: str
     since: float
 
 
@@ -36,13 +37,14 @@ class SessionPool:
         self._in_all = in_all
         self._places: OrderedDict[Hashable, list[_Idle]] = OrderedDict()
         self._count = 0
+        self._sites: Counter[str] = Counter()
 
     def take(self, place: Hashable, now: float) -> Session | None:
         """Return an idle session, the one used last, None when there is none."""
         waiting = self._places.get(place, [])
         while waiting:
             found = waiting.pop()
-            self._count -= 1
+            self._forget(found)
             if not waiting:
                 self._places.pop(place, None)
             if found.session.reusable and now - found.since < self._idle:
@@ -50,31 +52,52 @@ class SessionPool:
             found.session.abort()
         return None
 
-    def give(self, place: Hashable, session: Session, now: float) -> bool:
+    def give(self, place: Hashable, session: Session, now: float, *, site: str) -> bool:
         """Keep a session for the next message; return whether there is room for it."""
         waiting = self._places.get(place, [])
         if not session.reusable or len(waiting) >= self._per_place or self._count >= self._in_all:
             return False
-        self._places.setdefault(place, waiting).append(_Idle(session, now))
+        self._places.setdefault(place, waiting).append(_Idle(session, site, now))
         self._count += 1
+        self._sites[site] += 1
         return True
+
+    def surplus(self, site: str, room: int) -> list[Session]:
+        """Take out the sessions of a site beyond `room` of them; the caller says goodbye."""
+        if self._sites.get(site, 0) <= room:
+            return []
+        return self._take_out(lambda idle: idle.site == site and self._sites[site] > room)
 
     def expired(self, now: float) -> list[Session]:
         """Take out the sessions that have been idle for too long; the caller says goodbye."""
+        return self._take_out(lambda idle: now - idle.since >= self._idle)
+
+    def _take_out(self, leaves: Callable[[_Idle], bool]) -> list[Session]:
         found = []
         for place, waiting in list(self._places.items()):
-            kept = [idle for idle in waiting if now - idle.since < self._idle]
-            found += [idle.session for idle in waiting if now - idle.since >= self._idle]
+            kept = []
+            for idle in waiting:
+                if leaves(idle):
+                    self._forget(idle)
+                    found.append(idle.session)
+                else:
+                    kept.append(idle)
             if kept:
                 self._places[place] = kept
             else:
                 del self._places[place]
-        self._count -= len(found)
         return found
+
+    def _forget(self, idle: _Idle) -> None:
+        self._count -= 1
+        self._sites[idle.site] -= 1
+        if not self._sites[idle.site]:
+            del self._sites[idle.site]
 
     async def close(self) -> None:
         """Say QUIT on every idle session."""
         sessions = [idle.session for waiting in self._places.values() for idle in waiting]
         self._places.clear()
+        self._sites.clear()
         self._count = 0
         await asyncio.gather(*(session.quit() for session in sessions))

@@ -111,12 +111,17 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Transaction:
-    """What was answered: to MAIL, to each RCPT, to DATA, and to the final dot."""
+    """
+    What was answered: to MAIL, to each RCPT, to DATA, and to the final dot.
+
+    `unasked`: the peer was not asked at all, `mail` is a refusal of ours.
+    """
 
     mail: Reply | None = None
     recipients: list[Reply | None] = field(default_factory=list)
     data: Reply | None = None
     final: Reply | None = None
+    unasked: bool = False
 
     def reply_for(self, number: int) -> Reply | None:
         """Return the reply that decides about one recipient, None when there is none."""
@@ -126,6 +131,12 @@ class Transaction:
         if rcpt is None or not rcpt.is_positive:
             return rcpt
         return self.final or self.data
+
+    @property
+    def farewell(self) -> Reply | None:
+        """The reply that closed the session, None when none did."""
+        replies = [self.mail, *self.recipients, self.data, self.final]
+        return next((reply for reply in replies if reply and reply.code == 421), None)
 
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
@@ -190,7 +201,10 @@ class Session:
         reply = await self._answer()
         if not reply.is_positive:
             raise Refused(Phase.STARTTLS, reply)
-        self._conversation.tls_started()
+        try:
+            self._conversation.tls_started()
+        except RemoteProtocolError as error:
+            raise self._lost(Phase.STARTTLS, str(error)) from error
         await self.shake_hands()
         await self.introduce()
 
@@ -237,6 +251,7 @@ class Session:
         refusal = self._local_refusal(outgoing)
         if refusal is not None:
             transaction.mail = refusal
+            transaction.unasked = True
             return
         await self._say_envelope(outgoing, transaction)
         accepted = any(reply is not None and reply.is_positive for reply in transaction.recipients)
@@ -298,6 +313,8 @@ class Session:
         for number, octets in enumerate(recipients):
             self._write(say(Phase.RCPT, octets, number))
             transaction.recipients[number] = _as_rcpt(await self._answer())
+            if self._conversation.over:
+                return
         if any(reply is not None and reply.is_positive for reply in transaction.recipients):
             self._write(say(Phase.DATA, b"DATA\r\n"))
             transaction.data = await self._answer()
@@ -310,6 +327,8 @@ class Session:
                 last = stuffer.feed(outgoing.content)
             else:
                 async for chunk in outgoing.content:
+                    if not self._connection.usable:
+                        return await self._cut_short()
                     await self._write_block(last)
                     last = stuffer.feed(chunk)
             go_on = await before_dot()
@@ -322,8 +341,19 @@ class Session:
         if not go_on:
             self.abort()
             raise Abandoned("the lease was in doubt before the final dot")
+        if not self._connection.usable:
+            return await self._cut_short()
         self._write(self._conversation.end_content(last + stuffer.finish()))
         return await self._answer(ambiguous=True)
+
+    async def _cut_short(self) -> Reply:
+        """Return what a peer says that will not hear the content's end; SessionLost if nothing."""
+        self._conversation.end_content(b"")
+        reply = await self._answer()
+        self.abort()
+        if reply.is_positive:
+            raise SessionLost(Phase.CONTENT, "the peer took the message before its end")
+        return reply
 
     async def _write_block(self, data: bytes) -> None:
         if not data:
@@ -339,8 +369,11 @@ class Session:
             raise self._lost(Phase.CONTENT, str(error)) from error
 
     async def _reset(self) -> None:
-        self._write(self._conversation.say_rset())
-        reply = await self._answer()
+        try:
+            self._write(self._conversation.say_rset())
+            reply = await self._answer()
+        except SessionLost:
+            return  # what was decided before stays decided
         if not reply.is_positive:
             self._conversation.over = True
 
@@ -358,6 +391,8 @@ class Session:
         timeout = self._timeouts.of(phase)
         try:
             while not self._answers:
+                if self._conversation.over:
+                    raise NetworkError("the server has closed the session")
                 async with asyncio.timeout(timeout):
                     data = await self._connection.read()
                 self._answers = self._conversation.receive(data)

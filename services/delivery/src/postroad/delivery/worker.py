@@ -103,12 +103,8 @@ class Worker:
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         route = await self._tools.directions.find(way_out, taken.record.domain)
         if isinstance(route, NoRoute):
-            outcome = (
-                bounced(route.reason, route.status)
-                if route.is_permanent
-                else deferred(route.reason, status=route.status)
-            )
-            await self._end(taken, way_out, _for_all(taken.record, outcome), taken.record.site)
+            ended = _for_all(taken.record, _nowhere(route))
+            await self._end(taken, way_out, ended, taken.record.site)
             return
         if way_out.by_mx:
             await self._learn(taken.record.domain, route.site)
@@ -215,7 +211,7 @@ class Worker:
             await self._end(taken, way_out, _for_all(record, outcome), site.name)
             return
         try:
-            ended = await self._attempt(taken, way_out)
+            ended = await self._attempt(taken, way_out, site)
         except LeaseLost:
             metrics.LEASES_LOST.inc()
             log.warning(
@@ -237,19 +233,20 @@ class Worker:
             self._judge(site, way_out, ended)
         await self._end(taken, way_out, ended, site.name)
 
-    async def _attempt(self, taken: Taken, way_out: WayOut) -> Ended:
+    async def _attempt(self, taken: Taken, way_out: WayOut, site: Site) -> Ended:
         record = taken.record
         route = self._tools.directions.known(way_out, record.domain)
         if route is None:
             route = await self._tools.directions.find(way_out, record.domain)
         if isinstance(route, NoRoute):
-            return _for_all(record, deferred(route.reason, status=route.status))
+            return _for_all(record, _nowhere(route))
         metrics.ATTEMPTS.inc()
         with tracing.span(
             "delivery.attempt", parent=record.origin.traceparent, kind="client"
         ) as span:
             source = self._source(way_out)
-            ended = await Attempt(self._tools.attempts, taken, way_out, route, source).run()
+            attempt = Attempt(self._tools.attempts, taken, way_out, route, source, site)
+            ended = await attempt.run()
             if tracing.enabled():
                 span.set(
                     {"postroad.queue_id": record.record_id.queue_id, "postroad.site": route.site}
@@ -429,6 +426,12 @@ def _for_all(record: QueueRecord, outcome: Outcome) -> Ended:
             if recipient.state is RecipientState.PENDING
         }
     )
+
+
+def _nowhere(route: NoRoute) -> Outcome:
+    if route.is_permanent:
+        return bounced(route.reason, route.status)
+    return deferred(route.reason, status=route.status)
 
 
 def _pools(relays: Iterable[Relay]) -> set[str]:
