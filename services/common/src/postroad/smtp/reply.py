@@ -67,5 +67,6 @@ class Reply:
         out = []
         for number, line in enumerate(self.lines):
             text = _UNPRINTABLE.sub("?", line)[:room]
-            out.append(f"{self.code}{' ' if number == last else '-'}{status}{text}".rstrip())
+            # The space stays though nothing follows: RFC 4954 §4 wants it behind 334.
+            out.append(f"{self.code}{' ' if number == last else '-'}{status}{text}")
         return ("\r\n".join(out) + "\r\n").encode("utf-8", "replace")

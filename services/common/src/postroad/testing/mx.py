@@ -80,14 +80,18 @@ class ScriptedMx:
         self.connections += 1
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
+        session = _MxSession(self, reader, writer)
         try:
-            await _MxSession(self, reader, writer).run()
+            await session.run()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
             self.open_now -= 1
             self._tasks.discard(task)
-            await hang_up(writer)
+            if session.in_handshake:
+                writer.transport.abort()  # its streams never hear that it is closed
+            else:
+                await hang_up(writer)
 
     def reply(self, line: bytes, usual: bytes) -> bytes:
         """Return what the script says to a line, else the usual reply."""
@@ -114,6 +118,7 @@ class _MxSession:
         self._mail = b""
         self._recipients: list[bytes] = []
         self._tls = False
+        self.in_handshake = False  # for good when it failed
 
     async def run(self) -> None:
         self._writer.write(self._mx.greeting)
@@ -157,7 +162,9 @@ class _MxSession:
 
     async def _start_tls(self) -> None:
         assert self._mx.tls is not None
+        self.in_handshake = True
         await self._writer.start_tls(self._mx.tls)
+        self.in_handshake = False
         self._tls = True
 
     async def _content(self) -> bool:

@@ -17,7 +17,8 @@ from enum import StrEnum
 
 from postroad.ingress import replies
 from postroad.mail.address import Mailbox
-from postroad.policy.model import Client, Domain, Snapshot, WayOut
+from postroad.policy.consent import may_send_as
+from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.policy.patterns import address_matches
 from postroad.policy.way_out import find_way_out
 from postroad.smtp.reply import Reply
@@ -35,10 +36,10 @@ class ListenerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """Who is at the other end: the port it came to, and the Client it proved to be, if any."""
+    """Who is at the other end: the port it came to, and the Clients it proved to be."""
 
     listener: ListenerKind
-    client: Client | None
+    clients: tuple[Client, ...]
     authenticated: bool = False
 
     @property
@@ -55,36 +56,38 @@ class Sender:
     reverse_path: Mailbox | None
 
 
-def client_by_network(snapshot: Snapshot, address: Address) -> Client | None:
-    """Return the Client whose narrowest network holds an address."""
+def clients_by_network(snapshot: Snapshot, address: Address) -> tuple[Client, ...]:
+    """Return the Clients with a network that holds an address, the narrowest network first."""
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    best: tuple[int, Client] | None = None
+    found = []
     for client in snapshot.clients.values():
-        for network in client.networks:
-            if address in network and (best is None or network.prefixlen > best[0]):
-                best = (network.prefixlen, client)
-    return best[1] if best else None
+        lengths = [network.prefixlen for network in client.networks if address in network]
+        if lengths:
+            found.append((-max(lengths), client.key, client))
+    return tuple(client for _, _, client in sorted(found, key=lambda each: each[:2]))
 
 
 def admit_sender(
     snapshot: Snapshot, submitter: Submitter, reverse_path: Mailbox | None
 ) -> Sender | Reply:
-    """Decide a MAIL command."""
-    client = submitter.client
-    if client is None:
-        return replies.AUTH_REQUIRED if submitter.submits else Sender(None, reverse_path)
-    if _may_send_as(snapshot, client, reverse_path):
-        return Sender(client, reverse_path)
-    return replies.SENDER_DENIED if submitter.submits else Sender(None, reverse_path)
+    """Decide a MAIL command: in the name of the first Client that may send as this address."""
+    if not submitter.clients and submitter.submits:
+        return replies.AUTH_REQUIRED
+    for client in submitter.clients:
+        if _may_send(snapshot, client, reverse_path):
+            return Sender(client, reverse_path)
+    if submitter.submits:
+        return _unless_stale(snapshot, replies.SENDER_DENIED)
+    return Sender(None, reverse_path)
 
 
-def _may_send_as(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) -> bool:
+def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) -> bool:
     # The null reverse-path is what a mail server's own notifications have (RFC 5321 §4.5.5).
     if reverse_path is None:
         return True
     domain = snapshot.domains.get(reverse_path.domain)
-    if domain is not None and not _admits(domain, client.key.namespace):
+    if domain is not None and not may_send_as(domain, client.key.namespace):
         return False
     return any(
         address_matches(pattern, reverse_path.local_part, reverse_path.domain)
@@ -92,8 +95,9 @@ def _may_send_as(snapshot: Snapshot, client: Client, reverse_path: Mailbox | Non
     )
 
 
-def _admits(domain: Domain, namespace: str) -> bool:
-    return domain.key.namespace == namespace or domain.admits is None or namespace in domain.admits
+def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
+    """Return a refusal, or "later" while an object that says otherwise may be unreadable here."""
+    return replies.CONFIGURATION_INCOMPLETE if snapshot.stale else refusal
 
 
 def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> WayOut | Reply:
@@ -104,9 +108,9 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
         known = domain.receive.recipients
         if postmaster or known is None or _is_known(known, recipient):
             return domain.receive.way_out
-        return replies.NO_SUCH_RECIPIENT
+        return _unless_stale(snapshot, replies.NO_SUCH_RECIPIENT)
     if sender.client is None and not postmaster:
-        return replies.RELAYING_DENIED
+        return _unless_stale(snapshot, replies.RELAYING_DENIED)
     # Mail to postmaster of a domain that only sends goes the way that domain's own mail goes.
     by_domain = recipient.domain if postmaster and sender.client is None else None
     reverse_domain = sender.reverse_path.domain if sender.reverse_path else None
@@ -116,7 +120,7 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
         sender_domain=by_domain or reverse_domain,
         recipient_domain=recipient.domain,
     )
-    return way_out if way_out is not None else replies.NO_WAY_OUT
+    return way_out if way_out is not None else _unless_stale(snapshot, replies.NO_WAY_OUT)
 
 
 def _is_known(patterns: tuple[str, ...], recipient: Mailbox) -> bool:

@@ -16,7 +16,7 @@ from postroad.ingress.admission import (
     Submitter,
     admit_recipient,
     admit_sender,
-    client_by_network,
+    clients_by_network,
     postmaster_domain,
 )
 from postroad.ingress.commands import Command, CommandSyntaxError, read_path
@@ -56,7 +56,7 @@ class Dialog:
         self._authenticated: Client | None = None
         self._failed_logins = 0
         self._transaction: Transaction | None = None
-        self._network: tuple[Snapshot, Client | None] | None = None
+        self._network: tuple[Snapshot, tuple[Client, ...]] | None = None
 
     async def obey(self, command: Command) -> Reply | None:
         """Do what a command says and return the reply; None when all replies are given."""
@@ -147,9 +147,9 @@ class Dialog:
             # As the snapshot has the Client now: what was proven may have been taken away since.
             client = snapshot.clients.get(self._authenticated.key)
             if client is not None and client.verifier == self._authenticated.verifier:
-                return Submitter(kind, client, authenticated=True)
+                return Submitter(kind, (client,), authenticated=True)
         if self._network is None or self._network[0] is not snapshot:
-            self._network = (snapshot, client_by_network(snapshot, self._session.address))
+            self._network = (snapshot, clients_by_network(snapshot, self._session.address))
         return Submitter(kind, self._network[1])
 
     def _begin(self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool) -> Transaction:
@@ -302,6 +302,8 @@ class Dialog:
             self._authenticated = client
             metrics.LOGINS.labels("succeeded").inc()
             return replies.AUTHENTICATED
+        if snapshot.stale:
+            return replies.AUTH_LATER  # the Client may be the object that cannot be read here
         metrics.LOGINS.labels("failed").inc()
         log.warning("a login failed", peer=str(self._session.address), user=username)
         self._failed_logins += 1

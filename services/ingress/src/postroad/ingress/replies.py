@@ -23,6 +23,8 @@ LINE_ENDLESS = Reply.of(421, "4.5.2", "a line does not end")
 
 QUEUE_AWAY = Reply.of(451, "4.3.0", "the queue does not answer, try again later")
 QUEUE_FULL = Reply.of(452, "4.3.1", "the queue is full, try again later")
+CONFIGURATION_INCOMPLETE = Reply.of(451, "4.3.5", "not configured completely, try again later")
+AUTH_LATER = Reply.of(454, "4.7.0", "not configured completely, try again later")
 INTERNAL = Reply.of(451, "4.3.0", "an error of ours, try again later")
 QUOTA_LATER = Reply.of(451, "4.7.1", "the quota is used up, try again later")
 QUOTA_NEVER = Reply.of(550, "5.7.1", "the quota is used up")

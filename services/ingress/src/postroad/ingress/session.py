@@ -303,8 +303,8 @@ class SmtpSession(SMTP):
         if transport is None:
             raise Hangup
         metrics.TLS_HANDSHAKES.labels("succeeded").inc()
+        # What is in the input by now came under TLS: the transport changed hands before any wait.
         self.transport = transport
-        self._input.clear()
         self.session.ssl = {"started": True}
 
     def end_if_idle(self, reply: Reply) -> None:

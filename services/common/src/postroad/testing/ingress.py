@@ -1,0 +1,159 @@
+"""An ingress process on loopback over a queue in memory, as tests look at it."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.intake import IntakeTools
+from postroad.ingress.limits import IngressLimits
+from postroad.ingress.quotas import Quotas
+from postroad.ingress.server import Server
+from postroad.ingress.tls import Certificate, self_signed
+from postroad.policy.check import check
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.runtime.configuration import Configuration, publish_objects
+from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.sockets import listen
+from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.record import QueueRecord
+from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.streams import hang_up
+
+KEYRING = Keyring([ClusterKey(b"k" * 32)])
+
+# 127.0.0.1 may relay as anyone at near.example; the shop logs in; here.example receives.
+MANIFESTS = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {name: out}
+spec: {destinations: ["*"], mx: {}}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {name: network}
+spec: {networks: [127.0.0.1/32], senders: ["*@near.example"]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: shop}
+stringData: {username: shop, password: correct horse}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {name: shop}
+spec: {auth: {secretRef: {name: shop}}, senders: ["*@shop.example"], class: Bulk}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Domain
+metadata: {name: here}
+spec:
+  domain: here.example
+  receive:
+    route: {hosts: [{host: real.here.example}]}
+    recipients: {mode: List, addresses: [known@here.example]}
+  send: {relayRef: {name: out}}
+"""
+
+
+@dataclass
+class Scene:
+    """One ingress process, as tests look at it."""
+
+    server: Server
+    spool: MemorySpool
+    configuration: Configuration
+    certificate: Certificate
+    ports: dict[ListenerKind, int] = field(default_factory=dict)
+    peers: list[Peer] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def peer(self, kind: ListenerKind = ListenerKind.RELAY) -> Peer:
+        """Open a session and read past the greeting."""
+        peer = await self.connect(kind)
+        assert (await peer.reply()).startswith("220 ")
+        return peer
+
+    async def connect(self, kind: ListenerKind = ListenerKind.RELAY) -> Peer:
+        """Open a connection."""
+        context = client_context() if kind is ListenerKind.SUBMISSIONS else None
+        port = self.ports[kind]
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+        self.peers.append(peer)
+        return peer
+
+    @property
+    def records(self) -> list[QueueRecord]:
+        """What is in the queue, in the order it came."""
+        stored = self.spool.store.records
+        return [stored[sequence].record for sequence in sorted(stored)]
+
+    async def body(self, number: int = 0) -> bytes:
+        """Return a record's content, without the trace field."""
+        record = self.records[number]
+        whole = b"".join([chunk async for chunk in self.spool.read_body(record)])
+        return whole.removeprefix(record.trace)
+
+    async def configure(self, manifests: str, folder: Path) -> None:
+        """Publish manifests, as `postroad up` does, and wait until they are in force."""
+        file = folder / "manifests.yaml"
+        file.write_text(manifests)
+        mistakes, compiled = check([file], keyring=KEYRING)
+        assert not mistakes, mistakes
+        generation = await publish_objects(self.spool, compiled, KEYRING)
+        async with asyncio.timeout(5):
+            while (now := self.configuration.current) is None or now.generation < generation:
+                await self.configuration.changed()
+
+    async def end(self) -> None:
+        """Hang up, and stop as a process does."""
+        for peer in self.peers:
+            await hang_up(peer.writer)
+        await self.server.drain(seconds=5)
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.spool.close()
+
+
+OpenScene = Callable[..., Awaitable[Scene]]
+
+
+async def start_ingress(
+    *,
+    tls: Path,
+    cluster: MemoryCluster | None = None,
+    insecure_auth: bool = False,
+    normalise: bool = False,
+    **limits: object,
+) -> Scene:
+    """Start an ingress with all three listeners, certificate in the folder `tls`."""
+    spool = MemorySpool(cluster, role="ingress")
+    configuration = Configuration(spool, KEYRING)
+    certificate = self_signed(tls, "relay.test")
+    quotas = Quotas(spool.usage)
+    tools = IntakeTools(
+        spool=spool,
+        quotas=quotas,
+        limits=dataclasses.replace(IngressLimits(), **limits),  # type: ignore[arg-type]
+        hostname="relay.test",
+        process="ingress-0",
+        large=asyncio.Semaphore(8),
+    )
+    server = Server(
+        tools,
+        configuration,
+        certificate.context,
+        insecure_auth=insecure_auth,
+        normalise_line_ends=normalise,
+    )
+    scene = Scene(server, spool, configuration, certificate)
+    for running in (configuration.run(), quotas.run(), server.sweep()):
+        scene.tasks.append(asyncio.create_task(running))
+    for kind in ListenerKind:
+        listener = listen(ListenAddress("127.0.0.1", 0))
+        await server.listen(kind, listener)
+        scene.ports[kind] = listener.getsockname()[1]
+    return scene
