@@ -1,0 +1,176 @@
+"""Opening a session: greeting, EHLO, TLS with and without a way back, logging in."""
+
+import base64
+import ssl
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from postroad.delivery.network import NetworkError
+from postroad.delivery.session import (
+    Peer,
+    Refused,
+    Session,
+    SessionError,
+    SessionLost,
+    Timeouts,
+    TlsUnavailable,
+)
+from postroad.delivery.session import open_session as open_to
+from postroad.policy.model import Credentials, TlsMode
+from postroad.smtp.client import Phase
+from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+
+LOGIN = Credentials("user", "pa ss")
+TIMEOUTS = Timeouts(command=timedelta(seconds=2), greeting=timedelta(seconds=2))
+
+
+async def open_session(
+    mx: ScriptedMx, *, tls: TlsMode = TlsMode.OPPORTUNISTIC, **more: object
+) -> Session:
+    peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test", tls=tls)
+    return await open_to(replace(peer, **more), TIMEOUTS)  # type: ignore[arg-type]
+
+
+def saying(verb: bytes, reply: bytes) -> Script:
+    """Return a script that answers each command of a verb with the same reply."""
+    return lambda line, count: reply if line.startswith(verb) else None
+
+
+@pytest.mark.parametrize(
+    ("greeting", "script", "phase"),
+    [
+        (b"554 5.7.1 not you\r\n", saying(b"X", b""), Phase.GREETING),
+        (b"421 4.3.2 too many\r\n", saying(b"X", b""), Phase.GREETING),
+        (b"220 ok\r\n", saying(b"EHLO", b"421 4.3.2 later\r\n"), Phase.EHLO),
+        (b"220 ok\r\n", saying(b"EHLO", b"451 4.3.0 later\r\n"), Phase.EHLO),
+        (b"220 ok\r\n", lambda line, count: b"550 5.7.1 no\r\n", Phase.EHLO),
+    ],
+)
+async def test_a_server_that_does_not_want_us(
+    greeting: bytes, script: Script, phase: Phase
+) -> None:
+    async with ScriptedMx(script, greeting=greeting) as mx:
+        with pytest.raises(Refused) as refused:
+            await open_session(mx)
+        assert refused.value.phase is phase
+        assert mx.connections == 1
+
+
+async def test_a_server_that_is_not_there() -> None:
+    async with ScriptedMx() as mx:
+        peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test")
+    with pytest.raises(NetworkError, match=r"(?i)refused|connect"):
+        await open_to(peer, TIMEOUTS)
+
+
+async def test_a_server_that_speaks_something_else() -> None:
+    async with ScriptedMx(greeting=b"SSH-2.0-OpenSSH_9.6\r\n") as mx:
+        with pytest.raises(SessionLost, match="not an SMTP reply"):
+            await open_session(mx)
+
+
+@pytest.mark.parametrize("tls", [TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED])
+async def test_tls_that_is_offered_is_used(mx_tls: ssl.SSLContext, tls: TlsMode) -> None:
+    async with ScriptedMx(tls=mx_tls) as mx:
+        assert (await open_session(mx, tls=tls)).tls
+
+
+async def test_tls_is_left_alone_when_it_is_not_wanted(mx_tls: ssl.SSLContext) -> None:
+    async with ScriptedMx(tls=mx_tls) as mx:
+        assert not (await open_session(mx, tls=TlsMode.NONE)).tls
+        assert b"STARTTLS" not in mx.commands
+
+
+BROKEN_TLS = [
+    b"454 4.7.0 no TLS now\r\n",
+    HANG_UP,
+    b"nonsense\r\n",
+    b"220 go on\r\n250 in clear\r\n",
+    b"220 go on\r\nhalf a line",
+]
+
+
+@pytest.mark.parametrize("reply", BROKEN_TLS)
+async def test_opportunistic_tls_that_fails_is_done_without(
+    mx_tls: ssl.SSLContext, reply: bytes
+) -> None:
+    async with ScriptedMx(saying(b"STARTTLS", reply), tls=mx_tls) as mx:
+        session = await open_session(mx)
+        assert not session.tls
+        assert session.reusable
+        assert mx.connections == 2, "the second one is without TLS"
+
+
+async def test_a_handshake_that_fails_is_done_without() -> None:
+    useless = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # it has no certificate
+    async with ScriptedMx(tls=useless) as mx:
+        session = await open_session(mx)
+        assert not session.tls
+        assert mx.connections == 2
+
+
+@pytest.mark.parametrize("reply", BROKEN_TLS)
+async def test_required_tls_never_falls_back(mx_tls: ssl.SSLContext, reply: bytes) -> None:
+    async with ScriptedMx(saying(b"STARTTLS", reply), tls=mx_tls) as mx:
+        with pytest.raises(TlsUnavailable):
+            await open_session(mx, tls=TlsMode.REQUIRED)
+        assert mx.connections == 1
+
+
+@pytest.mark.parametrize("tls", [TlsMode.REQUIRED, TlsMode.VERIFIED])
+async def test_required_tls_that_is_not_offered(tls: TlsMode) -> None:
+    async with ScriptedMx() as mx:
+        with pytest.raises(TlsUnavailable, match="does not offer TLS"):
+            await open_session(mx, tls=tls)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_verified(
+    mx_tls: ssl.SSLContext,
+) -> None:
+    async with ScriptedMx(tls=mx_tls) as mx:
+        with pytest.raises(TlsUnavailable, match="self-signed"):
+            await open_session(mx, tls=TlsMode.VERIFIED)
+        assert mx.connections == 1
+
+
+def plain(line: bytes) -> list[bytes]:
+    return base64.b64decode(line.split()[2]).split(b"\0")
+
+
+@pytest.mark.parametrize("words", ["AUTH PLAIN LOGIN", "AUTH LOGIN PLAIN", "AUTH=PLAIN"])
+async def test_logging_in_with_plain(mx_tls: ssl.SSLContext, words: str) -> None:
+    async with ScriptedMx(tls=mx_tls, extensions=(words,)) as mx:
+        session = await open_session(mx, credentials=LOGIN)
+        assert session.tls
+        assert plain(mx.commands[-1]) == [b"", b"user", b"pa ss"]
+
+
+async def test_logging_in_with_login(mx_tls: ssl.SSLContext) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        asks = {b"AUTH LOGIN": b"334 VXNlcm5hbWU6\r\n", b"dXNlcg==": b"334 UGFzc3dvcmQ6\r\n"}
+        return asks.get(line, b"235 2.7.0 ok\r\n" if line == b"cGEgc3M=" else None)
+
+    async with ScriptedMx(script, tls=mx_tls, extensions=("AUTH LOGIN",)) as mx:
+        assert (await open_session(mx, credentials=LOGIN)).reusable
+        assert mx.commands[-3:] == [b"AUTH LOGIN", b"dXNlcg==", b"cGEgc3M="]
+
+
+@pytest.mark.parametrize("reply", [b"535 5.7.8 no\r\n", b"454 4.7.0 later\r\n", b"334 \r\n"])
+async def test_a_login_that_fails(mx_tls: ssl.SSLContext, reply: bytes) -> None:
+    async with ScriptedMx(saying(b"AUTH", reply), tls=mx_tls, extensions=("AUTH PLAIN",)) as mx:
+        with pytest.raises(Refused) as refused:
+            await open_session(mx, credentials=LOGIN)
+        assert refused.value.phase is Phase.AUTH
+        assert mx.connections == 1
+
+
+async def test_a_password_is_never_sent_in_clear_because_tls_failed(
+    mx_tls: ssl.SSLContext,
+) -> None:
+    script = saying(b"STARTTLS", b"454 4.7.0 no TLS now\r\n")
+    async with ScriptedMx(script, tls=mx_tls, extensions=("AUTH PLAIN",)) as mx:
+        with pytest.raises(SessionError):
+            await open_session(mx, credentials=LOGIN)
+        assert not [line for line in mx.commands if line.startswith(b"AUTH")]
