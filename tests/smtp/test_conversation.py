@@ -178,11 +178,19 @@ def test_an_answer_counts_whatever_is_said_behind_it(more: bytes) -> None:
     assert conversation.over, "nothing can be relied on any more"
 
 
+def test_what_was_answered_before_nonsense_stays_answered() -> None:
+    conversation = greeted("PIPELINING")
+    conversation.say_envelope(MAIL, RCPTS)
+    assert heard(conversation, b"550 no\r\nnonsense\r\n") == [(Phase.MAIL, 0, 550)]
+    assert conversation.over
+    assert "nonsense" in str(conversation.fault)
+
+
 def test_nonsense_in_place_of_an_answer_is_an_error() -> None:
     conversation = greeted("PIPELINING")
     conversation.say_envelope(MAIL, RCPTS)
     with pytest.raises(RemoteProtocolError):
-        conversation.receive(b"250 ok\r\nnonsense\r\n")
+        conversation.receive(b"nonsense\r\n")
 
 
 def test_a_conversation_goes_on_after_rset_and_ends_with_quit() -> None:

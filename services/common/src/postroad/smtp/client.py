@@ -49,7 +49,8 @@ class ClientConversation:
 
     def __init__(self) -> None:
         self.extensions = Extensions()
-        self.over = False  # the server has said that it closes: 221 or 421
+        self.over = False  # the server has said that it closes: 221 or 421, or nonsense
+        self.fault: RemoteProtocolError | None = None
         self._reader = ReplyReader()
         self._awaited: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
 
@@ -59,16 +60,19 @@ class ClientConversation:
         return self._awaited[0][0] if self._awaited else None
 
     def receive(self, data: bytes) -> list[Answered]:
-        """Take octets and return what they answer; RemoteProtocolError when they are no replies."""
+        """
+        Take octets and return what they answer; RemoteProtocolError when they are no replies.
+
+        What was answered before nonsense stays answered: the conversation is over, for a `fault`.
+        """
         events: list[Answered] = []
         try:
             for reply in self._reader.feed(data):
                 self._pair(reply, events)
-        except RemoteProtocolError:
-            if self._awaited or not events:
+        except RemoteProtocolError as error:
+            if not events:
                 raise
-            # What was answered stays answered: only what comes after cannot be relied on.
-            self.over = True
+            self.over, self.fault = True, error
         return events
 
     def _pair(self, reply: Reply, events: list[Answered]) -> None:

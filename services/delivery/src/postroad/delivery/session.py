@@ -254,6 +254,10 @@ class Session:
             transaction.unasked = True
             return
         await self._say_envelope(outgoing, transaction)
+        if self._conversation.over:
+            if transaction.data is not None and transaction.data.is_intermediate:
+                transaction.data = None  # an invitation to nothing
+            return
         accepted = any(reply is not None and reply.is_positive for reply in transaction.recipients)
         if transaction.data is not None and transaction.data.is_intermediate:
             if not accepted or transaction.mail is None or not transaction.mail.is_positive:
@@ -364,7 +368,8 @@ class Session:
             async with asyncio.timeout(timeout):
                 await self._connection.drained()
         except TimeoutError as error:
-            raise self._lost(Phase.CONTENT, f"no progress in {timeout:g} s") from error
+            if self._connection.usable:  # else it has spoken instead of reading
+                raise self._lost(Phase.CONTENT, f"no progress in {timeout:g} s") from error
         except NetworkError as error:
             raise self._lost(Phase.CONTENT, str(error)) from error
 
@@ -392,7 +397,8 @@ class Session:
         try:
             while not self._answers:
                 if self._conversation.over:
-                    raise NetworkError("the server has closed the session")
+                    closed = NetworkError("the server has closed the session")
+                    raise self._conversation.fault or closed
                 async with asyncio.timeout(timeout):
                     data = await self._connection.read()
                 self._answers = self._conversation.receive(data)
