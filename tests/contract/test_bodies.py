@@ -71,6 +71,14 @@ async def test_a_body_goes_with_its_only_record(spool: Spool) -> None:
         await read(spool, body)
 
 
+async def test_only_a_body_that_is_not_finished_can_be_given_up(spool: Spool) -> None:
+    writer = spool.write_body(lifetime=LIFETIME)
+    await writer.write(BLOCK * 6)
+    body = await writer.finish(sole=True)
+    await writer.abort()
+    assert await read(spool, body) == BLOCK * 6
+
+
 async def test_a_shared_body_stays(spool: Spool) -> None:
     body = await write(spool, 6, sole=False)
     await put(spool, "b@y.example", "c@z.example", content=body)

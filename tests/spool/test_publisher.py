@@ -1,17 +1,19 @@
 """Putting mail into JetStream when it is full, away, or slow to answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from postroad.spool import settling
+from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Put, Ready, Scheduled, Selection
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.subjects import blob_stream
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take
 
@@ -153,6 +155,24 @@ async def test_deferred_mail_leaves_its_body_in_the_blob_store(spool: JetStreamS
     assert b"".join([chunk async for chunk in spool.read_body(again.record)]) == content
     await taking.settle(again)
     await taking.close()
+
+
+async def test_nothing_stays_of_a_body_that_was_given_up(
+    spool: JetStreamSpool, open_link: Callable[[], Awaitable[Link]]
+) -> None:
+    link = await open_link()
+    writer = spool.write_body(lifetime=timedelta(days=5))
+    for _ in range(4):
+        await writer.write(b"x" * 600_000)
+    await writer.abort()
+    async with asyncio.timeout(10):
+        while await blob_octets(link, spool) > 1000:
+            await asyncio.sleep(0.1)
+
+
+async def blob_octets(link: Link, spool: JetStreamSpool) -> int:
+    shards = range(spool.layout.shards)
+    return sum([(await link.jetstream.stream_info(blob_stream(k))).state.bytes for k in shards])
 
 
 async def test_a_schedule_that_came_due_while_full_fires_after_all(

@@ -48,6 +48,7 @@ class BlobWriter:
         self._chunks = 0
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: SpoolError | None = None
+        self._finished = False
 
     async def write(self, data: bytes) -> None:
         """Take octets, waiting while the window is full."""
@@ -103,15 +104,24 @@ class BlobWriter:
         if self._under_way:
             await asyncio.wait(self._under_way)
         self._raise_failure()
+        self._finished = True
         return BlobRef(
             self._shard, self._blob_id, self._chunks, self._size, self._digest.digest(), sole
         )
 
     async def abort(self) -> None:
-        """Give the body up; what is stored dies by its time to live."""
+        """
+        Give the body up and delete what is stored of it; nothing once it is finished.
+
+        Else anyone could fill the store with messages that never end, for as long as mail lives.
+        """
         self._buffer.clear()
+        if self._finished:
+            return  # a record may name it by now, whatever became of the answer
         for task in list(self._under_way):
             task.cancel()
+        if self._chunks:
+            await _delete(self._requests, self._shard, self._blob_id)
 
 
 class Blobs:
@@ -185,15 +195,7 @@ class Blobs:
 
     async def delete(self, blob: BlobRef) -> None:
         """Delete a body's chunks; what cannot be deleted now dies by its time to live."""
-        # A rollup takes the place of all there was, and is gone itself in a second: no role but
-        # the operator needs the right to purge or delete.
-        headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
-        try:
-            await self._requests.send(
-                blob_subject(blob.shard, blob.blob_id), b"", headers=headers, timeout=2.0
-            )
-        except SpoolUnavailable:
-            return
+        await _delete(self._requests, blob.shard, blob.blob_id)
 
     async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
         """Return the record with a large inline body moved to the blob store, as waiting asks."""
@@ -204,6 +206,16 @@ class Blobs:
         await writer.write(content)
         blob = await writer.finish(sole=True)
         return replace(record, content=blob, header=header_block(content))
+
+
+async def _delete(requests: Requests, shard: int, blob_id: str) -> None:
+    # A rollup takes the place of all there was, and is gone itself in a second: no role but the
+    # operator needs the right to purge or delete.
+    headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
+    try:
+        await requests.send(blob_subject(shard, blob_id), b"", headers=headers, timeout=2.0)
+    except SpoolUnavailable:
+        return  # it dies by its time to live
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -70,7 +70,7 @@ class BodyWriter(Protocol):
         """Wait until every chunk is durable and return the reference; the same errors as write."""
 
     async def abort(self) -> None:
-        """Give the body up; what is stored dies by its time to live. Raises nothing."""
+        """Give up a body that is not finished; one that is stays as it is. Raises nothing."""
 
 
 # ---------------------------------------------------------------- taking records

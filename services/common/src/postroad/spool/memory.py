@@ -65,11 +65,11 @@ class MemoryBodyWriter:
         if self._buffer or not self._chunks:
             self._chunks.append(bytes(self._buffer))
         blob_id = uuid4().hex
-        self._store.bodies[blob_id] = self._chunks
+        self._store.bodies[blob_id] = list(self._chunks)
         return BlobRef(0, blob_id, len(self._chunks), self._size, self._digest.digest(), sole)
 
     async def abort(self) -> None:
-        """Give the body up."""
+        """Give the body up, unless it is finished."""
         self._chunks.clear()
         self._buffer.clear()
 
