@@ -1,0 +1,198 @@
+"""Which hosts mail goes to, in which order, by what the DNS said (RFC 5321 §5)."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing import (
+    MAX_ADDRESSES,
+    NoRoute,
+    Route,
+    literal_route,
+    mx_route,
+    order_mx,
+    order_smarthosts,
+    roll_up,
+    usable_addresses,
+)
+from postroad.policy.model import Smarthost
+
+DICE = random.Random(1)
+NOBODY: frozenset[str] = frozenset()
+
+
+def ordered(*records: tuple[int, str], own: frozenset[str] = NOBODY) -> list[str] | str:
+    answer = order_mx("x.example", MxAnswer(records), own, DICE)
+    return str(answer.status) if isinstance(answer, NoRoute) else list(answer)
+
+
+def test_mx_hosts_are_tried_by_preference() -> None:
+    assert ordered((20, "b"), (5, "a"), (100, "c")) == ["a", "b", "c"]
+
+
+def test_equal_preference_is_shuffled_and_each_host_comes_first_equally_often() -> None:
+    orders = [ordered((10, "a"), (10, "b"), (10, "c"), (20, "last")) for _ in range(600)]
+    firsts = Counter(order[0] for order in orders)
+    assert set(firsts) == {"a", "b", "c"}
+    assert min(firsts.values()) > 150
+    assert {order[3] for order in orders} == {"last"}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "expected"),
+    [
+        (Trouble.NO_DATA, ["x.example"]),
+        (Trouble.NO_SUCH_NAME, "5.1.2"),
+        (Trouble.TEMPORARY, "4.4.3"),
+    ],
+)
+def test_no_mx_records(trouble: Trouble, expected: list[str] | str) -> None:
+    answer = order_mx("x.example", MxAnswer((), trouble, "why"), NOBODY, DICE)
+    assert (str(answer.status) if isinstance(answer, NoRoute) else list(answer)) == expected
+
+
+def test_a_null_mx_takes_no_mail() -> None:
+    assert ordered((0, ".")) == "5.1.10"
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ("c", ["a", "b"]),
+        ("b", ["a"]),
+        ("a", "5.4.6"),
+        ("elsewhere", ["a", "b", "c"]),
+    ],
+)
+def test_behind_ourselves_mail_would_come_back(own: str, expected: list[str] | str) -> None:
+    assert ordered((1, "a"), (2, "b"), (3, "c"), own=frozenset({own})) == expected
+
+
+def test_as_good_as_ourselves_is_no_better_than_ourselves() -> None:
+    assert ordered((1, "a"), (1, "b"), own=frozenset({"b"})) == "5.4.6"
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fd00::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+    ],
+)
+def test_mail_is_sent_to_public_addresses_unless_told_otherwise(address: str, public: bool) -> None:
+    answer = AddressAnswer((address,))
+    assert bool(usable_addresses(answer, allow_private=False)) is public
+    assert usable_addresses(answer, allow_private=True) == (address,)
+
+
+def test_a_host_with_very_many_addresses_is_tried_at_some() -> None:
+    many = AddressAnswer(tuple(f"8.8.8.{n}" for n in range(50)))
+    assert usable_addresses(many, allow_private=False) == many.addresses[:MAX_ADDRESSES]
+
+
+def route(**answers: AddressAnswer) -> Route | NoRoute:
+    return mx_route("x.example", list(answers), answers, port=25, allow_private=False)
+
+
+def test_hosts_without_an_address_are_passed_over() -> None:
+    found = route(
+        a=AddressAnswer((), Trouble.NO_SUCH_NAME),
+        b=AddressAnswer(("2606:4700::1111", "10.0.0.1", "8.8.8.8")),
+    )
+    assert isinstance(found, Route)
+    [host] = found.hosts
+    assert (host.name, host.port, host.addresses) == ("b", 25, ("2606:4700::1111", "8.8.8.8"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (AddressAnswer(("10.0.0.1",)), "5.4.4"),
+        (AddressAnswer((), Trouble.TEMPORARY, "the DNS does not answer"), "4.4.3"),
+        (AddressAnswer((), Trouble.NO_SUCH_NAME), "4.4.4"),
+    ],
+)
+def test_mx_hosts_that_cannot_be_used(answer: AddressAnswer, status: str) -> None:
+    found = route(a=answer)
+    assert isinstance(found, NoRoute)
+    assert str(found.status) == status
+    assert found.is_permanent is (status[0] == "5")
+
+
+def test_temporary_trouble_with_one_host_leaves_the_question_open() -> None:
+    found = route(a=AddressAnswer(("10.0.0.1",)), b=AddressAnswer((), Trouble.TEMPORARY, "silent"))
+    assert isinstance(found, NoRoute)
+    assert not found.is_permanent
+
+
+def test_a_domain_with_neither_mx_nor_address_takes_no_mail() -> None:
+    answers = {"x.example": AddressAnswer((), Trouble.NO_DATA)}
+    found = mx_route("x.example", ["x.example"], answers, port=25, allow_private=False)
+    assert isinstance(found, NoRoute)
+    assert str(found.status) == "5.1.2"
+
+
+@pytest.mark.parametrize(
+    ("domain", "allow", "expected"),
+    [
+        ("x.example", False, None),
+        ("[8.8.8.8]", False, "8.8.8.8"),
+        ("[IPv6:2606:4700::1111]", False, "2606:4700::1111"),
+        ("[127.0.0.1]", False, "5.4.4"),
+        ("[127.0.0.1]", True, "127.0.0.1"),
+        ("[IPv6:::1]", False, "5.4.4"),
+    ],
+)
+def test_an_address_literal_is_its_own_host(domain: str, allow: bool, expected: object) -> None:
+    found = literal_route(domain, port=25, allow_private=allow)
+    if isinstance(found, Route):
+        assert found.hosts[0].addresses == (expected,)
+    else:
+        assert (str(found.status) if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "site"),
+    [
+        (["mx.x.example"], "mx.x.example"),
+        (["mx2.x.example", "mx1.x.example"], "(mx1|mx2).x.example"),
+        (["mx1.x.example", "mx1.x.example"], "mx1.x.example"),
+        (["a.x.example", "a.y.example"], "(a.x|a.y).example"),
+        (["a.example", "b.test"], "(a.example|b.test)"),
+        (["x.example", "a.x.example"], "(a.x|x).example"),
+    ],
+)
+def test_domains_with_the_same_mx_hosts_are_one_site(hosts: list[str], site: str) -> None:
+    assert roll_up(hosts) == site
+    assert roll_up(hosts[::-1]) == site
+
+
+def test_smarthosts_come_by_priority_and_by_weight_among_equals() -> None:
+    hosts = [
+        Smarthost("backup", priority=10, weight=100),
+        Smarthost("large", priority=1, weight=3),
+        Smarthost("small", priority=1, weight=1),
+    ]
+    orders = [[host.host for host in order_smarthosts(hosts, DICE)] for _ in range(2000)]
+    assert {order[2] for order in orders} == {"backup"}
+    share = sum(order[0] == "large" for order in orders) / len(orders)
+    assert 0.70 < share < 0.80
