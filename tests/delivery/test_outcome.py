@@ -1,0 +1,37 @@
+"""What a reply means for a recipient: the code decides, and unknown means temporary."""
+
+import pytest
+
+from postroad.delivery.outcome import Kind, deferred, of_reply
+from postroad.smtp.reply import Reply
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "said"),
+    [
+        (250, "2.1.5", Kind.DELIVERED, "2.1.5"),
+        (250, None, Kind.DELIVERED, "2.0.0"),
+        (251, None, Kind.DELIVERED, "2.0.0"),
+        (354, None, Kind.DEFERRED, "4.0.0"),
+        (421, "4.3.2", Kind.DEFERRED, "4.3.2"),
+        (450, None, Kind.DEFERRED, "4.0.0"),
+        (452, "4.2.2", Kind.DEFERRED, "4.2.2"),
+        (550, "5.1.1", Kind.BOUNCED, "5.1.1"),
+        (554, None, Kind.BOUNCED, "5.0.0"),
+        (450, "5.7.1", Kind.DEFERRED, "4.7.1"),
+        (550, "4.7.1", Kind.BOUNCED, "5.7.1"),
+        (550, "2.0.0", Kind.BOUNCED, "5.0.0"),
+    ],
+)
+def test_the_code_decides(code: int, status: str | None, kind: Kind, said: str) -> None:
+    outcome = of_reply(Reply.of(code, status, "text"), host="mx.test", tls="TLSv1.3")
+    assert (outcome.kind, str(outcome.status)) == (kind, said)
+    assert (outcome.host, outcome.tls, outcome.answered) == ("mx.test", "TLSv1.3", True)
+    assert outcome.text.startswith(str(code))
+
+
+def test_no_reply_and_reasons_of_ours_are_deferrals() -> None:
+    for outcome in (of_reply(None, host="mx.test"), deferred("no connection", host="mx.test")):
+        assert outcome.kind is Kind.DEFERRED
+        assert outcome.status.klass == 4
+        assert not outcome.answered, "nobody is quoted who said nothing"

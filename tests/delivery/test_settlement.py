@@ -1,0 +1,242 @@
+"""What follows from an attempt: the record as it goes on, what the sender is told, the history."""
+
+import email
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from typing import cast
+
+import pytest
+
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.outcome import Outcome, bounced, deferred, of_reply
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, give_up, settle
+from postroad.mail.address import parse_mailbox
+from postroad.mail.envelope import Notify
+from postroad.mail.status import EnhancedStatus
+from postroad.policy.model import RetrySchedule
+from postroad.smtp.reply import Reply
+from postroad.spool.event import EventType
+from postroad.spool.ids import new_queue_id
+from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
+from postroad.testing.queued_mail import record as queued
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+QUEUE_ID = new_queue_id(NOW, 3)
+TO = ("b@y.example", "c@y.example", "d@y.example")
+DELIVERED = of_reply(Reply.of(250, "2.0.0", "taken"), host="mx.y.example")
+DEFERRED = of_reply(Reply.of(451, "4.7.1", "later"), host="mx.y.example")
+BOUNCED = of_reply(Reply.of(550, "5.1.1", "no such user"), host="mx.y.example")
+UNREACHED = deferred("no connection in 30 s", host="mx.y.example")
+OUTCOMES = {"D": DELIVERED, "t": DEFERRED, "B": BOUNCED}
+
+
+def message(*to: str, **more: object) -> QueueRecord:
+    recipients = tuple(QueuedRecipient(parse_mailbox(address)) for address in to or TO)
+    fields: dict[str, object] = {
+        "recipients": recipients,
+        "arrival": NOW - HOUR,
+        "deadline": NOW + 24 * HOUR,
+        "content": b"Subject: lunch\r\n\r\nsecret\r\n",
+    }
+    return queued(QUEUE_ID, **(fields | more))  # type: ignore[arg-type]
+
+
+def at(now: datetime = NOW, **schedule: object) -> Circumstances:
+    retry = replace(RetrySchedule(), **schedule)  # type: ignore[arg-type]
+    notifier = Notifier("relay.example")
+    return Circumstances(retry, notifier, None, "p", now, random.Random(1))
+
+
+def after(record: QueueRecord, outcomes: dict[int, Outcome], when: Circumstances) -> Settlement:
+    return settle(record, Attempted(outcomes, "site", "192.0.2.1"), when)
+
+
+def again(settlement: Settlement) -> Put | None:
+    found = [put for put in settlement.puts if isinstance(put.place, Scheduled)]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def report(settlement: Settlement) -> tuple[QueueRecord, list[Message]] | None:
+    """Return the notification that is put, and its blocks of fields about recipients."""
+    found = [put for put in settlement.puts if put.record.reverse_path is None]
+    assert len(found) <= 1
+    if not found:
+        return None
+    assert isinstance(found[0].place, Ready)
+    octets = cast(bytes, found[0].record.content)
+    status = cast(list[Message], email.message_from_bytes(octets).get_payload())[1]
+    return found[0].record, cast(list[Message], status.get_payload())[1:]
+
+
+def told(settlement: Settlement) -> list[str]:
+    found = report(settlement)
+    return [str(block["Final-Recipient"])[8:] for block in found[1]] if found else []
+
+
+@pytest.mark.parametrize(
+    ("ends", "states", "pending", "reported"),
+    [
+        ("DDD", None, [], []),
+        ("DtB", "DPB", ["c@y.example"], ["d@y.example"]),
+        ("ttt", "PPP", list(TO), []),
+        ("BBB", None, [], list(TO)),
+        ("DDB", None, [], ["d@y.example"]),
+        ("BtD", "BPD", ["c@y.example"], ["b@y.example"]),
+        ("DDt", "DDP", ["d@y.example"], []),
+    ],
+)
+def test_each_recipient_goes_its_own_way(
+    ends: str, states: str | None, pending: list[str], reported: list[str]
+) -> None:
+    outcomes = {number: OUTCOMES[end] for number, end in enumerate(ends)}
+    settlement = after(message(), outcomes, at())
+    put = again(settlement)
+    if states is None:
+        assert put is None
+    else:
+        assert put is not None
+        assert "".join(r.state[0] for r in put.record.recipients) == states
+        assert [str(r.mailbox) for r in put.record.pending] == pending
+        assert (put.record.step, put.record.attempts) == (1, 1)
+        assert put.record.site == "site"
+    assert told(settlement) == reported
+
+
+def test_a_deferred_record_comes_back_by_its_schedule() -> None:
+    put = again(after(message("b@y.example"), {0: DEFERRED}, at(first=2 * HOUR)))
+    assert put is not None
+    assert isinstance(put.place, Scheduled)
+    assert NOW + 1.6 * HOUR <= put.place.due <= NOW + 2.4 * HOUR
+    last = put.record.recipients[0].last
+    assert last is not None
+    assert (last.text, last.status, last.host) == ("451 4.7.1 later", "4.7.1", "mx.y.example")
+
+
+def test_a_report_says_what_the_host_said_and_returns_no_content() -> None:
+    found = report(after(message("b@y.example"), {0: BOUNCED}, at()))
+    assert found is not None
+    record, [block] = found
+    assert [str(r.mailbox) for r in record.recipients] == ["a@x.example"]
+    assert block["Action"] == "failed"
+    assert block["Status"] == "5.1.1"
+    assert block["Remote-MTA"] == "dns; mx.y.example"
+    assert block["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
+    content = cast(bytes, record.content)
+    assert b"Subject: lunch" in content
+    assert b"secret" not in content
+
+
+def test_a_report_quotes_nobody_who_said_nothing() -> None:
+    late = message("b@y.example", deadline=NOW - HOUR)
+    found = report(after(late, {0: UNREACHED}, at()))
+    assert found is not None
+    assert found[1][0]["Remote-MTA"] is None
+    assert found[1][0]["Diagnostic-Code"] == "x-postroad; expired; last: no connection in 30 s"
+    nowhere = bounced("the domain does not exist", EnhancedStatus(5, 1, 2))
+    found = report(after(message("b@y.example"), {0: nowhere}, at()))
+    assert found is not None
+    assert found[1][0]["Diagnostic-Code"] == "x-postroad; the domain does not exist"
+
+
+def test_what_is_pending_at_the_deadline_expires_and_the_rest_stays() -> None:
+    settlement = after(message(deadline=NOW), {0: DELIVERED, 1: DEFERRED, 2: BOUNCED}, at())
+    assert again(settlement) is None
+    assert sorted(told(settlement)) == ["c@y.example", "d@y.example"]
+    found = report(settlement)
+    assert found is not None
+    statuses = {str(b["Final-Recipient"])[8:]: str(b["Status"]) for b in found[1]}
+    assert statuses == {"c@y.example": "4.4.7", "d@y.example": "5.1.1"}
+    [expired] = [e for e in settlement.events if e.type is EventType.EXPIRATION]
+    assert expired.recipients == ("c@y.example",)
+
+
+def test_the_sender_is_warned_once() -> None:
+    first = after(message("b@y.example"), {0: DEFERRED}, at(delay_warning=HOUR))
+    put, found = again(first), report(first)
+    assert put is not None
+    assert found is not None
+    assert found[1][0]["Action"] == "delayed"
+    assert found[1][0]["Will-Retry-Until"] == "Sat, 03 Jan 2026 12:00:00 +0000"
+    second = after(put.record, {0: DEFERRED}, at(NOW + HOUR, delay_warning=HOUR))
+    assert again(second) is not None
+    assert report(second) is None
+
+
+@pytest.mark.parametrize("outcome", [BOUNCED, DEFERRED])
+def test_nobody_is_told_about_mail_from_nobody(outcome: Outcome) -> None:
+    for deadline in (NOW + HOUR, NOW - HOUR):
+        record = message("b@y.example", reverse_path=None, deadline=deadline)
+        settlement = after(record, {0: outcome}, at(delay_warning=HOUR))
+        assert [put for put in settlement.puts if put.record.step == 0] == []
+
+
+@pytest.mark.parametrize(
+    ("notify", "outcome", "expected"),
+    [
+        (Notify.NEVER, BOUNCED, False),
+        (Notify.SUCCESS, BOUNCED, False),
+        (Notify.FAILURE, BOUNCED, True),
+        (Notify.FAILURE, DEFERRED, False),
+        (Notify.DELAY, DEFERRED, True),
+        (Notify.DELAY, BOUNCED, False),
+    ],
+)
+def test_a_sender_is_told_what_it_asked_for(
+    notify: Notify, outcome: Outcome, expected: bool
+) -> None:
+    recipient = QueuedRecipient(parse_mailbox("b@y.example"), notify, "rfc822;B@y.example")
+    settlement = after(message(recipients=(recipient,)), {0: outcome}, at(delay_warning=HOUR))
+    found = report(settlement)
+    assert (found is not None) is expected
+    if found is not None:
+        assert found[1][0]["Original-Recipient"] == "rfc822;B@y.example"
+
+
+def test_settling_again_after_a_crash_makes_the_same_report() -> None:
+    one = report(after(message(), {0: BOUNCED, 1: DEFERRED, 2: DEFERRED}, at()))
+    two = report(after(message(), {0: BOUNCED, 1: DELIVERED, 2: DEFERRED}, at(NOW + HOUR)))
+    other = report(after(message(), {0: BOUNCED, 1: BOUNCED, 2: DEFERRED}, at()))
+    assert one is not None
+    assert two is not None
+    assert other is not None
+    assert one[0].record_id == two[0].record_id, "so that the queue stores it once"
+    assert one[0].record_id != other[0].record_id
+
+
+def test_a_report_is_never_reported_on_itself() -> None:
+    found = report(after(message("b@y.example"), {0: BOUNCED}, at()))
+    assert found is not None
+    settlement = after(found[0], {0: BOUNCED}, at())
+    assert settlement.puts == ()
+
+
+def test_a_report_with_an_eight_bit_header_travels_as_such() -> None:
+    record = message("b@y.example", content="Subject: é\r\n\r\n".encode())
+    found = report(after(record, {0: BOUNCED}, at()))
+    assert found is not None
+    assert found[0].body.value == "8BITMIME"
+
+
+def test_equal_answers_are_one_line_of_history() -> None:
+    settlement = after(message(), {0: DELIVERED, 1: DEFERRED, 2: DELIVERED}, at())
+    lines = {event.type: event for event in settlement.events}
+    assert len(settlement.events) == 2
+    assert lines[EventType.DELIVERY].recipients == ("b@y.example", "d@y.example")
+    assert lines[EventType.TRANSIENT_FAILURE].reply == "451 4.7.1 later"
+    assert lines[EventType.DELIVERY].peer_address == "192.0.2.1"
+    assert {event.attempt for event in settlement.events} == {1}
+
+
+def test_giving_up_bounces_what_is_pending_only() -> None:
+    done = QueuedRecipient(parse_mailbox("b@y.example"), state=RecipientState.DELIVERED)
+    left = QueuedRecipient(parse_mailbox("c@y.example"))
+    record = message(recipients=(done, left))
+    settlement = give_up(record, EventType.ADMIN_BOUNCE, "bounced by order", at())
+    assert again(settlement) is None
+    assert told(settlement) == ["c@y.example"]
+    assert [event.type for event in settlement.events] == [EventType.ADMIN_BOUNCE]
