@@ -46,6 +46,7 @@ proto: $(STAMP) ## Generate the code of the protobuf schemas
 docs: $(STAMP) ## Write the docs that come from the code
 	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
 	$(PYTHON) -Im postroad.policy.manifest_docs docs/resources.md
+	$(PYTHON) -Im postroad.cli.settings_page docs/settings.md
 
 lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
 	$(PYTHON) -Im pip install --quiet --disable-pip-version-check uv==0.13.9

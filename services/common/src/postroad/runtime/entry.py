@@ -49,7 +49,9 @@ class LogSettings:
     """What is logged, and how."""
 
     level: logs.LogLevel = setting(logs.LogLevel.INFO)
+    """The least that is logged."""
     format: logs.LogFormat = setting(logs.LogFormat.AUTO)
+    """`auto` is readable on a terminal and JSON elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,11 @@ class NatsSettings:
     url: str = setting("nats://127.0.0.1:4222")
     """One URL, or several separated by commas."""
     token: Secret | None = None
+    """The token of servers that ask for one."""
     user: str | None = None
+    """The user, with its password, of servers that ask for those."""
     password: Secret | None = None
+    """The user's password."""
 
 
 @dataclass(frozen=True, slots=True)

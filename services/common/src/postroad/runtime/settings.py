@@ -89,9 +89,9 @@ def describe(settings: object, prefix: str = PREFIX) -> dict[str, str]:
     for each in fields(cast(Any, settings)):
         value = getattr(settings, each.name)
         if is_dataclass(value) and type(value) not in _PARSERS:
-            described |= describe(value, _group_prefix(each, prefix))
+            described |= describe(value, group_prefix(each, prefix))
         elif value is not None:
-            described[_variable(each, prefix)] = _shown(value)
+            described[variable(each, prefix)] = shown(value)
     return described
 
 
@@ -109,10 +109,10 @@ class _Reader:
         before = len(self.problems)
         for each in fields(cast(Any, of)):
             hint = hints[each.name]
-            if isinstance(hint, type) and is_dataclass(hint) and hint not in _PARSERS:
-                values[each.name] = self.read_group(hint, _group_prefix(each, prefix))
+            if is_group(hint):
+                values[each.name] = self.read_group(hint, group_prefix(each, prefix))
             else:
-                self._read_field(each, hint, _variable(each, prefix), values)
+                self._read_field(each, hint, variable(each, prefix), values)
         if len(self.problems) > before:
             return None
         try:
@@ -122,28 +122,28 @@ class _Reader:
             return None
 
     def _read_field(
-        self, each: Field[Any], hint: Any, variable: str, values: dict[str, object]
+        self, each: Field[Any], hint: Any, name: str, values: dict[str, object]
     ) -> None:
-        plain = _without_none(hint)
+        plain = plain_type(hint)
         try:
-            text = self._secret_text(variable) if plain is Secret else self._text(variable)
+            text = self._secret_text(name) if plain is Secret else self._text(name)
             if text is not None:
                 values[each.name] = _in_bounds(_parse(plain, text), each)
             elif each.default is MISSING and each.default_factory is MISSING:
                 raise ValueError("is required and not set")
         except ValueError as error:
-            self.problems.append(f"{variable}: {error}")
+            self.problems.append(f"{name}: {error}")
 
-    def _text(self, variable: str) -> str | None:
-        return self._environ.get(variable, "").strip() or None
+    def _text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
 
-    def _secret_text(self, variable: str) -> str | None:
-        inline = self._environ.get(variable) or None
-        named = self._text(f"{variable}_FILE")
+    def _secret_text(self, name: str) -> str | None:
+        inline = self._environ.get(name) or None
+        named = self._text(f"{name}_FILE")
         if named is None:
             return inline
         if inline is not None:
-            raise ValueError(f"is set, and {variable}_FILE too; keep one of them")
+            raise ValueError(f"is set, and {name}_FILE too; keep one of them")
         try:
             # One trailing newline is the editor's, not the secret's.
             content = Path(named).read_text(encoding="utf-8").removesuffix("\n")
@@ -171,33 +171,42 @@ def _parse(hint: Any, text: str) -> object:
 def _in_bounds(value: Any, each: Field[Any]) -> object:
     minimum, maximum = each.metadata.get("minimum"), each.metadata.get("maximum")
     if minimum is not None and value < minimum:
-        raise ValueError(f"{_shown(value)} is less than {_shown(minimum)}")
+        raise ValueError(f"{shown(value)} is less than {shown(minimum)}")
     if maximum is not None and value > maximum:
-        raise ValueError(f"{_shown(value)} is more than {_shown(maximum)}")
+        raise ValueError(f"{shown(value)} is more than {shown(maximum)}")
     return value
 
 
-def _without_none(hint: Any) -> Any:
+def is_group(hint: Any) -> bool:
+    """Whether a field of this type is a group of settings of its own."""
+    return isinstance(hint, type) and is_dataclass(hint) and hint not in _PARSERS
+
+
+def plain_type(hint: Any) -> Any:
+    """Return a field's type without None."""
     if get_origin(hint) in (Union, types.UnionType):
         (plain,) = (of for of in get_args(hint) if of is not types.NoneType)
         return plain
     return hint
 
 
-def _variable(each: Field[Any], prefix: str) -> str:
+def variable(each: Field[Any], prefix: str) -> str:
+    """Return the name of a field's variable."""
     return each.metadata.get("name") or prefix + each.name.upper()
 
 
-def _group_prefix(each: Field[Any], prefix: str) -> str:
+def group_prefix(each: Field[Any], prefix: str) -> str:
+    """Return how the names of a group's variables begin."""
     own = each.metadata.get("prefix")
     return prefix + (f"{each.name.upper()}_" if own is None else own)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as it is written in a variable."""
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, tuple):
-        return ",".join(_shown(part) for part in value)
+        return ",".join(shown(part) for part in value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

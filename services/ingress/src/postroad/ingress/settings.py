@@ -16,8 +16,11 @@ class ListenSettings:
     """Where each port listens; a port that is not set is not opened."""
 
     relay: ListenAddress | None = None
+    """The port for other mail servers and for networks that are Clients, 25 in production."""
     submission: ListenAddress | None = None
+    """The submission port with STARTTLS, 587 in production (RFC 6409)."""
     submissions: ListenAddress | None = None
+    """The submission port with TLS from the first byte, 465 in production (RFC 8314)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,11 @@ class TlsSettings:
     """The certificate: two files, or a folder in which a self-signed one is made."""
 
     cert: Path | None = None
+    """The certificate with its chain, PEM; read again when it changes. Goes with the key."""
     key: Path | None = None
+    """The certificate's key, PEM."""
     state: Path = setting(Path("tls"))
+    """The folder of a self-signed certificate, made at the first start when no other is given."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
