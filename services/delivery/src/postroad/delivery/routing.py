@@ -77,7 +77,7 @@ def order_mx(
     if answer.trouble is Trouble.NO_SUCH_NAME:
         return _NO_DOMAIN
     if answer.trouble is Trouble.NO_DATA or not answer.records:
-        return [domain]
+        return [domain] if domain not in own_names else _LOOPS_BACK
     if any(host == "." for _, host in answer.records):
         return _NULL_MX
     best_of_ours = min((p for p, host in answer.records if host in own_names), default=None)

@@ -1,0 +1,92 @@
+"""From a way out and a domain to hosts, over a zone of our own."""
+
+import pytest
+
+from postroad.delivery.directions import Directions, DirectionSettings
+from postroad.delivery.resolver import Resolver
+from postroad.delivery.routing import NoRoute, Route
+from postroad.policy.model import Smarthost, WayOut
+from postroad.testing.zone import Table, Trouble, Zone
+
+BY_MX = WayOut("relay:shop/direct")
+TABLE: Table = {
+    "x.example": ["MX 20 b.x.example.", "MX 5 a.x.example."],
+    "a.x.example": ["A 192.0.2.1"],
+    "b.x.example": ["A 192.0.2.2"],
+    "implicit.example": ["A 192.0.2.3"],
+    "null.example": ["MX 0 ."],
+    "loop.example": ["MX 1 relay.test."],
+    "behind.example": ["MX 1 a.x.example.", "MX 5 relay.test.", "MX 9 b.x.example."],
+    "relay.test": ["A 192.0.2.9"],
+    "away.example": Trouble.SERVFAIL,
+    "lame.example": ["MX 1 gone.example."],
+    "smart.test": ["A 192.0.2.7"],
+}
+
+
+def directions(zone: Zone, *, private: bool = True) -> Directions:
+    settings = DirectionSettings(
+        smtp_port=2525, allow_private=private, own_names=frozenset({"relay.test"})
+    )
+    return Directions(Resolver(zone.address), settings)
+
+
+async def found(domain: str, way_out: WayOut = BY_MX, *, private: bool = True) -> list[str] | str:
+    """Return the hosts of a route as `name:port/address`, or the status why there is none."""
+    async with Zone(TABLE) as zone:
+        route = await directions(zone, private=private).find(way_out, domain)
+    if isinstance(route, NoRoute):
+        return str(route.status)
+    return [f"{host.name}:{host.port}/{','.join(host.addresses)}" for host in route.hosts]
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        ("x.example", ["a.x.example:2525/192.0.2.1", "b.x.example:2525/192.0.2.2"]),
+        ("implicit.example", ["implicit.example:2525/192.0.2.3"]),
+        ("[192.0.2.5]", ["[192.0.2.5]:2525/192.0.2.5"]),
+        ("behind.example", ["a.x.example:2525/192.0.2.1"]),
+        ("null.example", "5.1.10"),
+        ("gone.example", "5.1.2"),
+        ("loop.example", "5.4.6"),
+        ("relay.test", "5.4.6"),
+        ("away.example", "4.4.3"),
+        ("lame.example", "4.4.4"),
+    ],
+)
+async def test_a_domain_s_hosts(domain: str, expected: list[str] | str) -> None:
+    assert await found(domain) == expected
+
+
+@pytest.mark.parametrize("domain", ["x.example", "implicit.example", "[192.0.2.5]"])
+async def test_private_addresses_are_refused_unless_allowed(domain: str) -> None:
+    assert await found(domain, private=False) == "5.4.4"
+
+
+async def test_smarthosts_may_be_anywhere_and_are_tried_in_order() -> None:
+    hosts = (
+        Smarthost("smart.test", 26, priority=2),
+        Smarthost("127.0.0.1", 2500, priority=1),
+        Smarthost("gone.example", priority=3),
+        Smarthost("[::1]", 587, priority=4),
+    )
+    expected = ["127.0.0.1:2500/127.0.0.1", "smart.test:26/192.0.2.7", "[::1]:587/::1"]
+    assert await found("any.example", WayOut("relay:a/b", hosts), private=False) == expected
+
+
+async def test_no_smarthost_that_can_be_found_is_temporary() -> None:
+    way_out = WayOut("relay:a/b", (Smarthost("gone.example"),))
+    assert await found("any.example", way_out) == "4.4.3"
+
+
+async def test_a_burst_asks_once_and_each_way_out_has_its_own_route() -> None:
+    async with Zone(TABLE) as zone:
+        ways = directions(zone)
+        assert ways.known(BY_MX, "x.example") is None
+        route = await ways.find(BY_MX, "x.example")
+        assert isinstance(route, Route)
+        assert ways.known(BY_MX, "x.example") is route
+        assert ways.known(BY_MX, "implicit.example") is None
+        assert ways.known(WayOut("relay:shop/other"), "x.example") is None
+        assert route.site == "(a|b).x.example"

@@ -1,0 +1,160 @@
+"""Asking the DNS: what an answer means, for how long it is kept, and that trouble is temporary."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from postroad.delivery import resolver as resolver_module
+from postroad.delivery.answers import AddressAnswer, Trouble
+from postroad.delivery.resolver import Resolver
+from postroad.testing.zone import Table, Zone
+from postroad.testing.zone import Trouble as Fault
+
+TABLE: Table = {
+    "x.example": ["MX 20 B.x.example.", "MX 5 a.x.example.", "A 192.0.2.1"],
+    "a.x.example": ["A 192.0.2.1", "A 192.0.2.2", "AAAA 2001:db8::1"],
+    "null.example": ["MX 0 ."],
+    "empty.example": ["A 192.0.2.9"],
+    "broken.example": Fault.SERVFAIL,
+    "silent.example": Fault.SILENCE,
+}
+
+
+class Clock:
+    """The resolver's clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    moved = Clock()
+    monkeypatch.setattr(resolver_module, "time", SimpleNamespace(monotonic=moved.monotonic))
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
+    return moved
+
+
+async def test_mx_records_as_they_are(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        answer = await Resolver(zone.address).mx("x.example")
+        assert set(answer.records) == {(5, "a.x.example"), (20, "b.x.example")}
+        assert answer.trouble is None
+        null = await Resolver(zone.address).mx("null.example")
+        assert null.records == ((0, "."),)
+
+
+async def test_addresses_of_both_families_ipv6_first(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        answer = await Resolver(zone.address).addresses("a.x.example")
+        assert answer.addresses[0] == "2001:db8::1"
+        assert set(answer.addresses[1:]) == {"192.0.2.1", "192.0.2.2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "trouble"),
+    [
+        ("gone.example", Trouble.NO_SUCH_NAME),
+        ("empty.example", Trouble.NO_DATA),
+        ("broken.example", Trouble.TEMPORARY),
+        ("silent.example", Trouble.TEMPORARY),
+    ],
+)
+async def test_why_there_is_no_answer(clock: Clock, name: str, trouble: Trouble) -> None:
+    async with Zone(TABLE) as zone:
+        answer = await Resolver(zone.address).mx(name)
+        assert (answer.records, answer.trouble) == ((), trouble)
+        assert answer.detail
+
+
+async def test_no_server_at_all_is_temporary(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        address = zone.address
+    answer = await Resolver(address).addresses("x.example")
+    assert answer == AddressAnswer((), Trouble.TEMPORARY, answer.detail)
+
+
+async def test_one_family_in_trouble_does_not_hide_the_other(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        answer = await Resolver(zone.address).addresses("empty.example")
+        assert answer == AddressAnswer(("192.0.2.9",))
+
+
+async def test_an_answer_is_kept_for_its_time_to_live_and_no_longer(clock: Clock) -> None:
+    async with Zone(TABLE, ttl=60) as zone:
+        resolver = Resolver(zone.address)
+        await resolver.mx("x.example")
+        zone.table["x.example"] = ["MX 1 new.x.example."]
+        clock.now += 59.9
+        assert len((await resolver.mx("x.example")).records) == 2
+        assert zone.asked["x.example", "MX"] == 1
+        clock.now += 0.2
+        assert (await resolver.mx("x.example")).records == ((1, "new.x.example"),)
+        assert zone.asked["x.example", "MX"] == 2
+
+
+async def test_an_answer_without_time_to_live_is_not_kept(clock: Clock) -> None:
+    async with Zone(TABLE, ttl=0) as zone:
+        resolver = Resolver(zone.address)
+        await resolver.mx("x.example")
+        await resolver.mx("x.example")
+        assert zone.asked["x.example", "MX"] == 2
+
+
+async def test_an_answer_is_not_kept_for_days(clock: Clock) -> None:
+    async with Zone(TABLE, ttl=7 * 86400) as zone:
+        resolver = Resolver(zone.address)
+        await resolver.mx("x.example")
+        clock.now += 3601
+        await resolver.mx("x.example")
+        assert zone.asked["x.example", "MX"] == 2
+
+
+@pytest.mark.parametrize(("name", "kept"), [("gone.example", 60), ("broken.example", 5)])
+async def test_what_is_not_there_is_kept_for_a_while_too(
+    clock: Clock, name: str, kept: float
+) -> None:
+    async with Zone(TABLE) as zone:
+        resolver = Resolver(zone.address)
+        await resolver.mx(name)
+        asked = zone.asked[name, "MX"]
+        clock.now += kept - 0.1
+        await resolver.mx(name)
+        assert zone.asked[name, "MX"] == asked
+        zone.table[name] = ["MX 1 back.example."]
+        clock.now += 0.2
+        assert (await resolver.mx(name)).records == ((1, "back.example"),)
+
+
+async def test_many_who_ask_at_once_are_one_question(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        resolver = Resolver(zone.address)
+        answers = await asyncio.gather(*(resolver.mx("x.example") for _ in range(50)))
+        assert len({answer.records for answer in answers}) == 1
+        assert zone.asked["x.example", "MX"] == 1
+
+
+async def test_who_gives_up_does_not_take_the_answer_from_the_others(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        resolver = Resolver(zone.address)
+        first = asyncio.create_task(resolver.mx("x.example"))
+        second = asyncio.create_task(resolver.mx("x.example"))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert len((await second).records) == 2
+        assert zone.asked["x.example", "MX"] == 1
+
+
+async def test_the_cache_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver_module, "_CACHED", 2)
+    async with Zone(TABLE) as zone:
+        resolver = Resolver(zone.address)
+        for name in ("x.example", "gone.example", "x.example", "null.example", "x.example"):
+            await resolver.mx(name)
+        assert zone.asked["x.example", "MX"] == 1, "what was used last stays"
+        await resolver.mx("gone.example")
+        assert zone.asked["gone.example", "MX"] == 2
