@@ -1,0 +1,96 @@
+"""Idle sessions: handed out while they are good, bounded, and closed with a goodbye."""
+
+import asyncio
+
+import pytest
+
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.session import Peer, Session, Timeouts, open_session
+from postroad.policy.model import TlsMode
+from postroad.testing.mx import ScriptedMx
+
+SITE = "mx.test"
+
+
+async def opened(mx: ScriptedMx) -> Session:
+    peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test", tls=TlsMode.NONE)
+    return await open_session(peer, Timeouts())
+
+
+async def gone(mx: ScriptedMx, left: int = 0) -> None:
+    """Wait until the server has so many connections left."""
+    async with asyncio.timeout(5):
+        while mx.open_now > left:
+            await asyncio.sleep(0)
+
+
+async def test_the_session_used_last_is_handed_out_for_its_place_only() -> None:
+    async with ScriptedMx() as mx:
+        pool = SessionPool()
+        first, second = await opened(mx), await opened(mx)
+        assert pool.give("here", first, 0.0, site=SITE)
+        assert pool.give("here", second, 1.0, site=SITE)
+        assert pool.take("there", 2.0) is None
+        assert pool.take("here", 2.0) is second
+        assert pool.take("here", 2.0) is first
+        assert pool.take("here", 2.0) is None
+
+
+async def test_a_session_idle_for_too_long_is_not_handed_out() -> None:
+    async with ScriptedMx() as mx:
+        pool = SessionPool(idle=10)
+        pool.give("here", await opened(mx), 0.0, site=SITE)
+        assert pool.take("here", 10.0) is None
+        await gone(mx)
+
+
+async def test_a_session_whose_peer_hung_up_is_not_handed_out() -> None:
+    async with ScriptedMx(lambda line, count: b"" if line == b"NOOP" else None) as mx:
+        pool = SessionPool()
+        session = await opened(mx)
+        pool.give("here", session, 0.0, site=SITE)
+        session._connection.write(b"NOOP\r\n")  # the peer's reason to hang up
+        async with asyncio.timeout(5):
+            while session.reusable:
+                await asyncio.sleep(0)
+        assert pool.take("here", 1.0) is None
+        assert not pool.give("here", session, 1.0, site=SITE)
+
+
+async def test_idle_sessions_end_with_a_goodbye() -> None:
+    async with ScriptedMx() as mx:
+        pool = SessionPool(idle=10)
+        pool.give("here", await opened(mx), 0.0, site=SITE)
+        pool.give("here", await opened(mx), 5.0, site=SITE)
+        assert pool.expired(9.9) == []
+        [expired] = pool.expired(10.0)
+        expired.hang_up()
+        await gone(mx, left=1)
+        assert mx.commands[-1] == b"QUIT"
+        await pool.close()
+        assert mx.commands.count(b"QUIT") == 2
+        assert pool.take("here", 10.0) is None
+
+
+@pytest.mark.parametrize(("per_place", "in_all"), [(2, 10), (10, 2)])
+async def test_there_is_room_for_so_many(per_place: int, in_all: int) -> None:
+    async with ScriptedMx() as mx:
+        pool = SessionPool(per_place=per_place, in_all=in_all)
+        kept = [pool.give("here", await opened(mx), 0.0, site=SITE) for _ in range(3)]
+        assert kept == [True, True, False]
+        assert pool.take("here", 1.0) is not None
+        assert pool.give("here", await opened(mx), 1.0, site=SITE)
+
+
+async def test_a_site_s_sessions_are_counted_over_all_its_places() -> None:
+    async with ScriptedMx() as mx:
+        pool = SessionPool()
+        for place, site in (("a", "one"), ("b", "one"), ("b", "one"), ("c", "two")):
+            pool.give(place, await opened(mx), 0.0, site=site)
+        assert pool.surplus("one", 3) == []
+        assert len(pool.surplus("one", 1)) == 2
+        assert pool.surplus("one", 1) == []
+        assert pool.surplus("two", 1) == []
+        assert pool.surplus("three", 0) == []
+        assert pool.take("c", 1.0) is not None
+        assert pool.surplus("two", 0) == []
