@@ -1,0 +1,232 @@
+"""One attempt: host after host, until each recipient has an outcome."""
+
+from datetime import timedelta
+
+import pytest
+
+from postroad.delivery.attempt import Attempt, AttemptTools, Ended
+from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.outcome import Kind
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.routing import Host, Route
+from postroad.delivery.session import Timeouts
+from postroad.delivery.site import Site
+from postroad.mail.address import parse_mailbox
+from postroad.mail.envelope import Body
+from postroad.policy.model import SiteLimits, TlsMode, WayOut
+from postroad.spool.errors import LeaseLost
+from postroad.spool.memory import MemorySpool
+from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.record import QueuedRecipient, RecipientState
+from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.queued_mail import first, put
+
+TO = ("b@y.example", "c@y.example")
+SHORT = timedelta(seconds=0.2)
+
+
+class Bench:
+    """A process's tools, a queue in memory, and attempts at what is put into it."""
+
+    def __init__(self, **limits: int) -> None:
+        self.spool = MemorySpool()
+        self.taking: MemoryTaking = self.spool.take(pool="default", room=10, room_bytes=1_000_000)
+        self.pool = SessionPool()
+        timeouts = Timeouts(connect=SHORT, final_dot=SHORT)
+        self.tools = AttemptTools(self.spool, self.taking, self.pool, "relay.test", timeouts)
+        self.way_out = WayOut("relay:a/b", tls=TlsMode.NONE, limits=SiteLimits(**limits))  # type: ignore[arg-type]
+        self.site = Site("site", SiteLimiter(self.way_out.limits), 100)
+        self.site.limiter.connections = 1  # the slot this attempt holds
+
+    async def attempt(self, *hosts: ScriptedMx | int, **record: object) -> Ended:
+        recipients = tuple(QueuedRecipient(parse_mailbox(address)) for address in TO)
+        await put(self.spool, **({"recipients": recipients} | record))  # type: ignore[arg-type]
+        [taken] = await first(self.taking, 1)
+        ports = [host if isinstance(host, int) else host.port for host in hosts]
+        named = [Host(f"mx{n}", port, ("127.0.0.1",)) for n, port in enumerate(ports)]
+        route = Route("site", tuple(named))
+        ended = await Attempt(self.tools, taken, self.way_out, route, None, self.site).run()
+        await self.taking.settle(taken)
+        return ended
+
+
+def summary(ended: Ended) -> list[tuple[str, str, str]]:
+    """Return each recipient's outcome: how it ended, the status, which host said so."""
+    found = [ended.outcomes[number] for number in sorted(ended.outcomes)]
+    return [(outcome.kind.value, str(outcome.status), outcome.host) for outcome in found]
+
+
+def saying(verb: bytes, reply: bytes) -> Script:
+    return lambda line, count: reply if line.split()[0] == verb else None
+
+
+async def test_several_recipients_are_one_transaction() -> None:
+    async with ScriptedMx() as mx:
+        ended = await Bench().attempt(mx)
+        assert summary(ended) == [("Delivered", "2.0.0", "mx0")] * 2
+        assert ended.reached
+        assert ended.peer_address == "127.0.0.1"
+        [message] = mx.messages
+        assert message.recipients == [b"RCPT TO:<b@y.example>", b"RCPT TO:<c@y.example>"]
+
+
+async def test_recipients_that_are_done_are_not_sent_to_again() -> None:
+    done = QueuedRecipient(parse_mailbox(TO[0]), state=RecipientState.DELIVERED)
+    left = QueuedRecipient(parse_mailbox(TO[1]))
+    async with ScriptedMx() as mx:
+        ended = await Bench().attempt(mx, recipients=(done, left))
+        assert list(ended.outcomes) == [1]
+        assert mx.messages[0].recipients == [b"RCPT TO:<c@y.example>"]
+
+
+# What the first host does, what becomes of the mail, and whether the next host is asked.
+Fault = tuple[Script | None, dict[str, object], str, str, bool]
+FAULTS: dict[str, Fault] = {
+    "greeting 5yz": (None, {"greeting": b"554 5.7.1 no\r\n"}, "Deferred", "4.4.2", True),
+    "greeting 421": (None, {"greeting": b"421 4.3.2 no\r\n"}, "Deferred", "4.4.2", True),
+    "EHLO 4yz": (saying(b"EHLO", b"451 no\r\n"), {}, "Deferred", "4.4.2", True),
+    "MAIL 421": (saying(b"MAIL", b"421 4.7.0 no\r\n"), {}, "Deferred", "4.7.0", True),
+    "RCPT 421": (saying(b"RCPT", b"421 4.7.0 no\r\n"), {}, "Deferred", "4.7.0", True),
+    "DATA 421": (saying(b"DATA", b"421 4.7.0 no\r\n"), {}, "Deferred", "4.7.0", True),
+    "dot 421": (saying(b".", b"421 4.7.0 no\r\n"), {}, "Deferred", "4.7.0", True),
+    "MAIL lost": (saying(b"MAIL", HANG_UP), {}, "Deferred", "4.4.2", True),
+    "DATA lost": (saying(b"DATA", HANG_UP), {}, "Deferred", "4.4.2", True),
+    "dot lost": (saying(b".", HANG_UP), {}, "Deferred", "4.4.2", False),
+    "dot frozen": (saying(b".", b"250-\r\n"), {}, "Deferred", "4.4.2", False),
+    "MAIL 4yz": (saying(b"MAIL", b"451 4.7.1 no\r\n"), {}, "Deferred", "4.7.1", False),
+    "RCPT 5yz": (saying(b"RCPT", b"550 5.1.1 no\r\n"), {}, "Bounced", "5.1.1", False),
+    "dot 4yz": (saying(b".", b"452 4.2.2 no\r\n"), {}, "Deferred", "4.2.2", False),
+    "dot 5yz": (saying(b".", b"554 5.6.0 no\r\n"), {}, "Bounced", "5.6.0", False),
+    "too big": (None, {"extensions": ("SIZE 5",)}, "Bounced", "5.3.4", False),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_what_a_host_says_of_itself_leads_to_the_next_host(name: str) -> None:
+    script, more, kind, status, goes_on = FAULTS[name]
+    server = ScriptedMx(script or (lambda line, count: None), **more)  # type: ignore[arg-type]
+    async with server as mx, ScriptedMx() as good:
+        alone = await Bench().attempt(mx)
+        assert [outcome[:2] for outcome in summary(alone)] == [(kind, status)] * 2
+        assert alone.reached, "it is there, whatever it says"
+        doubtful = {outcome.ambiguous for outcome in alone.outcomes.values()}
+        assert doubtful == {name in ("dot lost", "dot frozen")}
+        both = await Bench().attempt(mx, good)
+        kinds = {outcome.kind.value for outcome in both.outcomes.values()}
+        assert kinds == ({"Delivered"} if goes_on else {kind})
+        assert len(good.messages) == int(goes_on)
+
+
+async def test_nobody_there_is_a_deferral_that_quotes_nobody() -> None:
+    async with ScriptedMx() as mx:
+        port = mx.port
+    ended = await Bench().attempt(port)
+    assert summary(ended) == [("Deferred", "4.4.1", "mx0")] * 2
+    assert not ended.reached
+    assert not ended.outcomes[0].answered
+    assert ended.outcomes[0].text.startswith("mx0 (127.0.0.1): ")
+
+
+async def test_a_host_that_is_away_is_passed_over() -> None:
+    async with ScriptedMx() as mx:
+        port = mx.port
+    async with ScriptedMx() as good:
+        assert summary(await Bench().attempt(port, good)) == [("Delivered", "2.0.0", "mx1")] * 2
+
+
+async def test_refused_recipients_stay_refused_when_the_session_is_lost_later() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA":
+            return HANG_UP
+        return b"550 5.1.1 no\r\n" if line == b"RCPT TO:<b@y.example>" else None
+
+    async with ScriptedMx(script) as mx, ScriptedMx() as good:
+        ended = await Bench().attempt(mx, good)
+        assert summary(ended) == [("Bounced", "5.1.1", "mx0"), ("Delivered", "2.0.0", "mx1")]
+        assert good.messages[0].recipients == [b"RCPT TO:<c@y.example>"]
+
+
+async def test_a_session_is_reused_and_the_host_tried_anew_when_it_died() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return HANG_UP if line.startswith(b"MAIL") and count == 2 else None
+
+    async with ScriptedMx(script) as mx:
+        bench = Bench()
+        for _ in range(4):
+            ended = await bench.attempt(mx)
+            assert summary(ended) == [("Delivered", "2.0.0", "mx0")] * 2
+        assert len(mx.messages) == 4
+        assert mx.connections == 2
+
+
+@pytest.mark.parametrize(("most", "messages", "connections"), [(1, 3, 3), (2, 5, 3), (100, 5, 1)])
+async def test_messages_per_connection_are_exact(
+    most: int, messages: int, connections: int
+) -> None:
+    async with ScriptedMx() as mx:
+        bench = Bench(messages_per_connection=most)
+        for _ in range(messages):
+            await bench.attempt(mx)
+        assert (len(mx.messages), mx.connections) == (messages, connections)
+
+
+async def test_very_many_recipients_are_sent_to_a_hundred_at_a_time() -> None:
+    recipients = tuple(QueuedRecipient(parse_mailbox(f"r{n}@y.example")) for n in range(250))
+    async with ScriptedMx() as mx:
+        ended = await Bench(messages_per_connection=2).attempt(mx, recipients=recipients)
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert len(ended.outcomes) == 250
+        assert [len(message.recipients) for message in mx.messages] == [100, 100, 50]
+        assert mx.connections == 2
+
+
+async def test_idle_sessions_leave_before_the_site_has_too_many() -> None:
+    async with ScriptedMx() as one, ScriptedMx() as two:
+        bench = Bench(connections=1)
+        await bench.attempt(one)
+        assert one.open_now == 1, "idle, for the next message"
+        await bench.attempt(two)
+        assert one.commands[-1] == b"QUIT"
+        assert bench.pool.surplus("site", 1) == []
+
+
+@pytest.mark.parametrize("stale", [True, False])
+async def test_nothing_is_sent_on_a_lease_that_is_in_doubt(stale: bool) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA":
+            bench.taking.stale = True  # between MAIL and the final dot
+        return None
+
+    async with ScriptedMx(script) as mx:
+        bench = Bench()
+        bench.taking.stale = stale
+        with pytest.raises(LeaseLost):
+            await bench.attempt(mx)
+        assert mx.messages == []
+        assert bench.pool.take(("relay:a/b", "mx0", "127.0.0.1", mx.port, None), 0.0) is None
+
+
+async def test_eight_bit_and_smtputf8_are_asked_for_where_the_mail_needs_them() -> None:
+    utf8 = (QueuedRecipient(parse_mailbox("pelé@y.example")),)
+    async with ScriptedMx() as mx:
+        bench = Bench()
+        await bench.attempt(mx, body=Body.EIGHT_BIT, smtputf8=True)
+        assert mx.messages[0].mail.endswith(b"BODY=8BITMIME")
+        await bench.attempt(mx, smtputf8=True, recipients=utf8)
+        assert mx.messages[1].mail.endswith(b"SMTPUTF8")
+    async with ScriptedMx(extensions=()) as old:
+        ended = await Bench().attempt(old, smtputf8=True, recipients=utf8)
+        assert summary(ended) == [("Bounced", "5.6.7", "mx0")]
+        assert not ended.outcomes[0].answered, "the refusal is ours"
+
+
+async def test_a_body_in_the_blob_store_arrives_behind_its_trace() -> None:
+    async with ScriptedMx() as mx:
+        bench = Bench()
+        body = bench.spool.write_body(lifetime=timedelta(days=1))
+        dots = b"." * 70 + b"\r\n"
+        content = b"Subject: big\r\n\r\n" + dots + (b"x" * 70 + b"\r\n") * 15_000
+        await body.write(content)
+        reference = await body.finish(sole=True)
+        await bench.attempt(mx, content=reference, trace=b"Received: by relay.test\r\n")
+        assert mx.messages[0].content == b"Received: by relay.test\r\n" + content
