@@ -1,0 +1,151 @@
+"""A record survives the queue whole, whoever wrote it, and rubbish is told from a record."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postroad.mail.address import Mailbox
+from postroad.mail.envelope import Body, Notify, Ret
+from postroad.mail.traffic import TrafficClass
+from postroad.proto.v1 import queue_pb2 as wire
+from postroad.spool.codec import decode, encode
+from postroad.spool.errors import RecordCorrupt
+from postroad.spool.ids import RecordId, new_queue_id
+from postroad.spool.record import (
+    BlobRef,
+    Hold,
+    LastReply,
+    OnHoldExpiry,
+    Origin,
+    QueuedRecipient,
+    QueueRecord,
+    RecipientState,
+)
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+moments = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(  # noqa: DTZ001
+    lambda naive: naive.replace(tzinfo=UTC)
+)
+mailboxes = st.builds(Mailbox, text.filter(bool), text.filter(bool))
+replies = st.builds(LastReply, text, moments, text, text)
+recipients = st.builds(
+    QueuedRecipient,
+    mailboxes,
+    notify=st.integers(0, 7).map(Notify),
+    orcpt=st.none() | text.filter(bool),
+    state=st.sampled_from(RecipientState),
+    last=st.none() | replies,
+)
+blobs = st.builds(
+    BlobRef,
+    st.integers(0, 255),
+    text,
+    st.integers(0, 1000),
+    st.integers(0, 2**40),
+    st.binary(min_size=32, max_size=32),
+    st.booleans(),
+)
+record_fields: dict[str, Any] = {
+    "record_id": st.builds(
+        RecordId,
+        st.builds(new_queue_id, moments, st.integers(0, 255)),
+        st.integers(0, 10_000),
+    ),
+    "step": st.integers(0, 1000),
+    "reverse_path": st.none() | mailboxes,
+    "recipients": st.lists(recipients, min_size=1, max_size=3).map(tuple),
+    "domain": text.filter(bool),
+    "arrival": moments,
+    "deadline": moments,
+    "origin": st.builds(
+        Origin,
+        client=st.none() | text.filter(bool),
+        namespace=text,
+        peer=text,
+        helo=text,
+        protocol=text.filter(bool),
+        tags=st.lists(text, max_size=3).map(tuple),
+        traceparent=text,
+    ),
+    "body": st.sampled_from(Body),
+    "smtputf8": st.booleans(),
+    "requiretls": st.booleans(),
+    "ret": st.none() | st.sampled_from(Ret),
+    "envid": st.none() | text.filter(bool),
+    "traffic_class": st.sampled_from(TrafficClass),
+    "pool": text.filter(bool),
+    "site": text,
+    "trace": st.binary(max_size=40),
+    "content": st.binary(max_size=40) | blobs,
+    "header": st.binary(max_size=40),
+    "attempts": st.integers(0, 1000),
+    "last_attempt": st.none() | moments,
+    "delay_warned": st.booleans(),
+    "lane_moves": st.integers(0, 3),
+    "hold": st.none() | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry)),
+    "needs": st.frozensets(text.filter(bool), max_size=2),
+}
+records = st.builds(QueueRecord, **record_fields)
+
+
+@settings(max_examples=50)
+@given(record=records)
+def test_a_record_comes_back_as_it_went(record: QueueRecord) -> None:
+    assert decode(encode(record)) == record
+
+
+@settings(max_examples=50)
+@given(record=records, extra=st.binary(max_size=30), number=st.integers(1000, 5000))
+def test_what_a_newer_release_added_survives(
+    record: QueueRecord, extra: bytes, number: int
+) -> None:
+    field = varint(number << 3 | 2) + varint(len(extra)) + extra
+    newer = decode(encode(record) + field)
+    again = encode(newer.next_step(attempts=record.attempts + 1))
+    assert field in again
+    assert decode(again).unknown == newer.unknown
+
+
+def varint(value: int) -> bytes:
+    octets = bytearray()
+    while value > 0x7F:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(octets + bytes([value]))
+
+
+@given(octets=st.binary(max_size=200))
+def test_rubbish_is_no_crash(octets: bytes) -> None:
+    try:
+        decode(octets)
+    except RecordCorrupt:
+        pass
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        wire.QueueRecord(),
+        wire.QueueRecord(queue_id="no id", domain="y.example"),
+        wire.QueueRecord(queue_id=new_queue_id(datetime.now(UTC), 1), domain="y.example"),
+    ],
+)
+def test_what_lacks_its_id_is_no_record(message: wire.QueueRecord) -> None:
+    with pytest.raises(RecordCorrupt):
+        decode(message.SerializeToString())
+
+
+def test_a_microsecond_is_kept() -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(microseconds=1)
+    record = QueueRecord(
+        record_id=RecordId(new_queue_id(moment, 1), 0),
+        reverse_path=None,
+        recipients=(QueuedRecipient(Mailbox("a", "y.example")),),
+        domain="y.example",
+        arrival=moment,
+        deadline=moment,
+    )
+    assert decode(encode(record)).arrival == moment

@@ -1,0 +1,119 @@
+"""The table of what is in hand, and who should own a lane: decisions without I/O, as tables."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.spool.in_hand import Arrival, Entry, InHand, Key
+from postroad.spool.interface import SessionInfo
+from postroad.spool.ownership import LaneKey, wanted_lanes, wanted_owner
+
+A, B = Key(0, 1), Key(1, 1)
+
+
+def table(room: int = 3, room_bytes: int = 1000) -> InHand[str]:
+    return InHand(room=room, room_bytes=room_bytes)
+
+
+def entry(key: Key, size: int = 10, at: float = 0.0) -> Entry[str]:
+    return Entry(key, f"reply-{key}", size, at, "mail")
+
+
+def test_a_record_that_comes_again_is_not_new() -> None:
+    hand = table()
+    assert hand.arrive(A, "first", 0.0) is Arrival.NEW
+    hand.add(entry(A))
+    assert hand.arrive(A, "second", 5.0) is Arrival.IN_HAND
+    held = hand.get(A)
+    assert held is not None
+    assert (held.reply, held.confirmed) == ("second", 5.0)  # acknowledged where it came from last
+    hand.finish(A)
+    assert hand.arrive(A, "third", 9.0) is Arrival.FINISHED
+    assert hand.arrive(B, "other shard", 9.0) is Arrival.NEW
+
+
+def test_what_was_dropped_is_new_again() -> None:
+    hand = table()
+    hand.add(entry(A))
+    hand.drop(A)
+    assert hand.arrive(A, "again", 1.0) is Arrival.NEW
+
+
+def test_room_is_counted_in_records_and_octets() -> None:
+    hand = table(room=3, room_bytes=100)
+    hand.add(entry(A, 60))
+    assert (hand.room, hand.room_bytes) == (2, 40)
+    hand.add(entry(B, 60))
+    assert (hand.room, hand.room_bytes) == (0, 0)  # one too large is taken, and nothing after it
+    hand.finish(A)
+    assert (hand.room, hand.room_bytes) == (2, 40)
+
+
+def test_leases_are_due_by_their_last_confirmation() -> None:
+    hand = table()
+    hand.add(entry(A, at=0.0))
+    hand.add(entry(B, at=6.0))
+    assert [e.key for e in hand.due(8.0, 7.0)] == [A]
+    hand.confirm(A, 7.5)
+    hand.confirm(A, 3.0)  # an older answer that comes late takes nothing back
+    assert hand.due(14.0, 7.0) == [hand.get(B)]
+
+
+def test_returns_are_counted_until_the_record_is_finished() -> None:
+    hand = table()
+    for times in (1, 2, 3):
+        hand.add(entry(A))
+        assert hand.give_back(A) == times
+    assert hand.returns(A) == 3
+    assert hand.returns(B) == 0
+    hand.finish(A)
+    assert hand.returns(A) == 0
+
+
+def session(name: str, pool: str = "default", *, taking: bool = True) -> SessionInfo:
+    return SessionInfo(name, "delivery", name, pool, 1, datetime.now(UTC), taking=taking)
+
+
+LANES = [f"p{number:02d}" for number in range(32)]
+names = st.lists(st.text("abcdef0123456789", min_size=4, max_size=4), unique=True, max_size=8)
+
+
+@given(members=names)
+def test_every_lane_has_exactly_one_owner(members: list[str]) -> None:
+    sessions = [session(name) for name in members]
+    owned = [wanted_lanes(name, [], LANES, sessions) for name in members]
+    together = [key for lanes in owned for key in lanes]
+    assert len(together) == len(set(together))
+    if members:
+        assert set(together) == {LaneKey("default", lane) for lane in LANES}
+
+
+@given(members=names.filter(lambda found: len(found) > 1))
+def test_a_session_more_or_less_moves_only_its_own_lanes(members: list[str]) -> None:
+    for lane in LANES:
+        key = LaneKey("default", lane)
+        owner = wanted_owner(key, members)
+        for gone in members:
+            left = [name for name in members if name != gone]
+            if gone != owner:
+                assert wanted_owner(key, left) == owner
+
+
+def test_lanes_of_a_pool_without_members_go_to_default() -> None:
+    sessions = [session("a"), session("b", "marketing")]
+    mine = wanted_lanes("a", ["marketing", "deserted"], LANES, sessions)
+    assert {key.pool for key in mine} == {"default", "deserted"}
+    theirs = wanted_lanes("b", ["marketing", "deserted"], LANES, sessions)
+    assert {key.pool for key in theirs} == {"marketing"}
+
+
+def test_a_session_that_takes_nothing_owns_nothing() -> None:
+    sessions = [session("a"), replace(session("b"), taking=False)]
+    assert wanted_lanes("b", [], LANES, sessions) == set()
+    assert len(wanted_lanes("a", [], LANES, sessions)) == len(LANES)
+
+
+def test_nobody_owns_the_lanes_of_nobody() -> None:
+    assert wanted_owner(LaneKey("default", "p00"), []) is None

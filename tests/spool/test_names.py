@@ -1,0 +1,131 @@
+"""Ids, subjects, lanes and message ids: what they promise for any text at all."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroad.mail.address import Mailbox
+from postroad.spool.ids import (
+    RecordId,
+    arrival_of,
+    derived_queue_id,
+    new_queue_id,
+    shard_of,
+)
+from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
+from postroad.spool.lanes import fnv1a32, lane_of
+from postroad.spool.message_id import message_id
+from postroad.spool.record import QueuedRecipient, RecipientState
+from postroad.spool.subjects import domain_of, domain_token, ready_subject
+from postroad.testing.queued_mail import record
+
+NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+DUE, READY, KEPT = Scheduled(LATER), Ready(), Held(LATER)
+
+
+@given(shard=st.integers(0, 255), seconds=st.floats(0, 4e9, allow_nan=False))
+def test_a_queue_id_carries_its_shard_and_moment(shard: int, seconds: float) -> None:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    queue_id = new_queue_id(moment, shard)
+    assert len(queue_id) == 26
+    assert shard_of(queue_id) == shard
+    assert abs(arrival_of(queue_id) - moment) <= timedelta(milliseconds=1)
+
+
+def test_queue_ids_sort_by_arrival_and_differ() -> None:
+    ids = [new_queue_id(NOW + timedelta(milliseconds=n), 255 - n) for n in range(50)]
+    assert ids == sorted(ids)
+    assert len({new_queue_id(NOW, 1) for _ in range(1000)}) == 1000
+
+
+def test_a_derived_id_is_the_same_for_the_same_cause() -> None:
+    ids = {derived_queue_id(NOW, 3, origin=origin) for origin in ("a", "a", "b")}
+    assert len(ids) == 2
+    assert {shard_of(queue_id) for queue_id in ids} == {3}
+
+
+@pytest.mark.parametrize("text", ["", "short", "U" * 26, "0" * 26, "0" * 26 + "-", "0" * 26 + "-x"])
+def test_what_is_no_record_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        RecordId.parse(text)
+
+
+def test_a_record_id_is_read_as_it_is_written() -> None:
+    known = RecordId(new_queue_id(NOW, 7), 12)
+    assert RecordId.parse(str(known)) == known
+    assert known.shard == 7
+
+
+@given(domain=st.text(max_size=60))
+def test_any_domain_is_one_safe_token_and_comes_back(domain: str) -> None:
+    token = domain_token(domain)
+    assert not set(token) & set(". *>\t\r\n\0")
+    assert token.isascii()
+    assert domain_of(token) == domain
+
+
+@given(one=st.text(max_size=20), other=st.text(max_size=20))
+def test_two_domains_never_share_a_token(one: str, other: str) -> None:
+    assert (domain_token(one) == domain_token(other)) == (one == other)
+
+
+def test_no_id_is_in_a_ready_subject() -> None:
+    one, other = (record(new_queue_id(NOW, 1)) for _ in range(2))
+    assert ready_subject(1, one, "p03") == ready_subject(1, other, "p03")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)]
+)
+def test_the_hash_is_the_published_one(text: str, value: int) -> None:
+    assert fnv1a32(text) == value
+
+
+def test_the_lane_is_that_of_the_site_once_it_is_known() -> None:
+    of_domain = record(new_queue_id(NOW, 1), "b@a.example")
+    elsewhere = record(new_queue_id(NOW, 1), "b@b.example", site="a.example")
+    assert lane_of(of_domain, 32) == lane_of(elsewhere, 32)
+
+
+QUEUE_ID = new_queue_id(NOW, 1)
+BASE = record(
+    QUEUE_ID,
+    recipients=(
+        QueuedRecipient(Mailbox("a", "y.example")),
+        QueuedRecipient(Mailbox("b", "y.example")),
+    ),
+)
+DONE = (
+    QueuedRecipient(Mailbox("a", "y.example"), state=RecipientState.DELIVERED),
+    BASE.recipients[1],
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "lane"),
+    [
+        ({"recipients": DONE}, DUE, "p01"),
+        ({"recipients": BASE.recipients[1:]}, DUE, "p01"),
+        ({"step": 1}, DUE, "p01"),
+        ({"pool": "other"}, DUE, "p01"),
+        ({}, READY, "p01"),
+        ({}, KEPT, "p01"),
+        ({}, DUE, "p02"),
+    ],
+)
+def test_another_consequence_has_another_message_id(
+    changes: dict[str, object], place: Place, lane: str
+) -> None:
+    usual = message_id(Put(BASE, DUE), "p01")
+    other = replace(BASE, **changes)  # type: ignore[arg-type]
+    assert message_id(Put(other, place), lane) != usual
+
+
+def test_the_same_consequence_at_another_time_has_the_same_message_id() -> None:
+    again = record(QUEUE_ID, recipients=BASE.recipients, attempts=4)
+    later = Scheduled(LATER + timedelta(minutes=3))
+    assert message_id(Put(BASE, DUE), "p01") == message_id(Put(again, later), "p01")
