@@ -64,6 +64,8 @@ class Site:
 
     def add(self, waiting: Waiting) -> None:
         """Let a record wait."""
+        if self.idle:
+            self._measured = 0.0  # the pace is that of a site with mail, not of one without
         self.rooms[waiting.taken.record.traffic_class].append(waiting)
 
     def next(self) -> Waiting | None:
@@ -78,6 +80,9 @@ class Site:
     def begin(self, now: float) -> None:
         """Take down that a message begins."""
         self.limiter.begin(now)
+        if not self._measured:
+            self._begun, self._measured = 0, now
+            return
         self._begun += 1
         if now - self._measured >= _PACE_WINDOW:
             measured = self._begun / (now - self._measured)

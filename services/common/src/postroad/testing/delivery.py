@@ -1,0 +1,94 @@
+"""A delivery worker over a queue in memory, as `delivery.app` puts one together, for tests."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from postroad.delivery.attempt import AttemptTools
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.directions import Directions, DirectionSettings
+from postroad.delivery.orders import OrderKeeper
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.resolver import Resolver
+from postroad.delivery.session import Timeouts
+from postroad.delivery.worker import Worker, WorkerTools
+from postroad.policy.compiled import Compiled
+from postroad.policy.model import ObjectKey, Relay, WayOut
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.runtime.configuration import Configuration, publish_objects
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Put, Ready
+from postroad.spool.memory import MemorySpool
+from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.record import Origin
+from postroad.testing.queued_mail import SECOND, now, record
+
+NAME = "relay.test"
+CLIENT = Origin(client="shop/till", namespace="shop")
+_RING = Keyring([ClusterKey(b"k" * 32)])
+
+
+async def publish(spool: MemorySpool, **ways_out: WayOut) -> None:
+    """Bring Relays of namespace `shop` into force, by name; `anywhere` is for every domain."""
+    entries = {}
+    for name, way_out in ways_out.items():
+        destination = "*" if name == "anywhere" else name.replace("_", ".")
+        entries[f"relay.shop.{name}"] = Relay(ObjectKey("shop", name), (destination,), way_out)
+    await publish_objects(spool, Compiled(dict(entries)), _RING)
+
+
+async def send(spool: MemorySpool, *to: str, **more: object) -> list[str]:
+    """Queue one message for each address from a Client of `shop`; return the queue ids."""
+    ids = []
+    for address in to:
+        queue_id = spool.new_queue_id(now())
+        queued = record(queue_id, address, **({"origin": CLIENT} | more))  # type: ignore[arg-type]
+        await spool.accept(queue_id, lambda _, q=queued: [Put(q, Ready())], timeout=SECOND)  # type: ignore[misc]
+        ids.append(queue_id)
+    return ids
+
+
+async def history(spool: MemorySpool, kind: EventType, count: int = 1) -> list[Event]:
+    """Wait for so many events of a type, and return them."""
+    found = []
+    async with asyncio.timeout(10):
+        async for event in spool.events.read(types=frozenset({kind}), follow=True):
+            found.append(event)
+            if len(found) == count:
+                break
+    return found
+
+
+@asynccontextmanager
+async def delivering(
+    spool: MemorySpool, *, resolver: Resolver | None = None, port: int = 25, room: int = 100
+) -> AsyncIterator[tuple[Worker, MemoryTaking]]:
+    """Run a worker until the block ends, then drain it."""
+    configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
+    taking = spool.take(pool="default", room=1000, room_bytes=100_000_000)
+    settings = DirectionSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
+    tools = WorkerTools(
+        spool=spool,
+        taking=taking,
+        configuration=configuration,
+        directions=Directions(resolver or Resolver(), settings),
+        attempts=AttemptTools(spool, taking, SessionPool(), NAME, Timeouts()),
+        notifier=Notifier(NAME),
+        process="tests",
+        pool="default",
+        site_room=room,
+    )
+    worker = Worker(tools)
+    keeper = OrderKeeper(spool, configuration, "tests")
+    parts = (configuration.run(), keeper.run(), worker.run())
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        yield worker, taking
+    finally:
+        await worker.drain(seconds=5)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [e for e in ended if isinstance(e, Exception)]
+    assert not errors, errors

@@ -1,0 +1,229 @@
+"""A delivery process over a queue in memory: what it sends, what it leaves, what it writes down."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.resolver import Resolver
+from postroad.mail.address import parse_mailbox
+from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.spool.event import EventType
+from postroad.spool.interface import Selection, WaitKind
+from postroad.spool.memory import MemorySpool
+from postroad.spool.record import BlobRef, QueuedRecipient
+from postroad.testing.delivery import delivering, history, publish, send
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.zone import Table, Trouble, Zone
+
+QUICK = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
+LATER = RetrySchedule(first=timedelta(hours=1))
+
+
+def to_smarthost(mx: ScriptedMx | int, retry: RetrySchedule = LATER, **limits: object) -> WayOut:
+    port = mx if isinstance(mx, int) else mx.port
+    return WayOut(
+        f"relay:shop/{port}",
+        (Smarthost("127.0.0.1", port),),
+        tls=TlsMode.NONE,
+        retry=retry,
+        limits=SiteLimits(**limits),  # type: ignore[arg-type]
+    )
+
+
+async def waiting(spool: MemorySpool) -> list[WaitKind]:
+    return [queued.kind async for queued in spool.waiting.list(Selection())]
+
+
+async def test_several_recipients_of_a_domain_are_one_transaction() -> None:
+    spool = MemorySpool()
+    recipients = tuple(QueuedRecipient(parse_mailbox(f"{n}@y.example")) for n in "abc")
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "a@y.example", recipients=recipients)
+            [event] = await history(spool, EventType.DELIVERY)
+        assert await waiting(spool) == []
+        assert event.recipients == ("a@y.example", "b@y.example", "c@y.example")
+        assert [len(message.recipients) for message in mx.messages] == [3]
+        assert mx.commands[-1] == b"QUIT", "a drain says goodbye"
+
+
+async def test_a_deferred_message_is_tried_again_and_arrives_once() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"451 4.7.1 later\r\n" if line.startswith(b"RCPT") and count == 0 else None
+
+    spool = MemorySpool()
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx, QUICK))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            [failure] = await history(spool, EventType.TRANSIENT_FAILURE)
+            assert failure.reply == "451 4.7.1 later"
+            [delivery] = await history(spool, EventType.DELIVERY)
+            assert (failure.attempt, delivery.attempt) == (1, 2)
+        assert len(mx.messages) == 1
+
+
+async def test_a_bounce_goes_back_to_the_sender_from_nobody() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"550 5.1.1 no such user\r\n" if b"<b@y.example>" in line else None
+
+    spool = MemorySpool()
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            await history(spool, EventType.BOUNCE)
+            [report] = await asyncio.wait_for(mx.received(1), 5)
+        assert report.mail.startswith(b"MAIL FROM:<> ")
+        assert report.recipients == [b"RCPT TO:<a@x.example>"]
+        assert b"Diagnostic-Code: smtp; 550 5.1.1 no such user" in report.content
+        assert await waiting(spool) == []
+
+
+async def test_the_most_specific_relay_is_the_way_out() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as anywhere, ScriptedMx() as special:
+        await publish(spool, anywhere=to_smarthost(anywhere), y_example=to_smarthost(special))
+        async with delivering(spool):
+            await send(spool, "b@y.example", "c@z.example")
+            await history(spool, EventType.DELIVERY, 2)
+        assert [m.recipients for m in special.messages] == [[b"RCPT TO:<b@y.example>"]]
+        assert [m.recipients for m in anywhere.messages] == [[b"RCPT TO:<c@z.example>"]]
+
+
+async def test_a_changed_relay_acts_at_once() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as before, ScriptedMx() as after:
+        await publish(spool, anywhere=to_smarthost(before))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            await history(spool, EventType.DELIVERY, 1)
+            await publish(spool, anywhere=to_smarthost(after))
+            await send(spool, "b@y.example")
+            await asyncio.wait_for(after.received(1), 5)
+
+
+async def test_mail_without_a_way_out_waits() -> None:
+    spool = MemorySpool()
+    await publish(spool, y_example=to_smarthost(1))
+    async with delivering(spool):
+        await send(spool, "b@z.example")
+        [event] = await history(spool, EventType.TRANSIENT_FAILURE)
+        assert event.reply == "no way out is configured for it"
+    assert await waiting(spool) == [WaitKind.SCHEDULED]
+
+
+async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:
+    table: Table = {
+        "y.example": ["MX 10 mx.y.example."],
+        "x.example": ["MX 10 mx.y.example."],
+        "mx.y.example": ["A 127.0.0.1"],
+        "null.example": ["MX 0 ."],
+        "away.example": Trouble.SERVFAIL,
+    }
+    spool = MemorySpool()
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        await publish(spool, anywhere=WayOut("relay:shop/mx", tls=TlsMode.NONE))
+        async with delivering(spool, resolver=Resolver(zone.address), port=mx.port):
+            await send(spool, "b@y.example", "c@null.example", "d@away.example")
+            [bounce] = await history(spool, EventType.BOUNCE)
+            [failure] = await history(spool, EventType.TRANSIENT_FAILURE)
+            messages = await asyncio.wait_for(mx.received(2), 5)
+        assert bounce.reply == "the domain accepts no mail (null MX)"
+        assert failure.domain == "away.example"
+        senders = {message.mail.split()[1] for message in messages}
+        assert senders == {b"FROM:<a@x.example>", b"FROM:<>"}
+        assert spool.sites.lookup("y.example") == "mx.y.example"
+        assert await waiting(spool) == [WaitKind.SCHEDULED]
+
+
+async def test_no_more_connections_than_a_site_allows() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx, connections=3))
+        await send(spool, *(f"{n}@y.example" for n in range(60)))
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 60)
+        assert mx.most_open == 3
+        assert mx.connections == 3, "each is used again and again"
+
+
+async def test_no_more_messages_in_a_window_than_a_site_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts: list[float] = []
+    begin = SiteLimiter.begin
+
+    def noted(limiter: SiteLimiter, now: float) -> None:
+        starts.append(now)
+        begin(limiter, now)
+
+    monkeypatch.setattr(SiteLimiter, "begin", noted)
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        rate = Rate(3, timedelta(seconds=0.3))
+        await publish(spool, anywhere=to_smarthost(mx, message_rate=rate, connections=5))
+        await send(spool, *(f"{n}@y.example" for n in range(8)))
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 8)
+    assert len(starts) == 8
+    assert all(later - earlier >= 0.3 for earlier, later in zip(starts, starts[3:], strict=False))
+
+
+async def test_no_more_messages_on_a_connection_than_a_site_allows() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        limited = to_smarthost(mx, messages_per_connection=2, connections=1)
+        await publish(spool, anywhere=limited)
+        await send(spool, *(f"{n}@y.example" for n in range(7)))
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 7)
+        assert mx.connections == 4
+
+
+async def test_a_site_that_is_away_is_not_asked_for_each_message() -> None:
+    async with ScriptedMx() as mx:
+        port = mx.port
+    spool = MemorySpool()
+    await publish(spool, anywhere=to_smarthost(port, connections=1))
+    await send(spool, *(f"{n}@y.example" for n in range(5)))
+    async with delivering(spool):
+        events = await history(spool, EventType.TRANSIENT_FAILURE, 5)
+    assert sum(event.reply.startswith("suspended for a while: ") for event in events) == 4
+    assert await waiting(spool) == [WaitKind.SCHEDULED] * 5
+
+
+async def test_a_missing_body_holds_the_record_for_a_person() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "b@y.example", content=BlobRef(0, "gone", 1, 10, b"", sole=True))
+            [event] = await history(spool, EventType.HELD)
+            assert event.reason == "BodyMissing"
+        assert await waiting(spool) == [WaitKind.HELD]
+        assert mx.messages == []
+
+
+async def test_what_was_sent_is_not_sent_again_because_the_queue_was_away() -> None:
+    spool = MemorySpool()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line.startswith(b"RCPT"):
+            spool.store.available = False
+        return b"451 4.7.1 later\r\n" if b"<c@y.example>" in line else None
+
+    recipients = tuple(QueuedRecipient(parse_mailbox(f"{n}@y.example")) for n in "bc")
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "b@y.example", recipients=recipients)
+            await asyncio.wait_for(mx.received(1), 5)
+            assert await waiting(spool) == [WaitKind.READY], "it is still in hand"
+            spool.store.available = True
+            await history(spool, EventType.DELIVERY)
+        assert await waiting(spool) == [WaitKind.SCHEDULED]
+        assert len(mx.messages) == 1

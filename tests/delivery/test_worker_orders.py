@@ -1,0 +1,174 @@
+"""People's orders to delivery, its draining, and its own mistakes."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from postroad.delivery.attempt import Attempt
+from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.spool.event import EventType
+from postroad.spool.interface import HOLD_LIMIT, Held, Order, Scheduled, Selection, WaitKind
+from postroad.spool.memory import MemorySpool
+from postroad.spool.record import Hold, OnHoldExpiry
+from postroad.testing.delivery import CLIENT, delivering, history, publish, send
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.queued_mail import now, put
+
+HOUR = timedelta(hours=1)
+
+
+def to_smarthost(mx: ScriptedMx, connections: int = 20) -> WayOut:
+    return WayOut(
+        "relay:shop/smart",
+        (Smarthost("127.0.0.1", mx.port),),
+        tls=TlsMode.NONE,
+        retry=RetrySchedule(first=HOUR),
+        limits=SiteLimits(connections=connections),
+    )
+
+
+def order(action: str, **selection: str) -> Order:
+    placed = now()
+    chosen = Selection(**selection)  # type: ignore[arg-type]
+    return Order(action, action, chosen, placed, placed + HOUR, placed, "by order of the test")
+
+
+async def waiting(spool: MemorySpool) -> list[tuple[WaitKind, str]]:
+    found = [queued async for queued in spool.waiting.list(Selection())]
+    return sorted((queued.kind, str(queued.record.recipients[0].mailbox)) for queued in found)
+
+
+async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        for address in ("b@y.example", "c@z.example"):
+            await put(spool, address, place=Scheduled(now() + HOUR), origin=CLIENT)
+        async with delivering(spool):
+            await spool.orders.place(order("retry", domain="y.example"))
+            await asyncio.wait_for(mx.received(1), 5)
+        assert await waiting(spool) == [(WaitKind.SCHEDULED, "c@z.example")]
+        assert dict(await spool.orders.reports("retry")) == {"tests": 1}
+
+
+async def test_a_hold_keeps_mail_and_a_release_lets_it_go() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "b@y.example")
+        await spool.orders.place(order("hold", domain="y.example"))
+        async with delivering(spool):
+            [held] = await history(spool, EventType.HELD)
+            assert held.reason == "Admin"
+            await send(spool, "c@y.example")
+            await history(spool, EventType.DELIVERY)
+            assert mx.messages[0].recipients == [b"RCPT TO:<c@y.example>"], "it came afterwards"
+            assert await waiting(spool) == [(WaitKind.HELD, "b@y.example")]
+            await spool.orders.place(order("release", domain="y.example"))
+            await asyncio.wait_for(mx.received(2), 5)
+        assert await waiting(spool) == []
+
+
+@pytest.mark.parametrize("place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)])
+async def test_a_bounce_order_tells_the_sender(place: Scheduled | Held | None) -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, place=place, origin=CLIENT)
+        await spool.orders.place(order("bounce", recipient="b@y.example"))
+        async with delivering(spool):
+            [report] = await asyncio.wait_for(mx.received(1), 5)
+            await history(spool, EventType.ADMIN_BOUNCE)
+        assert report.mail.startswith(b"MAIL FROM:<> ")
+        assert report.recipients == [b"RCPT TO:<a@x.example>"]
+        assert b"Diagnostic-Code: x-postroad; bounced by order" in report.content
+        assert await waiting(spool) == []
+
+
+async def test_suspended_mail_waits_without_an_attempt() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "b@y.example")
+        await spool.orders.place(order("suspend", domain="y.example"))
+        async with delivering(spool):
+            await send(spool, "c@z.example")
+            await asyncio.wait_for(mx.received(1), 5)
+        assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
+        assert len(mx.messages) == 1
+
+
+@pytest.mark.parametrize("on_expiry", list(OnHoldExpiry))
+async def test_a_hold_that_ends_by_itself_does_what_it_says(on_expiry: OnHoldExpiry) -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, origin=CLIENT, hold=Hold("Quota", on_expiry))
+        async with delivering(spool):
+            [message] = await asyncio.wait_for(mx.received(1), 5)
+        to = b"<b@y.example>" if on_expiry is OnHoldExpiry.RELEASE else b"<a@x.example>"
+        assert message.recipients == [b"RCPT TO:" + to]
+
+
+async def test_a_drain_finishes_what_is_being_sent_and_gives_the_rest_back() -> None:
+    draining: list[asyncio.Task[None]] = []
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA" and count == 0:
+            draining.append(asyncio.create_task(worker.drain(seconds=5)))
+        return None
+
+    spool = MemorySpool()
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx, connections=1))
+        await send(spool, *(f"{n}@y.example" for n in range(5)))
+        async with delivering(spool) as (worker, _):
+            await history(spool, EventType.DELIVERY)
+            await asyncio.wait_for(draining[0], 5)
+        assert len(mx.messages) == 1
+        assert [kind for kind, _ in await waiting(spool)] == [WaitKind.READY] * 4
+        async with delivering(spool):
+            await asyncio.wait_for(mx.received(5), 5)
+    assert await waiting(spool) == []
+
+
+async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool) as (_, taking):
+            taking.stale = True
+            await send(spool, "b@y.example")
+            async with asyncio.timeout(5):
+                while mx.connections == 0 or mx.open_now:
+                    await asyncio.sleep(0)
+        assert mx.messages == []
+        assert await waiting(spool) == [(WaitKind.READY, "b@y.example")], "it comes again"
+
+
+async def test_an_error_of_ours_is_a_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(attempt: Attempt) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Attempt, "run", broken)
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            [event] = await history(spool, EventType.TRANSIENT_FAILURE)
+        assert event.reply == "an error of ours"
+        assert "bug" not in str(event), "the log has the cause, the history does not"
+        assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
+
+
+async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx, connections=1))
+        await send(spool, *(f"{n}@y.example" for n in range(6)))
+        async with delivering(spool, room=2):
+            messages = await asyncio.wait_for(mx.received(6), 15)
+        assert len({message.recipients[0] for message in messages}) == 6
+    assert await waiting(spool) == []
