@@ -1,0 +1,107 @@
+"""`postroad send` against a real ingress: flags, files, TLS, passwords, refusals."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from postroad.ingress.admission import ListenerKind
+from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    scene = await start_ingress(tls=tmp_path / "tls")
+    await scene.configure(MANIFESTS, tmp_path)
+    yield scene
+    await scene.end()
+
+
+async def send(*flags: str, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "postroad.cli", "send", *flags),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"COLUMNS": "200", "PATH": "", **environment},
+    )
+    out, err = await process.communicate(stdin)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+def server(scene: Scene, kind: ListenerKind = ListenerKind.RELAY) -> tuple[str, ...]:
+    return ("--server", f"127.0.0.1:{scene.ports[kind]}", "--from", "me@near.example")
+
+
+async def test_a_message_from_flags(scene: Scene) -> None:
+    flags = ("--to", "you@far.example", "--subject", "größe", "--body", "hello", "--json")
+    code, out, err = await send(*server(scene), *flags, "--header", "X-Tag: test")
+    assert code == 0, err
+    [record] = scene.records
+    assert json.loads(out)["queue_id"] == record.record_id.queue_id
+    body = await scene.body()
+    assert b"X-Tag: test\r\n" in body
+    assert body.endswith(b"hello\r\n")
+
+
+async def test_a_whole_message_from_stdin_goes_as_it_is(scene: Scene) -> None:
+    message = b"From: a@near.example\nSubject: whole\n\n.dot\nlast"
+    code, _, err = await send(
+        *server(scene), "--to", "you@far.example", "--file", "-", stdin=message
+    )
+    assert code == 0, err
+    assert await scene.body() == b"From: a@near.example\r\nSubject: whole\r\n\r\n.dot\r\nlast\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tls"),
+    [(ListenerKind.SUBMISSION, "starttls"), (ListenerKind.SUBMISSIONS, "implicit")],
+)
+async def test_with_tls_and_a_password(
+    scene: Scene, tmp_path: Path, kind: ListenerKind, tls: str
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct horse\n")
+    flags = ("--to", "you@far.example", "--tls", tls, "--insecure", "--user", "shop")
+    code, _, err = await send(
+        *server(scene, kind)[:2],
+        *flags,
+        *("--from", "news@shop.example", "--password-file", str(password)),
+    )
+    assert code == 0, err
+    assert scene.records[0].origin.client == "default/shop"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--to", "nobody@here.example"), "no such recipient"),
+        (("--to", "you@far.example", "--from", "x@other.example"), "relaying denied"),
+        (("--to", "you@far.example", "--tls", "starttls"), "certificate"),
+        (("--to", "you@far.example", "--file", "/nowhere"), "/nowhere"),
+    ],
+)
+async def test_a_refusal_is_one_line_and_exit_code_1(
+    scene: Scene, flags: tuple[str, ...], says: str
+) -> None:
+    code, _, err = await send(*server(scene), *flags)
+    assert code == 1
+    assert says in err
+    assert "Traceback" not in err
+    assert scene.records == []
+
+
+async def test_a_user_without_a_password_is_a_mistake_in_the_flags(scene: Scene) -> None:
+    code, _, err = await send(*server(scene), "--to", "you@far.example", "--user", "shop")
+    assert code == 2
+    assert "POSTROAD_PASSWORD" in err
+
+
+async def test_a_server_that_is_not_there(scene: Scene) -> None:
+    code, _, err = await send("--server", "127.0.0.1:1", "--to", "you@far.example")
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "127.0.0.1:1" in err

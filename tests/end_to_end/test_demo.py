@@ -1,0 +1,30 @@
+"""`postroad demo` shows each of its four messages on its way, and ends by itself."""
+
+import asyncio
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.nats
+
+
+def kinds(section: str) -> list[str]:
+    """Return the types of the events a section lists."""
+    return [line.split()[2] for line in section.splitlines() if line.startswith("20")]
+
+
+async def test_the_demo_shows_four_messages_and_the_notification() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "postroad.cli", "demo"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 40)
+    assert process.returncode == 0, err.decode()
+    _, *sections = out.decode().split("\n\n")
+    delivered, deferred, two, bounced, notification, *_ = sections
+    assert kinds(delivered) == ["Reception", "Delivery"]
+    assert kinds(deferred) == ["Reception", "TransientFailure", "Delivery"]
+    assert kinds(two) == ["Reception", "Delivery", "Delivery"]
+    assert kinds(bounced) == ["Reception", "Bounce"]
+    assert kinds(notification) == ["Delivery"]
