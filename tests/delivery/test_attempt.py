@@ -203,6 +203,7 @@ async def test_nothing_is_sent_on_a_lease_that_is_in_doubt(stale: bool) -> None:
         with pytest.raises(LeaseLost):
             await bench.attempt(mx)
         assert mx.messages == []
+        assert (b"DATA" in mx.commands) is not stale, "in doubt from the start, not even MAIL"
         assert bench.pool.take(("relay:a/b", "mx0", "127.0.0.1", mx.port, None), 0.0) is None
 
 
