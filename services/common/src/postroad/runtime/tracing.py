@@ -106,14 +106,21 @@ def current_traceparent() -> str:
     return _current.get().traceparent
 
 
+def trace_id_of(traceparent: str) -> str:
+    """Return the trace a W3C traceparent belongs to, "" for none."""
+    return traceparent[3:35]
+
+
 def enter(entered: Span) -> Token[Span]:
     """Make a span the current one; for `spans` only."""
+    logs.name_trace(trace_id_of(entered.traceparent))
     return _current.set(entered)
 
 
 def leave(token: Token[Span]) -> None:
     """Make the span before it the current one again; for `spans` only."""
     _current.reset(token)
+    logs.name_trace(trace_id_of(_current.get().traceparent))
 
 
 def asked_for(environ: Mapping[str, str]) -> bool:
@@ -168,4 +175,13 @@ def stop() -> None:
         provider.shutdown()
 
 
-__all__ = ["Kind", "Span", "current_traceparent", "enabled", "span", "start", "stop"]
+__all__ = [
+    "Kind",
+    "Span",
+    "current_traceparent",
+    "enabled",
+    "span",
+    "start",
+    "stop",
+    "trace_id_of",
+]

@@ -304,6 +304,8 @@ class Worker:
 
     def _log(self, record: QueueRecord, ended: Ended) -> None:
         now = datetime.now(UTC)
+        trace_id = tracing.trace_id_of(record.origin.traceparent)
+        traced = {"trace_id": trace_id} if trace_id else {}
         for number, outcome in ended.outcomes.items():
             if outcome.kind is Kind.DELIVERED:
                 metrics.QUEUE_SECONDS.observe((now - record.arrival).total_seconds())
@@ -315,6 +317,7 @@ class Worker:
                 reply=outcome.text,
                 host=outcome.host,
                 attempt=record.attempts + 1,
+                **traced,
             )
 
     # ------------------------------------------------------------ the special cases
