@@ -7,9 +7,9 @@ import pytest
 from postroad.delivery.attempt import Attempt, AttemptTools, Ended
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.outcome import Kind
+from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
-from postroad.delivery.session import Timeouts
 from postroad.delivery.site import Site
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from postroad.delivery.opening import open_session
+from postroad.delivery.peer import Peer, Timeouts
 from postroad.delivery.pool import SessionPool
-from postroad.delivery.session import Peer, Session, Timeouts, open_session
+from postroad.delivery.session import Session
 from postroad.policy.model import TlsMode
 from postroad.testing.mx import ScriptedMx
 

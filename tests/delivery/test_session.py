@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from postroad.delivery.session import Abandoned, Outgoing, Peer, Session, Timeouts, Transaction
-from postroad.delivery.session import open_session as open_to
+from postroad.delivery.opening import open_session as open_to
+from postroad.delivery.peer import Abandoned, Peer, Timeouts
+from postroad.delivery.session import Session
+from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.testing.mx import ScriptedMx

@@ -9,16 +9,10 @@ from datetime import timedelta
 import pytest
 
 from postroad.delivery.network import NetworkError
-from postroad.delivery.session import (
-    Outgoing,
-    Peer,
-    Session,
-    SessionLost,
-    Timeouts,
-    TlsUnavailable,
-    Transaction,
-)
-from postroad.delivery.session import open_session as open_to
+from postroad.delivery.opening import open_session as open_to
+from postroad.delivery.peer import Peer, SessionLost, Timeouts, TlsUnavailable
+from postroad.delivery.session import Session
+from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase

@@ -8,16 +8,16 @@ from datetime import timedelta
 import pytest
 
 from postroad.delivery.network import NetworkError
-from postroad.delivery.session import (
+from postroad.delivery.opening import open_session as open_to
+from postroad.delivery.peer import (
     Peer,
     Refused,
-    Session,
     SessionError,
     SessionLost,
     Timeouts,
     TlsUnavailable,
 )
-from postroad.delivery.session import open_session as open_to
+from postroad.delivery.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx

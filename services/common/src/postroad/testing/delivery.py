@@ -9,9 +9,9 @@ from postroad.delivery.attempt import AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.orders import OrderKeeper
+from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.session import Timeouts
 from postroad.delivery.worker import Worker, WorkerTools
 from postroad.policy.compiled import Compiled
 from postroad.policy.model import ObjectKey, Relay, WayOut

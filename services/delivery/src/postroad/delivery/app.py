@@ -4,9 +4,9 @@ from postroad.delivery.attempt import AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.orders import OrderKeeper
+from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.session import Timeouts
 from postroad.delivery.settings import DeliverySettings
 from postroad.delivery.worker import Worker, WorkerTools
 from postroad.runtime.configuration import Configuration

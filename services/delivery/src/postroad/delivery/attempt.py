@@ -12,22 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from postroad.delivery import metrics
 from postroad.delivery.network import NetworkError
+from postroad.delivery.opening import open_session
 from postroad.delivery.outcome import Outcome, deferred, of_reply
+from postroad.delivery.peer import Abandoned, Peer, Refused, SessionError, SessionLost, Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
-from postroad.delivery.session import (
-    Abandoned,
-    Outgoing,
-    Peer,
-    Refused,
-    Session,
-    SessionError,
-    SessionLost,
-    Timeouts,
-    Transaction,
-    open_session,
-)
+from postroad.delivery.session import Session
 from postroad.delivery.site import Site
+from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.mail.envelope import Body
 from postroad.mail.header import header_block
 from postroad.mail.status import EnhancedStatus

@@ -7,137 +7,24 @@ have been taken all the same.
 """
 
 import asyncio
-import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
 
-from postroad.delivery.network import Connection, NetworkError, TlsFailed, connect
-from postroad.mail.address import Mailbox
+from postroad.delivery.network import Connection, NetworkError
+from postroad.delivery.peer import (
+    Abandoned,
+    Peer,
+    Refused,
+    SessionError,
+    SessionLost,
+    Timeouts,
+)
+from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp import command
 from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.dotstuff import DotStuffer
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long each phase may take, RFC 5321 §4.5.3.2 where it says."""
-
-    connect: timedelta = timedelta(seconds=30)
-    greeting: timedelta = timedelta(minutes=5)
-    command: timedelta = timedelta(minutes=5)
-    data: timedelta = timedelta(minutes=2)
-    block: timedelta = timedelta(minutes=3)
-    final_dot: timedelta = timedelta(minutes=10)
-    farewell: timedelta = timedelta(seconds=5)
-
-    def of(self, phase: Phase) -> float:
-        """Return a phase's timeout in seconds."""
-        named = {
-            Phase.CONNECT: self.connect,
-            Phase.GREETING: self.greeting,
-            Phase.DATA: self.data,
-            Phase.CONTENT: self.block,
-            Phase.FINAL_DOT: self.final_dot,
-            Phase.RSET: self.farewell,
-            Phase.QUIT: self.farewell,
-        }
-        return named.get(phase, self.command).total_seconds()
-
-
-class SessionError(Exception):
-    """A session cannot be had, or is over."""
-
-
-class Refused(SessionError):
-    """The server does not want this session: its greeting, EHLO, STARTTLS or AUTH said so."""
-
-    def __init__(self, phase: Phase, reply: Reply) -> None:
-        super().__init__(f"{phase}: {reply}")
-        self.phase = phase
-        self.reply = reply
-
-
-class SessionLost(SessionError):
-    """
-    The connection was lost, or its peer spoke nonsense or nothing at all.
-
-    `ambiguous`: after the final dot and before its answer, so the message may have been taken.
-    """
-
-    def __init__(self, phase: Phase, reason: str, *, ambiguous: bool = False) -> None:
-        super().__init__(f"{reason} (in {phase})")
-        self.phase = phase
-        self.ambiguous = ambiguous
-
-
-class TlsUnavailable(SessionError):
-    """TLS is required and cannot be had."""
-
-
-class Abandoned(SessionError):
-    """We gave the transaction up before its final dot; nothing was delivered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom to talk to, and how."""
-
-    host: str
-    address: str
-    port: int
-    ehlo: str
-    tls: TlsMode = TlsMode.OPPORTUNISTIC
-    implicit_tls: bool = False
-    credentials: Credentials | None = None
-    source: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """What one transaction sends. `size` is in octets, before dot-stuffing."""
-
-    mail: Mailbox | None
-    recipients: tuple[Mailbox, ...]
-    content: bytes | AsyncIterator[bytes]
-    size: int
-    eight_bit: bool = False
-    smtputf8: bool = False
-    mail_parameters: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Transaction:
-    """
-    What was answered: to MAIL, to each RCPT, to DATA, and to the final dot.
-
-    `unasked`: the peer was not asked at all, `mail` is a refusal of ours.
-    """
-
-    mail: Reply | None = None
-    recipients: list[Reply | None] = field(default_factory=list)
-    data: Reply | None = None
-    final: Reply | None = None
-    unasked: bool = False
-
-    def reply_for(self, number: int) -> Reply | None:
-        """Return the reply that decides about one recipient, None when there is none."""
-        if self.mail is not None and not self.mail.is_positive:
-            return self.mail
-        rcpt = self.recipients[number]
-        if rcpt is None or not rcpt.is_positive:
-            return rcpt
-        return self.final or self.data
-
-    @property
-    def farewell(self) -> Reply | None:
-        """The reply that closed the session, None when none did."""
-        replies = [self.mail, *self.recipients, self.data, self.final]
-        return next((reply for reply in replies if reply and reply.code == 421), None)
-
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
 NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")
@@ -146,7 +33,7 @@ BeforeDot = Callable[[], Awaitable[bool]]
 
 
 class Session:
-    """An open session. Use `open_session`."""
+    """An open session. Use `opening.open_session`."""
 
     def __init__(self, peer: Peer, connection: Connection, timeouts: Timeouts) -> None:
         self.peer = peer
@@ -444,64 +331,3 @@ def _as_rcpt(reply: Reply) -> Reply:
         status = reply.status.with_class(4) if reply.status else None
         return Reply(452, status, reply.lines)
     return reply
-
-
-async def open_session(peer: Peer, timeouts: Timeouts) -> Session:
-    """
-    Open a session as far as MAIL; Refused, SessionLost, TlsUnavailable or NetworkError if not.
-
-    Opportunistic TLS that fails is tried without, on a new connection; Required and Verified never
-    fall back.
-    """
-    session = await _connected(peer, timeouts)
-    try:
-        await _protect(session)
-        if peer.credentials is not None:
-            if not session.tls and not ipaddress.ip_address(peer.address).is_loopback:
-                raise TlsUnavailable(f"{peer.host} offers no TLS to log in under")
-            await session.log_in(peer.credentials)
-    except (TlsFailed, Refused, SessionLost) as error:
-        session.abort()
-        failed_in_tls = isinstance(error, TlsFailed) or (
-            isinstance(error, Refused | SessionLost) and error.phase is Phase.STARTTLS
-        )
-        if not failed_in_tls:
-            raise
-        if peer.tls is not TlsMode.OPPORTUNISTIC or peer.implicit_tls or peer.credentials:
-            raise TlsUnavailable(str(error)) from error
-        return await _connected(peer, timeouts)
-    except BaseException:
-        session.abort()
-        raise
-    return session
-
-
-async def _connected(peer: Peer, timeouts: Timeouts) -> Session:
-    connection = await connect(
-        peer.address,
-        peer.port,
-        source=peer.source,
-        timeout=timeouts.of(Phase.CONNECT),
-    )
-    session = Session(peer, connection, timeouts)
-    try:
-        if peer.implicit_tls:
-            await session.shake_hands()
-        await session.greet()
-    except TlsFailed as error:
-        session.abort()
-        raise TlsUnavailable(str(error)) from error
-    except BaseException:
-        session.abort()
-        raise
-    return session
-
-
-async def _protect(session: Session) -> None:
-    peer = session.peer
-    if peer.tls is TlsMode.NONE or session.tls:
-        return
-    if session.offers_tls:
-        await session.start_tls()
-    elif peer.tls is not TlsMode.OPPORTUNISTIC:
-        raise TlsUnavailable(f"{peer.host} does not offer TLS")

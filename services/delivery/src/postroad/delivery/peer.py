@@ -1,0 +1,82 @@
+"""A server to talk to: whom and how, how long to wait for it, and what can go wrong with it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from postroad.policy.model import Credentials, TlsMode
+from postroad.smtp.client import Phase
+from postroad.smtp.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each phase may take, RFC 5321 §4.5.3.2 where it says."""
+
+    connect: timedelta = timedelta(seconds=30)
+    greeting: timedelta = timedelta(minutes=5)
+    command: timedelta = timedelta(minutes=5)
+    data: timedelta = timedelta(minutes=2)
+    block: timedelta = timedelta(minutes=3)
+    final_dot: timedelta = timedelta(minutes=10)
+    farewell: timedelta = timedelta(seconds=5)
+
+    def of(self, phase: Phase) -> float:
+        """Return a phase's timeout in seconds."""
+        named = {
+            Phase.CONNECT: self.connect,
+            Phase.GREETING: self.greeting,
+            Phase.DATA: self.data,
+            Phase.CONTENT: self.block,
+            Phase.FINAL_DOT: self.final_dot,
+            Phase.RSET: self.farewell,
+            Phase.QUIT: self.farewell,
+        }
+        return named.get(phase, self.command).total_seconds()
+
+
+class SessionError(Exception):
+    """A session cannot be had, or is over."""
+
+
+class Refused(SessionError):
+    """The server does not want this session: its greeting, EHLO, STARTTLS or AUTH said so."""
+
+    def __init__(self, phase: Phase, reply: Reply) -> None:
+        super().__init__(f"{phase}: {reply}")
+        self.phase = phase
+        self.reply = reply
+
+
+class SessionLost(SessionError):
+    """
+    The connection was lost, or its peer spoke nonsense or nothing at all.
+
+    `ambiguous`: after the final dot and before its answer, so the message may have been taken.
+    """
+
+    def __init__(self, phase: Phase, reason: str, *, ambiguous: bool = False) -> None:
+        super().__init__(f"{reason} (in {phase})")
+        self.phase = phase
+        self.ambiguous = ambiguous
+
+
+class TlsUnavailable(SessionError):
+    """TLS is required and cannot be had."""
+
+
+class Abandoned(SessionError):
+    """We gave the transaction up before its final dot; nothing was delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom to talk to, and how."""
+
+    host: str
+    address: str
+    port: int
+    ehlo: str
+    tls: TlsMode = TlsMode.OPPORTUNISTIC
+    implicit_tls: bool = False
+    credentials: Credentials | None = None
+    source: str | None = None
