@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.mail.address import Mailbox, parse_forward_path, parse_mailbox, parse_reverse_path
-from postroad.mail.envelope import DEFAULT_NOTIFY, Notify, Ret
+from postroad.mail.envelope import Ret
 from postroad.smtp import command
 from postroad.smtp.errors import LocalProtocolError
 
@@ -68,17 +68,10 @@ def test_an_injected_command_is_refused_and_not_cut() -> None:
 @given(TEXTS)
 def test_xtext_reads_back_and_is_one_parameter(text: str) -> None:
     encoded = command.xtext(text)
-    assert command.from_xtext(encoded) == text
     assert re.fullmatch(r"[\x21-\x2a\x2c-\x3c\x3e-\x7e+]*", encoded)
     assert "=" not in encoded
-
-
-@pytest.mark.parametrize(
-    ("encoded", "text"),
-    [("a+2Bb", "a+b"), ("a+3Db", "a=b"), ("a+2xb", "a+2xb"), ("+", "+"), ("+C3+A4", "ä"), ("", "")],
-)
-def test_xtext_of_others_is_read_as_far_as_it_is_well_formed(encoded: str, text: str) -> None:
-    assert command.from_xtext(encoded) == text
+    octets = re.sub(r"\+([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), encoded)
+    assert octets.encode("latin-1").decode() == text
 
 
 @pytest.mark.parametrize(
@@ -91,18 +84,6 @@ def test_xtext_of_others_is_read_as_far_as_it_is_well_formed(encoded: str, text:
 )
 def test_what_a_report_is_asked_to_hold(ret: Ret | None, envid: str | None, said: object) -> None:
     assert command.mail_dsn_parameters(ret, envid) == said
-
-
-@pytest.mark.parametrize(
-    ("notify", "orcpt", "said"),
-    [
-        (DEFAULT_NOTIFY, None, ["NOTIFY=FAILURE,DELAY"]),
-        (Notify.NEVER, None, ["NOTIFY=NEVER"]),
-        (Notify.SUCCESS, "rfc822;a+b@x", ["NOTIFY=SUCCESS", "ORCPT=rfc822;a+2Bb@x"]),
-    ],
-)
-def test_when_a_recipient_is_reported(notify: Notify, orcpt: str | None, said: object) -> None:
-    assert command.rcpt_dsn_parameters(notify, orcpt) == said
 
 
 @given(TEXTS, TEXTS)

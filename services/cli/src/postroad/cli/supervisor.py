@@ -42,7 +42,6 @@ class Child:
     spec: ChildSpec
     pid: int | None = None
     ready: bool = False
-    restarts: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_ready(self) -> None:
@@ -105,7 +104,6 @@ class Supervisor:
             if not was_ready and code in (1, 2):
                 raise StartRefused(child.spec.name, code)
             pause = _FIRST_PAUSE if loop.time() - began > _STEADY else pause
-            child.restarts += 1
             log.warning(
                 "a process ended and is started again", child=child.spec.name, reason=_how(code)
             )

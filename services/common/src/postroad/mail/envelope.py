@@ -1,15 +1,12 @@
 """
-The envelope: one reverse-path, the forward-paths, and the ESMTP parameters that travel with them.
+What a client may ask for with the envelope: the ESMTP parameters that travel with a message.
 
 The parameter names are those of RFC 3461 (RET, ENVID, NOTIFY, ORCPT), RFC 6152 (BODY), RFC 6531
 (SMTPUTF8) and RFC 8689 (REQUIRETLS). A value here says what a client asked for; whether the next
 hop can honour it is delivery's business.
 """
 
-from dataclasses import dataclass
 from enum import Flag, StrEnum, auto
-
-from postroad.mail.address import Mailbox
 
 
 class Body(StrEnum):
@@ -41,25 +38,3 @@ class Notify(Flag):
 
 
 DEFAULT_NOTIFY = Notify.default()
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """A forward-path with what was asked for it; `orcpt` is the xtext-decoded `type;address`."""
-
-    mailbox: Mailbox
-    notify: Notify = DEFAULT_NOTIFY
-    orcpt: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """All that MAIL and RCPT said. `reverse_path` None is the null reverse-path."""
-
-    reverse_path: Mailbox | None
-    recipients: tuple[Recipient, ...]
-    body: Body = Body.SEVEN_BIT
-    smtputf8: bool = False
-    ret: Ret | None = None
-    envid: str | None = None
-    requiretls: bool = False

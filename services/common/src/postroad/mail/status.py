@@ -46,5 +46,4 @@ class EnhancedStatus(NamedTuple):
 
 SUCCESS = EnhancedStatus(2, 0, 0)
 DELIVERY_EXPIRED = EnhancedStatus(4, 4, 7)
-UNDEFINED_TEMPORARY = EnhancedStatus(4, 0, 0)
 UNDEFINED_PERMANENT = EnhancedStatus(5, 0, 0)

@@ -10,24 +10,17 @@ import re
 from collections.abc import Sequence
 
 from postroad.mail.address import Mailbox
-from postroad.mail.envelope import Notify, Ret
+from postroad.mail.envelope import Ret
 from postroad.smtp.errors import LocalProtocolError
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 _XTEXT = re.compile(r"[^\x21-\x2a\x2c-\x3c\x3e-\x7e]")
-_XTEXT_ESCAPE = re.compile(r"\+([0-9A-F]{2})")
 
 
 def xtext(text: str) -> str:
     """Encode a parameter's value (RFC 3461 §4)."""
     octets = text.encode("utf-8").decode("latin-1")
     return _XTEXT.sub(lambda match: f"+{ord(match[0]):02X}", octets)
-
-
-def from_xtext(text: str) -> str:
-    """Decode a parameter's value; what is not well formed stays as it is."""
-    octets = _XTEXT_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
-    return octets.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def line(text: str) -> bytes:
@@ -50,20 +43,6 @@ def rcpt(forward_path: Mailbox, parameters: Sequence[str] = ()) -> bytes:
 def mail_dsn_parameters(ret: Ret | None, envid: str | None) -> list[str]:
     """Return MAIL's parameters of RFC 3461."""
     return [f"RET={ret}"] * bool(ret) + ([f"ENVID={xtext(envid)}"] if envid else [])
-
-
-def rcpt_dsn_parameters(notify: Notify, orcpt: str | None) -> list[str]:
-    """Return RCPT's parameters of RFC 3461."""
-    words = [
-        member.name
-        for member in (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY)
-        if member in notify and member.name
-    ]
-    said = [f"NOTIFY={','.join(words) or 'NEVER'}"]
-    if orcpt:
-        kind, _, address = orcpt.partition(";")
-        said.append(f"ORCPT={kind};{xtext(address)}")
-    return said
 
 
 def auth_plain(username: str, password: str) -> bytes:

@@ -40,11 +40,6 @@ class Reply:
         return 300 <= self.code < 400
 
     @property
-    def is_transient(self) -> bool:
-        """4yz: try again later."""
-        return 400 <= self.code < 500
-
-    @property
     def is_permanent(self) -> bool:
         """5yz: never this way."""
         return 500 <= self.code < 600

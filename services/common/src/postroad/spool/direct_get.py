@@ -110,12 +110,6 @@ async def page(
     return await _ask(link, stream, request)
 
 
-async def last_on_each(link: Link, stream: str, subjects: Sequence[str]) -> Page:
-    """Return the last message of every subject that fits one of these; at most 1,024 may fit."""
-    request = {"multi_last": list(subjects), "batch": len(subjects), "max_bytes": PAGE_OCTETS}
-    return await _ask(link, stream, request)
-
-
 async def pages(link: Link, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Page]:
     """Yield page after page until the end of the stream is reached; SpoolUnavailable if not."""
     while True:
