@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from postroad.mail.address import Mailbox
 
@@ -49,8 +50,14 @@ def received_field(hop: Hop) -> bytes:
         f"Received: from {helo} ({peer})\r\n"
         f"\tby {hop.by} with {hop.protocol}{tls} id {hop.queue_id}"
         f"{recipient};\r\n"
-        f"\t{format_datetime(hop.received)}\r\n"
+        f"\t{_date(hop.received.replace(microsecond=0))}\r\n"
     ).encode("utf-8", "replace")
+
+
+@lru_cache(maxsize=8)
+def _date(second: datetime) -> str:
+    # Many messages come in a second, and the field says no more than that.
+    return format_datetime(second)
 
 
 def count_received(header: bytes) -> int:

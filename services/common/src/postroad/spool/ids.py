@@ -7,7 +7,7 @@ alphabet is Crockford's base32 (no I, L, O, U), which survives being read over a
 """
 
 import hashlib
-import secrets
+import random
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ _RANDOM_BITS = 72
 
 def new_queue_id(now: datetime, shard: int) -> str:
     """Return a fresh queue id for a message that arrived `now` and lives in `shard` (0 to 255)."""
-    return _encode(now, shard, secrets.randbits(_RANDOM_BITS))
+    # Unique, not secret: the generator is seeded by the system, and needs no call of it each time.
+    return _encode(now, shard, random.getrandbits(_RANDOM_BITS))
 
 
 def derived_queue_id(now: datetime, shard: int, *, origin: str) -> str:
@@ -33,8 +34,8 @@ def derived_queue_id(now: datetime, shard: int, *, origin: str) -> str:
     return _encode(now, shard, int.from_bytes(digest[:9], "big"))
 
 
-def _encode(now: datetime, shard: int, random: int) -> str:
-    number = (int(now.timestamp() * 1000) << 80) | (shard << _RANDOM_BITS) | random
+def _encode(now: datetime, shard: int, chance: int) -> str:
+    number = (int(now.timestamp() * 1000) << 80) | (shard << _RANDOM_BITS) | chance
     letters = []
     for _ in range(_LENGTH):
         letters.append(_ALPHABET[number & 31])

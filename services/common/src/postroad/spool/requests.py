@@ -92,11 +92,17 @@ class Requests:
 
 async def answered(answer: "asyncio.Future[Msg]", timeout: float) -> Msg:
     """Wait for the answer to a request that was begun; errors as of `send`."""
+    # A timer on the future itself: asyncio.timeout costs as much as the rest of a request.
+    timer = asyncio.get_running_loop().call_later(timeout, _expire, answer, timeout)
     try:
-        async with asyncio.timeout(timeout):
-            message = await answer
-    except TimeoutError as error:
-        raise SpoolUnavailable(f"no answer in {timeout:g} s") from error
+        message = await answer
+    finally:
+        timer.cancel()
     if message.headers is not None and message.headers.get("Status") == NO_RESPONDERS:
         raise NoResponders("the stream has no leader")
     return message
+
+
+def _expire(answer: "asyncio.Future[Msg]", timeout: float) -> None:
+    if not answer.done():
+        answer.set_exception(SpoolUnavailable(f"no answer in {timeout:g} s"))

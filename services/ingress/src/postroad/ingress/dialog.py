@@ -165,6 +165,7 @@ class Dialog:
             sender=sender,
             helo=self._helo,
             peer=session.address,
+            peer_text=session.address_text,
             protocol=protocol,
             tls=session.tls_text if session.tls_active else "",
             submitted=session.kind is not ListenerKind.RELAY or self._authenticated is not None,
@@ -215,7 +216,7 @@ class Dialog:
         self._session.say(replies.START_CONTENT)
         with tracing.span("smtp.transaction", kind="server") as span:
             if tracing.enabled():
-                span.set({"client.address": str(transaction.peer)})
+                span.set({"client.address": transaction.peer_text})
             reply = await self._session.content(Intake(self._host.tools, transaction))
             if not reply.is_positive:
                 span.fail(str(reply))

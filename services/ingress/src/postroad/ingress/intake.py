@@ -50,6 +50,7 @@ class Transaction:
     sender: Sender
     helo: str
     peer: Address
+    peer_text: str  # the same for people: written several times for each message
     protocol: str
     tls: str
     submitted: bool
@@ -255,7 +256,7 @@ class Intake:
         return Origin(
             client=str(client.key) if client else None,
             namespace=client.key.namespace if client else "",
-            peer=str(transaction.peer),
+            peer=transaction.peer_text,
             helo=transaction.helo,
             protocol=transaction.protocol,
             traceparent=tracing.current_traceparent(),
@@ -266,7 +267,7 @@ class Intake:
         only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
         hop = Hop(
             helo=transaction.helo,
-            peer=str(transaction.peer),
+            peer=transaction.peer_text,
             by=self._tools.hostname,
             protocol=transaction.protocol,
             tls=transaction.tls,
@@ -311,7 +312,7 @@ class Intake:
                 reverse_path=transaction.reverse_path,
                 recipients=tuple(str(mailbox) for mailbox in transaction.recipients),
                 host=transaction.helo,
-                peer_address=str(transaction.peer),
+                peer_address=transaction.peer_text,
                 client=str(client.key) if client else "",
                 reply=reply,
                 size=self._size,

@@ -74,6 +74,7 @@ class SmtpSession(SMTP):
         self.line_limit = _COMMAND_LINE
         self.deadline = 0.0  # loop time at which silence is too long
         self.address: Address = ipaddress.IPv4Address(0)
+        self.address_text = ""
         self.in_content = False
         self._input = bytearray()
         self._output: list[bytes] = []
@@ -96,6 +97,7 @@ class SmtpSession(SMTP):
         if transport.get_extra_info("ssl_object") is not None:
             self.session.ssl = {"started": True}
         self.address = _address(peer)
+        self.address_text = str(self.address)
         self.deadline = self.loop.time() + self.host.tools.limits.idle.total_seconds()
         self._task = self.loop.create_task(self._handle_client())
 
