@@ -68,7 +68,12 @@ async def test_mail_goes_through_and_term_ends_it_with_zero(
     start_relay: StartRelay, sink_port: OpenSink
 ) -> None:
     sink, port = await sink_port()
-    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    # How to reach another cluster is no business of the processes of this one.
+    relay = await start_relay(
+        CLIENT + RELAY.format(port=port),
+        POSTROAD_NATS_TOKEN="of another",
+        POSTROAD_NATS_USER="somebody",
+    )
     deliveries = Deliveries()
     sink.on_taken = deliveries.note
     source = Source(relay.port())

@@ -175,6 +175,17 @@ async def test_half_a_certificate_changes_nothing(open_scene: OpenScene, tmp_pat
     assert await serial(scene) == first
 
 
+def test_the_self_signed_pair_is_two_files_and_the_key_is_private(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    self_signed(folder, "relay.test")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    assert b"PRIVATE" not in certificate.read_bytes()
+    assert key.stat().st_mode & 0o077 == 0
+    first = certificate.read_bytes()
+    self_signed(folder, "relay.test")
+    assert certificate.read_bytes() == first
+
+
 async def serial(scene: Scene) -> int:
     peer = await scene.peer(ListenerKind.SUBMISSIONS)
     shown = peer.writer.get_extra_info("ssl_object")

@@ -3,10 +3,12 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from postroad.ingress.admission import ListenerKind
+from postroad.spool.interface import Stored
 from postroad.spool.memory import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.smtp_peer import Peer
@@ -46,6 +48,27 @@ async def test_a_silent_session_is_ended(open_scene: OpenScene) -> None:
     peer = await scene.peer()
     assert (await peer.reply()).startswith("421 4.4.2 ")
     assert await peer.reply() == ""
+
+
+async def test_a_session_that_waits_for_the_queue_is_not_idle(open_scene: OpenScene) -> None:
+    """Else the client hears 421 for a message that is taken all the same, and sends it again."""
+    scene = await open_scene(idle=timedelta(milliseconds=300))
+    stored = asyncio.Event()
+    accept = scene.spool.accept
+
+    async def slow_accept(*arguments: Any, **named: Any) -> Stored:
+        await stored.wait()
+        return await accept(*arguments, **named)
+
+    scene.spool.accept = slow_accept  # type: ignore[method-assign]
+    peer = await scene.peer()
+    await peer.envelope("me@near.example", "you@far.example")
+    sending = asyncio.create_task(peer.message())
+    await asyncio.sleep(1.5)  # the sweep has looked, and the session been silent for long
+    assert not sending.done()
+    stored.set()
+    assert (await sending).startswith("250 ")
+    assert (await peer.reply()).startswith("421 4.4.2 ")  # now it is idle
 
 
 async def test_recipients_are_limited_and_the_rest_is_asked_for_later(

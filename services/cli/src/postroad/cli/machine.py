@@ -26,6 +26,7 @@ from postroad.cli.sink_server import Sink, SinkBehaviour
 from postroad.cli.state import StateFolder, default_state_folder, lock_store, lock_up
 from postroad.cli.supervisor import ChildSpec, StartRefused, Supervisor
 from postroad.policy.keys import KeyFileError, load_or_create_key
+from postroad.policy.quantities import format_duration
 from postroad.runtime import metrics
 from postroad.runtime.errors import StartupError
 from postroad.runtime.exposition import merge
@@ -39,7 +40,7 @@ from postroad.spool.layout import SINGLE_MACHINE
 
 log = get_logger("up")
 
-_CHILD_GRACE = timedelta(seconds=20)
+_KILLED_AFTER = timedelta(seconds=5)  # beyond the time a process has for its drain
 _PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
@@ -68,6 +69,7 @@ class MachineOptions:
     http: str
     workers: Workers
     resolver: str | None
+    drain: timedelta  # what each process has to finish what it is at
 
 
 class Machine:
@@ -166,7 +168,7 @@ class Machine:
         self._process.metrics_page = lambda: _merged_pages(pages)
         self._process.readiness.add("processes", lambda: _not_ready(supervisor))
         self._process.spawn("supervisor", self._supervise(supervisor))
-        grace = _CHILD_GRACE.total_seconds()
+        grace = (self._options.drain + _KILLED_AFTER).total_seconds()
         self._process.on_drain("processes", lambda: supervisor.stop(grace=grace))
         return supervisor
 
@@ -191,6 +193,7 @@ class Machine:
             "POSTROAD_NATS_TOKEN_FILE": str(self._state.server_token),
             "POSTROAD_CLUSTER_KEY_FILE": str(self._state.cluster_key),
             "POSTROAD_HTTP": f"fd:{page.fileno()}",
+            "POSTROAD_DRAIN_TIMEOUT": format_duration(self._options.drain),
         }
         sockets = [page]
         if role == "ingress":

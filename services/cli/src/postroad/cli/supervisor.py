@@ -1,7 +1,7 @@
 """
 The child processes of `postroad up`: started, told apart, started again when they end.
 
-A child tells that it is ready with a JSON line on a pipe; it gets SIGTERM when `up` dies. Listening
+A child tells that it is ready with a JSON line on a pipe; it is killed when `up` dies. Listening
 sockets belong to `up` and are inherited: one for each ingress process and port, bound together with
 SO_REUSEPORT, so that connections to a process that was killed wait in its backlog until it is back
 instead of being reset, and the kernel spreads new ones evenly.
@@ -143,19 +143,24 @@ class Supervisor:
 async def _spawn(spec: ChildSpec, notify: int) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
+        "-Im",
         spec.module,
         stdin=subprocess.DEVNULL,
         pass_fds=(notify, *spec.descriptors),
         start_new_session=True,
         env={
-            **os.environ,
+            **_inherited(),
             **spec.environment,
             "POSTROAD_PROCESS": spec.name,
             "POSTROAD_NOTIFY_FD": str(notify),
             "POSTROAD_PARENT_PID": str(os.getpid()),
         },
     )
+
+
+def _inherited() -> dict[str, str]:
+    """Return our environment without how to reach NATS: `up` says that, whatever stands there."""
+    return {n: v for n, v in os.environ.items() if not n.startswith("POSTROAD_NATS_")}
 
 
 async def _listen(child: Child, descriptor: int) -> None:

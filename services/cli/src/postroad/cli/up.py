@@ -1,6 +1,7 @@
 """`postroad up`: the whole relay on one machine, from one command."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,12 @@ from postroad.cli.errors import Failure
 from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
 from postroad.cli.options import listen_address, server_address
 from postroad.cli.state import default_state_folder
+from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime import entry
 from postroad.runtime.sockets import bound_address, listen
+
+_DRAIN = timedelta(seconds=25)
+_OWN_DRAIN = timedelta(seconds=15)  # more than its processes have: it ends after them
 
 
 def up(
@@ -78,10 +83,20 @@ def up(
         http=bound_address(page),
         workers=parse_workers(workers),
         resolver=_resolver(resolver),
+        drain=_drain_timeout(),
     )
+    os.environ["POSTROAD_DRAIN_TIMEOUT"] = format_duration(options.drain + _OWN_DRAIN)
     os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
     os.environ.setdefault("POSTROAD_PROCESS", "up")
     entry.main("up", NoSettings, lambda process, _: Machine(options, process).build())
+
+
+def _drain_timeout() -> timedelta:
+    said = os.environ.get("POSTROAD_DRAIN_TIMEOUT", "").strip()
+    try:
+        return parse_duration(said) if said else _DRAIN
+    except ValueError as error:
+        raise Failure(f"POSTROAD_DRAIN_TIMEOUT: {error}", code=2) from error
 
 
 def _resolver(text: str | None) -> str | None:

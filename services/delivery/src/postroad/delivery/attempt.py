@@ -112,8 +112,8 @@ class Attempt:
         return await self._use(session, place, left) if session is not None else left
 
     def _place(self, host: Host, address: str) -> Hashable:
-        source = self._source.address if self._source else None
-        return (self._way_out.name, host.name, address, host.port, source)
+        # All that matters to a session: one opened before a Relay was edited is not used after.
+        return (self._way_out.name, self._peer(host, address))
 
     def _peer(self, host: Host, address: str) -> Peer:
         return Peer(

@@ -13,7 +13,7 @@ class IngressLimits:
 
     message_size: ByteSize = setting(ByteSize(50_000_000), minimum=ByteSize(64_000))
     """The largest message (RFC 1870), as it is sent."""
-    recipients: int = setting(1000, minimum=100)
+    recipients: int = setting(1000, minimum=100, maximum=1000)
     """Recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for 100 at least."""
     connections: int = setting(1000, minimum=1)
     """Open connections of this process, on all its listeners together."""
@@ -25,9 +25,13 @@ class IngressLimits:
     """Commands with an error before a session is closed."""
     received_fields: int = setting(50, minimum=10)
     """Received fields of a message that goes round in circles (RFC 5321 §6.3)."""
-    inline_size: ByteSize = setting(ByteSize(128 * 1024), minimum=ByteSize(1024))
+    inline_size: ByteSize = setting(
+        ByteSize(128 * 1024), minimum=ByteSize(1024), maximum=ByteSize(1024 * 1024)
+    )
     """Content up to this size travels inside its record, larger content in the blob store."""
     large_messages: int = setting(8, minimum=1)
     """Messages over the inline size that are taken in at once; others wait within their timeout."""
-    store: timedelta = setting(timedelta(seconds=20), minimum=timedelta(seconds=1))
-    """How long the queue is tried after the final dot, before 451; a minute at most."""
+    store: timedelta = setting(
+        timedelta(seconds=20), minimum=timedelta(seconds=1), maximum=timedelta(minutes=1)
+    )
+    """How long the queue is tried after the final dot, before 451."""

@@ -10,6 +10,7 @@ in the log and nothing of it in the reply.
 
 import asyncio
 import ipaddress
+import math
 import ssl
 from typing import Protocol, cast
 
@@ -230,6 +231,7 @@ class SmtpSession(SMTP):
         self.deadline = self.loop.time() + self.host.tools.limits.idle.total_seconds()
         self._arrived = self.loop.create_future()
         await self._arrived
+        self.deadline = math.inf  # from here on it is we who keep the client waiting
 
     def _write_out(self) -> None:
         if self._output and self.transport is not None:

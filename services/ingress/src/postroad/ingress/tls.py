@@ -6,6 +6,7 @@ A pair of files that do not fit together (half a change) is reported, and the ol
 """
 
 import asyncio
+import fcntl
 import os
 import ssl
 from collections.abc import Iterable
@@ -91,12 +92,18 @@ def self_signed(folder: Path, hostname: str) -> Certificate:
 
 
 def _make(folder: Path, hostname: str) -> None:
-    """
-    Write a new key and certificate, unless another process is first.
+    """Write a new key and certificate, unless another process was first: several start at once."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "key.pem").exists():
+            certificate, key = _new_pair(hostname)
+            # The key last: who finds both finds a pair.
+            _write(folder / "cert.pem", certificate, mode=0o644)
+            _write(folder / "key.pem", key, mode=0o600)
 
-    Several processes start at once: each makes a pair of its own in a folder of its own, and the
-    one whose rename succeeds has made it for all.
-    """
+
+def _new_pair(hostname: str) -> tuple[bytes, bytes]:
+    """Return a self-signed certificate and its key, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     now = datetime.now(UTC)
@@ -116,23 +123,16 @@ def _make(folder: Path, hostname: str) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    _write_pair(folder, certificate.public_bytes(serialization.Encoding.PEM), pem_key)
+    return certificate.public_bytes(serialization.Encoding.PEM), pem_key
 
 
 def _names(hostname: str) -> Iterable[x509.GeneralName]:
     return [x509.DNSName(name) for name in dict.fromkeys((hostname, "localhost"))]
 
 
-def _write_pair(folder: Path, certificate: bytes, key: bytes) -> None:
-    # One file holds both, so that one atomic link decides which process's pair it is; the two
-    # names then point to it.
-    pair = folder / f".pair.{os.getpid()}"
-    descriptor = os.open(pair, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _write(path: Path, octets: bytes, *, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(key + certificate)
-    for name in ("key.pem", "cert.pem"):
-        try:
-            os.link(folder / ("key.pem" if name == "cert.pem" else pair.name), folder / name)
-        except FileExistsError:
-            continue
-    pair.unlink()
+        file.write(octets)
+    temporary.replace(path)
