@@ -41,7 +41,8 @@ class ContentReader:
             del buffer[: end + 5]
             self.done = True
             return self._clean(piece)
-        cut = buffer.rfind(b"\r\n") + 2
+        # Not from the start: a line that comes an octet at a time would be read again for each.
+        cut = buffer.rfind(b"\r\n", self._searched) + 2
         # What begins a line may be the end, or its first octets: keep it whole.
         if cut == 1:
             return self._part_of_long_line(buffer)
