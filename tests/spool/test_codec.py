@@ -13,7 +13,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.proto.v1 import queue_pb2 as wire
 from postroad.spool.codec import decode, encode
 from postroad.spool.errors import RecordCorrupt
-from postroad.spool.ids import RecordId, new_queue_id
+from postroad.spool.ids import RecordId, derived_queue_id, new_queue_id
 from postroad.spool.record import (
     BlobRef,
     Hold,
@@ -51,7 +51,7 @@ blobs = st.builds(
 record_fields: dict[str, Any] = {
     "record_id": st.builds(
         RecordId,
-        st.builds(new_queue_id, moments, st.integers(0, 255)),
+        st.builds(derived_queue_id, moments, st.integers(0, 255), origin=text),
         st.integers(0, 10_000),
     ),
     "step": st.integers(0, 1000),
