@@ -38,6 +38,7 @@ _COMMAND_LINE = 4096
 _AUTH_LINE = 12288
 _ENDLESS_LINE = 64 * 1024
 _HANDSHAKE_TIMEOUT = 30.0  # seconds
+_LINGER = 10.0  # seconds in which a client may read the last replies of a closed session
 
 
 class Host(Protocol):
@@ -158,8 +159,15 @@ class SmtpSession(SMTP):
             if self._admitted:
                 self.host.forget(self)
             self._write_out()
-            if self.transport is not None:
-                self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        if self.transport is None:
+            return
+        self.transport.close()
+        if self.transport.get_write_buffer_size() > 0:
+            # Closing waits for the client to read the rest, for ever if it never does.
+            self.loop.call_later(_LINGER, self.transport.abort)
 
     async def _converse(self) -> None:
         turned_away = self.host.admit(self)
@@ -221,14 +229,16 @@ class SmtpSession(SMTP):
     async def more(self) -> None:
         """Write the replies, then wait for more input; Hangup when there is none to come."""
         self._write_out()
+        idle = self.host.tools.limits.idle.total_seconds()
+        self.deadline = self.loop.time() + idle
         while self._writing_paused is not None:  # the client does not read its replies
             await self._writing_paused
         if self._ended:
             raise Hangup
-        if self._reading_paused and len(self._input) < _LOW_WATER and self.transport:
+        if self._reading_paused and len(self._input) <= _LOW_WATER and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
-        self.deadline = self.loop.time() + self.host.tools.limits.idle.total_seconds()
+        self.deadline = self.loop.time() + idle
         self._arrived = self.loop.create_future()
         await self._arrived
         self.deadline = math.inf  # from here on it is we who keep the client waiting

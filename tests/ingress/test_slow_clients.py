@@ -1,0 +1,64 @@
+"""Clients that stop in the middle: none holds a session, a slot or a message for good."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from postroad.ingress import session
+from postroad.ingress.admission import ListenerKind
+from postroad.testing.ingress import OpenScene, Scene
+
+QUICK = timedelta(milliseconds=200)
+
+
+class Deaf:
+    """A client that talks and never reads a reply."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.setblocking(False)
+
+    async def connect(self, scene: Scene) -> None:
+        address = ("127.0.0.1", scene.ports[ListenerKind.RELAY])
+        await asyncio.get_running_loop().sock_connect(self._socket, address)
+
+    async def talk_until_nobody_listens(self) -> None:
+        """Send commands until the server takes no more of them, or hangs up."""
+        sending = asyncio.get_running_loop().sock_sendall
+        with contextlib.suppress(TimeoutError, OSError):
+            while True:
+                async with asyncio.timeout(0.3):
+                    await sending(self._socket, b"HELP\r\n" * 10_000)
+
+    async def until_cut_off(self) -> None:
+        """Wait until the connection is reset, without reading anything."""
+        while not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            await asyncio.sleep(0.05)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+async def deaf() -> AsyncIterator[Deaf]:
+    client = Deaf()
+    yield client
+    client.close()
+
+
+async def test_a_client_that_reads_no_replies_is_idle_too(
+    open_scene: OpenScene, deaf: Deaf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it holds a session, and what is to be written to it, for as long as it likes."""
+    monkeypatch.setattr(session, "_LINGER", 0.1)
+    scene = await open_scene(idle=QUICK, connections=1)
+    await deaf.connect(scene)
+    await deaf.talk_until_nobody_listens()
+    async with asyncio.timeout(5):
+        await deaf.until_cut_off()
+    assert (await (await scene.peer()).say("NOOP")).startswith("250 ")  # its slot is free
