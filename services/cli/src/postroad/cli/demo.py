@@ -27,6 +27,7 @@ from postroad.spool.interface import Spool
 _PATIENCE = timedelta(seconds=60)
 _SENDER = "shop@good.example"
 _ENDS = frozenset({EventType.DELIVERY, EventType.BOUNCE, EventType.EXPIRATION})
+_TOLD = _ENDS | {EventType.RECEPTION}
 _MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Client
@@ -136,15 +137,16 @@ async def _relay(folder: Path) -> AsyncIterator[SocketAddress]:
 
 
 async def _follow(spool: Spool, since: datetime, scenes: dict[str, Scene]) -> list[Event]:
-    """Return the history up to the moment every message, and the report, has come to its end."""
+    """Return the history, in order, once every message and the report have come to their ends."""
     history: list[Event] = []
-    open_ends = {queue_id: scene.ends for queue_id, scene in scenes.items()}
+    # One end more for the reception: another process tells of it, perhaps later.
+    open_ends = {queue_id: scene.ends + 1 for queue_id, scene in scenes.items()}
     reports = 1
     try:
         async with asyncio.timeout(_PATIENCE.total_seconds()):
             async for event in spool.events.read(since=since, follow=True):
                 history.append(event)
-                if event.type in _ENDS and event.queue_id in open_ends:
+                if event.type in _TOLD and event.queue_id in open_ends:
                     open_ends[event.queue_id] -= 1
                 elif event.type in _ENDS and _is_report(event):
                     reports -= 1
@@ -152,7 +154,7 @@ async def _follow(spool: Spool, since: datetime, scenes: dict[str, Scene]) -> li
                     break
     except TimeoutError as error:
         raise Failure("the demonstration did not come to its end in a minute") from error
-    return history
+    return sorted(history, key=lambda event: event.at)
 
 
 def _is_report(event: Event) -> bool:

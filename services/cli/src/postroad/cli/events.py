@@ -1,7 +1,9 @@
 """`postroad events`: what happened to mail, from the cluster's history."""
 
 import asyncio
+import heapq
 import json
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -29,6 +31,7 @@ _STYLES = {
     EventType.HELD: "yellow",
     EventType.DELAYED: "yellow",
 }
+_LATEST = timedelta(seconds=2)  # processes write in batches, ten a second: none comes later
 
 
 def events(
@@ -49,7 +52,7 @@ def events(
     as_json: JsonFlag = False,
 ) -> None:
     """
-    Show what happened to mail, oldest first.
+    Show what happened to mail, oldest first; with --follow in the order it becomes known.
 
     Example: postroad events --follow --type Bounce --type Expiration
 
@@ -87,13 +90,32 @@ async def _print(
 ) -> None:
     console = Console(highlight=False)
     async with open_cluster(state_folder) as spool:
-        async for event in spool.events.read(since=since, types=types, follow=follow):
+        history = spool.events.read(since=since, types=types, follow=follow)
+        async for event in history if follow else in_order(history):
             if queue_id is not None and event.queue_id != queue_id:
                 continue
             if as_json:
                 print_json(_row(event))
             else:
                 console.print(line(event), soft_wrap=True)
+
+
+async def in_order(history: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """
+    Put events in the order in which they happened, holding back those of the last two seconds.
+
+    Each process writes what it did in batches of its own, so a delivery may be stored before the
+    reception it follows.
+    """
+    waiting: list[tuple[datetime, int, Event]] = []
+    number = 0
+    async for event in history:
+        number += 1  # of two that happened at once, the one stored first comes first
+        heapq.heappush(waiting, (event.at, number, event))
+        while waiting[0][0] < event.at - _LATEST:
+            yield heapq.heappop(waiting)[2]
+    while waiting:
+        yield heapq.heappop(waiting)[2]
 
 
 def _row(event: Event) -> dict[str, object]:

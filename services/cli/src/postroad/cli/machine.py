@@ -66,7 +66,7 @@ class MachineOptions:
     relay: ListenAddress
     submission: ListenAddress
     submissions: ListenAddress
-    http: str
+    http: ListenAddress
     workers: Workers
     resolver: str | None
     drain: timedelta  # what each process has to finish what it is at
@@ -75,8 +75,9 @@ class MachineOptions:
 class Machine:
     """Builds the relay of one machine into a lifecycle process."""
 
-    def __init__(self, options: MachineOptions, process: Process) -> None:
+    def __init__(self, options: MachineOptions, page: str, process: Process) -> None:
         self._options = options
+        self._page = page
         self._process = process
         self._state = StateFolder(options.state)
         self._sockets: list[socket.socket] = []  # kept open for children that start again
@@ -210,7 +211,7 @@ class Machine:
 
     def _announce(self, ports: Mapping[str, Listeners]) -> None:
         named = ", ".join(f"{name} {port.address}" for name, port in ports.items())
-        print(f"postroad is ready: {named}, http {self._options.http}", flush=True)
+        print(f"postroad is ready: {named}, http {self._page}", flush=True)
         if self._options.config:
             return
         relay = ports["relay"].address

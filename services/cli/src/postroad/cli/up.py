@@ -73,22 +73,23 @@ def up(
 
     Example: postroad up --config /etc/postroad --relay 0.0.0.0:25 --workers ingress=2,delivery=2
     """
-    page = listen(listen_address(http, option="--http"))
     options = MachineOptions(
         config=tuple(config or ()),
         state=state or default_state_folder(),
         relay=listen_address(relay, option="--relay"),
         submission=listen_address(submission, option="--submission"),
         submissions=listen_address(submissions, option="--submissions"),
-        http=bound_address(page),
+        http=listen_address(http, option="--http"),
         workers=parse_workers(workers),
         resolver=_resolver(resolver),
         drain=_drain_timeout(),
     )
+    page = listen(options.http)  # after every flag was read: of a wrong one the user hears first
+    where = bound_address(page)
     os.environ["POSTROAD_DRAIN_TIMEOUT"] = format_duration(options.drain + _OWN_DRAIN)
     os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
     os.environ.setdefault("POSTROAD_PROCESS", "up")
-    entry.main("up", NoSettings, lambda process, _: Machine(options, process).build())
+    entry.main("up", NoSettings, lambda process, _: Machine(options, where, process).build())
 
 
 def _drain_timeout() -> timedelta:
