@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE_ROOTS = sorted(
-    [path.relative_to(ROOT).as_posix() for path in ROOT.glob("services/*/src")] + ["proto"]
+    [path.relative_to(ROOT).as_posix() for path in ROOT.glob("services/*/src")]
+    + ["operator/src", "proto"]
 )
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
