@@ -1,9 +1,10 @@
 """The Client manifest: who may submit mail, and as whom."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from postroad.policy.manifest_crd_rules import Rule
 from postroad.policy.manifest_shared import PasswordAuth, RelayRef
 from postroad.policy.manifest_types import AddressPattern, NetworkText, Part, broken_rule
 
@@ -29,3 +30,10 @@ class ClientSpec(Part):
         if self.auth is None and not self.networks:
             raise broken_rule("", "has no proof of who it is; add auth or networks")
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.auth) || has(self.networks) && size(self.networks) > 0",
+            "has no proof of who it is; add auth or networks",
+        ),
+    )

@@ -6,15 +6,32 @@ schema that the CRDs are made of, and a test compares the committed page with wh
 """
 
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from postroad.policy.declared import GROUP, VERSION, Kind
 from postroad.policy.manifest import SPECS
+from postroad.policy.manifest_crd_status import COLUMNS, CONDITIONS, NAMES, OWN_FIELDS, SHARED
 from postroad.policy.manifest_mistakes import PLANNED_FIELDS, PLANNED_VALUES
 from postroad.policy.manifest_schema import Schema, object_schema
 
+
+def _listed(conditions: Mapping[str, str]) -> str:
+    return "; ".join(f"`{name}` ({meaning})" for name, meaning in conditions.items())
+
+
+_ON_KUBERNETES = textwrap.fill(
+    "- **On Kubernetes** the API server refuses a wrong object itself, with a sentence that says"
+    " what to do; what no schema can tell, the operator says in the object's status. Every status"
+    " has `observedGeneration` and `conditions`, each with `type`, `status` (`True`, `False`,"
+    " `Unknown`), `reason`, `message`, `lastTransitionTime` and `observedGeneration`, for"
+    f" `kubectl wait --for=condition=Ready`. Shared by all kinds are {_listed(SHARED)}.",
+    width=100,
+    subsequent_indent="  ",
+    break_on_hyphens=False,
+)
 _HEAD = f"""\
 # Resources
 
@@ -44,6 +61,7 @@ comments, are in [examples](examples).
 - **Quotas** may count any namespace, so that tenants need not be able to change their own: leave
   the right to write them to those who run the relay. `namespace`, `client`, `senderDomain` and
   `sender` count what Clients send; `clientNetwork` counts everybody's mail.
+{_ON_KUBERNETES}
 
 | written | is |
 | --- | --- |
@@ -75,6 +93,26 @@ def _section(kind: Kind) -> Iterator[str]:
     yield ""
     if planned:
         yield f"Not supported yet, and refused: {'; '.join(planned)}.\n"
+    yield from _status(kind)
+
+
+def _status(kind: Kind) -> Iterator[str]:
+    names, columns = NAMES[kind], COLUMNS[kind]
+    shown = ", ".join(column.name for column in columns if not column.wide)
+    wide = ", ".join(column.name for column in columns if column.wide)
+    own = _listed({name: CONDITIONS[kind][name] for name in CONDITIONS[kind] if name not in SHARED})
+    besides = f" Conditions besides the shared ones: {own}." if own else ""
+    yield (
+        f"`kubectl get {names.plural}` (or `{names.short}`) shows {shown}; `-o wide` also"
+        f" {wide}.{besides}\n"
+    )
+    if OWN_FIELDS[kind]:
+        yield "| field | type | what it says |"
+        yield "| --- | --- | --- |"
+        for row in _rows("status", {"properties": OWN_FIELDS[kind]}):
+            field, type_, _, description = row.split(" | ", 3)
+            yield f"{field} | {type_} | {description}"
+        yield ""
 
 
 def _rows(path: str, schema: Schema) -> Iterator[str]:

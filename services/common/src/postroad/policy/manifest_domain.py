@@ -1,12 +1,34 @@
 """The Domain manifest: a mail domain this cluster receives for, sends for, or both."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from postroad.policy.manifest_shared import AllowedNamespaces, NextHop, RelayRef, check_hosts
-from postroad.policy.manifest_types import AddressPattern, DomainName, Part, broken_rule
+from postroad.policy.manifest_crd_rules import Rule
+from postroad.policy.manifest_shared import (
+    AllowedNamespaces,
+    NextHop,
+    RelayRef,
+    check_hosts,
+    host_rules,
+)
+from postroad.policy.manifest_types import DomainName, ListedAddress, Part, broken_rule
 from postroad.policy.model import TlsMode
+
+# Another name would be another domain, with other mail, other DNS records and another first owner.
+_SAME_DOMAIN = Rule(
+    "self.domain == oldSelf.domain",
+    "cannot be changed; make another Domain for the other name, then delete this one",
+    "domain",
+)
+_FOREIGN_ADDRESS = Rule(
+    "!has(self.receive) || !has(self.receive.recipients.addresses)"
+    # Internationalised names have two spellings; the operator knows both.
+    " || !self.domain.matches('^[!-~]*[^.]$') || self.receive.recipients.addresses.all(a, a == '*'"
+    " || a.lowerAscii().endsWith('@' + self.domain.lowerAscii()) || !a.matches('@[!-~]+[^.]$'))",
+    "has an address of another domain; a Domain lists its own addresses only",
+    "receive.recipients.addresses",
+)
 
 
 class Route(Part):
@@ -24,6 +46,15 @@ class Route(Part):
             raise broken_rule("tls", "None contradicts port 465, which is TLS from the first byte")
         return self
 
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        *host_rules("hosts"),
+        Rule(
+            "self.tls != 'None' || !self.hosts.all(h, h.port == 465)",
+            "None contradicts port 465, which is TLS from the first byte",
+            "tls",
+        ),
+    )
+
     @property
     def implicit_tls(self) -> bool:
         """Whether TLS starts with the first byte."""
@@ -35,7 +66,7 @@ class Recipients(Part):
 
     mode: Literal["List", "Any"]
     """List: those in `addresses`. Any: every local part, and the real server decides later."""
-    addresses: tuple[AddressPattern, ...] = Field(default=(), max_length=10_000)
+    addresses: tuple[ListedAddress, ...] = Field(default=(), max_length=10_000)
     """Addresses of this domain that take mail: info@example.com, or *@example.com for all.
     postmaster always does."""
 
@@ -46,6 +77,19 @@ class Recipients(Part):
         if self.mode == "Any" and self.addresses:
             raise broken_rule("addresses", "has no meaning with mode: Any; remove it")
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.mode != 'List' || has(self.addresses) && size(self.addresses) > 0",
+            "is required with mode: List; name who takes mail",
+            "addresses",
+        ),
+        Rule(
+            "self.mode != 'Any' || !has(self.addresses) || size(self.addresses) == 0",
+            "has no meaning with mode: Any; remove it",
+            "addresses",
+        ),
+    )
 
 
 class ReceiveSpec(Part):
@@ -93,3 +137,12 @@ class DomainSpec(Part):
                         f"{pattern} is not an address of {self.domain}; a Domain lists its own",
                     )
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.receive) || has(self.send)",
+            "neither receives nor sends; add receive, or send: {}",
+        ),
+        _SAME_DOMAIN,
+        _FOREIGN_ADDRESS,
+    )

@@ -1,15 +1,18 @@
 """The Quota manifest: how much somebody may send in a window of time."""
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from postroad.policy.manifest_crd_rules import Rule, milliseconds
 from postroad.policy.manifest_types import (
     AddressPattern,
+    ClientPattern,
     Count,
     DomainPattern,
     Duration,
+    NamespacePattern,
     Part,
     Size,
     Within,
@@ -17,9 +20,14 @@ from postroad.policy.manifest_types import (
 )
 from postroad.policy.model import OnExceeded, QuotaUnit
 
-_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_NAMESPACE = rf"^(?:\*|{_LABEL})$"
-_CLIENT = rf"^(?:(?:\*|{_LABEL})/)?(?:\*|{_LABEL}(?:\.{_LABEL})*)$"
+
+def _one_of(names: tuple[str, ...]) -> Rule:
+    # `namespace` is a word of CEL, and is written with underscores there.
+    said = (f"has(self.{'__namespace__' if name == 'namespace' else name})" for name in names)
+    return Rule(
+        f"[{', '.join(said)}].exists_one(said, said)",
+        f"must have exactly one of {', '.join(names)}",
+    )
 
 
 class SenderMatch(Part):
@@ -41,9 +49,9 @@ class ClientNetwork(Part):
 class Subject(Part):
     """Whom the Quota counts. Exactly one field; with a pattern, each value counts for itself."""
 
-    namespace: str | None = Field(default=None, pattern=_NAMESPACE, max_length=63)
+    namespace: NamespacePattern | None = None
     """All Clients of a namespace together; * for each namespace by itself."""
-    client: str | None = Field(default=None, pattern=_CLIENT, max_length=317)
+    client: ClientPattern | None = None
     """A Client of the Quota's own namespace, or namespace/name; * stands for every name."""
     sender_domain: DomainPattern | None = None
     """Mail that Clients send from a domain: example.com, *.example.com or *."""
@@ -62,6 +70,10 @@ class Subject(Part):
                 f" it has {len(said) or 'none'}",
             )
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        _one_of(("namespace", "client", "senderDomain", "sender", "clientNetwork")),
+    )
 
 
 class Limit(Part):
@@ -88,6 +100,16 @@ class Limit(Part):
         if self.per % timedelta(seconds=1):
             raise broken_rule("per", "must be in whole seconds")
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        _one_of(tuple(QuotaUnit)),
+        Rule(
+            f"double(int({milliseconds('self.per')} / 1000.0)) * 1000.0"
+            f" == {milliseconds('self.per')}",
+            "must be in whole seconds, such as 90s",
+            "per",
+        ),
+    )
 
     @property
     def unit(self) -> QuotaUnit:
@@ -123,3 +145,13 @@ class QuotaSpec(Part):
                 )
             seen.add((limit.unit, limit.per))
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.limits.all(l, self.limits.exists_one(o, has(o.messages) == has(l.messages)"
+            " && has(o.recipients) == has(l.recipients)"
+            f" && {milliseconds('o.per')} == {milliseconds('l.per')}))",
+            "limits one thing twice for one window; keep the lower limit",
+            "limits",
+        ),
+    )

@@ -1,16 +1,19 @@
 """The Relay manifest: a way out, by MX or to smarthosts."""
 
 import ipaddress
+from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from postroad.policy.manifest_crd_rules import Rule, loopback, milliseconds
 from postroad.policy.manifest_shared import (
     AllowedNamespaces,
     NextHop,
     PasswordAuth,
     check_hosts,
+    host_rules,
 )
 from postroad.policy.manifest_types import (
     Count,
@@ -32,6 +35,13 @@ from postroad.policy.quantities import format_duration
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+
+_HOSTS = "(has(self.smarthosts) && size(self.smarthosts) > 0)"
+
+
+def _login(host: str) -> str:
+    own, shared = f"{host}.auth.secretRef.name", "self.auth.secretRef.name"
+    return f"(has({host}.auth) ? {own} : has(self.auth) ? {shared} : '')"
 
 
 class Mx(Part):
@@ -85,6 +95,15 @@ class Egress(Part):
                 raise broken_rule(f"sources[{index}].name", f"{name} is the name of two sources")
         return self
 
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.sources)"
+            " || self.sources.all(s, self.sources.exists_one(o, o.name == s.name))",
+            "has two sources of one name; give each its own",
+            "sources",
+        ),
+    )
+
 
 class Retry(Part):
     """When to try again what was deferred, and when to give up."""
@@ -109,6 +128,16 @@ class Retry(Part):
                 f" ({format_duration(self.first)}); raise max or lower first",
             )
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"{milliseconds('self.max')} >= {milliseconds('self.first')}",
+            "max is less than first; raise max or lower first",
+            "max",
+            detail="'max (' + self.max + ') is less than first (' + self.first"
+            " + '); raise max or lower first'",
+        ),
+    )
 
 
 class Limits(Part):
@@ -183,6 +212,47 @@ class RelaySpec(Part):
             raise broken_rule(
                 "tls.mode", "None would send the password in the clear; use Required or Verified"
             )
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"has(self.mx) || {_HOSTS}",
+            "says no way out; add mx: {} to deliver to MX hosts, or smarthosts",
+        ),
+        Rule(f"!has(self.mx) || !{_HOSTS}", "cannot go with mx; keep one of the two", "smarthosts"),
+        Rule(
+            "!has(self.mx) || !has(self.auth)",
+            "goes with smarthosts only; MX hosts take no login",
+            "auth",
+        ),
+        Rule(
+            "!has(self.mx) || !has(self.tls.implicit)",
+            "goes with smarthosts only; MX hosts use STARTTLS",
+            "tls.implicit",
+        ),
+        Rule(
+            f"!{_HOSTS} || self.smarthosts.all(h, {_login('h')} == {_login('self.smarthosts[0]')})",
+            "several logins in one Relay are not supported yet; use one Secret for all smarthosts,"
+            " or a Relay for each",
+            "smarthosts",
+        ),
+        *(
+            replace(rule, cel=f"!{_HOSTS} || {rule.cel}")
+            for rule in host_rules("smarthosts", by_port="!has(self.tls.implicit)")
+        ),
+        Rule(
+            f"self.tls.mode != 'None' || !{_HOSTS} || (has(self.tls.implicit) ? !self.tls.implicit"
+            " : !self.smarthosts.all(h, h.port == 465))",
+            "None contradicts TLS from the first byte (port 465 or tls.implicit)",
+            "tls.mode",
+        ),
+        Rule(
+            f"self.tls.mode != 'None' || !{_HOSTS}"
+            " || !(has(self.auth) || self.smarthosts.exists(h, has(h.auth)))"
+            f" || self.smarthosts.all(h, {loopback('h.host')})",
+            "None would send the password in the clear; use Required or Verified",
+            "tls.mode",
+        ),
+    )
 
     @property
     def implicit_tls(self) -> bool:

@@ -1,9 +1,10 @@
 """Parts that several kinds have: references to Secrets and Relays, consent, next hops."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from postroad.policy.manifest_crd_rules import Rule
 from postroad.policy.manifest_types import (
     Count,
     HostName,
@@ -47,7 +48,7 @@ class LabelRequirement(Part):
     """The label's key."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How the label's value relates to `values`."""
-    values: tuple[str, ...] = Field(default=(), max_length=64)
+    values: tuple[Annotated[str, Field(max_length=63)], ...] = Field(default=(), max_length=64)
     """Values for In and NotIn; none for Exists and DoesNotExist."""
 
     @model_validator(mode="after")
@@ -58,6 +59,19 @@ class LabelRequirement(Part):
         if self.values and not wants_values:
             raise broken_rule("values", f"operator {self.operator} takes no values; remove them")
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!(self.operator in ['In', 'NotIn']) || has(self.values) && size(self.values) > 0",
+            "operators In and NotIn need at least one value",
+            "values",
+        ),
+        Rule(
+            "self.operator in ['In', 'NotIn'] || !has(self.values) || size(self.values) == 0",
+            "operators Exists and DoesNotExist take no values; remove them",
+            "values",
+        ),
+    )
 
     def admits(self, labels: dict[str, str]) -> bool:
         """Whether labels meet the requirement."""
@@ -71,7 +85,9 @@ class LabelRequirement(Part):
 class LabelSelector(Part):
     """Chooses namespaces by their labels; all that is said must hold."""
 
-    match_labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+    match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=64
+    )
     """Labels a namespace must have, with these values."""
     match_expressions: tuple[LabelRequirement, ...] = Field(default=(), max_length=64)
     """Further requirements on a namespace's labels."""
@@ -99,6 +115,19 @@ class AllowedNamespaces(Part):
         if self.from_ != "Selector" and self.selector is not None:
             raise broken_rule("selector", f"has no meaning with from: {self.from_}; remove it")
         return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.from != 'Selector' || has(self.selector)",
+            "is required with from: Selector",
+            "selector",
+        ),
+        Rule(
+            "self.from == 'Selector' || !has(self.selector)",
+            "has a meaning with from: Selector only; remove it",
+            "selector",
+        ),
+    )
 
 
 class NextHop(Part):
@@ -135,3 +164,23 @@ def check_hosts(hosts: tuple[NextHop, ...], field: str, *, implicit: bool | None
             " list only one sort of port",
         )
     return kinds == {True}
+
+
+def host_rules(field: str, *, by_port: str = "true") -> tuple[Rule, ...]:
+    """Return what `check_hosts` says, for the API server; `by_port` is CEL."""
+    hosts = f"self.{field}"
+    return (
+        Rule(
+            f"{hosts}.all(h, {hosts}.exists_one(o,"
+            " o.host.lowerAscii() == h.host.lowerAscii() && o.port == h.port))",
+            "has a host with one port twice; remove one of the two",
+            field,
+        ),
+        Rule(
+            f"!({by_port}) || {hosts}.all(h, h.port == {IMPLICIT_TLS_PORT})"
+            f" || {hosts}.all(h, h.port != {IMPLICIT_TLS_PORT})",
+            "port 465 speaks TLS from the first byte and the other ports do not;"
+            " list only one sort of port",
+            field,
+        ),
+    )

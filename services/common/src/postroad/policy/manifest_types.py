@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -27,11 +27,28 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from postroad.mail.address import normalise_domain
 from postroad.mail.errors import AddressSyntaxError
+from postroad.policy.manifest_crd_rules import (
+    ADDRESS_PATTERN,
+    DOMAIN,
+    DOMAIN_PATTERN,
+    HOST,
+    IP_ADDRESS,
+    LISTED_ADDRESS,
+    NETWORK,
+    RATE,
+    SIZE_UNIT,
+    Rule,
+    matches,
+    milliseconds,
+    quoted,
+    with_rules,
+)
 from postroad.policy.model import Network, Rate
 from postroad.policy.quantities import (
     DURATION_PATTERN,
+    LONGEST_DURATION,
+    LONGEST_RATE,
     QUANTITY_PATTERN,
-    RATE_PATTERN,
     format_duration,
     parse_duration,
     parse_quantity,
@@ -53,6 +70,18 @@ class Part(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+    api_rules: ClassVar[tuple[Rule, ...]] = ()
+    """What the part's validators say, for the API server."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        reference = handler(schema)
+        definition = handler.resolve_ref_schema(reference)
+        definition.update(with_rules(definition, *cls.api_rules))
+        return reference
 
 
 def broken_rule(field: str, message: str) -> PydanticCustomError:
@@ -103,7 +132,17 @@ class Within:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "x-postroad-bounds": str(self)}
+        found = {**handler(schema), "x-postroad-bounds": str(self)}
+        return with_rules(found, Rule(self._cel, f"must be {self}"))
+
+    @property
+    def _cel(self) -> str:
+        # What is no duration has been told so by another rule.
+        low, high = (each / timedelta(milliseconds=1) for each in (self.low, self.high))
+        value = milliseconds("self")
+        within = f"{value} >= {low} && {value} <= {high}"
+        never = f" || {value} == 0.0" if self.never else ""
+        return f"!self.matches({quoted(DURATION_PATTERN)}) || {within}{never}"
 
 
 def _read_size(value: object) -> int:
@@ -189,59 +228,105 @@ def _read_ip(text: str) -> str:
         raise ValueError(f"{shown(text)} is not an IP address; write 192.0.2.10") from None
 
 
-def _text_schema(written: str, **more: object) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "x-postroad-written": written, **more})
+def _text_schema(written: str, *rules: Rule, **more: object) -> WithJsonSchema:
+    schema = {"type": "string", "x-postroad-written": written, **more}
+    return WithJsonSchema(with_rules(schema, *rules))
+
+
+def _name(longest: int, pattern: str, message: str) -> Any:
+    rules = with_rules({}, matches(pattern, message))
+    return Field(max_length=longest, pattern=pattern, json_schema_extra=rules)
 
 
 Count = Annotated[int, Strict()]
 Switch = Annotated[bool, Strict()]
 Factor = Annotated[float, Strict()]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
-ResourceName = Annotated[str, Field(max_length=253, pattern=NAME_PATTERN)]
-NamespaceName = Annotated[str, Field(max_length=63, pattern=NAMESPACE_PATTERN)]
-PoolName = Annotated[str, Field(max_length=63, pattern=NAMESPACE_PATTERN)]
+ResourceName = Annotated[
+    str,
+    _name(253, NAME_PATTERN, "must be a name of lower-case letters, digits, - and ."),
+]
+NamespaceName = Annotated[
+    str, _name(63, NAMESPACE_PATTERN, "must be a namespace: lower-case letters, digits and -")
+]
+PoolName = Annotated[
+    str, _name(63, NAMESPACE_PATTERN, "must be a name of lower-case letters, digits and -")
+]
+NamespacePattern = Annotated[
+    str, _name(63, rf"^(?:\*|{_LABEL})$", "must be the name of a namespace, or * for each")
+]
+ClientPattern = Annotated[
+    str,
+    _name(
+        317,
+        rf"^(?:(?:\*|{_LABEL})/)?(?:\*|{_LABEL}(?:\.{_LABEL})*)$",
+        "must be the name of a Client or namespace/name; * stands for every name",
+    ),
+]
 
 Duration = Annotated[
     timedelta,
     _reads(parse_duration, "a duration such as 15m"),
-    _text_schema("duration", pattern=DURATION_PATTERN),
+    _text_schema(
+        "duration",
+        matches(DURATION_PATTERN, "must be a duration; write it like 30s, 15m, 1h30m or 5d"),
+        maxLength=LONGEST_DURATION,
+    ),
 ]
 Size = Annotated[
     int,
     BeforeValidator(_read_size),
     WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "x-kubernetes-int-or-string": True,
-            "x-postroad-written": "size",
-            "pattern": QUANTITY_PATTERN,
-        }
+        with_rules(
+            {
+                "anyOf": [{"type": "integer"}, {"type": "string"}],
+                "x-kubernetes-int-or-string": True,
+                "x-postroad-written": "size",
+                # Too dear for a rule, since the text has no bound there.
+                "pattern": QUANTITY_PATTERN,
+                "minimum": 0,
+            },
+            SIZE_UNIT,
+        )
     ),
 ]
 MessageRate = Annotated[
-    Rate, _reads(_read_rate, "a rate such as 1000/1m"), _text_schema("rate", pattern=RATE_PATTERN)
+    Rate,
+    _reads(_read_rate, "a rate such as 1000/1m"),
+    _text_schema("rate", RATE, maxLength=LONGEST_RATE),
 ]
 DomainName = Annotated[
-    str, _reads(_read_domain, "a domain name"), _text_schema("domain", minLength=1, maxLength=253)
+    str,
+    _reads(_read_domain, "a domain name"),
+    _text_schema("domain", DOMAIN, maxLength=253),
 ]
 DomainPattern = Annotated[
     str,
     _reads(_read_domain_pattern, "a domain pattern"),
-    _text_schema("domain pattern", minLength=1, maxLength=255),
+    _text_schema("domain pattern", DOMAIN_PATTERN, maxLength=255),
 ]
 AddressPattern = Annotated[
     str,
     _reads(_read_address_pattern, "an address pattern"),
-    _text_schema("address pattern", minLength=1, maxLength=320),
+    _text_schema("address pattern", ADDRESS_PATTERN, maxLength=320),
+]
+ListedAddress = Annotated[
+    str,
+    _reads(_read_address_pattern, "an address pattern"),
+    _text_schema("address pattern", LISTED_ADDRESS, maxLength=320),
 ]
 NetworkText = Annotated[
-    Network, _reads(_read_network, "a network"), _text_schema("network", minLength=2, maxLength=49)
+    Network,
+    _reads(_read_network, "a network"),
+    _text_schema("network", *NETWORK, maxLength=49),
 ]
 HostName = Annotated[
     str,
     _reads(_read_host, "a host name or IP address"),
-    _text_schema("host name or IP address", minLength=1, maxLength=255),
+    _text_schema("host name or IP address", HOST, maxLength=255),
 ]
 IpAddress = Annotated[
-    str, _reads(_read_ip, "an IP address"), _text_schema("IP address", minLength=2, maxLength=45)
+    str,
+    _reads(_read_ip, "an IP address"),
+    _text_schema("IP address", IP_ADDRESS, maxLength=45),
 ]

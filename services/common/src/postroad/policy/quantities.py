@@ -17,6 +17,7 @@ _UNITS = {
     "d": timedelta(days=1),
 }
 _PART = r"[0-9]{1,9}(?:\.[0-9]{1,3})?(?:ms|s|m|h|d)"
+LONGEST_DURATION = 32  # characters; more would say the same as less
 DURATION_PATTERN = rf"^0$|^(?:{_PART})+$"
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART})+")
@@ -32,6 +33,7 @@ _SUFFIXES = {
     for power, suffix in enumerate(suffixes, start=0 if base == 1000 else 1)
 }
 
+LONGEST_RATE = 13 + LONGEST_DURATION
 RATE_PATTERN = rf"^[0-9]{{1,12}}/(?:{_PART})+$"
 
 
@@ -39,7 +41,7 @@ def parse_duration(text: str) -> timedelta:
     """Read `250ms`, `15m`, `1h30m`, `5d`, or `0`; a number without a unit is refused."""
     if text == "0":
         return timedelta()
-    if not _DURATION.fullmatch(text):
+    if len(text) > LONGEST_DURATION or not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration; write it like 30s, 15m, 1h30m or 5d")
     try:
         return sum(
