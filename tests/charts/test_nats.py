@@ -1,0 +1,152 @@
+"""The queue's servers: their configuration in the hands of a real nats-server; their probe."""
+
+import json
+import os
+import re
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from postroad.cli import embedded
+from postroad.testing.chart import CHART, Object, named
+
+ROOT = CHART.parents[1]
+SERVER = Path(sys.executable).with_name("nats-server")
+
+
+def environment(objects: list[Object]) -> dict[str, str]:
+    """Return what the pod's environment is, with the Secret's passwords."""
+    (container,) = named(objects, "StatefulSet", "nats")["spec"]["template"]["spec"]["containers"]
+    secret = named(objects, "Secret", "nats-auth")["data"]
+    said = {"POD_NAME": "post-postroad-nats-0"}
+    for each in container["env"]:
+        if "value" in each:
+            said[each["name"]] = re.sub(r"\$\((\w+)\)", lambda m: said[m[1]], each["value"])
+        elif "secretKeyRef" in each["valueFrom"]:
+            key = each["valueFrom"]["secretKeyRef"]["key"]
+            said[each["name"]] = b64decode(secret[key]).decode()
+    return said
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize("case", ["default", "single", "named"])
+def test_nats_server_takes_its_configuration(
+    rendered: Mapping[str, list[Object]], case: str, tmp_path: Path
+) -> None:
+    objects = rendered[case]
+    for name, text in named(objects, "ConfigMap", "nats")["data"].items():
+        (tmp_path / name).write_text(text)
+    config = tmp_path / "nats-server.conf"
+    config.write_text(config.read_text().replace("/data", str(tmp_path / "data")))
+    done = subprocess.run(
+        [SERVER, "-t", "-c", config],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment(objects)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_single_server_looks_for_no_others(rendered: Mapping[str, list[Object]]) -> None:
+    config = named(rendered["single"], "ConfigMap", "nats")["data"]["nats-server.conf"]
+    assert "cluster {" not in config
+    routes = [value for name, value in environment(rendered["default"]).items() if "ROUTE" in name]
+    assert len(routes) == 3
+    password = environment(rendered["default"])["CLUSTER_PASSWORD"]
+    assert routes[0] == (
+        f'"nats-route://cluster:{password}@post-postroad-nats-0'
+        '.post-postroad-nats-headless.mail.svc:6222"'
+    )
+
+
+def test_passwords_are_taken_for_no_number(rendered: Mapping[str, list[Object]]) -> None:
+    found = [v for n, v in environment(rendered["default"]).items() if n.endswith("PASSWORD")]
+    assert len(set(found)) == 5
+    assert all(re.fullmatch(r"[a-z][A-Za-z0-9]{31}", each) for each in found)
+    key = named(rendered["default"], "Secret", "cluster-key")["data"]["cluster.key"]
+    assert len(b64decode(b64decode(key))) == 32
+
+
+def test_the_servers_are_as_the_embedded_one(rendered: Mapping[str, list[Object]]) -> None:
+    config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
+    assert f"max_payload: {embedded._MAX_PAYLOAD}\n" in config
+    assert "sync_interval: always" in config
+    assert "sync_interval: always" in embedded._CONFIG
+
+
+def test_volumes_outlive_the_release_and_servers_start_together(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    spec = named(rendered["default"], "StatefulSet", "nats")["spec"]
+    assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+    assert spec["podManagementPolicy"] == "Parallel"
+    assert environment(rendered["default"])["GOMEMLIMIT"] == "838860KiB"  # 80 % of 1Gi
+
+
+def test_a_changed_configuration_restarts_the_servers(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    def checksum(case: str) -> str:
+        template = named(rendered[case], "StatefulSet", "nats")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum("default") == checksum("pools")
+    assert checksum("default") != checksum("single")
+
+
+@contextmanager
+def page(status: int, text: str) -> Iterator[str]:
+    """Serve one page that answers so, and give its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/healthz"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "restarted"),
+    [
+        (200, {"status": "ok"}, False),
+        (503, {"error": "JetStream stream '$G > A' write error: no space left on device"}, True),
+        # While it catches up, or a stream has no leader, a restart would only make it worse.
+        (503, {"error": "JetStream stream '$G > A' is not current"}, False),
+        (503, {"error": "JetStream has not established contact with a meta leader"}, False),
+    ],
+)
+def test_a_server_is_restarted_when_it_could_not_write(
+    status: int, said: object, restarted: bool
+) -> None:
+    with page(status, json.dumps(said)) as address:
+        probe = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "alive.py"), address]
+        assert subprocess.run(probe, capture_output=True).returncode == int(restarted)
+
+
+def test_a_server_that_does_not_answer_is_not_alive() -> None:
+    why = runpy.run_path(str(ROOT / "services" / "nats" / "alive.py"))["why_restart"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        assert why(f"http://127.0.0.1:{taken.getsockname()[1]}/healthz").startswith("no answer")

@@ -1,0 +1,137 @@
+"""Objects that speak of each other mean the same: selectors, ports, policies, budgets, metrics."""
+
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from postroad.testing.chart import CHART, Object, named
+
+IDENTITY = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
+WORKLOADS = {"Deployment", "StatefulSet"}
+
+
+def labels(workload: Object) -> dict[str, str]:
+    return dict(workload["spec"]["template"]["metadata"]["labels"])
+
+
+def selected(objects: list[Object], selector: Mapping[str, str]) -> list[Object]:
+    return [o for o in objects if o["kind"] in WORKLOADS and selector.items() <= labels(o).items()]
+
+
+def test_selectors_hold_nothing_that_changes(objects: list[Object]) -> None:
+    for each in objects:
+        if each["kind"] in WORKLOADS:
+            selector = each["spec"]["selector"]["matchLabels"]
+            assert set(selector) - {"postroad.dev/pool"} == IDENTITY
+            assert selected(objects, selector) == [each]
+
+
+def test_services_find_ports_of_pods(objects: list[Object]) -> None:
+    services = [each for each in objects if each["kind"] == "Service"]
+    assert len(services) >= 2
+    for service in services:
+        (workload,) = selected(objects, service["spec"]["selector"])
+        (container,) = workload["spec"]["template"]["spec"]["containers"]
+        ports = {port["name"] for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+def test_a_budget_is_for_one_workload(objects: list[Object]) -> None:
+    for each in objects:
+        if each["kind"] == "PodDisruptionBudget":
+            assert len(selected(objects, each["spec"]["selector"]["matchLabels"])) == 1
+            assert each["spec"]["maxUnavailable"] == 1
+
+
+def test_every_component_has_its_budget_and_its_policy(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    def names(case: str, kind: str) -> set[str]:
+        return {o["metadata"]["name"] for o in rendered[case] if o["kind"] == kind}
+
+    everyone = {f"post-postroad-{name}" for name in ("ingress", "delivery", "operator", "nats")}
+    assert names("default", "PodDisruptionBudget") == everyone
+    assert names("default", "NetworkPolicy") == everyone
+    assert "post-postroad-delivery-bulk" in names("pools", "PodDisruptionBudget")
+    assert names("bare", "PodDisruptionBudget") == names("bare", "NetworkPolicy") == set()
+    assert names("external", "StatefulSet") == set()
+    assert "post-postroad-nats" not in names("external", "NetworkPolicy")
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "policy"),
+    [
+        ("default", "ingress", None),  # ClusterIP has no such field
+        ("balancer", "ingress", "Local"),
+        ("proxy", "ingress-proxy", "Cluster"),
+    ],
+)
+def test_clients_keep_their_addresses(
+    rendered: Mapping[str, list[Object]], case: str, name: str, policy: str | None
+) -> None:
+    spec = named(rendered[case], "Service", name)["spec"]
+    assert spec.get("externalTrafficPolicy") == policy
+
+
+def test_a_proxy_header_is_read_on_ports_of_its_own(rendered: Mapping[str, list[Object]]) -> None:
+    plain, proxied = (
+        {p["targetPort"] for p in named(rendered["proxy"], "Service", name)["spec"]["ports"]}
+        for name in ("ingress", "ingress-proxy")
+    )
+    assert plain == {"relay", "submission", "submissions"}
+    assert proxied == {"relay-proxy", "submit-proxy", "submits-proxy"}
+    policy = named(rendered["default"], "NetworkPolicy", "ingress")
+    opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    assert opened == {2525, 2587, 2465, 8080}
+
+
+def test_only_pods_of_the_release_reach_the_queue(rendered: Mapping[str, list[Object]]) -> None:
+    rules = named(rendered["default"], "NetworkPolicy", "nats")["spec"]["ingress"]
+    allowed = {
+        (port["port"], peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"])
+        for rule in rules
+        for port in rule["ports"]
+        for peer in rule["from"]
+    }
+    assert allowed == {
+        *((4222, "ingress"), (4222, "delivery"), (4222, "operator")),
+        (6222, "nats"),
+    }
+
+
+def test_the_operator_may_do_no_more_than_it_does(rendered: Mapping[str, list[Object]]) -> None:
+    objects = rendered["default"]
+    allowed = {
+        (group, resource): set(rule["verbs"])
+        for role in objects
+        if role["kind"] in {"Role", "ClusterRole"}
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert allowed["", "secrets"] == {"get", "list", "watch"}
+    assert allowed["postroad.dev", "domains"] == {"get", "list", "watch"}
+    assert all("*" not in verbs and "delete" not in verbs for verbs in allowed.values())
+    (bound,) = (o for o in rendered["theirs"] if o["metadata"].get("namespace") == "shop")
+    assert bound["kind"] == "RoleBinding"
+    assert bound["roleRef"]["name"].endswith("-operator-objects")
+    everywhere = [o for o in rendered["theirs"] if o["kind"] == "ClusterRoleBinding"]
+    assert [o["roleRef"]["name"] for o in everywhere] == ["mail-post-postroad-operator-cluster"]
+
+
+@pytest.mark.parametrize("file", ["alerts.yaml", "dashboard.json"])
+def test_whatever_is_watched_is_measured(file: str) -> None:
+    page = (CHART.parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    measured = set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE))
+    watched = set(re.findall(r"\bpostroad_\w+(?=\{)", (CHART / "files" / file).read_text()))
+    assert len(watched) > 8
+    assert {re.sub("_bucket$", "", name) for name in watched} <= measured
+
+
+def test_alerts_are_about_this_release(rendered: Mapping[str, list[Object]]) -> None:
+    rule = named(rendered["monitored"], "PrometheusRule", "")
+    for alert in rule["spec"]["groups"][0]["rules"]:
+        assert 'namespace="mail"' in alert["expr"]
+        assert "post-postroad-" in alert["expr"]
+        assert alert["annotations"]["summary"].endswith(".") or "{{" in str(alert)
