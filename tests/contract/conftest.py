@@ -1,4 +1,8 @@
-"""One cluster of each home of the queue: the contract is asked of both."""
+"""
+One cluster of each home of the queue: the contract is asked of all.
+
+JetStream twice: as one user with all rights, and as the chart's users with what each may do.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,11 +13,20 @@ from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.memory import MemoryCluster, MemorySpool
-from postroad.testing.nats_server import NatsServer
+from postroad.testing.by_role import ROLES, ByRole
+from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.queued_mail import OpenSpool
 
+ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 
-@pytest.fixture(params=["memory", pytest.param("jetstream", marks=pytest.mark.nats)])
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("jetstream", marks=pytest.mark.nats),
+        pytest.param("jetstream by role", marks=pytest.mark.nats),
+    ]
+)
 async def open_spool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenSpool]:
     """Give a function that opens one more process's spool on the test's cluster."""
     opened: list[Spool] = []
@@ -28,19 +41,29 @@ async def open_spool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         for spool in opened:
             await spool.close()
         return
-    async with NatsServer(tmp_path) as server:
-        await provision(SpoolOptions(servers=(server.url,)), layout=SINGLE_MACHINE)
+    by_role = request.param == "jetstream by role"
+    async with NatsServer(tmp_path, accounts=ACCOUNTS if by_role else None) as server:
+
+        def options(role: str) -> SpoolOptions:
+            user, password = (role, password_of(role)) if by_role else (None, None)
+            name = f"process-{len(opened)}"
+            return SpoolOptions(
+                servers=(server.url,), role=role, process=name, user=user, password=password
+            )
+
+        await provision(options("operator"), layout=SINGLE_MACHINE)
 
         async def open_one() -> Spool:
-            options = SpoolOptions(
-                servers=(server.url,), role="delivery", process=f"process-{len(opened)}"
-            )
-            opened.append(await connect(options))
+            if by_role:
+                opened.append(ByRole({role: await connect(options(role)) for role in ROLES}))
+            else:
+                opened.append(await connect(options("delivery")))
             return opened[-1]
 
         yield open_one
         for spool in opened:
             await spool.close()
+        assert "Violation" not in server.log
 
 
 @pytest.fixture

@@ -82,6 +82,15 @@ async def test_an_empty_configuration_is_none_at_all() -> None:
         assert set(snapshot.domains) == {"d.example"}
 
 
+async def test_an_empty_configuration_is_found_all_the_same() -> None:
+    spool = MemorySpool()
+    async with following(spool) as configuration:
+        assert not configuration.published
+        await publish_objects(spool, compiled(), RING)
+        await until(configuration, lambda: configuration.published)
+        assert configuration.current is None
+
+
 async def test_an_entry_that_cannot_be_read_is_reported_and_passed_over() -> None:
     spool = MemorySpool()
     other = Keyring([ClusterKey(b"z" * 32)])

@@ -18,7 +18,7 @@ LOOPBACK = ListenAddress("127.0.0.1", 0)
 
 @asynccontextmanager
 async def served(listener: socket.socket, readiness: Readiness) -> AsyncIterator[str]:
-    server = HealthServer(listener, readiness, own_page)
+    server = HealthServer(listener, readiness, own_page, {})
     await server.start()
     try:
         yield f"http://{server.address}"

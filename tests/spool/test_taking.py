@@ -252,3 +252,24 @@ async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -
     await taking.settle(taken)
     assert await waiting(spool) == [WaitKind.READY]
     await taking.close()
+
+
+async def test_leases_do_not_wait_for_a_stream_without_a_leader(
+    open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a stream leaves the making of each lane's consumer unanswered for seconds."""
+    spool = await open_spool()
+    await put(spool)
+    taking = spool.take(pool="default", room=10, room_bytes=10_000_000)
+    [taken] = await first(taking, 1)
+
+    async def unanswered(_: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(taking._puller, "_make_consumer", unanswered)
+    taking._puller._restart_all()
+    await asyncio.sleep(1.5 * QUICK.ack_wait.total_seconds())
+    assert taking.fresh(taken)
+    await taking.settle(taken)
+    await taking.stop()
+    await taking.close()

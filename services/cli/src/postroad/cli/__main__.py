@@ -10,6 +10,7 @@ from postroad.cli.check import check
 from postroad.cli.demo import demo
 from postroad.cli.errors import Failure
 from postroad.cli.events import events
+from postroad.cli.load import load
 from postroad.cli.send import send
 from postroad.cli.sink import sink
 from postroad.cli.status import status
@@ -30,6 +31,7 @@ app.callback()(print_version)
 app.command()(up)
 app.command()(check)
 app.command()(send)
+app.command()(load)
 app.command()(sink)
 app.command()(status)
 app.add_typer(queue.app, name="queue")

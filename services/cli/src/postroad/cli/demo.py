@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from postroad.cli.cluster import open_cluster
+from postroad.cli.cluster import Where, open_cluster
 from postroad.cli.errors import Failure
 from postroad.cli.events import line
 from postroad.cli.send import Letter, hand_over
@@ -98,7 +98,7 @@ async def _play(folder: Path) -> None:
         console.print(f"Sending {len(SCENES)} messages to {server} …")
         letters = [Letter(_SENDER, scene.to, scene.title) for scene in SCENES]
         queue_ids = [await asyncio.to_thread(hand_over, server, letter) for letter in letters]
-        async with open_cluster(folder / "state") as spool:
+        async with open_cluster(Where(folder / "state")) as spool:
             history = await _follow(spool, began, dict(zip(queue_ids, SCENES, strict=True)))
     for scene, queue_id in zip(SCENES, queue_ids, strict=True):
         _tell(console, scene.title, [e for e in history if e.queue_id == queue_id])

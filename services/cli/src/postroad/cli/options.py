@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
+from postroad.cli.cluster import Where
 from postroad.cli.errors import Failure
+from postroad.cli.kubectl import Place
 from postroad.runtime.quantities import (
     ListenAddress,
     SocketAddress,
     parse_listen_address,
     parse_socket_address,
 )
+
+_KUBERNETES = "A cluster on Kubernetes"
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 StateOption = Annotated[
@@ -24,6 +28,41 @@ StateOption = Annotated[
         show_default="~/.local/state/postroad",
     ),
 ]
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="NAME",
+        help="The kubeconfig context of a cluster to talk to, through kubectl port-forward.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="The namespace Postroad is installed in, when it is not the context's own.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+ReleaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--release",
+        metavar="NAME",
+        help="The Helm release, where a namespace has several.",
+        rich_help_panel=_KUBERNETES,
+    ),
+]
+
+
+def where(
+    state: Path | None, context: str | None, namespace: str | None, release: str | None
+) -> Where:
+    """Return which cluster the options above mean."""
+    return Where(state, Place(context, namespace, release))
 
 
 def server_address(text: str, *, option: str, default_port: int) -> SocketAddress:

@@ -8,9 +8,16 @@ from uuid import uuid4
 
 import typer
 
-from postroad.cli.cluster import open_cluster
+from postroad.cli.cluster import Where, open_cluster
 from postroad.cli.errors import Failure
-from postroad.cli.options import JsonFlag, StateOption
+from postroad.cli.options import (
+    ContextOption,
+    JsonFlag,
+    NamespaceOption,
+    ReleaseOption,
+    StateOption,
+    where,
+)
 from postroad.cli.output import ago, print_json, print_table, printable, short, size
 from postroad.cli.selection import (
     ClientOption,
@@ -45,12 +52,17 @@ def list_queue(
     held: Annotated[bool, typer.Option("--held", help="Only held mail.")] = False,
     deferred: Annotated[bool, typer.Option("--deferred", help="Only deferred mail.")] = False,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show no more than N.")] = 100,
+    context: ContextOption = None,
+    namespace: NamespaceOption = None,
+    release: ReleaseOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
     List what waits in the queue, without taking it.
 
     Example: postroad queue list --domain example.net --deferred
+
+    Example: postroad queue list --held --context production --namespace mail
     """
     kinds = frozenset(
         ([WaitKind.HELD] if held else []) + ([WaitKind.SCHEDULED] if deferred else [])
@@ -63,11 +75,12 @@ def list_queue(
         client=client,
         kinds=kinds,
     )
-    asyncio.run(_list(selection, state_folder=state, limit=limit, as_json=as_json))
+    cluster = where(state, context, namespace, release)
+    asyncio.run(_list(selection, cluster, limit=limit, as_json=as_json))
 
 
-async def _list(selection: Selection, *, state_folder: object, limit: int, as_json: bool) -> None:
-    async with open_cluster(state_folder) as spool:
+async def _list(selection: Selection, cluster: Where, *, limit: int, as_json: bool) -> None:
+    async with open_cluster(cluster) as spool:
         found, more = await _find(spool, selection, limit)
     now = datetime.now(UTC)
     if as_json:
@@ -154,6 +167,9 @@ def show(
     content: Annotated[
         bool, typer.Option("--content", help="Print the message itself, header and body.")
     ] = False,
+    context: ContextOption = None,
+    namespace: NamespaceOption = None,
+    release: ReleaseOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -164,13 +180,12 @@ def show(
     selection = build_selection(
         queue_id=queue_id, domain=None, sender=None, recipient=None, client=None
     )
-    asyncio.run(_show(selection, state, content=content, as_json=as_json))
+    cluster = where(state, context, namespace, release)
+    asyncio.run(_show(selection, cluster, content=content, as_json=as_json))
 
 
-async def _show(
-    selection: Selection, state_folder: object, *, content: bool, as_json: bool
-) -> None:
-    async with open_cluster(state_folder) as spool:
+async def _show(selection: Selection, cluster: Where, *, content: bool, as_json: bool) -> None:
+    async with open_cluster(cluster) as spool:
         found, _ = await _find(spool, selection, 1000)
         if not found:
             raise Failure(
@@ -232,6 +247,9 @@ def _order_command(action: str, summary: str, kinds: frozenset[WaitKind], exampl
         reason: Annotated[
             str, typer.Option(metavar="TEXT", help="Why; it stands in the message's history.")
         ] = "",
+        context: ContextOption = None,
+        namespace: NamespaceOption = None,
+        release: ReleaseOption = None,
         as_json: JsonFlag = False,
     ) -> None:
         named = (queue_id, domain, sender, recipient, client)
@@ -250,7 +268,8 @@ def _order_command(action: str, summary: str, kinds: frozenset[WaitKind], exampl
             arrived_before=now,
         )
         order = Order(uuid4().hex, action, selection, now, now + _ORDER_LIFE, now, reason)
-        asyncio.run(_give_order(order, state, as_json=as_json))
+        cluster = where(state, context, namespace, release)
+        asyncio.run(_give_order(order, cluster, as_json=as_json))
 
     command.__doc__ = f"{summary}\n\nExample: postroad queue {action} {example}"
     app.command(action)(command)
@@ -275,8 +294,8 @@ _order_command(
 )
 
 
-async def _give_order(order: Order, state_folder: object, *, as_json: bool) -> None:
-    async with open_cluster(state_folder) as spool:
+async def _give_order(order: Order, cluster: Where, *, as_json: bool) -> None:
+    async with open_cluster(cluster) as spool:
         matching = 0
         async for _ in spool.waiting.list(order.selection):
             matching += 1

@@ -14,8 +14,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from postroad.cli.cluster import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
+from postroad.operator.settings import OperatorSettings
 from postroad.runtime.entry import RuntimeSettings
 from postroad.runtime.settings import PREFIX, group_prefix, is_group, plain_type, shown, variable
 
@@ -36,6 +38,15 @@ _PROCESSES = (
     ("Every process", RuntimeSettings, "Ingress and delivery, and `postroad up` itself."),
     ("Ingress", IngressSettings, "`postroad-ingress`, which accepts mail."),
     ("Delivery", DeliverySettings, "`postroad-delivery`, which sends it on."),
+    ("Operator", OperatorSettings, "`postroad-operator`, which follows Kubernetes' objects."),
+    (
+        "The command",
+        OwnLogin,
+        "`postroad status`, `queue` and `events` connect with `POSTROAD_NATS_URL`, `_USER`,"
+        " `_PASSWORD` and `_TOKEN`, as ingress does; beside a process that is another user, as in"
+        " the operator's pod, with these.",
+        "POSTROAD_COMMAND_NATS_",
+    ),
 )
 
 
@@ -58,9 +69,9 @@ def page() -> str:
     return "\n".join([_INTRO, *("\n".join(_section(*each)) for each in _PROCESSES)])
 
 
-def _section(title: str, settings: type[Any], text: str) -> Iterator[str]:
+def _section(title: str, settings: type[Any], text: str, prefix: str = PREFIX) -> Iterator[str]:
     yield f"## {title}\n\n{text}\n\n| variable | default | meaning |\n| --- | --- | --- |"
-    for row in _rows(settings, PREFIX):
+    for row in _rows(settings, prefix):
         yield f"| `{row.name}` | {row.default} | {row.text} |"
     yield ""
 
@@ -74,7 +85,7 @@ def _rows(settings: type[Any], prefix: str) -> Iterator[Row]:
             continue
         text = texts.get(each.name, "")
         assert text, f"{settings.__name__}.{each.name} has no text"
-        known = each.default is not MISSING and each.default not in (None, "")
+        known = each.default is not MISSING and each.default not in (None, "", ())
         default = f"`{shown(each.default)}`" if known else ""
         kind = plain_type(hint)
         if isinstance(kind, type) and issubclass(kind, Enum):

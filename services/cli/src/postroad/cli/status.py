@@ -4,8 +4,15 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from postroad.cli.cluster import open_cluster
-from postroad.cli.options import JsonFlag, StateOption
+from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.options import (
+    ContextOption,
+    JsonFlag,
+    NamespaceOption,
+    ReleaseOption,
+    StateOption,
+    where,
+)
 from postroad.cli.output import ago, print_json, print_table
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.interface import Order, SessionInfo, WaitKind
@@ -14,17 +21,25 @@ Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], int]
 _TOP = 10
 
 
-def status(state: StateOption = None, as_json: JsonFlag = False) -> None:
+def status(
+    state: StateOption = None,
+    context: ContextOption = None,
+    namespace: NamespaceOption = None,
+    release: ReleaseOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """
     Show the cluster at a glance: its processes, its queue, the orders in force.
 
     Example: postroad status --json
+
+    Example: postroad status --context production --namespace mail
     """
-    asyncio.run(_status(state, as_json=as_json))
+    asyncio.run(_status(where(state, context, namespace, release), as_json=as_json))
 
 
-async def _status(state_folder: object, *, as_json: bool) -> None:
-    async with open_cluster(state_folder) as spool:
+async def _status(cluster: Where, *, as_json: bool) -> None:
+    async with open_cluster(cluster) as spool:
         sessions = [s for s in await spool.sessions.live() if s.role != "command"]
         counts = await spool.waiting.counts()
         now = datetime.now(UTC)

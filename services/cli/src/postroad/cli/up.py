@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from postroad.runtime import entry
 from postroad.runtime.sockets import bound_address, listen
 
 _DRAIN = timedelta(seconds=25)
+_PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython", "watchfiles": "watchfiles"}
 _OWN_DRAIN = timedelta(seconds=15)  # more than its processes have: it ends after them
 
 
@@ -73,6 +75,7 @@ def up(
 
     Example: postroad up --config /etc/postroad --relay 0.0.0.0:25 --workers ingress=2,delivery=2
     """
+    _require_parts()
     options = MachineOptions(
         config=tuple(config or ()),
         state=state or default_state_folder(),
@@ -90,6 +93,15 @@ def up(
     os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
     os.environ.setdefault("POSTROAD_PROCESS", "up")
     entry.main("up", NoSettings, lambda process, _: Machine(options, where, process).build())
+
+
+def _require_parts() -> None:
+    """Raise Failure when what a whole relay needs is not installed, as beside the operator."""
+    missing = [name for module, name in _PARTS.items() if find_spec(module) is None]
+    if missing:
+        raise Failure(
+            f"`postroad up` needs {', '.join(missing)} besides; run: pip install 'postroad[cli]'"
+        )
 
 
 def _drain_timeout() -> timedelta:

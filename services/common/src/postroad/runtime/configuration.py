@@ -35,11 +35,17 @@ class Configuration:
         self._loaded = asyncio.Event()
         self._changed = asyncio.Event()
         self._current: Snapshot | None = None
+        self._published = False
 
     @property
     def current(self) -> Snapshot | None:
         """The Snapshot in force, None before the first and while the configuration is empty."""
         return self._current
+
+    @property
+    def published(self) -> bool:
+        """Whether a configuration was found, be it an empty one: this process follows it."""
+        return self._published
 
     async def wait_loaded(self) -> Snapshot:
         """Wait for a Snapshot to be in force, and return it."""
@@ -67,6 +73,7 @@ class Configuration:
     async def _apply(self, state: ConfigState) -> None:
         loaded = self._loader.load(state.generation, state.entries)
         self._current = loaded.snapshot if state.entries else None
+        self._published = True
         if self._current is not None:
             self._loaded.set()
         else:

@@ -148,7 +148,10 @@ async def _build(
     if runtime.http is not None:
         # First up and last down: a process that hangs in its start can be asked why.
         server = HealthServer(
-            listen(runtime.http), process.readiness, lambda: process.metrics_page()
+            listen(runtime.http),
+            process.readiness,
+            lambda: process.metrics_page(),
+            process.pages,
         )
         process.on_stop("health", server.stop)
         await server.start()

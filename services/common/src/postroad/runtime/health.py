@@ -20,6 +20,8 @@ from postroad.runtime.sockets import bound_address
 Probe = Callable[[], str | None]
 # Where the text of /metrics comes from: this process, or several of them.
 MetricsPage = Callable[[], Awaitable[str]]
+# What a page of the process's own says: a status, and values to be shown as JSON.
+Page = Callable[[], tuple[int, object]]
 
 
 class Readiness:
@@ -44,15 +46,23 @@ class Readiness:
 class HealthServer:
     """The HTTP endpoint of one process."""
 
-    def __init__(self, listener: socket.socket, readiness: Readiness, page: MetricsPage) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        readiness: Readiness,
+        page: MetricsPage,
+        pages: Mapping[str, Page],
+    ) -> None:
         self._listener = listener
         self._readiness = readiness
         self._page = page
+        self._pages = pages  # by name, looked at anew for each request
         self.address = bound_address(listener)
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/{name}", self._own)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self) -> None:
@@ -77,6 +87,13 @@ class HealthServer:
         ready = not self._readiness.reasons()
         body = {"ready": ready, "checks": self._readiness.checks()}
         return web.json_response(body, status=200 if ready else 503)
+
+    async def _own(self, request: web.Request) -> web.Response:
+        page = self._pages.get(request.match_info["name"])
+        if page is None:
+            raise web.HTTPNotFound
+        status, content = page()
+        return web.json_response(content, status=status)
 
 
 async def own_page() -> str:

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from postroad.runtime import logs
-from postroad.runtime.health import MetricsPage, Readiness, own_page
+from postroad.runtime.health import MetricsPage, Page, Readiness, own_page
 
 STOP_LIMIT = timedelta(seconds=5)  # for each part: what hangs here would hang the exit
 
@@ -32,7 +32,7 @@ class Process:
     A running process, as the coroutine that builds it sees it.
 
     `role` is what it is (ingress), `name` which one (ingress-0). `metrics_page` may be replaced by
-    who serves other processes' metrics with its own.
+    who serves other processes' metrics with its own; `pages` are further ones over HTTP, by name.
     """
 
     def __init__(self, role: str, name: str, *, drain_timeout: timedelta) -> None:
@@ -40,6 +40,7 @@ class Process:
         self.name = name
         self.readiness = Readiness()
         self.metrics_page: MetricsPage = own_page
+        self.pages: dict[str, Page] = {}
         self.exit_code = 0
         self._drain_timeout = drain_timeout
         self._stopping = asyncio.Event()

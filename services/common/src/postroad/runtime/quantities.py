@@ -13,6 +13,7 @@ from typing import NewType
 from postroad.policy.quantities import parse_quantity
 
 ByteSize = NewType("ByteSize", int)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -106,6 +107,16 @@ def parse_listen_address(text: str) -> ListenAddress:
         raise ValueError(f"{text!r} names a host; listen on an IP address")
     host = "127.0.0.1" if address.host == "localhost" else address.host
     return ListenAddress(host, address.port)
+
+
+def parse_network(text: str) -> Network:
+    """Read a network in CIDR notation, or a single IP address."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a network such as 192.0.2.0/24 or 2001:db8::/32"
+        ) from None
 
 
 def _is_ip(text: str, of: type[ipaddress.IPv6Address] | None = None) -> bool:

@@ -1,6 +1,7 @@
 """How a process of the data plane finds the queue, and opens it as the first of its parts."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from postroad.policy.keys import KeyFileError, load_keyring
@@ -26,6 +27,8 @@ class NatsSettings:
     """The user, with its password, of servers that ask for those."""
     password: Secret | None = None
     """The user's password."""
+    patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
+    """How long a start waits for the servers, and for the queue to be provisioned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,13 @@ class QueueSettings:
 
 def open_keyring(settings: QueueSettings) -> Keyring:
     """Read the cluster keys; StartupError says which cannot be used."""
+    return read_keyring(settings.cluster_key_file)
+
+
+def read_keyring(files: str) -> Keyring:
+    """Read the cluster keys in the files named; StartupError says which cannot be used."""
     try:
-        return load_keyring([Path(name.strip()) for name in settings.cluster_key_file.split(",")])
+        return load_keyring([Path(name.strip()) for name in files.split(",")])
     except KeyFileError as error:
         raise StartupError(str(error)) from error
 
@@ -50,18 +58,26 @@ def open_keyring(settings: QueueSettings) -> Keyring:
 async def open_queue(process: Process, settings: QueueSettings, *, role: str) -> Spool:
     """Connect to the queue and wait until it is provisioned; it is closed as the last part."""
     nats = settings.nats
-    options = SpoolOptions(
-        servers=tuple(url.strip() for url in nats.url.split(",")),
-        token=nats.token.reveal() if nats.token else None,
-        user=nats.user,
-        password=nats.password.reveal() if nats.password else None,
-        role=role,
-        process=process.name,
-        pool=settings.pool,
-    )
+    options = spool_options(process, nats, role=role, pool=settings.pool)
     try:
         spool = await connect(options)
     except SpoolError as error:
         raise StartupError(f"the queue at {nats.url} cannot be opened: {error}") from error
     process.on_stop("queue", spool.close)
     return spool
+
+
+def spool_options(
+    process: Process, nats: NatsSettings, *, role: str, pool: str = "default"
+) -> SpoolOptions:
+    """Return how a process connects to the queue."""
+    return SpoolOptions(
+        servers=tuple(url.strip() for url in nats.url.split(",")),
+        token=nats.token.reveal() if nats.token else None,
+        user=nats.user,
+        password=nats.password.reveal() if nats.password else None,
+        role=role,
+        process=process.name,
+        pool=pool,
+        patience=nats.patience,
+    )

@@ -29,11 +29,13 @@ from postroad.runtime.errors import SettingsError
 from postroad.runtime.quantities import (
     ByteSize,
     ListenAddress,
+    Network,
     Secret,
     SocketAddress,
     parse_bool,
     parse_int,
     parse_listen_address,
+    parse_network,
     parse_size,
     parse_socket_address,
 )
@@ -50,6 +52,7 @@ _PARSERS: dict[Any, Callable[[str], object]] = {
     ByteSize: parse_size,
     SocketAddress: parse_socket_address,
     ListenAddress: parse_listen_address,
+    Network: parse_network,
     Path: Path,
     Secret: Secret,
 }

@@ -24,8 +24,9 @@ _AGAIN = 0.75  # below which mail is taken again, so that the answer does not fl
 class Capacity:
     """Watches how much of the account's storage is used."""
 
-    def __init__(self, link: NatsLink) -> None:
+    def __init__(self, link: NatsLink, *, copies: int) -> None:
         self._link = link
+        self._copies = copies  # of everything: JetStream counts each
         self._watching: asyncio.Task[None] | None = None
         self._limit = 0  # octets, 0 when it is not known
         self._used = 0  # octets, as of the last look
@@ -36,7 +37,7 @@ class Capacity:
     def near_full(self) -> bool:
         """Whether new mail should be refused."""
         share = _AGAIN if self._was_near else _NEAR
-        used = self._used + max(0, self._out() - self._published)
+        used = self._used + max(0, self._out() - self._published) * self._copies
         return self._limit > 0 and used >= self._limit * share
 
     def _out(self) -> int:

@@ -26,6 +26,8 @@ _RECONNECT_PAUSE = 0.2  # seconds
 _PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two
 _PENDING = 16 * 1024 * 1024  # octets written while the connection is away
 _FIRST_CONNECT = timedelta(seconds=10)
+_TELL_EVERY = 10.0  # seconds
+_FORBIDDEN = "permissions violation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class NatsLink:
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._reconnected: list[Callable[[], None]] = []
         self._closing = False
+        self._last_error = ""
+        self._silent_until = 0.0  # loop time; a start may wait for the servers for long
         self._rebuilding: asyncio.Task[None] | None = None
 
     @property
@@ -83,11 +87,17 @@ class NatsLink:
 
     async def open(self, *, timeout: timedelta = _FIRST_CONNECT) -> None:
         """Connect for the first time; SpoolUnavailable when no server answers in time."""
+        connecting = asyncio.create_task(self._connect())
         try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                await self._connect()
+            await asyncio.wait((connecting,), timeout=timeout.total_seconds())
+            if connecting.done():
+                connecting.result()
+                return
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise SpoolUnavailable(f"no NATS server answers: {error}") from error
+        finally:
+            await _ended(connecting)
+        raise SpoolUnavailable(f"no NATS server answers: {self._last_error or 'in time'}")
 
     async def _connect(self) -> None:
         access = self._access
@@ -117,7 +127,26 @@ class NatsLink:
             await listener()
 
     async def _on_error(self, error: Exception) -> None:
-        log.debug("nats reports an error", error=str(error))
+        text = self._last_error = str(error) or type(error).__name__
+        if _FORBIDDEN in text.lower():
+            # The request will get no answer: without this line only a time-out would be seen.
+            log.error(
+                "NATS forbids what this process has to do; its user needs other permissions",
+                user=self._access.user or "none",
+                error=text,
+            )
+        elif not self.connected and self._tells():
+            log.warning("no connection to NATS yet", error=text)
+        else:
+            log.debug("nats reports an error", error=text)
+
+    def _tells(self) -> bool:
+        """Whether it is time to say again that there is no connection: every 10 s will do."""
+        now = asyncio.get_running_loop().time()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + _TELL_EVERY
+        return True
 
     async def _on_disconnect(self) -> None:
         if not self._closing:
@@ -158,3 +187,10 @@ class NatsLink:
             except (TimeoutError, OSError, RuntimeError, nats.errors.Error) as error:
                 # RuntimeError: nats-py writes what is left, uvloop's transport is closed already.
                 log.debug("the connection did not close well", error=str(error))
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """End a task of nats-py's, which may lose a cancellation that comes as a connect fails."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=0.1)

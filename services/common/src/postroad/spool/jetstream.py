@@ -7,7 +7,7 @@ and what accepting a message means across shards.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from postroad.spool.blobs import Blobs
 from postroad.spool.bucket import Bucket
+from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.capacity import Capacity
 from postroad.spool.config import JetStreamConfig
 from postroad.spool.connection import Access, NatsLink
@@ -35,7 +36,7 @@ from postroad.spool.taking import JetStreamTaking, TakingTools
 from postroad.spool.usage import JetStreamUsage
 from postroad.spool.waiting import JetStreamWaiting
 
-_PROVISION_PATIENCE = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=10)
 _LOOK_AGAIN = 0.2  # seconds
 
 
@@ -50,6 +51,7 @@ class SpoolOptions:
     role: str = "delivery"
     process: str = ""
     pool: str = "default"
+    patience: timedelta = _PATIENCE  # with servers that are away, and a queue not yet provisioned
     timings: Timings = field(default_factory=Timings)
 
     def access(self) -> Access:
@@ -68,7 +70,7 @@ async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0)
     """
     Make or correct the queue's streams and buckets; return the layout in force.
 
-    `capacity` is the servers' max_file_store in octets, 0 when it is not known.
+    `capacity` is one server's max_file_store in octets, 0 when it is not known.
     """
     link = NatsLink(options.access())
     await link.open()
@@ -85,24 +87,25 @@ async def connect(options: SpoolOptions) -> "JetStreamSpool":
     Raises SpoolUnavailable when no server answers or nobody provisions in time.
     """
     link = NatsLink(options.access())
-    await link.open()
+    deadline = asyncio.get_running_loop().time() + options.patience.total_seconds()
+    await link.open(timeout=options.patience)
     try:
-        layout = await _wait_for_layout(link)
+        layout = await _wait_for_layout(link, deadline)
         spool = JetStreamSpool(link, layout, options)
-        await spool.start()
+        await spool.start(deadline)
     except BaseException:
         await link.close()
         raise
     return spool
 
 
-async def _wait_for_layout(link: NatsLink) -> Layout:
+async def _wait_for_layout(link: NatsLink, deadline: float) -> Layout:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _PROVISION_PATIENCE.total_seconds()
     while True:
         try:
             layout = await read_layout(link)
         except SpoolUnavailable:
+            heed_cancellation()
             if loop.time() > deadline:
                 raise
             layout = None
@@ -110,6 +113,18 @@ async def _wait_for_layout(link: NatsLink) -> Layout:
             return layout
         if loop.time() > deadline:
             raise SpoolUnavailable("the queue is not provisioned")
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+async def _patiently(start: Callable[[], Awaitable[None]], deadline: float) -> None:
+    """Start a part, again and again while a stream it needs has no leader."""
+    while True:
+        try:
+            return await start()
+        except SpoolUnavailable:
+            heed_cancellation()
+            if asyncio.get_running_loop().time() > deadline:
+                raise
         await asyncio.sleep(_LOOK_AGAIN)
 
 
@@ -123,7 +138,7 @@ class JetStreamSpool:
         self._requests = Requests(link)
         self._publisher = Publisher(link, self._requests, layout)
         self._blobs = Blobs(link, self._requests)
-        self._capacity = Capacity(link)
+        self._capacity = Capacity(link, copies=layout.replicas)
         self._config = JetStreamConfig(Bucket(link, "config"))
         self._events = JetStreamEvents(link)
         self._orders = JetStreamOrders(Bucket(link, "cluster"))
@@ -180,13 +195,18 @@ class JetStreamSpool:
         """What waits in the queue."""
         return self._waiting
 
-    async def start(self) -> None:
-        """Start the parts; SpoolUnavailable when one of them cannot."""
+    async def start(self, deadline: float) -> None:
+        """Start the parts, until a time of the loop; SpoolUnavailable when one of them cannot."""
         await self._requests.start()
-        await self._orders.start()
-        if self._options.role != "command":
-            await self._membership.start()
+        await _patiently(self._orders.start, deadline)
+        if self._takes_part:
+            await _patiently(self._membership.start, deadline)
             self._capacity.start()
+
+    @property
+    def _takes_part(self) -> bool:
+        """Whether this is a process of the cluster, with a session, and not a person's command."""
+        return self._options.role != "command"
 
     @property
     def accepting(self) -> bool:
@@ -197,6 +217,9 @@ class JetStreamSpool:
         """Why new mail would not be taken now."""
         if not self._link.connected:
             return SpoolUnavailable("not connected to NATS")
+        if self._takes_part and not self._membership.alive():
+            # Connected to a server that is cut off, or to a cluster without a majority.
+            return SpoolUnavailable("JetStream has not answered for 15 s")
         if self._capacity.near_full:
             return SpoolFull("the queue's storage is nearly full")
         return None

@@ -75,6 +75,15 @@ class Membership:
         """The sessions as of the last look, at most a few seconds old."""
         return self._live
 
+    @property
+    def confirmed(self) -> float:
+        """
+        The loop time at which the last renewal that was answered was sent.
+
+        What has arrived since was sent since: one connection keeps the order.
+        """
+        return self._confirmed
+
     def alive(self) -> bool:
         """Whether this process may take itself for alive."""
         now = asyncio.get_running_loop().time()
@@ -82,7 +91,7 @@ class Membership:
 
     async def start(self) -> None:
         """Join; SpoolUnavailable when that cannot be told."""
-        await self._renew()
+        await self._renew_or_remake()
         await self.look()
         self._keeper = asyncio.create_task(self._keep())
 

@@ -43,7 +43,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
     """
     Make or correct everything and return the layout in force, which is the one first written.
 
-    `capacity` is the servers' max_file_store in octets, 0 when it is not known.
+    `capacity` is one server's max_file_store in octets, 0 when it is not known.
 
     Raises SpoolUnavailable when JetStream does not answer.
     """
@@ -58,7 +58,9 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
                 await _ensure(js, _queue(shard, in_force.replicas))
                 await _ensure(js, _blobs(shard, in_force.replicas))
             await _ensure(js, _events(in_force.replicas, capacity))
-            await js.publish(f"$KV.cluster.{CAPACITY_KEY}", str(capacity).encode())
+            # JetStream counts each copy of what an account stores.
+            room = capacity * in_force.replicas
+            await js.publish(f"$KV.cluster.{CAPACITY_KEY}", str(room).encode())
             return in_force
     except (*_TRANSIENT, TimeoutError) as error:
         raise SpoolUnavailable(f"JetStream cannot be provisioned: {error}") from error
@@ -72,7 +74,8 @@ async def remake_presence(link: NatsLink, layout: Layout) -> None:
     """
     try:
         async with asyncio.timeout(_STEP.total_seconds()):
-            await _ensure_presence(link.jetstream, layout.replicas)
+            # Only made: a process of the data plane has no right to change a stream.
+            await _ensure_presence(link.jetstream, layout.replicas, correct=False)
     except (*_TRANSIENT, nats.js.errors.Error, TimeoutError) as error:
         heed_cancellation()
         raise SpoolUnavailable(f"JetStream does not answer: {error}") from error
@@ -108,18 +111,18 @@ async def _write_layout(js: JetStreamContext, layout: Layout) -> Layout:
     return grown
 
 
-async def _ensure(js: JetStreamContext, wanted: StreamConfig) -> None:
+async def _ensure(js: JetStreamContext, wanted: StreamConfig, *, correct: bool = True) -> None:
     assert wanted.name is not None
     try:
         info = await js.stream_info(wanted.name)
     except NotFoundError:
         await js.add_stream(wanted)
         return
-    if _differs(info.config, wanted):
+    if correct and _differs(info.config, wanted):
         await js.update_stream(wanted)
 
 
-async def _ensure_presence(js: JetStreamContext, replicas: int) -> None:
+async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool = True) -> None:
     """
     Make the bucket of sessions and lane owners, in the servers' memory if they have some to give.
 
@@ -127,11 +130,11 @@ async def _ensure_presence(js: JetStreamContext, replicas: int) -> None:
     at its limit nobody could renew, all would take themselves for dead, and the queue stay full.
     """
     try:
-        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY))
+        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY), correct=correct)
     except nats.js.errors.APIError as error:
         if error.err_code != _NO_MEMORY:
             raise
-        await _ensure(js, _bucket(PRESENCE, replicas))
+        await _ensure(js, _bucket(PRESENCE, replicas), correct=correct)
 
 
 def _differs(kept: StreamConfig, wanted: StreamConfig) -> bool:

@@ -32,6 +32,7 @@ _SILENCE = 2.2 * _HEARTBEAT
 _MAX_ACK_PENDING = 2000
 _IDLE_BATCH, _BUSY_BATCH = 16, 256  # records
 _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
+_MADE_AT_ONCE = 32  # consumers
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 _INACTIVE = 7 * 24 * 3600  # seconds after which the server forgets a consumer nobody uses
 
@@ -63,6 +64,7 @@ class LanePull:
         self.heard = 0.0  # loop time of the last word about it
         self.retry_at = 0.0
         self.made = False
+        self.being_made = False
         self.single = False  # the next record is larger than a request allows
 
     @property
@@ -141,6 +143,8 @@ class Puller:
         self._inboxes: dict[LaneKey, _Inbox] = {}
         self._number = 0
         self._stopped = False
+        self._makings: set[asyncio.Task[None]] = set()
+        self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
 
     async def start(self) -> None:
         """Be ready to pull; again for each new client."""
@@ -179,6 +183,8 @@ class Puller:
     async def stop(self) -> None:
         """Ask for nothing more, and take nothing of what was asked for."""
         self._stopped = True
+        for making in list(self._makings):
+            making.cancel()
         for key in list(self._inboxes):
             await self._close_inbox(key)
 
@@ -194,16 +200,41 @@ class Puller:
     async def _refill_one(self, pull: LanePull) -> None:
         loop = asyncio.get_running_loop()
         count = pull.wants(self._room(pull.traffic_class), loop.time())
-        if count <= 0:
+        if count <= 0 or pull.being_made:
+            return
+        if not pull.made:
+            self._make_soon(pull)
             return
         try:
-            if not pull.made:
-                await self._make_consumer(pull)
             inbox = self._inboxes.get(pull.key) or await self._open_inbox(pull.key)
             await self._ask(pull, inbox, count)
         except (SpoolUnavailable, nats.errors.Error, OSError, ValueError) as error:
             log.debug("a lane cannot be pulled for now", lane=pull.key.lane, error=str(error))
             pull.ended(None, loop.time())
+
+    def _make_soon(self, pull: LanePull) -> None:
+        """
+        Make a lane's consumer beside the rest, and ask then.
+
+        In a cluster each is a Raft group, 65 ms of work, and a stream without a leader says nothing
+        for seconds: leases of what is in hand must not wait for either.
+        """
+        pull.being_made = True
+        making = asyncio.create_task(self._make(pull))
+        self._makings.add(making)
+        making.add_done_callback(self._makings.discard)
+
+    async def _make(self, pull: LanePull) -> None:
+        try:
+            async with self._makers:
+                await self._make_consumer(pull)
+        except SpoolUnavailable as error:
+            log.debug("a lane has no consumer yet", lane=pull.key.lane, error=str(error))
+            pull.ended(None, asyncio.get_running_loop().time())
+        finally:
+            pull.being_made = False
+        if pull.made and self._pulls.get(pull.name) is pull:
+            await self._refill_one(pull)
 
     async def _open_inbox(self, key: LaneKey) -> "_Inbox":
         client = self._link.client

@@ -150,7 +150,8 @@ class JetStreamTaking:
         await self._tools.membership.look()
         await self._tenures.adjust()
         await self._puller.refill()
-        self._spawn(self._tick())
+        self._spawn(self._keep_leases())
+        self._spawn(self._keep_lanes())
         self._spawn(self._sweep())
 
     def _next(self) -> JetStreamTaken | None:
@@ -182,10 +183,11 @@ class JetStreamTaking:
         return sum(1 for entry in self._hand.all() if entry.taken.lane_key == key)
 
     def _on_delivered(self, delivered: Delivered) -> None:
-        now = asyncio.get_running_loop().time()
+        # It may have lain in a buffer while this process stood still, and its lease ran all along.
+        sent = min(asyncio.get_running_loop().time(), self._tools.membership.confirmed)
         key = Key(delivered.shard, delivered.sequence)
         reply = delivered.message.reply
-        arrival = self._hand.arrive(key, reply, now)
+        arrival = self._hand.arrive(key, reply, sent)
         if arrival is Arrival.FINISHED:
             self._spawn(self._say(reply, b"+ACK"))
         if arrival is not Arrival.NEW:
@@ -198,7 +200,7 @@ class JetStreamTaking:
             self._spawn(self._say(reply, _LATER))
             return
         taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
-        self._hand.add(Entry(key, reply, len(delivered.message.data), now, taken))
+        self._hand.add(Entry(key, reply, len(delivered.message.data), sent, taken))
         reason = reason_to_hold(record, delivered.deliveries - self._hand.returns(key))
         if reason is not None:
             self._spawn(self._hold(taken, reason))
@@ -254,19 +256,30 @@ class JetStreamTaking:
             await self._tools.requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
         except SpoolError:
             return
-        self._hand.confirm(entry.key, sent)
+        # The server answers whether or not there is a lease to extend: after a pause or a partition
+        # the record may be somebody else's. Only one that cannot have run out yet is longer by it.
+        if self._may_last(entry):
+            self._hand.confirm(entry.key, sent)
 
-    async def _tick(self) -> None:
+    def _may_last(self, entry: Entry[JetStreamTaken]) -> bool:
+        age = asyncio.get_running_loop().time() - entry.confirmed
+        return age < self._tools.timings.ack_wait.total_seconds()
+
+    async def _keep_leases(self) -> None:
         age = self._tools.timings.ack_wait.total_seconds() * 0.35
         while True:
             await asyncio.sleep(_TICK)
             now = asyncio.get_running_loop().time()
-            due = self._hand.due(now, age)
+            due = [entry for entry in self._hand.due(now, age) if self._may_last(entry)]
             if due and self._tools.link.connected:
                 await asyncio.gather(*(self._extend(entry) for entry in due))
-            if not self._stopped:
-                await self._tenures.adjust()
-                await self._puller.refill()
+
+    async def _keep_lanes(self) -> None:
+        # Apart from the leases: a stream without a leader keeps this waiting for seconds.
+        while not self._stopped:
+            await asyncio.sleep(_TICK)
+            await self._tenures.adjust()
+            await self._puller.refill()
 
     async def _sweep(self) -> None:
         """Claim schedules that the server forgot: those that came due while storage was full."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from postroad.ingress.tls import Certificate, self_signed
 from postroad.policy.check import check
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
-from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.quantities import ListenAddress, Network
 from postroad.runtime.sockets import listen
 from postroad.spool.memory import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.smtp_peer import Peer, client_context
 from postroad.testing.streams import hang_up
 
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KEYRING = Keyring([ClusterKey(b"k" * 32)])
 
 # 127.0.0.1 may relay as anyone at near.example; the shop logs in; here.example receives.
@@ -67,6 +69,7 @@ class Scene:
     configuration: Configuration
     certificate: Certificate
     ports: dict[ListenerKind, int] = field(default_factory=dict)
+    proxy_ports: dict[ListenerKind, int] = field(default_factory=dict)
     peers: list[Peer] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -127,9 +130,14 @@ async def start_ingress(
     cluster: MemoryCluster | None = None,
     insecure_auth: bool = False,
     normalise: bool = False,
+    trusted: Sequence[Network] = _LOOPBACK,
     **limits: object,
 ) -> Scene:
-    """Start an ingress with all three listeners, certificate in the folder `tls`."""
+    """
+    Start an ingress with all three listeners, certificate in the folder `tls`.
+
+    Each is there twice, the second time behind load balancers in the networks `trusted`.
+    """
     spool = MemorySpool(cluster, role="ingress")
     configuration = Configuration(spool, KEYRING)
     certificate = self_signed(tls, "relay.test")
@@ -156,4 +164,7 @@ async def start_ingress(
         listener = listen(ListenAddress("127.0.0.1", 0))
         await server.listen(kind, listener)
         scene.ports[kind] = listener.getsockname()[1]
+        behind = listen(ListenAddress("127.0.0.1", 0))
+        scene.proxy_ports[kind] = behind.getsockname()[1]
+        server.listen_proxied(kind, behind, trusted=trusted)
     return scene

@@ -1,7 +1,10 @@
 """A real nats-server for tests: a process in a folder of its own, killed and started at will."""
 
 import asyncio
+import contextlib
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,22 +15,45 @@ from typing import Self
 
 _START_LIMIT = 10.0  # seconds
 
+_ROLES = ("ingress", "delivery", "operator", "command")
+
 _CONFIG = """\
-server_name: test
+server_name: {name}
 listen: "127.0.0.1:{port}"
 http: "127.0.0.1:{monitor}"
 max_payload: 2097152
 jetstream {{ store_dir: {store}, sync_interval: always, max_file_store: {limit} }}
+{more}
 """
 
 
-class NatsServer:
-    """nats-server with JetStream on loopback, fsync always; `async with` starts and ends it."""
+def password_of(role: str) -> str:
+    """Return the password of a role's user on servers with the product's accounts."""
+    return f"secret-of-{role}"
 
-    def __init__(self, folder: Path, *, max_file_store: str = "10GB") -> None:
+
+class NatsServer:
+    """
+    nats-server with JetStream on loopback, fsync always; `async with` starts and ends it.
+
+    `accounts` is the file of users to include, `more` is further configuration.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_file_store: str = "10GB",
+        accounts: Path | None = None,
+        name: str = "test",
+        more: str = "",
+    ) -> None:
         self._folder = folder
         self._limit = max_file_store
-        self._port, self._monitor = _free_ports()
+        self._accounts = accounts
+        self._name = name
+        self._more = more
+        self._port, self._monitor = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -42,31 +68,52 @@ class NatsServer:
     async def __aexit__(self, *_: object) -> None:
         self.kill()
 
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return (self._folder / "nats.log").read_text()
+
     async def start(self) -> None:
         """Start it and wait until JetStream serves."""
+        self.spawn()
+        await self.until_healthy()
+
+    async def until_healthy(self) -> None:
+        """Wait until JetStream serves."""
+        async with asyncio.timeout(_START_LIMIT):
+            while not await asyncio.to_thread(self._is_healthy):
+                assert self._process is not None, "the server was not started"
+                assert self._process.poll() is None, self.log
+                await asyncio.sleep(0.02)
+
+    def spawn(self) -> None:
+        """Start it without waiting."""
         config = self._folder / "nats.conf"
         config.write_text(
             _CONFIG.format(
+                name=self._name,
                 port=self._port,
                 monitor=self._monitor,
                 store=json.dumps(str(self._folder / "jetstream")),
                 limit=self._limit,
+                more=self._more + (self._include() if self._accounts else ""),
             )
         )
-        self._process = self._spawn(config)
-        async with asyncio.timeout(_START_LIMIT):
-            while not await asyncio.to_thread(self._is_healthy):
-                assert self._process.poll() is None, (self._folder / "nats.log").read_text()
-                await asyncio.sleep(0.02)
-
-    def _spawn(self, config: Path) -> subprocess.Popen[bytes]:
+        passwords = {f"{role.upper()}_PASSWORD": password_of(role) for role in _ROLES}
         with (self._folder / "nats.log").open("ab") as log:
-            return subprocess.Popen(
+            self._process = subprocess.Popen(
                 [str(Path(sys.executable).with_name("nats-server")), "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=os.environ | passwords,
             )
+
+    def _include(self) -> str:
+        # Included files are looked for beside the configuration, whatever their path says.
+        assert self._accounts is not None
+        shutil.copy(self._accounts, self._folder / "accounts.conf")
+        return "\ninclude accounts.conf\n"
 
     def _is_healthy(self) -> bool:
         url = f"http://127.0.0.1:{self._monitor}/healthz"
@@ -106,8 +153,10 @@ class NatsServer:
         self._process.send_signal(signal.SIGCONT)
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

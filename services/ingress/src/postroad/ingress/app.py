@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.intake import IntakeTools
@@ -12,6 +14,7 @@ from postroad.ingress.tls import Certificate, self_signed
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process
+from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.queue import open_keyring, open_queue
 from postroad.runtime.sockets import listen
 from postroad.spool.interface import Spool
@@ -46,25 +49,47 @@ async def build(process: Process, settings: IngressSettings) -> None:
     )
     process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
     process.readiness.add("queue", lambda: _why_not_accepting(spool))
-    for kind, listener in listeners.items():
+    for kind, listener in listeners.direct.items():
         await server.listen(kind, listener)
+    for kind, listener in listeners.proxied.items():
+        server.listen_proxied(kind, listener, trusted=settings.proxy.trusted or ())
     process.spawn("idle sessions", server.sweep())
     process.on_drain("sessions", lambda: server.drain(seconds=settings.data_drain.total_seconds()))
 
 
-def _listeners(settings: IngressSettings) -> dict[ListenerKind, socket.socket]:
-    wanted = {
-        ListenerKind.RELAY: settings.listen.relay,
-        ListenerKind.SUBMISSION: settings.listen.submission,
-        ListenerKind.SUBMISSIONS: settings.listen.submissions,
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    """The open ports: those that clients connect to, and those that a load balancer does."""
+
+    direct: Mapping[ListenerKind, socket.socket]
+    proxied: Mapping[ListenerKind, socket.socket]
+
+
+def _listeners(settings: IngressSettings) -> _Listeners:
+    said = settings.listen
+    direct = {
+        ListenerKind.RELAY: said.relay,
+        ListenerKind.SUBMISSION: said.submission,
+        ListenerKind.SUBMISSIONS: said.submissions,
     }
-    listeners = {kind: listen(address) for kind, address in wanted.items() if address is not None}
-    if not listeners:
+    proxied = {
+        ListenerKind.RELAY: said.relay_proxy,
+        ListenerKind.SUBMISSION: said.submission_proxy,
+        ListenerKind.SUBMISSIONS: said.submissions_proxy,
+    }
+    listeners = _Listeners(_opened(direct), _opened(proxied))
+    if not listeners.direct and not listeners.proxied:
         raise StartupError(
             "no port to listen on; set POSTROAD_LISTEN_RELAY, POSTROAD_LISTEN_SUBMISSION"
-            " or POSTROAD_LISTEN_SUBMISSIONS"
+            " or POSTROAD_LISTEN_SUBMISSIONS, or one of them with _PROXY behind its name"
         )
     return listeners
+
+
+def _opened(
+    wanted: Mapping[ListenerKind, ListenAddress | None],
+) -> Mapping[ListenerKind, socket.socket]:
+    return {kind: listen(address) for kind, address in wanted.items() if address is not None}
 
 
 def _certificate(settings: IngressSettings) -> Certificate:
@@ -74,7 +99,8 @@ def _certificate(settings: IngressSettings) -> Certificate:
 
 
 def _why_unconfigured(configuration: Configuration) -> str | None:
-    return None if configuration.current is not None else "no configuration is in force"
+    # An empty one will do: a relay without objects yet is one that works.
+    return None if configuration.published else "no configuration is published"
 
 
 def _why_not_accepting(spool: Spool) -> str | None:

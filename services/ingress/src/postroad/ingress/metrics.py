@@ -19,6 +19,13 @@ TURNED_AWAY = _GROUP.counter(
     labels={"reason": ("configuration", "connections", "address", "draining")},
     watch="`configuration` other than at a start: the process has no configuration in force.",
 )
+PROXY_REFUSED = _GROUP.counter(
+    "postroad_ingress_proxy_refused_total",
+    "Connections to PROXY ports that were cut off before a session, by the reason.",
+    labels={"reason": ("untrusted", "malformed", "incomplete", "connections")},
+    watch="`untrusted`: somebody goes round the load balancer, or its network is not in"
+    " POSTROAD_PROXY_TRUSTED.",
+)
 MESSAGES = _GROUP.counter(
     "postroad_ingress_messages_total",
     "Messages by the reply to their final dot.",

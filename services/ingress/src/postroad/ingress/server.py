@@ -10,15 +10,18 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Iterable
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords
 from postroad.ingress.intake import IntakeTools
+from postroad.ingress.proxied import ProxiedListener
 from postroad.ingress.session import SmtpSession
 from postroad.policy.model import Snapshot
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.logs import get_logger
+from postroad.runtime.quantities import Network
 from postroad.smtp.reply import Reply
 
 log = get_logger("ingress.server")
@@ -50,7 +53,7 @@ class Server:
         self.normalise_line_ends = normalise_line_ends
         self.draining = False
         self._configuration = configuration
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | ProxiedListener] = []
         self._sessions: set[SmtpSession] = set()
         self._by_address: Counter[object] = Counter()
         self._none_left = asyncio.Event()
@@ -71,6 +74,22 @@ class Server:
                 ssl_handshake_timeout=30.0 if tls else None,
             )
         )
+
+    def listen_proxied(
+        self, kind: ListenerKind, listener: socket.socket, *, trusted: Iterable[Network]
+    ) -> None:
+        """Serve a listening socket whose connections begin with a PROXY header."""
+        loop = asyncio.get_running_loop()
+        proxied = ProxiedListener(
+            kind,
+            listener,
+            lambda client: SmtpSession(self, kind, loop, client=client),
+            trusted=trusted,
+            tls=self.tls if kind is ListenerKind.SUBMISSIONS else None,
+            at_once=self.tools.limits.connections,
+        )
+        proxied.start()
+        self._servers.append(proxied)
 
     def admit(self, session: SmtpSession) -> Reply | None:
         """Count a new session; return why it is turned away, None when it is not."""

@@ -64,7 +64,15 @@ class Host(Protocol):
 class SmtpSession(SMTP):
     """The server's side of one connection."""
 
-    def __init__(self, host: Host, kind: ListenerKind, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        host: Host,
+        kind: ListenerKind,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        client: tuple[Address, int] | None = None,
+    ) -> None:
+        """`client` is who a load balancer says this is; without it, whoever connected."""
         # aiosmtpd's constructor works out for each connection what is the same for all of a class
         # (160 µs, most of it inspect.getmembers); what is used of it is set here.
         asyncio.StreamReaderProtocol.__init__(self, asyncio.StreamReader(loop=loop), loop=loop)
@@ -87,6 +95,7 @@ class SmtpSession(SMTP):
         self._errors = 0
         self._task: asyncio.Task[None] | None = None
         self._admitted = False
+        self._client = client
 
     # ------------------------------------------------------------ the transport's calls
 
@@ -95,10 +104,12 @@ class SmtpSession(SMTP):
         self.transport = cast(asyncio.Transport, transport)
         self.session = Session(self.loop)
         peer = transport.get_extra_info("peername")
+        if self._client is not None:
+            peer = (str(self._client[0]), self._client[1])
         self.session.peer = peer
         if transport.get_extra_info("ssl_object") is not None:
             self.session.ssl = {"started": True}
-        self.address = _address(peer)
+        self.address = address_of(peer)
         self.address_text = str(self.address)
         self.deadline = self.loop.time() + self.host.tools.limits.idle.total_seconds()
         self._task = self.loop.create_task(self._handle_client())
@@ -334,7 +345,8 @@ class SmtpSession(SMTP):
             self._task.cancel()
 
 
-def _address(peer: object) -> Address:
+def address_of(peer: object) -> Address:
+    """Return the IP address of a socket's peer; an IPv4 address in IPv6 clothes as what it is."""
     host = peer[0] if isinstance(peer, tuple) else ""
     try:
         address = ipaddress.ip_address(str(host).partition("%")[0])

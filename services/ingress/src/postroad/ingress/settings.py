@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from postroad.ingress.limits import IngressLimits
-from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.quantities import ListenAddress, Network
 from postroad.runtime.queue import QueueSettings
 from postroad.runtime.settings import group, setting
 
@@ -21,6 +21,26 @@ class ListenSettings:
     """The submission port with STARTTLS, 587 in production (RFC 6409)."""
     submissions: ListenAddress | None = None
     """The submission port with TLS from the first byte, 465 in production (RFC 8314)."""
+    relay_proxy: ListenAddress | None = None
+    """As the relay port, behind a load balancer that begins each connection with a PROXY header."""
+    submission_proxy: ListenAddress | None = None
+    """As the submission port, behind such a load balancer."""
+    submissions_proxy: ListenAddress | None = None
+    """As the submissions port, behind such a load balancer; the header precedes TLS."""
+
+    @property
+    def proxied(self) -> bool:
+        """Whether any port expects PROXY headers."""
+        return any((self.relay_proxy, self.submission_proxy, self.submissions_proxy))
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Whom a PROXY header is believed."""
+
+    trusted: tuple[Network, ...] | None = None
+    """The load balancers' networks, separated by commas: 192.0.2.0/24,2001:db8::/32. Required with
+    a port for PROXY headers: whoever connects to it from elsewhere is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,7 @@ class IngressSettings:
 
     queue: QueueSettings = group(QueueSettings, prefix="")
     listen: ListenSettings = group(ListenSettings)
+    proxy: ProxySettings = group(ProxySettings)
     tls: TlsSettings = group(TlsSettings)
     limit: IngressLimits = group(IngressLimits)
     hostname: str = setting("")
@@ -55,6 +76,13 @@ class IngressSettings:
     """Turn a bare CR or LF in content into CRLF, where it would be refused."""
     data_drain: timedelta = setting(timedelta(seconds=20), minimum=timedelta(seconds=1))
     """How long messages that are coming in may take to finish at a drain."""
+
+    def __post_init__(self) -> None:
+        if self.listen.proxied and not self.proxy.trusted:
+            raise ValueError(
+                "POSTROAD_PROXY_TRUSTED: is required with a port for PROXY headers;"
+                " name the load balancers' networks"
+            )
 
     @property
     def name(self) -> str:

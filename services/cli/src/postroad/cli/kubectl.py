@@ -1,0 +1,236 @@
+"""
+Reaching a cluster's NATS servers through kubectl: whoever may do that, may give orders.
+
+kubectl finds the release, reads the password of the user `command`, and forwards a port of loopback
+to one of the servers. A forward ends when its pod does; it is begun again on the same port, where
+the client looks for it.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from postroad.cli.errors import Failure
+from postroad.runtime.supervised import die_with_parent
+
+USER = "command"
+_SERVERS = "app.kubernetes.io/part-of=postroad,app.kubernetes.io/component=nats"
+_INSTANCE = "app.kubernetes.io/instance"
+_ANNOTATION = "postroad.dev/auth-secret"  # annotation of the Service; the Secret has passwords
+_CLIENT_PORT = 4222
+_ANSWER = 20.0  # seconds kubectl may take
+_FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
+_AGAIN = 0.5  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a release is, as far as the user has said; kubectl knows the rest."""
+
+    context: str | None = None
+    namespace: str | None = None
+    release: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether the user means a Kubernetes cluster at all."""
+        return any((self.context, self.namespace, self.release))
+
+    def __str__(self) -> str:
+        namespace = f"namespace {self.namespace}" if self.namespace else "the current namespace"
+        return f"{namespace} of context {self.context}" if self.context else namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where to connect, and as whom."""
+
+    url: str
+    user: str
+    password: str
+
+
+@asynccontextmanager
+async def forwarded(place: Place) -> AsyncIterator[Door]:
+    """Hold a way to a release's NATS servers open; Failure says in one sentence what is missing."""
+    kubectl = _Kubectl(place)
+    service, secret = await _find(kubectl, place)
+    password = await _password(kubectl, secret)
+    forward = await _Forward.open(kubectl, service)
+    try:
+        yield Door(f"nats://127.0.0.1:{forward.port}", USER, password)
+    finally:
+        await forward.close()
+
+
+class _Kubectl:
+    """kubectl, aimed at a place."""
+
+    def __init__(self, place: Place) -> None:
+        self._flags: list[str] = []
+        if place.context:
+            self._flags += ["--context", place.context]
+        if place.namespace:
+            self._flags += ["--namespace", place.namespace]
+
+    async def start(self, *arguments: str) -> Process:
+        """Run it; it dies with this process."""
+        try:
+            return await asyncio.create_subprocess_exec(
+                "kubectl",
+                *self._flags,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
+            )
+        except FileNotFoundError as error:
+            raise Failure(
+                "kubectl is not installed; install it, or run the command in the cluster:"
+                " kubectl exec deploy/RELEASE-operator -- postroad status"
+            ) from error
+        except OSError as error:
+            raise Failure(f"kubectl cannot be run: {os.strerror(error.errno or 0)}") from error
+
+    async def ask(self, *arguments: str) -> dict[str, object]:
+        """Return what `kubectl get` says, as JSON."""
+        process = await self.start("get", *arguments, "--output", "json")
+        try:
+            async with asyncio.timeout(_ANSWER):
+                said, complaint = await process.communicate()
+        except TimeoutError as error:
+            await _end(process)
+            raise Failure("kubectl does not answer; is the cluster up?") from error
+        except BaseException:
+            await _end(process)
+            raise
+        if process.returncode != 0:
+            raise Failure(_sentence(complaint))
+        found = json.loads(said)
+        assert isinstance(found, dict)
+        return found
+
+
+def _sentence(complaint: bytes) -> str:
+    """Return what kubectl complains of as one sentence."""
+    lines = [line.strip() for line in complaint.decode("utf-8", "replace").splitlines()]
+    told = [line for line in lines if line and not re.match(r"[EWI]\d{4} ", line)] or lines
+    text = told[-1] if told else "it ended without a word"
+    text = text.removeprefix("error: ").removeprefix("Error from server ")
+    if "Forbidden" in text or "forbidden" in text:
+        return f"kubectl may not do this: {text}"
+    return f"kubectl: {text}"
+
+
+async def _find(kubectl: _Kubectl, place: Place) -> tuple[str, str]:
+    """Return the Service of the one release that is meant, and the Secret with its passwords."""
+    selector = f"{_SERVERS},{_INSTANCE}={place.release}" if place.release else _SERVERS
+    said = await kubectl.ask("services", "--selector", selector)
+    found: dict[str, tuple[str, str]] = {}
+    for service in _list(said.get("items")):
+        if _dict(service.get("spec")).get("clusterIP") == "None":
+            continue
+        metadata = _dict(service.get("metadata"))
+        name = str(metadata["name"])
+        secret = _dict(metadata.get("annotations")).get(_ANNOTATION, f"{name}-auth")
+        release = _dict(metadata.get("labels")).get(_INSTANCE, name)
+        found[str(release)] = (name, str(secret))
+    if not found:
+        which = f"release {place.release} with" if place.release else "release with"
+        raise Failure(
+            f"there is no {which} NATS servers in {place}; name another with --namespace and"
+            " --release, or, with servers of your own, set $POSTROAD_NATS_URL"
+        )
+    if len(found) > 1:
+        raise Failure(
+            f"there are several releases in {place}: {', '.join(sorted(found))};"
+            " choose one with --release"
+        )
+    return next(iter(found.values()))
+
+
+async def _password(kubectl: _Kubectl, secret: str) -> str:
+    data = _dict((await kubectl.ask("secret", secret)).get("data"))
+    try:
+        return base64.b64decode(str(data[USER])).decode()
+    except (KeyError, ValueError) as error:
+        raise Failure(f"the Secret {secret} has no password for the user {USER}") from error
+
+
+class _Forward:
+    """A running `kubectl port-forward`."""
+
+    def __init__(self, kubectl: _Kubectl, service: str, process: Process) -> None:
+        self._kubectl = kubectl
+        self._service = service
+        self._process = process
+        self._keeper: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @classmethod
+    async def open(cls, kubectl: _Kubectl, service: str) -> "_Forward":
+        """Begin, on a port that is free; Failure when it does not begin."""
+        forward = cls(kubectl, service, await _begin(kubectl, service, 0))
+        try:
+            forward.port = await forward._began()
+        except BaseException:
+            await _end(forward._process)
+            raise
+        forward._keeper = asyncio.create_task(forward._keep())
+        return forward
+
+    async def _began(self) -> int:
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        try:
+            async with asyncio.timeout(_ANSWER):
+                while line := await self._process.stdout.readline():
+                    if match := _FORWARDING.match(line.decode("utf-8", "replace")):
+                        return int(match[1])
+                complaint = await self._process.stderr.read()
+        except TimeoutError as error:
+            raise Failure("kubectl forwards no port; is a NATS pod ready?") from error
+        raise Failure(_sentence(complaint))
+
+    async def _keep(self) -> None:
+        while True:
+            await self._process.communicate()
+            await asyncio.sleep(_AGAIN)
+            self._process = await _begin(self._kubectl, self._service, self.port)
+
+    async def close(self) -> None:
+        """End it."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        await _end(self._process)
+
+
+async def _begin(kubectl: _Kubectl, service: str, port: int) -> Process:
+    ports = f"{port or ''}:{_CLIENT_PORT}"
+    return await kubectl.start(
+        "port-forward", "--address", "127.0.0.1", f"service/{service}", ports
+    )
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    await process.communicate()
+
+
+def _dict(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[dict[str, object]]:
+    return [_dict(each) for each in value] if isinstance(value, list) else []

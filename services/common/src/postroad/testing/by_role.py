@@ -1,0 +1,176 @@
+"""
+The queue as four users of NATS share it: each call goes out as the role that makes it in life.
+
+Lets the queue's contract be asked of a server that gives each role its own permissions.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import (
+    Backlog,
+    BodyWriter,
+    Config,
+    ConfigState,
+    Events,
+    Order,
+    Orders,
+    Put,
+    Queued,
+    Selection,
+    SessionInfo,
+    Sessions,
+    Sites,
+    Spool,
+    Stored,
+    Taking,
+    Usage,
+    Waiting,
+    WaitKind,
+)
+from postroad.spool.record import QueueRecord
+
+ROLES = ("ingress", "delivery", "operator", "command")
+
+
+class ByRole:
+    """Implements interface.Spool over one spool for each role."""
+
+    def __init__(self, spools: Mapping[str, Spool]) -> None:
+        self._all = spools
+        self._ingress, self._delivery = spools["ingress"], spools["delivery"]
+        self.config: Config = _Config(spools["operator"].config, self._delivery.config)
+        self.events: Events = _Events(self._ingress.events, spools["command"].events)
+        self.orders: Orders = _Orders(spools["command"].orders, self._delivery.orders)
+        self.sessions: Sessions = _Sessions(self._delivery.sessions)
+        self.sites: Sites = self._delivery.sites
+        self.usage: Usage = self._ingress.usage
+        self.waiting: Waiting = _Waiting(
+            spools["command"].waiting, self._delivery.waiting, spools["operator"].waiting
+        )
+
+    @property
+    def accepting(self) -> bool:
+        """As ingress says."""
+        return self._ingress.accepting
+
+    def refusal(self) -> Exception | None:
+        """As ingress says."""
+        return self._ingress.refusal()
+
+    def new_queue_id(self, now: datetime) -> str:
+        """Draw a queue id."""
+        return self._ingress.new_queue_id(now)
+
+    def write_body(self, *, lifetime: timedelta) -> BodyWriter:
+        """Begin a body, as ingress does."""
+        return self._ingress.write_body(lifetime=lifetime)
+
+    def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
+        """Read a body, as delivery does."""
+        return self._delivery.read_body(record)
+
+    async def accept(
+        self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
+    ) -> Stored:
+        """Store a message, as ingress does."""
+        return await self._ingress.accept(queue_id, compose, timeout=timeout)
+
+    def take(self, *, pool: str, room: int, room_bytes: int) -> Taking:
+        """Take records, as delivery does."""
+        return self._delivery.take(pool=pool, room=room, room_bytes=room_bytes)
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in."""
+        return self._delivery.lane_of(record)
+
+    async def close(self) -> None:
+        """Close all four."""
+        for spool in self._all.values():
+            await spool.close()
+
+
+class _Config:
+    def __init__(self, publisher: Config, reader: Config) -> None:
+        self._publisher, self._reader = publisher, reader
+
+    async def publish(self, entries: Mapping[str, bytes]) -> int:
+        return await self._publisher.publish(entries)
+
+    async def last(self) -> ConfigState | None:
+        return await self._publisher.last()
+
+    def follow(self) -> AsyncIterator[ConfigState]:
+        return self._reader.follow()
+
+
+class _Events:
+    def __init__(self, writer: Events, reader: Events) -> None:
+        self._writer, self._reader = writer, reader
+
+    def add(self, event: Event) -> None:
+        self._writer.add(event)
+
+    def read(
+        self,
+        *,
+        since: datetime | None = None,
+        types: frozenset[EventType] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        return self._reader.read(since=since, types=types, follow=follow)
+
+
+class _Orders:
+    def __init__(self, giver: Orders, obeyer: Orders) -> None:
+        self._giver, self._obeyer = giver, obeyer
+
+    async def place(self, order: Order) -> None:
+        await self._giver.place(order)
+
+    async def withdraw(self, order_id: str) -> bool:
+        return await self._giver.withdraw(order_id)
+
+    async def reports(self, order_id: str) -> Mapping[str, int]:
+        return await self._giver.reports(order_id)
+
+    def in_force(self, now: datetime) -> Sequence[Order]:
+        return self._obeyer.in_force(now)
+
+    async def changed(self) -> None:
+        await self._obeyer.changed()
+
+    async def report(self, order_id: str, process: str, affected: int) -> None:
+        await self._obeyer.report(order_id, process, affected)
+
+
+class _Sessions:
+    """The deliveries alone: one session for each of these, as with any other spool."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def announce(self, generation: int) -> None:
+        await self._sessions.announce(generation)
+
+    async def live(self) -> Sequence[SessionInfo]:
+        return [info for info in await self._sessions.live() if info.role == "delivery"]
+
+
+class _Waiting:
+    def __init__(self, looker: Waiting, claimer: Waiting, counter: Waiting) -> None:
+        self._looker, self._claimer, self._counter = looker, claimer, counter
+
+    def list(self, selection: Selection) -> AsyncIterator[Queued]:
+        return self._looker.list(selection)
+
+    async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
+        return await self._looker.counts()
+
+    async def backlog(self) -> Backlog:
+        return await self._counter.backlog()
+
+    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
+        await self._claimer.claim(queued, puts)

@@ -1,0 +1,45 @@
+"""Three real nats-servers as one cluster on loopback: each may be killed and started at will."""
+
+from pathlib import Path
+from typing import Self
+
+from postroad.testing.nats_server import NatsServer, free_ports
+
+_ROUTES = """\
+cluster {{
+  name: test
+  listen: "127.0.0.1:{port}"
+  routes: [{routes}]
+}}
+"""
+
+
+class NatsCluster:
+    """Servers that replicate; `async with` starts and ends all of them."""
+
+    def __init__(self, folder: Path, *, size: int = 3, accounts: Path | None = None) -> None:
+        ports = free_ports(size)
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        self.servers: list[NatsServer] = []
+        for number, port in enumerate(ports):
+            own = folder / f"server-{number}"
+            own.mkdir(parents=True)
+            more = _ROUTES.format(port=port, routes=routes)
+            name = f"test-{number}"
+            self.servers.append(NatsServer(own, accounts=accounts, name=name, more=more))
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where clients connect."""
+        return tuple(server.url for server in self.servers)
+
+    async def __aenter__(self) -> Self:
+        for server in self.servers:
+            server.spawn()
+        for server in self.servers:
+            await server.until_healthy()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in self.servers:
+            server.kill()

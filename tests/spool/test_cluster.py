@@ -1,0 +1,116 @@
+"""Three servers that replicate: what a cluster promises and one server cannot show."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import CLUSTER
+from postroad.testing.nats_cluster import NatsCluster
+from postroad.testing.queued_mail import QUICK, first, put, take
+
+pytestmark = [pytest.mark.nats, pytest.mark.faults]
+
+PATIENCE = timedelta(seconds=20)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
+    async with NatsCluster(tmp_path) as running:
+        await until_provisioned(running)
+        yield running
+
+
+async def until_provisioned(cluster: NatsCluster) -> None:
+    """Provision as the operator does: again and again while the servers find each other."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await provision(options(cluster, "operator"), layout=CLUSTER, capacity=10**10)
+                return
+            except SpoolUnavailable:
+                await asyncio.sleep(0.2)
+
+
+def options(cluster: NatsCluster, role: str) -> SpoolOptions:
+    return SpoolOptions(servers=cluster.urls, role=role, process=role, patience=PATIENCE)
+
+
+@pytest.fixture
+async def ingress(cluster: NatsCluster) -> AsyncIterator[JetStreamSpool]:
+    spool = await connect(replace(options(cluster, "ingress"), timings=QUICK))
+    yield spool
+    await spool.close()
+
+
+@pytest.fixture
+async def delivery(cluster: NatsCluster) -> AsyncIterator[JetStreamSpool]:
+    spool = await connect(options(cluster, "delivery"))
+    yield spool
+    await spool.close()
+
+
+async def test_all_lanes_are_pulled_within_seconds(
+    ingress: JetStreamSpool, delivery: JetStreamSpool
+) -> None:
+    """A consumer for each of 32 lanes, 3 shards and 2 classes: one by one they take 12 s."""
+    for number in range(100):
+        await put(ingress, f"a@d{number}.example")
+    taking = take(delivery, room=200)
+    started = time.monotonic()
+    taken = await first(taking, 100)
+    assert time.monotonic() - started < 8
+    await asyncio.gather(*(taking.settle(one) for one in taken))
+    await taking.stop()
+    await taking.close()
+
+
+async def test_a_body_is_read_whole_right_after_it_was_written(
+    ingress: JetStreamSpool, delivery: JetStreamSpool
+) -> None:
+    """A follower that lags may be asked: what it lacks its leader has."""
+    for number in range(20):
+        writer = ingress.write_body(lifetime=timedelta(hours=1))
+        await writer.write(bytes([number]) * 1_500_000)
+        body = await writer.finish(sole=True)
+        await put(ingress, content=body)
+    taking = take(delivery)
+    for taken in await first(taking, 20):
+        chunks = [chunk async for chunk in delivery.read_body(taken.record)]
+        assert sum(map(len, chunks)) == 1_500_000
+        await taking.settle(taken)
+    await taking.stop()
+    await taking.close()
+
+
+async def test_without_a_majority_mail_is_refused_and_taken_again_afterwards(
+    cluster: NatsCluster, ingress: JetStreamSpool, delivery: JetStreamSpool
+) -> None:
+    await put(ingress)
+    for server in cluster.servers[1:]:
+        server.kill()
+    with pytest.raises(SpoolUnavailable):
+        await put(ingress)
+    async with asyncio.timeout(10):
+        while not isinstance(ingress.refusal(), SpoolUnavailable):
+            await asyncio.sleep(0.1)
+    for server in cluster.servers[1:]:
+        server.spawn()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await put(ingress)
+                break
+            except SpoolUnavailable:
+                continue
+    taking = take(delivery)
+    assert len(await first(taking, 2)) == 2
+    await taking.stop()
+    await taking.close()
+    assert ingress.refusal() is None
