@@ -29,6 +29,18 @@ async def test_publishing_the_same_again_is_no_new_generation(spool: Spool) -> N
     assert await spool.config.publish({"client.default.a": b"1"}) == first
 
 
+async def test_a_publisher_that_starts_again_finds_what_is_published(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    assert await other.config.last() is None
+    generation = await one.config.publish({"relay.default.a": b"1", "relay.default.b": b"2"})
+    last = await other.config.last()
+    assert last is not None
+    assert (last.generation, dict(last.entries)) == (
+        generation,
+        {"relay.default.a": b"1", "relay.default.b": b"2"},
+    )
+
+
 async def test_leases_never_exceed_the_maximum(open_spool: OpenSpool) -> None:
     spools = [await open_spool() for _ in range(3)]
 
@@ -42,6 +54,16 @@ async def test_leases_never_exceed_the_maximum(open_spool: OpenSpool) -> None:
     await spools[0].usage.give_back("k", 10)
     assert await spools[1].usage.used("k") == 90
     assert await spools[1].usage.lease("k", amount=50, maximum=100, expires=now() + LATER) == 10
+
+
+async def test_usage_can_be_looked_through(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    for key, amount in (("shop.a.messages.60.1.x=40y", 3), ("sha256.b.messages.60.1.z", 4)):
+        await one.usage.lease(key, amount=amount, maximum=10, expires=now() + LATER)
+    assert {key: used async for key, used in other.usage.all()} == {
+        "shop.a.messages.60.1.x=40y": 3,
+        "sha256.b.messages.60.1.z": 4,
+    }
 
 
 async def test_an_order_reaches_every_process_and_ends(open_spool: OpenSpool) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
 from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Selection, Spool, WaitKind
 from postroad.spool.record import Hold
@@ -32,6 +33,9 @@ async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
         (WaitKind.SCHEDULED, "two.example"): 1,
         (WaitKind.HELD, "two.example"): 1,
     }
+    backlog = await spool.waiting.backlog()
+    assert dict(backlog.ready) == {("default", TrafficClass.EXPRESS): 1}
+    assert (backlog.scheduled, backlog.held) == (1, 1)
 
 
 async def test_looking_takes_nothing(spool: Spool) -> None:

@@ -1,1 +1,1 @@
-"""The operator: custom resources of Kubernetes into the configuration in force, and their status."""
+"""The operator: custom resources into the configuration in force, and their status."""

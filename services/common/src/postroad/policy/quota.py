@@ -31,6 +31,7 @@ from postroad.policy.patterns import address_matches, specificity
 EXPIRY_SLACK = timedelta(minutes=10)
 _LONGEST_TOKEN = 128
 _NOT_PLAIN = re.compile(rb"[^A-Za-z0-9_-]")
+_ENCODED = re.compile(rb"=([0-9A-F]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,23 @@ def usage_key(quota: ObjectKey, limit: QuotaLimit, value: str, now: datetime) ->
     number = int(now.timestamp()) // seconds
     count = f"{limit.unit.value}.{seconds}.{number}"
     return f"{quota.namespace}.{_token(quota.name)}.{count}.{_token(value)}"
+
+
+def fixed_value(subject: QuotaSubject) -> str | None:
+    """Return the only value that a subject is counted under, None when each counts for itself."""
+    if subject.kind is SubjectKind.CLIENT_NETWORK or "*" in subject.match:
+        return None
+    return subject.match.lower() if subject.kind is SubjectKind.SENDER else subject.match
+
+
+def counted_value(key: str, quota: ObjectKey, limit: QuotaLimit, now: datetime) -> str | None:
+    """Return the value that a key counts in a Quota's present window, None for any other key."""
+    prefix = usage_key(quota, limit, "", now)
+    value = key.removeprefix(prefix)
+    if value == key or value.startswith("=="):
+        return None
+    octets = _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), value.encode("ascii"))
+    return octets.decode("utf-8", "replace")
 
 
 def _token(text: str) -> str:

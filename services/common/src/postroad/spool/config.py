@@ -107,10 +107,10 @@ class _View:
         )
 
     def state(self) -> ConfigState:
-        """Return the state; only of a complete view."""
-        assert self.head is not None
+        """Return the entries, which are in force if the view is complete."""
         entries = {name: entry.value for name, entry in self.entries.items()}
-        return ConfigState(self.head.generation, MappingProxyType(entries))
+        generation = self.head.generation if self.head else 0
+        return ConfigState(generation, MappingProxyType(entries))
 
 
 class JetStreamConfig:
@@ -143,6 +143,15 @@ class JetStreamConfig:
             head = _Head(generation, len(wanted), _digest_of_all(wanted))
             await self._commit(head, view.head)
             return generation
+
+    async def last(self) -> ConfigState | None:
+        """Return every entry as it stands: what a publisher that starts again goes on from."""
+        async with self._publishing:
+            view = self._published
+            await view.catch_up(self._bucket)
+            if view.head is None and not view.entries:
+                return None
+            return view.state()
 
     async def follow(self) -> AsyncIterator[ConfigState]:
         """Yield each complete state as it comes into force; waits while the bucket is away."""

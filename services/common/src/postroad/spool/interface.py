@@ -182,6 +182,15 @@ class Queued:
     subject: str
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many records there are: ready ones by pool and class, and those that wait."""
+
+    ready: Mapping[tuple[str, TrafficClass], int]
+    scheduled: int
+    held: int
+
+
 class Waiting(Protocol):
     """Looking at the queue without consuming it, and claiming what waits."""
 
@@ -190,6 +199,9 @@ class Waiting(Protocol):
 
     async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
         """Return how many records there are by kind, class (of ready ones) and domain."""
+
+    async def backlog(self) -> "Backlog":
+        """Return how much there is to do, at a cost that does not grow with what is deferred."""
 
     async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
         """
@@ -287,6 +299,9 @@ class Usage(Protocol):
     async def used(self, key: str) -> int:
         """Return what is leased or spent under a key."""
 
+    def all(self) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key with what is leased or spent under it; very long keys are left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigState:
@@ -301,6 +316,9 @@ class Config(Protocol):
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """Write what differs, remove what is gone, then the head; return its generation."""
+
+    async def last(self) -> ConfigState | None:
+        """Return every entry as it stands, None before the first; also of one half published."""
 
     def follow(self) -> AsyncIterator[ConfigState]:
         """Yield each complete state as it comes into force; nothing while it is half published."""

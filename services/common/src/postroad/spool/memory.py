@@ -6,6 +6,7 @@ MemorySpools on one MemoryCluster are several processes of one cluster.
 """
 
 import hashlib
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +15,15 @@ from uuid import uuid4
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolFull, SpoolUnavailable
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Put, Queued, Selection, SessionInfo, Stored, WaitKind
+from postroad.spool.interface import (
+    Backlog,
+    Put,
+    Queued,
+    Selection,
+    SessionInfo,
+    Stored,
+    WaitKind,
+)
 from postroad.spool.memory_agreement import (
     Agreement,
     MemoryConfig,
@@ -102,6 +111,17 @@ class MemoryWaiting:
             counts[key] = counts.get(key, 0) + 1
         return counts
 
+    async def backlog(self) -> Backlog:
+        """Count ready records by pool and class, and those that wait."""
+        ready: dict[tuple[str, TrafficClass], int] = {}
+        waiting = dict.fromkeys(WaitKind, 0)
+        for queued in self._store.look():
+            key = queued.record.pool, queued.record.traffic_class
+            if queued.kind is WaitKind.READY:
+                ready[key] = ready.get(key, 0) + 1
+            waiting[queued.kind] += 1
+        return Backlog(ready, waiting[WaitKind.SCHEDULED], waiting[WaitKind.HELD])
+
     async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
         """Replace a waiting record; ClaimLost when somebody was faster."""
         if not puts:
@@ -145,7 +165,7 @@ class MemorySpool:
 
     def new_queue_id(self, now: datetime) -> str:
         """Draw a queue id."""
-        return new_queue_id(now, hash(now) % self.store.shards)
+        return new_queue_id(now, random.randrange(self.store.shards))
 
     def write_body(self, *, lifetime: timedelta) -> MemoryBodyWriter:
         """Begin a body; it lives until it is deleted."""

@@ -57,6 +57,10 @@ class MemoryConfig:
         self._shared.config_bell.ring()
         return generation
 
+    async def last(self) -> ConfigState | None:
+        """Return the state in force."""
+        return self._shared.config
+
     async def follow(self) -> AsyncIterator[ConfigState]:
         """Yield the state in force and each one after it."""
         seen = 0
@@ -161,6 +165,11 @@ class MemoryUsage:
     async def used(self, key: str) -> int:
         """Return what is leased or spent."""
         return self._shared.usage.get(key, 0)
+
+    async def all(self) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key with what is leased or spent."""
+        for key, used in list(self._shared.usage.items()):
+            yield key, used
 
 
 class MemoryEvents:

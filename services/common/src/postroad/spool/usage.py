@@ -12,12 +12,12 @@ import hashlib
 import random
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
-from postroad.spool.bucket import Bucket, Outdated, is_deletion, token
+from postroad.spool.bucket import Bucket, Outdated, is_deletion, text_of, token
 from postroad.spool.direct_get import StoredMessage
 from postroad.spool.errors import SpoolUnavailable
 
@@ -27,6 +27,7 @@ _AFTER_WINDOW = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=5)
 _KNOWN_KEYS = 4096
 _LONGEST_TOKEN = 200
+_DIGEST = "sha256="  # how the token of a longer key begins; `=` and two digits is an octet
 _NAME = "Postroad-Change"  # a random name of the change that made a revision
 
 
@@ -64,6 +65,18 @@ class JetStreamUsage:
     async def used(self, key: str) -> int:
         """Return what is leased or spent under a key."""
         return (await self._read(_encoded(key))).used
+
+    async def all(self) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key with what is leased or spent under it; very long keys are left out."""
+        after, pending = 0, 1
+        while pending:
+            page = await self._bucket.changes("*", after=after)
+            for message in page.messages:
+                after = message.sequence
+                encoded = self._bucket.key_of(message)
+                if not is_deletion(message) and not _is_digest(encoded):
+                    yield text_of(encoded), _tally(message).used
+            pending = page.pending if page.messages else 0
 
     async def _change(
         self, key: str, change: Callable[[int], int], expires: datetime | None
@@ -133,9 +146,14 @@ def _tally(message: StoredMessage | None) -> _Tally:
     )
 
 
+def _is_digest(encoded: str) -> bool:
+    # A key of that beginning has dots further on, which are encoded.
+    return encoded.startswith(_DIGEST) and "=" not in encoded.removeprefix(_DIGEST)
+
+
 def _encoded(key: str) -> str:
     """Return a key's token; a very long one (a sender's address is in it) becomes its digest."""
     encoded = token(key)
     if len(encoded) <= _LONGEST_TOKEN:
         return encoded
-    return "sha256=" + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+    return _DIGEST + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

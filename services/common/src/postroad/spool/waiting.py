@@ -17,7 +17,7 @@ from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import StoredMessage, pages
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import Put, Queued, Ready, Selection, WaitKind
+from postroad.spool.interface import Backlog, Put, Queued, Ready, Selection, WaitKind
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
@@ -84,11 +84,36 @@ class JetStreamWaiting:
                 counts[key] = counts.get(key, 0) + number
         return counts
 
+    async def backlog(self) -> Backlog:
+        """
+        Count ready records by pool and class, and those that wait.
+
+        Each waiting record is a subject of its own, so those are not listed: what is neither ready
+        nor held is scheduled.
+        """
+        ready: dict[tuple[str, TrafficClass], int] = {}
+        scheduled = held = 0
+        for shard in range(self._layout.shards):
+            found, records = await self._counted(shard, f"pr.q.{shard}.r.>")
+            for subject, number in found.items():
+                tokens = subject.split(".")
+                key = domain_of(tokens[4]), TrafficClass(tokens[5])
+                ready[key] = ready.get(key, 0) + number
+            waiting, _ = await self._counted(shard, f"pr.q.{shard}.h.>")
+            held += sum(waiting.values())
+            scheduled += max(0, records - sum(found.values()) - sum(waiting.values()))
+        return Backlog(ready, scheduled, held)
+
     async def _subject_counts(self, shard: int) -> Mapping[str, int]:
-        """Return how many records each subject of a shard has; the server answers in pages."""
+        """Return how many records each subject of a shard has."""
+        found, _ = await self._counted(shard, f"pr.q.{shard}.>")
+        return found
+
+    async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
+        """Return the records of each subject, and of the shard; the server answers in pages."""
         found: dict[str, int] = {}
         while True:
-            request = {"subjects_filter": f"pr.q.{shard}.>", "offset": len(found)}
+            request = {"subjects_filter": subjects, "offset": len(found)}
             answer = await self._requests.send(
                 f"$JS.API.STREAM.INFO.{queue_stream(shard)}", json.dumps(request).encode()
             )
@@ -98,7 +123,7 @@ class JetStreamWaiting:
             page = said["state"].get("subjects") or {}
             found.update(page)
             if not page or len(found) >= int(said.get("total", 0)):
-                return found
+                return found, int(said["state"].get("messages", 0))
 
     async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
         """Replace a waiting record by `puts`, at once and only once."""

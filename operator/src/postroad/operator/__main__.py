@@ -1,0 +1,14 @@
+"""Entry point of the operator."""
+
+from postroad.operator.app import build
+from postroad.operator.settings import OperatorSettings
+from postroad.runtime import entry
+
+
+def main() -> None:
+    """Run it."""
+    entry.main("operator", OperatorSettings, build)
+
+
+if __name__ == "__main__":
+    main()

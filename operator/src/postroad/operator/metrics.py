@@ -1,0 +1,65 @@
+"""What the operator counts and shows; the queue's gauges are the whole cluster's, by the leader."""
+
+from postroad.policy.declared import Kind
+from postroad.runtime.metrics import Group
+
+_GROUP = Group("Operator", "The cluster's objects and its queue, told by the operator that leads.")
+
+LEADER = _GROUP.gauge(
+    "postroad_operator_leader",
+    "1 in the operator that holds the Lease.",
+    watch="A sum other than 1 for a minute: nobody works, or the API server is away.",
+)
+RECONCILE_SECONDS = _GROUP.histogram(
+    "postroad_operator_reconcile_seconds",
+    "Time to compile all objects and publish what changed.",
+    watch="The p99 nearing a second: a change takes so much longer to be in force.",
+)
+ERRORS = _GROUP.counter(
+    "postroad_operator_errors_total",
+    "Work that failed and is tried again, by what it was.",
+    labels={"work": ("publish", "status", "list", "watch", "provision", "backlog", "usage")},
+    watch="Steady growth of one: the log names the cause.",
+)
+OBJECTS = _GROUP.gauge(
+    "postroad_operator_objects",
+    "Objects by kind, and whether their Ready condition is true.",
+    labels={"kind": tuple(Kind), "ready": ("true", "false")},
+    watch='`ready="false"` that stays: `kubectl get domains,relays,quotas,clients` says which.',
+)
+STATUS_WRITES = _GROUP.counter("postroad_operator_status_writes_total", "Statuses written.")
+STATUS_WAITING = _GROUP.gauge(
+    "postroad_operator_statuses_waiting",
+    "Statuses that are to be written.",
+    watch="Growth: the API server is slow, or refuses.",
+)
+GENERATION = _GROUP.gauge(
+    "postroad_operator_published_generation", "Generation of the configuration last published."
+)
+WATCH_SECONDS = _GROUP.gauge(
+    "postroad_operator_watch_age_seconds",
+    "Seconds since the last event of a watch.",
+    watch="Nothing by itself: quiet clusters have few events. Everything is listed anew regularly.",
+)
+LIST_SECONDS = _GROUP.gauge(
+    "postroad_operator_list_age_seconds",
+    "Seconds since everything was last listed.",
+    watch="More than two resync times (POSTROAD_RESYNC): the API server is away or refuses.",
+)
+QUEUE_READY = _GROUP.gauge(
+    "postroad_queue_ready",
+    "Records in the queue that may be tried now, by class.",
+    labels={"class": ("express", "bulk")},
+    watch="Growth: more delivery processes are needed, or next hops are slow.",
+)
+QUEUE_POOL_READY = _GROUP.gauge(
+    "postroad_queue_pool_ready",
+    "Records in the queue that may be tried now, by egress pool.",
+    labels={"pool": "one per egress pool that Relays name"},
+)
+QUEUE_WAITING = _GROUP.gauge(
+    "postroad_queue_waiting",
+    "Records in the queue that wait: for their next try, or held for a person.",
+    labels={"kind": ("scheduled", "held")},
+    watch="`held` above 0: somebody has to decide, see `postroad queue list`.",
+)

@@ -1,0 +1,52 @@
+"""
+Makes the queue's streams and buckets, and looks after them: drift is mended, data never deleted.
+"""
+
+import asyncio
+import random
+from datetime import timedelta
+
+from postroad.operator import metrics
+from postroad.operator.settings import LayoutSettings
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.jetstream import SpoolOptions, provision
+
+EVERY = timedelta(minutes=1)
+_PAUSES = (0.5, 1.0, 2.0, 5.0)
+
+log = get_logger("operator.provisioning")
+
+
+async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> None:
+    """Provision, trying until the servers are there."""
+    for failures in range(2**31):
+        try:
+            in_force = await _provision(options, settings)
+        except SpoolError as error:
+            metrics.ERRORS.labels("provision").inc()
+            log.warning("the queue is not provisioned yet", error=str(error))
+            await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+            continue
+        if in_force != settings.layout:
+            log.warning(
+                "the queue keeps the layout it was made with",
+                in_force=str(in_force),
+                wanted=str(settings.layout),
+            )
+        return
+
+
+async def look_after(options: SpoolOptions, settings: LayoutSettings) -> None:
+    """Mend drift every minute, until cancelled."""
+    while True:
+        await asyncio.sleep(EVERY.total_seconds() * random.uniform(0.8, 1.2))
+        try:
+            await _provision(options, settings)
+        except SpoolError as error:
+            metrics.ERRORS.labels("provision").inc()
+            log.warning("the queue cannot be looked after for now", error=str(error))
+
+
+async def _provision(options: SpoolOptions, settings: LayoutSettings) -> object:
+    return await provision(options, layout=settings.layout, capacity=int(settings.capacity))

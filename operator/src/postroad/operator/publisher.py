@@ -1,0 +1,138 @@
+"""
+From what is declared to what is in force: compile all of it, publish what differs.
+
+Level-triggered: something changed is all that a trigger says, and every run works from everything
+that is known. Changes that come together are taken together (a tenth of a second of quiet, half a
+second at most). What is published when the operator starts is the last good form of every object,
+so that one which went bad while nobody looked keeps what it had.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from postroad.operator import metrics
+from postroad.operator.kube import KubeError
+from postroad.operator.picture import Picture
+from postroad.operator.store import Store
+from postroad.policy.codec import encode_entry
+from postroad.policy.compile import compile_objects
+from postroad.policy.compiled import Compiled, Entry
+from postroad.policy.declared import Objects
+from postroad.policy.seal import Keyring
+from postroad.policy.snapshot import SnapshotLoader
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Spool
+
+QUIET = timedelta(milliseconds=100)
+AT_MOST = timedelta(milliseconds=500)
+_PAUSES = (0.5, 1.0, 2.0, 5.0)
+
+log = get_logger("operator.publisher")
+
+
+class Publisher:
+    """
+    Compiles and publishes whenever `wake` is called; `changed` tells that there is news.
+
+    `compiled` is the last outcome; `generations` tells for each of its entries in which generation
+    it is published, and lacks those that are not yet.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        picture: Picture,
+        spool: Spool,
+        keyring: Keyring,
+        changed: Callable[[], None],
+    ) -> None:
+        self.compiled = Compiled()
+        self.generations: dict[str, int] = {}
+        self.published_at = float("-inf")
+        self._store = store
+        self._picture = picture
+        self._spool = spool
+        self._keyring = keyring
+        self._changed = changed
+        self._last_good: Mapping[str, Entry] = {}
+        self._encoded: dict[str, tuple[Entry, bytes]] = {}
+        self._dirty = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Look at everything again soon."""
+        self._dirty.set()
+
+    async def start(self) -> None:
+        """Read what is published now; SpoolError when the queue does not answer."""
+        last = await self._spool.config.last()
+        if last is None:
+            return
+        loaded = await asyncio.to_thread(
+            SnapshotLoader(self._keyring).load, last.generation, last.entries
+        )
+        for key, reason in loaded.unreadable.items():
+            log.error("a published object cannot be read", objects=key, reason=reason)
+        self._last_good = loaded.entries
+        self.generations = dict.fromkeys(loaded.entries, last.generation)
+
+    async def run(self) -> None:
+        """Compile and publish what changes, until cancelled."""
+        failures = 0
+        while True:
+            await self._dirty.wait()
+            await self._settle()
+            try:
+                with metrics.RECONCILE_SECONDS.time():
+                    await self._publish()
+                failures = 0
+            except (SpoolError, KubeError) as error:
+                metrics.ERRORS.labels("publish").inc()
+                log.warning("the configuration is not published for now", error=str(error))
+                self._dirty.set()
+                await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+                failures += 1
+
+    async def _settle(self) -> None:
+        """Wait until nothing more comes, for a moment."""
+        deadline = self._loop.time() + AT_MOST.total_seconds()
+        while self._dirty.is_set() and self._loop.time() < deadline:
+            self._dirty.clear()
+            await asyncio.sleep(QUIET.total_seconds())
+        self._dirty.clear()
+
+    async def _publish(self) -> None:
+        await self._picture.fetch_missing_secrets()
+        objects = self._store.snapshot()
+        compiled, entries = await asyncio.to_thread(self._compile, objects)
+        known = self._last_good
+        self.generations = {
+            key: generation
+            for key, generation in self.generations.items()
+            if key in compiled.entries and known.get(key) == compiled.entries[key]
+        }
+        self.compiled = compiled
+        self.published_at = self._loop.time()
+        self._changed()
+        generation = await self._spool.config.publish(entries)
+        if any(key not in self.generations for key in entries) or len(known) != len(entries):
+            log.info("configuration published", generation=generation, count=len(entries))
+        self.generations = dict.fromkeys(entries, generation) | self.generations
+        self.published_at = self._loop.time()
+        self._last_good = compiled.entries
+        metrics.GENERATION.set(generation)
+        self._changed()
+
+    def _compile(self, objects: Objects) -> tuple[Compiled, dict[str, bytes]]:
+        compiled = compile_objects(objects, keyring=self._keyring, last_good=self._last_good)
+        encoded: dict[str, tuple[Entry, bytes]] = {}
+        for key, entry in compiled.entries.items():
+            before = self._encoded.get(key)
+            if before is not None and before[0] == entry:
+                encoded[key] = before
+            else:
+                encoded[key] = entry, encode_entry(key, entry, self._keyring)
+        self._encoded = encoded
+        return compiled, {key: data for key, (_, data) in encoded.items()}

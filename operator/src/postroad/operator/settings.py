@@ -1,0 +1,71 @@
+"""The settings of the operator, from POSTROAD_… variables."""
+
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+
+from postroad.runtime.quantities import ByteSize, SocketAddress
+from postroad.runtime.queue import NatsSettings
+from postroad.runtime.settings import group, setting
+from postroad.spool.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutSettings:
+    """The queue as it is made at the first start; shards may grow later, lanes never change."""
+
+    shards: int = setting(3, minimum=1, maximum=64)
+    """Streams that the queue is spread over."""
+    lanes: int = setting(32, minimum=1, maximum=256)
+    """Tail lanes of each shard, fixed for good when the queue is made."""
+    replicas: int = setting(1, minimum=1, maximum=5)
+    """Copies of everything stored: 1, or 3 in a cluster of three servers."""
+    capacity: ByteSize = setting(ByteSize(0))
+    """One server's max_file_store: ingress refuses mail at 80 % of it; 0 when it is not known."""
+
+    def __post_init__(self) -> None:
+        if self.replicas % 2 == 0:
+            raise ValueError("POSTROAD_QUEUE_REPLICAS must be 1, 3 or 5")
+
+    @property
+    def layout(self) -> Layout:
+        """The layout to provision."""
+        return Layout(self.shards, self.lanes, self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """The Lease that says which of several operators works."""
+
+    namespace: str = setting("default")
+    """The namespace of the Lease, which is the operator's own."""
+    name: str = setting("postroad-operator")
+    """The name of the Lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """All of them."""
+
+    nats: NatsSettings = group(NatsSettings)
+    cluster_key_file: str = setting("cluster.key")
+    """One file, or two separated by a comma while a key is being replaced; the first one seals."""
+    queue: LayoutSettings = group(LayoutSettings)
+    lease: LeaseSettings = group(LeaseSettings)
+    pod_name: str = setting("")
+    """The name this process holds the Lease by; the machine's when not set."""
+    watch_namespaces: tuple[str, ...] = setting(())
+    """The namespaces whose objects count, separated by commas; all when not set."""
+    hostname: str = setting("")
+    """The public name of ingress, which MX records should name; they are not judged without it."""
+    dns_checks: bool = setting(True)
+    """Look up the MX, SPF and DMARC records of Domains, for their status."""
+    resolver: SocketAddress | None = None
+    """A DNS server to ask instead of the system's."""
+    resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
+    """How often everything is listed anew, to mend what a watch has missed."""
+
+    @property
+    def identity(self) -> str:
+        """The name in the Lease."""
+        return self.pod_name or socket.gethostname()

@@ -1,0 +1,87 @@
+"""What is said of a domain's DNS records: only an answer of the DNS may accuse."""
+
+import pytest
+
+from postroad.operator.conditions import Truth
+from postroad.operator.dns_facts import Answer, DnsFacts, State, compare, wanted
+
+HOST = "mail.relay.example"
+GOOD = DnsFacts(
+    mx=Answer((HOST, "backup.example")),
+    txt=Answer(("google-site-verification=x", "v=spf1 include:relay.example -all")),
+    dmarc=Answer(("v=DMARC1; p=reject",)),
+)
+
+
+def facts(mx: Answer = GOOD.mx, txt: Answer = GOOD.txt, dmarc: Answer = GOOD.dmarc) -> DnsFacts:
+    return DnsFacts(mx, txt, dmarc)
+
+
+@pytest.mark.parametrize(
+    ("found", "states", "status", "reason"),
+    [
+        (GOOD, "Found Found Found", Truth.TRUE, "RecordsFound"),
+        (facts(mx=Answer()), "Missing Found Found", Truth.FALSE, "RecordsMissing"),
+        (
+            facts(mx=Answer(("other.example",))),
+            "Different Found Found",
+            Truth.FALSE,
+            "RecordsDiffer",
+        ),
+        (
+            facts(txt=Answer(("v=spf1 -all", "v=spf1 mx -all"))),
+            "Found Different Found",
+            Truth.FALSE,
+            "RecordsDiffer",
+        ),
+        (
+            facts(txt=Answer(("v=spf10 -all",))),
+            "Found Missing Found",
+            Truth.FALSE,
+            "RecordsMissing",
+        ),
+        (facts(dmarc=Answer()), "Found Found Missing", Truth.FALSE, "RecordsMissing"),
+        (
+            facts(mx=Answer(trouble="no answer")),
+            "Unknown Found Found",
+            Truth.UNKNOWN,
+            "LookupFailed",
+        ),
+        (
+            facts(mx=Answer(trouble="no answer"), dmarc=Answer()),
+            "Unknown Found Missing",
+            Truth.FALSE,
+            "RecordsMissing",
+        ),
+    ],
+)
+def test_what_was_found_decides(found: DnsFacts, states: str, status: Truth, reason: str) -> None:
+    records = wanted("shop.example", receives=True, sends=True, hostname=HOST)
+    compared, judgement = compare(records, found, hostname=HOST)
+    assert [each.state for each in compared] == [State(state) for state in states.split()]
+    assert (judgement.status, judgement.reason) == (status, reason)
+
+
+def test_what_to_publish_follows_from_what_a_domain_does() -> None:
+    def said(*, receives: bool, sends: bool, hostname: str = HOST) -> list[tuple[str, str, str]]:
+        records = wanted("a.example", receives=receives, sends=sends, hostname=hostname)
+        return [(each.name, each.type, each.value) for each in records]
+
+    assert said(receives=True, sends=False) == [("a.example", "MX", f"10 {HOST}")]
+    assert said(receives=True, sends=False, hostname="") == []
+    assert said(receives=False, sends=True) == [
+        ("a.example", "TXT", "v=spf1 mx -all"),
+        ("_dmarc.a.example", "TXT", "v=DMARC1; p=none"),
+    ]
+
+
+def test_a_status_tells_what_stands_there_instead() -> None:
+    records = wanted("shop.example", receives=True, sends=False, hostname=HOST)
+    [record], _ = compare(records, facts(mx=Answer(("other.example",))), hostname=HOST)
+    assert record.as_status() == {
+        "name": "shop.example",
+        "type": "MX",
+        "value": f"10 {HOST}",
+        "state": "Different",
+        "found": "other.example",
+    }

@@ -1,0 +1,48 @@
+"""Who may lead: never two, and never nobody for long."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from postroad.operator.lease import Seen, Step, decide, lost, observe
+
+DURATION = timedelta(seconds=15)
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "step"),
+    [
+        ("me", 0.0, Step.RENEW),
+        ("me", 100.0, Step.RENEW),  # nobody took it meanwhile: a restarted process goes on
+        ("", 0.0, Step.TAKE),  # given up
+        ("other", 0.0, Step.WAIT),
+        ("other", 14.9, Step.WAIT),
+        ("other", 15.0, Step.TAKE),
+    ],
+)
+def test_what_may_be_done_about_a_lease(holder: str, age: float, step: Step) -> None:
+    seen = Seen(holder, "2026-11-24T10:00:00.000000Z", DURATION, since=1000.0)
+    assert decide(seen, "me", 1000.0 + age) is step
+
+
+def lease(holder: str, renewed: str) -> dict[str, Any]:
+    return {
+        "spec": {"holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 15},
+    }
+
+
+def test_age_is_counted_by_our_own_clock_from_the_last_change() -> None:
+    # The holder's clock is a year behind: what counts is that what it writes changes.
+    first = observe(lease("other", "2025-01-01T00:00:00Z"), None, 100.0)
+    same = observe(lease("other", "2025-01-01T00:00:00Z"), first, 110.0)
+    renewed = observe(lease("other", "2025-01-01T00:00:10Z"), same, 112.0)
+    assert (first.since, same.since, renewed.since) == (100.0, 100.0, 112.0)
+    assert decide(renewed, "me", 116.0) is Step.WAIT
+
+
+def test_a_holder_stops_before_others_may_begin() -> None:
+    assert not lost(100.0, 109.9)
+    assert lost(100.0, 110.0)
+    # Others wait for 15 s after they saw the last renewal, which is after it was sent.
+    assert timedelta(seconds=10) < DURATION

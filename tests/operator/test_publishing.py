@@ -1,0 +1,232 @@
+"""From events to what is in force, and what is told of it: a queue in memory, a small API."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from postroad.operator.acknowledgements import Acknowledgements
+from postroad.operator.judge import Judge
+from postroad.operator.kube import Access, Kube
+from postroad.operator.picture import Picture
+from postroad.operator.publisher import Publisher
+from postroad.operator.reconcile import Facts
+from postroad.operator.statuses import Statuses
+from postroad.operator.store import Store
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.runtime.configuration import Configuration
+from postroad.spool.memory import MemoryCluster, MemorySpool
+
+KEYRING = Keyring([ClusterKey(b"k" * 32)])
+Object = dict[str, Any]
+ROUTE = "/apis/postroad.dev/v1alpha1/namespaces/shop/{plural}/{name}/status"
+
+
+@dataclass
+class Api:
+    """The API server's edge: objects with versions, statuses that may be refused for a while."""
+
+    objects: dict[tuple[str, str], Object] = field(default_factory=dict)
+    writes: list[tuple[str, str]] = field(default_factory=list)
+    events: list[Object] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)  # instead of taking the next statuses
+    version: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def app(self) -> web.Application:
+        """Return the server."""
+        app = web.Application()
+        app.router.add_patch(ROUTE, self._patch)
+        app.router.add_get("/apis/postroad.dev/v1alpha1/{plural}", self._list)
+        app.router.add_get("/api/v1/namespaces", self._namespaces)
+        app.router.add_get("/api/v1/namespaces/shop/secrets/{name}", self._secret)
+        app.router.add_post("/apis/events.k8s.io/v1/namespaces/shop/events", self._event)
+        return app
+
+    def put(self, plural: str, name: str, spec: Object) -> Object:
+        """Make an object, or change it."""
+        self.version += 1
+        before = self.objects.get((plural, name))
+        generation = before["metadata"]["generation"] + 1 if before else 1
+        metadata = {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"{plural}-{name}",
+            "generation": generation,
+            "resourceVersion": str(self.version),
+            "creationTimestamp": "2026-11-24T10:00:00Z",
+        }
+        status = before.get("status", {}) if before else {}
+        self.objects[plural, name] = {"metadata": metadata, "spec": spec, "status": status}
+        return dict(self.objects[plural, name])
+
+    def ready(self, plural: str, name: str) -> tuple[str, str]:
+        """Return what Ready says of an object."""
+        for each in self.objects[plural, name]["status"].get("conditions", ()):
+            if each["type"] == "Ready":
+                return each["status"], each["reason"]
+        return "", ""
+
+    async def until_ready(self, plural: str, name: str, status: str, reason: str) -> None:
+        """Wait until Ready says so."""
+        async with asyncio.timeout(10), self.changed:
+            await self.changed.wait_for(lambda: self.ready(plural, name) == (status, reason))
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        plural, name = request.match_info["plural"], request.match_info["name"]
+        if self.answers:
+            return web.json_response({"message": "no"}, status=self.answers.pop(0))
+        body = json.loads(await request.text())
+        there = self.objects[plural, name]
+        if body["metadata"]["uid"] != there["metadata"]["uid"]:
+            return web.json_response({"message": "another object"}, status=409)
+        self.version += 1
+        there["status"] = {**there["status"], **body["status"]}
+        there["metadata"] = {**there["metadata"], "resourceVersion": str(self.version)}
+        async with self.changed:
+            self.writes.append((plural, name))
+            self.changed.notify_all()
+        return web.json_response(there)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        wanted = request.match_info["plural"]
+        found = [each for (plural, _), each in self.objects.items() if plural == wanted]
+        return web.json_response({"items": found, "metadata": {}})
+
+    async def _namespaces(self, _: web.Request) -> web.Response:
+        return web.json_response({"items": [{"metadata": {"name": "shop", "labels": {}}}]})
+
+    async def _secret(self, _: web.Request) -> web.Response:
+        return web.json_response({"message": "not found"}, status=404)
+
+    async def _event(self, request: web.Request) -> web.Response:
+        async with self.changed:
+            self.events.append(json.loads(await request.text()))
+            self.changed.notify_all()
+        return web.json_response({})
+
+
+@dataclass
+class Scene:
+    """An operator's inner parts, and a process of the data plane."""
+
+    api: Api
+    picture: Picture
+    configuration: Configuration
+    tasks: list[asyncio.Task[Any]]
+
+    def event(self, kind: str, raw: Object, type_: str = "MODIFIED") -> None:
+        """Tell of an object, as a watch does."""
+        self.picture.event(kind, type_, raw)
+
+
+@pytest.fixture
+async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
+    api = Api()
+    runner = web.AppRunner(api.app(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    kube = Kube(lambda: Access(server=f"http://127.0.0.1:{unused_tcp_port}"))
+    cluster = MemoryCluster()
+    spool = MemorySpool(cluster, role="operator")
+    configuration = Configuration(MemorySpool(cluster, role="ingress"), KEYRING)
+    store = Store()
+    statuses = Statuses(kube, store, instance="test")
+    picture = Picture(
+        kube,
+        store,
+        namespaces=(),
+        resync=timedelta(minutes=10),
+        declared=lambda: publisher.wake(),
+        told=lambda reference: judge.wake(reference),
+    )
+
+    def published() -> None:
+        acknowledgements.look()
+        judge.wake()
+
+    publisher = Publisher(store, picture, spool, KEYRING, published)
+    acknowledgements = Acknowledgements(spool, publisher, lambda: judge.wake())
+    judge = Judge(
+        store,
+        statuses,
+        lambda: Facts(
+            compiled=publisher.compiled,
+            generations=publisher.generations,
+            serving=acknowledgements.serving,
+            patient=acknowledgements.patient,
+            dns_checks=False,
+        ),
+    )
+    await picture.list_first()
+    parts = (configuration, publisher, acknowledgements, judge, statuses)
+    tasks = [asyncio.create_task(part.run()) for part in parts]
+    yield Scene(api, picture, configuration, tasks)
+    assert not [task for task in tasks if task.done()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await kube.close()
+    await runner.cleanup()
+
+
+async def test_a_status_is_written_once_with_what_is_final(scene: Scene) -> None:
+    for number in range(50):
+        scene.event("Relay", scene.api.put("relays", f"r{number}", {"mx": {}}))
+    for number in range(50):
+        await scene.api.until_ready("relays", f"r{number}", "True", "Programmed")
+    assert sorted(scene.api.writes) == sorted(("relays", f"r{number}") for number in range(50))
+    async with asyncio.timeout(10), scene.api.changed:
+        await scene.api.changed.wait_for(lambda: len(scene.api.events) == 50)
+    assert {event["reason"] for event in scene.api.events} == {"Programmed"}
+
+
+async def test_a_change_of_one_object_is_written_at_that_one_alone(scene: Scene) -> None:
+    for name in ("a", "b"):
+        scene.event("Relay", scene.api.put("relays", name, {"mx": {}}))
+    for name in ("a", "b"):
+        await scene.api.until_ready("relays", name, "True", "Programmed")
+    scene.api.writes.clear()
+    changed = scene.api.put("relays", "a", {"mx": {}, "destinations": ["a.example"]})
+    scene.event("Relay", changed)
+    async with asyncio.timeout(10), scene.api.changed:
+        await scene.api.changed.wait_for(lambda: bool(scene.api.writes))
+    assert scene.api.writes == [("relays", "a")]
+    assert scene.api.objects["relays", "a"]["status"]["observedGeneration"] == 2
+
+
+async def test_an_object_gone_bad_keeps_its_last_good_form(scene: Scene) -> None:
+    scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
+    await scene.api.until_ready("relays", "a", "True", "Programmed")
+    bad = scene.api.put("relays", "a", {"mx": {}, "smarthosts": [{"host": "a.example"}]})
+    scene.event("Relay", bad)
+    await scene.api.until_ready("relays", "a", "False", "Stale")
+    assert scene.configuration.current is not None
+    assert len(scene.configuration.current.relays) == 1
+    scene.event("Relay", bad, "DELETED")
+    async with asyncio.timeout(10):
+        while scene.configuration.current is not None:
+            await scene.configuration.changed()
+
+
+@pytest.mark.parametrize("answer", [500, 503, 429])
+async def test_a_write_that_failed_is_tried_again(scene: Scene, answer: int) -> None:
+    scene.api.answers = [answer, answer]
+    scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
+    await scene.api.until_ready("relays", "a", "True", "Programmed")
+
+
+async def test_a_status_that_is_refused_holds_nobody_up(scene: Scene) -> None:
+    scene.api.answers = [422]
+    scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
+    async with asyncio.timeout(10):
+        while scene.api.answers:
+            await asyncio.sleep(0.02)
+    scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
+    await scene.api.until_ready("relays", "b", "True", "Programmed")
+    assert scene.api.writes == [("relays", "b")]

@@ -1,0 +1,61 @@
+"""A Quota's status shows how much is used now, and of many counts the greatest few."""
+
+from datetime import UTC, datetime, timedelta
+
+from postroad.operator.quota_usage import SHOWN, read_usage
+from postroad.policy.model import (
+    ObjectKey,
+    Quota,
+    QuotaLimit,
+    QuotaSubject,
+    QuotaUnit,
+    SubjectKind,
+)
+from postroad.policy.quota import usage_key
+from postroad.spool.memory import MemorySpool
+
+NOW = datetime(2026, 11, 24, 10, 20, 0, tzinfo=UTC)
+HOURLY = QuotaLimit(QuotaUnit.MESSAGES, 100, timedelta(hours=1))
+
+
+async def spend(spool: MemorySpool, quota: Quota, value: str, amount: int) -> None:
+    key = usage_key(quota.key, quota.limits[0], value, NOW)
+    await spool.usage.lease(key, amount=amount, maximum=10**6, expires=NOW)
+
+
+async def test_one_count_is_read_by_its_key() -> None:
+    spool = MemorySpool()
+    quota = Quota(ObjectKey("shop", "q"), QuotaSubject(SubjectKind.NAMESPACE, "shop"), (HOURLY,))
+    await spend(spool, quota, "shop", 42)
+    assert await read_usage([quota], spool.usage, NOW) == {
+        quota.key: [
+            {
+                "limit": "messages/1h",
+                "used": 42,
+                "max": 100,
+                "resetsAt": "2026-11-24T11:00:00Z",
+            }
+        ]
+    }
+
+
+async def test_of_many_counts_the_greatest_are_shown() -> None:
+    spool = MemorySpool()
+    quota = Quota(ObjectKey("shop", "q"), QuotaSubject(SubjectKind.SENDER, "*"), (HOURLY,))
+    other = Quota(ObjectKey("shop", "r"), QuotaSubject(SubjectKind.SENDER, "*"), (HOURLY,))
+    for number in range(1, 31):
+        await spend(spool, quota, f"user{number}@shop.example", number)
+    await spend(spool, other, "somebody@shop.example", 7)
+    lines = await read_usage([quota, other], spool.usage, NOW)
+    assert [(line["subject"], line["used"]) for line in lines[quota.key]] == [
+        (f"user{number}@shop.example", number) for number in range(30, 30 - SHOWN, -1)
+    ]
+    assert [line["used"] for line in lines[other.key]] == [7]
+
+
+async def test_a_new_window_begins_at_nothing() -> None:
+    spool = MemorySpool()
+    quota = Quota(ObjectKey("shop", "q"), QuotaSubject(SubjectKind.SENDER, "*"), (HOURLY,))
+    await spend(spool, quota, "user@shop.example", 5)
+    later = NOW + timedelta(hours=1)
+    assert await read_usage([quota], spool.usage, later) == {quota.key: []}

@@ -1,0 +1,77 @@
+"""Whether a smarthost is at home: it greets, or it does not, and what it says stays with us."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from postroad.operator.conditions import Truth
+from postroad.operator.reachable import ReachableLooks, try_relay
+from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+KEY = ObjectKey("shop", "smart")
+
+
+def relay(*ports: int) -> Relay:
+    hosts = tuple(Smarthost("127.0.0.1", port, priority) for priority, port in enumerate(ports))
+    return Relay(KEY, ("*",), WayOut("relay:shop/smart", hosts))
+
+
+@asynccontextmanager
+async def server(greeting: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        await writer.drain()
+        heard.append(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1], heard
+
+
+async def test_one_that_greets_is_reachable_and_is_told_goodbye() -> None:
+    async with server(b"220 smart.example ESMTP\r\n") as (port, heard):
+        found = await try_relay(relay(port))
+        assert (found.status, found.reason) == (Truth.TRUE, "Greeted")
+        assert heard == [b"QUIT\r\n"]
+
+
+async def test_one_of_several_is_enough() -> None:
+    async with server(b"220 hello\r\n") as (port, _):
+        assert (await try_relay(relay(1, port))).status is Truth.TRUE
+
+
+@pytest.mark.parametrize("greeting", [b"554 go away secret\r\n", b"x" * 5000 + b"\r\n"])
+async def test_another_greeting_is_not_repeated(greeting: bytes) -> None:
+    async with server(greeting) as (port, _):
+        found = await try_relay(relay(port))
+        assert (found.status, found.reason) == (Truth.FALSE, "NotGreeted")
+        assert "secret" not in found.message
+        assert "xxx" not in found.message
+
+
+async def test_nobody_at_home() -> None:
+    found = await try_relay(relay(1))
+    assert (found.status, found.reason) == (Truth.FALSE, "ConnectionRefused")
+
+
+async def test_another_way_out_is_tried_anew() -> None:
+    async with server(b"220 hello\r\n") as (port, _):
+        relays = {KEY: relay(1)}
+        looks = ReachableLooks(lambda: relays, lambda: None, pause=timedelta(milliseconds=5))
+        running = asyncio.create_task(looks.run())
+        async with asyncio.timeout(5):
+            while KEY not in looks.found:
+                await asyncio.sleep(0.01)
+            assert looks.found[KEY].status is Truth.FALSE
+            relays[KEY] = relay(port)
+            while KEY not in looks.found or looks.found[KEY].status is not Truth.TRUE:
+                await asyncio.sleep(0.01)
+        running.cancel()

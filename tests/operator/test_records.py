@@ -1,0 +1,48 @@
+"""Records are looked up in the DNS as it is, here a small server on loopback."""
+
+import asyncio
+
+from postroad.operator.dns_facts import Answer
+from postroad.operator.records import DnsLooks
+from postroad.runtime.quantities import SocketAddress
+from postroad.testing.zone import Table, Trouble, Zone
+
+TABLE: Table = {
+    "shop.example": ["MX 10 Mail.Relay.example.", 'TXT "v=spf1 " "mx -all"'],
+    "_dmarc.shop.example": ['TXT "v=DMARC1; p=none"'],
+    "_dmarc.example.org": ['TXT "v=DMARC1; p=reject"'],
+    "sub.example.org": ["MX 10 mail.relay.example."],
+    "broken.example": Trouble.SERVFAIL,
+    "_dmarc.broken.example": Trouble.SERVFAIL,
+}
+
+
+async def test_answers_are_read_as_they_are() -> None:
+    async with Zone(TABLE) as zone:
+        looks = DnsLooks(lambda: (), lambda: None, SocketAddress(*zone.address))
+        found = await looks.look_up("shop.example")
+        assert found.mx == Answer(("mail.relay.example",))
+        assert found.txt == Answer(("v=spf1 mx -all",))
+        assert found.dmarc == Answer(("v=DMARC1; p=none",))
+
+        above = await looks.look_up("sub.example.org")
+        assert above.dmarc == Answer(("v=DMARC1; p=reject",))
+        assert above.txt == Answer()
+
+        broken = await looks.look_up("broken.example")
+        assert all(answer.trouble for answer in (broken.mx, broken.txt, broken.dmarc))
+
+
+async def test_every_domain_has_its_turn_and_is_forgotten_when_it_is_gone() -> None:
+    async with Zone(TABLE) as zone:
+        domains = {"shop.example", "sub.example.org"}
+        changed = asyncio.Event()
+        looks = DnsLooks(lambda: domains, changed.set, SocketAddress(*zone.address))
+        running = asyncio.create_task(looks.run())
+        async with asyncio.timeout(10):
+            await changed.wait()
+            assert looks.facts.keys() == domains
+            domains.remove("shop.example")
+            while "shop.example" in looks.facts:
+                await asyncio.sleep(0.05)
+        running.cancel()
