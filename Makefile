@@ -14,10 +14,21 @@ INSTALL = $(PYTHON) -Im pip install --quiet --disable-pip-version-check --constr
 CANDIDATES := python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
-.PHONY: help setup run test check fmt demo proto docs lock clean
+# Images: `make images DOCKER_BUILD_FLAGS=--network=host` where builds need the host's network.
+DOCKER := docker
+BASE_IMAGE := python:3.11-slim-bookworm
+IMAGE_PREFIX := postroad
+TAG = $(APP_VERSION)
+DOCKER_BUILD_FLAGS :=
+IMAGES := ingress delivery operator nats
+
+APP_VERSION = $(shell sed -n 's/^appVersion: *//p' charts/postroad/Chart.yaml)
+E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
+
+.PHONY: help setup run test e2e images $(IMAGES:%=image-%) bench chaos endurance profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## Install everything into .venv; then .venv/bin/postroad is the command
 
@@ -29,6 +40,35 @@ demo: $(STAMP) ## Send through a relay: delivered, deferred, to two domains, bou
 
 test: check ## Check style, types, layers and freshness, and run every test
 	$(PYTHON) -Im pytest -n 2
+
+# Each run of the scenarios ends with its page, also one that fails.
+e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG
+	$(if $(POSTROAD_E2E_LOAD),$(POSTROAD_E2E_LOAD) $(E2E_IMAGES))
+	@rm -f build/cluster-tests.json
+	$(PYTHON) -Im pytest tests/cluster -q; result=$$?; \
+		$(PYTHON) -Im postroad.testing.cluster_report build/cluster-tests.json docs/cluster-tests.md; \
+		exit $$result
+
+images: $(IMAGES:%=image-%) ## Build the image of each process, as postroad/NAME:VERSION
+
+$(IMAGES:%=image-%): image-%:
+	$(DOCKER) build $(DOCKER_BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+		--file $(if $(filter operator,$*),operator,services/$*)/Dockerfile \
+		--tag $(IMAGE_PREFIX)/$*:$(TAG) .
+
+bench: $(STAMP) ## Measure the relay beside Postfix and Haraka (docs/benchmarks.md)
+	$(PYTHON) -Im postroad.testing.bench --page docs/benchmarks.md
+
+chaos: $(STAMP) ## Kill processes under load and account for all mail (docs/chaos.md)
+	$(PYTHON) -Im postroad.testing.chaos --seconds $(or $(SECONDS),600) --page docs/chaos.md
+
+endurance: $(STAMP) ## Pass a million messages, queue 300,000 (docs/endurance.md)
+	$(PYTHON) -Im postroad.testing.endurance_run --messages $(or $(MESSAGES),1000000) \
+		--queued $(or $(QUEUED),300000) --page docs/endurance.md
+
+profile: $(STAMP) ## Show where ingress and delivery spend their time under load
+	$(PYTHON) -Im pip install --quiet --disable-pip-version-check py-spy==0.4.3
+	$(PYTHON) -Im postroad.testing.bench.profiling
 
 check: $(STAMP) ## Check style, types and layers
 	$(BIN)/ruff check .
@@ -43,10 +83,14 @@ fmt: $(STAMP) ## Put the code into shape
 proto: $(STAMP) ## Generate the code of the protobuf schemas
 	$(PYTHON) -Im grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/postroad/proto/v1/*.proto
 
-docs: $(STAMP) ## Write the docs that come from the code
+crds: $(STAMP) ## Write the CustomResourceDefinitions that come from the code
+	$(PYTHON) -Im postroad.policy.manifest_crd charts/postroad/templates
+
+docs: $(STAMP) crds ## Write the docs that come from the code
 	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
 	$(PYTHON) -Im postroad.policy.manifest_docs docs/resources.md
 	$(PYTHON) -Im postroad.cli.settings_page docs/settings.md
+	$(PYTHON) -I charts/readme.py
 
 lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
 	$(PYTHON) -Im pip install --quiet --disable-pip-version-check uv==0.13.9

@@ -96,10 +96,10 @@ class Source:
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, todo: list[int]
     ) -> None:
-        if await _code(reader) != 220:
+        if await read_code(reader) != 220:
             raise ConnectionError("no greeting")
         writer.write(b"EHLO source.example\r\n")
-        if await _code(reader) != 250:
+        if await read_code(reader) != 250:
             raise ConnectionError("no EHLO")
         while todo:
             await self._transact(reader, writer, todo.pop())
@@ -110,7 +110,7 @@ class Source:
         recipients = b"".join(b"RCPT TO:<%s>\r\n" % to.encode() for to in self._recipients)
         writer.write(b"MAIL FROM:<from@near.example>\r\n" + recipients + b"DATA\r\n")
         try:
-            codes = [await _code(reader) for _ in range(2 + len(self._recipients))]
+            codes = [await read_code(reader) for _ in range(2 + len(self._recipients))]
         except (OSError, asyncio.IncompleteReadError):
             self.account.refused.add(number)
             raise
@@ -119,14 +119,14 @@ class Source:
             raise ConnectionError("refused before the content")
         writer.write(b"X-Number: %d\r\n\r\n" % number + self._filler * self._lines + b".\r\n")
         try:
-            code = await _code(reader)
+            code = await read_code(reader)
         except (OSError, asyncio.IncompleteReadError):
             self.account.doubtful.add(number)
             raise
         (self.account.accepted if code == 250 else self.account.refused).add(number)
 
 
-async def _code(reader: asyncio.StreamReader) -> int:
+async def read_code(reader: asyncio.StreamReader) -> int:
     """Read one reply, of any number of lines, and return its code."""
     while True:
         line = await reader.readuntil(b"\n")

@@ -1,0 +1,34 @@
+"""A self-signed certificate and its key, made on the spot, that a test can tell from others."""
+
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+def tls_pair(hostname: str, organisation: str) -> tuple[str, str]:
+    """Return certificate and key as PEM; the organisation tells one from the next."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [(NameOID.COMMON_NAME, hostname), (NameOID.ORGANIZATION_NAME, organisation)]
+    subject = x509.Name([x509.NameAttribute(*each) for each in names])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem_key = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    return pem.decode(), pem_key.decode()

@@ -1,0 +1,98 @@
+"""The cluster, once for all scenarios; before each one everything is brought back to its place."""
+
+import os
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from postroad.testing import kube
+from postroad.testing.kube import kubectl, run
+from postroad.testing.release import base_namespace
+from postroad.testing.scene import Scene, open_scene
+
+Lab = Callable[..., Awaitable[None]]
+
+_LEFT_BEHIND = Path("build/cluster-logs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them all."""
+    for item in items:
+        item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+async def scene() -> AsyncIterator[Scene]:
+    """The place outside, its sink, and the release that is to be."""
+    opened = await open_scene()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def steady(scene: Scene) -> Scene:
+    """A release with everything in its place: installed, declared, all pods and nodes there."""
+    for node in await kube.items("nodes"):
+        name = node["metadata"]["name"]
+        if kube.condition(node, "Ready").get("status") != "True":
+            await _node("node-mend", name)
+            await _node("node-start", name)
+        if node["spec"].get("unschedulable"):
+            await kubectl("uncordon", name)
+    if not await scene.release.is_installed():
+        await scene.prepare()
+        await scene.release.install()
+    for component, replicas in scene.release.replicas.items():
+        workload = scene.release.workload(component)
+        await scene.release.kubectl("scale", workload, f"--replicas={replicas}")
+    await scene.release.all_there()
+    await scene.declare()
+    await scene.find_ways()
+    return scene
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """Something that kills nodes and cuts them off; without it there is nothing to try."""
+    if not os.environ.get("POSTROAD_E2E_LAB"):
+        pytest.skip("nodes cannot be killed or cut: POSTROAD_E2E_LAB names no command for it")
+    return _node
+
+
+async def _node(verb: str, name: str) -> None:
+    await run(*os.environ.get("POSTROAD_E2E_LAB", "false").split(), verb, name, seconds=180)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
+    """Keep what the cluster looks like when a scenario fails."""
+    outcome = yield
+    if outcome.failed:
+        _look_around(item.name)
+    return outcome
+
+
+def _look_around(scenario: str) -> None:
+    _LEFT_BEHIND.mkdir(parents=True, exist_ok=True)
+    release = ("-n", base_namespace())
+    logs = ("logs", "-l", "app.kubernetes.io/part-of=postroad", "--prefix", "--tail=300")
+    looks = (
+        ("get", "nodes,pods", "-A", "-o", "wide"),
+        ("get", "domains,relays,quotas,clients", "-A"),
+        (*release, "get", "all,pvc,pdb"),
+        (*release, "get", "events", "--sort-by=.lastTimestamp"),
+        (*release, *logs, "--max-log-requests=30", "--all-containers"),
+        (*release, "describe", "pods"),
+    )
+    with (_LEFT_BEHIND / f"{scenario}.txt").open("wb") as file:
+        for words in looks:
+            file.write(f"\n$ kubectl {' '.join(words)}\n".encode())
+            file.flush()
+            try:
+                subprocess.run(
+                    ("kubectl", *words), stdout=file, stderr=file, timeout=30, check=False
+                )
+            except subprocess.TimeoutExpired:
+                file.write(b"(no answer)\n")

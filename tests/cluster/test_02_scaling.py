@@ -1,0 +1,33 @@
+"""Scenario 2: pods come and go at will while mail flows."""
+
+from datetime import datetime
+
+from postroad.testing import kube
+from postroad.testing.cluster_report import settle
+from postroad.testing.kube import Object
+from postroad.testing.scene import Scene
+
+READY_WITHIN = 10.0  # seconds from a container's start
+
+
+async def test_delivery_from_1_to_4_to_1_and_ingress_from_1_to_3_to_1(steady: Scene) -> None:
+    took: list[float] = []
+    release = steady.release
+    async with steady.flow() as flow:
+        for component, many in (("delivery", 4), ("ingress", 3)):
+            await release.scale(component, 1)
+            await flow.more(200)
+            await release.scale(component, many)
+            took += [seconds_to_ready(pod) for pod in await release.ready_pods(component)]
+            await flow.more(400)
+            await release.scale(component, 1)
+            await flow.more(200)
+        await settle("2. delivery 1-4-1, ingress 1-3-1", flow, slowest_pod_to_be_ready=max(took))
+    assert max(took) <= READY_WITHIN
+
+
+def seconds_to_ready(pod: Object) -> float:
+    """Return the time between a container's start and its pod's readiness, in whole seconds."""
+    started = pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+    turned = kube.condition(pod, "Ready")["lastTransitionTime"]
+    return (datetime.fromisoformat(turned) - datetime.fromisoformat(started)).total_seconds()
