@@ -79,15 +79,16 @@ def send(
     Example: postroad send --server mail.example.com:465 --tls implicit --user webshop \\
     --password-file ./password --from shop@example.com --to you@example.net --file order.eml
     """
-    endpoint = server_address(server, option="--server", default_port=_default_port(tls))
+    endpoint = server_address(server, option="--server", default_port=default_port(tls))
     _check_addresses(sender, to)
     content = _content(file, sender, to, subject, body, header or [])
-    login = (user, _password(password_file)) if user is not None else None
-    answer = _transact(endpoint, tls, _context(insecure, ca), login, sender, to, content)
+    login = (user, read_password(password_file)) if user is not None else None
+    answer = _transact(endpoint, tls, tls_context(insecure, ca), login, sender, to, content)
     _print_answer(answer, as_json=as_json)
 
 
-def _default_port(tls: Tls) -> int:
+def default_port(tls: Tls) -> int:
+    """Return the port where sessions are protected this way."""
     return {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}[tls]
 
 
@@ -140,7 +141,8 @@ def _read(file: Path) -> bytes:
         raise Failure(f"cannot read {file}: {error.strerror}") from error
 
 
-def _password(file: Path | None) -> str:
+def read_password(file: Path | None) -> str:
+    """Return the password from a file or the environment; Failure when there is none."""
     if file is not None:
         return _read(file).decode().rstrip("\n")
     password = os.environ.get("POSTROAD_PASSWORD")
@@ -149,7 +151,8 @@ def _password(file: Path | None) -> str:
     return password
 
 
-def _context(insecure: bool, ca: Path | None) -> ssl.SSLContext:
+def tls_context(insecure: bool, ca: Path | None) -> ssl.SSLContext:
+    """Return a client's TLS context; Failure when the certificates cannot be read."""
     try:
         context = ssl.create_default_context(cafile=str(ca) if ca else None)
     except OSError as error:
@@ -263,5 +266,5 @@ def hand_over(server: SocketAddress, letter: Letter) -> str:
     """Send a letter in clear and return its queue id; Failure when it is not accepted."""
     to = list(letter.to)
     content = _content(None, letter.sender, to, letter.subject, None, [])
-    answer = _transact(server, Tls.NONE, _context(False, None), None, letter.sender, to, content)
+    answer = _transact(server, Tls.NONE, tls_context(False, None), None, letter.sender, to, content)
     return str(answer["queue_id"])

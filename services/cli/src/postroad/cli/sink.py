@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag, listen_address
@@ -54,7 +55,7 @@ def sink(
         _make_folder(keep)
     behaviour = SinkBehaviour(defer, reject, disconnect, latency, defer_first, keep, keep_last)
     server = Sink(behaviour)
-    asyncio.run(_serve(server, listen_address(where, option="--listen")))
+    uvloop.run(_serve(server, listen_address(where, option="--listen")))
     _print_counts(server, as_json=as_json)
 
 

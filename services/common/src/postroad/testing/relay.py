@@ -80,7 +80,7 @@ class RunningRelay:
         found: dict[str, int] = {}
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             for text in (task / "children").read_text().split():
-                found[_name(int(text))] = int(text)
+                found[process_name(int(text))] = int(text)
         return found
 
     def kill_child(self, name: str) -> None:
@@ -111,7 +111,8 @@ class RunningRelay:
         return process.returncode or 0, out.decode(), err.decode()
 
 
-def _name(pid: int) -> str:
+def process_name(pid: int) -> str:
+    """Return what a process of a relay is known as: ingress-0, delivery-0 …, nats-server."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,0 +1,55 @@
+"""
+Whom a load may be sent to: nobody by accident.
+
+The server has to be on this machine or on a private network, and recipients in domains that exist
+nowhere (RFC 2606, RFC 6761), so that a relay which takes the load cannot pass it on to people. Who
+has the right to more says so with a flag. A name is resolved once and the address is used, so that
+the name cannot come to mean another server in between.
+"""
+
+import ipaddress
+import socket
+
+from postroad.cli.errors import Failure
+from postroad.runtime.quantities import SocketAddress
+
+_RESERVED = (
+    *(".example", ".test", ".invalid", ".localhost"),
+    *(".example.com", ".example.net", ".example.org"),
+)
+
+
+def permitted_address(server: SocketAddress, *, permitted: bool) -> str:
+    """Return the server's IP address; Failure when a load may not go there."""
+    try:
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Failure(f"cannot find {server.host}: {error}") from error
+    addresses = [str(each[4][0]) for each in found]
+    if not permitted:
+        for address in addresses:
+            if not _is_near(address):
+                raise Failure(
+                    f"{server} is {address}, neither this machine nor a private network;"
+                    " --permitted says that you may load it",
+                    code=2,
+                )
+    return addresses[0]
+
+
+def _is_near(text: str) -> bool:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return (address.is_loopback or address.is_private) and not address.is_unspecified
+
+
+def check_domains(domains: list[str], *, permitted: bool) -> None:
+    """Raise Failure when a recipient's domain may exist."""
+    for domain in domains:
+        if not permitted and not f".{domain.lower()}".endswith(_RESERVED):
+            raise Failure(
+                f"mail to {domain} could reach people: use a domain below .example or .test;"
+                " --permitted says that you may send there",
+                code=2,
+            )

@@ -1,0 +1,57 @@
+"""Postroad as its users run it: `postroad up` with one smarthost, and nothing tuned."""
+
+from importlib import metadata
+from pathlib import Path
+
+from postroad.testing.relay import RunningRelay, process_name
+
+_MANIFESTS = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {{name: bench}}
+spec: {{networks: ["127.0.0.0/8"], senders: ["*"]}}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {{name: out}}
+spec:
+  destinations: ["*"]
+  smarthosts: [{{host: 127.0.0.1, port: {port}}}]
+"""
+
+
+class PostroadServer:
+    """`postroad up`; `flags` are further ones of its."""
+
+    name = "postroad"
+
+    def __init__(self, flags: tuple[str, ...] = ()) -> None:
+        self._flags = flags
+        self.settings = " ".join(["postroad up", *flags])
+
+    async def start(self, folder: Path, next_hop: int) -> None:
+        """Start it with a manifest that relays to the next hop."""
+        self._relay = RunningRelay(folder, _MANIFESTS.format(port=next_hop), self._flags)
+        await self._relay.start()
+
+    def version(self) -> str:
+        """Return the distribution's version."""
+        return metadata.version("postroad")
+
+    @property
+    def port(self) -> int:
+        """The relay port."""
+        return self._relay.port()
+
+    @property
+    def pid(self) -> int:
+        """`up` itself."""
+        return self._relay.pid
+
+    def called(self, pid: int) -> str:
+        """Return ingress, delivery, nats-server or up."""
+        return "up" if pid == self.pid else process_name(pid).rstrip("-0123456789")
+
+    async def stop(self) -> None:
+        """End it without draining: what is left is of no use."""
+        await self._relay.kill()

@@ -1,0 +1,1 @@
+"""Killing processes under load for minutes, and then an account of every message."""

@@ -1,0 +1,27 @@
+"""Running something long from the command line so that a signal ends it in good order too."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+T = TypeVar("T")
+
+
+def run_orderly(work: Coroutine[Any, Any, T]) -> T:
+    """
+    Run `work` to its end and return what it returns.
+
+    SIGTERM and Ctrl-C cancel it, so that every process it started is ended by its own cleaning up.
+    """
+
+    async def guarded() -> T:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        return await task
+
+    return uvloop.run(guarded())

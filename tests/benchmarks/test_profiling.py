@@ -1,0 +1,19 @@
+"""Reading a profile: what functions took themselves, and with what they called."""
+
+from postroad.testing.bench.profiling import read_stacks
+
+STACKS = """\
+main (app.py);deliver (worker.py);write (network.py) 6
+main (app.py);deliver (worker.py);deliver (worker.py) 3
+main (app.py) 1
+run (log.py);wait (threading.py) 90
+"""
+
+
+def test_time_is_told_by_function() -> None:
+    profile = read_stacks(STACKS)
+    assert profile.looks == 10
+    assert profile.own == {"write (network.py)": 6, "deliver (worker.py)": 3, "main (app.py)": 1}
+    assert profile.whole["deliver (worker.py)"] == 9
+    first = profile.table().splitlines()[1].split()
+    assert first == ["60.0%", "60.0%", "write", "(network.py)"]

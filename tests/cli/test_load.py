@@ -1,0 +1,297 @@
+"""The load: what it sends, what it counts, and whom it leaves alone."""
+
+import asyncio
+import json
+import re
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from postroad.cli.errors import Failure
+from postroad.cli.load import parse_sizes
+from postroad.cli.load_figures import Latencies, LoadFigures
+from postroad.cli.load_plan import Letters, LoadPlan
+from postroad.cli.load_run import Load
+from postroad.cli.load_target import check_domains, permitted_address
+from postroad.cli.send import Tls, tls_context
+from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.ingress.admission import ListenerKind
+from postroad.runtime.quantities import SocketAddress
+from postroad.testing.ingress import MANIFESTS, start_ingress
+
+_NUMBER = re.compile(rb"X-Number: (\d+)")
+
+
+class Hop:
+    """A sink that keeps what it took."""
+
+    def __init__(self, behaviour: SinkBehaviour) -> None:
+        self.sink = Sink(behaviour)
+        self.contents: list[bytes] = []
+        self.sink.on_taken = lambda content: self.contents.append(bytes(content))
+        self.port = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        found = [_NUMBER.search(content) for content in self.contents]
+        return [int(match[1]) for match in found if match]
+
+
+OpenHop = Callable[..., Awaitable[Hop]]
+
+
+@pytest.fixture
+async def open_hop() -> AsyncIterator[OpenHop]:
+    opened: list[tuple[Hop, asyncio.Server]] = []
+
+    async def open_one(**behaviour: Any) -> Hop:
+        hop = Hop(SinkBehaviour(**behaviour))
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SinkProtocol(hop.sink), "127.0.0.1", 0)
+        hop.port = server.sockets[0].getsockname()[1]
+        opened.append((hop, server))
+        return hop
+
+    yield open_one
+    for hop, server in opened:
+        server.close()
+        await hop.sink.hang_up()
+
+
+async def load(port: int, **how: Any) -> LoadFigures:
+    return await Load(LoadPlan("127.0.0.1", port, **how)).run()
+
+
+async def run(*flags: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "postroad.cli", "load", *flags),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"COLUMNS": "200", "PATH": ""},
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_every_message_is_sent_once(open_hop: OpenHop) -> None:
+    hop = await open_hop()
+    figures = await load(hop.port, messages=300, sessions=7)
+    assert sorted(hop.numbers) == list(range(300))
+    assert (figures.accepted, figures.connections, figures.lost) == (300, 7, 0)
+    assert figures.latencies.count == 300
+    assert 0 < figures.latencies.percentile(0.5) <= figures.latencies.longest
+
+
+async def test_a_new_connection_for_each_message(open_hop: OpenHop) -> None:
+    hop = await open_hop()
+    figures = await load(hop.port, messages=40, sessions=4, per_connection=1)
+    assert figures.accepted == 40
+    assert hop.sink.counts.connections >= 40
+
+
+async def test_sizes_are_what_was_asked_for(open_hop: OpenHop) -> None:
+    hop = await open_hop()
+    await load(hop.port, messages=200, sizes=parse_sizes("4KiB:9, 100KiB"))
+    sizes = [len(content) for content in hop.contents]
+    large = [size for size in sizes if size > 50_000]
+    assert set(sizes) <= {4096, 102_400}
+    assert 5 < len(large) < 50
+    assert all(content.endswith(b"\r\n") for content in hop.contents)
+
+
+@pytest.mark.parametrize("size", [1, 300, 4095, 4096, 4097, 4096 + 71, 4096 + 72])
+def test_a_content_is_whole_lines_of_bounded_length(size: int) -> None:
+    content = Letters(LoadPlan("", 0, sizes=((size, 1.0),))).letter(5).content
+    assert content.endswith(b"\r\n.\r\n")
+    assert max(map(len, content.split(b"\r\n"))) < 100
+    assert len(content) - 3 == size or size < 300
+
+
+async def test_recipients_are_spread_over_domains() -> None:
+    domains = [f"d{number}.far.example" for number in range(10)]
+    letters = Letters(LoadPlan("", 0, domains=domains, recipients=4))
+    seen = [command for n in range(10) for command in letters.letter(n).commands[1:-1]]
+    counted = [sum(f"@{domain}>".encode() in command for command in seen) for domain in domains]
+    assert counted == [4] * 10
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "counted"),
+    [
+        ({"defer_share": 1.0}, "deferred"),
+        ({"reject_share": 1.0}, "rejected"),
+        ({"disconnect_share": 1.0}, "ambiguous"),
+    ],
+)
+async def test_what_was_not_accepted_is_told_by_kind(
+    open_hop: OpenHop, behaviour: dict[str, float], counted: str
+) -> None:
+    hop = await open_hop(**behaviour)
+    figures = await load(hop.port, messages=12, sessions=3)
+    assert getattr(figures, counted) == figures.ended == 12
+    assert figures.accepted == 0
+
+
+async def test_a_refusal_before_the_content_is_counted_and_the_session_goes_on(
+    tmp_path: Path,
+) -> None:
+    scene = await start_ingress(tls=tmp_path / "tls")
+    try:
+        await scene.configure(MANIFESTS, tmp_path)
+        senders = ["me@near.example", "somebody@else.example"]
+        figures = await load(
+            scene.ports[ListenerKind.RELAY], messages=10, sessions=1, senders=senders
+        )
+        assert (figures.accepted, figures.rejected) == (5, 5)
+        assert (figures.connections, figures.lost) == (1, 0)
+        assert figures.first_refusal.startswith("5")
+    finally:
+        await scene.end()
+
+
+async def test_a_rate_is_kept(open_hop: OpenHop) -> None:
+    hop = await open_hop()
+    figures = await load(hop.port, messages=30, rate=100.0)
+    assert 0.28 < figures.seconds < 2.0
+
+
+async def test_a_time_bounds_it(open_hop: OpenHop) -> None:
+    hop = await open_hop(latency=0.01)
+    figures = await load(hop.port, seconds=0.3, sessions=3)
+    assert figures.seconds < 2.0
+    assert figures.accepted == len(hop.contents) > 3
+
+
+class HangsUp(SinkProtocol):
+    """A next hop that hangs up when it hears DATA."""
+
+    def data_received(self, data: bytes) -> None:
+        if b"DATA" in data and self._connection is not None:
+            self._connection.abort()
+        else:
+            super().data_received(data)
+
+
+async def test_what_was_not_sent_when_a_connection_was_lost_is_sent_again(
+    open_hop: OpenHop,
+) -> None:
+    hop = await open_hop()
+    kinds = iter([HangsUp, SinkProtocol, HangsUp, HangsUp])
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: next(kinds, SinkProtocol)(hop.sink), "127.0.0.1", 0)
+    figures = await load(server.sockets[0].getsockname()[1], messages=20, sessions=4)
+    server.close()
+    assert sorted(hop.numbers) == list(range(20))
+    assert (figures.accepted, figures.ambiguous, figures.lost) == (20, 0, 3)
+
+
+async def test_what_has_no_answer_is_ambiguous_and_not_sent_again(open_hop: OpenHop) -> None:
+    hop = await open_hop(latency=0.02)
+    running = Load(LoadPlan("127.0.0.1", hop.port, messages=60, sessions=6))
+    ambiguous: list[int] = []
+    running.on_ambiguous = ambiguous.append
+    sending = asyncio.create_task(running.run())
+    while len(hop.contents) < 20:
+        await asyncio.sleep(0.005)
+    await hop.sink.hang_up()
+    figures = await sending
+    assert figures.lost == 6
+    assert figures.accepted + figures.ambiguous == 60
+    assert len(hop.numbers) == len(set(hop.numbers))
+    assert set(hop.numbers) | set(ambiguous) == set(range(60))
+
+
+async def test_under_tls_and_with_a_password(tmp_path: Path) -> None:
+    scene = await start_ingress(tls=tmp_path / "tls")
+    try:
+        await scene.configure(MANIFESTS, tmp_path)
+        for kind, tls in (
+            (ListenerKind.SUBMISSION, Tls.STARTTLS),
+            (ListenerKind.SUBMISSIONS, Tls.IMPLICIT),
+        ):
+            figures = await load(
+                scene.ports[kind],
+                messages=4,
+                sessions=2,
+                tls=tls,
+                context=tls_context(True, None),
+                login=("shop", "correct horse"),
+                senders=["news@shop.example"],
+            )
+            assert (figures.accepted, figures.first_refusal) == (4, "")
+    finally:
+        await scene.end()
+
+
+async def test_a_certificate_nobody_vouches_for_ends_the_load(tmp_path: Path) -> None:
+    scene = await start_ingress(tls=tmp_path / "tls")
+    try:
+        await scene.configure(MANIFESTS, tmp_path)
+        plan = LoadPlan(
+            *("127.0.0.1", scene.ports[ListenerKind.SUBMISSION]),
+            messages=4,
+            tls=Tls.STARTTLS,
+            context=ssl.create_default_context(),
+        )
+        running = Load(plan)
+        assert (await running.run()).accepted == 0
+        assert "certificate" in running.why_nothing()
+    finally:
+        await scene.end()
+
+
+async def test_the_command_tells_figures_as_json(open_hop: OpenHop) -> None:
+    hop = await open_hop()
+    code, out, err = await run("--server", f"127.0.0.1:{hop.port}", "--messages", "50", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert (said["accepted"], said["rejected"]) == (50, 0)
+    assert said["latency_p50"] <= said["latency_p99"] <= said["latency_max"]
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "2001:4860:4860::8888", "0.0.0.0"])
+def test_a_stranger_is_loaded_only_with_permission(host: str) -> None:
+    with pytest.raises(Failure, match="--permitted"):
+        permitted_address(SocketAddress(host, 25), permitted=False)
+    assert permitted_address(SocketAddress(host, 25), permitted=True) == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "10.1.2.3", "localhost", "::ffff:127.0.0.1"])
+def test_this_machine_and_private_networks_are_no_strangers(host: str) -> None:
+    assert permitted_address(SocketAddress(host, 25), permitted=False)
+
+
+@pytest.mark.parametrize("domain", ["gmail.com", "notexample", "example.com.gmail.com"])
+def test_mail_that_could_reach_people_needs_permission(domain: str) -> None:
+    with pytest.raises(Failure, match="--permitted"):
+        check_domains([domain], permitted=False)
+    check_domains([domain], permitted=True)
+    check_domains(["far.example", "example", "a.b.test", "example.com"], permitted=False)
+
+
+@pytest.mark.parametrize("flags", [("--size", "many"), ("--size", "1KiB:0"), ("--for", "soon")])
+async def test_a_wrong_flag_is_one_sentence_and_exit_code_2(flags: tuple[str, str]) -> None:
+    code, _, err = await run(*flags)
+    assert code == 2
+    assert flags[0] in err
+    assert len(err.strip().splitlines()) == 1
+
+
+async def test_nobody_there_is_one_sentence_and_exit_code_1() -> None:
+    code, _, err = await run("--server", "127.0.0.1:1", "--for", "200ms")
+    assert code == 1
+    assert "127.0.0.1:1" in err
+
+
+def test_percentiles_are_right_to_one_in_a_hundred() -> None:
+    latencies = Latencies()
+    for number in range(1, 1001):
+        latencies.add(number / 1000)
+    for share in (0.5, 0.9, 0.99):
+        assert abs(latencies.percentile(share) / share - 1) < 0.015
+    assert latencies.percentile(1.0) <= latencies.longest == 1.0
+    assert Latencies().percentile(0.5) == 0.0
