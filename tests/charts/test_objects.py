@@ -42,6 +42,12 @@ def test_a_budget_is_for_one_workload(objects: list[Object]) -> None:
         if each["kind"] == "PodDisruptionBudget":
             assert len(selected(objects, each["spec"]["selector"]["matchLabels"])) == 1
             assert each["spec"]["maxUnavailable"] == 1
+            # Of three servers one that is not ready may be what makes a majority; a single one, or
+            # any other pod, must never keep a node from being drained.
+            (workload,) = selected(objects, each["spec"]["selector"]["matchLabels"])
+            majority = workload["kind"] == "StatefulSet" and workload["spec"]["replicas"] > 1
+            policy = each["spec"]["unhealthyPodEvictionPolicy"]
+            assert policy == ("IfHealthyBudget" if majority else "AlwaysAllow")
 
 
 def test_every_component_has_its_budget_and_its_policy(

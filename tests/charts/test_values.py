@@ -1,7 +1,11 @@
 """What people may set, what becomes of it, and what they are told when it cannot be."""
 
 import json
+import re
 import runpy
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -196,3 +200,30 @@ def test_the_versions_are_one() -> None:
     chart = YAML(typ="safe").load(CHART / "Chart.yaml")
     project = (Path(CHART).parents[1] / "pyproject.toml").read_text()
     assert f'\nversion = "{chart["appVersion"]}"\n' in project
+
+
+def test_the_operator_tells_of_every_pool_that_is_scaled(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    assert environment(rendered["pools"], "Deployment", "operator")["POSTROAD_POOLS"] == "bulk,eu"
+    assert "POSTROAD_POOLS" not in environment(rendered["default"], "Deployment", "operator")
+
+
+def test_the_first_objects_are_good(tmp_path: Path) -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text(encoding="utf-8")
+    manifest = re.search(r"<<'YAML'\n(.*?)\n *YAML\n", notes, re.DOTALL)
+    assert manifest is not None
+    file = tmp_path / "first.yaml"
+    file.write_text(textwrap.dedent(manifest[1]).replace("{{ $ns }}", "mail"))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("postroad"), "check", file], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_pool_may_be_called_by_what_yaml_takes_for_a_number(helm: Helm) -> None:
+    objects = helm.render({"delivery.pools[0].name": "1e3"})
+    pod = named(objects, "Deployment", "delivery-1e3")["spec"]["template"]
+    assert pod["metadata"]["labels"]["postroad.dev/pool"] == "1e3"
+    assert environment(objects, "Deployment", "delivery-1e3")["POSTROAD_POOL"] == "1e3"
+    assert environment(objects, "Deployment", "operator")["POSTROAD_POOLS"] == "1e3"

@@ -1,11 +1,14 @@
 """Who may lead: never two, and never nobody for long."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from postroad.operator.lease import Seen, Step, decide, lost, observe
+from postroad.operator import lease as lease_module
+from postroad.operator.kube import Access, Kube, Refused
+from postroad.operator.lease import LeaseKeeper, Seen, Step, decide, lost, observe
 
 DURATION = timedelta(seconds=15)
 
@@ -46,3 +49,32 @@ def test_a_holder_stops_before_others_may_begin() -> None:
     assert lost(100.0, 110.0)
     # Others wait for 15 s after they saw the last renewal, which is after it was sent.
     assert timedelta(seconds=10) < DURATION
+
+
+class SilentKube(Kube):
+    """An API server that lets each request wait for as long as it may."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: Access(server="http://127.0.0.1:1"))
+        self.silent = False
+
+    async def request(self, method: str, path: str, **_: Any) -> dict[str, Any]:
+        """Answer at once, or at the last moment."""
+        if self.silent:
+            await asyncio.sleep(3600)
+        if method == "GET":
+            raise Refused(404, "not found")
+        return {}
+
+
+async def test_a_renewal_without_an_answer_ends_before_others_may_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease_module, "LOST_AFTER", timedelta(seconds=0.3))
+    kube = SilentKube()
+    keeper = LeaseKeeper(kube, "mail", "lease", "me", renewal=timedelta(seconds=0.05))
+    await keeper.acquire()
+    kube.silent = True
+    async with asyncio.timeout(2):
+        await keeper.keep()
+    assert not keeper.holding

@@ -117,6 +117,7 @@ class Scene:
 
     api: Api
     picture: Picture
+    spool: MemorySpool
     configuration: Configuration
     tasks: list[asyncio.Task[Any]]
 
@@ -150,7 +151,9 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
         acknowledgements.look()
         judge.wake()
 
-    publisher = Publisher(store, picture, spool, KEYRING, published)
+    publisher = Publisher(
+        store, picture, spool, KEYRING, published, repair=timedelta(milliseconds=200)
+    )
     acknowledgements = Acknowledgements(spool, publisher, lambda: judge.wake())
     judge = Judge(
         store,
@@ -166,7 +169,7 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
     await picture.list_first()
     parts = (configuration, publisher, acknowledgements, judge, statuses)
     tasks = [asyncio.create_task(part.run()) for part in parts]
-    yield Scene(api, picture, configuration, tasks)
+    yield Scene(api, picture, spool, configuration, tasks)
     assert not [task for task in tasks if task.done()]
     for task in tasks:
         task.cancel()
@@ -214,7 +217,7 @@ async def test_an_object_gone_bad_keeps_its_last_good_form(scene: Scene) -> None
             await scene.configuration.changed()
 
 
-@pytest.mark.parametrize("answer", [500, 503, 429])
+@pytest.mark.parametrize("answer", [500, 503, 429, 403])
 async def test_a_write_that_failed_is_tried_again(scene: Scene, answer: int) -> None:
     scene.api.answers = [answer, answer]
     scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
@@ -230,3 +233,15 @@ async def test_a_status_that_is_refused_holds_nobody_up(scene: Scene) -> None:
     scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
     await scene.api.until_ready("relays", "b", "True", "Programmed")
     assert scene.api.writes == [("relays", "b")]
+
+
+async def test_what_somebody_else_published_is_put_right(scene: Scene) -> None:
+    scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
+    await scene.api.until_ready("relays", "a", "True", "Programmed")
+    published = await scene.spool.config.last()
+    await scene.spool.config.publish({})
+    async with asyncio.timeout(10):
+        while (found := await scene.spool.config.last()) is None or not found.entries:
+            await asyncio.sleep(0.02)
+    assert published is not None
+    assert found.entries == published.entries

@@ -59,3 +59,15 @@ async def test_a_new_window_begins_at_nothing() -> None:
     await spend(spool, quota, "user@shop.example", 5)
     later = NOW + timedelta(hours=1)
     assert await read_usage([quota], spool.usage, later) == {quota.key: []}
+
+
+async def test_the_limit_that_is_used_most_is_told_first() -> None:
+    spool = MemorySpool()
+    daily = QuotaLimit(QuotaUnit.MESSAGES, 10, timedelta(days=1))
+    subject = QuotaSubject(SubjectKind.NAMESPACE, "shop")
+    quota = Quota(ObjectKey("shop", "q"), subject, (HOURLY, daily))
+    for limit, used in ((HOURLY, 20), (daily, 5)):
+        key = usage_key(quota.key, limit, "shop", NOW)
+        await spool.usage.lease(key, amount=used, maximum=10**6, expires=NOW)
+    lines = await read_usage([quota], spool.usage, NOW)
+    assert [line["limit"] for line in lines[quota.key]] == ["messages/1d", "messages/1h"]

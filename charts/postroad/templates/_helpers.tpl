@@ -29,7 +29,7 @@ app.kubernetes.io/name: {{ include "postroad.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .pool }}
-postroad.dev/pool: {{ . }}
+postroad.dev/pool: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -38,7 +38,7 @@ postroad.dev/pool: {{ . }}
 {{ include "postroad.labels" .root }}
 app.kubernetes.io/component: {{ .component }}
 {{- with .pool }}
-postroad.dev/pool: {{ . }}
+postroad.dev/pool: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -121,7 +121,9 @@ its Service and no more. That is why a start that waits for the queue counts as 
 startupProbe:
   httpGet: {path: /healthz, port: http}
   periodSeconds: 1
-  failureThreshold: 60
+  timeoutSeconds: 5
+  # A start that fails ends by itself; one on a node without spare CPU takes minutes.
+  failureThreshold: 300
 readinessProbe:
   httpGet: {path: /readyz, port: http}
   periodSeconds: 2
@@ -272,8 +274,13 @@ metadata:
     {{- include "postroad.componentLabels" . | nindent 4 }}
 spec:
   maxUnavailable: 1
+  {{- if and (eq .component "nats") (gt (int .root.Values.nats.replicas) 1) }}
+  # A server that catches up in one stream holds others: while another is away, it has to stay.
+  unhealthyPodEvictionPolicy: IfHealthyBudget
+  {{- else }}
   # A pod that is not ready does no work that an eviction could disturb.
   unhealthyPodEvictionPolicy: AlwaysAllow
+  {{- end }}
   selector:
     matchLabels:
       {{- include "postroad.selector" . | nindent 6 }}

@@ -2,7 +2,8 @@
 Which generation each process of the data plane has in force, by the sessions they keep.
 
 Looked at every few seconds, since processes come and go, and several times a second while a
-publication is on its way into force.
+publication is on its way into force. That there is no session at all is believed after some
+seconds: servers that were all down have forgotten them, and each process writes its own again.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from postroad.spool.interface import Spool
 PATIENCE = timedelta(seconds=5)  # in which a publication is usually in force everywhere
 _OFTEN = 0.15  # seconds
 _SELDOM = 3.0
+_BELIEVED_AFTER = 7.0  # seconds: sessions are written every three
 
 log = get_logger("operator.acknowledgements")
 
@@ -31,6 +33,7 @@ class Acknowledgements:
         self._publisher = publisher
         self._changed = changed
         self._published = asyncio.Event()
+        self._empty_since: float | None = None
         self._loop = asyncio.get_running_loop()
 
     def look(self) -> None:
@@ -48,12 +51,20 @@ class Acknowledgements:
         waited = False
         while True:
             before = self.serving
-            self.serving = await self._read()
+            self.serving = self._believed(await self._read())
             waiting = self.patient and not self._all_in_force()
             if self.serving != before or (waited and not waiting):
                 self._changed()
             waited = waiting
             await self._pause(_OFTEN if waiting else _SELDOM)
+
+    def _believed(self, found: tuple[Serving, ...] | None) -> tuple[Serving, ...] | None:
+        if found != () or not self.serving:
+            self._empty_since = None
+            return found
+        now = self._loop.time()
+        self._empty_since = now if self._empty_since is None else self._empty_since
+        return found if now - self._empty_since >= _BELIEVED_AFTER else self.serving
 
     async def _pause(self, seconds: float) -> None:
         self._published.clear()

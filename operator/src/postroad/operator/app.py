@@ -2,15 +2,17 @@
 The operator, put together: it stands by until the Lease is its own, then leads until it is lost.
 
 A process that stands by is ready: a rolling update waits for it, and only then ends the one that
-leads, which gives the Lease up at once. Nothing but the Lease is touched before, and the process
-ends with the Lease, so that two never publish.
+leads, which gives the Lease up at once. Nothing but the Lease is written before, and the process
+ends with the Lease, so that two never publish. It counts the backlog from the beginning.
 """
 
 import asyncio
+from contextlib import suppress
+from datetime import timedelta
 
 from postroad.operator import metrics
 from postroad.operator.acknowledgements import Acknowledgements
-from postroad.operator.backlog import BacklogCounts, standby_page
+from postroad.operator.backlog import BacklogCounts
 from postroad.operator.handlers import NoAccess, Watch, log_in
 from postroad.operator.judge import Judge
 from postroad.operator.kube import Kube
@@ -24,6 +26,7 @@ from postroad.operator.reconcile import Facts
 from postroad.operator.records import DnsLooks
 from postroad.operator.settings import OperatorSettings
 from postroad.operator.statuses import Statuses
+from postroad.operator.storage import look_at_storage
 from postroad.operator.store import Store
 from postroad.policy.compiled import Compiled
 from postroad.policy.declared import Reference
@@ -38,7 +41,62 @@ from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect
 
+_REOPENED_EVERY = timedelta(minutes=10)
+_CLOSES_IN = timedelta(seconds=3)
+
 log = get_logger("operator")
+
+
+class Queue:
+    """The queue as this process has it open: to count while it stands by, anew when it leads."""
+
+    def __init__(self, options: SpoolOptions, backlog: BacklogCounts) -> None:
+        self.options = options
+        self._backlog = backlog
+        self._spool: Spool | None = None
+        self._standing_by: asyncio.Task[object] | None = None
+
+    def count_while_standing_by(self, process: Process) -> None:
+        """Count the backlog from now on."""
+        self._standing_by = process.spawn("standing by", self._count())
+
+    async def open_to_lead(self, process: Process) -> Spool:
+        """Open the queue, trying until it is there, and count in it."""
+        if self._standing_by is not None:
+            self._standing_by.cancel()
+            await asyncio.wait((self._standing_by,), timeout=_CLOSES_IN.total_seconds())
+        spool = await self._open()
+        process.on_stop("queue", spool.close)
+        process.spawn("backlog", self._backlog.run(spool))
+        return spool
+
+    def why_away(self) -> str | None:
+        """Return why the queue cannot be worked with, None when it can."""
+        if self._spool is None:
+            return "the queue is not open yet"
+        refusal = self._spool.refusal()
+        # A full queue is configured like any other.
+        return str(refusal) if isinstance(refusal, SpoolUnavailable) else None
+
+    async def _open(self) -> Spool:
+        while True:
+            try:
+                self._spool = await connect(self.options)
+                return self._spool
+            except SpoolError as error:
+                log.warning("the queue cannot be opened yet", error=str(error))
+                await asyncio.sleep(1)
+
+    async def _count(self) -> None:
+        # Opened anew now and then: who leads may have made the queue larger.
+        while True:
+            spool = await self._open()
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_REOPENED_EVERY.total_seconds()):
+                        await self._backlog.run(spool)
+            finally:
+                await spool.close()
 
 
 async def build(process: Process, settings: OperatorSettings) -> None:
@@ -47,12 +105,16 @@ async def build(process: Process, settings: OperatorSettings) -> None:
     _find_access()
     kube = Kube(log_in)
     process.on_stop("kubernetes", kube.close)
-    process.pages["backlog"] = standby_page
     lease = LeaseKeeper(kube, settings.lease.namespace, settings.lease.name, settings.identity)
     metrics.LEADER.set_function(lambda: int(lease.holding))
     # The last thing to be done but for closing the connection: until then nobody else may begin.
     process.on_stop("lease", lease.give_up)
-    process.spawn("leading", _lead(process, settings, keyring, kube, lease))
+    backlog = BacklogCounts(settings.pools, lambda: lease.holding)
+    process.pages["backlog"] = backlog.page
+    queue = Queue(spool_options(process, settings.nats, role="operator"), backlog)
+    process.readiness.add("queue", queue.why_away)
+    queue.count_while_standing_by(process)
+    process.spawn("leading", _lead(process, settings, keyring, kube, lease, queue))
 
 
 def _find_access() -> None:
@@ -64,18 +126,22 @@ def _find_access() -> None:
 
 
 async def _lead(
-    process: Process, settings: OperatorSettings, keyring: Keyring, kube: Kube, lease: LeaseKeeper
+    process: Process,
+    settings: OperatorSettings,
+    keyring: Keyring,
+    kube: Kube,
+    lease: LeaseKeeper,
+    queue: Queue,
 ) -> None:
+    """Lead, once the Lease is there, until it is lost."""
     await lease.acquire()
     process.spawn("lease", _keep(process, lease))
-    options = spool_options(process, settings.nats, role="operator")
-    await provision_first(options, settings.queue)
-    spool = await _connected(options)
-    process.on_stop("queue", spool.close)
-    process.readiness.add("queue", lambda: _why_no_queue(spool))
-    process.spawn("provisioning", look_after(options, settings.queue))
+    layout = await provision_first(queue.options, settings.queue)
+    spool = await queue.open_to_lead(process)
+    capacity = int(settings.queue.capacity) * layout.replicas  # each copy is counted
+    process.spawn("provisioning", look_after(queue.options, settings.queue))
+    process.spawn("storage", look_at_storage(queue.options, capacity=capacity))
     leader = Leader(settings, keyring, kube, spool)
-    process.pages["backlog"] = leader.backlog.page
     lease.on_contact = leader.list_soon
     await leader.start(process)
 
@@ -84,21 +150,6 @@ async def _keep(process: Process, lease: LeaseKeeper) -> None:
     await lease.keep()
     log.error("the Lease is lost, the process ends")
     process.stop(exit_code=1)
-
-
-async def _connected(options: SpoolOptions) -> Spool:
-    while True:
-        try:
-            return await connect(options)
-        except SpoolError as error:
-            log.warning("the queue cannot be opened yet", error=str(error))
-            await asyncio.sleep(1)
-
-
-def _why_no_queue(spool: Spool) -> str | None:
-    refusal = spool.refusal()
-    # A full queue is configured like any other.
-    return str(refusal) if isinstance(refusal, SpoolUnavailable) else None
 
 
 class Leader:
@@ -124,13 +175,12 @@ class Leader:
         self._dns = DnsLooks(self._domains, self._told, settings.resolver)
         self._reachable = ReachableLooks(self._relays, self._told)
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
-        self.backlog = BacklogCounts(spool)
 
     async def start(self, process: Process) -> None:
         """Begin: what is published, then what is declared, then everything else."""
         await self._read_published()
         await self._picture.list_first()
-        watch = Watch(self._picture.event, self._settings.watch_namespaces)
+        watch = Watch(self._picture.event, self._settings.watch_namespaces, self.list_soon)
         process.on_stop("watch", watch.stop)
         watch.start()
         for name, part in (
@@ -141,14 +191,13 @@ class Leader:
             ("statuses", self._statuses.run()),
             ("reachable", self._reachable.run()),
             ("usage", self._usage.run()),
-            ("backlog", self.backlog.run()),
         ):
             process.spawn(name, part)
         if self._settings.dns_checks:
             process.spawn("dns", self._dns.run())
 
     def list_soon(self) -> None:
-        """Look at everything again: the API server was away."""
+        """Look at everything again: the API server, or the watch, was away."""
         self._picture.list_soon()
 
     async def _read_published(self) -> None:

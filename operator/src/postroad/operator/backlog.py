@@ -1,10 +1,13 @@
 """
 How much there is to deliver, for who scales delivery: at /backlog, and as gauges.
 
-Counted every few seconds by the operator that leads; an answer older than half a minute is none.
+Counted every few seconds by every operator, also by those that stand by: who asks does not choose
+which one answers. The gauges are shown by the one that leads, so that their sum is what there is.
+An answer older than half a minute is none.
 """
 
 import asyncio
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 
 from postroad.mail.traffic import TrafficClass
@@ -20,22 +23,29 @@ log = get_logger("operator.backlog")
 
 
 class BacklogCounts:
-    """The counts as of the last look."""
+    """
+    The counts as of the last look.
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    `pools` are told of even when nothing is in them: whoever scales one would take a number that is
+    missing for an error, and leave it as large as it is. `leading` says whether to show gauges.
+    """
+
+    def __init__(self, pools: Collection[str], leading: Callable[[], bool]) -> None:
+        self._told = dict.fromkeys(("default", *pools), 0)
+        self._leading = leading
         self._loop = asyncio.get_running_loop()
         self._last: Backlog | None = None
         self._counted = float("-inf")
         self._pools: set[str] = set()
 
-    async def run(self) -> None:
+    async def run(self, spool: Spool) -> None:
         """Count until cancelled."""
         while True:
             try:
-                self._last = await self._spool.waiting.backlog()
+                self._last = await spool.waiting.backlog()
                 self._counted = self._loop.time()
-                self._show(self._last)
+                if self._leading():
+                    self._show(self._last)
             except SpoolError as error:
                 metrics.ERRORS.labels("backlog").inc()
                 log.debug("the queue cannot be counted", error=str(error))
@@ -45,7 +55,7 @@ class BacklogCounts:
         """Return the answer to /backlog."""
         if self._last is None or self._loop.time() - self._counted > _GOOD_FOR.total_seconds():
             return 503, {"error": "the queue has not been counted lately"}
-        return 200, as_json(self._last)
+        return 200, as_json(self._last, self._told)
 
     def _show(self, backlog: Backlog) -> None:
         metrics.QUEUE_READY.labels("express").set(_of_class(backlog, TrafficClass.EXPRESS))
@@ -58,7 +68,7 @@ class BacklogCounts:
             metrics.QUEUE_POOL_READY.labels(pool).set(pools.get(pool, 0))
 
 
-def as_json(backlog: Backlog) -> dict[str, object]:
+def as_json(backlog: Backlog, pools: Mapping[str, int]) -> dict[str, object]:
     """Return a backlog as /backlog tells it."""
     express = _of_class(backlog, TrafficClass.EXPRESS)
     bulk = _of_class(backlog, TrafficClass.BULK)
@@ -66,7 +76,7 @@ def as_json(backlog: Backlog) -> dict[str, object]:
         "ready": express + bulk,
         "readyExpress": express,
         "readyBulk": bulk,
-        "pools": {"default": 0} | _by_pool(backlog),
+        "pools": {**pools, **_by_pool(backlog)},
     }
 
 
@@ -79,8 +89,3 @@ def _by_pool(backlog: Backlog) -> dict[str, int]:
     for (pool, _), count in sorted(backlog.ready.items()):
         pools[pool] = pools.get(pool, 0) + count
     return pools
-
-
-def standby_page() -> tuple[int, object]:
-    """Return the answer of an operator that does not lead."""
-    return 503, {"error": "this operator stands by; the one that leads counts"}

@@ -9,20 +9,21 @@ annotations and no progress; it never writes to an object.
 
 A Secret of a type that can hold no login (Helm's releases above all, up to a megabyte each) is not
 even sent by the API server. When kopf fails, it is started again after a pause; what it missed
-meanwhile its own first list brings, and the operator's lists the rest.
+meanwhile its own first list brings, and the rest, deletions, a list of the operator's.
 """
 
 import asyncio
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import kopf
 
 from postroad.operator import metrics
-from postroad.operator.kube import PLURALS, Access
+from postroad.operator.kube import PLURALS, Access, KubeError
 from postroad.policy.declared import GROUP, VERSION
 from postroad.runtime.logs import get_logger
 
@@ -35,12 +36,13 @@ _NO_LOGINS = (
     "type!=bootstrap.kubernetes.io/token"
 )
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
+_GOOD_RUN = 60.0  # seconds after which a failure is a first one again
 
 log = get_logger("operator.watch")
 
 
-class NoAccess(kopf.LoginError):
-    """Nothing says where a cluster is."""
+class NoAccess(kopf.LoginError, KubeError):
+    """Nothing says where a cluster is: for good at the start, later only for a moment."""
 
 
 def log_in() -> Access:
@@ -76,10 +78,17 @@ def _text(value: Any) -> str | None:
 
 
 class Watch:
-    """kopf in its thread. `start` once; `failures` counts how often it had to begin again."""
+    """
+    kopf in its thread. `start` once; `failures` counts how often in a row it had to begin again.
 
-    def __init__(self, sink: Sink, namespaces: Sequence[str]) -> None:
+    `missed` is called on the operator's loop when events may have been missed.
+    """
+
+    def __init__(
+        self, sink: Sink, namespaces: Sequence[str], missed: Callable[[], None] = lambda: None
+    ) -> None:
         self._sink = sink
+        self._missed = missed
         self._namespaces = list(namespaces)
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
@@ -102,15 +111,20 @@ class Watch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 asyncio.run(self._watch())
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                # kopf cancels tasks of its own: a cancellation that came through ends nothing here.
                 metrics.ERRORS.labels("watch").inc()
-                log.warning("the watch ended and begins again", error=str(error))
+                log.warning("the watch ended and begins again", error=repr(error))
             if not self._stop.is_set():
-                self.failures += 1
+                lasted = time.monotonic() - began
+                self.failures = 1 if lasted > _GOOD_RUN else self.failures + 1
                 pause = _PAUSES[min(self.failures, len(_PAUSES)) - 1]
                 self._stop.wait(pause * random.uniform(0.5, 1))
+            if not self._stop.is_set():
+                self._loop.call_soon_threadsafe(self._missed)
 
     async def _watch(self) -> None:
         await kopf.operator(

@@ -144,7 +144,7 @@ class Kube:
                         self._login_ends = 0.0  # the token was replaced
                         continue
                     return await _read(answer, method, path)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 reason = str(error) or type(error).__name__
                 raise KubeError(f"the API server does not answer: {reason}") from error
         raise AssertionError("the second answer is always read")
@@ -152,7 +152,10 @@ class Kube:
     async def _connected(self) -> tuple[aiohttp.ClientSession, Access]:
         now = asyncio.get_running_loop().time()
         if self._access is None or now >= self._login_ends:
-            access = self._log_in()
+            try:
+                access = self._log_in()
+            except (OSError, ValueError) as error:
+                raise KubeError(f"the credentials cannot be read: {error}") from error
             self._login_ends = now + _LOGIN_HOLDS.total_seconds()
             if self._session is None or _same_transport(access, self._access) is False:
                 await self.close()

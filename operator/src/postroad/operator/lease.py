@@ -110,14 +110,17 @@ class LeaseKeeper:
         while not lost(self._last_renewal, self._clock()):
             await asyncio.sleep(self._pause)
             try:
-                if await self._try():
-                    self._seen_again()
-                    continue
+                # A renewal is two requests: together they must not outlast what is left.
+                async with asyncio.timeout_at(self._last_renewal + LOST_AFTER.total_seconds()):
+                    ours = await self._try()
+            except (KubeError, TimeoutError) as error:
+                self._away = True
+                log.warning("the Lease is not renewed", error=str(error) or "no answer in time")
+                continue
+            if not ours:
                 log.error("another operator holds the Lease", lease=self._name)
                 break
-            except KubeError as error:
-                self._away = True
-                log.warning("the Lease is not renewed", error=str(error))
+            self._seen_again()
         self.holding = False
 
     def _seen_again(self) -> None:

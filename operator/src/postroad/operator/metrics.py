@@ -18,7 +18,9 @@ RECONCILE_SECONDS = _GROUP.histogram(
 ERRORS = _GROUP.counter(
     "postroad_operator_errors_total",
     "Work that failed and is tried again, by what it was.",
-    labels={"work": ("publish", "status", "list", "watch", "provision", "backlog", "usage")},
+    labels={
+        "work": ("publish", "status", "list", "watch", "provision", "backlog", "storage", "usage")
+    },
     watch="Steady growth of one: the log names the cause.",
 )
 OBJECTS = _GROUP.gauge(
@@ -56,6 +58,15 @@ QUEUE_POOL_READY = _GROUP.gauge(
     "postroad_queue_pool_ready",
     "Records in the queue that may be tried now, by egress pool.",
     labels={"pool": "one per egress pool that Relays name"},
+)
+STORAGE_USED = _GROUP.gauge(
+    "postroad_queue_storage_used_bytes",
+    "Storage that the queue uses in JetStream, on all servers together.",
+    watch="Nearing 80 % of the limit: ingress then refuses mail with 452.",
+)
+STORAGE_LIMIT = _GROUP.gauge(
+    "postroad_queue_storage_limit_bytes",
+    "Storage that the queue may use, on all servers together; 0 when it is not known.",
 )
 QUEUE_WAITING = _GROUP.gauge(
     "postroad_queue_waiting",

@@ -73,9 +73,9 @@ class Picture:
         name = str(metadata.get("name", ""))
         if kind == "Secret":
             key = ObjectKey(str(metadata.get("namespace", "")), name)
-            changed = self._store.secret(key, None if deleted else raw)
+            changed = self._store.secret_event(key, raw, deleted=deleted)
         elif kind == "Namespace":
-            changed = self._store.namespace(name, None if deleted else _labels(raw))
+            changed = self._store.namespace_event(raw, deleted=deleted)
         else:
             changed = self._store.event(Kind(kind), raw, deleted=deleted)
             if not changed:
@@ -125,43 +125,42 @@ class Picture:
             await self._fetch(missing)
 
     async def _list_all(self) -> None:
-        changed = await self._list_namespaces()
+        # What one list brings is told at once: the next one may fail.
         for kind in Kind:
             for namespace in self._namespaces or (None,):
                 listing = self._store.begin_listing(kind)
                 async for raw in self._kube.list(kind_path(kind, namespace)):
                     self._store.add(listing, raw)
-                changed |= self._store.end_listing(listing, (namespace,) if namespace else ())
-            changed |= self._store.listed(kind)
+                if self._store.end_listing(listing, (namespace,) if namespace else ()):
+                    self._declared()
+            self._store.listed(kind)
+        await self._list_namespaces()
         self._last_list = self._loop.time()
         self._told(None)
-        if changed:
-            self._declared()
 
-    async def _list_namespaces(self) -> bool:
-        found: dict[str, Mapping[str, str]] = {}
+    async def _list_namespaces(self) -> None:
+        asked = self._store.now
         try:
-            async for raw in self._kube.list(NAMESPACES_PATH, metadata_only=True):
-                found[str(raw["metadata"]["name"])] = _labels(raw)
+            found = [raw async for raw in self._kube.list(NAMESPACES_PATH, metadata_only=True)]
         except Refused as error:
-            if error.status != 403:
+            # Only selectors need labels. Where there are some, unknown labels would withdraw the
+            # consent that an object is in force by.
+            if error.status != 403 or self._store.selects:
                 raise
-            # Only selectors need labels; everything else goes on without.
-            log.warning("namespaces cannot be listed: selectors choose none", error=str(error))
-            return self._store.listed("Namespace")
-        changed = False
-        for name in [name for name in self._store.namespaces if name not in found]:
-            changed |= self._store.namespace(name, None)
-        for name, labels in found.items():
-            changed |= self._store.namespace(name, labels)
-        return self._store.listed("Namespace") or changed
+            log.warning("namespaces cannot be listed", error=str(error))
+        else:
+            if self._store.namespaces_found(found, asked=asked):
+                self._declared()
+        if self._store.listed("Namespace"):
+            self._declared()
 
     async def _fetch(self, keys: Sequence[ObjectKey] | frozenset[ObjectKey]) -> None:
         free = asyncio.Semaphore(_SECRETS_AT_ONCE)
 
         async def fetch(key: ObjectKey) -> bool:
             async with free:
-                return self._store.secret(key, await self._secret(key))
+                asked = self._store.now
+                return self._store.secret_found(key, await self._secret(key), asked=asked)
 
         if any(await asyncio.gather(*(fetch(key) for key in sorted(keys)))):
             self._declared()
@@ -173,8 +172,3 @@ class Picture:
             if error.status == 403:
                 log.error("a Secret may not be read", secret=str(key), error=str(error))
             return None
-
-
-def _labels(raw: Mapping[str, Any]) -> Mapping[str, str]:
-    labels = (raw.get("metadata") or {}).get("labels") or {}
-    return {str(name): str(value) for name, value in labels.items()}

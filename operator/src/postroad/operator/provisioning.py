@@ -3,6 +3,7 @@ Makes the queue's streams and buckets, and looks after them: drift is mended, da
 """
 
 import asyncio
+import itertools
 import random
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from postroad.operator.settings import LayoutSettings
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream import SpoolOptions, provision
+from postroad.spool.layout import Layout
 
 EVERY = timedelta(minutes=1)
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
@@ -18,9 +20,9 @@ _PAUSES = (0.5, 1.0, 2.0, 5.0)
 log = get_logger("operator.provisioning")
 
 
-async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> None:
-    """Provision, trying until the servers are there."""
-    for failures in range(2**31):
+async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> Layout:
+    """Provision, trying until the servers are there; return the layout in force."""
+    for failures in itertools.count():
         try:
             in_force = await _provision(options, settings)
         except SpoolError as error:
@@ -34,7 +36,8 @@ async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> No
                 in_force=str(in_force),
                 wanted=str(settings.layout),
             )
-        return
+        return in_force
+    raise AssertionError("it is tried for ever")
 
 
 async def look_after(options: SpoolOptions, settings: LayoutSettings) -> None:
@@ -48,5 +51,5 @@ async def look_after(options: SpoolOptions, settings: LayoutSettings) -> None:
             log.warning("the queue cannot be looked after for now", error=str(error))
 
 
-async def _provision(options: SpoolOptions, settings: LayoutSettings) -> object:
+async def _provision(options: SpoolOptions, settings: LayoutSettings) -> Layout:
     return await provision(options, layout=settings.layout, capacity=int(settings.capacity))

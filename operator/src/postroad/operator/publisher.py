@@ -5,6 +5,10 @@ Level-triggered: something changed is all that a trigger says, and every run wor
 that is known. Changes that come together are taken together (a tenth of a second of quiet, half a
 second at most). What is published when the operator starts is the last good form of every object,
 so that one which went bad while nobody looked keeps what it had.
+
+What is published is compared with what should be every minute, too: an operator that lost its Lease
+in the middle of publishing may have left entries that no head tells of, and a process that starts
+then would have no configuration until the next change.
 """
 
 import asyncio
@@ -27,6 +31,7 @@ from postroad.spool.interface import Spool
 
 QUIET = timedelta(milliseconds=100)
 AT_MOST = timedelta(milliseconds=500)
+REPAIR = timedelta(minutes=1)
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 
 log = get_logger("operator.publisher")
@@ -47,6 +52,8 @@ class Publisher:
         spool: Spool,
         keyring: Keyring,
         changed: Callable[[], None],
+        *,
+        repair: timedelta = REPAIR,
     ) -> None:
         self.compiled = Compiled()
         self.generations: dict[str, int] = {}
@@ -56,8 +63,10 @@ class Publisher:
         self._spool = spool
         self._keyring = keyring
         self._changed = changed
+        self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
         self._encoded: dict[str, tuple[Entry, bytes]] = {}
+        self._compiled_once = False
         self._dirty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -82,18 +91,38 @@ class Publisher:
         """Compile and publish what changes, until cancelled."""
         failures = 0
         while True:
-            await self._dirty.wait()
-            await self._settle()
+            dirty = await self._wait()
             try:
-                with metrics.RECONCILE_SECONDS.time():
-                    await self._publish()
+                if dirty:
+                    await self._settle()
+                    with metrics.RECONCILE_SECONDS.time():
+                        await self._publish()
+                else:
+                    await self._mend()
                 failures = 0
             except (SpoolError, KubeError) as error:
                 metrics.ERRORS.labels("publish").inc()
                 log.warning("the configuration is not published for now", error=str(error))
+                if not dirty:
+                    continue  # it is looked at again in a minute
                 self._dirty.set()
                 await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                 failures += 1
+
+    async def _wait(self) -> bool:
+        """Wait until something is to be compiled, or False when it is time to mend."""
+        try:
+            async with asyncio.timeout(self._repair):
+                await self._dirty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _mend(self) -> None:
+        """Publish again what is published: nothing is written when it is there as it should be."""
+        if self._compiled_once:
+            entries = {key: data for key, (_, data) in self._encoded.items()}
+            metrics.GENERATION.set(await self._spool.config.publish(entries))
 
     async def _settle(self) -> None:
         """Wait until nothing more comes, for a moment."""
@@ -107,6 +136,7 @@ class Publisher:
         await self._picture.fetch_missing_secrets()
         objects = self._store.snapshot()
         compiled, entries = await asyncio.to_thread(self._compile, objects)
+        self._compiled_once = True
         known = self._last_good
         self.generations = {
             key: generation

@@ -71,7 +71,12 @@ async def read_usage(
         ]
     if many:
         lines |= await _most_used(many, usage, now)
-    return lines
+    # The first line is what `kubectl get` shows.
+    return {key: sorted(each, key=_share, reverse=True) for key, each in lines.items()}
+
+
+def _share(line: Mapping[str, Any]) -> float:
+    return float(line["used"] / max(1, line["max"]))
 
 
 async def _most_used(

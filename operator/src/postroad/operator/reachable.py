@@ -82,7 +82,7 @@ async def _try(host: Smarthost, *, implicit_tls: bool) -> tuple[str, str]:
         return "ConnectionRefused", f"{where} refuses connections"
     except ssl.SSLError:
         return "TlsFailed", f"{where} does not speak TLS"
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no name that the DNS could have
         return "ConnectionFailed", f"{where} cannot be connected to: {type(error).__name__}"
 
 

@@ -52,8 +52,10 @@ class DnsLooks:
             due = self._round.due(self._domains(), loop.time(), most=_AT_ONCE)
             if due:
                 found = await asyncio.gather(*(self.look_up(domain) for domain in due))
-                self.facts.update(zip(due, found, strict=True))
-                news = True
+                looked_up = dict(zip(due, found, strict=True))
+                # Most look-ups find what was there: nobody's status has to be worked out for them.
+                news |= any(self.facts.get(domain) != facts for domain, facts in looked_up.items())
+                self.facts.update(looked_up)
             if news and loop.time() - told > _TELL_EVERY:
                 news, told = False, loop.time()
                 self._changed()

@@ -56,6 +56,8 @@ class OperatorSettings:
     """The name this process holds the Lease by; the machine's when not set."""
     watch_namespaces: tuple[str, ...] = setting(())
     """The namespaces whose objects count, separated by commas; all when not set."""
+    pools: tuple[str, ...] = setting(())
+    """Egress pools that /backlog tells of also while nothing is in them, separated by commas."""
     hostname: str = setting("")
     """The public name of ingress, which MX records should name; they are not judged without it."""
     dns_checks: bool = setting(True)

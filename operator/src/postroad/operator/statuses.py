@@ -26,8 +26,10 @@ from postroad.runtime.logs import get_logger
 _AT_ONCE = 16
 _EVENTS_AT_ONCE = 4
 _EVENTS_WAITING = 5000
-_LONGEST_NOTE = 1000  # the API server's own limit is 1 kB
+_LONGEST_NOTE = 1000  # octets; the API server's own limit is 1 kB
 _GONE = frozenset({404, 409})
+# An API server that has just started may forbid for a moment what its rules allow.
+_FORBIDDEN = 403
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 log = get_logger("operator.statuses")
@@ -106,14 +108,14 @@ class Statuses:
                 reference.kind, reference.key, wanted.uid, dict(wanted.status)
             )
         except Refused as error:
-            if error.status not in _GONE:
+            if error.status == _FORBIDDEN:
+                await self._try_again(reference, wanted, error)
+            elif error.status not in _GONE:
                 metrics.ERRORS.labels("status").inc()
                 self._refused[reference] = (wanted.uid, undated(wanted.status))
                 log.error("a status is refused", object=str(reference), error=str(error))
         except KubeError as error:
-            metrics.ERRORS.labels("status").inc()
-            log.warning("a status is not written for now", object=str(reference), error=str(error))
-            await self._try_again(reference, wanted)
+            await self._try_again(reference, wanted, error)
         else:
             self._failures = 0
             self._refused.pop(reference, None)
@@ -123,7 +125,9 @@ class Statuses:
             if change is not None:
                 self._events.append((known, change))
 
-    async def _try_again(self, reference: Reference, wanted: _Wanted) -> None:
+    async def _try_again(self, reference: Reference, wanted: _Wanted, error: KubeError) -> None:
+        metrics.ERRORS.labels("status").inc()
+        log.warning("a status is not written for now", object=str(reference), error=str(error))
         pause = _PAUSES[min(self._failures // _AT_ONCE, len(_PAUSES) - 1)]
         self._failures += 1
         await asyncio.sleep(pause)
@@ -153,7 +157,7 @@ class Statuses:
             "type": "Warning" if change.warning else "Normal",
             "reason": change.reason,
             "action": "Reconcile",
-            "note": change.message[:_LONGEST_NOTE],
+            "note": change.message.encode()[:_LONGEST_NOTE].decode(errors="ignore"),
             "reportingController": f"{GROUP}/{MANAGER}",
             "reportingInstance": self._instance[:128],
             "regarding": {

@@ -13,15 +13,18 @@ password. One that came before the object that names it is not there then; whoev
 `missing_secrets` and fetches those by name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from postroad.policy.declared import GROUP, VERSION, Declared, Kind, Objects, Reference
 from postroad.policy.manifest import SecretObject, read_object
 from postroad.policy.manifest_client import ClientSpec
+from postroad.policy.manifest_domain import DomainSpec
 from postroad.policy.manifest_relay import RelaySpec
 from postroad.policy.model import ObjectKey
+
+_K = TypeVar("_K", bound=Hashable)
 
 SECRET_KEYS = ("username", "password")
 _METADATA = ("name", "namespace", "generation", "creationTimestamp")
@@ -57,10 +60,12 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[Reference, Known] = {}
         self.namespaces: dict[str, dict[str, str]] = {}
+        self._told_namespaces: dict[str, _Told] = {}
+        self._told_secrets: dict[ObjectKey, _Told] = {}
         self._secrets: dict[ObjectKey, Mapping[str, bytes] | None] = {}  # None: not there
         self._secret_names: frozenset[ObjectKey] | None = frozenset()
         self._touched: dict[Reference, int] = {}  # the event that last told of an object
-        self._events = 0
+        self._events = 0  # of all kinds
         self._listed: set[str] = set()
 
     @property
@@ -86,7 +91,8 @@ class Store:
         if known is None:
             return False
         before = self.objects.get(known.reference)
-        if before is not None and before.uid == known.uid and _older(known, before):
+        if before is not None and _older(known.version, before.version):
+            # Also of an object that had the name before: kopf keeps the order of one object alone.
             return False
         self._touched[known.reference] = self._events
         if deleted:
@@ -111,7 +117,7 @@ class Store:
         changed = False
         for known in listing.found.values():
             before = self.objects.get(known.reference)
-            if before is not None and before.uid == known.uid and _older(known, before):
+            if before is not None and _older(known.version, before.version):
                 continue
             newer = self._touched.get(known.reference, 0) > listing.began
             if newer and before is None:
@@ -147,7 +153,7 @@ class Store:
         if metadata.get("generation") != before.declared.generation or not version:
             return  # the watch will bring the whole object
         after = replace(before, version=version, status=raw.get("status") or {})
-        if not _older(after, before):
+        if not _older(version, before.version):
             self.objects[reference] = after
 
     def _read(self, kind: Kind, raw: Mapping[str, Any]) -> Known | None:
@@ -195,29 +201,101 @@ class Store:
             self._secret_names = frozenset(key for key in named if key is not None)
             for key in [key for key in self._secrets if key not in self._secret_names]:
                 del self._secrets[key]
+                self._told_secrets.pop(key, None)
         return self._secret_names
 
     def missing_secrets(self) -> list[ObjectKey]:
         """Return the Secrets that are named and were not looked for yet."""
         return sorted(key for key in self.secret_names() if key not in self._secrets)
 
-    def secret(self, key: ObjectKey, raw: Mapping[str, Any] | None) -> bool:
-        """Take a Secret's content, None when there is none."""
-        if key not in self.secret_names():
+    @property
+    def now(self) -> int:
+        """How many events were seen: what was asked for at this moment is older than later ones."""
+        return self._events
+
+    def secret_event(self, key: ObjectKey, raw: Mapping[str, Any], *, deleted: bool) -> bool:
+        """Take what a watch told of a Secret."""
+        if key not in self.secret_names() or not self._news(self._told_secrets, key, raw):
             return False
+        return self._set_secret(key, None if deleted else raw)
+
+    def secret_found(self, key: ObjectKey, raw: Mapping[str, Any] | None, *, asked: int) -> bool:
+        """Take a Secret's content as it was when it was asked for, None when there was none."""
+        if key not in self.secret_names() or _told_since(self._told_secrets, key, asked):
+            return False
+        return self._set_secret(key, raw)
+
+    def _set_secret(self, key: ObjectKey, raw: Mapping[str, Any] | None) -> bool:
         data = _login(raw) if raw is not None else None
         same = key in self._secrets and self._secrets[key] == data
         self._secrets[key] = data
         return not same
 
-    def namespace(self, name: str, labels: Mapping[str, str] | None) -> bool:
-        """Take a namespace's labels, None when it is gone."""
+    def namespace_event(self, raw: Mapping[str, Any], *, deleted: bool) -> bool:
+        """Take what a watch told of a namespace."""
+        name = _name_of(raw)
+        if not self._news(self._told_namespaces, name, raw):
+            return False
+        return self._set_namespace(name, None if deleted else _labels(raw))
+
+    def namespaces_found(self, found: Iterable[Mapping[str, Any]], *, asked: int) -> bool:
+        """Take all namespaces, as they were when they were asked for."""
+        labels = {_name_of(raw): _labels(raw) for raw in found}
+        changed = False
+        for name in {*self.namespaces, *labels}:
+            if not _told_since(self._told_namespaces, name, asked):
+                changed |= self._set_namespace(name, labels.get(name))
+        for name in [name for name in self._told_namespaces if name not in self.namespaces]:
+            del self._told_namespaces[name]
+        return changed
+
+    def _set_namespace(self, name: str, labels: dict[str, str] | None) -> bool:
         before = self.namespaces.get(name)
         if labels is None:
             self.namespaces.pop(name, None)
         else:
-            self.namespaces[name] = dict(labels)
+            self.namespaces[name] = labels
         return before != self.namespaces.get(name)
+
+    def _news(self, told: dict[_K, "_Told"], key: _K, raw: Mapping[str, Any]) -> bool:
+        """Whether an event is newer than what an event told before."""
+        version = str((raw.get("metadata") or {}).get("resourceVersion", ""))
+        if key in told and _older(version, told[key].version):
+            return False
+        self._events += 1
+        told[key] = _Told(version, self._events)
+        return True
+
+    @property
+    def selects(self) -> bool:
+        """Whether an object admits namespaces by their labels."""
+        specs = (known.declared.spec for known in self.objects.values())
+        return any(
+            spec.allowed_namespaces.selector is not None
+            for spec in specs
+            if isinstance(spec, RelaySpec | DomainSpec)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an event last told of: the version, and which event it was."""
+
+    version: str
+    event: int
+
+
+def _told_since(told: Mapping[_K, _Told], key: _K, asked: int) -> bool:
+    return key in told and told[key].event > asked
+
+
+def _name_of(raw: Mapping[str, Any]) -> str:
+    return str((raw.get("metadata") or {}).get("name", ""))
+
+
+def _labels(raw: Mapping[str, Any]) -> dict[str, str]:
+    labels = (raw.get("metadata") or {}).get("labels") or {}
+    return {str(name): str(value) for name, value in labels.items()}
 
 
 def _login(raw: Mapping[str, Any]) -> Mapping[str, bytes]:
@@ -243,9 +321,9 @@ def _secret_of(declared: Declared) -> ObjectKey | None:
     return ObjectKey(declared.reference.key.namespace, name) if name else None
 
 
-def _older(one: Known, other: Known) -> bool:
-    """Whether one version is older than another of the same object."""
+def _older(one: str, other: str) -> bool:
+    """Whether one version is older than another of the same kind."""
     try:
-        return int(one.version) < int(other.version)
+        return int(one) < int(other)
     except ValueError:
         return False  # versions need not be numbers: then the last word counts

@@ -1,0 +1,49 @@
+"""Which processes serve: what their sessions say, and for how long their silence means nothing."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from postroad.operator import acknowledgements as module
+from postroad.operator.acknowledgements import Acknowledgements
+from postroad.operator.kube import Access, Kube
+from postroad.operator.picture import Picture
+from postroad.operator.publisher import Publisher
+from postroad.operator.reconcile import Serving
+from postroad.operator.store import Store
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.spool.memory import MemoryCluster, MemorySpool
+
+
+async def test_that_all_are_gone_is_believed_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_SELDOM", 0.02)
+    monkeypatch.setattr(module, "_BELIEVED_AFTER", 0.5)
+    cluster = MemoryCluster()
+    spool, ingress = MemorySpool(cluster, role="operator"), MemorySpool(cluster, role="ingress")
+    await ingress.sessions.announce(1)
+    store = Store()
+    picture = Picture(
+        Kube(lambda: Access(server="http://127.0.0.1:1")),
+        store,
+        namespaces=(),
+        resync=timedelta(minutes=10),
+        declared=lambda: None,
+        told=lambda _: None,
+    )
+    publisher = Publisher(store, picture, spool, Keyring([ClusterKey(b"k" * 32)]), lambda: None)
+    told: list[tuple[Serving, ...] | None] = []
+    looks = Acknowledgements(spool, publisher, lambda: told.append(looks.serving))
+    running = asyncio.create_task(looks.run())
+    async with asyncio.timeout(5):
+        while not looks.serving:
+            await asyncio.sleep(0.01)
+        ingress.sessions.end()
+        gone = asyncio.get_running_loop().time()
+        while looks.serving:
+            await asyncio.sleep(0.01)
+    assert asyncio.get_running_loop().time() - gone >= 0.45
+    assert len(told) == 2
+    running.cancel()

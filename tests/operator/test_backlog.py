@@ -1,0 +1,38 @@
+"""What is told of the backlog: by every operator, and of pools that are empty, too."""
+
+import asyncio
+
+from postroad.mail.traffic import TrafficClass
+from postroad.operator import metrics
+from postroad.operator.backlog import BacklogCounts, as_json
+from postroad.runtime.metrics import exposition
+from postroad.spool.interface import Backlog
+from postroad.spool.memory import MemorySpool
+
+
+def test_a_pool_without_mail_has_a_number() -> None:
+    # KEDA takes a number that is missing for an error, and leaves the pool as large as it is.
+    ready = {("other", TrafficClass.BULK): 2, ("bulk", TrafficClass.EXPRESS): 3}
+    assert as_json(Backlog(ready, 0, 0), {"default": 0, "bulk": 0, "eu": 0}) == {
+        "ready": 5,
+        "readyExpress": 3,
+        "readyBulk": 2,
+        "pools": {"default": 0, "bulk": 3, "eu": 0, "other": 2},
+    }
+
+
+async def test_who_stands_by_answers_and_shows_no_gauges() -> None:
+    metrics.QUEUE_WAITING.labels("held").set(77)
+    counts = BacklogCounts(("bulk",), lambda: False)
+    assert counts.page()[0] == 503
+    counting = asyncio.create_task(counts.run(MemorySpool()))
+    async with asyncio.timeout(5):
+        while counts.page()[0] == 503:
+            await asyncio.sleep(0.01)
+    counting.cancel()
+    status, said = counts.page()
+    assert (status, said) == (
+        200,
+        {"ready": 0, "readyExpress": 0, "readyBulk": 0, "pools": {"default": 0, "bulk": 0}},
+    )
+    assert 'postroad_queue_waiting{kind="held"} 77.0' in exposition()

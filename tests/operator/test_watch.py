@@ -1,0 +1,35 @@
+"""The watch goes on whatever kopf ends with, and says when something may have been missed."""
+
+import asyncio
+
+import kopf
+import pytest
+
+from postroad.operator import handlers
+from postroad.operator.handlers import Watch
+
+
+@pytest.mark.parametrize("ending", [RuntimeError("no"), asyncio.CancelledError()])
+async def test_a_watch_that_ends_begins_again(
+    monkeypatch: pytest.MonkeyPatch, ending: BaseException
+) -> None:
+    runs = []
+
+    async def operator(**_: object) -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ending
+        while not watch._stop.is_set():
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    monkeypatch.setattr(handlers, "_PAUSES", (0.01,))
+    missed = asyncio.Event()
+    watch = Watch(lambda *_: None, [], missed.set)
+    watch.start()
+    async with asyncio.timeout(5):
+        await missed.wait()
+        while len(runs) < 2:
+            await asyncio.sleep(0.01)
+    await watch.stop()
+    assert not watch._thread.is_alive()
