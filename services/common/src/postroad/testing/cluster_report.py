@@ -5,6 +5,7 @@ The report of the tests on a cluster: one row for each scenario, kept as JSON, t
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,11 @@ _COLUMNS = (
     ("in_doubt", "in doubt"),
     ("longest_gap", "longest gap"),
 )
+
+
+def promised(seconds: float) -> float:
+    """Return how long something may take here: longer on a machine that has other things to do."""
+    return seconds * float(os.environ.get("POSTROAD_E2E_PATIENCE") or 1)
 
 
 async def settle(scenario: str, flow: Flow, **notes: Any) -> Figures:
