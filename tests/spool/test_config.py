@@ -2,19 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 import pytest
 
 from postroad.spool.bucket import Bucket
 from postroad.spool.config import JetStreamConfig
-from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import ConfigState
+from postroad.spool.jetstream import SpoolOptions, provision
+from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 
-OpenLink = Callable[[], Awaitable[Link]]
+OpenLink = Callable[[], Awaitable[Any]]
 FIRST = {"relay.a.x": b"1", "client.a.y": b"1"}
 SECOND = {"relay.a.x": b"2", "client.a.z": b"2"}
 
@@ -82,3 +84,24 @@ async def test_following_goes_on_after_the_server_was_away(
     await config.publish(SECOND)
     await follower.until(SECOND)
     await follower.stop()
+
+
+async def test_a_bucket_that_was_lost_is_filled_and_followed_again(
+    open_link: OpenLink, server: NatsServer
+) -> None:
+    """Else the publisher would take its memory for what is stored, and nobody hear of it."""
+    link = await open_link()
+    config = JetStreamConfig(Bucket(link, "config"))
+    follower = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
+    for entries in (SECOND, FIRST):
+        generation = await config.publish(entries)
+    await follower.until(FIRST)
+    await link.jetstream.delete_stream("KV_config")
+    await provision(SpoolOptions(servers=(server.url,)), layout=SINGLE_MACHINE)
+    assert await config.publish(FIRST) > generation
+    late = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
+    await late.until(FIRST)
+    await config.publish(SECOND)
+    await follower.until(SECOND)
+    for each in (follower, late):
+        await each.stop()

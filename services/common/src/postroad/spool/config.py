@@ -8,8 +8,8 @@ It takes a state into force when its entries are exactly those the head tells of
 killed half-way leaves everyone with what they had; one that starts again completes it.
 
 Reading by revision needs no consumer: nothing to recreate when a server restarts. When what is held
-does not add up for some seconds (a deletion's note had gone, the bucket was made anew), everything
-is read again from the start.
+does not add up for some seconds (a deletion's note had gone, the bucket was made anew and its
+revisions begin again), everything is read again from the start.
 """
 
 import asyncio
@@ -120,6 +120,7 @@ class JetStreamConfig:
         self._bucket = bucket
         self._publishing = asyncio.Lock()
         self._published = _View()
+        self._highest = 0  # processes have seen this generation, whatever becomes of the bucket
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """
@@ -129,26 +130,37 @@ class JetStreamConfig:
         written so far is in force nowhere, and publishing again completes it.
         """
         async with self._publishing:
-            view = self._published
-            await view.catch_up(self._bucket)
+            view = await self._catch_up()
             digests = {name: _digest(name, value) for name, value in entries.items()}
             changed = [n for n, d in digests.items() if _held(view, n) != d]
             gone = [name for name in view.entries if name not in entries]
             if view.complete and not changed and not gone and view.head is not None:
                 return view.head.generation
             latest = view.head.generation if view.head else 0
-            generation = max(latest, view.newest) + 1
+            generation = max(latest, view.newest, self._highest) + 1
             await self._write(entries, changed, gone, generation)
             wanted = {name: _Entry(entries[name], digest) for name, digest in digests.items()}
             head = _Head(generation, len(wanted), _digest_of_all(wanted))
             await self._commit(head, view.head)
+            self._highest = generation
             return generation
+
+    async def _catch_up(self) -> _View:
+        """Read what changed; everything when the bucket was lost and made anew."""
+        if _is_another(await self._bucket.get(_HEAD), self._published):
+            self._published = _View()
+        await self._published.catch_up(self._bucket)
+        return self._published
 
     async def last(self) -> ConfigState | None:
         """Return every entry as it stands: what a publisher that starts again goes on from."""
         async with self._publishing:
-            view = self._published
-            await view.catch_up(self._bucket)
+            view = await self._catch_up()
+            until = asyncio.get_running_loop().time() + _READ_ANEW_AFTER.total_seconds()
+            # Half a publication is how it stands; or a replica that lags behind has answered.
+            while view.head and not view.complete and asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(_LOOKS_EVERY.total_seconds())
+                view = await self._catch_up()
             if view.head is None and not view.entries:
                 return None
             return view.state()
@@ -160,12 +172,13 @@ class JetStreamConfig:
         in_force = 0
         while True:
             try:
-                if await self._has_news(view) or not view.complete:
+                head = await self._bucket.get(_HEAD)
+                if _has_news(head, view) or not view.complete:
                     await view.catch_up(self._bucket)
             except SpoolError as error:
                 _logger.debug("the configuration is not read: %s", error)
             else:
-                if not view.complete:
+                if not view.complete or _is_another(head, view):
                     view = looking.unsettled(view)
                 elif view.head is not None:
                     looking.settled()
@@ -173,11 +186,6 @@ class JetStreamConfig:
                         in_force = view.head.generation
                         yield view.state()
             await asyncio.sleep(_LOOKS_EVERY.total_seconds())
-
-    async def _has_news(self, view: _View) -> bool:
-        message = await self._bucket.get(_HEAD)
-        known = view.head.revision if view.head else 0
-        return (message.sequence if message else 0) != known
 
     async def _write(
         self, entries: Mapping[str, bytes], changed: list[str], gone: list[str], generation: int
@@ -252,6 +260,22 @@ class _Looking:
         self.since = now
         self.patience = min(2 * self.patience, _READ_ANEW_AT_MOST_EVERY)
         return _View()
+
+
+def _has_news(head: StoredMessage | None, view: _View) -> bool:
+    known = view.head.revision if view.head else 0
+    return head is not None and head.sequence > known
+
+
+def _is_another(head: StoredMessage | None, view: _View) -> bool:
+    """
+    Whether the stored head is not the one read, nor a later one.
+
+    Then it is another bucket's, or a replica that lags behind has answered.
+    """
+    if view.head is None or _has_news(head, view):
+        return False
+    return head is None or (head.sequence, head.data) != (view.head.revision, view.head.encoded())
 
 
 def _held(view: _View, name: str) -> bytes | None:
