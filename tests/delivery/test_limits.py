@@ -31,6 +31,15 @@ def test_without_a_rate_every_moment_will_do() -> None:
         site.begin(5.0)
 
 
+def test_a_start_is_remembered_until_it_has_left_the_window() -> None:
+    site = limiter(count=3, seconds=10)
+    assert not site.remembers(0.0)
+    site.begin(1.0)
+    assert site.next_start(2.0) == 2.0
+    assert site.remembers(2.0), "two more could begin, and not three"
+    assert not site.remembers(11.0)
+
+
 def test_the_window_slides() -> None:
     site = limiter(count=3, seconds=10)
     for moment in (0.0, 4.0, 5.0):

@@ -21,6 +21,26 @@ def entry(key: Key, size: int = 10, at: float = 0.0) -> Entry[str]:
     return Entry(key, f"reply-{key}", size, at, "mail")
 
 
+def test_what_waits_only_for_its_acknowledgement_takes_no_room() -> None:
+    hand = table(room=2, room_bytes=25)
+    hand.add(entry(A))
+    hand.add(entry(B, size=15))
+    assert (hand.room, hand.room_bytes) == (0, 0)
+    hand.end(A)
+    assert (hand.room, hand.room_bytes) == (1, 10)
+    assert hand.arrive(A, "second", 5.0) is Arrival.IN_HAND
+    hand.finish(A)
+    assert (hand.room, hand.room_bytes) == (1, 10)
+
+
+def test_a_lease_is_no_older_for_a_record_that_was_sent_again_before() -> None:
+    hand = table()
+    hand.add(entry(A, at=8.0))
+    hand.arrive(A, "second", 5.0)
+    assert hand.due(13.0, age=5.0) != []
+    assert hand.due(12.9, age=5.0) == []
+
+
 def test_a_record_that_comes_again_is_not_new() -> None:
     hand = table()
     assert hand.arrive(A, "first", 0.0) is Arrival.NEW

@@ -51,6 +51,7 @@ class InHand(Generic[T]):
         self._entries: dict[Key, Entry[T]] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
         self._returns: OrderedDict[Key, int] = OrderedDict()
+        self._done: dict[Key, int] = {}  # octets of those that wait for their end to be heard
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -59,18 +60,19 @@ class InHand(Generic[T]):
     @property
     def room(self) -> int:
         """How many more records fit."""
-        return max(0, self._room - len(self._entries)) if self.room_bytes else 0
+        taken = len(self._entries) - len(self._done)
+        return max(0, self._room - taken) if self.room_bytes else 0
 
     @property
     def room_bytes(self) -> int:
         """How many more octets fit."""
-        return max(0, self._room_bytes - self._bytes)
+        return max(0, self._room_bytes - self._bytes + sum(self._done.values()))
 
-    def arrive(self, key: Key, reply: str, now: float) -> Arrival:
-        """Take down that a record was delivered; when it is NEW, `add` it next."""
+    def arrive(self, key: Key, reply: str, sent: float) -> Arrival:
+        """Take down that a record came that was sent at `sent` or later; if NEW, `add` it next."""
         entry = self._entries.get(key)
         if entry is not None:
-            entry.reply, entry.confirmed = reply, now
+            entry.reply, entry.confirmed = reply, max(entry.confirmed, sent)
             return Arrival.IN_HAND
         return Arrival.FINISHED if key in self._finished else Arrival.NEW
 
@@ -82,6 +84,17 @@ class InHand(Generic[T]):
     def get(self, key: Key) -> Entry[T] | None:
         """Return a record in hand, None when it is not (any more)."""
         return self._entries.get(key)
+
+    def end(self, key: Key) -> None:
+        """
+        Nothing is left to do but to acknowledge a record: from now on it takes no room.
+
+        After a restart of the server that is not heard before the record has come again. With a
+        full table nothing would be asked for, so it would not come, and the table stay full.
+        """
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._done[key] = entry.size
 
     def finish(self, key: Key) -> None:
         """A record was settled: remember it, in case it comes again."""
@@ -96,6 +109,7 @@ class InHand(Generic[T]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry.size
+            self._done.pop(key, None)
 
     def give_back(self, key: Key) -> int:
         """Let go of a record on purpose; return how often that was done to it by now."""

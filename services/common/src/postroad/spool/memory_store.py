@@ -4,13 +4,15 @@ What a cluster of memory spools shares: the records, their schedules and leases,
 This is the queue's semantics in plain Python, with JetStream's habits where they show: a message
 id is remembered for the duplicate window, several puts are stored together or not at all, a record
 whose holder died comes again when `ack_wait` has passed, a due schedule becomes ready by itself.
-Nothing is durable. `available` and `full` are switches that tests and simulations turn.
+Nothing is durable. `available` and `full` are switches that tests and simulations turn. A lease
+lapses only for holders that ask for one with `lease`, and only `restart` forgets anything.
 """
 
 import asyncio
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -38,7 +40,7 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Stored:
-    """A record as the store keeps it; `holder` is whoever has it in hand."""
+    """A record as the store keeps it; `holder` has it in hand, until `lapses` if that is set."""
 
     sequence: int
     record: QueueRecord
@@ -46,6 +48,7 @@ class Stored:
     due: datetime | None
     deliveries: int = 0
     holder: object | None = None
+    lapses: datetime | None = None
 
 
 @dataclass
@@ -66,6 +69,8 @@ class MemoryStore:
     _sequence: int = 0
     _wakers: list[Callable[[], None]] = field(default_factory=list)
     _timer: asyncio.TimerHandle | None = None
+    # The store's own: its timer is no part of whoever happened to call.
+    _context: Context = field(default_factory=copy_context)
 
     # ------------------------------------------------------------ storing
 
@@ -121,7 +126,8 @@ class MemoryStore:
 
     def _make_ready(self, sequence: int) -> None:
         stored = self.records[sequence]
-        stored.kind, stored.due, stored.holder = WaitKind.READY, None, None
+        stored.kind, stored.due = WaitKind.READY, None
+        stored.holder = stored.lapses = None
         record = stored.record
         classes = self._ready.setdefault(
             (record.pool, self.lane_of(record)), {kind: deque() for kind in TrafficClass}
@@ -134,10 +140,12 @@ class MemoryStore:
 
     # ------------------------------------------------------------ handing out
 
-    def hand_out(self, lane: LaneKey, holder: object) -> Stored | None:
+    def hand_out(
+        self, lane: LaneKey, holder: object, only: TrafficClass | None = None
+    ) -> Stored | None:
         """Give the lane's next record to `holder`, express before bulk; None when there is none."""
-        for queue in self._ready.get(lane, {}).values():
-            while queue:
+        for traffic_class, queue in self._ready.get(lane, {}).items():
+            while queue and only in (None, traffic_class):
                 stored = self.records.get(queue.popleft())
                 if stored is None or stored.kind is not WaitKind.READY or stored.holder:
                     continue
@@ -157,6 +165,29 @@ class MemoryStore:
         if sequence in self.records:
             self._schedule(self.clock() + ACK_WAIT, sequence)
 
+    def lease(self, sequence: int) -> None:
+        """Let a record in hand come again ack_wait from now, unless this is called again."""
+        stored = self.records.get(sequence)
+        if stored is not None and stored.holder is not None:
+            stored.lapses = self.clock() + ACK_WAIT
+            self._schedule(stored.lapses, sequence)
+
+    def restart(self) -> None:
+        """
+        Lose what a restart of all servers loses: who has what in hand, how often it was given.
+
+        The ids of records that are gone too: the window is rebuilt from what is there.
+        """
+        self._seen = OrderedDict(
+            (name, seen) for name, seen in self._seen.items() if seen[1] in self.records
+        )
+        self._ready.clear()
+        for sequence, stored in sorted(self.records.items()):
+            if stored.kind is WaitKind.READY:
+                stored.deliveries = 0
+                self._make_ready(sequence)
+        self.wake()
+
     # ------------------------------------------------------------ time
 
     def tick(self) -> None:
@@ -166,6 +197,8 @@ class MemoryStore:
             _, sequence = heapq.heappop(self._due)
             stored = self.records.get(sequence)
             if stored is None or (stored.due is not None and stored.due > now):
+                continue
+            if stored.lapses is not None and stored.lapses > now:
                 continue
             self._make_ready(sequence)
         self.wake()
@@ -181,7 +214,9 @@ class MemoryStore:
             self._timer = None
         if self._due and self._wakers:
             delay = max(0.0, (self._due[0][0] - self.clock()).total_seconds())
-            self._timer = asyncio.get_running_loop().call_later(delay, self.tick)
+            self._timer = asyncio.get_running_loop().call_later(
+                delay, self.tick, context=self._context
+            )
 
     def _forget_old_ids(self) -> None:
         oldest_kept = self.clock() - DUPLICATE_WINDOW

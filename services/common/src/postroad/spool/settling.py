@@ -10,7 +10,7 @@ be delivered that makes some.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,8 +45,10 @@ class Settling:
         publisher: Publisher,
         blobs: Blobs,
         events: JetStreamEvents,
+        only_unacknowledged: Callable[[Key], None],
     ) -> None:
         self._hand = hand
+        self._only_unacknowledged = only_unacknowledged
         self._requests = requests
         self._publisher = publisher
         self._blobs = blobs
@@ -62,6 +64,7 @@ class Settling:
             except SpoolFull:
                 await self._return_for_room(key, record)
                 return
+        self._only_unacknowledged(key)
         await self._acknowledge(key)
         self._hand.finish(key)
         for event in events:
@@ -125,6 +128,12 @@ class Settling:
 def _return_delay(returns: int) -> float:
     """Return seconds, doubled each time: deliveries are counted, and eight of them are poison."""
     return min(_FIRST_RETURN * 2.0 ** min(returns - 1, 10), _LONGEST_RETURN)
+
+
+def leaves_as_it_was(record: QueueRecord, puts: Sequence[Put]) -> bool:
+    """Whether every recipient that was pending is so in what follows: nothing was achieved."""
+    own = [put.record for put in puts if put.record.record_id == record.record_id]
+    return bool(own) and all(len(each.pending) == len(record.pending) for each in own)
 
 
 def _only_postpones(record: QueueRecord, puts: Sequence[Put]) -> bool:

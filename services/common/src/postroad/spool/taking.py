@@ -33,7 +33,7 @@ from postroad.spool.record import (
     QueueRecord,
 )
 from postroad.spool.requests import Requests
-from postroad.spool.settling import ACK_TIMEOUT, Settling
+from postroad.spool.settling import ACK_TIMEOUT, Settling, leaves_as_it_was
 from postroad.spool.suspects import put_on_hold, reason_to_hold, unreadable
 from postroad.spool.tenure import Tenures
 from postroad.spool.waiting import JetStreamWaiting
@@ -111,6 +111,7 @@ class JetStreamTaking:
             publisher=tools.publisher,
             blobs=tools.blobs,
             events=tools.events,
+            only_unacknowledged=self._make_room,
         )
         self._puller = Puller(
             tools.link,
@@ -251,13 +252,15 @@ class JetStreamTaking:
         return self.fresh(taken)
 
     async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
+        # The server answers whether or not there is a lease to extend: after a pause or a partition
+        # the record may be somebody else's. Only one that cannot have run out yet is longer by it.
+        if not self._may_last(entry):
+            return  # it comes again, here or elsewhere: asking would only put that off
         sent = asyncio.get_running_loop().time()
         try:
             await self._tools.requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
         except SpoolError:
             return
-        # The server answers whether or not there is a lease to extend: after a pause or a partition
-        # the record may be somebody else's. Only one that cannot have run out yet is longer by it.
         if self._may_last(entry):
             self._hand.confirm(entry.key, sent)
 
@@ -270,7 +273,7 @@ class JetStreamTaking:
         while True:
             await asyncio.sleep(_TICK)
             now = asyncio.get_running_loop().time()
-            due = [entry for entry in self._hand.due(now, age) if self._may_last(entry)]
+            due = self._hand.due(now, age)
             if due and self._tools.link.connected:
                 await asyncio.gather(*(self._extend(entry) for entry in due))
 
@@ -295,10 +298,27 @@ class JetStreamTaking:
     async def settle(
         self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> None:
-        """Put what follows, then end the record, then write the events."""
+        """
+        Put what follows, then end the record, then write the events.
+
+        Where nothing has become of the record and its lease is in doubt, it is dropped instead:
+        who has it now may have delivered it, and a deferral of ours would bring it back.
+        """
         own = _own(taken)
+        if puts and leaves_as_it_was(own.record, puts) and not await self.confirm(taken):
+            log.warning(
+                "a record was dropped, its lease is in doubt", record_id=str(own.record.record_id)
+            )
+            self.drop(taken)
+            return
         await self._settling.settle(own.key, own.record, puts, events)
         self._let_go(own.key)
+
+    def _make_room(self, key: Key) -> None:
+        """Let another take the place of a record of which nothing but its end is to be told."""
+        self._hand.end(key)
+        self._handed.discard(key)
+        self._wake.set()
 
     def _let_go(self, key: Key) -> None:
         self._handed.discard(key)

@@ -48,6 +48,8 @@ class Tenures:
         self._leave = leave
         self._in_flight = in_flight
         self._owned: dict[LaneKey, _Tenure] = {}
+        # Lanes whose key may name this session all the same, or may yet: a write was not answered.
+        self._in_doubt: set[LaneKey] = set()
         self._pools: set[str] = set()
         self._resets = membership.resets
 
@@ -76,6 +78,8 @@ class Tenures:
                 self._stay(key)
         for key in sorted(wanted - self._owned.keys()):
             await self._move_in(key)
+        for key in sorted(self._in_doubt - wanted - self._owned.keys()):
+            await self._disown(key)
 
     def _stay(self, key: LaneKey) -> None:
         tenure = self._owned[key]
@@ -95,8 +99,10 @@ class Tenures:
         except Outdated:
             return  # somebody was faster; the next look tells who
         except SpoolError as error:
+            self._in_doubt.add(key)
             log.debug("a lane cannot be taken for now", lane=key.lane, error=str(error))
             return
+        self._in_doubt.discard(key)
         self._owned[key] = _Tenure(revision)
         log.info("a lane is taken", lane=key.lane, pool=key.pool)
         self._take(key)
@@ -107,7 +113,9 @@ class Tenures:
         try:
             self._owned[key].revision = await self._bucket.put(_name(key), mine, expected=0)
         except Outdated:
-            del self._owned[key]  # somebody else was given the lane meanwhile
+            # Somebody else was given the lane meanwhile, or this was done before, unanswered.
+            del self._owned[key]
+            self._in_doubt.add(key)
             await self._leave(key)
         except SpoolError as error:
             log.debug("an owner key could not be written again", lane=key.lane, error=str(error))
@@ -130,12 +138,31 @@ class Tenures:
         await self._release(key)
 
     async def _release(self, key: LaneKey) -> None:
-        tenure = self._owned.pop(key)
+        tenure = self._owned.pop(key, None)
+        if tenure is None:
+            return  # a look that was under way at the end has released it
         log.info("a lane is released", lane=key.lane, pool=key.pool)
         try:
             await self._bucket.put(_name(key), b"", expected=tenure.revision)
         except SpoolError as error:
-            log.debug("a lane's key ends with the session", lane=key.lane, error=str(error))
+            self._in_doubt.add(key)
+            log.debug("a lane's key may still stand", lane=key.lane, error=str(error))
+
+    async def _disown(self, key: LaneKey) -> None:
+        """
+        Write that a lane is nobody's, unless it is somebody else's by now.
+
+        Who should own it would wait for this session to end: it is alive, and does not know.
+        """
+        name = _name(key)
+        try:
+            found = await self._bucket.get(name)
+            if found is None or not self._is_held(found.data, gone=is_deletion(found)):
+                await self._bucket.put(name, b"", expected=found.sequence if found else 0)
+        except SpoolError as error:
+            log.debug("a lane cannot be left for now", lane=key.lane, error=str(error))
+            return
+        self._in_doubt.discard(key)
 
     async def release_all(self) -> None:
         """Leave every lane, at the end."""

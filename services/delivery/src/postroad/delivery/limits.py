@@ -39,6 +39,13 @@ class SiteLimiter:
             return now
         return self._starts[-rate.count] + window
 
+    def remembers(self, now: float) -> bool:
+        """Whether a start is still in its window: forgotten, too many would be let begin."""
+        rate = self.limits.message_rate
+        if rate is None or not self._starts:
+            return False
+        return self._starts[-1] > now - rate.window.total_seconds()
+
     def begin(self, now: float) -> None:
         """Take down that a message begins."""
         if self.limits.message_rate is not None:

@@ -392,7 +392,7 @@ class Worker:
                 session.hang_up()
             now = asyncio.get_running_loop().time()
             for name in [n for n, s in self._sites.items() if s.idle and not s.is_down(now)]:
-                if self._sites[name].limiter.next_start(now) <= now:
+                if not self._sites[name].limiter.remembers(now):
                     del self._sites[name]
             metrics.IN_HAND.set(self._in_hand)
             snapshot = self._tools.configuration.current
