@@ -25,7 +25,7 @@ IMAGES := ingress delivery operator nats
 APP_VERSION = $(shell sed -n 's/^appVersion: *//p' charts/postroad/Chart.yaml)
 E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 
-.PHONY: help setup run test e2e images $(IMAGES:%=image-%) bench chaos endurance profile check fmt demo proto crds docs lock clean
+.PHONY: help setup run test simulate e2e images $(IMAGES:%=image-%) bench chaos endurance profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +40,9 @@ demo: $(STAMP) ## Send through a relay: delivered, deferred, to two domains, bou
 
 test: check ## Check style, types, layers and freshness, and run every test
 	$(PYTHON) -Im pytest -n 2
+
+simulate: $(STAMP) ## Play 10,000 lives of a cluster with faults, from seeds (docs/simulation.md)
+	$(PYTHON) -Im postroad.testing.simulation --seeds 10000 --jobs 2
 
 # Each run of the scenarios ends with its page, also one that fails.
 e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG

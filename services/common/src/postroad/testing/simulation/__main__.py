@@ -1,0 +1,74 @@
+"""
+`python -Im postroad.testing.simulation`: play seeds, tell which break a promise, and how to replay.
+
+    --seed N            play one and tell what happened
+    --seeds N           play so many, from --first on (0), in --jobs processes at a time
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from postroad.testing.simulation.play import Result
+from postroad.testing.simulation.quiet import play_quietly
+
+
+def main() -> int:
+    """Play what was asked for; 1 when a promise was broken."""
+    options = argparse.ArgumentParser(prog="python -Im postroad.testing.simulation")
+    options.add_argument("--seed", type=int)
+    options.add_argument("--first", type=int, default=0)
+    options.add_argument("--seeds", type=int, default=1000)
+    options.add_argument("--jobs", type=int, default=1)
+    chosen = options.parse_args()
+    if chosen.seed is not None:
+        return _tell(play_quietly(chosen.seed))
+    return _play_many(range(chosen.first, chosen.first + chosen.seeds), chosen.jobs)
+
+
+def _results(seeds: range, jobs: int) -> Iterator[Result]:
+    if jobs == 1:
+        yield from map(play_quietly, seeds)
+        return
+    # Spawned: each starts as an interpreter of its own, as a replay does.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(play_quietly, seeds, chunksize=50)
+
+
+def _play_many(seeds: range, jobs: int) -> int:
+    began = time.perf_counter()
+    broken = copies = duplicates = faults = 0
+    for result in _results(seeds, jobs):
+        copies += result.copies
+        duplicates += result.duplicates
+        faults += len(result.faults)
+        if result.violations:
+            broken += 1
+            sys.stdout.write(f"seed {result.seed}: {result.violations[0]}\n")
+            sys.stdout.flush()
+    took = time.perf_counter() - began
+    sys.stdout.write(
+        f"{len(seeds)} seeds in {took:.0f} s: {faults} faults, {copies} copies delivered,"
+        f" {duplicates} of them again for a reason, {broken} seeds broke a promise\n"
+    )
+    if broken:
+        sys.stdout.write("Replay one: python -Im postroad.testing.simulation --seed N\n")
+    return 1 if broken else 0
+
+
+def _tell(result: Result) -> int:
+    lines = [
+        f"seed {result.seed}: {result.steps} steps, {result.seconds:.0f} s, trace {result.trace}",
+        f"{result.copies} copies delivered, {result.duplicates} of them again for a reason",
+        *(f"  fault  {fault}" for fault in result.faults),
+        *(f"  BROKEN {violation}" for violation in result.violations),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if result.violations else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,207 @@
+"""
+Ingress and delivery as their processes put them together, over the simulated queue and network.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+from unittest.mock import patch
+
+from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.attempt import AttemptTools
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.directions import Directions, DirectionSettings
+from postroad.delivery.peer import Timeouts
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.resolver import Resolver
+from postroad.delivery.worker import Worker, WorkerTools
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.auth import Passwords
+from postroad.ingress.intake import IntakeTools
+from postroad.ingress.limits import IngressLimits
+from postroad.ingress.quotas import Quotas
+from postroad.ingress.server import Server
+from postroad.policy.ledger import Exceeded, Spent
+from postroad.policy.model import Snapshot
+from postroad.policy.quota import Sending
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.quantities import ByteSize
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Usage
+from postroad.spool.memory import MemoryCluster
+from postroad.testing.simulation.ledger import Ledger
+from postroad.testing.simulation.link import SimulatedLink
+from postroad.testing.simulation.loop import SimulatedProcess
+from postroad.testing.simulation.network import Network
+from postroad.testing.simulation.servers import SimulatedServers
+from postroad.testing.simulation.spool import SimulatedSpool, WatchedTaking
+
+_PASSWORDS = Passwords()
+KEYRING = Keyring([ClusterKey(b"k" * 32)])
+NAME = "relay.test"
+TIMEOUTS = Timeouts(
+    connect=timedelta(seconds=5),
+    greeting=timedelta(seconds=20),
+    command=timedelta(seconds=20),
+    data=timedelta(seconds=15),
+    block=timedelta(seconds=15),
+    final_dot=timedelta(seconds=40),
+    farewell=timedelta(seconds=2),
+)
+
+
+@dataclass
+class Surroundings:
+    """What every process of a seed lives in. `zone` is each domain's address."""
+
+    network: Network
+    servers: SimulatedServers
+    cluster: MemoryCluster
+    ledger: Ledger
+    dice: random.Random
+    zone: dict[str, str]
+    room: int
+    taking: type[WatchedTaking] = WatchedTaking
+    on_death: Callable[[str], None] = lambda _: None
+
+
+class _SimulatedResolver(Resolver):
+    """A resolver that knows a table and asks nobody."""
+
+    def __init__(self, zone: dict[str, str]) -> None:
+        self._zone = zone
+
+    async def mx(self, domain: str) -> MxAnswer:
+        if domain in self._zone:
+            return MxAnswer(((10, f"mx.{domain}"),))
+        return MxAnswer((), Trouble.NO_SUCH_NAME, "no such domain")
+
+    async def addresses(self, host: str) -> AddressAnswer:
+        return AddressAnswer((self._zone[host.removeprefix("mx.")],))
+
+
+class _WatchedQuotas(Quotas):
+    """Tells the ledger what was spent, at the moment the product decides so."""
+
+    def __init__(self, usage: Usage, ledger: Ledger) -> None:
+        super().__init__(usage)
+        self._ledger_of_all = ledger
+
+    async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
+        outcome = await super().take(snapshot, sending)
+        if isinstance(outcome, Spent):
+            for demand in outcome.demands:
+                key = f"{demand.key} of {demand.maximum}"
+                self._ledger_of_all.spent[key] += demand.amount
+                if self._ledger_of_all.spent[key] > demand.maximum:
+                    self._ledger_of_all.violations.append(f"a quota was exceeded: {key}")
+        return outcome
+
+    def refund(self, spent: Spent) -> None:
+        super().refund(spent)
+        for demand in spent.demands:
+            self._ledger_of_all.spent[f"{demand.key} of {demand.maximum}"] -= demand.amount
+
+
+class RunningProcess:
+    """One life of a process: from its start to its stop or crash."""
+
+    def __init__(self, name: str, around: Surroundings) -> None:
+        self.around = around
+        self.simulated = SimulatedProcess(name)
+        self.link = SimulatedLink(self.simulated, around.network, around.servers, around.dice)
+        around.servers.links.append(self.link)
+
+    def start(self) -> None:
+        """Begin, in a context of its own."""
+        self._spawn(self._live())
+
+    async def _live(self) -> None:
+        """Run, and end as a process does one of whose parts died: it is started again."""
+        try:
+            await self._main()
+        except SpoolError:
+            self.around.on_death(self.simulated.name)
+
+    async def _main(self) -> None:
+        raise NotImplementedError
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.around.network.create_task(work, context=self.simulated.context)
+
+    async def _join(self, role: str) -> tuple[SimulatedSpool, Configuration]:
+        around = self.around
+        spool = SimulatedSpool(around.cluster, self.link, role=role, taking=around.taking)
+        await spool.start()
+        configuration = Configuration(spool, KEYRING)
+        self._spawn(configuration.run())
+        await configuration.wait_loaded()
+        return spool, configuration
+
+
+class IngressProcess(RunningProcess):
+    """An ingress process; it listens at `address`."""
+
+    def __init__(self, name: str, around: Surroundings, address: tuple[str, int]) -> None:
+        super().__init__(name, around)
+        self._address = address
+
+    async def _main(self) -> None:
+        spool, configuration = await self._join("ingress")
+        quotas = _WatchedQuotas(spool.real_usage, self.around.ledger)
+        self._spawn(quotas.run())
+        limits = IngressLimits(inline_size=ByteSize(1024))
+        large = asyncio.Semaphore(limits.large_messages)
+        tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name, large)
+        # Its verifier of nobody's password takes 10 ms to make, and nobody logs in here.
+        with patch("postroad.ingress.server.Passwords", return_value=_PASSWORDS):
+            server = Server(
+                tools, configuration, None, insecure_auth=False, normalise_line_ends=False
+            )
+        await server.listen(ListenerKind.RELAY, cast(Any, self._address))
+        self._spawn(server.sweep())
+
+
+class DeliveryProcess(RunningProcess):
+    """A delivery process."""
+
+    def __init__(self, name: str, around: Surroundings) -> None:
+        super().__init__(name, around)
+        self.worker: Worker | None = None
+
+    async def _main(self) -> None:
+        around = self.around
+        spool, configuration = await self._join("delivery")
+        taking = spool.take_lanes(room=around.room)
+        taking.on_permitted = self._check_lease
+        settings = DirectionSettings(smtp_port=25, allow_private=True, own_names=frozenset({NAME}))
+        tools = WorkerTools(
+            spool=spool,
+            taking=taking,
+            configuration=configuration,
+            directions=Directions(_SimulatedResolver(around.zone), settings),
+            attempts=AttemptTools(spool, taking, SessionPool(), NAME, TIMEOUTS),
+            notifier=Notifier(NAME),
+            process=self.simulated.name,
+            pool="default",
+            site_room=around.room,
+        )
+        self.worker = Worker(tools)
+        await self.worker.run()
+
+    def _check_lease(self, sequence: int, link: SimulatedLink) -> None:
+        if not self.around.servers.has_lease(sequence, link):
+            now = self.around.network.time()
+            self.around.ledger.violations.append(
+                f"at {now:.3f} s {self.simulated.name} went on with record {sequence}"
+                " past its lease's deadline"
+            )
+
+    async def stop(self) -> None:
+        """Stop as a process does that was asked to."""
+        if self.worker is not None:
+            await self.worker.drain(seconds=10)

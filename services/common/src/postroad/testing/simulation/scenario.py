@@ -1,0 +1,139 @@
+"""
+What one seed plays: its processes, destinations, mail and faults, drawn before it begins.
+
+Small on purpose: what a fault breaks, it breaks with a few messages, and many seeds find more than
+much mail does. Times are seconds, shorter than in real life, but for those of leases and sessions.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+
+from postroad.mail.traffic import TrafficClass
+from postroad.policy.compiled import Compiled
+from postroad.policy.model import (
+    Client,
+    ObjectKey,
+    Quota,
+    QuotaLimit,
+    QuotaSubject,
+    QuotaUnit,
+    Rate,
+    Relay,
+    RetrySchedule,
+    SiteLimits,
+    SubjectKind,
+    TlsMode,
+    WayOut,
+)
+from postroad.testing.simulation.hosts import Temper, Whim
+
+SENDER_DOMAIN = "near.example"
+NETWORK = "192.0.2.0/24"
+RETRY = RetrySchedule(
+    first=timedelta(seconds=15),
+    factor=1.5,
+    longest=timedelta(seconds=60),
+    lifetime=timedelta(seconds=240),
+    delay_warning=timedelta(seconds=120),
+)
+QUOTA_WINDOW = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to be sent in: when, by whom, to whom, how large."""
+
+    token: str
+    at: float
+    sender: str  # "" for the null reverse-path
+    recipients: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One seed's play. `fault_every` are busy steps between faults, on the average."""
+
+    seed: int
+    ingresses: int
+    deliveries: int
+    tempers: dict[str, Temper]  # by domain
+    letters: tuple[Letter, ...]
+    limits: SiteLimits
+    quota: int
+    room: int  # records in the hands of one delivery process
+    fault_every: float
+    faults: int
+
+    @property
+    def objects(self) -> Compiled:
+        """The configuration it is played under."""
+        key = ObjectKey("shop", "net")
+        relay = ObjectKey("shop", "out")
+        client = Client(
+            key,
+            networks=(ip_network(NETWORK),),
+            senders=(f"*@{SENDER_DOMAIN}",),
+            relay=relay,
+            traffic_class=TrafficClass.EXPRESS if self.seed % 2 else TrafficClass.BULK,
+        )
+        way_out = WayOut("relay:shop/out", tls=TlsMode.NONE, retry=RETRY, limits=self.limits)
+        limit = QuotaLimit(QuotaUnit.MESSAGES, self.quota, QUOTA_WINDOW)
+        quota = Quota(ObjectKey("shop", "few"), QuotaSubject(SubjectKind.CLIENT), (limit,))
+        return Compiled(
+            {
+                "client.shop.net": client,
+                "relay.shop.out": Relay(relay, ("*",), way_out),
+                "quota.shop.few": quota,
+            }
+        )
+
+
+def draw(seed: int) -> Scenario:
+    """Return the play of a seed."""
+    dice = random.Random(seed)
+    domains = [f"d{number}.example" for number in range(dice.randint(1, 3))]
+    tempers = {domain: _temper(dice, domain) for domain in domains}
+    tempers[SENDER_DOMAIN] = Temper(bad=dice.choice([0.0, 0.0, 0.3]), whims=(Whim.DEFERS,))
+    letters = [_letter(dice, number, domains) for number in range(dice.randint(3, 8))]
+    return Scenario(
+        seed=seed,
+        ingresses=dice.choice([1, 1, 2]),
+        deliveries=dice.choice([1, 2, 2, 3]),
+        tempers=tempers,
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        limits=SiteLimits(
+            connections=dice.choice([1, 2, 5]),
+            messages_per_connection=dice.choice([1, 2, 100]),
+            message_rate=dice.choice([None, None, Rate(2, timedelta(seconds=5))]),
+        ),
+        quota=dice.choice([3, 5, 100]),
+        room=dice.choice([2, 3, 8]),
+        fault_every=dice.choice([15.0, 50.0, 150.0]),
+        faults=dice.choice([0, 1, 2, 4, 8]),
+    )
+
+
+def _temper(dice: random.Random, domain: str) -> Temper:
+    return Temper(
+        bad=dice.choice([0.0, 0.3, 0.6]),
+        whims=tuple(dice.sample(list(Whim), 2)),
+        rcpt_bad=dice.choice([0.0, 0.0, 0.3]),
+        slow=dice.choice([0.0, 0.05, 1.0, 15.0]),
+        unreachable=dice.choice([0.0, 0.0, 0.3]),
+        pipelining=dice.random() < 0.7,
+        always_refuses=frozenset({f"nobody@{domain}"}),
+    )
+
+
+def _letter(dice: random.Random, number: int, domains: list[str]) -> Letter:
+    people = [f"{who}@{domain}" for domain in domains for who in ("ann", "bob", "nobody")]
+    return Letter(
+        token=f"m{number}",
+        at=dice.uniform(0.0, 20.0),
+        sender="" if dice.random() < 0.1 else f"shop@{SENDER_DOMAIN}",
+        recipients=tuple(dice.sample(people, dice.randint(1, min(3, len(people))))),
+        size=dice.choice([100, 100, 3000]),
+    )

@@ -1,0 +1,131 @@
+"""
+A process's side of the queue: spool's own parts over the simulated connection.
+
+The publisher, the pulls, the leases, settling, membership, lane ownership and quota usage are the
+product's. In memory, as MemorySpool has them, are what has no part in losing or repeating mail:
+configuration, orders, sites, events and bodies.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.events import JetStreamEvents
+from postroad.spool.ids import shard_of
+from postroad.spool.interface import Put, SessionInfo, Stored, Taken
+from postroad.spool.layout import Layout
+from postroad.spool.membership import Membership, Timings
+from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory_store import MemoryStore
+from postroad.spool.provision import PRESENCE
+from postroad.spool.publisher import Publisher
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.requests import Requests
+from postroad.spool.taking import JetStreamTaken, JetStreamTaking, TakingTools
+from postroad.spool.usage import JetStreamUsage
+from postroad.spool.waiting import JetStreamWaiting
+from postroad.testing.simulation.buckets import SimulatedBucket
+from postroad.testing.simulation.link import SimulatedLink
+
+_LOOK_AGAIN = 0.2  # seconds
+LAYOUT = Layout(shards=1, lanes=3, replicas=1)
+
+
+class WatchedTaking(JetStreamTaking):
+    """Tells each time the product decides that an attempt may begin, or a final dot be sent."""
+
+    on_permitted: Callable[[int, SimulatedLink], None]
+
+    def fresh(self, taken: Taken) -> bool:
+        """Ask the product, and tell of a yes."""
+        fresh = super().fresh(taken)
+        if fresh:
+            assert isinstance(taken, JetStreamTaken)
+            self.on_permitted(taken.key.sequence, cast(SimulatedLink, self._tools.link))
+        return fresh
+
+
+class _Bodies:
+    """Bodies of the memory store, for settling."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def delete(self, blob: BlobRef) -> None:
+        self._store.bodies.pop(blob.blob_id, None)
+
+    async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        content = record.content
+        assert isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING, str(lifetime)
+        return record
+
+
+class _NothingOverdue:
+    async def claim_overdue(self, *_: object) -> int:
+        return 0
+
+
+class SimulatedSpool(MemorySpool):
+    """One process's queue. `taking` makes the taking, for tests that want a wrong one."""
+
+    def __init__(
+        self,
+        cluster: MemoryCluster,
+        link: SimulatedLink,
+        *,
+        role: str,
+        taking: type[WatchedTaking] = WatchedTaking,
+    ) -> None:
+        super().__init__(cluster, role=role, process=link.process.name)
+        self.sessions.end()
+        self._link = link
+        self._taking = taking
+        self._requests = Requests(link.as_link)
+        self._publisher = Publisher(link.as_link, self._requests, LAYOUT)
+        self.real_usage = JetStreamUsage(SimulatedBucket(link, self._requests, "quotas"))
+        started = datetime.now(UTC)
+        info = SessionInfo(uuid4().hex, role, link.process.name, "default", 0, started)
+        self.membership = Membership(
+            SimulatedBucket(link, self._requests, PRESENCE), info, Timings(), remake=_remake
+        )
+
+    async def start(self) -> None:
+        """Join the cluster, waiting until it answers."""
+        await self._requests.start()
+        while True:
+            try:
+                return await self.membership.start()
+            except SpoolUnavailable:
+                await asyncio.sleep(_LOOK_AGAIN)
+
+    async def accept(
+        self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
+    ) -> Stored:
+        """Store a new message's records through the product's publisher."""
+        puts = compose(queue_id)
+        shard = shard_of(queue_id)
+        return Stored(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
+
+    def take_lanes(self, *, room: int) -> WatchedTaking:
+        """Join the owners of the lanes."""
+        tools = TakingTools(
+            link=self._link.as_link,
+            requests=self._requests,
+            publisher=self._publisher,
+            blobs=cast(Blobs, _Bodies(self.store)),
+            events=cast(JetStreamEvents, self.events),
+            waiting=cast(JetStreamWaiting, _NothingOverdue()),
+            membership=self.membership,
+            presence=SimulatedBucket(self._link, self._requests, PRESENCE),
+            layout=LAYOUT,
+            timings=Timings(),
+        )
+        return self._taking(tools, pool="default", room=room, room_bytes=1_000_000)
+
+
+async def _remake() -> None:
+    """The bucket itself is always there."""

@@ -1,0 +1,112 @@
+"""
+Takings that break a promise on purpose, to see that the simulation would notice.
+
+Each is one plausible mistake; the test says within how many seeds it must be found.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from postroad.spool.errors import SpoolError
+from postroad.spool.event import Event
+from postroad.spool.in_hand import Entry, Key
+from postroad.spool.interface import Put, Taken
+from postroad.spool.ownership import LaneKey
+from postroad.spool.pull import Delivered
+from postroad.spool.record import QueueRecord
+from postroad.spool.settling import ACK_TIMEOUT, Settling
+from postroad.spool.taking import JetStreamTaken, TakingTools
+from postroad.testing.simulation.spool import WatchedTaking
+
+
+class _AcknowledgesFirst(Settling):
+    async def settle(
+        self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
+    ) -> None:
+        await self._acknowledge(key)
+        if puts:
+            await self._put(key, record, puts)
+        self._hand.finish(key)
+        for event in events:
+            self._events.add(event)
+
+
+class AcknowledgesFirst(WatchedTaking):
+    """Settles in the wrong order: a crash between the two loses what should have followed."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._settling = _AcknowledgesFirst(
+            self._hand,
+            requests=tools.requests,
+            publisher=tools.publisher,
+            blobs=tools.blobs,
+            events=tools.events,
+            only_unacknowledged=self._make_room,
+        )
+
+
+class BelievesEveryAnswer(WatchedTaking):
+    """Takes any answer to an extension for a lease, also when it has long run out."""
+
+    async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
+        sent = asyncio.get_running_loop().time()
+        try:
+            await self._tools.requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
+        except SpoolError:
+            return
+        self._hand.confirm(entry.key, sent)
+
+    def _may_last(self, entry: Entry[JetStreamTaken]) -> bool:
+        return True
+
+
+class ForgetsLeases(WatchedTaking):
+    """Asks nobody before it sends: a paused process sends what another has sent."""
+
+    def fresh(self, taken: Taken) -> bool:
+        """Always, it thinks."""
+        super().fresh(taken)
+        return True
+
+
+class MakesNoRoom(WatchedTaking):
+    """Lets what only waits for its acknowledgement take room, so that nothing new is asked for."""
+
+    def _make_room(self, key: Key) -> None:
+        pass
+
+
+class TrustsArrival(WatchedTaking):
+    """Counts a lease from when it reads a record, however long that lay in a buffer."""
+
+    def _on_delivered(self, delivered: Delivered) -> None:
+        super()._on_delivered(delivered)
+        entry = self._hand.get(Key(delivered.shard, delivered.sequence))
+        if entry is not None:
+            entry.confirmed = asyncio.get_running_loop().time()
+
+
+class SettlesRegardless(WatchedTaking):
+    """Brings back, by a deferral under a lease that ran out, what another has delivered."""
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Settle, whoever has it."""
+        assert isinstance(taken, JetStreamTaken)
+        await self._settling.settle(taken.key, taken.record, puts, events)
+        self._let_go(taken.key)
+
+
+class _NoDoubts(set[LaneKey]):
+    def add(self, _: LaneKey) -> None:
+        pass
+
+
+class OrphansLanes(WatchedTaking):
+    """Takes an unanswered write of a lane's owner for one that was not done."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._tenures._in_doubt = _NoDoubts()

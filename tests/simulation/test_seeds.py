@@ -1,0 +1,53 @@
+"""The relay under faults from seeds: promises kept, mistakes found, each run the same again."""
+
+import subprocess
+import sys
+
+import pytest
+
+from postroad.testing.simulation import wrong
+from postroad.testing.simulation.quiet import play_quietly as played
+from postroad.testing.simulation.spool import WatchedTaking
+
+
+@pytest.mark.parametrize("first", range(0, 200, 25))
+def test_every_promise_is_kept(first: int) -> None:
+    results = [played(seed) for seed in range(first, first + 25)]
+    assert {r.seed: r.violations for r in results if r.violations} == {}
+    assert sum(r.copies for r in results) > 100
+    assert sum(len(r.faults) for r in results) > 25
+
+
+def test_a_seed_plays_the_same_again() -> None:
+    once, _, again = played(7), played(8), played(7)
+    assert once == again
+
+
+def test_a_seed_plays_the_same_in_another_process() -> None:
+    # Another one hashes texts otherwise, and puts objects elsewhere.
+    command = [sys.executable, "-Im", "postroad.testing.simulation", "--seed", "9"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert f"trace {played(9).trace}\n" in told
+
+
+# The first seeds that find each, with room for changes of the play.
+@pytest.mark.parametrize(
+    ("mistake", "first", "within"),
+    [
+        (wrong.AcknowledgesFirst, 0, 100),
+        (wrong.MakesNoRoom, 0, 100),
+        (wrong.BelievesEveryAnswer, 50, 150),
+        (wrong.TrustsArrival, 50, 150),
+        (wrong.ForgetsLeases, 50, 150),
+        (wrong.OrphansLanes, 40, 150),
+        (wrong.SettlesRegardless, 140, 150),
+    ],
+)
+def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: int) -> None:
+    assert any(played(seed, mistake).violations for seed in range(first, first + within))
+
+
+def test_a_broken_promise_is_told_with_its_seed() -> None:
+    found = next(r for seed in range(100) if (r := played(seed, wrong.MakesNoRoom)).violations)
+    assert "is stuck in the queue" in found.violations[0]
+    assert played(found.seed, wrong.MakesNoRoom) == found
