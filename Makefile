@@ -39,7 +39,7 @@ demo: $(STAMP) ## Send through a relay: delivered, deferred, to two domains, bou
 	@exec $(BIN)/postroad demo
 
 test: check ## Check style, types, layers and freshness, and run every test
-	$(PYTHON) -Im pytest -n 2
+	$(PYTHON) -Im pytest -n 2 -rs
 
 simulate: $(STAMP) ## Play 10,000 lives of a cluster with faults, from seeds (docs/simulation.md)
 	$(PYTHON) -Im postroad.testing.simulation --seeds 10000 --jobs 2
