@@ -144,6 +144,30 @@ async def test_a_stopped_taker_leaves_its_mail_to_another(open_spool: OpenSpool)
     await successor.close()
 
 
+async def test_what_has_not_begun_of_a_lane_that_is_left_goes_to_its_next_owner(
+    open_spool: OpenSpool,
+) -> None:
+    """Limits are kept by a lane's owner: two at work on one lane would do twice as much."""
+    one, other = await open_spool(), await open_spool()
+    for number in range(30):
+        await put(one, f"b@d{number}.example")
+    taking, left = take(one), asyncio.Queue[str]()
+    taking.on_leaving(left.put_nowait)
+    mine = await first(taking, 30)
+    successor = take(other)
+    arriving = asyncio.ensure_future(first(successor, 1))
+    lane = await asyncio.wait_for(left.get(), 20)
+    given_back = [taken for taken in mine if taken.lane == lane]
+    assert given_back
+    for taken in given_back:
+        await taking.give_back(taken)
+    [again] = await asyncio.wait_for(arriving, 20)
+    assert again.record in [taken.record for taken in given_back]
+    for each in (taking, successor):
+        await each.stop()
+        await each.close()
+
+
 async def test_events_are_written_after_the_settle(spool: Spool) -> None:
     queue_id = await put(spool)
     taking = take(spool)

@@ -10,10 +10,11 @@ from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode,
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Order, Scheduled, Selection, WaitKind
 from postroad.spool.memory import MemorySpool
+from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import Hold, OnHoldExpiry
 from postroad.testing.delivery import CLIENT, delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queued_mail import first, now, put
 
 HOUR = timedelta(hours=1)
 
@@ -131,6 +132,31 @@ async def test_a_drain_finishes_what_is_being_sent_and_gives_the_rest_back() -> 
         async with delivering(spool):
             await asyncio.wait_for(mx.received(5), 5)
     assert await waiting(spool) == []
+
+
+async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
+    """Scaling out must not let a site have one worker's connections and another's besides."""
+    spool = MemorySpool()
+    spool.store.lanes = 1
+    last, joined = asyncio.Event(), list[MemoryTaking]()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA" and count == 0:
+            # Of two takers this lane is the second's; one of them has to be first.
+            joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
+            last.set()
+        return None
+
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx, connections=1))
+        await send(spool, *(f"{n}@y.example" for n in range(5)))
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY)
+            await asyncio.wait_for(last.wait(), 5)
+            taken = await asyncio.wait_for(first(joined[0], 4), 5)
+        assert len(mx.messages) == 1
+        assert len({each.record.record_id for each in taken}) == 4
+        await joined[0].close()
 
 
 async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:

@@ -41,6 +41,7 @@ def test_a_seed_plays_the_same_in_another_process() -> None:
         (wrong.ForgetsLeases, 50, 150),
         (wrong.OrphansLanes, 40, 150),
         (wrong.SettlesRegardless, 140, 150),
+        (wrong.KeepsWhatItLeft, 7380, 50),
     ],
 )
 def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: int) -> None:

@@ -123,6 +123,13 @@ class Taking(Protocol):
     def know_pools(self, pools: Iterable[str]) -> None:
         """Also take from these pools while they have no members of their own."""
 
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """
+        Call `listener` with each lane that is left to another process.
+
+        What has not begun of it should be given back: the next owner has limits of its own.
+        """
+
     async def stop(self) -> None:
         """Take nothing more; `__aiter__` ends. What is in hand stays leased until it is settled."""
 

@@ -1,7 +1,7 @@
 """Delivery's side of the memory spool: lanes shared among live takers, leases that never lapse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from postroad.spool.errors import SpoolUnavailable
@@ -56,7 +56,10 @@ class MemoryTaking:
         self._wake = asyncio.Event()
         self._stopped = False
         self._watching = True
+        self._leaving: list[Callable[[str], None]] = []
         self._store.takers.append(self)
+        for taker in self._store.takers:
+            taker.tell_what_is_left()
         self._store.watch(self._wake.set)
 
     @property
@@ -78,17 +81,30 @@ class MemoryTaking:
 
     def _next(self) -> MemoryTaken | None:
         for pool in self._pools:
-            takers = [taker for taker in self._store.takers if taker.pool == pool]
-            if pool != self._pool and takers:
-                continue  # it has members of its own
             for number in range(self._store.lanes):
                 lane = f"p{number:02d}"
-                if takers and takers[fnv1a32(lane) % len(takers)] is not self:
+                if not self._owns(pool, lane):
                     continue
                 stored = self._store.hand_out((pool, lane), self)
                 if stored is not None:
                     return self._hold(stored, lane)
         return None
+
+    def _owns(self, pool: str, lane: str) -> bool:
+        """Whether a lane is this taker's; that of a pool without members is everybody's."""
+        takers = [taker for taker in self._store.takers if taker.pool == pool]
+        return not takers or takers[fnv1a32(lane) % len(takers)] is self
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each lane that is left to another process."""
+        self._leaving.append(listener)
+
+    def tell_what_is_left(self) -> None:
+        """Tell the listeners which lanes in hand are somebody else's by now."""
+        for lane in sorted({taken.lane for taken in self._in_hand.values()}):
+            if not self._owns(self._pool, lane):
+                for listener in self._leaving:
+                    listener(lane)
 
     def _hold(self, stored: Stored, lane: str) -> MemoryTaken:
         taken = MemoryTaken(stored, lane)

@@ -7,7 +7,7 @@ again before mail is sent that somebody else might be sending by now.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -105,6 +105,7 @@ class JetStreamTaking:
         self._refilling = False
         self._started = False
         self._handed: set[Key] = set()
+        self._leaving: list[Callable[[str], None]] = []
         self._settling = Settling(
             self._hand,
             requests=tools.requests,
@@ -125,7 +126,7 @@ class JetStreamTaking:
             tools.membership,
             tools.layout,
             take=self._take_lane,
-            leave=self._puller.remove,
+            leave=self._leave_lane,
             in_flight=self._in_flight,
         )
         self._tenures.know_pools([pool])
@@ -173,6 +174,19 @@ class JetStreamTaking:
         for shard in range(self._tools.layout.shards):
             for traffic_class in TrafficClass:
                 self._puller.add(LanePull(shard, key, traffic_class))
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each lane that is left to another process."""
+        self._leaving.append(listener)
+
+    async def _leave_lane(self, key: LaneKey) -> None:
+        await self._puller.remove(key)
+        for come in self._come.values():
+            for taken in [each for each in come if each.lane_key == key]:
+                come.remove(taken)
+                self._spawn(self.give_back(taken))
+        for listener in self._leaving:
+            listener(key.lane)
 
     def _room_for(self, traffic_class: TrafficClass) -> int:
         room = self._hand.room

@@ -77,6 +77,13 @@ class Site:
                 return room.popleft()
         return None
 
+    def withdraw(self, lane: str) -> list[Waiting]:
+        """Take out, and return, what waits and came from a lane."""
+        leaving = [each for room in self.rooms.values() for each in room if each.taken.lane == lane]
+        for waiting in leaving:
+            self.rooms[waiting.taken.record.traffic_class].remove(waiting)
+        return leaving
+
     def begin(self, now: float) -> None:
         """Take down that a message begins."""
         self.limiter.begin(now)

@@ -80,10 +80,21 @@ class Worker:
         """Take records until the taking is stopped."""
         snapshot = await self._tools.configuration.wait_loaded()
         self._tools.taking.know_pools(_pools(snapshot.relays.values()))
+        self._tools.taking.on_leaving(self._withdraw)
         self._spawn(self._housekeep())
         async for taken in self._tools.taking:
             self._in_hand += 1
             self._begin(taken)
+
+    def _withdraw(self, lane: str) -> None:
+        """Leave what has not begun of a lane to its next owner, whose limits are his own."""
+        for site in self._sites.values():
+            for waiting in site.withdraw(lane):
+                self._spawn(self._give_back(waiting.taken))
+
+    async def _give_back(self, taken: Taken) -> None:
+        await self._tools.taking.give_back(taken)
+        self._gone()
 
     def _begin(self, taken: Taken) -> None:
         """Find the record's room; without a task when nothing has to be asked."""
@@ -405,8 +416,7 @@ class Worker:
         await self._tools.taking.stop()
         for site in self._sites.values():
             while (waiting := site.next()) is not None:
-                await self._tools.taking.give_back(waiting.taken)
-                self._gone()
+                await self._give_back(waiting.taken)
         try:
             async with asyncio.timeout(seconds):
                 while self._in_hand:

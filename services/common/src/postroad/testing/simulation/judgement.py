@@ -24,8 +24,8 @@ from postroad.testing.simulation.moved_clock import EPOCH
 from postroad.testing.simulation.scenario import Scenario
 
 _UNSETTLED = 60.0  # seconds after a fault in which lanes may change hands
-# After the start of a process: it is given lanes whose former owner works off what it has in hand.
-_JOINING = 60.0  # seconds
+# After the start of a process: it is given lanes of which an attempt may be under way elsewhere.
+_JOINING = 8.0  # seconds
 _SLACK = 1.0  # seconds that a window may seem shorter where the messages arrive
 
 

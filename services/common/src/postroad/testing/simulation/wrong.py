@@ -5,7 +5,7 @@ Each is one plausible mistake; the test says within how many seeds it must be fo
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.event import Event
@@ -68,6 +68,13 @@ class ForgetsLeases(WatchedTaking):
         """Always, it thinks."""
         super().fresh(taken)
         return True
+
+
+class KeepsWhatItLeft(WatchedTaking):
+    """Goes on with what it has in hand of a lane that another owns, within limits of its own."""
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Tell nobody."""
 
 
 class MakesNoRoom(WatchedTaking):
