@@ -23,6 +23,7 @@ DOCKER_BUILD_FLAGS :=
 IMAGES := ingress delivery operator nats
 
 APP_VERSION = $(shell sed -n 's/^appVersion: *//p' charts/postroad/Chart.yaml)
+SCENARIOS := tests/cluster
 E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 
 .PHONY: help setup run test simulate e2e images $(IMAGES:%=image-%) bench chaos endurance profile check fmt demo proto crds docs lock clean
@@ -48,7 +49,7 @@ simulate: $(STAMP) ## Play 10,000 lives of a cluster with faults, from seeds (do
 e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG
 	$(if $(POSTROAD_E2E_LOAD),$(POSTROAD_E2E_LOAD) $(E2E_IMAGES))
 	@rm -f build/cluster-tests.json
-	$(PYTHON) -Im pytest tests/cluster -q; result=$$?; \
+	$(PYTHON) -Im pytest $(SCENARIOS) -q; result=$$?; \
 		$(PYTHON) -Im postroad.testing.cluster_report build/cluster-tests.json docs/cluster-tests.md; \
 		exit $$result
 

@@ -1,8 +1,9 @@
 """
 Whether a nats-server should go on running: the liveness probe of the chart's NATS pods.
 
-A server that could not write keeps its stream frozen until it is restarted, and only the whole of
-/healthz tells of it. But that page is also bad while a server catches up with the others or a
+A server that could not write keeps its stream frozen until it is restarted, and so does one whose
+stream has lost what follows its replicas, as was seen after a SIGKILL. Only the whole of /healthz
+tells of either. But that page is also bad while a server catches up with the others or a
 stream has no leader, when a restart would make things worse. So the page's words decide, not its
 status. A server that does not answer at all is not alive.
 
@@ -14,7 +15,8 @@ import urllib.error
 import urllib.request
 
 _TIMEOUT = 5.0  # seconds
-_WRITE_ERROR = "write error"
+# What does not mend by itself. The second is also said for a moment while a stream begins.
+_FOR_GOOD = ("write error", "monitor goroutine not running")
 
 
 def why_restart(url: str) -> str | None:
@@ -25,7 +27,7 @@ def why_restart(url: str) -> str | None:
     except urllib.error.HTTPError as error:
         with error:
             said = error.read().decode(errors="replace")
-        return said if _WRITE_ERROR in said else None
+        return said if any(words in said for words in _FOR_GOOD) else None
     except OSError as error:
         return f"no answer: {error}"
 

@@ -13,7 +13,7 @@ from postroad.testing.chaos.play import Extent, play
 from postroad.testing.chaos.rig import Rig
 from postroad.testing.chaos.three_servers import ThreeServers
 
-SHORT = Extent(seconds=20.0, rate=60.0, pause_least=3.0, pause_most=5.0, drain=120.0)
+SHORT = Extent(seconds=12.0, rate=60.0, pause_least=2.0, pause_most=3.0, drain=120.0)
 
 
 @pytest.mark.nats

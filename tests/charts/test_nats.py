@@ -132,12 +132,13 @@ def page(status: int, text: str) -> Iterator[str]:
     [
         (200, {"status": "ok"}, False),
         (503, {"error": "JetStream stream '$G > A' write error: no space left on device"}, True),
+        (503, {"error": "'$G > A' is not current: monitor goroutine not running"}, True),
         # While it catches up, or a stream has no leader, a restart would only make it worse.
         (503, {"error": "JetStream stream '$G > A' is not current"}, False),
         (503, {"error": "JetStream has not established contact with a meta leader"}, False),
     ],
 )
-def test_a_server_is_restarted_when_it_could_not_write(
+def test_a_server_is_restarted_when_nothing_else_mends_it(
     status: int, said: object, restarted: bool
 ) -> None:
     with page(status, json.dumps(said)) as address:
