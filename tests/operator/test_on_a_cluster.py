@@ -330,7 +330,7 @@ async def test_the_api_server_away_changes_nothing_and_is_found_again(
     await cluster.apply(Kind.RELAY, "out", RELAY)
     await cluster.condition(Kind.RELAY, "out", "Ready", "True")
     api_server.kill_apiserver()
-    await asyncio.sleep(3)
+    await asyncio.sleep(3)  # that nothing happens is no event to wait for
     assert configuration.current is not None
     assert len(configuration.current.relays) == 1
     api_server.start_apiserver()

@@ -4,6 +4,7 @@ Ingress and delivery as their processes put them together, over the simulated qu
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -107,7 +108,7 @@ class _WatchedQuotas(Quotas):
             self._ledger_of_all.spent[f"{demand.key} of {demand.maximum}"] -= demand.amount
 
 
-class RunningProcess:
+class RunningProcess(ABC):
     """One life of a process: from its start to its stop or crash."""
 
     def __init__(self, name: str, around: Surroundings) -> None:
@@ -127,8 +128,9 @@ class RunningProcess:
         except SpoolError:
             self.around.on_death(self.simulated.name)
 
+    @abstractmethod
     async def _main(self) -> None:
-        raise NotImplementedError
+        """Be the process, until it is stopped or dies."""
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.around.network.create_task(work, context=self.simulated.context)
