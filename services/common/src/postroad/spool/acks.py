@@ -3,9 +3,8 @@
 import json
 import re
 
-from nats.aio.msg import Msg
-
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
+from postroad.spool.fast_client import Incoming
 
 # JetStream's error codes that matter here, whatever HTTP-like status comes with them.
 _FULL = frozenset({10023, 10047, 10077})
@@ -16,7 +15,7 @@ _ALREADY_STORED = 10201
 _PLAIN_ACK = re.compile(rb'\{"stream":"[^"]*", ?"seq":(\d+)')
 
 
-def acked_sequence(answer: Msg) -> int:
+def acked_sequence(answer: Incoming) -> int:
     """Return the sequence a publish was stored under; raise what an error means."""
     match = _PLAIN_ACK.match(answer.data)
     if match is not None:
@@ -24,7 +23,7 @@ def acked_sequence(answer: Msg) -> int:
     return check_ack(answer)
 
 
-def check_ack(answer: Msg) -> int:
+def check_ack(answer: Incoming) -> int:
     """Return the sequence of an acknowledgement (0 when it has none); raise what an error means."""
     if not answer.data:
         return 0

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import nats
 import nats.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.fast_client import FastClient
 from postroad.spool.log import get_logger
 
 log = get_logger("spool.connection")
@@ -47,7 +46,7 @@ class NatsLink:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._client: Client | None = None
+        self._client: FastClient | None = None
         self._jetstream: JetStreamContext | None = None
         self._listeners: list[Callable[[], Awaitable[None]]] = []
         self._reconnected: list[Callable[[], None]] = []
@@ -57,7 +56,7 @@ class NatsLink:
         self._rebuilding: asyncio.Task[None] | None = None
 
     @property
-    def client(self) -> Client:
+    def client(self) -> FastClient:
         """The client as it is now; SpoolUnavailable before the first connect."""
         if self._client is None:
             raise SpoolUnavailable("not connected to NATS")
@@ -106,13 +105,14 @@ class NatsLink:
             "user": access.user,
             "password": access.password,
         }
-        self._client = await nats.connect(
+        client = FastClient()
+        await client.connect(
             servers=list(access.servers),
             name=access.name,
             inbox_prefix=access.inbox_prefix.encode(),
             allow_reconnect=True,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_PAUSE,
+            reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type]  # fractions will do
             connect_timeout=2,
             ping_interval=_PING_INTERVAL,
             pending_size=_PENDING,
@@ -122,7 +122,8 @@ class NatsLink:
             closed_cb=self._on_closed,
             **{name: value for name, value in options.items() if value is not None},
         )
-        self._jetstream = self._client.jetstream(timeout=5)
+        self._client = client
+        self._jetstream = client.jetstream(timeout=5)
         for listener in self._listeners:
             await listener()
 

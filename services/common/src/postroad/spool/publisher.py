@@ -18,6 +18,7 @@ from postroad.spool.acks import acked_sequence, check_ack
 from postroad.spool.codec import encode
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.fast_client import FastClient, header_of
 from postroad.spool.interface import Held, Put, Scheduled
 from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
@@ -124,12 +125,10 @@ class Publisher:
             if number == 1:
                 # The first is a request: a stream without a leader, or without room for another
                 # batch, says so at once instead of swallowing the rest.
-                begun = await self._requests.begin(
-                    message.subject, message.payload, headers=headers
-                )
+                begun = self._requests.begin(message.subject, message.payload, headers=headers)
                 check_ack(await answered(begun, timeout))
             else:
-                await client.publish(message.subject, message.payload, headers=headers)
+                _post(client, message, headers)
         return acked_sequence(answer)
 
     def _message(self, put: Put, shard: int) -> _Message:
@@ -150,6 +149,13 @@ class Publisher:
             # The server would close the connection; a record this large is a mistake of ours.
             raise SpoolUnavailable(f"a record of {len(payload)} octets is over the server's limit")
         return _Message(subject, payload, headers)
+
+
+def _post(client: FastClient, message: _Message, headers: Mapping[str, str]) -> None:
+    try:
+        client.post(message.subject, message.payload, header=header_of(headers))
+    except OSError as error:
+        raise SpoolUnavailable(f"cannot write to NATS: {error}") from error
 
 
 def _due(put: Put) -> datetime | None:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import nats.errors
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.fast_client import Incoming, Listening
 from postroad.spool.log import get_logger
 from postroad.spool.ownership import LaneKey
 from postroad.spool.requests import Requests
@@ -47,7 +46,7 @@ class Delivered:
     sequence: int
     deliveries: int
     pull: "LanePull"
-    message: Msg
+    message: Incoming
 
 
 class LanePull:
@@ -114,7 +113,7 @@ class LanePull:
 @dataclass(frozen=True, slots=True)
 class _Inbox:
     prefix: str
-    subscription: Subscription
+    subscription: Listening
 
 
 class Puller:
@@ -207,7 +206,7 @@ class Puller:
             return
         try:
             inbox = self._inboxes.get(pull.key) or await self._open_inbox(pull.key)
-            await self._ask(pull, inbox, count)
+            self._ask(pull, inbox, count)
         except (SpoolUnavailable, nats.errors.Error, OSError, ValueError) as error:
             log.debug("a lane cannot be pulled for now", lane=pull.key.lane, error=str(error))
             pull.ended(None, loop.time())
@@ -239,17 +238,17 @@ class Puller:
     async def _open_inbox(self, key: LaneKey) -> "_Inbox":
         client = self._link.client
         prefix = client.new_inbox() + "."
-        inbox = _Inbox(prefix, await client.subscribe(prefix + "*", cb=self._on_message))
+        inbox = _Inbox(prefix, await client.listen(prefix + "*", self._on_message))
         self._inboxes[key] = inbox
         return inbox
 
-    async def _ask(self, pull: LanePull, inbox: "_Inbox", count: int) -> None:
+    def _ask(self, pull: LanePull, inbox: "_Inbox", count: int) -> None:
         self._number += 1
         token = f"{inbox.prefix}{self._number}"
         self._tokens[token] = pull
         pull.asked += 1 if pull.single else count
         pull.heard = asyncio.get_running_loop().time()
-        await self._link.client.publish(
+        self._link.client.post(
             f"$JS.API.CONSUMER.MSG.NEXT.{pull.stream}.{pull.consumer}",
             pull.request(count),
             reply=token,
@@ -280,7 +279,7 @@ class Puller:
             raise SpoolUnavailable(f"no consumer: {error.get('description')}")
         pull.made = True
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Incoming) -> None:
         now = asyncio.get_running_loop().time()
         if not message.reply or not message.reply.startswith("$JS.ACK."):
             self._on_status(message, now)
@@ -304,18 +303,17 @@ class Puller:
         pool, traffic_class, lane = consumer.rsplit("_", 2)
         return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
 
-    def _on_status(self, message: Msg, now: float) -> None:
+    def _on_status(self, message: Incoming, now: float) -> None:
         pull = self._tokens.get(message.subject)
-        headers = message.headers or {}
-        status = headers.get("Status", "503")
+        status = message.status or "503"
         if pull is None:
             return
         pull.heard = now
         if status == "100":
             return
         del self._tokens[message.subject]
-        description = headers.get("Description", "")
-        unused = headers.get("Nats-Pending-Messages")
+        description = message.description
+        unused = message.field("Nats-Pending-Messages")
         pull.single = "Exceeds MaxBytes" in description
         if status == "408" or (unused is not None and status == "409"):
             pull.ended(int(unused or 0), now)

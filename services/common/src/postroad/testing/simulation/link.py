@@ -5,21 +5,17 @@ What is written arrives in order after a moment, or after a cut has healed. When
 breaks, what is under way in either direction is lost; the process notices and connects again.
 """
 
-import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, cast
-
-from nats.aio.client import Client
-from nats.aio.msg import Msg
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
 
 from postroad.spool.connection import NatsLink
+from postroad.spool.fast_client import Incoming, Listener, header_of
 from postroad.testing.simulation.loop import SimulatedProcess
 from postroad.testing.simulation.network import Network
 
 _LATENCY = (0.0003, 0.005)  # seconds
 _RECONNECT = (0.2, 2.0)  # seconds
-Heard = Callable[[Msg], Awaitable[None]]
 
 
 class Servers(Protocol):
@@ -56,7 +52,7 @@ class SimulatedLink:
     ) -> None:
         self.process = process
         self.connected = True
-        self.heard_by: dict[str, Heard] = {}
+        self.heard_by: dict[str, Listener] = {}
         self._network = network
         self._servers = servers
         self._dice = dice
@@ -90,15 +86,13 @@ class SimulatedLink:
         """Call `listener` after each reconnect."""
         self._listeners.append(listener)
 
-    async def subscribe(self, subject: str, *, cb: Heard) -> _Subscription:
+    async def listen(self, subject: str, listener: Listener) -> _Subscription:
         """Hear what comes to `<prefix>*`."""
         prefix = subject.removesuffix("*")
-        self.heard_by[prefix] = cb
+        self.heard_by[prefix] = listener
         return _Subscription(self, prefix)
 
-    async def publish(
-        self, subject: str, payload: bytes, *, reply: str = "", headers: Any = None
-    ) -> None:
+    def post(self, subject: str, payload: bytes, *, reply: str = "", header: bytes = b"") -> None:
         """Write a message; OSError without a connection."""
         if not self.connected:
             raise OSError("not connected")
@@ -110,7 +104,7 @@ class SimulatedLink:
             subject,
             payload,
             reply,
-            headers or {},
+            _fields(header),
             context=self._network.world,
         )
 
@@ -129,7 +123,7 @@ class SimulatedLink:
 
     def deliver(self, subject: str, data: bytes, reply: str, headers: dict[str, str]) -> None:
         """Send a message to the process."""
-        message = Msg(cast(Client, self), subject, reply, data, headers or None)
+        message = Incoming(subject, reply, _answer_header(headers), data)
         self._last_back = max(self._last_back, self._when())
         self._network.call_at(
             self._last_back, self._hear, self._epoch, message, context=self.process.context
@@ -139,10 +133,10 @@ class SimulatedLink:
         """Whether anybody would hear it."""
         return self.connected and subject.rpartition(".")[0] + "." in self.heard_by
 
-    def _hear(self, epoch: int, message: Msg) -> None:
+    def _hear(self, epoch: int, message: Incoming) -> None:
         heard = self.heard_by.get(message.subject.rpartition(".")[0] + ".")
         if epoch == self._epoch and heard is not None:
-            _at_once(heard(message))
+            heard(message)
 
     # ------------------------------------------------------------ faults
 
@@ -172,12 +166,15 @@ class SimulatedLink:
             listener()
 
 
-def _at_once(hearing: Awaitable[None]) -> None:
-    """Run a callback of spool's: they wait for nothing."""
-    assert asyncio.iscoroutine(hearing)
-    work = cast(Coroutine[Any, Any, None], hearing)
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("a callback that waits would have to be a task")
+def _fields(header: bytes) -> dict[str, str]:
+    lines = header.decode().split("\r\n")[1:-2]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def _answer_header(fields: dict[str, str]) -> bytes:
+    """Return a header as the server writes it, its status and description in the first line."""
+    if not fields:
+        return b""
+    rest = {name: said for name, said in fields.items() if name not in ("Status", "Description")}
+    words = " ".join(["NATS/1.0", fields.get("Status", ""), fields.get("Description", "")])
+    return header_of(rest).replace(b"NATS/1.0", words.strip().encode(), 1)
