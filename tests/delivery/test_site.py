@@ -40,14 +40,53 @@ def test_express_goes_before_bulk_and_each_in_its_order() -> None:
     assert [name(room.next()) for _ in range(5)] == ["x1", "x2", "b1", "b2", ""]
 
 
-def test_so_many_may_wait() -> None:
-    room = site(room=2)
+def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
+    room = site(room=4)
     for _ in range(2):
-        assert room.has_room()
+        assert room.has_room(100.0)
         room.add(waiting("a"))
-    assert not room.has_room()
+    assert not room.has_room(100.0)
     room.next()
-    assert room.has_room()
+    assert room.has_room(100.0)
+
+
+def at_work(room: Site, rate: int, *, seconds: int, start: float = 1000.0) -> float:
+    """Let a site with a backlog take `rate` messages a second; return the time afterwards."""
+    for moment in range(rate * seconds):
+        room.add(waiting("a"))
+        room.next()
+        room.begin(start + moment / rate)
+    return start + seconds
+
+
+def test_a_fast_site_is_never_parked_and_a_slow_one_holds_what_it_takes_in_seconds() -> None:
+    fast, slow = site(room=1500), site(room=1500)
+    for room in (fast, slow):
+        room.add(waiting("backlog"))
+    assert fast.room(at_work(fast, 400, seconds=3)) == 1500
+    assert 150 <= slow.room(at_work(slow, 20, seconds=3)) <= 250
+
+
+def test_a_site_that_stands_still_holds_little_and_the_last_go_first() -> None:
+    room = site(room=1500)
+    for number in range(300):
+        room.add(waiting(f"n{number}"))
+    room.begin(1000.0)
+    assert room.surplus(1000.5) == [], "nothing is known of it yet"
+    surplus = room.surplus(1030.0)
+    assert len(surplus) == 200
+    assert name(surplus[0]) == "n299"
+    assert room.waiting == 100
+    assert not room.has_room(1030.0)
+
+
+def test_little_mail_does_not_make_a_site_slow() -> None:
+    room = site(room=1500)
+    for second in range(60):
+        room.add(waiting("a"))
+        room.next()
+        room.begin(1000.0 + second)
+    assert room.room(1060.0) == 750
 
 
 def test_what_is_parked_comes_back_in_its_turn_and_not_all_at_once() -> None:

@@ -194,7 +194,7 @@ async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx, connections=1))
         await send(spool, *(f"{n}@y.example" for n in range(6)))
-        async with delivering(spool, room=2):
+        async with delivering(spool, room=4):
             await history(spool, EventType.DELIVERY, 3)
             assert WaitKind.SCHEDULED in [kind for kind, _ in await waiting(spool)]
             messages = await asyncio.wait_for(mx.received(6), 15)

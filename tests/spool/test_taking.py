@@ -273,3 +273,22 @@ async def test_leases_do_not_wait_for_a_stream_without_a_leader(
     await taking.settle(taken)
     await taking.stop()
     await taking.close()
+
+
+async def test_a_lane_with_a_backlog_leaves_room_for_the_others(open_spool: OpenJetStream) -> None:
+    spool = await open_spool()
+    crowd, others = "b@y.example", [f"b@d{number}.example" for number in range(40)]
+    crowded = spool.lane_of(record(spool.new_queue_id(now()), crowd))
+    apart = [to for to in others if spool.lane_of(record(spool.new_queue_id(now()), to)) != crowded]
+    await asyncio.gather(*(put(spool, crowd) for _ in range(600)))
+    await asyncio.gather(*(put(spool, to) for to in apart))
+    taking = take(spool, room=400)
+    taken: list[Taken] = []
+    async with asyncio.timeout(20):
+        async for one in taking:
+            taken.append(one)
+            if {str(each.record.recipients[0].mailbox) for each in taken} >= set(apart):
+                break
+    assert sum(each.lane == crowded for each in taken) < 300
+    await taking.stop()
+    await taking.close()

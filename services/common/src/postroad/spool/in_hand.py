@@ -6,7 +6,8 @@ consumer with it, or an acknowledgement was lost. It is not attempted twice: its
 replaces the old one, and a finished record is acknowledged through it.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, NamedTuple, TypeVar
@@ -40,6 +41,7 @@ class Entry(Generic[T]):
     size: int
     confirmed: float  # seconds, by a monotonic clock
     taken: T
+    lane: Hashable = None  # where it came from
 
 
 class InHand(Generic[T]):
@@ -52,6 +54,7 @@ class InHand(Generic[T]):
         self._finished: OrderedDict[Key, None] = OrderedDict()
         self._returns: OrderedDict[Key, int] = OrderedDict()
         self._done: dict[Key, int] = {}  # octets of those that wait for their end to be heard
+        self._lanes: Counter[Hashable] = Counter()  # how many of each lane take room
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -68,6 +71,10 @@ class InHand(Generic[T]):
         """How many more octets fit."""
         return max(0, self._room_bytes - self._bytes + sum(self._done.values()))
 
+    def of_lane(self, lane: Hashable) -> int:
+        """How many records of a lane take room."""
+        return self._lanes[lane]
+
     def arrive(self, key: Key, reply: str, sent: float) -> Arrival:
         """Take down that a record came that was sent at `sent` or later; if NEW, `add` it next."""
         entry = self._entries.get(key)
@@ -80,6 +87,7 @@ class InHand(Generic[T]):
         """Put a new record into the table."""
         self._entries[entry.key] = entry
         self._bytes += entry.size
+        self._lanes[entry.lane] += 1
 
     def get(self, key: Key) -> Entry[T] | None:
         """Return a record in hand, None when it is not (any more)."""
@@ -93,8 +101,9 @@ class InHand(Generic[T]):
         full table nothing would be asked for, so it would not come, and the table stay full.
         """
         entry = self._entries.get(key)
-        if entry is not None:
+        if entry is not None and key not in self._done:
             self._done[key] = entry.size
+            self._leave(entry.lane)
 
     def finish(self, key: Key) -> None:
         """A record was settled: remember it, in case it comes again."""
@@ -109,7 +118,13 @@ class InHand(Generic[T]):
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry.size
-            self._done.pop(key, None)
+            if self._done.pop(key, None) is None:
+                self._leave(entry.lane)
+
+    def _leave(self, lane: Hashable) -> None:
+        self._lanes[lane] -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
 
     def give_back(self, key: Key) -> int:
         """Let go of a record on purpose; return how often that was done to it by now."""

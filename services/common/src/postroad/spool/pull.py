@@ -35,7 +35,7 @@ _MADE_AT_ONCE = 32  # consumers
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 _INACTIVE = 7 * 24 * 3600  # seconds after which the server forgets a consumer nobody uses
 
-Room = Callable[[TrafficClass], int]  # how many more records may be asked for
+Room = Callable[["LanePull"], int]  # how many more records may be asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,18 @@ class LanePull:
         if unused:
             self.batch = _IDLE_BATCH
 
+    @property
+    def low(self) -> bool:
+        """Whether it is time to ask for more."""
+        return self.asked <= self.batch // 2
+
     def wants(self, room: int, now: float) -> int:
         """Return how many records to ask for now; 0 while enough are asked for."""
         if now < self.retry_at:
             return 0
         if self.asked and now - self.heard > _SILENCE:
             self.asked = 0  # the request is lost: the server went away without a word
-        if self.asked > self.batch // 2:
-            return 0
-        return min(self.batch - self.asked, room)
+        return min(self.batch - self.asked, room) if self.low else 0
 
     def request(self, count: int) -> bytes:
         """Return the body of a pull request."""
@@ -138,6 +141,8 @@ class Puller:
         self._room = room
         self._deliver = deliver
         self._pulls: dict[tuple[str, str], LanePull] = {}
+        self._low: set[LanePull] = set()  # those that may want more
+        self._lanes: dict[LaneKey, list[LanePull]] = {}
         self._tokens: dict[str, LanePull] = {}
         self._inboxes: dict[LaneKey, _Inbox] = {}
         self._number = 0
@@ -163,11 +168,17 @@ class Puller:
     def add(self, pull: LanePull) -> None:
         """Take records of a lane from now on."""
         self._pulls[pull.name] = pull
+        self._lanes.setdefault(pull.key, []).append(pull)
+
+    def coming(self, key: LaneKey) -> int:
+        """Return how many records of a lane were asked for, but for what each idle request asks."""
+        return sum(max(0, pull.asked - _IDLE_BATCH) for pull in self._lanes.get(key, ()))
 
     async def remove(self, key: LaneKey) -> None:
         """Take no more of a lane: without its inbox the server drops what was asked for."""
         for name in [name for name, pull in self._pulls.items() if pull.key == key]:
             del self._pulls[name]
+        self._lanes.pop(key, None)
         await self._close_inbox(key)
 
     async def _close_inbox(self, key: LaneKey) -> None:
@@ -187,19 +198,27 @@ class Puller:
         for key in list(self._inboxes):
             await self._close_inbox(key)
 
+    async def refill_all(self) -> None:
+        """Ask for more wherever there is room; also for requests that were lost silently."""
+        self._low.update(self._pulls.values())
+        await self.refill()
+
     async def refill(self) -> None:
-        """Ask for more wherever there is room, express before bulk."""
+        """Ask for more where records have come and there is room, express before bulk."""
         if self._stopped or not self._link.connected:
             return
+        # With 192 requests of a process in a cluster, to look at each after each record would cost
+        # more than all else that is done for it.
         for traffic_class in TrafficClass:
-            for pull in list(self._pulls.values()):
-                if pull.traffic_class is traffic_class:
-                    await self._refill_one(pull)
+            for pull in [each for each in self._low if each.traffic_class is traffic_class]:
+                await self._refill_one(pull)
 
     async def _refill_one(self, pull: LanePull) -> None:
         loop = asyncio.get_running_loop()
-        count = pull.wants(self._room(pull.traffic_class), loop.time())
+        count = pull.wants(self._room(pull), loop.time())
         if count <= 0 or pull.being_made:
+            if not pull.low or self._pulls.get(pull.name) is not pull:
+                self._low.discard(pull)
             return
         if not pull.made:
             self._make_soon(pull)
@@ -293,6 +312,8 @@ class Puller:
             pull = self._foreign(tokens[base], tokens[base + 1])
         else:
             pull.arrived(now)
+            if pull.low:
+                self._low.add(pull)
         self._deliver(
             Delivered(pull.shard, int(tokens[base + 3]), int(tokens[base + 2]), pull, message)
         )

@@ -42,6 +42,7 @@ log = get_logger("spool.taking")
 
 _TICK = 0.5  # seconds between looks at leases and lanes
 _BULK_SHARE = 0.75  # of the room: express always finds some
+_LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
 _LATER = b'-NAK {"delay": 30000000000}'  # nanoseconds; for a newer process to take
 
 
@@ -151,7 +152,7 @@ class JetStreamTaking:
         await self._tools.membership.set_taking(True)
         await self._tools.membership.look()
         await self._tenures.adjust()
-        await self._puller.refill()
+        await self._puller.refill_all()
         self._spawn(self._keep_leases())
         self._spawn(self._keep_lanes())
         self._spawn(self._sweep())
@@ -188,11 +189,17 @@ class JetStreamTaking:
         for listener in self._leaving:
             listener(key.lane)
 
-    def _room_for(self, traffic_class: TrafficClass) -> int:
+    def _room_for(self, pull: LanePull) -> int:
+        if not self._tools.membership.alive():
+            return 0
+        whole = self._room
+        lane = max(1, int(whole * _LANE_SHARE))
         room = self._hand.room
-        if traffic_class is TrafficClass.BULK:
-            room -= int(self._room * (1 - _BULK_SHARE))
-        return max(0, room) if self._tools.membership.alive() else 0
+        lane_room = lane - self._hand.of_lane(pull.key) - self._puller.coming(pull.key)
+        if pull.traffic_class is TrafficClass.BULK:
+            room -= int(whole * (1 - _BULK_SHARE))
+            lane_room -= int(lane * (1 - _BULK_SHARE))
+        return max(0, min(room, lane_room))
 
     def _in_flight(self, key: LaneKey) -> int:
         return sum(1 for entry in self._hand.all() if entry.taken.lane_key == key)
@@ -215,7 +222,8 @@ class JetStreamTaking:
             self._spawn(self._say(reply, _LATER))
             return
         taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
-        self._hand.add(Entry(key, reply, len(delivered.message.data), sent, taken))
+        lane = delivered.pull.key
+        self._hand.add(Entry(key, reply, len(delivered.message.data), sent, taken, lane))
         reason = reason_to_hold(record, delivered.deliveries - self._hand.returns(key))
         if reason is not None:
             self._spawn(self._hold(taken, reason))
@@ -296,7 +304,7 @@ class JetStreamTaking:
         while not self._stopped:
             await asyncio.sleep(_TICK)
             await self._tenures.adjust()
-            await self._puller.refill()
+            await self._puller.refill_all()
 
     async def _sweep(self) -> None:
         """Claim schedules that the server forgot: those that came due while storage was full."""

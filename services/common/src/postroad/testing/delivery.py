@@ -77,7 +77,7 @@ async def delivering(
         notifier=Notifier(NAME),
         process="tests",
         pool="default",
-        site_room=room,
+        in_hand=room,
     )
     worker = Worker(tools)
     keeper = OrderKeeper(spool, configuration, "tests")

@@ -59,7 +59,7 @@ def _tools(
         notifier=Notifier(settings.name),
         process=process.name,
         pool=settings.queue.pool,
-        site_room=settings.in_hand // 2,
+        in_hand=settings.in_hand,
     )
 
 

@@ -4,8 +4,10 @@ One site: its waiting room, its limits, and whether it is up. No I/O; the clock 
 Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
 in the meantime is deferred by its own schedule, without a connection for each record.
 
-A full waiting room must not keep the rest of its lane waiting, so what finds no place is parked:
-put off until, by the site's pace and the length of the line, it will be its turn.
+A site's mail must not keep the rest of its lane waiting, so a room holds what the site takes in a
+few seconds, by its pace. What finds no place is parked: put off until, by pace and the length of
+the line, it will be its turn. That costs as much as accepting it did, so a site that is fast enough
+never comes to it: its backlog is left in the stream, where its lane is not pulled for a moment.
 """
 
 from collections import deque
@@ -19,6 +21,8 @@ from postroad.spool.interface import Taken
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
 _UNKNOWN_PACE = 10.0  # messages per second, of a site that has not been seen at work
 _PACE_WINDOW = 1.0  # seconds over which the pace is measured
+_ROOM_SECONDS = 10.0  # how long, at the site's pace, the last of a full room waits
+_LEAST_SHARE = 15  # a room is never smaller than this part of what a process has in hand
 MAX_DOWN = 60.0  # seconds
 
 
@@ -36,7 +40,7 @@ class Site:
 
     name: str
     limiter: SiteLimiter
-    room: int  # records that may wait; a site must not fill the whole process
+    most: int  # records that may wait however fast the site is: what the process has in hand
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
@@ -58,21 +62,43 @@ class Site:
         """Whether nothing waits and nothing is under way."""
         return not self.waiting and not self.limiter.connections
 
-    def has_room(self) -> bool:
+    def room(self, now: float) -> int:
+        """Return how many records may wait here."""
+        pace = self._pace_by(now)
+        if pace is None:
+            return max(1, self.most // 2)  # nothing is known of it yet
+        return min(self.most, max(1, self.most // _LEAST_SHARE, int(pace * _ROOM_SECONDS)))
+
+    def _pace_by(self, now: float) -> float | None:
+        """Return messages per second, also of one that has begun none for a while."""
+        elapsed = now - self._measured
+        if not self._measured or elapsed < _PACE_WINDOW:
+            return self._pace or None
+        current = self._begun / elapsed
+        return (self._pace + current) / 2 if self._pace else current
+
+    def has_room(self, now: float) -> bool:
         """Whether another record may wait here."""
-        return self.waiting < self.room
+        return self.waiting < self.room(now)
+
+    def surplus(self, now: float) -> list[Waiting]:
+        """Take out, and return, what waits beyond the room: it was let in before the pace fell."""
+        found = []
+        room = self.room(now)
+        for line in reversed(self.rooms.values()):  # bulk first, and who came last
+            while line and self.waiting > room:
+                found.append(line.pop())
+        return found
 
     def add(self, waiting: Waiting) -> None:
         """Let a record wait."""
-        if self.idle:
-            self._measured = 0.0  # the pace is that of a site with mail, not of one without
         self.rooms[waiting.taken.record.traffic_class].append(waiting)
 
     def next(self) -> Waiting | None:
         """Return the record that is next, express before bulk; None when none waits."""
         for room in self.rooms.values():
             if room:
-                if self.waiting < self.room // 2:
+                if self.waiting < self.most // (2 * _LEAST_SHARE):
                     self.parked = 0
                 return room.popleft()
         return None
@@ -85,8 +111,11 @@ class Site:
         return leaving
 
     def begin(self, now: float) -> None:
-        """Take down that a message begins."""
+        """Take down that a message begins, after `next` has taken it out."""
         self.limiter.begin(now)
+        if not self.waiting:
+            self._measured = 0.0  # so seen, the pace is that of the mail's coming, not the site's
+            return
         if not self._measured:
             self._begun, self._measured = 0, now
             return

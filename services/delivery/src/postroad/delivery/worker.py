@@ -58,7 +58,7 @@ class WorkerTools:
     notifier: Notifier
     process: str
     pool: str
-    site_room: int  # records that may wait for one site
+    in_hand: int  # records that the process has in its hands at most
 
 
 class Worker:
@@ -136,7 +136,7 @@ class Worker:
             self._spawn(self._settle(taken, Settlement((Put(moved, Ready()),), (event,))))
             return
         site = self._site(route.site, way_out)
-        if not site.has_room():
+        if not site.has_room(asyncio.get_running_loop().time()):
             self._park(taken, site)
             return
         site.add(Waiting(taken, way_out))
@@ -157,9 +157,7 @@ class Worker:
     def _site(self, name: str, way_out: WayOut) -> Site:
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = Site(
-                name, SiteLimiter(way_out.limits), self._tools.site_room
-            )
+            site = self._sites[name] = Site(name, SiteLimiter(way_out.limits), self._tools.in_hand)
         elif site.limiter.limits != way_out.limits:
             site.limiter.adopt(way_out.limits)
         return site
@@ -183,9 +181,9 @@ class Worker:
                 return
             site.limiter.connections += 1
             metrics.CONNECTIONS.inc()
-            site.begin(now)
             first = site.next()
             assert first is not None
+            site.begin(now)
             self._spawn(self._work(site, first))
 
     def _pump_later(self, site: Site, seconds: float) -> None:
@@ -402,6 +400,9 @@ class Worker:
             for session in self._tools.attempts.pool.expired(time.monotonic()):
                 session.hang_up()
             now = asyncio.get_running_loop().time()
+            for site in self._sites.values():
+                for waiting in site.surplus(now):
+                    self._park(waiting.taken, site)
             for name in [n for n, s in self._sites.items() if s.idle and not s.is_down(now)]:
                 if not self._sites[name].limiter.remembers(now):
                     del self._sites[name]

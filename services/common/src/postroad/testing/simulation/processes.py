@@ -190,7 +190,7 @@ class DeliveryProcess(RunningProcess):
             notifier=Notifier(NAME),
             process=self.simulated.name,
             pool="default",
-            site_room=around.room,
+            in_hand=around.room,
         )
         self.worker = Worker(tools)
         await self.worker.run()

@@ -1,0 +1,189 @@
+"""The client's hot path: whole messages, cut messages, and what nats-py still sees to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import nats.errors
+import pytest
+from nats.aio.msg import Msg
+
+from postroad.spool.fast_client import FastClient, Incoming, header_of
+from postroad.testing.nats_server import NatsServer
+
+pytestmark = pytest.mark.nats
+
+
+@pytest.fixture
+async def client(server: NatsServer) -> AsyncIterator[FastClient]:
+    client = FastClient()
+    await client.connect(server.url, reconnect_time_wait=1, max_reconnect_attempts=-1)
+    yield client
+    await client.close()
+
+
+class Ears:
+    """Hears messages, and lets a test wait for so many."""
+
+    def __init__(self) -> None:
+        self.heard: list[Incoming] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, message: Incoming) -> None:
+        self.heard.append(message)
+        self._more.set()
+
+    async def until(self, count: int) -> list[Incoming]:
+        async with asyncio.timeout(10):
+            while len(self.heard) < count:
+                self._more.clear()
+                await self._more.wait()
+        return self.heard
+
+
+async def test_what_is_posted_is_heard_in_order_with_its_header(client: FastClient) -> None:
+    ears = Ears()
+    await client.listen("t.*", ears)
+    header = header_of({"Nats-Msg-Id": "a.0.b", "Other": "x: y"})
+    client.post("t.1", b"first\r\nMSG t.9 1 5\r\n", reply="r.1", header=header)
+    client.post("t.2", b"")
+    client.post("t.3", b"", header=header)
+    one, two, three = await ears.until(3)
+    assert (one.subject, one.reply, one.data) == ("t.1", "r.1", b"first\r\nMSG t.9 1 5\r\n")
+    assert (one.field("Nats-Msg-Id"), one.field("Other"), one.field("No")) == (
+        "a.0.b",
+        "x: y",
+        None,
+    )
+    assert (two.reply, two.data, two.header, two.status) == ("", b"", b"", "")
+    assert (three.data, three.field("Other")) == (b"", "x: y")
+
+
+@pytest.mark.parametrize("octets", [1, 4096, 32 * 1024, 700_000])
+async def test_messages_are_whole_wherever_the_blocks_are_cut(
+    client: FastClient, octets: int
+) -> None:
+    ears = Ears()
+    await client.listen("t", ears)
+    payloads = [bytes([number]) * (octets + number) for number in range(40)]
+    for payload in payloads:
+        client.post("t", payload)
+        await asyncio.sleep(0)
+    assert [message.data for message in await ears.until(40)] == payloads
+
+
+async def test_any_cut_is_parsed_to_the_same(client: FastClient) -> None:
+    ears = Ears()
+    client.listeners[7] = ears
+    said = (
+        b"PING\r\nMSG a.b 7 5\r\nhello\r\n+OK\r\n"
+        b"HMSG a.c 7 reply.to 16 19\r\nNATS/1.0 503\r\n\r\nabc\r\n"
+        b"MSG nobody 99 2\r\nhi\r\nPING\r\nMSG a.d 7 r 0\r\n\r\n"
+    )
+    expected = [
+        Incoming("a.b", "", b"", b"hello"),
+        Incoming("a.c", "reply.to", b"NATS/1.0 503\r\n\r\n", b"abc"),
+        Incoming("a.d", "r", b"", b""),
+    ]
+    for cut in range(1, len(said)):
+        ears.heard.clear()
+        await client._ps.parse(said[:cut])
+        await client._ps.parse(said[cut:])
+        assert ears.heard == expected, cut
+    ears.heard.clear()
+    for octet in said:
+        await client._ps.parse(bytes([octet]))
+    assert ears.heard == expected
+    assert expected[1].status == "503"
+
+
+async def test_a_length_that_is_none_ends_the_connection_and_not_the_reader(
+    client: FastClient,
+) -> None:
+    with pytest.raises(nats.errors.ProtocolError):
+        await client._ps.parse(b"MSG a b c\r\n\r\n")
+
+
+async def test_a_status_and_its_words_are_read() -> None:
+    said = b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 12\r\n\r\n"
+    message = Incoming("s", "", said, b"")
+    assert (message.status, message.description) == ("408", "Request Timeout")
+    assert message.field("Nats-Pending-Messages") == "12"
+
+
+async def test_what_nats_py_subscribes_to_goes_its_own_way_in_the_same_order(
+    client: FastClient,
+) -> None:
+    heard: list[bytes] = []
+    done = asyncio.Event()
+
+    async def slow(message: Msg) -> None:
+        heard.append(message.data)
+        if message.data == b"last":
+            done.set()
+
+    ears = Ears()
+    await client.subscribe("slow", cb=slow)
+    await client.listen("fast", ears)
+    client.post("slow", b"1")
+    await client.publish("slow", b"2", headers={"A": "b"})
+    client.post("fast", b"3")
+    client.post("slow", b"last")
+    await asyncio.wait_for(done.wait(), 10)
+    assert heard == [b"1", b"2", b"last"]
+    assert [message.data for message in await ears.until(1)] == [b"3"]
+
+
+async def test_an_error_in_a_listener_is_logged_and_the_next_message_comes(
+    client: FastClient,
+) -> None:
+    heard: list[bytes] = []
+    done = asyncio.Event()
+
+    def broken(message: Incoming) -> None:
+        heard.append(message.data)
+        if message.data == b"1":
+            raise RuntimeError("a bug")
+        done.set()
+
+    await client.listen("t", broken)
+    client.post("t", b"1")
+    client.post("t", b"2")
+    await asyncio.wait_for(done.wait(), 10)
+    assert heard == [b"1", b"2"]
+
+
+async def test_after_a_restart_of_the_server_what_was_listened_to_is_heard_again(
+    client: FastClient, server: NatsServer
+) -> None:
+    ears = Ears()
+    await client.listen("t", ears)
+    await server.restart()
+    async with asyncio.timeout(20):
+        while not client.is_connected:
+            await asyncio.sleep(0.05)
+    client.post("t", b"again")
+    assert (await ears.until(1))[0].data == b"again"
+
+
+async def test_without_a_connection_nothing_is_posted(
+    client: FastClient, server: NatsServer
+) -> None:
+    await client.close()
+    with pytest.raises(OSError, match="not connected"):
+        client.post("t", b"")
+
+
+async def test_who_stops_listening_hears_nothing_more(client: FastClient) -> None:
+    ears, others = Ears(), Ears()
+    listening = await client.listen("t", ears)
+    await client.listen("t", others)
+    await listening.unsubscribe()
+    client.post("t", b"1")
+    await others.until(1)
+    assert ears.heard == []
+
+
+@pytest.mark.parametrize("value", ["a\r\nNats-Rollup: all", "a\nb", "a\rb"])
+def test_no_value_adds_a_header_field(value: str) -> None:
+    with pytest.raises(ValueError, match="line end"):
+        header_of({"Nats-Msg-Id": value})
