@@ -9,6 +9,7 @@ import pytest
 
 from postroad.spool.interface import Put, Ready, Scheduled, Selection, Taken, WaitKind
 from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.membership import Timings
 from postroad.spool.record import RecipientState
 from postroad.spool.suspects import POISON
 from postroad.spool.taking import JetStreamTaking
@@ -292,3 +293,36 @@ async def test_a_lane_with_a_backlog_leaves_room_for_the_others(open_spool: Open
     assert sum(each.lane == crowded for each in taken) < 300
     await taking.stop()
     await taking.close()
+
+
+async def test_a_process_that_starts_again_under_its_name_has_its_lanes_at_once(
+    open_spool: OpenJetStream,
+) -> None:
+    """As a supervisor starts it: its last life's session would keep the lanes for 18 s."""
+    slow = Timings()
+    dead = await open_spool(process="delivery-0", timings=slow)
+    taking = take(dead)
+    await put(dead)
+    await first(taking, 1)
+    assert isinstance(taking, JetStreamTaking)
+    await crash(taking)
+    await dead._link.close()
+    again = await open_spool(process="delivery-0", timings=slow)
+    successor = take(again)
+    queue_id = await put(again, "c@other.example")
+    async with asyncio.timeout(slow.session_life.total_seconds() / 2):
+        while True:
+            [taken] = await first(successor, 1)
+            await successor.settle(taken)
+            if taken.record.record_id.queue_id == queue_id:
+                break
+    await successor.close()
+
+
+async def test_processes_that_go_by_their_roles_name_leave_each_other_alone(
+    open_spool: OpenJetStream,
+) -> None:
+    one = await open_spool(process="", timings=Timings())
+    other = await open_spool(process="", timings=Timings())
+    ids = {info.session_id for info in await other.sessions.live()}
+    assert ids == {one.sessions.session_id, other.sessions.session_id}

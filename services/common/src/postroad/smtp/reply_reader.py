@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from postroad.mail.status import EnhancedStatus
 from postroad.smtp.errors import RemoteProtocolError
@@ -11,6 +12,7 @@ from postroad.smtp.reply import Reply
 MAX_LINE = 4096
 MAX_LINES = 128
 
+_SHORT = 40  # characters: a longer reply says something of its own, such as a queue id
 _LINE = re.compile(r"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -45,6 +47,8 @@ class ReplyReader:
         return not self._buffer and not self._lines
 
     def _line(self, text: str) -> Reply | None:
+        if not self._lines and len(text) <= _SHORT and text[3:4] == " ":
+            return _one_line(text)
         match = _LINE.fullmatch(text)
         if match is None or len(text) > MAX_LINE:
             raise RemoteProtocolError(f"not an SMTP reply: {text[:80]!r}")
@@ -59,6 +63,15 @@ class ReplyReader:
             return None
         lines, self._lines = self._lines, []
         return _reply(code, lines)
+
+
+@lru_cache(maxsize=1024)
+def _one_line(text: str) -> Reply:
+    """Return a reply of one line; servers say the same few for each message."""
+    match = _LINE.fullmatch(text)
+    if match is None:
+        raise RemoteProtocolError(f"not an SMTP reply: {text!r}")
+    return _reply(int(match[1]), [match[3] or ""])
 
 
 def _reply(code: int, lines: list[str]) -> Reply:

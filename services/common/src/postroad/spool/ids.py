@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_LETTERS = frozenset(_ALPHABET + _ALPHABET.lower())
 _LENGTH = 26
 _RANDOM_BITS = 72
+_TWO_LETTERS = range(5 * (_LENGTH - 2), -1, -10)  # how far each pair's ten bits are from the end
 
 
 def new_queue_id(now: datetime, shard: int) -> str:
@@ -36,16 +39,16 @@ def derived_queue_id(now: datetime, shard: int, *, origin: str) -> str:
 
 def _encode(now: datetime, shard: int, chance: int) -> str:
     number = (int(now.timestamp() * 1000) << 80) | (shard << _RANDOM_BITS) | chance
-    letters = []
-    for _ in range(_LENGTH):
-        letters.append(_ALPHABET[number & 31])
-        number >>= 5
-    return "".join(reversed(letters))
+    return "".join([_PAIRS[number >> bits & 1023] for bits in _TWO_LETTERS])
 
 
 def shard_of(queue_id: str) -> int:
     """Return the shard a queue id carries; raise ValueError when it is not a queue id."""
-    return (_decode(queue_id) >> _RANDOM_BITS) & 0xFF
+    if len(queue_id) != _LENGTH or not _LETTERS.issuperset(queue_id):
+        raise ValueError(f"not a queue id: {queue_id!r}")
+    # Its eight bits are in two letters, the last two that the random bits leave free.
+    pair = queue_id[10:12].upper()
+    return (_VALUES[pair[0]] << 5 | _VALUES[pair[1]]) >> 2 & 0xFF
 
 
 def arrival_of(queue_id: str) -> datetime:

@@ -114,6 +114,13 @@ class Taking(Protocol):
         returns or is cancelled. A blob only this record used is deleted when no put refers to it.
         """
 
+    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+        """
+        Settle a record of which nothing follows, behind the caller's back.
+
+        `ended` is called when the queue has heard of it.
+        """
+
     async def give_back(self, taken: Taken) -> None:
         """Return a record that was not begun, for anyone to take at once."""
 

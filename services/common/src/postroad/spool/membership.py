@@ -92,8 +92,38 @@ class Membership:
     async def start(self) -> None:
         """Join; SpoolUnavailable when that cannot be told."""
         await self._renew_or_remake()
-        await self.look()
+        await self._end_predecessors(await self.look())
         self._keeper = asyncio.create_task(self._keep())
+
+    async def _end_predecessors(self, sessions: Sequence[SessionInfo]) -> None:
+        """
+        End the sessions that earlier lives of this process have left: they are over.
+
+        Nobody else can know so before they expire, and until then their lanes stand still. Only
+        for a name that was given: whoever started us does not run two of one name. Several
+        processes may go by that of their role.
+        """
+        own = self._info
+        left = [
+            info
+            for info in sessions
+            if (info.role, info.process) == (own.role, own.process)
+            and info.session_id != own.session_id
+            and info.started <= own.started
+        ]
+        if not left or own.process == own.role:
+            return
+        for info in left:
+            try:
+                await self._bucket.remove(
+                    f"session.{info.session_id}",
+                    patience=timedelta(seconds=1),
+                    lifetime=timedelta(seconds=1),
+                )
+                log.info("the session of an earlier life of this process is ended")
+            except SpoolError as error:
+                log.debug("an earlier session ends by expiry", error=str(error))
+        await self.look()
 
     async def _keep(self) -> None:
         while True:

@@ -137,6 +137,16 @@ class MemoryTaking:
             self._spool.events.add(event)
         self._delete_body(stored.record, puts)
 
+    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+        """End the record, then write the events."""
+        stored = self._of(taken).stored
+        self._store.remove(stored.sequence)
+        self._let_go(stored.sequence)
+        for event in events:
+            self._spool.events.add(event)
+        self._delete_body(stored.record, ())
+        ended()
+
     def _delete_body(self, record: QueueRecord, puts: Sequence[Put]) -> None:
         body = record.content
         if isinstance(body, BlobRef) and body.sole:

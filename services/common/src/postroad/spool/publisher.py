@@ -23,7 +23,7 @@ from postroad.spool.interface import Held, Put, Scheduled
 from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
 from postroad.spool.message_id import message_id
-from postroad.spool.requests import NoResponders, Requests, answered
+from postroad.spool.requests import NoResponders, Requests
 from postroad.spool.subjects import queue_stream, ready_subject, subject_of
 
 LONGEST = timedelta(seconds=60)
@@ -125,8 +125,10 @@ class Publisher:
             if number == 1:
                 # The first is a request: a stream without a leader, or without room for another
                 # batch, says so at once instead of swallowing the rest.
-                begun = self._requests.begin(message.subject, message.payload, headers=headers)
-                check_ack(await answered(begun, timeout))
+                begun = await self._requests.send(
+                    message.subject, message.payload, headers=headers, timeout=timeout
+                )
+                check_ack(begun)
             else:
                 _post(client, message, headers)
         return acked_sequence(answer)

@@ -7,6 +7,7 @@ nats-py's own costs about 60 µs, most of it in its general ways of making inbox
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 
@@ -15,12 +16,43 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.fast_client import Incoming, header_of
 
 NO_RESPONDERS = "503"
+_PATIENCES = 8  # how many different timeouts are common
 
 Answer = asyncio.Future[Incoming]
 
 
 class NoResponders(SpoolUnavailable):
     """Nobody serves the subject: the request was certainly not taken."""
+
+
+class _Patience:
+    """
+    Ends requests that were begun with one and the same patience and are not answered in its time.
+
+    They run out in the order in which they began, so one timer is enough for all of them.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._begun: deque[tuple[float, Answer]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for an answer, from now on."""
+        begun = self._begun
+        while begun and begun[0][1].done():
+            begun.popleft()
+        begun.append((loop.time() + self._seconds, answer))
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        while self._begun and (self._begun[0][1].done() or self._begun[0][0] <= now):
+            _expire(self._begun.popleft()[1], self._seconds)
+        if self._begun:
+            self._timer = loop.call_later(self._begun[0][0] - now, self._look, loop)
 
 
 class Requests:
@@ -31,6 +63,7 @@ class Requests:
         self._prefix = ""
         self._numbers = itertools.count()
         self._waiting: dict[str, Answer] = {}
+        self._patience: dict[float, _Patience] = {}
 
     async def start(self) -> None:
         """Subscribe; again for each new client."""
@@ -68,12 +101,22 @@ class Requests:
         NoResponders when nobody is there, SpoolUnavailable when no answer came in `timeout` seconds
         or the connection was lost: then it is open whether the request was taken.
         """
-        return await answered(self.begin(subject, payload, headers=headers), timeout)
+        answer = self.begin(subject, payload, headers=headers, timeout=timeout)
+        return checked(await answer)
 
     def begin(
-        self, subject: str, payload: bytes = b"", *, headers: Mapping[str, str] | None = None
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 5.0,
     ) -> Answer:
-        """Write a request and return the future of its answer; SpoolUnavailable if it cannot be."""
+        """
+        Write a request and return the future of its answer, to be looked at by `checked`.
+
+        NoResponders or SpoolUnavailable if it cannot be written.
+        """
         if not self._link.connected:
             raise NoResponders("not connected to NATS")
         reply = f"{self._prefix}{next(self._numbers)}"
@@ -82,23 +125,31 @@ class Requests:
             self._link.client.post(subject, payload, reply=reply, header=header)
         except OSError as error:
             raise SpoolUnavailable(f"cannot write to NATS: {error}") from error
-        answer = self._waiting[reply] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer = self._waiting[reply] = loop.create_future()
         answer.add_done_callback(partial(self._end, reply))
+        patience = self._patience.get(timeout)
+        if patience is not None:
+            patience.add(answer, loop)
+        elif len(self._patience) < _PATIENCES:
+            patience = self._patience[timeout] = _Patience(timeout)
+            patience.add(answer, loop)
+        else:  # the rest of somebody's time, which nobody else will have
+            loop.call_later(timeout, _expire, answer, timeout)
         return answer
 
     def _end(self, reply: str, _: Answer) -> None:
         self._waiting.pop(reply, None)
 
 
-async def answered(answer: Answer, timeout: float) -> Incoming:
-    """Wait for the answer to a request that was begun; errors as of `send`."""
-    # A timer on the future itself: asyncio.timeout costs as much as the rest of a request.
-    timer = asyncio.get_running_loop().call_later(timeout, _expire, answer, timeout)
-    try:
-        message = await answer
-    finally:
-        timer.cancel()
-    if message.header and message.status == NO_RESPONDERS:
+def is_refused(message: Incoming) -> bool:
+    """Whether an answer says that nobody was there."""
+    return bool(message.header) and message.status == NO_RESPONDERS
+
+
+def checked(message: Incoming) -> Incoming:
+    """Return an answer; NoResponders when it says that nobody was there."""
+    if is_refused(message):
         raise NoResponders("the stream has no leader")
     return message
 

@@ -24,7 +24,7 @@ from postroad.spool.interface import HOLD_LIMIT, Put, Ready
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord
-from postroad.spool.requests import Requests
+from postroad.spool.requests import Answer, Requests, is_refused
 
 log = get_logger("spool.settling")
 
@@ -72,6 +72,37 @@ class Settling:
         body = record.content
         if isinstance(body, BlobRef) and body.sole and not _refers(puts, body):
             await self._blobs.delete(body)
+
+    def finish(
+        self, key: Key, record: QueueRecord, events: Sequence[Event], ended: Callable[[bool], None]
+    ) -> None:
+        """
+        End a record of which nothing follows: the common case, without a task for each.
+
+        `ended` is told whether that was heard; if not, `settle` is the way.
+        """
+        self._only_unacknowledged(key)
+        entry = self._hand.get(key)
+        body = record.content
+        if entry is None or isinstance(body, BlobRef):
+            ended(False)
+            return
+        try:
+            answer = self._requests.begin(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
+        except SpoolError:
+            ended(False)
+            return
+
+        def heard(answer: Answer) -> None:
+            if answer.cancelled() or answer.exception() is not None or is_refused(answer.result()):
+                ended(False)
+                return
+            self._hand.finish(key)
+            for event in events:
+                self._events.add(event)
+            ended(True)
+
+        answer.add_done_callback(heard)
 
     async def _put(self, key: Key, record: QueueRecord, puts: Sequence[Put]) -> None:
         """Store them, whatever it takes; SpoolFull when the record may as well stay as it was."""

@@ -43,6 +43,7 @@ log = get_logger("spool.taking")
 _TICK = 0.5  # seconds between looks at leases and lanes
 _BULK_SHARE = 0.75  # of the room: express always finds some
 _LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
+_UNDIVIDED = 16  # records: a lane may fill a room as small as that
 _LATER = b'-NAK {"delay": 30000000000}'  # nanoseconds; for a newer process to take
 
 
@@ -193,7 +194,7 @@ class JetStreamTaking:
         if not self._tools.membership.alive():
             return 0
         whole = self._room
-        lane = max(1, int(whole * _LANE_SHARE))
+        lane = max(int(whole * _LANE_SHARE), min(whole, _UNDIVIDED))
         room = self._hand.room
         lane_room = lane - self._hand.of_lane(pull.key) - self._puller.coming(pull.key)
         if pull.traffic_class is TrafficClass.BULK:
@@ -335,6 +336,25 @@ class JetStreamTaking:
             return
         await self._settling.settle(own.key, own.record, puts, events)
         self._let_go(own.key)
+
+    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+        """Settle a record of which nothing follows, behind the caller's back."""
+        own = _own(taken)
+
+        def heard(well: bool) -> None:
+            if well:
+                self._let_go(own.key)
+                ended()
+            else:
+                self._spawn(self._settle_then(own, events, ended))
+
+        self._settling.finish(own.key, own.record, events, heard)
+
+    async def _settle_then(
+        self, own: JetStreamTaken, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
+        await self.settle(own, (), events)
+        ended()
 
     def _make_room(self, key: Key) -> None:
         """Let another take the place of a record of which nothing but its end is to be told."""

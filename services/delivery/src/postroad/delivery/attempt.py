@@ -7,8 +7,9 @@ lease is looked at: a process cut off from the queue must not send what another 
 """
 
 import time
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from postroad.delivery import metrics
 from postroad.delivery.network import NetworkError
@@ -56,6 +57,22 @@ class Ended:
     peer_address: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """
+    A server to talk to, with all that matters to a session: `place_of` gives one for all that is
+    the same, so a session opened before a Relay was edited is not used after.
+    """
+
+    peer: Peer
+
+
+@lru_cache(maxsize=20_000)
+def place_of(way_out: str, peer: Peer) -> Place:
+    """Return the place of a way out's name and a peer."""
+    return Place(peer)
+
+
 class Attempt:
     """One attempt. Raises LeaseLost when the record must be dropped; body errors pass through."""
 
@@ -99,7 +116,7 @@ class Attempt:
 
     async def _try(self, host: Host, address: str, left: list[int]) -> list[int]:
         """Try one address; return the recipients another host should be tried for."""
-        place = self._place(host, address)
+        place = place_of(self._way_out.name, self._peer(host, address))
         reused = self._tools.pool.take(place, time.monotonic())
         if reused is not None:
             metrics.REUSED.inc()
@@ -108,12 +125,8 @@ class Attempt:
                 return still_left
             # A session that was idle may have died unnoticed: the host itself gets a fair try.
             left = still_left
-        session = await self._open(self._peer(host, address))
+        session = await self._open(place.peer)
         return await self._use(session, place, left) if session is not None else left
-
-    def _place(self, host: Host, address: str) -> Hashable:
-        # All that matters to a session: one opened before a Relay was edited is not used after.
-        return (self._way_out.name, self._peer(host, address))
 
     def _peer(self, host: Host, address: str) -> Peer:
         return Peer(
@@ -149,7 +162,7 @@ class Attempt:
         metrics.NOT_OPENED.inc()
         return None
 
-    async def _use(self, session: Session, place: Hashable, left: list[int]) -> list[int]:
+    async def _use(self, session: Session, place: Place, left: list[int]) -> list[int]:
         """Send to the recipients left, a hundred at a time; return those not decided here."""
         undecided: list[int] = []
         for start in range(0, len(left), PER_TRANSACTION):
@@ -164,7 +177,7 @@ class Attempt:
         self._keep(session, place)
         return undecided
 
-    def _keep(self, session: Session, place: Hashable) -> None:
+    def _keep(self, session: Session, place: Place) -> None:
         pool, site = self._tools.pool, self._site.name
         enough = self._carried_enough(session)
         if enough or not pool.give(place, session, time.monotonic(), site=site):

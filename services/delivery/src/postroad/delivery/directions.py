@@ -41,6 +41,13 @@ class DirectionSettings:
     own_names: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    way_out: WayOut
+    until: float  # monotonic
+    route: Route | NoRoute
+
+
 class Directions:
     """Routes by way out and destination domain."""
 
@@ -48,12 +55,15 @@ class Directions:
         self._resolver = resolver
         self._settings = settings
         self._dice = random.Random()
-        self._kept: OrderedDict[tuple[WayOut, str], tuple[float, Route | NoRoute]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
     def known(self, way_out: WayOut, domain: str) -> Route | NoRoute | None:
         """Return a route that was found a moment ago, None when one has to be looked for."""
-        kept = self._kept.get((way_out, self._destination(way_out, domain)))
-        return kept[1] if kept is not None and kept[0] > time.monotonic() else None
+        kept = self._kept.get((way_out.name, self._destination(way_out, domain)))
+        if kept is None or kept.until <= time.monotonic():
+            return None
+        # It may have been edited since. Nearly always it is the same object.
+        return kept.route if kept.way_out is way_out or kept.way_out == way_out else None
 
     async def find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
         """Look for a route."""
@@ -61,8 +71,8 @@ class Directions:
             route = await self._smarthost_route(way_out)
         else:
             route = await self._mx_route(domain)
-        key = (way_out, self._destination(way_out, domain))
-        self._kept[key] = (time.monotonic() + _KEPT, route)
+        key = (way_out.name, self._destination(way_out, domain))
+        self._kept[key] = _Kept(way_out, time.monotonic() + _KEPT, route)
         self._kept.move_to_end(key)
         while len(self._kept) > _MANY:
             self._kept.popitem(last=False)

@@ -85,13 +85,23 @@ class Connection(asyncio.Protocol):
         cipher = found.cipher() if found is not None else None
         return f"{cipher[1]} {cipher[0]}" if cipher else ""
 
-    async def read(self) -> bytes:
-        """Return what has come, waiting for something; NetworkError when nothing will."""
+    async def read(self, timeout: float) -> bytes:
+        """
+        Return what has come, waiting `timeout` seconds for something.
+
+        NetworkError when nothing will come, TimeoutError when nothing came in time.
+        """
         while not self._received:
             if self._lost is not None:
                 raise NetworkError(self._lost)
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            loop = asyncio.get_running_loop()
+            reader = self._reader = loop.create_future()
+            # A timer on the future itself: asyncio.timeout costs twice as much.
+            timer = loop.call_later(timeout, _give_up, reader)
+            try:
+                await reader
+            finally:
+                timer.cancel()
         data = bytes(self._received)
         self._received.clear()
         return data
@@ -135,6 +145,11 @@ class Connection(asyncio.Protocol):
         """Close at once: what is buffered is thrown away."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _give_up(reader: "asyncio.Future[None]") -> None:
+    if not reader.done():
+        reader.set_exception(TimeoutError())
 
 
 async def connect(

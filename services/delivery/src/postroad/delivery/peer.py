@@ -1,14 +1,16 @@
 """A server to talk to: whom and how, how long to wait for it, and what can go wrong with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timeouts:
     """How long each phase may take, RFC 5321 §4.5.3.2 where it says."""
 
@@ -22,6 +24,10 @@ class Timeouts:
 
     def of(self, phase: Phase) -> float:
         """Return a phase's timeout in seconds."""
+        return self._seconds[phase]
+
+    @cached_property
+    def _seconds(self) -> Mapping[Phase, float]:
         named = {
             Phase.CONNECT: self.connect,
             Phase.GREETING: self.greeting,
@@ -31,7 +37,7 @@ class Timeouts:
             Phase.RSET: self.farewell,
             Phase.QUIT: self.farewell,
         }
-        return named.get(phase, self.command).total_seconds()
+        return {phase: named.get(phase, self.command).total_seconds() for phase in Phase}
 
 
 class SessionError(Exception):

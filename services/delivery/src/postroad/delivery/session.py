@@ -286,9 +286,7 @@ class Session:
                 if self._conversation.over:
                     closed = NetworkError("the server has closed the session")
                     raise self._conversation.fault or closed
-                async with asyncio.timeout(timeout):
-                    data = await self._connection.read()
-                self._answers = self._conversation.receive(data)
+                self._answers = self._conversation.receive(await self._connection.read(timeout))
         except TimeoutError as error:
             raise self._lost(phase, f"no answer in {timeout:g} s", ambiguous) from error
         except (NetworkError, RemoteProtocolError) as error:

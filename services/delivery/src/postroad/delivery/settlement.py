@@ -64,6 +64,12 @@ class Circumstances:
 def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Settlement:
     """Return what follows from an attempt at a record."""
     attempts = record.attempts + 1
+    events = _outcome_events(record, attempted, at)
+    outcomes = attempted.outcomes
+    if len(outcomes) == len(record.recipients) and all(
+        outcome.kind is Kind.DELIVERED for outcome in outcomes.values()
+    ):
+        return Settlement((), tuple(events))  # nearly always: nothing is left to put
     recipients = tuple(
         _after(recipient, attempted.outcomes.get(number), at.now)
         for number, recipient in enumerate(record.recipients)
@@ -71,7 +77,6 @@ def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Sett
     tried = replace(
         record, recipients=recipients, attempts=attempts, last_attempt=at.now, site=attempted.site
     )
-    events = _outcome_events(tried, attempted, at)
     due = next_try(
         at.schedule, attempts=attempts, deadline=record.deadline, now=at.now, dice=at.dice
     )
@@ -148,7 +153,7 @@ def _outcome_events(record: QueueRecord, attempted: Attempted, at: Circumstances
     for number, outcome in attempted.outcomes.items():
         groups.setdefault(outcome, []).append(record.recipients[number])
     return [
-        _event(_TYPES[outcome.kind], record, recipients, at, outcome, attempted)
+        _event(_TYPES[outcome.kind], record, recipients, at, outcome=outcome, attempted=attempted)
         for outcome, recipients in groups.items()
     ]
 
@@ -158,11 +163,12 @@ def _event(
     record: QueueRecord,
     recipients: Sequence[QueuedRecipient],
     at: Circumstances,
+    *,
     outcome: Outcome | None = None,
     attempted: Attempted | None = None,
-    *,
     reason: str = "",
 ) -> Event:
+    """Return an event; with `attempted` it is one of that attempt, which `record` knows not yet."""
     return Event(
         type=kind,
         at=at.now,
@@ -171,14 +177,14 @@ def _event(
         reverse_path=str(record.reverse_path or ""),
         recipients=tuple(str(recipient.mailbox) for recipient in recipients),
         domain=record.domain,
-        site=record.site,
+        site=attempted.site if attempted else record.site,
         host=outcome.host if outcome else "",
         peer_address=attempted.peer_address if attempted else "",
         client=record.origin.client or "",
         reply=outcome.text if outcome else "",
         reason=reason,
         size=record.size,
-        attempt=record.attempts,
+        attempt=record.attempts + (1 if attempted else 0),
         ambiguous=outcome.ambiguous if outcome else False,
         tls=outcome.tls if outcome else "",
         process=at.process,

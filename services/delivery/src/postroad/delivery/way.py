@@ -4,6 +4,29 @@ from postroad.policy.model import ObjectKey, Snapshot, WayOut
 from postroad.policy.way_out import find_way_out
 from postroad.spool.record import QueueRecord
 
+_MANY = 20_000
+
+
+class Ways:
+    """Ways out as they were found, as long as the objects are the same: most mail is like other."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._found: dict[tuple[str | None, str, str, str], WayOut | None] = {}
+
+    def of(self, snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
+        """Return what `way_out_of` does."""
+        if snapshot is not self._snapshot or len(self._found) > _MANY:
+            self._snapshot = snapshot
+            self._found.clear()
+        sender = record.reverse_path.domain if record.reverse_path is not None else ""
+        key = (record.origin.client, record.origin.namespace, sender, record.domain)
+        try:
+            return self._found[key]
+        except KeyError:
+            found = self._found[key] = way_out_of(snapshot, record)
+            return found
+
 
 def way_out_of(snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
     """Return a record's way out, None when no object says."""

@@ -30,7 +30,7 @@ from postroad.delivery.settlement import (
     settle,
 )
 from postroad.delivery.site import Site, Waiting
-from postroad.delivery.way import way_out_of
+from postroad.delivery.way import Ways
 from postroad.policy.model import Relay, RetrySchedule, Source, WayOut
 from postroad.runtime import tracing
 from postroad.runtime.configuration import Configuration
@@ -70,8 +70,10 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = asyncio.Semaphore(_SETTLES)
         self._dice = random.Random()
+        self._ways = Ways()
         self._stopping = False
         self._in_hand = 0
+        self._finishing = 0
         self._idle = asyncio.Event()
 
     # ------------------------------------------------------------ taking
@@ -100,7 +102,7 @@ class Worker:
         """Find the record's room; without a task when nothing has to be asked."""
         record = taken.record
         snapshot = self._tools.configuration.current
-        way_out = way_out_of(snapshot, record) if snapshot is not None else None
+        way_out = self._ways.of(snapshot, record) if snapshot is not None else None
         order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
         if way_out is None or record.hold is not None or order is not None:
             self._spawn(self._special(taken, way_out, order.action if order else ""))
@@ -146,6 +148,8 @@ class Worker:
         record = taken.record
         if record.lane_moves:
             return None  # once is enough: wherever it is now, it is delivered
+        if record.site == site and record.pool == way_out.pool:
+            return None  # ingress knew: it put the record where its site's mail is
         here = replace(record, site=site, pool=way_out.pool)
         right_lane = self._tools.spool.lane_of(here) == taken.lane
         # Our own pool, or one that nobody else serves: then the record came to us by that.
@@ -283,8 +287,16 @@ class Worker:
         attempted = Attempted(ended.outcomes, site, ended.peer_address)
         settlement = settle(taken.record, attempted, self._circumstances(way_out.retry))
         self._log(taken.record, ended)
+        if not settlement.puts and self._finishing < _SETTLES:
+            self._finishing += 1
+            self._tools.taking.finish(taken, settlement.events, self._finished)
+            return
         await self._settling.acquire()
         self._spawn(self._settle_released(taken, settlement))
+
+    def _finished(self) -> None:
+        self._finishing -= 1
+        self._gone()
 
     async def _settle_released(self, taken: Taken, settlement: Settlement) -> None:
         try:
