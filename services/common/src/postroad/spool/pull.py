@@ -141,7 +141,7 @@ class Puller:
         self._room = room
         self._deliver = deliver
         self._pulls: dict[tuple[str, str], LanePull] = {}
-        self._low: set[LanePull] = set()  # those that may want more
+        self._low: dict[LanePull, None] = {}  # those that may want more, in order
         self._lanes: dict[LaneKey, list[LanePull]] = {}
         self._tokens: dict[str, LanePull] = {}
         self._inboxes: dict[LaneKey, _Inbox] = {}
@@ -200,7 +200,7 @@ class Puller:
 
     async def refill_all(self) -> None:
         """Ask for more wherever there is room; also for requests that were lost silently."""
-        self._low.update(self._pulls.values())
+        self._low.update(dict.fromkeys(self._pulls.values()))
         await self.refill()
 
     async def refill(self) -> None:
@@ -218,7 +218,7 @@ class Puller:
         count = pull.wants(self._room(pull), loop.time())
         if count <= 0 or pull.being_made:
             if not pull.low or self._pulls.get(pull.name) is not pull:
-                self._low.discard(pull)
+                self._low.pop(pull, None)
             return
         if not pull.made:
             self._make_soon(pull)
@@ -313,7 +313,7 @@ class Puller:
         else:
             pull.arrived(now)
             if pull.low:
-                self._low.add(pull)
+                self._low[pull] = None
         self._deliver(
             Delivered(pull.shard, int(tokens[base + 3]), int(tokens[base + 2]), pull, message)
         )

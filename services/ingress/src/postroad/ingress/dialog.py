@@ -7,6 +7,7 @@ parameters of the extensions that are announced.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from postroad.ingress import auth, metrics, replies
@@ -45,6 +46,15 @@ _REJECTED = metrics.RECIPIENTS.labels("rejected")
 _DEFERRED = metrics.RECIPIENTS.labels("deferred")
 
 
+@lru_cache(maxsize=64)
+def _offer(hostname: str, size: int, *, starttls: bool, auth: bool) -> Reply:
+    """Return the reply to EHLO; all clients hear one of the same few."""
+    words = [f"{hostname} at your service", "PIPELINING"]
+    words += [f"SIZE {size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+    words += ["STARTTLS"] * starttls + ["AUTH PLAIN LOGIN"] * auth
+    return Reply(250, None, tuple(words))
+
+
 class Dialog:
     """The state of a session between commands, and what commands do to it."""
 
@@ -73,14 +83,11 @@ class Dialog:
         if refusal is not None:
             return refusal
         self._extended = True
-        limits = self._host.tools.limits
-        words = [f"{self._host.tools.hostname} at your service", "PIPELINING"]
-        words += [f"SIZE {limits.message_size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self._host.tls is not None and not self._session.tls_active:
-            words.append("STARTTLS")
-        if self._may_log_in():
-            words.append("AUTH PLAIN LOGIN")
-        return Reply(250, None, tuple(words))
+        tools = self._host.tools
+        starttls = self._host.tls is not None and not self._session.tls_active
+        return _offer(
+            tools.hostname, tools.limits.message_size, starttls=starttls, auth=self._may_log_in()
+        )
 
     def _hello(self, argument: str) -> Reply:
         refusal = self._greet(argument)

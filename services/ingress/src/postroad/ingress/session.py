@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import math
 import ssl
+from functools import lru_cache
 from typing import Protocol, cast
 
 from aiosmtpd.smtp import SMTP, Session
@@ -39,6 +40,11 @@ _AUTH_LINE = 12288
 _ENDLESS_LINE = 64 * 1024
 _HANDSHAKE_TIMEOUT = 30.0  # seconds
 _LINGER = 10.0  # seconds in which a client may read the last replies of a closed session
+
+
+@lru_cache(maxsize=16)
+def _greeting(hostname: str) -> Reply:
+    return Reply.of(220, None, f"{hostname} ESMTP Postroad")
 
 
 class Host(Protocol):
@@ -185,7 +191,7 @@ class SmtpSession(SMTP):
         if turned_away is not None:
             raise Hangup(turned_away)
         self._admitted = True
-        self.say(Reply.of(220, None, f"{self.host.tools.hostname} ESMTP Postroad"))
+        self.say(_greeting(self.host.tools.hostname))
         dialog = Dialog(self)
         while True:
             line = self._next_line()
