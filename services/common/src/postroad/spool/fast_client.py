@@ -149,7 +149,7 @@ class FastClient(Client):
         try:
             listener(message)
         except Exception:  # else nothing would be read from this connection any more
-            log.exception("a message from NATS could not be taken", subject=message.subject)
+            log.exception("a message from NATS could not be taken", reason=message.subject)
         return True
 
     async def _process_msg(
