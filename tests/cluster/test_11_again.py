@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from postroad.testing import kube
-from postroad.testing.cluster_report import record, settle
+from postroad.testing.cluster_report import settle
 from postroad.testing.flow import Flow
 from postroad.testing.release import resource
 from postroad.testing.scene import BALANCED, Scene, ready
 
 WAITING = 300
+FAST = 150.0  # messages in a second, where nothing but the messages is looked at
 LATER = 2527  # a port of the far end that opens late
 
 
@@ -74,12 +75,10 @@ async def names(scene: Scene) -> set[str]:
 
 
 async def test_the_clients_own_address_is_in_the_trace_field(steady: Scene) -> None:
-    async with steady.flow() as flow:
-        await flow.reached(20)
-        await flow.end()
-        await steady.arrivals.wait_for(flow.account, seconds=60)
-    assert clients(steady, flow) == {steady.place.address}
-    record("11b. the client's address in Received", None, seen=steady.place.address)
+    seen = steady.place.address
+    async with steady.flow(rate=FAST) as flow:
+        await settle("11b. the client's address in Received", flow, seen=seen)
+    assert clients(steady, flow) == {seen}
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -91,12 +90,10 @@ async def test_the_proxied_address_is_in_the_trace_field(steady: Scene, version:
         writer.write(header(version))
         return reader, writer
 
-    async with steady.flow(connect=connect) as flow:
-        await flow.reached(20)
-        await flow.end()
-        await steady.arrivals.wait_for(flow.account, seconds=60)
+    scenario = f"11c. the client's address by PROXY version {version}"
+    async with steady.flow(connect=connect, rate=FAST) as flow:
+        await settle(scenario, flow, seen=BALANCED)
     assert clients(steady, flow) == {BALANCED}
-    record(f"11c. the client's address by PROXY version {version}", None, seen=BALANCED)
 
 
 def clients(scene: Scene, flow: Flow) -> set[str]:
