@@ -45,6 +45,7 @@ def test_a_typo_is_refused_by_its_name(helm: Helm, typo: str, told: str) -> None
     ("values", "told"),
     [
         ({"nats.replicas": 2}, r"nats.*replicas"),
+        ({"nats.terminationGracePeriodSeconds": 30}, r"nats.*terminationGracePeriodSeconds"),
         ({"nats.storage.size": "10GB"}, r'nats\.storage\.size: "10GB" is not a size; write octets'),
         ({"nats.storage.size": "1.5Gi"}, r"nats\.storage\.size"),
         ({"nats.enabled": False}, r"nats\.external\.\w+: is needed"),
