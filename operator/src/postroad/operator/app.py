@@ -16,6 +16,7 @@ from postroad.operator.backlog import BacklogCounts
 from postroad.operator.handlers import NoAccess, Watch, log_in
 from postroad.operator.judge import Judge
 from postroad.operator.kube import Kube
+from postroad.operator.leaders import keep_spread
 from postroad.operator.lease import LeaseKeeper
 from postroad.operator.picture import Picture
 from postroad.operator.provisioning import look_after, provision_first
@@ -141,6 +142,8 @@ async def _lead(
     capacity = int(settings.queue.capacity) * layout.replicas  # each copy is counted
     process.spawn("provisioning", look_after(queue.options, settings.queue))
     process.spawn("storage", look_at_storage(queue.options, capacity=capacity))
+    if layout.replicas > 1:
+        process.spawn("leaders", keep_spread(queue.options, layout))
     leader = Leader(settings, keyring, kube, spool)
     lease.on_contact = leader.list_soon
     await leader.start(process)

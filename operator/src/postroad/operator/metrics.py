@@ -19,7 +19,17 @@ ERRORS = _GROUP.counter(
     "postroad_operator_errors_total",
     "Work that failed and is tried again, by what it was.",
     labels={
-        "work": ("publish", "status", "list", "watch", "provision", "backlog", "storage", "usage")
+        "work": (
+            "publish",
+            "status",
+            "list",
+            "watch",
+            "provision",
+            "backlog",
+            "storage",
+            "leaders",
+            "usage",
+        )
     },
     watch="Steady growth of one: the log names the cause.",
 )

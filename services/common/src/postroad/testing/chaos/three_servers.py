@@ -2,7 +2,7 @@
 The relay of a cluster under chaos, on one machine: three nats-servers that replicate.
 
 What a cluster has from Kubernetes is done here by hand: the queue is provisioned, manifests are
-published, ingress and delivery run under the supervisor of `up`, and a nats-server that was killed
+published, leaders are spread as the operator does it, ingress and delivery run under the supervisor of `up`, and a nats-server that was killed
 is started again after a few seconds, as a kubelet does. Killed is the server that leads a shard,
 and only while all three are there: a majority of three bears the loss of one.
 """
@@ -18,6 +18,7 @@ import nats
 
 from postroad.cli.listeners import bind
 from postroad.cli.supervisor import ChildSpec, Supervisor
+from postroad.operator.leaders import keep_spread
 from postroad.policy.check import check
 from postroad.policy.keys import load_or_create_key
 from postroad.runtime.configuration import publish_objects
@@ -62,6 +63,7 @@ class ThreeServers:
                 await publish_objects(spool, compiled, keyring)
             finally:
                 await spool.close()
+            self._tasks.append(asyncio.create_task(keep_spread(options, _LAYOUT)))
             self._supervisor = Supervisor(self._specs(folder, key))
             self._tasks.append(asyncio.create_task(self._supervisor.run()))
             await self._supervisor.wait_ready()

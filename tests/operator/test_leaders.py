@@ -1,0 +1,119 @@
+"""Who leads the streams: decided as a table, and handed over by real servers."""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from postroad.operator.leaders import HandOver, Led, _led, hand_over, spread
+from postroad.spool.connection import NatsLink
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream import SpoolOptions, provision
+from postroad.spool.layout import Layout
+from postroad.spool.requests import Requests
+from postroad.spool.subjects import queue_stream
+from postroad.testing.nats_cluster import NatsCluster
+
+SERVERS = ("n0", "n1", "n2")
+
+
+def led(*leaders: str) -> list[Led]:
+    """Streams s0, s1 … led so, each with the other servers as followers."""
+    return [
+        Led(f"s{number}", leader, tuple(name for name in SERVERS if name != leader))
+        for number, leader in enumerate(leaders)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("leaders", "wanted"),
+    [
+        (("n0", "n1", "n2"), None),
+        (("n1", "n1", "n1"), HandOver("s0", "n0")),
+        (("n0", "n1", "n1"), HandOver("s1", "n2")),
+        (("n0", "n0", "n1", "n2"), None),
+        (("n0", "n0", "n0", "n2"), HandOver("s0", "n1")),
+        (("n0",), None),
+        ((), None),
+    ],
+)
+def test_who_leads_more_than_its_share_hands_over_to_who_leads_least(
+    leaders: tuple[str, ...], wanted: HandOver | None
+) -> None:
+    assert hand_over(led(*leaders)) == wanted
+
+
+def test_nobody_hands_over_to_who_is_not_up_to_date() -> None:
+    alone = [Led(f"s{number}", "n0", ()) for number in range(3)]
+    assert hand_over(alone) is None
+
+
+@pytest.mark.nats
+@pytest.mark.faults
+async def test_after_a_few_looks_each_server_leads_one_shard(tmp_path: Path) -> None:
+    layout = Layout(3, 2, 3)
+    async with NatsCluster(tmp_path) as cluster:
+        options = SpoolOptions(servers=cluster.urls, role="operator")
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await provision(options, layout=layout, capacity=10**10)
+                    break
+                except SpoolUnavailable:
+                    await asyncio.sleep(0.2)
+            await lead_all(options, "test-1")
+            handed = 0
+            while Counter(await leaders(options)) != Counter(["test-0", "test-1", "test-2"]):
+                handed += await looked(options, layout)
+        assert handed >= 2
+        assert await looked(options, layout) in (0, 1), "the bodies' streams may still be uneven"
+
+
+async def looked(options: SpoolOptions, layout: Layout) -> int:
+    """Look once; return how many streams were handed over."""
+    try:
+        return int(await spread(options, layout) is not None)
+    except SpoolUnavailable:  # a stream has no leader for a moment
+        return 0
+
+
+async def lead_all(options: SpoolOptions, name: str) -> None:
+    """Let one server lead every shard's records."""
+    body = json.dumps({"placement": {"preferred": name}}).encode()
+    while set(await leaders(options)) != {name}:
+        for shard in range(3):
+            if (await leaders(options))[shard] != name:
+                await ask(options, f"$JS.API.STREAM.LEADER.STEPDOWN.{queue_stream(shard)}", body)
+
+
+async def leaders(options: SpoolOptions) -> list[str]:
+    """Return who leads each shard's records, "" where nobody does."""
+    link = NatsLink(options.access())
+    await link.open()
+    try:
+        requests = Requests(link)
+        await requests.start()
+        found = []
+        for shard in range(3):
+            try:
+                found.append((await _led(requests, queue_stream(shard))).leader)
+            except SpoolUnavailable:
+                found.append("")
+        return found
+    finally:
+        await link.close()
+
+
+async def ask(options: SpoolOptions, subject: str, body: bytes) -> None:
+    link = NatsLink(options.access())
+    await link.open()
+    try:
+        requests = Requests(link)
+        await requests.start()
+        await requests.send(subject, body)
+    except SpoolUnavailable:
+        pass  # it has no leader now, and is asked again
+    finally:
+        await link.close()
