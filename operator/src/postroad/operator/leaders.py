@@ -1,10 +1,11 @@
 """
 Spreads the leaders of the queue's streams over the NATS servers.
 
-A stream is written through its leader, so a server that leads all shards does all the work. After a
-rolling restart that is how it stands: whoever was there first leads. When every copy of every stream
-is up to date, one stream's leader that leads more than its share hands over to the server that
-leads least. One at a time: a shard takes no mail for a moment while it does.
+A stream is written through its leader, so a server that leads all shards does all the work, and its
+death stops all of them. After a rolling restart that is how it stands: whoever was there first
+leads. When every copy of every stream is up to date, one stream's leader that leads more than its
+share hands over to the server that leads least. One at a time: a shard takes no mail for a moment
+while it does.
 """
 
 import asyncio

@@ -2,9 +2,10 @@
 The relay of a cluster under chaos, on one machine: three nats-servers that replicate.
 
 What a cluster has from Kubernetes is done here by hand: the queue is provisioned, manifests are
-published, leaders are spread as the operator does it, ingress and delivery run under the supervisor of `up`, and a nats-server that was killed
-is started again after a few seconds, as a kubelet does. Killed is the server that leads a shard,
-and only while all three are there: a majority of three bears the loss of one.
+published, leaders are spread as the operator does it, ingress and delivery run under the supervisor
+of `up`, and a nats-server that was killed is started again after a few seconds, as a kubelet does.
+Killed is the server that leads a shard, and only while all three are there: a majority of three
+bears the loss of one.
 """
 
 import asyncio
