@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ def run_orderly(work: Coroutine[Any, Any, T]) -> T:
     """
     Run `work` to its end and return what it returns.
 
-    SIGTERM and Ctrl-C cancel it, so that every process it started is ended by its own cleaning up.
+    SIGTERM and Ctrl-C cancel it, so that every process it started is ended by its own cleaning up;
+    then this process ends with 1 and a sentence.
     """
 
     async def guarded() -> T:
@@ -24,4 +26,7 @@ def run_orderly(work: Coroutine[Any, Any, T]) -> T:
             loop.add_signal_handler(number, task.cancel)
         return await task
 
-    return uvloop.run(guarded())
+    try:
+        return uvloop.run(guarded())
+    except asyncio.CancelledError:
+        sys.exit("ended before it was done")
