@@ -96,3 +96,11 @@ def _look_around(scenario: str) -> None:
                 )
             except subprocess.TimeoutExpired:
                 file.write(b"(no answer)\n")
+
+
+@pytest.fixture
+def api_server() -> int:
+    """Give the process id of the cluster's only API server, if it runs on this machine."""
+    if not os.environ.get("POSTROAD_E2E_APISERVER_PID"):
+        pytest.skip("the API server cannot be halted: POSTROAD_E2E_APISERVER_PID is not set")
+    return int(os.environ["POSTROAD_E2E_APISERVER_PID"])

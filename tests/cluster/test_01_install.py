@@ -67,4 +67,5 @@ async def test_the_users_of_the_release_can_look_at_it(steady: Scene) -> None:
     assert "True" in shown.out
     status = await steady.release.command("status")
     assert "accepting mail" in status
-    cluster_report.record("1b. kubectl get, postroad status", None)
+    await steady.release.test()
+    cluster_report.record("1b. kubectl get, postroad status, helm test", None)

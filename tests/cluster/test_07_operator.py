@@ -1,5 +1,7 @@
-"""Scenario 7: the operator away. Mail flows on; when it is back it catches up."""
+"""Scenario 7: the operator, or the API server, away. Mail flows on; changes are caught up with."""
 
+import os
+import signal
 import time
 
 from postroad.testing import kube
@@ -52,6 +54,26 @@ async def test_what_was_deleted_while_the_operator_was_away_leaves(steady: Scene
         await steady.release.scale("operator", 1)
         await flow.more(100)
         await settle("7b. an object deleted while the operator was away", flow)
+
+
+async def test_the_api_server_is_away(steady: Scene, api_server: int) -> None:
+    later = resource(
+        *("Client", steady.shop, "later"),
+        networks=["192.0.2.98/32"],
+        senders=["later@shop.example"],
+    )
+    async with steady.flow(rate=100.0) as flow:
+        await flow.reached(100)
+        os.kill(api_server, signal.SIGSTOP)
+        try:
+            await flow.more(1800)
+            assert not flow.replies, "something has changed for mail"
+        finally:
+            os.kill(api_server, signal.SIGCONT)
+        await steady.release.all_there()
+        await kube.apply(later)
+        await ready(later)
+        await settle("7c. the API server away, then back", flow)
 
 
 async def seen(thing: Object) -> Object:

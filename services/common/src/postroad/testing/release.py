@@ -52,6 +52,10 @@ class Release:
         values = json.dumps(self.values)
         await helm(verb, self.name, str(CHART), *where, *flags, stdin=values, seconds=400)
 
+    async def test(self) -> None:
+        """Run `helm test`; CommandFailed when it fails."""
+        await helm("test", self.name, "-n", self.namespace, "--timeout", "2m", seconds=150)
+
     async def uninstall(self) -> None:
         """Run `helm uninstall` and wait until the pods are gone."""
         await helm("uninstall", self.name, "-n", self.namespace, "--wait", "--timeout", "3m")
