@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from postroad.spool.subjects import queue_stream
 from postroad.testing.nats_cluster import NatsCluster
 
 SERVERS = ("n0", "n1", "n2")
+SHARDS = 2
 
 
 def led(*leaders: str) -> list[Led]:
@@ -53,8 +53,8 @@ def test_nobody_hands_over_to_who_is_not_up_to_date() -> None:
 @pytest.mark.nats
 @pytest.mark.faults
 @pytest.mark.timeout(180)
-async def test_after_a_few_looks_each_server_leads_one_shard(tmp_path: Path) -> None:
-    layout = Layout(3, 2, 3)
+async def test_a_server_that_leads_all_shards_hands_one_over(tmp_path: Path) -> None:
+    layout = Layout(SHARDS, 2, 3)
     async with NatsCluster(tmp_path) as cluster:
         options = SpoolOptions(servers=cluster.urls, role="operator")
         async with asyncio.timeout(150):
@@ -66,9 +66,9 @@ async def test_after_a_few_looks_each_server_leads_one_shard(tmp_path: Path) -> 
                     await asyncio.sleep(0.2)
             await lead_all(options, "test-1")
             handed = 0
-            while Counter(await leaders(options)) != Counter(["test-0", "test-1", "test-2"]):
+            while len(set(await leaders(options)) - {""}) < SHARDS:
                 handed += await looked(options, layout)
-        assert handed >= 2
+        assert handed >= 1
 
 
 async def looked(options: SpoolOptions, layout: Layout) -> int:
@@ -83,7 +83,7 @@ async def lead_all(options: SpoolOptions, name: str) -> None:
     """Let one server lead every shard's records."""
     body = json.dumps({"placement": {"preferred": name}}).encode()
     while set(await leaders(options)) != {name}:
-        for shard in range(3):
+        for shard in range(SHARDS):
             if (await leaders(options))[shard] != name:
                 await ask(options, f"$JS.API.STREAM.LEADER.STEPDOWN.{queue_stream(shard)}", body)
 
@@ -96,7 +96,7 @@ async def leaders(options: SpoolOptions) -> list[str]:
         requests = Requests(link)
         await requests.start()
         found = []
-        for shard in range(3):
+        for shard in range(SHARDS):
             try:
                 found.append((await _led(requests, queue_stream(shard))).leader)
             except SpoolUnavailable:

@@ -52,7 +52,13 @@ class Place:
     async def socket(self, kind: int = sockets.SOCK_STREAM) -> sockets.socket:
         """Open a socket that does not block."""
         loop = asyncio.get_running_loop()
-        opened = await loop.run_in_executor(self._thread, sockets.socket, sockets.AF_INET, kind)
+        opening = loop.run_in_executor(self._thread, sockets.socket, sockets.AF_INET, kind)
+        try:
+            opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread opens it all the same.
+            opening.add_done_callback(lambda opening: opening.result().close())
+            raise
         opened.setblocking(False)
         return opened
 
