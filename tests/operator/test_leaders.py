@@ -2,16 +2,16 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from postroad.operator.leaders import HandOver, Led, _led, hand_over, spread
-from postroad.spool.connection import NatsLink
+from postroad.operator.asking import asking
+from postroad.operator.leaders import HandOver, Led, hand_over, led, spread
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import Layout
-from postroad.spool.requests import Requests
 from postroad.spool.subjects import queue_stream
 from postroad.testing.nats_cluster import NatsCluster
 
@@ -19,7 +19,7 @@ SERVERS = ("n0", "n1", "n2")
 SHARDS = 2
 
 
-def led(*leaders: str) -> list[Led]:
+def streams(*leaders: str) -> list[Led]:
     """Streams s0, s1 … led so, each with the other servers as followers."""
     return [
         Led(f"s{number}", leader, tuple(name for name in SERVERS if name != leader))
@@ -42,7 +42,7 @@ def led(*leaders: str) -> list[Led]:
 def test_who_leads_more_than_its_share_hands_over_to_who_leads_least(
     leaders: tuple[str, ...], wanted: HandOver | None
 ) -> None:
-    assert hand_over(led(*leaders)) == wanted
+    assert hand_over(streams(*leaders)) == wanted
 
 
 def test_nobody_hands_over_to_who_is_not_up_to_date() -> None:
@@ -84,36 +84,20 @@ async def lead_all(options: SpoolOptions, name: str) -> None:
     body = json.dumps({"placement": {"preferred": name}}).encode()
     while set(await leaders(options)) != {name}:
         for shard in range(SHARDS):
-            if (await leaders(options))[shard] != name:
-                await ask(options, f"$JS.API.STREAM.LEADER.STEPDOWN.{queue_stream(shard)}", body)
+            if (await leaders(options))[shard] == name:
+                continue
+            with suppress(SpoolUnavailable):  # it has no leader now, and is asked again
+                async with asking(options) as api:
+                    await api.ask(f"STREAM.LEADER.STEPDOWN.{queue_stream(shard)}", body)
 
 
 async def leaders(options: SpoolOptions) -> list[str]:
     """Return who leads each shard's records, "" where nobody does."""
-    link = NatsLink(options.access())
-    await link.open()
-    try:
-        requests = Requests(link)
-        await requests.start()
-        found = []
+    found = []
+    async with asking(options) as api:
         for shard in range(SHARDS):
             try:
-                found.append((await _led(requests, queue_stream(shard))).leader)
+                found.append((await led(api, queue_stream(shard))).leader)
             except SpoolUnavailable:
                 found.append("")
-        return found
-    finally:
-        await link.close()
-
-
-async def ask(options: SpoolOptions, subject: str, body: bytes) -> None:
-    link = NatsLink(options.access())
-    await link.open()
-    try:
-        requests = Requests(link)
-        await requests.start()
-        await requests.send(subject, body)
-    except SpoolUnavailable:
-        pass  # it has no leader now, and is asked again
-    finally:
-        await link.close()
+    return found

@@ -16,15 +16,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from postroad.operator import metrics
+from postroad.operator.asking import JetStreamApi, asking
 from postroad.runtime.logs import get_logger
-from postroad.spool.connection import NatsLink
-from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream import SpoolOptions
 from postroad.spool.layout import Layout
-from postroad.spool.requests import Requests
 from postroad.spool.subjects import blob_stream, queue_stream
 
 EVERY = timedelta(seconds=15)
@@ -69,40 +67,28 @@ def hand_over(group: Sequence[Led]) -> HandOver | None:
 
 async def spread(options: SpoolOptions, layout: Layout) -> HandOver | None:
     """Look once, and let one leader step down where that helps; raises SpoolUnavailable."""
-    link = NatsLink(options.access())
-    await link.open()
-    try:
-        requests = Requests(link)
-        await requests.start()
+    async with asking(options) as api:
         for name_of in (queue_stream, blob_stream):
-            group = [await _led(requests, name_of(k)) for k in range(layout.shards)]
+            group = [await led(api, name_of(k)) for k in range(layout.shards)]
             if any(len(each.followers) < layout.replicas - 1 for each in group):
                 return None  # a copy is away or behind: this is no time to move anything
             found = hand_over(group)
             if found is not None:
                 wanted = json.dumps({"placement": {"preferred": found.to}}).encode()
-                await _ask(requests, f"STREAM.LEADER.STEPDOWN.{found.stream}", wanted)
+                await api.ask(f"STREAM.LEADER.STEPDOWN.{found.stream}", wanted)
                 return found
         return None
-    finally:
-        await link.close()
 
 
-async def _led(requests: Requests, stream: str) -> Led:
-    cluster = (await _ask(requests, f"STREAM.INFO.{stream}")).get("cluster") or {}
+async def led(api: JetStreamApi, stream: str) -> Led:
+    """Ask who leads a stream; raises SpoolUnavailable."""
+    cluster = (await api.ask(f"STREAM.INFO.{stream}")).get("cluster") or {}
     followers = tuple(
         str(replica["name"])
         for replica in cluster.get("replicas") or ()
         if replica.get("current") and not replica.get("offline")
     )
     return Led(stream, str(cluster.get("leader", "")), followers)
-
-
-async def _ask(requests: Requests, what: str, body: bytes = b"") -> dict[str, Any]:
-    said: dict[str, Any] = json.loads((await requests.send(f"$JS.API.{what}", body)).data)
-    if "error" in said:
-        raise SpoolUnavailable(f"JetStream: {said['error'].get('description')}")
-    return said
 
 
 async def keep_spread(options: SpoolOptions, layout: Layout) -> None:

@@ -1,22 +1,19 @@
 """
 How full the queue's storage is, as gauges: ingress refuses mail at 80 % of it.
 
-Asked over a connection that is made for each look, as provisioning does, since the queue's own has
-no word for it. How much there is, JetStream does not know unless the account is limited: then the
-operator's settings say it.
+How much there is, JetStream does not know unless the account is limited: then the operator's
+settings say it.
 """
 
 import asyncio
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 
 from postroad.operator import metrics
+from postroad.operator.asking import asking
 from postroad.runtime.logs import get_logger
-from postroad.spool.connection import NatsLink
-from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream import SpoolOptions
-from postroad.spool.requests import Requests
 
 EVERY = timedelta(seconds=30)
 
@@ -37,16 +34,8 @@ async def read_storage(options: SpoolOptions, *, capacity: int) -> Storage:
 
     Raises SpoolUnavailable.
     """
-    link = NatsLink(options.access())
-    await link.open()
-    try:
-        requests = Requests(link)
-        await requests.start()
-        said = json.loads((await requests.send("$JS.API.INFO")).data)
-    finally:
-        await link.close()
-    if "error" in said:
-        raise SpoolUnavailable(f"JetStream: {said['error'].get('description')}")
+    async with asking(options) as api:
+        said = await api.ask("INFO")
     of_account = int((said.get("limits") or {}).get("max_storage", -1))  # -1: as much as there is
     known = [limit for limit in (capacity, of_account) if limit > 0]
     return Storage(int(said.get("storage", 0)), min(known, default=0))

@@ -1,0 +1,43 @@
+"""
+Asking JetStream itself, over a connection that is made for each look and closed after it.
+
+The queue's own connection has no word for what is asked here: how full the storage is, and who
+leads the streams. Once in many seconds a new connection costs nothing.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from postroad.spool.connection import NatsLink
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream import SpoolOptions
+from postroad.spool.requests import Requests
+
+
+class JetStreamApi:
+    """JetStream's own requests, by the name that follows `$JS.API.`."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    async def ask(self, what: str, body: bytes = b"") -> dict[str, Any]:
+        """Return the answer; SpoolUnavailable when there is none, or it is an error."""
+        said: dict[str, Any] = json.loads((await self._requests.send(f"$JS.API.{what}", body)).data)
+        if "error" in said:
+            raise SpoolUnavailable(f"JetStream: {said['error'].get('description')}")
+        return said
+
+
+@asynccontextmanager
+async def asking(options: SpoolOptions) -> AsyncIterator[JetStreamApi]:
+    """Connect for the block's time; SpoolUnavailable when no server answers."""
+    link = NatsLink(options.access())
+    await link.open()
+    try:
+        requests = Requests(link)
+        await requests.start()
+        yield JetStreamApi(requests)
+    finally:
+        await link.close()
