@@ -93,9 +93,12 @@ class Bucket:
             every["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         if lifetime is not None:
             every["Nats-TTL"] = str(max(1, math.ceil(lifetime.total_seconds())))
+        return await self._store(self._prefix + key, value, every)
+
+    async def _store(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
         try:
             answer = await self._link.jetstream.publish(
-                self._prefix + key, value, headers=every, timeout=_PUT_TIMEOUT.total_seconds()
+                subject, value, headers=headers, timeout=_PUT_TIMEOUT.total_seconds()
             )
         except nats.js.errors.APIError as error:
             raise _meaning(error, self._stream) from error

@@ -9,7 +9,6 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from postroad.spool.acks import check_ack
@@ -98,24 +97,8 @@ class SimulatedBucket(Bucket):
             for name, sequence, data, headers in json.loads(answer.data)
         ]
 
-    async def put(
-        self,
-        key: str,
-        value: bytes,
-        *,
-        expected: int | None = None,
-        lifetime: timedelta | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> int:
-        """Write a key, once; Outdated or SpoolUnavailable."""
-        every = dict(headers or {})
-        if expected is not None:
-            every[_EXPECTED] = str(expected)
-        if lifetime is not None:
-            every[_TTL] = str(max(1.0, lifetime.total_seconds()))
-        answer = await self._requests.send(
-            self._subject + key, value, headers=every, timeout=_TIMEOUT
-        )
+    async def _store(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
+        answer = await self._requests.send(subject, value, headers=headers, timeout=_TIMEOUT)
         try:
             return check_ack(answer)
         except ClaimLost as error:
