@@ -22,23 +22,24 @@ from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.orders import order_for
 from postroad.delivery.outcome import Kind, Outcome, bounced, deferred
 from postroad.delivery.routing import NoRoute, Route
-from postroad.delivery.settlement import (
-    Attempted,
-    Circumstances,
-    Settlement,
-    give_up,
-    settle,
-)
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
 from postroad.delivery.site import Site, Waiting
+from postroad.delivery.unattempted import (
+    for_all,
+    hold_ended,
+    moved,
+    no_way_out,
+    ordered,
+    without_body,
+)
 from postroad.delivery.way import Ways
 from postroad.policy.model import Relay, RetrySchedule, Source, WayOut
 from postroad.runtime import tracing
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
-from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Scheduled, Spool, Taken, Taking, held
-from postroad.spool.record import Hold, OnHoldExpiry, QueueRecord, RecipientState
+from postroad.spool.interface import Put, Scheduled, Spool, Taken, Taking
+from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery.worker")
 
@@ -105,7 +106,7 @@ class Worker:
         way_out = self._ways.of(snapshot, record) if snapshot is not None else None
         order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
         if way_out is None or record.hold is not None or order is not None:
-            self._spawn(self._special(taken, way_out, order.action if order else ""))
+            self._spawn(self._settle_unattempted(taken, way_out, order.action if order else ""))
             return
         route = self._tools.directions.known(way_out, record.domain)
         if isinstance(route, Route):
@@ -116,7 +117,7 @@ class Worker:
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         route = await self._tools.directions.find(way_out, taken.record.domain)
         if isinstance(route, NoRoute):
-            ended = _for_all(taken.record, _nowhere(route))
+            ended = Ended(for_all(taken.record, _nowhere(route)))
             await self._end(taken, way_out, ended, taken.record.site)
             return
         if way_out.by_mx:
@@ -131,11 +132,9 @@ class Worker:
 
     def _admit(self, taken: Taken, way_out: WayOut, route: Route) -> None:
         """Let a record wait at its site, or move it to the lane where that site's mail is."""
-        moved = self._moved(taken, way_out, route.site)
-        if moved is not None:
-            metrics.MOVED.inc()
-            event = self._event(EventType.MOVED, taken.record, f"to {route.site}")
-            self._spawn(self._settle(taken, Settlement((Put(moved, Ready()),), (event,))))
+        target = self._right_lane(taken, way_out, route.site)
+        if target is not None:
+            self._spawn(self._settle(taken, moved(taken.record, target, self._circumstances())))
             return
         site = self._site(route.site, way_out)
         if not site.has_room(asyncio.get_running_loop().time()):
@@ -144,7 +143,8 @@ class Worker:
         site.add(Waiting(taken, way_out))
         self._pump(site)
 
-    def _moved(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
+    def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
+        """Return the record as it is for the lane it belongs in, None where it is."""
         record = taken.record
         if record.lane_moves:
             return None  # once is enough: wherever it is now, it is delivered
@@ -221,7 +221,7 @@ class Worker:
         now = asyncio.get_running_loop().time()
         if site.is_down(now):
             outcome = deferred(f"suspended for a while: {site.down_reason}")
-            await self._end(taken, way_out, _for_all(record, outcome), site.name)
+            await self._end(taken, way_out, Ended(for_all(record, outcome)), site.name)
             return
         try:
             ended = await self._attempt(taken, way_out, site)
@@ -237,11 +237,11 @@ class Worker:
             await self._hold_for_body(taken, error)
             return
         except SpoolError as error:
-            ended = _for_all(record, deferred(f"the body cannot be read now: {error}"))
+            ended = Ended(for_all(record, deferred(f"the body cannot be read now: {error}")))
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("an attempt failed", record_id=str(record.record_id))
-            ended = _for_all(record, deferred("an error of ours"))
+            ended = Ended(for_all(record, deferred("an error of ours")))
         else:
             self._judge(site, way_out, ended)
         await self._end(taken, way_out, ended, site.name)
@@ -252,7 +252,7 @@ class Worker:
         if route is None:
             route = await self._tools.directions.find(way_out, record.domain)
         if isinstance(route, NoRoute):
-            return _for_all(record, _nowhere(route))
+            return Ended(for_all(record, _nowhere(route)))
         metrics.ATTEMPTS.inc()
         with tracing.span(
             "delivery.attempt", parent=record.origin.traceparent, kind="client"
@@ -313,9 +313,9 @@ class Worker:
         if not self._in_hand:
             self._idle.set()
 
-    def _circumstances(self, schedule: RetrySchedule) -> Circumstances:
+    def _circumstances(self, schedule: RetrySchedule | None = None) -> Circumstances:
         return Circumstances(
-            schedule=schedule,
+            schedule=schedule or RetrySchedule(),
             notifier=self._tools.notifier,
             snapshot=self._tools.configuration.current,
             process=self._tools.process,
@@ -343,54 +343,24 @@ class Worker:
 
     # ------------------------------------------------------------ the special cases
 
-    async def _special(self, taken: Taken, way_out: WayOut | None, order: str) -> None:
-        """A record with an order on it, whose hold has ended, or that has no way out."""
+    async def _settle_unattempted(self, taken: Taken, way_out: WayOut | None, order: str) -> None:
+        """End the taking of a record with an order on it, out of a hold, or without a way out."""
         record = taken.record
-        at = self._circumstances(way_out.retry if way_out else RetrySchedule())
-        if order == "bounce":
-            settlement = give_up(record, EventType.ADMIN_BOUNCE, "bounced by order", at)
-        elif order == "hold":
-            metrics.HELD.labels("order").inc()
-            put = held(record, Hold("Admin"), now=at.now)
-            event = self._event(EventType.HELD, record, "Admin")
-            settlement = Settlement((put,), (event,))
-        elif order == "suspend":
-            put = Put(record.next_step(), Scheduled(at.now + timedelta(minutes=1)))
-            settlement = Settlement((put,), ())
-        elif record.hold is not None and record.hold.on_expiry is OnHoldExpiry.BOUNCE:
-            settlement = give_up(record, EventType.EXPIRATION, "its hold has ended", at)
+        at = self._circumstances(way_out.retry if way_out else None)
+        if order:
+            settlement = ordered(record, order, at)
         elif record.hold is not None:
-            event = self._event(EventType.RELEASED, record, "its hold has ended")
-            settlement = Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
+            settlement = hold_ended(record, record.hold, at)
         else:
-            outcome = deferred("no way out is configured for it")
-            ended = _for_all(record, outcome)
-            settlement = settle(record, Attempted(ended.outcomes, record.site), at)
+            settlement = no_way_out(record, at)
         await self._settle(taken, settlement)
 
     async def _hold_for_body(self, taken: Taken, error: SpoolError) -> None:
-        record = taken.record
-        metrics.HELD.labels("body").inc()
-        reason = type(error).__name__
+        record, reason = taken.record, type(error).__name__
         log.error(
             "a record is held", record_id=str(record.record_id), reason=reason, error=str(error)
         )
-        put = held(record, Hold(reason), now=datetime.now(UTC))
-        event = self._event(EventType.HELD, record, reason)
-        await self._settle(taken, Settlement((put,), (event,)))
-
-    def _event(self, kind: EventType, record: QueueRecord, reason: str) -> Event:
-        return Event(
-            type=kind,
-            at=datetime.now(UTC),
-            queue_id=record.record_id.queue_id,
-            record_id=str(record.record_id),
-            reverse_path=str(record.reverse_path or ""),
-            recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
-            domain=record.domain,
-            reason=reason,
-            process=self._tools.process,
-        )
+        await self._settle(taken, without_body(record, reason, self._circumstances()))
 
     # ------------------------------------------------------------ the whole
 
@@ -441,17 +411,6 @@ class Worker:
             task.cancel()
         await self._tools.taking.close()
         await self._tools.attempts.pool.close()
-
-
-def _for_all(record: QueueRecord, outcome: Outcome) -> Ended:
-    """Return an attempt that ended the same for every pending recipient."""
-    return Ended(
-        {
-            number: outcome
-            for number, recipient in enumerate(record.recipients)
-            if recipient.state is RecipientState.PENDING
-        }
-    )
 
 
 def _nowhere(route: NoRoute) -> Outcome:

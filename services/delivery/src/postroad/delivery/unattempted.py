@@ -1,0 +1,85 @@
+"""
+What becomes of a record that is not attempted: what follows, as after an attempt. No I/O.
+
+An operator has ordered something, its hold has ended, no object says how it leaves, or its body
+cannot be had.
+"""
+
+from datetime import timedelta
+
+from postroad.delivery import metrics
+from postroad.delivery.outcome import Outcome, deferred
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, give_up, settle
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Put, Ready, Scheduled, held
+from postroad.spool.record import Hold, OnHoldExpiry, QueueRecord, RecipientState
+
+_SUSPENDED = timedelta(minutes=1)  # after which it is looked at again
+
+
+def ordered(record: QueueRecord, action: str, at: Circumstances) -> Settlement:
+    """Return what follows from an order: "bounce", "hold" or "suspend"."""
+    match action:
+        case "bounce":
+            return give_up(record, EventType.ADMIN_BOUNCE, "bounced by order", at)
+        case "hold":
+            metrics.HELD.labels("order").inc()
+            return _held(record, "Admin", at)
+        case _:
+            return Settlement((Put(record.next_step(), Scheduled(at.now + _SUSPENDED)),), ())
+
+
+def hold_ended(record: QueueRecord, hold: Hold, at: Circumstances) -> Settlement:
+    """Return what follows when a record comes out of its hold: it goes on, or is bounced."""
+    if hold.on_expiry is OnHoldExpiry.BOUNCE:
+        return give_up(record, EventType.EXPIRATION, "its hold has ended", at)
+    event = event_of(EventType.RELEASED, record, "its hold has ended", at)
+    return Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
+
+
+def no_way_out(record: QueueRecord, at: Circumstances) -> Settlement:
+    """Return what follows when no object says how a record leaves: it waits for one."""
+    outcomes = for_all(record, deferred("no way out is configured for it"))
+    return settle(record, Attempted(outcomes, record.site), at)
+
+
+def without_body(record: QueueRecord, reason: str, at: Circumstances) -> Settlement:
+    """Return what follows when a body is gone, or is not what was stored: a person looks."""
+    metrics.HELD.labels("body").inc()
+    return _held(record, reason, at)
+
+
+def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settlement:
+    """Return what follows when a record goes on in the lane where its site's mail is."""
+    metrics.MOVED.inc()
+    event = event_of(EventType.MOVED, record, f"to {target.site}", at)
+    return Settlement((Put(target, Ready()),), (event,))
+
+
+def _held(record: QueueRecord, reason: str, at: Circumstances) -> Settlement:
+    put = held(record, Hold(reason), now=at.now)
+    return Settlement((put,), (event_of(EventType.HELD, record, reason, at),))
+
+
+def for_all(record: QueueRecord, outcome: Outcome) -> dict[int, Outcome]:
+    """Return an attempt's outcomes when it ended the same for every pending recipient."""
+    return {
+        number: outcome
+        for number, recipient in enumerate(record.recipients)
+        if recipient.state is RecipientState.PENDING
+    }
+
+
+def event_of(kind: EventType, record: QueueRecord, reason: str, at: Circumstances) -> Event:
+    """Return an event about all that is pending of a record."""
+    return Event(
+        type=kind,
+        at=at.now,
+        queue_id=record.record_id.queue_id,
+        record_id=str(record.record_id),
+        reverse_path=str(record.reverse_path or ""),
+        recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
+        domain=record.domain,
+        reason=reason,
+        process=at.process,
+    )
