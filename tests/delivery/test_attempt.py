@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.attempt import Attempt, AttemptTools, Ended
+from postroad.delivery.attempt import Attempt, AttemptTools, Ended, Place
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.outcome import Kind
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
-from postroad.delivery.site import Site
+from postroad.delivery.site import Site, Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
 from postroad.policy.model import SiteLimits, TlsMode, WayOut
@@ -23,6 +23,10 @@ from postroad.testing.queued_mail import first, put
 
 TO = ("b@y.example", "c@y.example")
 SHORT = timedelta(seconds=0.2)
+
+
+def nobody(_: Place) -> None:
+    """Nothing else waits for this place."""
 
 
 class Bench:
@@ -45,7 +49,8 @@ class Bench:
         ports = [host if isinstance(host, int) else host.port for host in hosts]
         named = [Host(f"mx{n}", port, ("127.0.0.1",)) for n, port in enumerate(ports)]
         route = Route("site", tuple(named))
-        ended = await Attempt(self.tools, taken, self.way_out, route, None, self.site).run()
+        waiting = Waiting(taken, self.way_out)
+        ended = await Attempt(self.tools, waiting, route, self.site, nobody).run()
         await self.taking.settle(taken)
         return ended
 

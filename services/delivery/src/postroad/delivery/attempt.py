@@ -4,12 +4,16 @@ One attempt at a record: walk a route's hosts until each pending recipient has a
 A session is taken from the pool or opened; what a host says of itself leads to the next host, what
 it says of the mail is final for this attempt. Before MAIL and before the final dot the record's
 lease is looked at: a process cut off from the queue must not send what another may be sending.
+
+Where the next record goes to the same place, its envelope goes out with this one's final dot, and
+its attempt, the *successor*, goes on with the session. That is an offer: whatever becomes of the
+session, the successor has all the tries of any attempt.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from postroad.delivery import metrics
 from postroad.delivery.network import NetworkError
@@ -18,16 +22,15 @@ from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.delivery.peer import Abandoned, Peer, Refused, SessionError, SessionLost, Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
-from postroad.delivery.session import Session
-from postroad.delivery.site import Site
+from postroad.delivery.session import Following, Session, nothing
+from postroad.delivery.site import Site, Waiting
 from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.mail.envelope import Body
 from postroad.mail.header import header_block
 from postroad.mail.status import EnhancedStatus
-from postroad.policy.model import Source, WayOut
 from postroad.smtp import command
 from postroad.spool.errors import LeaseLost
-from postroad.spool.interface import Spool, Taken, Taking
+from postroad.spool.interface import Spool, Taking
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 
 MAX_CONNECTS = 6  # addresses tried in one attempt
@@ -57,14 +60,17 @@ class Ended:
     peer_address: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Place:
     """
     A server to talk to, with all that matters to a session: `place_of` gives one for all that is
     the same, so a session opened before a Relay was edited is not used after.
+
+    `ahead`: nothing is known against writing an envelope with the dot of the message before.
     """
 
     peer: Peer
+    ahead: bool = True
 
 
 @lru_cache(maxsize=20_000)
@@ -74,34 +80,38 @@ def place_of(way_out: str, peer: Peer) -> Place:
 
 
 class Attempt:
-    """One attempt. Raises LeaseLost when the record must be dropped; body errors pass through."""
+    """
+    One attempt. Raises LeaseLost when the record must be dropped; body errors pass through.
+
+    `succeed` is asked for the next record's attempt, should it go to this place too; `successor`
+    is what it gave, and has to be run after this one.
+    """
 
     def __init__(
         self,
         tools: AttemptTools,
-        taken: Taken,
-        way_out: WayOut,
+        waiting: Waiting,
         route: Route,
-        source: Source | None,
         site: Site,
+        succeed: "Succeed",
     ) -> None:
+        self.waiting = waiting
+        self.route = route
+        self.successor: Attempt | None = None
         self._tools = tools
         self._site = site
-        self._taken = taken
-        self._record: QueueRecord = taken.record
-        self._way_out = way_out
-        self._route = route
-        self._source = source
+        self._taken = waiting.taken
+        self._record: QueueRecord = waiting.taken.record
+        self._way_out = waiting.way_out
+        self._succeed = succeed
+        self._session: Session | None = None  # that of the attempt before
+        self._begun: Outgoing | None = None  # what was said on it already
         self._ended = Ended()
         self._last_failure = deferred("no host was tried", status=_UNREACHABLE)
 
     async def run(self) -> Ended:
         """Try host after host until every pending recipient has an outcome."""
-        left = [
-            number
-            for number, recipient in enumerate(self._record.recipients)
-            if recipient.state is RecipientState.PENDING
-        ]
+        left = self._pending()
         for host, address in self._addresses():
             left = await self._try(host, address, left)
             if not left:
@@ -110,14 +120,31 @@ class Attempt:
             self._ended.outcomes[number] = self._last_failure
         return self._ended
 
+    def _pending(self) -> list[int]:
+        return [
+            number
+            for number, recipient in enumerate(self._record.recipients)
+            if recipient.state is RecipientState.PENDING
+        ]
+
+    @property
+    def place(self) -> Place | None:
+        """Where the first try goes; None when there is nowhere to go."""
+        first = next(self._addresses(), None)
+        return self._place(*first) if first is not None else None
+
+    def _place(self, host: Host, address: str) -> Place:
+        return place_of(self._way_out.name, self._peer(host, address))
+
     def _addresses(self) -> Iterator[tuple[Host, str]]:
-        pairs = [(host, address) for host in self._route.hosts for address in host.addresses]
+        pairs = [(host, address) for host in self.route.hosts for address in host.addresses]
         return iter(pairs[:MAX_CONNECTS])
 
     async def _try(self, host: Host, address: str, left: list[int]) -> list[int]:
         """Try one address; return the recipients another host should be tried for."""
-        place = place_of(self._way_out.name, self._peer(host, address))
-        reused = self._tools.pool.take(place, time.monotonic())
+        place = self._place(host, address)
+        reused, self._session = self._session, None
+        reused = reused or self._tools.pool.take(place, time.monotonic())
         if reused is not None:
             metrics.REUSED.inc()
             still_left = await self._use(reused, place, left)
@@ -129,15 +156,16 @@ class Attempt:
         return await self._use(session, place, left) if session is not None else left
 
     def _peer(self, host: Host, address: str) -> Peer:
+        source = self.waiting.source
         return Peer(
             host=host.name,
             address=address,
             port=host.port,
-            ehlo=(self._source.ehlo if self._source else None) or self._tools.hostname,
+            ehlo=(source.ehlo if source else None) or self._tools.hostname,
             tls=self._way_out.tls,
             implicit_tls=self._way_out.implicit_tls,
             credentials=self._way_out.credentials,
-            source=self._source.address if self._source else None,
+            source=source.address if source else None,
         )
 
     async def _open(self, peer: Peer) -> Session | None:
@@ -170,12 +198,29 @@ class Attempt:
             if self._carried_enough(session):
                 session.hang_up()
                 session = await self._open(session.peer) or session
-            if not session.reusable:
+            begun, self._begun = self._begun, None
+            if not session.ready_for(begun):
                 undecided += chunk
                 continue
-            undecided += await self._transact(session, chunk)
-        self._keep(session, place)
+            is_last = start + PER_TRANSACTION >= len(left)
+            following = partial(self._hand_over, session, place) if is_last else nothing
+            undecided += await self._transact(session, place, chunk, begun, following)
+        if self.successor is None:
+            self._keep(session, place)
         return undecided
+
+    def _hand_over(self, session: Session, place: Place) -> Outgoing | None:
+        """Let the next record's attempt go on with our session; return what it begins with."""
+        if not place.ahead or session.messages + 1 >= self._way_out.limits.messages_per_connection:
+            return None
+        self.successor = self._succeed(place)
+        return self.successor.take_over(session) if self.successor is not None else None
+
+    def take_over(self, session: Session) -> Outgoing:
+        """Begin on a session on which another attempt is about to end; `run` goes on."""
+        self._session = session
+        self._begun = self._outgoing(self._pending()[:PER_TRANSACTION])
+        return self._begun
 
     def _keep(self, session: Session, place: Place) -> None:
         pool, site = self._tools.pool, self._site.name
@@ -186,19 +231,33 @@ class Attempt:
     def _carried_enough(self, session: Session) -> bool:
         return session.messages >= self._way_out.limits.messages_per_connection
 
-    async def _transact(self, session: Session, chunk: Sequence[int]) -> list[int]:
+    async def _transact(
+        self,
+        session: Session,
+        place: Place,
+        chunk: Sequence[int],
+        begun: Outgoing | None,
+        following: Following,
+    ) -> list[int]:
         if not self._tools.taking.fresh(self._taken):
             session.abort()
             raise LeaseLost(str(self._record.record_id))
-        outgoing = self._outgoing(chunk)
+        was_ahead = session.is_ahead
+        outgoing = begun or self._outgoing(chunk)
         transaction = Transaction(recipients=[None] * len(chunk))
         try:
-            await session.transact(outgoing, transaction, self._may_end)
+            await session.transact(outgoing, transaction, self._may_end, following)
         except Abandoned as error:
             raise LeaseLost(str(self._record.record_id)) from error
         except SessionLost as error:
+            place.ahead &= not was_ahead or transaction.mail is not None
             return self._lost(session, chunk, transaction, error)
         self._ended.reached = True
+        if was_ahead and transaction.out_of_turn is not None:
+            # It announced PIPELINING, but not for this: the mail itself has not been judged.
+            place.ahead = False
+            self._last_failure = of_reply(transaction.out_of_turn, host=session.peer.host)
+            return list(chunk)
         self._ended.peer_address = session.peer.address
         return self._decide(session, chunk, transaction)
 
@@ -286,3 +345,7 @@ class Attempt:
             or any(record.recipients[number].mailbox.needs_smtputf8 for number in chunk)
             or not self._header().isascii()
         )
+
+
+# Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
+Succeed = Callable[[Place], Attempt | None]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from postroad.delivery.limits import SiteLimiter
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import WayOut
+from postroad.policy.model import Source, WayOut
 from postroad.spool.interface import Taken
 
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
@@ -28,10 +28,15 @@ MAX_DOWN = 60.0  # seconds
 
 @dataclass(slots=True)
 class Waiting:
-    """A record in a site's waiting room."""
+    """
+    A record in a site's waiting room, and from where it will be sent.
+
+    That is drawn once: drawn again wherever it does not suit, the shares would not be the weights.
+    """
 
     taken: Taken
     way_out: WayOut
+    source: Source | None = None
 
 
 @dataclass(slots=True)
@@ -94,8 +99,12 @@ class Site:
         """Let a record wait."""
         self.rooms[waiting.taken.record.traffic_class].append(waiting)
 
+    def first(self) -> Waiting | None:
+        """Return the record that is next, express before bulk, without taking it out."""
+        return next((room[0] for room in self.rooms.values() if room), None)
+
     def next(self) -> Waiting | None:
-        """Return the record that is next, express before bulk; None when none waits."""
+        """Take out the record that is next, express before bulk; None when none waits."""
         for room in self.rooms.values():
             if room:
                 if self.waiting < self.most // (2 * _LEAST_SHARE):

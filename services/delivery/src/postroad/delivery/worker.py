@@ -12,10 +12,11 @@ import time
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from postroad.delivery import metrics
-from postroad.delivery.attempt import Attempt, AttemptTools, Ended
+from postroad.delivery.attempt import Attempt, AttemptTools, Ended, Place
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions
 from postroad.delivery.limits import SiteLimiter
@@ -33,6 +34,7 @@ from postroad.delivery.unattempted import (
     without_body,
 )
 from postroad.delivery.way import Ways
+from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Relay, RetrySchedule, Source, WayOut
 from postroad.runtime import tracing
 from postroad.runtime.configuration import Configuration
@@ -43,6 +45,7 @@ from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery.worker")
 
+_OTHER_ERROR = EnhancedStatus(4, 3, 0)
 _SETTLES = 500  # under way at once
 _HOUSEKEEPING = 2.0  # seconds
 
@@ -115,7 +118,7 @@ class Worker:
             self._spawn(self._look_for_route(taken, way_out))
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
-        route = await self._tools.directions.find(way_out, taken.record.domain)
+        route = await self._find_route(way_out, taken.record.domain)
         if isinstance(route, NoRoute):
             ended = Ended(for_all(taken.record, _nowhere(route)))
             await self._end(taken, way_out, ended, taken.record.site)
@@ -123,6 +126,14 @@ class Worker:
         if way_out.by_mx:
             await self._learn(taken.record.domain, route.site)
         self._admit(taken, way_out, route)
+
+    async def _find_route(self, way_out: WayOut, domain: str) -> Route | NoRoute:
+        try:
+            return await self._tools.directions.find(way_out, domain)
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("a route could not be looked for", domain=domain)
+            return NoRoute(_OTHER_ERROR, "an error of ours")
 
     async def _learn(self, domain: str, site: str) -> None:
         try:
@@ -140,7 +151,7 @@ class Worker:
         if not site.has_room(asyncio.get_running_loop().time()):
             self._park(taken, site)
             return
-        site.add(Waiting(taken, way_out))
+        site.add(Waiting(taken, way_out, self._source(way_out)))
         self._pump(site)
 
     def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
@@ -204,7 +215,10 @@ class Worker:
         loop = asyncio.get_running_loop()
         try:
             while waiting is not None:
-                await self._deliver(site, waiting)
+                attempt = await self._attempt(site, waiting)
+                while attempt is not None:
+                    await self._carry_out(site, attempt)
+                    attempt = attempt.successor
                 waiting = None
                 if not self._stopping and site.limiter.next_start(loop.time()) <= loop.time():
                     waiting = site.next()
@@ -215,16 +229,50 @@ class Worker:
             metrics.CONNECTIONS.dec()
             self._pump(site)
 
-    async def _deliver(self, site: Site, waiting: Waiting) -> None:
+    async def _attempt(self, site: Site, waiting: Waiting) -> Attempt | None:
+        """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
         taken, way_out = waiting.taken, waiting.way_out
         record = taken.record
-        now = asyncio.get_running_loop().time()
-        if site.is_down(now):
+        if site.is_down(asyncio.get_running_loop().time()):
             outcome = deferred(f"suspended for a while: {site.down_reason}")
             await self._end(taken, way_out, Ended(for_all(record, outcome)), site.name)
-            return
+            return None
+        route = self._tools.directions.known(way_out, record.domain)
+        if route is None:
+            route = await self._find_route(way_out, record.domain)
+        if isinstance(route, Route):
+            return self._attempt_at(site, waiting, route)
+        ended = Ended(for_all(record, _nowhere(route)))
+        self._judge(site, way_out, ended)
+        await self._end(taken, way_out, ended, site.name)
+        return None
+
+    def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
+        return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))
+
+    def _succeed(self, site: Site, place: Place) -> Attempt | None:
+        """Take the record that is next out of its room, if it goes where an attempt now ends."""
+        waiting = site.first()
+        # A message rate says when the next may begin, and that is rarely now.
+        if waiting is None or self._stopping or waiting.way_out.limits.message_rate is not None:
+            return None
+        now = asyncio.get_running_loop().time()
+        route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
+        if not isinstance(route, Route) or site.is_down(now):
+            return None
+        attempt = self._attempt_at(site, waiting, route)
+        if attempt.place is not place or not self._tools.taking.fresh(waiting.taken):
+            return None
+        site.next()
+        site.begin(now)
+        return attempt
+
+    async def _carry_out(self, site: Site, attempt: Attempt) -> None:
+        """Run an attempt and settle its record."""
+        taken, way_out = attempt.waiting.taken, attempt.waiting.way_out
+        record = taken.record
         try:
-            ended = await self._attempt(taken, way_out, site)
+            ended = await self._run(attempt)
         except LeaseLost:
             metrics.LEASES_LOST.inc()
             log.warning(
@@ -246,24 +294,16 @@ class Worker:
             self._judge(site, way_out, ended)
         await self._end(taken, way_out, ended, site.name)
 
-    async def _attempt(self, taken: Taken, way_out: WayOut, site: Site) -> Ended:
-        record = taken.record
-        route = self._tools.directions.known(way_out, record.domain)
-        if route is None:
-            route = await self._tools.directions.find(way_out, record.domain)
-        if isinstance(route, NoRoute):
-            return Ended(for_all(record, _nowhere(route)))
+    async def _run(self, attempt: Attempt) -> Ended:
+        record = attempt.waiting.taken.record
         metrics.ATTEMPTS.inc()
         with tracing.span(
             "delivery.attempt", parent=record.origin.traceparent, kind="client"
         ) as span:
-            source = self._source(way_out)
-            attempt = Attempt(self._tools.attempts, taken, way_out, route, source, site)
             ended = await attempt.run()
             if tracing.enabled():
-                span.set(
-                    {"postroad.queue_id": record.record_id.queue_id, "postroad.site": route.site}
-                )
+                site = attempt.route.site
+                span.set({"postroad.queue_id": record.record_id.queue_id, "postroad.site": site})
             return ended
 
     def _source(self, way_out: WayOut) -> Source | None:

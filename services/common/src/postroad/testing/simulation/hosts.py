@@ -88,6 +88,8 @@ class HostSession(asyncio.Protocol):
         self._in_content = False
         self._content = bytearray()
         self._busy_until = 0.0
+        self._judging = False  # what comes meanwhile waits
+        self._heard_at = 0.0
         self._silent = False
 
     # ------------------------------------------------------------ the transport's calls
@@ -100,7 +102,11 @@ class HostSession(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take octets."""
         self._input += data
-        while not self._silent and (end := self._input.find(b"\r\n")) >= 0:
+        self._heard_at = self._host.loop.time()
+        self._proceed()
+
+    def _proceed(self) -> None:
+        while not (self._silent or self._judging) and (end := self._input.find(b"\r\n")) >= 0:
             line = bytes(self._input[:end])
             del self._input[: end + 2]
             if self._in_content:
@@ -159,8 +165,9 @@ class HostSession(asyncio.Protocol):
         self._mail = _address(line)
         self._recipients = []
         host = self._host
-        self._began = host.loop.time()
-        host.ledger.began(self, host.site, self.caller, host.loop.time())
+        # With the dot of a message that took its time, it was begun when it came.
+        self._began = self._heard_at
+        host.ledger.began(self, host.site, self.caller, self._began)
         self._say("250 2.1.0 fine")
 
     def _recipient(self, line: bytes) -> None:
@@ -193,7 +200,13 @@ class HostSession(asyncio.Protocol):
         if host.calm or host.temper.slow == 0.0:
             self._judge()
         else:
-            host.loop.call_later(host.dice.uniform(0.0, host.temper.slow), self._judge)
+            self._judging = True
+            host.loop.call_later(host.dice.uniform(0.0, host.temper.slow), self._judge_late)
+
+    def _judge_late(self) -> None:
+        self._judging = False
+        self._judge()
+        self._proceed()
 
     def _judge(self) -> None:
         if self._silent:

@@ -2,7 +2,8 @@
 What one seed plays: its processes, destinations, mail and faults, drawn before it begins.
 
 Small on purpose: what a fault breaks, it breaks with a few messages, and many seeds find more than
-much mail does. Times are seconds, shorter than in real life, but for those of leases and sessions.
+much mail does. In every fourth seed the mail comes at once and to one destination, so that it waits
+in line there. Times are seconds, shorter than in real life, but for those of leases and sessions.
 """
 
 import random
@@ -97,7 +98,11 @@ def draw(seed: int) -> Scenario:
     domains = [f"d{number}.example" for number in range(dice.randint(1, 3))]
     tempers = {domain: _temper(dice, domain) for domain in domains}
     tempers[SENDER_DOMAIN] = Temper(bad=dice.choice([0.0, 0.0, 0.3]), whims=(Whim.DEFERS,))
-    letters = [_letter(dice, number, domains) for number in range(dice.randint(3, 8))]
+    in_line = seed % 4 == 3
+    if in_line:
+        letters = [_letter(dice, n, domains[:1], 2.0) for n in range(dice.randint(6, 14))]
+    else:
+        letters = [_letter(dice, n, domains, 20.0) for n in range(dice.randint(3, 8))]
     return Scenario(
         seed=seed,
         ingresses=dice.choice([1, 1, 2]),
@@ -105,7 +110,7 @@ def draw(seed: int) -> Scenario:
         tempers=tempers,
         letters=tuple(sorted(letters, key=lambda letter: letter.at)),
         limits=SiteLimits(
-            connections=dice.choice([1, 2, 5]),
+            connections=dice.choice([1, 2] if in_line else [1, 2, 5]),
             messages_per_connection=dice.choice([1, 2, 100]),
             message_rate=dice.choice([None, None, Rate(2, timedelta(seconds=5))]),
         ),
@@ -128,11 +133,11 @@ def _temper(dice: random.Random, domain: str) -> Temper:
     )
 
 
-def _letter(dice: random.Random, number: int, domains: list[str]) -> Letter:
+def _letter(dice: random.Random, number: int, domains: list[str], within: float) -> Letter:
     people = [f"{who}@{domain}" for domain in domains for who in ("ann", "bob", "nobody")]
     return Letter(
         token=f"m{number}",
-        at=dice.uniform(0.0, 20.0),
+        at=dice.uniform(0.0, within),
         sender="" if dice.random() < 0.1 else f"shop@{SENDER_DOMAIN}",
         recipients=tuple(dice.sample(people, dice.randint(1, min(3, len(people))))),
         size=dice.choice([100, 100, 3000]),
