@@ -1,6 +1,7 @@
 """The end of a message and of a line: only CRLF, whatever else is tried (SMTP smuggling)."""
 
 import asyncio
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -85,10 +86,19 @@ def test_no_octets_at_all_end_a_message_early(content: bytes, cuts: list[int]) -
     assert rest == framed[end + 5 :]
 
 
-def read(wire: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
+@given(text=st.text(alphabet="\r\n.a", max_size=60), cuts=cuts)
+def test_every_bare_line_end_is_noticed_and_no_other(text: str, cuts: list[int]) -> None:
+    wire = text.encode() + b"\r\n.\r\n"
+    content = wire[: (b"\r\n" + wire).index(b"\r\n.\r\n")]
+    reader = ContentReader()
+    read(wire, cuts, reader)
+    assert reader.bare == bool(re.search(rb"(?<!\r)\n|\r(?!\n)", content))
+
+
+def read(wire: bytes, cuts: list[int], reader: ContentReader | None = None) -> tuple[bytes, bytes]:
     """Feed octets in blocks cut at these places; return the content and what is left."""
     places = sorted({min(cut, len(wire)) for cut in cuts} | {len(wire)})
-    reader, buffer, kept, begin = ContentReader(), bytearray(), b"", 0
+    reader, buffer, kept, begin = reader or ContentReader(), bytearray(), b"", 0
     for place in places:
         buffer += wire[begin:place]
         begin = place
