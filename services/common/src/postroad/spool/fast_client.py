@@ -7,7 +7,7 @@ a task, some 60 µs, and as much again when one is written. Here what is heard b
 out of the block it came in and handed over at once, and all that is posted in one turn of the event
 loop is one write. Order is kept between both ways, as there is one connection.
 
-It reaches into the client's private parts (`_ps`, `_pending`, `_process_msg`), which is why nats-py
+It reaches into the client's private parts (`_ps`, `_transport`, `_pending`), which is why nats-py
 is pinned; tests/spool/test_fast_client.py fails where another version is built otherwise.
 """
 
@@ -21,6 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from postroad.spool.blocks import BlockTransport
 from postroad.spool.log import get_logger
 
 log = get_logger("spool.connection")
@@ -95,6 +96,7 @@ class FastClient(Client):
         super().__init__()
         self.listeners: dict[int, Listener] = {}
         self._ps = _FastParser(self)
+        self._transport = BlockTransport()
         self._write_due = False
 
     async def listen(self, subject: str, listener: Listener) -> Listening:
@@ -178,13 +180,16 @@ class _FastParser(Parser):
         if self.state != AWAITING_CONTROL_LINE:
             await super().parse(data)
             return
+        if not self.buf:
+            # Nearly always a block is some whole messages: they are cut from it as it is.
+            taken = await self._take_messages(data)
+            if taken == len(data):
+                return
+            data = data[taken:]
         buffer = self.buf
         buffer += data
         while buffer:
-            try:
-                taken = await self._take_messages(buffer)
-            except ValueError as error:
-                raise ProtocolError("nats: malformed MSG") from error
+            taken = await self._take_messages(buffer)
             del buffer[:taken]
             # All is taken; or the rest of a message is still to come; or there is a new connection.
             if not buffer or buffer[0] in (_M, _H) or buffer is not self.buf:
@@ -195,23 +200,30 @@ class _FastParser(Parser):
             if len(buffer) == before or self.state != AWAITING_CONTROL_LINE:
                 return
 
-    async def _take_messages(self, buffer: bytearray) -> int:
-        """Hand over every whole message the buffer begins with; return their octets."""
-        position, end_of_buffer = 0, len(buffer)
-        while position < end_of_buffer and buffer[position] in (_M, _H):
-            line_end = buffer.find(b"\r\n", position)
+    async def _take_messages(self, octets: bytes | bytearray) -> int:
+        """Hand over every whole message that these octets begin with; return how many they were."""
+        try:
+            with memoryview(octets) as view:
+                return await self._cut(octets, view)
+        except ValueError as error:
+            raise ProtocolError("nats: malformed MSG") from error
+
+    async def _cut(self, octets: bytes | bytearray, view: memoryview) -> int:
+        position, end_of_octets = 0, len(octets)
+        while position < end_of_octets and octets[position] in (_M, _H):
+            line_end = octets.find(b"\r\n", position)
             if line_end < 0:
                 break
             # MSG <subject> <sid> [reply] <size>, HMSG <subject> <sid> [reply] <header> <size>
-            words = buffer[position:line_end].decode().split()
+            words = octets[position:line_end].decode().split()
             with_header = words[0] == "HMSG"
             body = line_end + 2
             end = body + int(words[-1])
-            if end + 2 > end_of_buffer:
+            if end + 2 > end_of_octets:
                 break
             middle = body + int(words[-2]) if with_header else body
             reply = words[3] if len(words) == (6 if with_header else 5) else ""
-            header, payload = bytes(buffer[body:middle]), bytes(buffer[middle:end])
+            header, payload = bytes(view[body:middle]), bytes(view[middle:end])
             position = end + 2
             sid = int(words[2])
             if not self._client.hear(sid, Incoming(words[1], reply, header, payload)):
