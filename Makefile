@@ -68,7 +68,7 @@ chaos: $(STAMP) ## Kill processes under load and account for all mail (docs/chao
 
 endurance: $(STAMP) ## Pass a million messages, queue 300,000 (docs/endurance.md)
 	$(PYTHON) -Im postroad.testing.endurance_run --messages $(or $(MESSAGES),1000000) \
-		--queued $(or $(QUEUED),300000) --page docs/endurance.md
+		--queued $(or $(QUEUED),300000) --part $(or $(PART),both) --page docs/endurance.md
 
 profile: $(STAMP) ## Show where ingress and delivery spend their time under load
 	$(PYTHON) -Im pip install --quiet --disable-pip-version-check py-spy==0.4.3

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.testing.endurance_run import Extent, Memory, rows, run, write_page
+from postroad.testing.endurance_page import Beside, Figures, Through, load, save, write_page
+from postroad.testing.endurance_run import Extent, Memory, run
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(240)]
 
@@ -12,16 +13,24 @@ SHORT = Extent(messages=500, queued=300, live_seconds=1.0, retry=("2s", "4s"), l
 
 
 async def test_mail_passes_and_a_queue_for_a_dead_destination_drains(tmp_path: Path) -> None:
-    figures = await run(SHORT, tmp_path)
-    print("\n".join(f"{title}: {text}" for title, text in rows(figures)))
-    assert (figures.through, figures.through_lost) == (500, 0)
-    assert (figures.queued, figures.drained) == (300, 300)
-    assert figures.live_rate_before > 0
-    assert figures.live_rate_beside > 0
-    assert 0 < figures.restart < 20
-    assert {"ingress-0", "delivery-0", "nats-server"} <= figures.beside_memory.keys()
-    write_page(figures, tmp_path / "page.md")
-    assert "| drained | 300 in " in (tmp_path / "page.md").read_text()
+    through = await run(SHORT, tmp_path, "through")
+    beside = await run(SHORT, tmp_path, "beside")
+    assert isinstance(through, Through)
+    assert isinstance(beside, Beside)
+    assert (through.messages, through.lost) == (500, 0)
+    assert (beside.queued, beside.drained) == (300, 300)
+    assert beside.live_before > 0
+    assert beside.live_beside > 0
+    assert 0 < beside.restart < 20
+    assert {"ingress-0", "delivery-0", "nats-server"} <= beside.largest.keys()
+    save(Figures(through), tmp_path / "kept.json")
+    kept = load(tmp_path / "kept.json")
+    assert kept == Figures(through), "a part alone is kept for the page of both"
+    kept.beside = beside
+    write_page(kept, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "| messages | 500, " in page
+    assert "| drained | 300 in " in page
 
 
 def test_growth_is_the_last_third_beside_the_second() -> None:

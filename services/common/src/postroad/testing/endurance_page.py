@@ -1,0 +1,119 @@
+"""
+What endurance found, as figures and as a page. No I/O but for the two files.
+
+The parts take half an hour each and can be run alone, so each has its own date, and the page is
+made of the last run of both.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+_PAGE = """\
+# Endurance
+
+    make endurance
+
+passes a million messages of 4 KiB through `postroad up`, looking at the memory of its processes
+all along. Then, on a new relay, it queues 300,000 messages for a destination that is dead, measures
+live traffic before and beside that queue, starts the relay again on it, and lets all of it drain.
+`make endurance PART=through` or `PART=beside` does one of the two, `MESSAGES=…` and `QUEUED=…` do
+less. This page is written by it; `build/endurance.json` keeps the figures.
+
+Flat means: the mean of the run's last third is that of its second, give or take what the queue
+holds at the moment. nats-server is written in Go, and gives memory back when it likes.
+"""
+
+
+@dataclass
+class Through:
+    """Messages that passed through; durations in seconds, memory in octets by process."""
+
+    date: str
+    messages: int
+    rate: float
+    lost: int
+    largest: dict[str, int] = field(default_factory=dict)
+    growth: dict[str, float] = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the figures as they are told."""
+        growth = [f"{name} {share:+.1%}" for name, share in self.growth.items()]
+        return [
+            ("messages", f"{self.messages:,}, {self.rate:,.0f}/s end to end"),
+            ("lost", f"{self.lost}"),
+            ("largest RSS", _sizes(self.largest)),
+            ("RSS, last third to second", ", ".join(growth)),
+        ]
+
+
+@dataclass
+class Beside:
+    """A queue for a dead destination beside live traffic, and its end."""
+
+    date: str
+    queued: int
+    queued_rate: float
+    live_before: float
+    live_beside: float
+    restart: float
+    drained: int
+    drain_seconds: float
+    largest: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether not all that was queued arrived."""
+        return self.drained < self.queued
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the figures as they are told."""
+        change = self.live_beside / max(self.live_before, 1e-9) - 1
+        return [
+            ("queued for a dead destination", f"{self.queued:,}, at {self.queued_rate:,.0f}/s"),
+            ("live mail before", f"{self.live_before:,.0f}/s end to end"),
+            ("live mail beside the queue", f"{self.live_beside:,.0f}/s, {change:+.1%}"),
+            ("start on the full queue", f"{self.restart:.1f} s until all processes are ready"),
+            ("largest RSS", _sizes(self.largest)),
+            ("drained", f"{self.drained:,} in {self.drain_seconds:,.0f} s"),
+        ]
+
+
+@dataclass
+class Figures:
+    """The last run of each part, None when there was none."""
+
+    through: Through | None = None
+    beside: Beside | None = None
+
+
+def _sizes(memory: dict[str, int]) -> str:
+    return ", ".join(f"{name} {octets / 1e6:.0f} MB" for name, octets in memory.items())
+
+
+def load(path: Path) -> Figures:
+    """Return the figures of a file, none at all if there is no such file."""
+    if not path.exists():
+        return Figures()
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return Figures(
+        Through(**kept["through"]) if kept["through"] else None,
+        Beside(**kept["beside"]) if kept["beside"] else None,
+    )
+
+
+def save(figures: Figures, path: Path) -> None:
+    """Write the figures into a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(figures), indent=1), encoding="utf-8")
+
+
+def write_page(figures: Figures, path: Path) -> None:
+    """Write the page."""
+    lines = [_PAGE]
+    for title, part in (("Through", figures.through), ("Beside", figures.beside)):
+        if part is not None:
+            lines += [f"## {title}, {part.date}\n", "| | |", "| --- | --- |"]
+            lines += [f"| {name} | {text} |" for name, text in part.rows()]
+            lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
