@@ -12,7 +12,8 @@ from postroad.delivery.orders import OrderKeeper
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.worker import Worker, WorkerTools
+from postroad.delivery.tools import WorkerTools
+from postroad.delivery.worker import Worker
 from postroad.policy.compiled import Compiled
 from postroad.policy.model import ObjectKey, Relay, WayOut
 from postroad.policy.seal import ClusterKey, Keyring

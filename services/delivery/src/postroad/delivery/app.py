@@ -8,7 +8,8 @@ from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.settings import DeliverySettings
-from postroad.delivery.worker import Worker, WorkerTools
+from postroad.delivery.tools import WorkerTools
+from postroad.delivery.worker import Worker
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.queue import open_keyring, open_queue

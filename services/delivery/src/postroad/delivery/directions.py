@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from postroad.delivery import metrics
 from postroad.delivery.answers import AddressAnswer
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.routing import (
@@ -27,7 +28,11 @@ from postroad.delivery.routing import (
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Smarthost, WayOut
+from postroad.runtime.logs import get_logger
 
+log = get_logger("delivery.directions")
+
+_OTHER_ERROR = EnhancedStatus(4, 3, 0)
 _KEPT = 5.0  # seconds
 _MANY = 20_000
 
@@ -66,7 +71,15 @@ class Directions:
         return kept.route if kept.way_out is way_out or kept.way_out == way_out else None
 
     async def find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
-        """Look for a route."""
+        """Look for a route. An error nobody planned leads nowhere, for a while."""
+        try:
+            return await self._find(way_out, domain)
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("a route could not be looked for", domain=domain)
+            return NoRoute(_OTHER_ERROR, "an error of ours")
+
+    async def _find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
         if way_out.smarthosts:
             route = await self._smarthost_route(way_out)
         else:

@@ -8,7 +8,8 @@ cannot be had.
 from datetime import timedelta
 
 from postroad.delivery import metrics
-from postroad.delivery.outcome import Outcome, deferred
+from postroad.delivery.outcome import Outcome, bounced, deferred
+from postroad.delivery.routing import NoRoute
 from postroad.delivery.settlement import Attempted, Circumstances, Settlement, give_up, settle
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Scheduled, held
@@ -59,6 +60,13 @@ def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settle
 def _held(record: QueueRecord, reason: str, at: Circumstances) -> Settlement:
     put = held(record, Hold(reason), now=at.now)
     return Settlement((put,), (event_of(EventType.HELD, record, reason, at),))
+
+
+def nowhere(route: NoRoute) -> Outcome:
+    """Return the outcome of mail for which there is no host to ask."""
+    if route.is_permanent:
+        return bounced(route.reason, route.status)
+    return deferred(route.reason, status=route.status)
 
 
 def for_all(record: QueueRecord, outcome: Outcome) -> dict[int, Outcome]:

@@ -18,7 +18,8 @@ from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.worker import Worker, WorkerTools
+from postroad.delivery.tools import WorkerTools
+from postroad.delivery.worker import Worker
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords
 from postroad.ingress.intake import IntakeTools

@@ -1,0 +1,161 @@
+"""
+Working a site: its connections, each of which takes record after record from the site's room.
+
+A task is a connection in use. One that ends a message goes on with the next: where that goes to the
+same place, it is begun with the end of the one before.
+"""
+
+import asyncio
+from functools import partial
+
+from postroad.delivery import metrics
+from postroad.delivery.attempt import Attempt, Ended, Place
+from postroad.delivery.endings import Endings
+from postroad.delivery.outcome import deferred
+from postroad.delivery.routing import Route
+from postroad.delivery.site import Site, Waiting
+from postroad.delivery.tasks import Tasks
+from postroad.delivery.tools import WorkerTools
+from postroad.delivery.unattempted import for_all, nowhere
+from postroad.policy.model import WayOut
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
+
+log = get_logger("delivery.worker")
+
+
+class Crew:
+    """All connections of a process, at whatever site."""
+
+    def __init__(self, tools: WorkerTools, endings: Endings, tasks: Tasks) -> None:
+        self._tools = tools
+        self._endings = endings
+        self._tasks = tasks
+        self.stopping = False  # nothing more is begun
+
+    def pump(self, site: Site) -> None:
+        """Put as many connections to work as there is mail for and the limits allow."""
+        loop = asyncio.get_running_loop()
+        while site.waiting and site.limiter.has_slot and not self.stopping:
+            now = loop.time()
+            start = site.limiter.next_start(now)
+            if start > now:
+                self._pump_later(site, start - now)
+                return
+            site.limiter.connections += 1
+            metrics.CONNECTIONS.inc()
+            first = site.next()
+            assert first is not None
+            site.begin(now)
+            self._tasks.spawn(self._work(site, first))
+
+    def _pump_later(self, site: Site, seconds: float) -> None:
+        if not site.timer_set:
+            site.timer_set = True
+            asyncio.get_running_loop().call_later(seconds, self._pump_again, site)
+
+    def _pump_again(self, site: Site) -> None:
+        site.timer_set = False
+        self.pump(site)
+
+    async def _work(self, site: Site, waiting: Waiting | None) -> None:
+        """Deliver record after record over one connection's worth of the site's limit."""
+        loop = asyncio.get_running_loop()
+        try:
+            while waiting is not None:
+                attempt = await self._attempt(site, waiting)
+                while attempt is not None:
+                    await self._carry_out(site, attempt)
+                    attempt = attempt.successor
+                waiting = None
+                if not self.stopping and site.limiter.next_start(loop.time()) <= loop.time():
+                    waiting = site.next()
+                    if waiting is not None:
+                        site.begin(loop.time())
+        finally:
+            site.limiter.connections -= 1
+            metrics.CONNECTIONS.dec()
+            self.pump(site)
+
+    async def _attempt(self, site: Site, waiting: Waiting) -> Attempt | None:
+        """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
+        taken, way_out = waiting.taken, waiting.way_out
+        record = taken.record
+        if site.is_down(asyncio.get_running_loop().time()):
+            outcome = deferred(f"suspended for a while: {site.down_reason}")
+            await self._endings.attempted(
+                taken, way_out, Ended(for_all(record, outcome)), site.name
+            )
+            return None
+        route = self._tools.directions.known(way_out, record.domain)
+        if route is None:
+            route = await self._tools.directions.find(way_out, record.domain)
+        if isinstance(route, Route):
+            return self._attempt_at(site, waiting, route)
+        ended = Ended(for_all(record, nowhere(route)))
+        self._judge(site, way_out, ended)
+        await self._endings.attempted(taken, way_out, ended, site.name)
+        return None
+
+    def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
+        return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))
+
+    def _succeed(self, site: Site, place: Place) -> Attempt | None:
+        """Take the record that is next out of its room, if it goes where an attempt now ends."""
+        waiting = site.first()
+        # A message rate says when the next may begin, and that is rarely now.
+        if waiting is None or self.stopping or waiting.way_out.limits.message_rate is not None:
+            return None
+        now = asyncio.get_running_loop().time()
+        route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
+        if not isinstance(route, Route) or site.is_down(now):
+            return None
+        attempt = self._attempt_at(site, waiting, route)
+        if attempt.place is not place or not self._tools.taking.fresh(waiting.taken):
+            return None
+        site.next()
+        site.begin(now)
+        return attempt
+
+    async def _carry_out(self, site: Site, attempt: Attempt) -> None:
+        """Run an attempt and settle its record."""
+        taken, way_out = attempt.waiting.taken, attempt.waiting.way_out
+        record = taken.record
+        try:
+            ended = await self._run(attempt)
+        except LeaseLost:
+            self._endings.drop(taken)
+            return
+        except (BodyMissing, BodyCorrupt) as error:
+            await self._endings.without_body(taken, error)
+            return
+        except SpoolError as error:
+            ended = Ended(for_all(record, deferred(f"the body cannot be read now: {error}")))
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("an attempt failed", record_id=str(record.record_id))
+            ended = Ended(for_all(record, deferred("an error of ours")))
+        else:
+            self._judge(site, way_out, ended)
+        await self._endings.attempted(taken, way_out, ended, site.name)
+
+    async def _run(self, attempt: Attempt) -> Ended:
+        record = attempt.waiting.taken.record
+        metrics.ATTEMPTS.inc()
+        with tracing.span(
+            "delivery.attempt", parent=record.origin.traceparent, kind="client"
+        ) as span:
+            ended = await attempt.run()
+            if tracing.enabled():
+                site = attempt.route.site
+                span.set({"postroad.queue_id": record.record_id.queue_id, "postroad.site": site})
+            return ended
+
+    def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
+        if ended.reached:
+            site.came_up()
+        elif ended.outcomes:
+            reason = next(iter(ended.outcomes.values())).text
+            now = asyncio.get_running_loop().time()
+            site.went_down(reason, now, way_out.retry.first.total_seconds())

@@ -1,0 +1,145 @@
+"""
+The ends of what was taken: what follows of each record is settled, logged, and told to the history.
+
+Settling goes on behind the connection's back, so that a connection does not wait for the disk; how
+much of it is under way is bounded, and so is what a process has in hand.
+"""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+
+from postroad.delivery import metrics
+from postroad.delivery.attempt import Ended
+from postroad.delivery.outcome import Kind
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
+from postroad.delivery.tasks import Tasks
+from postroad.delivery.tools import WorkerTools
+from postroad.delivery.unattempted import hold_ended, no_way_out, ordered, without_body
+from postroad.policy.model import RetrySchedule, WayOut
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Taken
+from postroad.spool.record import QueueRecord
+
+log = get_logger("delivery.worker")
+
+_SETTLES = 500  # under way at once
+
+
+class Endings:
+    """The ends of all records that a process takes, and the count of those that have none yet."""
+
+    def __init__(self, tools: WorkerTools, tasks: Tasks) -> None:
+        self._tools = tools
+        self._tasks = tasks
+        self._settling = asyncio.Semaphore(_SETTLES)
+        self._dice = random.Random()
+        self._finishing = 0
+        self._nothing_left = asyncio.Event()
+        self.in_hand = 0
+
+    def took(self) -> None:
+        """Count a record that was taken: it has to end by one of the ways below."""
+        self.in_hand += 1
+
+    async def all_ended(self) -> None:
+        """Wait until nothing is in hand."""
+        while self.in_hand:
+            self._nothing_left.clear()
+            await self._nothing_left.wait()
+
+    async def attempted(self, taken: Taken, way_out: WayOut, ended: Ended, site: str) -> None:
+        """Settle an attempt behind the connection's back, as long as not too many are under way."""
+        attempted = Attempted(ended.outcomes, site, ended.peer_address)
+        settlement = settle(taken.record, attempted, self.circumstances(way_out.retry))
+        self._log(taken.record, ended)
+        if not settlement.puts and self._finishing < _SETTLES:
+            self._finishing += 1
+            self._tools.taking.finish(taken, settlement.events, self._finished)
+            return
+        await self._settling.acquire()
+        self._tasks.spawn(self._settle_released(taken, settlement))
+
+    def _finished(self) -> None:
+        self._finishing -= 1
+        self._gone()
+
+    async def _settle_released(self, taken: Taken, settlement: Settlement) -> None:
+        try:
+            await self.settle(taken, settlement)
+        finally:
+            self._settling.release()
+
+    async def settle(self, taken: Taken, settlement: Settlement) -> None:
+        """Settle: tried until it succeeds."""
+        await self._tools.taking.settle(taken, settlement.puts, settlement.events)
+        self._gone()
+
+    async def give_back(self, taken: Taken) -> None:
+        """Let another process have a record that was not begun."""
+        await self._tools.taking.give_back(taken)
+        self._gone()
+
+    def drop(self, taken: Taken) -> None:
+        """Let go of a record whose lease is in doubt: another process may have it."""
+        metrics.LEASES_LOST.inc()
+        record_id = str(taken.record.record_id)
+        log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
+        self._tools.taking.drop(taken)
+        self._gone()
+
+    def _gone(self) -> None:
+        self.in_hand -= 1
+        if not self.in_hand:
+            self._nothing_left.set()
+
+    def circumstances(self, schedule: RetrySchedule | None = None) -> Circumstances:
+        """Return what a decision depends on, as it is now."""
+        return Circumstances(
+            schedule=schedule or RetrySchedule(),
+            notifier=self._tools.notifier,
+            snapshot=self._tools.configuration.current,
+            process=self._tools.process,
+            now=datetime.now(UTC),
+            dice=self._dice,
+        )
+
+    def _log(self, record: QueueRecord, ended: Ended) -> None:
+        now = datetime.now(UTC)
+        trace_id = tracing.trace_id_of(record.origin.traceparent)
+        traced = {"trace_id": trace_id} if trace_id else {}
+        for number, outcome in ended.outcomes.items():
+            if outcome.kind is Kind.DELIVERED:
+                metrics.QUEUE_SECONDS.observe((now - record.arrival).total_seconds())
+            log.info(
+                "attempted",
+                queue_id=record.record_id.queue_id,
+                recipient=str(record.recipients[number].mailbox),
+                outcome=outcome.kind.value,
+                reply=outcome.text,
+                host=outcome.host,
+                attempt=record.attempts + 1,
+                **traced,
+            )
+
+    async def unattempted(self, taken: Taken, way_out: WayOut | None, order: str) -> None:
+        """End the taking of a record with an order on it, out of a hold, or without a way out."""
+        record = taken.record
+        at = self.circumstances(way_out.retry if way_out else None)
+        if order:
+            settlement = ordered(record, order, at)
+        elif record.hold is not None:
+            settlement = hold_ended(record, record.hold, at)
+        else:
+            settlement = no_way_out(record, at)
+        await self.settle(taken, settlement)
+
+    async def without_body(self, taken: Taken, error: SpoolError) -> None:
+        """Hold a record whose body cannot be had for a person to look at."""
+        record, reason = taken.record, type(error).__name__
+        log.error(
+            "a record is held", record_id=str(record.record_id), reason=reason, error=str(error)
+        )
+        await self.settle(taken, without_body(record, reason, self.circumstances()))

@@ -1,0 +1,34 @@
+"""Tasks that nobody waits for: kept until they end, and heard of when they fail."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from postroad.delivery import metrics
+from postroad.runtime.logs import get_logger
+
+log = get_logger("delivery.worker")
+
+
+class Tasks:
+    """The tasks of a process's delivery."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin something."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            metrics.INTERNAL_ERRORS.inc()
+            log.error("a part of delivery failed", exc_info=task.exception())
+
+    def cancel_all(self) -> None:
+        """Cut off whatever is under way."""
+        for task in list(self._tasks):
+            task.cancel()
