@@ -195,6 +195,18 @@ async def test_wrong_flags_say_what_is_right(flags: tuple[str, ...], says: str) 
     assert "Traceback" not in err
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux has SCHED_BATCH, others have not")
+async def test_the_server_interrupts_nobody_on_its_processors(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    _, port = await sink_port()
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    for name, pid in relay.children().items():
+        threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        expected = os.SCHED_BATCH if name == "nats-server" else os.SCHED_OTHER
+        assert {os.sched_getscheduler(thread) for thread in threads} == {expected}, name
+
+
 async def test_an_orphaned_server_is_ended_before_the_next(
     start_relay: StartRelay, sink_port: OpenSink
 ) -> None:

@@ -24,7 +24,7 @@ import aiohttp
 from postroad.cli.errors import Failure
 from postroad.cli.state import StateFolder, process_start_time
 from postroad.runtime.logs import get_logger
-from postroad.runtime.supervised import die_with_parent
+from postroad.runtime.supervised import die_with_parent, let_others_finish
 
 log = get_logger("up.nats")
 
@@ -132,7 +132,7 @@ class EmbeddedServer:
                 pass_fds=(self._store_lock,),
                 # Its own group: Ctrl-C at the terminal is for `up`, which stops things in order.
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(parent, signal.SIGTERM),
+                preexec_fn=lambda: _before_exec(parent),
                 env={"GOMEMLIMIT": "256MiB", **os.environ},
             )
         except OSError as error:
@@ -200,6 +200,13 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
+
+
+def _before_exec(parent: int) -> None:
+    die_with_parent(parent, signal.SIGTERM)
+    # It shares the processors with ingress and delivery, and each publish and acknowledgement wakes
+    # a thread of it: interrupting whoever had sent it, for one message each time.
+    let_others_finish()
 
 
 def _server_binary() -> str:
