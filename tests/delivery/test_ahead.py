@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.cli.sink_server import Sink, SinkProtocol
+from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
 from postroad.policy.model import (
     Rate,
     RetrySchedule,
@@ -46,8 +46,8 @@ def one_line(port: int, *sources: Source, **limits: object) -> WayOut:
 class Noting(SinkProtocol):
     """A connection to a sink that notes each block it reads."""
 
-    def __init__(self, blocks: list[bytes]) -> None:
-        super().__init__(Sink())
+    def __init__(self, sink: Sink, blocks: list[bytes]) -> None:
+        super().__init__(sink)
         self._blocks = blocks
 
     def data_received(self, data: bytes) -> None:
@@ -57,10 +57,12 @@ class Noting(SinkProtocol):
 
 
 @asynccontextmanager
-async def noting() -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Open a server; yield its port, and the blocks it reads."""
+async def noting(latency: float = 0.0) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Open a server, so many seconds slow at a dot; yield its port, and the blocks it reads."""
     blocks: list[bytes] = []
-    server = await asyncio.get_running_loop().create_server(lambda: Noting(blocks), "127.0.0.1", 0)
+    sink = Sink(SinkBehaviour(latency=latency))
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Noting(sink, blocks), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1], blocks
     finally:
@@ -89,6 +91,12 @@ async def test_a_connection_that_has_carried_its_share_is_not_begun_on() -> None
     async with noting() as (port, blocks):
         assert await sent_over(one_line(port, messages_per_connection=2), blocks) == [1, 0, 0]
         assert b"".join(blocks).count(b"QUIT") == 2
+
+
+async def test_nobody_waits_long_for_a_connection_that_is_at_work() -> None:
+    async with noting(latency=0.2) as (port, blocks):
+        assert sum(await sent_over(one_line(port, connections=3), blocks)) == 0
+        assert b"".join(blocks).count(b"EHLO") == 3
 
 
 async def test_a_message_rate_holds_the_next_envelope_back() -> None:

@@ -39,9 +39,9 @@ def test_a_seed_plays_the_same_in_another_process() -> None:
         (wrong.BelievesEveryAnswer, 50, 150),
         (wrong.TrustsArrival, 50, 150),
         (wrong.ForgetsLeases, 50, 150),
-        (wrong.OrphansLanes, 1650, 20),
-        (wrong.SettlesRegardless, 150, 20),
-        (wrong.KeepsWhatItLeft, 3225, 20),
+        (wrong.OrphansLanes, 455, 20),
+        (wrong.SettlesRegardless, 955, 20),
+        (wrong.KeepsWhatItLeft, 3260, 20),
     ],
 )
 def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: int) -> None:

@@ -10,10 +10,11 @@ its attempt, the *successor*, goes on with the session. That is an offer: whatev
 session, the successor has all the tries of any attempt.
 """
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 from postroad.delivery import metrics
 from postroad.delivery.network import NetworkError
@@ -36,6 +37,7 @@ from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 MAX_CONNECTS = 6  # addresses tried in one attempt
 PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
 
+_SHORT_PAUSE = 0.05  # seconds
 _UNREACHABLE = EnhancedStatus(4, 4, 1)
 _LOST = EnhancedStatus(4, 4, 2)
 
@@ -67,10 +69,12 @@ class Place:
     the same, so a session opened before a Relay was edited is not used after.
 
     `ahead`: nothing is known against writing an envelope with the dot of the message before.
+    `pause`: how many seconds it took to answer the last final dot; what goes ahead waits for that.
     """
 
     peer: Peer
     ahead: bool = True
+    pause: float = math.inf
 
 
 @lru_cache(maxsize=20_000)
@@ -112,10 +116,12 @@ class Attempt:
     async def run(self) -> Ended:
         """Try host after host until every pending recipient has an outcome."""
         left = self._pending()
+        place = self.place
         for host, address in self._addresses():
-            left = await self._try(host, address, left)
+            left = await self._try(place or self._place_of(host, address), left)
             if not left:
                 break
+            place = None
         for number in left:
             self._ended.outcomes[number] = self._last_failure
         return self._ended
@@ -127,22 +133,21 @@ class Attempt:
             if recipient.state is RecipientState.PENDING
         ]
 
-    @property
+    @cached_property
     def place(self) -> Place | None:
         """Where the first try goes; None when there is nowhere to go."""
         first = next(self._addresses(), None)
-        return self._place(*first) if first is not None else None
+        return self._place_of(*first) if first is not None else None
 
-    def _place(self, host: Host, address: str) -> Place:
+    def _place_of(self, host: Host, address: str) -> Place:
         return place_of(self._way_out.name, self._peer(host, address))
 
     def _addresses(self) -> Iterator[tuple[Host, str]]:
         pairs = [(host, address) for host in self.route.hosts for address in host.addresses]
         return iter(pairs[:MAX_CONNECTS])
 
-    async def _try(self, host: Host, address: str, left: list[int]) -> list[int]:
+    async def _try(self, place: Place, left: list[int]) -> list[int]:
         """Try one address; return the recipients another host should be tried for."""
-        place = self._place(host, address)
         reused, self._session = self._session, None
         reused = reused or self._tools.pool.take(place, time.monotonic())
         if reused is not None:
@@ -213,6 +218,8 @@ class Attempt:
         """Let the next record's attempt go on with our session; return what it begins with."""
         if not place.ahead or session.messages + 1 >= self._way_out.limits.messages_per_connection:
             return None
+        if place.pause > _SHORT_PAUSE and self._site.limiter.has_slot:
+            return None  # it is better off with a connection of its own
         self.successor = self._succeed(place)
         return self.successor.take_over(session) if self.successor is not None else None
 
@@ -239,10 +246,10 @@ class Attempt:
         begun: Outgoing | None,
         following: Following,
     ) -> list[int]:
-        if not self._tools.taking.fresh(self._taken):
+        was_ahead = session.is_ahead  # then its lease was looked at as MAIL was written
+        if not was_ahead and not self._tools.taking.fresh(self._taken):
             session.abort()
             raise LeaseLost(str(self._record.record_id))
-        was_ahead = session.is_ahead
         outgoing = begun or self._outgoing(chunk)
         transaction = Transaction(recipients=[None] * len(chunk))
         try:
@@ -253,6 +260,7 @@ class Attempt:
             place.ahead &= not was_ahead or transaction.mail is not None
             return self._lost(session, chunk, transaction, error)
         self._ended.reached = True
+        place.pause = session.pause
         if was_ahead and transaction.out_of_turn is not None:
             # It announced PIPELINING, but not for this: the mail itself has not been judged.
             place.ahead = False

@@ -106,11 +106,11 @@ class Connection(asyncio.Protocol):
         self._received.clear()
         return data
 
-    def write(self, data: bytes) -> None:
-        """Write; NetworkError when the connection is lost."""
+    def write(self, *parts: bytes) -> None:
+        """Write, all parts as one; NetworkError when the connection is lost."""
         if self._lost is not None or self._transport is None:
             raise NetworkError(self._lost or "not connected")
-        self._transport.write(data)
+        self._transport.writelines(parts)
 
     async def drained(self) -> None:
         """Wait while the peer reads more slowly than we write."""

@@ -7,6 +7,7 @@ have been taken all the same.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from postroad.delivery.network import Connection, NetworkError
@@ -43,6 +44,7 @@ class Session:
     def __init__(self, peer: Peer, connection: Connection, timeouts: Timeouts) -> None:
         self.peer = peer
         self.messages = 0
+        self.pause = 0.0  # seconds between the last final dot and its answer
         self._connection = connection
         self._timeouts = timeouts
         self._conversation = ClientConversation()
@@ -270,9 +272,11 @@ class Session:
             raise Abandoned("the lease was in doubt before the final dot")
         if not end:
             return await self._cut_short()
-        self._write(last)
-        self._write(end)
-        return await self._answer(ambiguous=True)
+        self._write(last, end)
+        written = time.monotonic()
+        reply = await self._answer(ambiguous=True)
+        self.pause = time.monotonic() - written
+        return reply
 
     def _begin(self, following: Following) -> bytes:
         """Return the envelope of the message that goes next, nothing when it has to wait."""
@@ -318,9 +322,9 @@ class Session:
 
     # ------------------------------------------------------------ octets and time
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, *parts: bytes) -> None:
         try:
-            self._connection.write(data)
+            self._connection.write(*parts)
         except NetworkError as error:
             raise self._lost(self._conversation.waiting_for or Phase.MAIL, str(error)) from error
 

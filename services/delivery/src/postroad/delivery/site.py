@@ -31,7 +31,7 @@ class Waiting:
     """
     A record in a site's waiting room, and from where it will be sent.
 
-    That is drawn once: drawn again wherever it does not suit, the shares would not be the weights.
+    That is drawn once: drawn again where it does not suit, the shares were not the weights.
     """
 
     taken: Taken
