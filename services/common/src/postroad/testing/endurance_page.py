@@ -15,8 +15,10 @@ _PAGE = """\
     make endurance
 
 passes a million messages of 4 KiB through `postroad up`, looking at the memory of its processes
-all along. Then, on a new relay, it queues 300,000 messages for a destination that is dead, measures
-live traffic before and beside that queue, starts the relay again on it, and lets all of it drain.
+all along. Then, on a new relay, it queues 300,000 messages for a destination that is dead and is
+to be tried again in an hour, measures live traffic before and beside that queue, starts the relay
+again on it, wakes the destination, says `postroad queue retry --all`, and waits until all of it has
+arrived.
 `make endurance PART=through` or `PART=beside` does one of the two, `MESSAGES=…` and `QUEUED=…` do
 less. This page is written by it; `build/endurance.json` keeps the figures.
 
@@ -35,6 +37,11 @@ class Through:
     lost: int
     largest: dict[str, int] = field(default_factory=dict)
     growth: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether not all that was accepted arrived."""
+        return self.lost > 0
 
     def rows(self) -> list[tuple[str, str]]:
         """Return the figures as they are told."""
@@ -92,14 +99,15 @@ def _sizes(memory: dict[str, int]) -> str:
 
 
 def load(path: Path) -> Figures:
-    """Return the figures of a file, none at all if there is no such file."""
-    if not path.exists():
+    """Return the figures of a file, none at all if there is no such file or it is another's."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return Figures(
+            Through(**kept["through"]) if kept["through"] else None,
+            Beside(**kept["beside"]) if kept["beside"] else None,
+        )
+    except (OSError, ValueError, TypeError, KeyError):
         return Figures()
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return Figures(
-        Through(**kept["through"]) if kept["through"] else None,
-        Beside(**kept["beside"]) if kept["beside"] else None,
-    )
 
 
 def save(figures: Figures, path: Path) -> None:
