@@ -1,10 +1,11 @@
 """The connection to NATS as blocks: bounded, whole under TLS, and its end told from its loss."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlparse
@@ -20,19 +21,42 @@ from postroad.testing.streams import hang_up
 MUCH = 32 * 1024 * 1024
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @asynccontextmanager
-async def to(serve: object) -> AsyncIterator[BlockTransport]:
-    """Open a connection to a server that does this with each connection."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)  # type: ignore[arg-type]
-    port = server.sockets[0].getsockname()[1]
-    transport = BlockTransport()
-    await transport.connect(urlparse(f"nats://127.0.0.1:{port}"), 0, 5)
+async def listening(serve: Serve) -> AsyncIterator[int]:
+    """Open a server that does this with each connection; yield its port. Ends with the last one."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        with contextlib.suppress(ConnectionError):
+            await serve(reader, writer)
+        await hang_up(writer)
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
     try:
-        yield transport
+        yield server.sockets[0].getsockname()[1]
     finally:
-        transport.close()
-        await asyncio.wait_for(transport.wait_closed(), 5)
         server.close()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+
+
+@asynccontextmanager
+async def to(serve: Serve) -> AsyncIterator[BlockTransport]:
+    """Open a connection to a server that does this with each connection."""
+    async with listening(serve) as port:
+        transport = BlockTransport()
+        await transport.connect(urlparse(f"nats://127.0.0.1:{port}"), 0, 5)
+        try:
+            yield transport
+        finally:
+            transport.close()
+            await asyncio.wait_for(transport.wait_closed(), 5)
 
 
 async def test_a_server_waits_for_a_reader_that_is_slow() -> None:
@@ -44,7 +68,6 @@ async def test_a_server_waits_for_a_reader_that_is_slow() -> None:
             writer.write(b"x" * 65536)
             await writer.drain()
         drained.set()
-        await hang_up(writer)
 
     async with to(serve) as transport:
         first = await transport.read(0)
@@ -62,7 +85,6 @@ async def test_a_server_waits_for_a_reader_that_is_slow() -> None:
 async def test_what_was_said_before_the_end_is_read_before_it() -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"INFO {}\r\nPONG\r\nMSG")
-        await hang_up(writer)
 
     async with to(serve) as transport:
         assert await transport.readline() == b"INFO {}\r\n"
@@ -97,7 +119,6 @@ async def test_a_writer_waits_for_a_server_that_reads_slowly() -> None:
         while read < MUCH:
             read += len(await reader.read(65536))
         writer.write(b"done")
-        await hang_up(writer)
 
     async with to(serve) as transport:
         transport.writelines([b"x" * (MUCH // 2), b"y" * (MUCH // 2)])
@@ -107,6 +128,54 @@ async def test_a_writer_waits_for_a_server_that_reads_slowly() -> None:
         may_read.set()
         await asyncio.wait_for(drain, 10)
         assert await asyncio.wait_for(transport.read(0), 10) == b"done"
+
+
+async def test_one_who_gives_up_waiting_to_write_takes_nobody_along() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stuck.wait()
+        while await reader.read(65536):
+            pass
+        await hang_up(writer)
+
+    stuck = asyncio.Event()
+    async with to(serve) as transport:
+        transport.write(b"x" * MUCH)
+        first, second = (asyncio.ensure_future(transport.drain()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert not second.done()
+        stuck.set()
+        await asyncio.wait_for(second, 10)
+
+
+async def test_a_connection_that_failed_is_not_left_open_by_the_next() -> None:
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(listen) as port, to(serve) as transport:
+        await transport.connect(urlparse(f"nats://127.0.0.1:{port}"), 0, 5)
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+async def test_after_a_handshake_that_failed_nobody_waits_for_the_end() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"this is no TLS, and never was\r\n" * 10)
+        await reader.read()
+
+    async with to(serve) as transport:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await transport.connect_tls("localhost", ssl.create_default_context(), 0, 5)
+        transport.close()
+        await asyncio.wait_for(transport.wait_closed(), 1)
 
 
 @pytest.mark.nats

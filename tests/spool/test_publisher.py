@@ -71,7 +71,7 @@ async def test_what_only_waits_for_room_keeps_nothing_else_waiting(
         taking = take(spool)
         taken = await first(taking, accepted)
         later = Scheduled(now() + timedelta(hours=1))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             for one in taken:
                 await taking.settle(one, [Put(one.record.next_step(), later)])
             for one in await first(taking, accepted):  # as they were, and nothing was lost

@@ -16,6 +16,7 @@ from nats.aio.transport import Transport
 
 # Octets read and not yet parsed, at which the server is made to wait.
 _HIGH_WATER = 1024 * 1024
+_LINGER = 2.0  # seconds in which a closed connection may write what is buffered
 
 
 class _Blocks(asyncio.Protocol):
@@ -110,9 +111,9 @@ class _Blocks(asyncio.Protocol):
     async def drain(self) -> None:
         """Wait while the server reads more slowly than we write; OSError when it is lost."""
         if self._writer is not None:
-            await self._writer
-        if self._error is not None:
-            raise self._error
+            await asyncio.shield(self._writer)  # several wait for it, and one may be cancelled
+        if self.closed.done():
+            raise self._error or ConnectionResetError("the connection was closed")
 
 
 def _wake(waiter: "asyncio.Future[None] | None") -> None:
@@ -133,6 +134,7 @@ class BlockTransport(Transport):
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Connect to a server, in seconds; `buffer_size` is the loop's."""
+        self._abandon()
         loop = asyncio.get_running_loop()
         connecting = loop.create_connection(_Blocks, uri.hostname or "", uri.port or 4222)
         self._transport, self._blocks = await asyncio.wait_for(connecting, connect_timeout)
@@ -153,11 +155,22 @@ class BlockTransport(Transport):
             ssl_context,
             server_hostname=uri if isinstance(uri, str) else uri.hostname,
         )
-        transport = await asyncio.wait_for(shaking, connect_timeout)
-        if transport is None:
-            raise ConnectionError("the connection was lost in its TLS handshake")
+        try:
+            transport = await asyncio.wait_for(shaking, connect_timeout)
+            if transport is None:
+                raise ConnectionError("the connection was lost in its TLS handshake")
+        except BaseException:
+            self._abandon()
+            raise
         blocks.connection_made(transport)
         self._transport, self._blocks = transport, blocks
+
+    def _abandon(self) -> None:
+        """Drop what is left: nats-py connects again without closing a connection that failed."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._blocks is not None:
+            _wake(self._blocks.closed)  # after a handshake that failed nobody tells it
 
     def write(self, payload: bytes) -> None:
         """Write."""
@@ -185,9 +198,10 @@ class BlockTransport(Transport):
         await self._blocks.drain()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone."""
+        """Wait until the connection is gone; one whose end does not come is dropped."""
         if self._blocks is not None:
-            await asyncio.shield(self._blocks.closed)
+            await asyncio.wait([self._blocks.closed], timeout=_LINGER)
+            self._abandon()
 
     def close(self) -> None:
         """Close, writing what is buffered."""

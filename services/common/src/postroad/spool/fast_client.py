@@ -180,13 +180,13 @@ class _FastParser(Parser):
         if self.state != AWAITING_CONTROL_LINE:
             await super().parse(data)
             return
-        if not self.buf:
+        buffer = self.buf
+        if not buffer:
             # Nearly always a block is some whole messages: they are cut from it as it is.
             taken = await self._take_messages(data)
-            if taken == len(data):
+            if taken == len(data) or buffer is not self.buf:
                 return
             data = data[taken:]
-        buffer = self.buf
         buffer += data
         while buffer:
             taken = await self._take_messages(buffer)
