@@ -57,26 +57,31 @@ class Noting(SinkProtocol):
 
 
 @asynccontextmanager
-async def noting(latency: float = 0.0) -> AsyncIterator[tuple[int, list[bytes]]]:
+async def noting(
+    latency: float = 0.0, kind: type[Noting] = Noting
+) -> AsyncIterator[tuple[int, list[bytes]]]:
     """Open a server, so many seconds slow at a dot; yield its port, and the blocks it reads."""
     blocks: list[bytes] = []
     sink = Sink(SinkBehaviour(latency=latency))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Noting(sink, blocks), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: kind(sink, blocks), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1], blocks
     finally:
         server.close()
 
 
-async def sent_over(way_out: WayOut, blocks: list[bytes]) -> list[int]:
-    """Send three messages, and return how many envelopes came in one block with a final dot."""
+async def sent_over(
+    way_out: WayOut, blocks: list[bytes], *to: str, attempts: int | None = None
+) -> list[int]:
+    """Send messages, and return how many envelopes came in one block with each final dot."""
+    to = to or TO
     spool = MemorySpool()
     await publish(spool, anywhere=way_out)
-    await send(spool, *TO)
+    await send(spool, *to)
     async with delivering(spool):
-        await history(spool, EventType.DELIVERY, 3)
-    assert sum(block.count(b"MAIL FROM") for block in blocks) == 3
+        await history(spool, EventType.DELIVERY, len(to))
+    assert sum(block.count(b"MAIL FROM") for block in blocks) == (attempts or len(to))
     return [block.count(b".\r\nMAIL FROM") for block in blocks if b".\r\n" in block]
 
 
@@ -93,10 +98,15 @@ async def test_a_connection_that_has_carried_its_share_is_not_begun_on() -> None
         assert b"".join(blocks).count(b"QUIT") == 2
 
 
-async def test_nobody_waits_long_for_a_connection_that_is_at_work() -> None:
-    async with noting(latency=0.2) as (port, blocks):
-        assert sum(await sent_over(one_line(port, connections=3), blocks)) == 0
-        assert b"".join(blocks).count(b"EHLO") == 3
+async def test_nobody_waits_behind_a_slow_host_where_another_connection_may_be_free() -> None:
+    async with noting(latency=0.1) as (port, blocks):
+        assert await sent_over(one_line(port, connections=2), blocks) == [0, 0, 0]
+
+
+async def test_with_a_line_behind_it_a_slow_host_gets_the_next_ahead() -> None:
+    async with noting(latency=0.1) as (port, blocks):
+        ahead = await sent_over(one_line(port, connections=2), blocks, *TO, *TO, *TO)
+        assert sum(ahead) > 0
 
 
 async def test_a_message_rate_holds_the_next_envelope_back() -> None:
@@ -129,45 +139,128 @@ async def delivered(mx: ScriptedMx, *to: str) -> tuple[list[Event], list[str]]:
     async with delivering(spool):
         await history(spool, EventType.DELIVERY, len(to))
         failures = [event async for event in spool.events.read(types=failed)]
-    return failures, [line[9:10].decode() for each in mx.messages for line in each.recipients]
+    assert [queued async for queued in spool.waiting.list(Selection())] == []
+    return failures, got(mx)
+
+
+def got(mx: ScriptedMx) -> list[str]:
+    """Return the local parts of who got something, in turn."""
+    return [line[9:10].decode() for each in mx.messages for line in each.recipients]
 
 
 async def test_a_lost_answer_is_in_doubt_for_the_first_alone() -> None:
     async with ScriptedMx(on(b".", 0, HANG_UP)) as mx:
-        [failure], got = await delivered(mx, *TO)
+        [failure], who = await delivered(mx, *TO)
         assert (failure.recipients, failure.ambiguous) == (("b@y.example",), True)
-        assert sorted(got) == ["b", "c", "d"]
-        assert got[0] == "c", "it goes on, on another connection"
+        assert sorted(who) == ["b", "c", "d"]
+        assert who[0] == "c", "it goes on, on another connection"
 
 
 async def test_a_refusal_of_the_first_does_not_concern_the_next() -> None:
     async with ScriptedMx(on(b".", 0, b"451 4.3.0 not now\r\n")) as mx:
-        [failure], got = await delivered(mx, *TO)
+        [failure], who = await delivered(mx, *TO)
         assert failure.recipients == ("b@y.example",)
-        assert sorted(got) == ["b", "c", "d"]
+        assert sorted(who) == ["b", "c", "d"]
         assert mx.connections == 1
 
 
-@pytest.mark.parametrize("reply", [HANG_UP, b"421 4.7.0 enough\r\n", b"503 5.5.1 not now\r\n"])
+def in_turn(verb: bytes, *replies: bytes | None) -> Script:
+    """Answer so to a verb, the first time, the second, and so on; then as usual."""
+    return lambda line, count: (
+        replies[count] if line.split()[0] == verb and count < len(replies) else None
+    )
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [HANG_UP, b"421 4.7.0 enough\r\n", b"503 5.5.1 not now\r\n", b"554 not now\r\n"],
+)
 async def test_a_host_that_wants_the_envelope_later_gets_it_later(reply: bytes) -> None:
-    """Nothing is deferred for it, let alone bounced, and the host is not asked that way again."""
+    """Nothing is deferred for it, let alone bounced."""
     async with ScriptedMx(on(b"MAIL", 1, reply)) as mx:
-        failures, got = await delivered(mx, *TO)
+        failures, who = await delivered(mx, *TO)
         assert failures == []
-        assert got == ["b", "c", "d"]
+        assert who == ["b", "c", "d"]
         assert mx.connections == 2
 
 
-async def test_a_sender_refused_ahead_is_refused() -> None:
+class Touchy(Noting):
+    """A connection to a server that hangs up on whoever does not wait for its answer to the dot."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take a block, up to what came too early."""
+        content, early, _ = data.partition(b".\r\nMAIL")
+        if not early:
+            super().data_received(data)
+            return
+        self._blocks.append(data)
+        SinkProtocol.data_received(self, content + b".\r\n")
+        assert self._transport is not None
+        self._transport.close()
+
+
+async def test_a_host_that_hangs_up_for_it_is_not_asked_that_way_again() -> None:
+    async with noting(kind=Touchy) as (port, blocks):
+        ahead = await sent_over(one_line(port), blocks, *TO, *TO, attempts=7)
+        assert sum(ahead) == 1
+        assert b"".join(blocks).count(b"EHLO") == 2
+
+
+async def test_a_host_that_refuses_out_of_turn_and_hangs_up_bounces_nothing() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        if line.startswith(b"MAIL") and count == 1:
+            return b"503 5.5.1 not now\r\n"
+        return HANG_UP if line.startswith(b"RCPT") and count == 1 else None
+
+    async with ScriptedMx(script) as mx:
+        failures, who = await delivered(mx, *TO)
+        assert failures == []
+        assert who == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+async def test_a_host_that_closes_at_the_dot_leaves_the_next_to_another_session(hosts: int) -> None:
+    """The first goes on to another host, or is tried later, and the next is not forgotten."""
     spool = MemorySpool()
-    async with ScriptedMx(on(b"MAIL", 1, b"550 5.7.1 not you\r\n")) as mx:
+    async with ScriptedMx(on(b".", 0, b"421 4.7.0 enough\r\n")) as mx, ScriptedMx() as other:
+        ports = [mx.port, other.port][:hosts]
+        way_out = WayOut(
+            "relay:shop/line",
+            tuple(Smarthost("127.0.0.1", port, turn) for turn, port in enumerate(ports)),
+            tls=TlsMode.NONE,
+            retry=RETRY,
+            limits=SiteLimits(connections=1),
+        )
+        await publish(spool, anywhere=way_out)
+        await send(spool, *TO)
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 3)
+            assert sorted(got(mx) + got(other)) == ["b", "c", "d"]
+        assert [queued async for queued in spool.waiting.list(Selection())] == []
+        said = mx.commands + other.commands
+        assert said.count(b"QUIT") == mx.connections + other.connections - 1, "none is left open"
+
+
+async def test_a_sender_refused_ahead_is_asked_for_plainly_and_refused() -> None:
+    spool = MemorySpool()
+    refusal = b"550 5.7.1 not you\r\n"
+    async with ScriptedMx(in_turn(b"MAIL", None, refusal, refusal)) as mx:
         await publish(spool, anywhere=one_line(mx.port))
         await send(spool, *TO)
         async with delivering(spool):
             [bounce] = await history(spool, EventType.BOUNCE)
             await history(spool, EventType.DELIVERY, 3)  # the third is the report
         assert bounce.recipients == ("c@y.example",)
-        assert mx.connections == 1
+        assert mx.connections == 2
+
+
+async def test_an_answer_too_many_is_not_taken_for_that_of_the_next_message() -> None:
+    """With answers shifted by one, DATA seems to be answered 250: nothing was taken by that."""
+    twice = b"250 2.0.0 taken\r\n250 2.0.0 taken\r\n"
+    async with ScriptedMx(on(b".", 0, twice)) as mx:
+        failures, who = await delivered(mx, *TO)
+        assert failures == []
+        assert sorted(who) == ["b", "c", "d"]
 
 
 async def test_a_message_without_its_body_takes_only_the_connection_along() -> None:

@@ -95,6 +95,7 @@ FAULTS: dict[str, Fault] = {
     "DATA 421": (saying(b"DATA", b"421 4.7.0 no\r\n"), {}, "Deferred", "4.7.0", True),
     "dot 421": (saying(b".", b"421 4.7.0 no\r\n"), {}, "Deferred", "4.7.0", True),
     "MAIL lost": (saying(b"MAIL", HANG_UP), {}, "Deferred", "4.4.2", True),
+    "DATA 250": (saying(b"DATA", b"250 2.0.0 ok\r\n"), {}, "Deferred", "4.4.2", True),
     "DATA lost": (saying(b"DATA", HANG_UP), {}, "Deferred", "4.4.2", True),
     "dot lost": (saying(b".", HANG_UP), {}, "Deferred", "4.4.2", False),
     "dot frozen": (saying(b".", b"250-\r\n"), {}, "Deferred", "4.4.2", False),

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 
 from postroad.delivery import metrics
 from postroad.delivery.network import NetworkError
@@ -30,6 +30,8 @@ from postroad.mail.envelope import Body
 from postroad.mail.header import header_block
 from postroad.mail.status import EnhancedStatus
 from postroad.smtp import command
+from postroad.smtp.client import Phase
+from postroad.smtp.reply import Reply
 from postroad.spool.errors import LeaseLost
 from postroad.spool.interface import Spool, Taking
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
@@ -38,8 +40,43 @@ MAX_CONNECTS = 6  # addresses tried in one attempt
 PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
 
 _SHORT_PAUSE = 0.05  # seconds
+_PLAIN = 600.0  # seconds
+_MANY_PLACES = 20_000
+_ENVELOPE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _UNREACHABLE = EnhancedStatus(4, 4, 1)
 _LOST = EnhancedStatus(4, 4, 2)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """
+    A server to talk to, with all that matters to a session: `Places` gives one for all that is the
+    same, so a session opened before a Relay was edited is not used after.
+
+    `plain_until`: until then no envelope goes out with the dot of the message before. `pause`: how
+    many seconds it took to answer the last final dot; what goes ahead waits for that.
+    """
+
+    peer: Peer
+    plain_until: float = 0.0
+    pause: float = math.inf
+
+    def speak_plainly(self) -> None:
+        """An envelope that went ahead was lost, or not understood: leave that for a while."""
+        self.plain_until = time.monotonic() + _PLAIN
+
+
+class Places:
+    """The places a process sends to."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, Peer], Place] = {}
+
+    def of(self, way_out: str, peer: Peer) -> Place:
+        """Return the place of a way out's name and a peer."""
+        if len(self._places) >= _MANY_PLACES:
+            self._places.clear()
+        return self._places.setdefault((way_out, peer), Place(peer))
 
 
 @dataclass(slots=True)
@@ -51,6 +88,7 @@ class AttemptTools:
     pool: SessionPool
     hostname: str
     timeouts: Timeouts
+    places: Places = field(default_factory=Places)
 
 
 @dataclass(slots=True)
@@ -60,27 +98,6 @@ class Ended:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     reached: bool = False
     peer_address: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """
-    A server to talk to, with all that matters to a session: `place_of` gives one for all that is
-    the same, so a session opened before a Relay was edited is not used after.
-
-    `ahead`: nothing is known against writing an envelope with the dot of the message before.
-    `pause`: how many seconds it took to answer the last final dot; what goes ahead waits for that.
-    """
-
-    peer: Peer
-    ahead: bool = True
-    pause: float = math.inf
-
-
-@lru_cache(maxsize=20_000)
-def place_of(way_out: str, peer: Peer) -> Place:
-    """Return the place of a way out's name and a peer."""
-    return Place(peer)
 
 
 class Attempt:
@@ -110,6 +127,7 @@ class Attempt:
         self._succeed = succeed
         self._session: Session | None = None  # that of the attempt before
         self._begun: Outgoing | None = None  # what was said on it already
+        self._handed: Session | None = None  # to the successor
         self._ended = Ended()
         self._last_failure = deferred("no host was tried", status=_UNREACHABLE)
 
@@ -140,7 +158,7 @@ class Attempt:
         return self._place_of(*first) if first is not None else None
 
     def _place_of(self, host: Host, address: str) -> Place:
-        return place_of(self._way_out.name, self._peer(host, address))
+        return self._tools.places.of(self._way_out.name, self._peer(host, address))
 
     def _addresses(self) -> Iterator[tuple[Host, str]]:
         pairs = [(host, address) for host in self.route.hosts for address in host.addresses]
@@ -205,28 +223,40 @@ class Attempt:
                 session = await self._open(session.peer) or session
             begun, self._begun = self._begun, None
             if not session.ready_for(begun):
+                if begun is not None:
+                    place.speak_plainly()
                 undecided += chunk
                 continue
             is_last = start + PER_TRANSACTION >= len(left)
             following = partial(self._hand_over, session, place) if is_last else nothing
             undecided += await self._transact(session, place, chunk, begun, following)
-        if self.successor is None:
+        if session is not self._handed:
             self._keep(session, place)
         return undecided
 
     def _hand_over(self, session: Session, place: Place) -> Outgoing | None:
         """Let the next record's attempt go on with our session; return what it begins with."""
-        if not place.ahead or session.messages + 1 >= self._way_out.limits.messages_per_connection:
+        limits, now = self._way_out.limits, time.monotonic()
+        if self.successor is not None:
+            return None  # one is enough: this is another try of ours, for which it waits
+        if now < place.plain_until or session.messages + 1 >= limits.messages_per_connection:
             return None
-        if place.pause > _SHORT_PAUSE and self._site.limiter.has_slot:
-            return None  # it is better off with a connection of its own
+        if place.pause > _SHORT_PAUSE and self._site.waiting < limits.connections > 1:
+            return None  # another connection may be free sooner
         self.successor = self._succeed(place)
-        return self.successor.take_over(session) if self.successor is not None else None
+        if self.successor is None:
+            return None
+        try:
+            begun = self.successor.take_over(session)
+        except Exception:
+            return None  # it will fail of itself when it is run, and nobody else for it
+        self._handed = session
+        return begun
 
     def take_over(self, session: Session) -> Outgoing:
         """Begin on a session on which another attempt is about to end; `run` goes on."""
-        self._session = session
         self._begun = self._outgoing(self._pending()[:PER_TRANSACTION])
+        self._session = session
         return self._begun
 
     def _keep(self, session: Session, place: Place) -> None:
@@ -257,17 +287,32 @@ class Attempt:
         except Abandoned as error:
             raise LeaseLost(str(self._record.record_id)) from error
         except SessionLost as error:
-            place.ahead &= not was_ahead or transaction.mail is not None
+            if error.ambiguous:
+                place.pause = math.inf
+            if was_ahead and error.phase in _ENVELOPE:
+                place.speak_plainly()
+                if transaction.mail is not None and transaction.mail.is_permanent:
+                    return self._unjudged(session, chunk, transaction.mail)
             return self._lost(session, chunk, transaction, error)
         self._ended.reached = True
-        place.pause = session.pause
-        if was_ahead and transaction.out_of_turn is not None:
-            # It announced PIPELINING, but not for this: the mail itself has not been judged.
-            place.ahead = False
-            self._last_failure = of_reply(transaction.out_of_turn, host=session.peer.host)
-            return list(chunk)
+        if transaction.final is not None:
+            place.pause = session.pause
+        if was_ahead and transaction.mail is not None and transaction.mail.is_permanent:
+            if transaction.is_out_of_turn:
+                place.speak_plainly()
+            return self._unjudged(session, chunk, transaction.mail)
         self._ended.peer_address = session.peer.address
         return self._decide(session, chunk, transaction)
+
+    def _unjudged(self, session: Session, chunk: Sequence[int], reply: Reply) -> list[int]:
+        """
+        Ask again plainly, on another session, where MAIL was refused that went ahead.
+
+        It may be for coming when it did, or answer the message before: no mail bounces for it.
+        """
+        self._last_failure = deferred(str(reply), status=_LOST, host=session.peer.host)
+        session.abort()
+        return list(chunk)
 
     async def _may_end(self) -> bool:
         return await self._tools.taking.confirm(self._taken)

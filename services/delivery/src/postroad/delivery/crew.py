@@ -10,6 +10,7 @@ from functools import partial
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Attempt, Ended, Place
+from postroad.delivery.directions import OWN_ERROR
 from postroad.delivery.endings import Endings
 from postroad.delivery.outcome import deferred
 from postroad.delivery.routing import Route
@@ -66,7 +67,7 @@ class Crew:
             while waiting is not None:
                 attempt = await self._attempt(site, waiting)
                 while attempt is not None:
-                    await self._carry_out(site, attempt)
+                    await self._carry_out_guarded(site, attempt)
                     attempt = attempt.successor
                 waiting = None
                 if not self.stopping and site.limiter.next_start(loop.time()) <= loop.time():
@@ -94,7 +95,8 @@ class Crew:
         if isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
         ended = Ended(for_all(record, nowhere(route)))
-        self._judge(site, way_out, ended)
+        if route is not OWN_ERROR:
+            self._judge(site, way_out, ended)
         await self._endings.attempted(taken, way_out, ended, site.name)
         return None
 
@@ -105,7 +107,7 @@ class Crew:
         """Take the record that is next out of its room, if it goes where an attempt now ends."""
         waiting = site.first()
         # A message rate says when the next may begin, and that is rarely now.
-        if waiting is None or self.stopping or waiting.way_out.limits.message_rate is not None:
+        if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
             return None
         now = asyncio.get_running_loop().time()
         route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
@@ -117,6 +119,14 @@ class Crew:
         site.next()
         site.begin(now)
         return attempt
+
+    async def _carry_out_guarded(self, site: Site, attempt: Attempt) -> None:
+        try:
+            await self._carry_out(site, attempt)
+        except Exception:  # it must not take its successor along, which has begun
+            metrics.INTERNAL_ERRORS.inc()
+            record_id = str(attempt.waiting.taken.record.record_id)
+            log.exception("an attempt could not be ended", record_id=record_id)
 
     async def _carry_out(self, site: Site, attempt: Attempt) -> None:
         """Run an attempt and settle its record."""

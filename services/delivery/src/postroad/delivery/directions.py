@@ -32,7 +32,7 @@ from postroad.runtime.logs import get_logger
 
 log = get_logger("delivery.directions")
 
-_OTHER_ERROR = EnhancedStatus(4, 3, 0)
+OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "an error of ours")  # says nothing about the site
 _KEPT = 5.0  # seconds
 _MANY = 20_000
 
@@ -77,7 +77,7 @@ class Directions:
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("a route could not be looked for", domain=domain)
-            return NoRoute(_OTHER_ERROR, "an error of ours")
+            return OWN_ERROR
 
     async def _find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
         if way_out.smarthosts:

@@ -172,6 +172,10 @@ class Session:
         else:
             self._ahead = None
             await self._hear_envelope(transaction)
+        if transaction.data is not None and transaction.data.is_positive:
+            # RFC 5321 §3.3: 354 or a refusal. Anything else answers something else.
+            code, transaction.data = transaction.data.code, None
+            raise self._lost(Phase.DATA, f"DATA was answered with {code}")
         if self._conversation.over:
             if transaction.data is not None and transaction.data.is_intermediate:
                 transaction.data = None  # an invitation to nothing
@@ -285,8 +289,9 @@ class Session:
         outgoing = following()
         if outgoing is None or self._local_refusal(outgoing) is not None:
             return b""
+        envelope = self._envelope(outgoing)
         self._ahead = outgoing
-        return self._envelope(outgoing)
+        return envelope
 
     async def _cut_short(self) -> Reply:
         """Return what a peer says that will not hear the content's end; SessionLost if nothing."""

@@ -50,11 +50,10 @@ class Transaction:
         return next((reply for reply in replies if reply and reply.code == 421), None)
 
     @property
-    def out_of_turn(self) -> Reply | None:
-        """The reply that said MAIL came at the wrong moment, or was not understood; None else."""
+    def is_out_of_turn(self) -> bool:
+        """Whether MAIL was refused for the moment at which it came, or was not understood."""
         reply = self.mail
-        if reply is None or not reply.is_permanent or self.unasked:
-            return None
-        # RFC 3463 §3.6: X.5.Z is about the protocol, not about the mail.
-        protocol = reply.status is not None and reply.status.subject == 5
-        return reply if protocol or reply.code in (500, 503) else None
+        if reply is None or not reply.is_permanent:
+            return False
+        # RFC 3463 §3.6: X.5.Z is about the protocol, not about the mail. Without a status, maybe.
+        return reply.status is None or reply.status.subject == 5
