@@ -21,7 +21,8 @@ def test_a_stuck_reader_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         sink = LineSink(stream)
         for number in range(1_000):
             sink.write(f"{number} {'x' * 1_000}\n")  # far more than a pipe holds
-        assert dropped() - before >= 1_000 - 100 - 65
+        # But for what the pipe holds, what is being written, and what waits.
+        assert dropped() - before >= 1_000 - 65 - 100 - 100
         with os.fdopen(reader, "r") as pipe:
             text = ""
             while "log lines dropped" not in text:

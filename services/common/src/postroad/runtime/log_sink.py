@@ -62,9 +62,8 @@ class LineSink:
         self._write_waiting()
 
     def _write_waiting(self) -> None:
-        lines = []
-        while self._waiting:
-            lines.append(self._waiting.popleft())
+        # Not until none is left: who writes meanwhile must not make this one write endless.
+        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if self._unsaid:
             lines.append(
                 f'{{"level":"warning","event":"log lines dropped","count":{self._unsaid}}}\n'

@@ -23,9 +23,10 @@ fast as they are answered, commands up to DATA pipelined, and `postroad sink`, e
 process of its own on the same machine. Each round sends for {seconds:.0f} s and ends when
 everything accepted has arrived; the systems take turns. The rate end to end is what arrived over
 the time until the last of it did; rows show the round with the median rate. Ratios carry over to
-other machines, rates do not. Accept latency is the time from the final dot to its `250`, transit
-from there to the sink. Both are under full load, where they tell of queues as much as of speed: a
-system that takes mail in slowly keeps its transit short.
+other machines better than rates do ([where the time goes](performance.md) has those of two). Accept
+latency is the time from the final dot to its `250`, transit from there to the sink. Both are under
+full load, where they tell of queues as much as of speed: a system that takes mail in slowly keeps
+its transit short.
 """
 
 
