@@ -7,7 +7,7 @@ a task, some 60 µs, and as much again when one is written. Here what is heard b
 out of the block it came in and handed over at once, and all that is posted in one turn of the event
 loop is one write. Order is kept between both ways, as there is one connection.
 
-It reaches into the client's private parts (`_ps`, `_transport`, `_pending`), which is why nats-py
+It reaches into the client's private parts (`_ps`, `_pending`, `_process_msg`), which is why nats-py
 is pinned; tests/spool/test_fast_client.py fails where another version is built otherwise.
 """
 
@@ -21,7 +21,6 @@ from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-from postroad.spool.blocks import BlockTransport
 from postroad.spool.log import get_logger
 
 log = get_logger("spool.connection")
@@ -96,7 +95,6 @@ class FastClient(Client):
         super().__init__()
         self.listeners: dict[int, Listener] = {}
         self._ps = _FastParser(self)
-        self._transport = BlockTransport()
         self._write_due = False
 
     async def listen(self, subject: str, listener: Listener) -> Listening:

@@ -24,6 +24,7 @@ from postroad.policy.check import check
 from postroad.policy.keys import load_or_create_key
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.quantities import ListenAddress
+from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import Layout
 from postroad.testing.chaos.rig import ENVIRONMENT, drawn
@@ -34,6 +35,16 @@ _AWAY = 3.0  # seconds until a server that was killed is started again
 _WORKERS = 2
 _GRACE = 5.0  # seconds that processes have to end
 _PATIENCE = 60.0  # seconds for servers to find each other, and processes to get ready
+
+
+async def _provisioned(options: SpoolOptions) -> None:
+    """Make the queue, again and again as the operator does: the servers may not have met yet."""
+    while True:
+        try:
+            await provision(options, layout=_LAYOUT)
+            return
+        except SpoolUnavailable:
+            await asyncio.sleep(0.5)
 
 
 class ThreeServers:
@@ -55,7 +66,7 @@ class ThreeServers:
         key = folder / "cluster.key"
         options = SpoolOptions(servers=self._cluster.urls, role="operator", process="chaos")
         async with asyncio.timeout(_PATIENCE):
-            await provision(options, layout=_LAYOUT)
+            await _provisioned(options)
             spool = await connect(options)
             try:
                 keyring = load_or_create_key(key)
