@@ -72,7 +72,7 @@ async def test_a_selection_means_what_it_says(
 async def test_a_claim_moves_deferred_mail_to_its_lane(spool: Spool) -> None:
     await put(spool, place=Scheduled(now() + LATER))
     [queued] = await found(spool, Selection())
-    await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())])
+    await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
     taking = take(spool)
     [taken] = await first(taking, 1)
     assert taken.record.record_id == queued.record.record_id
@@ -84,11 +84,24 @@ async def test_a_claim_moves_deferred_mail_to_its_lane(spool: Spool) -> None:
 async def test_only_one_claimant_wins(spool: Spool) -> None:
     await put(spool, place=Held(now() + LATER), hold=Hold("Admin"))
     [queued] = await found(spool, Selection())
-    await spool.waiting.claim(queued, [Put(queued.record.next_step(hold=None), Ready())])
+    await spool.waiting.claim(queued, [Put(queued.record.next_step(hold=None), Ready())], now())
     bounced = queued.record.next_step(pool="other")
     with pytest.raises(ClaimLost):
-        await spool.waiting.claim(queued, [Put(bounced, Ready())])
+        await spool.waiting.claim(queued, [Put(bounced, Ready())], now())
     assert len(await found(spool, Selection())) == 1
+
+
+async def test_nothing_is_claimed_that_becomes_ready_by_itself(spool: Spool) -> None:
+    await put(spool, place=Scheduled(now() + timedelta(seconds=2)))
+    [queued] = await found(spool, Selection())
+    with pytest.raises(ClaimLost):
+        await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taken.record.step == queued.record.step
+    await taking.settle(taken)
+    await taking.close()
+    assert await found(spool, Selection()) == []
 
 
 async def test_a_claim_may_put_several_records(spool: Spool) -> None:
@@ -103,5 +116,5 @@ async def test_a_claim_may_put_several_records(spool: Spool) -> None:
             Ready(),
         ),
     ]
-    await spool.waiting.claim(queued, split)
+    await spool.waiting.claim(queued, split, now())
     assert {q.record.domain for q in await found(spool, Selection())} == {"y.example", "z.example"}

@@ -53,6 +53,19 @@ async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
         assert dict(await spool.orders.reports("retry")) == {"tests": 1}
 
 
+async def test_a_retry_order_means_all_that_waits_however_much_that_is() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        for _ in range(150):
+            await put(spool, place=Scheduled(now() + HOUR), origin=CLIENT)
+        async with delivering(spool):
+            await spool.orders.place(order("retry"))
+            await asyncio.wait_for(mx.received(150), 20)
+            assert dict(await spool.orders.reports("retry")) == {"tests": 150}
+        assert await waiting(spool) == []
+
+
 async def test_a_hold_keeps_mail_and_a_release_lets_it_go() -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:

@@ -189,5 +189,5 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
             if taken.record.domain == "z.example":
                 break
             lanes = {f"p{number:02d}" for number in range(8)}
-            await spool.waiting.claim_overdue(lanes, now() + timedelta(minutes=1))
+            await spool.waiting.renew_overdue(lanes, now() + timedelta(minutes=1))
     await taking.close()

@@ -309,7 +309,7 @@ async def _give_order(order: Order, cluster: Where, *, as_json: bool) -> None:
         typer.echo(f"{order.action}: {affected} of {matching} records changed.")
         if affected < matching:
             typer.echo(
-                "The rest follows as the delivery processes get to it,"
+                "The rest follows as the delivery processes get to it, or comes due by itself,"
                 " unless it was delivered meanwhile.",
                 err=True,
             )

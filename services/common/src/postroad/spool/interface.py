@@ -195,6 +195,15 @@ class Queued:
     sequence: int
     subject: str
 
+    def may_be_claimed(self, now: datetime) -> bool:
+        """
+        Whether it waits, and for so long yet that the queue cannot be making it ready already.
+
+        The queue does that in two steps, a copy and then its storing: a claim between the two
+        would make two of one record.
+        """
+        return self.due is not None and now < self.due - CLAIM_MARGIN
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
@@ -217,12 +226,13 @@ class Waiting(Protocol):
     async def backlog(self) -> "Backlog":
         """Return how much there is to do, at a cost that does not grow with what is deferred."""
 
-    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
+    async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """
         Replace a waiting (scheduled or held) record by `puts`, at once and only once.
 
         The first put takes the record's place in one atomic step; ClaimLost when somebody was
-        faster. A claim without puts is not possible: nothing is dropped.
+        faster, or when the record becomes ready by itself within seconds (`may_be_claimed`). A
+        claim without puts is not possible: nothing is dropped.
         """
 
 
@@ -431,6 +441,9 @@ class Spool(Protocol):
 
 
 HOLD_LIMIT = timedelta(days=30)
+# What a claim may take, and as much again for clocks that differ.
+CLAIM_TIMEOUT = timedelta(seconds=5)
+CLAIM_MARGIN = CLAIM_TIMEOUT + timedelta(seconds=5)
 
 
 def held(record: QueueRecord, hold: Hold, *, now: datetime) -> Put:

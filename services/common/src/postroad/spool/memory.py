@@ -13,7 +13,13 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import (
+    BodyCorrupt,
+    BodyMissing,
+    ClaimLost,
+    SpoolFull,
+    SpoolUnavailable,
+)
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import (
     Backlog,
@@ -122,10 +128,12 @@ class MemoryWaiting:
             waiting[queued.kind] += 1
         return Backlog(ready, waiting[WaitKind.SCHEDULED], waiting[WaitKind.HELD])
 
-    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
-        """Replace a waiting record; ClaimLost when somebody was faster."""
+    async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
+        """Replace a waiting record; ClaimLost when somebody was faster, or the clock will be."""
         if not puts:
             raise ValueError("a claim puts something in the record's place")
+        if not queued.may_be_claimed(now):
+            raise ClaimLost("the record becomes ready by itself")
         self._store.replace(queued.sequence, puts)
 
 

@@ -308,11 +308,11 @@ class JetStreamTaking:
             await self._puller.refill_all()
 
     async def _sweep(self) -> None:
-        """Claim schedules that the server forgot: those that came due while storage was full."""
+        """Renew schedules that the server forgot: those that came due while storage was full."""
         while True:
             await asyncio.sleep(self._tools.timings.sweep.total_seconds())
             try:
-                await self._tools.waiting.claim_overdue(self._tenures.lanes, datetime.now(UTC))
+                await self._tools.waiting.renew_overdue(self._tenures.lanes, datetime.now(UTC))
             except SpoolError as error:
                 log.warning("overdue mail could not be looked for", error=str(error))
 

@@ -4,7 +4,9 @@ Looking at the queue without consuming it, and claiming what waits.
 Listings page through each shard by direct gets, narrowed by kind, lane and domain as far as the
 subjects allow; memory is a page, whatever the queue's length. A claim replaces a waiting record in
 one atomic step: publishing with the schedule's own subject and its expected sequence, which only
-one claimant, or the schedule itself, can win.
+one claimant can win. A schedule that fires takes no part in that: the server copies all that has
+come due, then stores the copies one after the other and purges their schedules without asking what
+became of them. So nothing is claimed that is due, or nearly.
 """
 
 import json
@@ -17,7 +19,16 @@ from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import StoredMessage, pages
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import Backlog, Put, Queued, Ready, Selection, WaitKind
+from postroad.spool.interface import (
+    CLAIM_TIMEOUT,
+    Backlog,
+    Held,
+    Put,
+    Queued,
+    Scheduled,
+    Selection,
+    WaitKind,
+)
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
@@ -29,7 +40,7 @@ log = get_logger("spool.waiting")
 Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], int]
 
 OVERDUE = timedelta(seconds=30)
-_CLAIM_TIMEOUT = timedelta(seconds=10)
+_ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due
 _AT = "@at "
 
 
@@ -125,42 +136,60 @@ class JetStreamWaiting:
             if not page or len(found) >= int(said.get("total", 0)):
                 return found, int(said["state"].get("messages", 0))
 
-    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
+    async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """Replace a waiting record by `puts`, at once and only once."""
         if not puts:
             raise ValueError("a claim puts something in the record's place")
-        if queued.kind is WaitKind.READY:
-            raise ClaimLost("the record does not wait")
+        if not queued.may_be_claimed(now):
+            raise ClaimLost("the record is ready, or becomes so by itself")
         headers = {
             "Nats-Scheduler": queued.subject,
             "Nats-Schedule-Next": "purge",
+        }
+        await self._replace(queued, puts, headers)
+
+    async def _replace(
+        self, queued: Queued, puts: Sequence[Put], headers: Mapping[str, str]
+    ) -> None:
+        expected = {
             "Nats-Expected-Last-Subject-Sequence": str(queued.sequence),
             "Nats-Expected-Last-Subject-Sequence-Subject": queued.subject,
         }
-        shard = queued.record.record_id.shard
-        await self._publisher.publish(puts, shard=shard, timeout=_CLAIM_TIMEOUT, claim=headers)
+        await self._publisher.publish(
+            puts,
+            shard=queued.record.record_id.shard,
+            timeout=CLAIM_TIMEOUT,
+            claim={**headers, **expected},
+        )
 
-    async def claim_overdue(self, lanes: Collection[str], now: datetime) -> int:
+    async def renew_overdue(self, lanes: Collection[str], now: datetime) -> int:
         """
-        Make ready what should have become so by itself; return how many records that were.
+        Store anew the schedules that ought to have fired; return how many those were.
 
-        A schedule that came due while storage was full is not fired before the server restarts.
+        One that came due while storage was full is not fired before the server restarts. It is not
+        claimed, since the server may be at it all the same: of a schedule that is stored again it
+        purges the new form with the old.
         """
         if not lanes:
             return 0
-        claimed = 0
+        renewed = 0
         kinds = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
         async for queued in self.list(Selection(kinds=kinds, lanes=frozenset(lanes))):
             if queued.due is None or now - queued.due < OVERDUE:
                 continue
             try:
-                await self.claim(queued, [Put(queued.record.next_step(), Ready())])
-                claimed += 1
+                await self._replace(queued, [_anew(queued, now + _ANEW)], {})
+                renewed += 1
             except ClaimLost:
-                continue  # fired, or claimed by another, meanwhile
-        if claimed:
-            log.warning("overdue mail was made ready", count=claimed)
-        return claimed
+                break  # it has fired meanwhile, so the server is at them: the next look will tell
+        if renewed:
+            log.warning("overdue mail was scheduled again", count=renewed)
+        return renewed
+
+
+def _anew(queued: Queued, due: datetime) -> Put:
+    place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
+    return Put(queued.record.next_step(), place)
 
 
 def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:

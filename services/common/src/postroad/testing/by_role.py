@@ -172,5 +172,5 @@ class _Waiting:
     async def backlog(self) -> Backlog:
         return await self._counter.backlog()
 
-    async def claim(self, queued: Queued, puts: Sequence[Put]) -> None:
-        await self._claimer.claim(queued, puts)
+    async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
+        await self._claimer.claim(queued, puts, now)

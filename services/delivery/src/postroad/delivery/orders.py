@@ -7,7 +7,7 @@ is changed by one of them.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from postroad.runtime.configuration import Configuration
@@ -30,6 +30,8 @@ from postroad.spool.record import Hold
 log = get_logger("delivery.orders")
 
 ON_TAKING = frozenset({"hold", "bounce", "suspend"})
+_AT_ONCE = 32  # records, all of which may be in memory
+_TELLS_EVERY = 100  # records
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
 
 
@@ -85,22 +87,40 @@ class OrderKeeper:
         return complete
 
     async def _carry_out(self, order: Order) -> None:
-        affected = 0
-        async for queued in self._spool.waiting.list(order.selection):
-            if queued.kind is WaitKind.READY or not _concerns(order, queued):
-                continue  # ready mail is taken by its owner, who knows the order
-            try:
-                await self._change(order, queued)
-            except ClaimLost:
-                continue
-            affected += 1
-            if affected % 100 == 0:
+        affected = told = 0
+        async for group in self._concerned(order):
+            # One after the other, each would wait for a sync of the disk.
+            changed = await asyncio.gather(*(self._change(order, queued) for queued in group))
+            affected += sum(changed)
+            if affected - told >= _TELLS_EVERY:
+                told = affected
                 await self._spool.orders.report(order.order_id, self._process, affected)
         await self._spool.orders.report(order.order_id, self._process, affected)
         log.info("an order was carried out", reason=order.action, count=affected)
 
-    async def _change(self, order: Order, queued: Queued) -> None:
-        record, now = queued.record, datetime.now(UTC)
+    async def _concerned(self, order: Order) -> AsyncIterator[Sequence[Queued]]:
+        """Yield what waits and is meant by the order, in groups of what is changed at once."""
+        group: list[Queued] = []
+        async for queued in self._spool.waiting.list(order.selection):
+            if queued.kind is WaitKind.READY or not _concerns(order, queued):
+                continue  # ready mail is taken by its owner, who knows the order
+            group.append(queued)
+            if len(group) == _AT_ONCE:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    async def _change(self, order: Order, queued: Queued) -> bool:
+        """Carry the order out on a record; False when it waits no more, or not for long."""
+        try:
+            await self._claim(order, queued, datetime.now(UTC))
+        except ClaimLost:
+            return False
+        return True
+
+    async def _claim(self, order: Order, queued: Queued, now: datetime) -> None:
+        record = queued.record
         events: Sequence[Event] = ()
         match order.action:
             case "retry" | "release":
@@ -116,7 +136,7 @@ class OrderKeeper:
                 puts = [Put(record.next_step(hold=None), Ready())]
             case _:
                 return  # suspending concerns what is taken
-        await self._spool.waiting.claim(queued, puts)
+        await self._spool.waiting.claim(queued, puts, now)
         for event in events:
             self._spool.events.add(event)
 
