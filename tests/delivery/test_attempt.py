@@ -165,6 +165,19 @@ async def test_a_session_is_reused_and_the_host_tried_anew_when_it_died() -> Non
         assert mx.connections == 2
 
 
+@pytest.mark.parametrize("verb", [b"DATA", b"."])
+async def test_a_host_that_closes_in_the_middle_has_had_its_try(verb: bytes) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"421 4.3.2 closing\r\n" if line.split()[0] == verb and count == 1 else None
+
+    async with ScriptedMx(script) as mx:
+        bench = Bench()
+        for kind in ("Delivered", "Deferred"):
+            ended = await bench.attempt(mx)
+            assert [outcome.kind.value for outcome in ended.outcomes.values()] == [kind] * 2
+        assert mx.connections == 1, "not asked again at once: its limits count one message"
+
+
 @pytest.mark.parametrize(("most", "messages", "connections"), [(1, 3, 3), (2, 5, 3), (100, 5, 1)])
 async def test_messages_per_connection_are_exact(
     most: int, messages: int, connections: int

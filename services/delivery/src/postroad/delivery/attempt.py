@@ -128,6 +128,7 @@ class Attempt:
         self._session: Session | None = None  # that of the attempt before
         self._begun: Outgoing | None = None  # what was said on it already
         self._handed: Session | None = None  # to the successor
+        self._transaction = Transaction()  # the last one with the host that is tried
         self._ended = Ended()
         self._last_failure = deferred("no host was tried", status=_UNREACHABLE)
 
@@ -166,15 +167,16 @@ class Attempt:
 
     async def _try(self, place: Place, left: list[int]) -> list[int]:
         """Try one address; return the recipients another host should be tried for."""
+        self._transaction = Transaction()
         reused, self._session = self._session, None
         reused = reused or self._tools.pool.take(place, time.monotonic())
         if reused is not None:
             metrics.REUSED.inc()
-            still_left = await self._use(reused, place, left)
-            if not still_left:
-                return still_left
-            # A session that was idle may have died unnoticed: the host itself gets a fair try.
-            left = still_left
+            left = await self._use(reused, place, left)
+            # A session that was idle may have died unnoticed: the host itself gets a fair try. Once
+            # it has taken MAIL it has had that, and another would be one more than its limits know.
+            if not left or self._transaction.is_begun:
+                return left
         session = await self._open(place.peer)
         return await self._use(session, place, left) if session is not None else left
 
@@ -281,7 +283,7 @@ class Attempt:
             session.abort()
             raise LeaseLost(str(self._record.record_id))
         outgoing = begun or self._outgoing(chunk)
-        transaction = Transaction(recipients=[None] * len(chunk))
+        transaction = self._transaction = Transaction(recipients=[None] * len(chunk))
         try:
             await session.transact(outgoing, transaction, self._may_end, following)
         except Abandoned as error:

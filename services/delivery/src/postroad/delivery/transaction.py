@@ -44,6 +44,11 @@ class Transaction:
         return self.final or self.data
 
     @property
+    def is_begun(self) -> bool:
+        """Whether the peer took MAIL."""
+        return self.mail is not None and self.mail.is_positive
+
+    @property
     def farewell(self) -> Reply | None:
         """The reply that closed the session, None when none did."""
         replies = [self.mail, *self.recipients, self.data, self.final]

@@ -32,6 +32,7 @@ class Whim(Enum):
     HANGS_UP_BEFORE = auto()  # without taking it
     HANGS_UP_AFTER = auto()  # having taken it
     FALLS_SILENT = auto()  # having taken it
+    CLOSES = auto()  # without taking it, and says so: 421
 
 
 @dataclass(slots=True)
@@ -219,6 +220,9 @@ class HostSession(asyncio.Protocol):
             self._hang_up()
         elif whim is Whim.FALLS_SILENT:
             self._silent = True
+        elif whim is Whim.CLOSES:
+            self._say("421 4.3.2 closing")
+            self._hang_up()
         elif whim is Whim.REFUSES:
             self._host.ledger.refused(_received(self, told=True), self._host.loop.time())
             self._say("554 5.7.1 not this")

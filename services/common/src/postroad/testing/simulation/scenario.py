@@ -3,7 +3,8 @@ What one seed plays: its processes, destinations, mail and faults, drawn before 
 
 Small on purpose: what a fault breaks, it breaks with a few messages, and many seeds find more than
 much mail does. In every fourth seed the mail comes at once and to one destination, so that it waits
-in line there. Times are seconds, shorter than in real life, but for those of leases and sessions.
+in line there. In every eighth, half of them such, the hosts close connections with a 421. Times are
+seconds, shorter than in real life, but for those of leases and sessions.
 """
 
 import random
@@ -40,6 +41,8 @@ RETRY = RetrySchedule(
     delay_warning=timedelta(seconds=120),
 )
 QUOTA_WINDOW = timedelta(seconds=20)
+_CLOSING = (7, 9)  # of every 16 seeds
+_WHIMS = [whim for whim in Whim if whim is not Whim.CLOSES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,10 @@ def draw(seed: int) -> Scenario:
     tempers = {domain: _temper(dice, domain) for domain in domains}
     tempers[SENDER_DOMAIN] = Temper(bad=dice.choice([0.0, 0.0, 0.3]), whims=(Whim.DEFERS,))
     in_line = seed % 4 == 3
+    if seed % 16 in _CLOSING:
+        for temper in tempers.values():
+            temper.whims = (Whim.CLOSES, temper.whims[0])
+            temper.bad = max(temper.bad, 0.3)
     if in_line:
         letters = [_letter(dice, n, domains[:1], 2.0) for n in range(dice.randint(6, 14))]
     else:
@@ -124,7 +131,7 @@ def draw(seed: int) -> Scenario:
 def _temper(dice: random.Random, domain: str) -> Temper:
     return Temper(
         bad=dice.choice([0.0, 0.3, 0.6]),
-        whims=tuple(dice.sample(list(Whim), 2)),
+        whims=tuple(dice.sample(_WHIMS, 2)),
         rcpt_bad=dice.choice([0.0, 0.0, 0.3]),
         slow=dice.choice([0.0, 0.05, 1.0, 15.0]),
         unreachable=dice.choice([0.0, 0.0, 0.3]),
