@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.attempt import Attempt, AttemptTools, Ended, Place
+from postroad.delivery.attempt import Attempt, AttemptTools, Ended
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.outcome import Kind
 from postroad.delivery.peer import Timeouts
+from postroad.delivery.place import Place
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.site import Site, Waiting

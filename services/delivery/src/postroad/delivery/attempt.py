@@ -21,6 +21,7 @@ from postroad.delivery.network import NetworkError
 from postroad.delivery.opening import open_session
 from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.delivery.peer import Abandoned, Peer, Refused, SessionError, SessionLost, Timeouts
+from postroad.delivery.place import Place, Places
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.session import Following, Session, nothing
@@ -40,43 +41,9 @@ MAX_CONNECTS = 6  # addresses tried in one attempt
 PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
 
 _SHORT_PAUSE = 0.05  # seconds
-_PLAIN = 600.0  # seconds
-_MANY_PLACES = 20_000
 _ENVELOPE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 _UNREACHABLE = EnhancedStatus(4, 4, 1)
 _LOST = EnhancedStatus(4, 4, 2)
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """
-    A server to talk to, with all that matters to a session: `Places` gives one for all that is the
-    same, so a session opened before a Relay was edited is not used after.
-
-    `plain_until`: until then no envelope goes out with the dot of the message before. `pause`: how
-    many seconds it took to answer the last final dot; what goes ahead waits for that.
-    """
-
-    peer: Peer
-    plain_until: float = 0.0
-    pause: float = math.inf
-
-    def speak_plainly(self) -> None:
-        """An envelope that went ahead was lost, or not understood: leave that for a while."""
-        self.plain_until = time.monotonic() + _PLAIN
-
-
-class Places:
-    """The places a process sends to."""
-
-    def __init__(self) -> None:
-        self._places: dict[tuple[str, Peer], Place] = {}
-
-    def of(self, way_out: str, peer: Peer) -> Place:
-        """Return the place of a way out's name and a peer."""
-        if len(self._places) >= _MANY_PLACES:
-            self._places.clear()
-        return self._places.setdefault((way_out, peer), Place(peer))
 
 
 @dataclass(slots=True)

@@ -9,10 +9,11 @@ import asyncio
 from functools import partial
 
 from postroad.delivery import metrics
-from postroad.delivery.attempt import Attempt, Ended, Place
+from postroad.delivery.attempt import Attempt, Ended
 from postroad.delivery.directions import OWN_ERROR
 from postroad.delivery.endings import Endings
 from postroad.delivery.outcome import deferred
+from postroad.delivery.place import Place
 from postroad.delivery.routing import Route
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.tasks import Tasks

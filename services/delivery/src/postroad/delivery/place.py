@@ -1,0 +1,46 @@
+"""
+The places a process sends to, and what it has learned of each: one object for all that is the same.
+
+Sessions are kept by place, and what a host made of an envelope that came ahead is remembered there.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+from postroad.delivery.peer import Peer
+
+_PLAIN = 600.0  # seconds
+_MANY = 20_000
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """
+    A server to talk to, with all that matters to a session: `Places` gives one for all that is the
+    same, so a session opened before a Relay was edited is not used after.
+
+    `plain_until`: until then no envelope goes out with the dot of the message before. `pause`: how
+    many seconds it took to answer the last final dot; what goes ahead waits for that.
+    """
+
+    peer: Peer
+    plain_until: float = 0.0
+    pause: float = math.inf
+
+    def speak_plainly(self) -> None:
+        """An envelope that went ahead was lost, or not understood: leave that for a while."""
+        self.plain_until = time.monotonic() + _PLAIN
+
+
+class Places:
+    """The places a process sends to."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, Peer], Place] = {}
+
+    def of(self, way_out: str, peer: Peer) -> Place:
+        """Return the place of a way out's name and a peer."""
+        if len(self._places) >= _MANY:
+            self._places.clear()
+        return self._places.setdefault((way_out, peer), Place(peer))
