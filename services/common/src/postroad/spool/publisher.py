@@ -30,7 +30,7 @@ LONGEST = timedelta(seconds=60)
 MAX_BATCH = 1000  # messages, a limit of the server
 
 _TRY_TIMEOUT = 3.0  # seconds for one answer
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
 _HEADROOM = 256  # octets of headers the client adds by itself
 
 
