@@ -10,9 +10,12 @@ PYTHON := $(BIN)/python
 STAMP := $(VENV)/.set-up
 INSTALL = $(PYTHON) -Im pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# The first of these that runs and is new enough. Version managers leave names that do not run.
-CANDIDATES := python3.13 python3.12 python3.11 python3
+# The first of these that runs, is new enough and can make virtual environments. The distribution's
+# own first: it is built with profile-guided optimisation, and takes a seventh more mail than the plain
+# builds that version managers make. `make setup CANDIDATES=python3.13` chooses another.
+CANDIDATES := /usr/bin/python3 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+FIT := import ensurepip; $(NEW_ENOUGH)
 
 # Images: `make images DOCKER_BUILD_FLAGS=--network=host` where builds need the host's network.
 DOCKER := docker
@@ -108,14 +111,13 @@ clean: ## Remove .venv and what tools leave behind
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@if ! $(PYTHON) -Ic '$(NEW_ENOUGH)' 2>/dev/null; then \
 		for candidate in $(CANDIDATES); do \
-			if "$$candidate" -Ic '$(NEW_ENOUGH)' 2>/dev/null; then found="$$candidate"; break; fi; \
+			if "$$candidate" -Ic '$(FIT)' 2>/dev/null; then found="$$candidate"; break; fi; \
 		done; \
 		if [ -z "$$found" ]; then \
-			echo "Postroad needs Python 3.11 or newer, and none of $(CANDIDATES) is; install one and try again." >&2; exit 1; \
+			echo "Postroad needs Python 3.11 or newer that can make virtual environments, and none of $(CANDIDATES) is such; install one (on Debian and Ubuntu: python3-venv) and try again." >&2; exit 1; \
 		fi; \
 		echo "Setting up $(VENV) with $$found ($$("$$found" -V)) ..."; \
-		"$$found" -m venv --clear $(VENV) || { \
-			echo "$$found cannot make virtual environments; on Debian and Ubuntu install python3-venv." >&2; exit 1; }; \
+		"$$found" -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo "Installing what constraints.txt pins ..."
 	@$(INSTALL) pip==26.3
