@@ -5,6 +5,7 @@ import json
 import re
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from postroad.cli.load import parse_sizes
 from postroad.cli.load_figures import Latencies, LoadFigures
 from postroad.cli.load_plan import Letters, LoadPlan
 from postroad.cli.load_run import Load
+from postroad.cli.load_session import LoadSession
 from postroad.cli.load_target import check_domains, permitted_address
 from postroad.cli.send import Tls, tls_context
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
@@ -157,6 +159,30 @@ async def test_a_rate_is_kept(open_hop: OpenHop) -> None:
     hop = await open_hop()
     figures = await load(hop.port, messages=30, rate=100.0)
     assert 0.28 < figures.seconds < 2.0
+
+
+class Turned(LoadSession):
+    """A session that notes its turn instead of sending."""
+
+    def __init__(self, load: Load, turns: "asyncio.Queue[LoadSession]") -> None:
+        super().__init__(load)
+        self._turns = turns
+
+    def go(self) -> None:
+        """Take a number, say nothing."""
+        if self.load.draw(time.monotonic()) is not None:
+            self._turns.put_nowait(self)
+
+
+async def test_the_turn_of_a_connection_that_is_lost_is_another_s() -> None:
+    run = Load(LoadPlan("127.0.0.1", 9, messages=3, rate=5.0))
+    turns: asyncio.Queue[LoadSession] = asyncio.Queue()
+    first, lost, last = sessions = [Turned(run, turns) for _ in range(3)]
+    for session in sessions:
+        run.await_turn(session)
+    lost.connection_lost(None)
+    async with asyncio.timeout(5):
+        assert [await turns.get(), await turns.get()] == [first, last]
 
 
 async def test_a_time_bounds_it(open_hop: OpenHop) -> None:

@@ -17,6 +17,7 @@ from postroad.cli.load_session import LoadSession
 from postroad.cli.send import Tls
 
 _PAUSE = 0.1  # seconds before a connection that failed is opened again
+_LATE = 0.05  # seconds that a turn may come too late and yet be made up for: timers are coarse
 _LAST_ANSWERS = 60.0  # seconds that sessions have for what they are at when the time is over
 
 
@@ -39,6 +40,8 @@ class Load:
     _number: int = 0
     _returned: deque[int] = field(default_factory=deque)
     _sessions: set[LoadSession] = field(default_factory=set)
+    _ready: deque[LoadSession] = field(default_factory=deque)  # who waits for a turn
+    _timer: asyncio.TimerHandle | None = None
     _began: float = 0.0
     _due: float = 0.0
     _stopped: bool = False
@@ -66,6 +69,7 @@ class Load:
         return self.figures
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        self.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -76,6 +80,7 @@ class Load:
     def stop(self) -> None:
         """Send no more; what is under way is finished."""
         self._stopped = True
+        self._take_turns()
 
     def why_nothing(self) -> str:
         """Return what kept every message from being accepted."""
@@ -90,23 +95,42 @@ class Load:
 
     # What sessions ask
 
-    def draw(self, now: float) -> tuple[int, float] | None:
-        """Return the next message's number and when it is due; None when there are no more."""
-        if self._is_over(now):
+    def await_turn(self, session: LoadSession) -> None:
+        """Let a session send when it is due; of several the one that has waited longest."""
+        if self.plan.rate is None:
+            session.go()
+        else:
+            self._ready.append(session)
+            self._take_turns()
+
+    def leave(self, session: LoadSession) -> None:
+        """Forget a session that waits; its turn is another's."""
+        if session in self._ready:
+            self._ready.remove(session)
+
+    def _take_turns(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._ready and (self._due <= time.monotonic() or not self._has_more()):
+            self._ready.popleft().go()
+        if self._ready:
+            limit = self.plan.seconds
+            due = self._due if limit is None else min(self._due, self._began + limit)
+            delay = max(0.0, due - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._take_turns)
+
+    def draw(self, now: float) -> int | None:
+        """Return the next message's number; None when there are no more."""
+        if not self._has_more():
             return None
-        due = now
         if self.plan.rate is not None:
             # What was missed is not made up for: a server that was away meets no flood.
-            due = max(self._due, now)
-            if self._is_over(due):
-                return None
-            self._due = due + 1.0 / self.plan.rate
+            self._due = max(self._due, now - _LATE) + 1.0 / self.plan.rate
         if self._returned:
-            return self._returned.popleft(), due
-        if self._number >= self.plan.end:
-            return None
+            return self._returned.popleft()
         self._number += 1
-        return self._number - 1, due
+        return self._number - 1
 
     def _is_over(self, now: float) -> bool:
         limit = self.plan.seconds

@@ -29,8 +29,14 @@ class Dispatcher(Protocol):
     figures: LoadFigures
     letters: Letters
 
-    def draw(self, now: float) -> tuple[int, float] | None:
-        """Return the next message's number and when it is due; None when there are no more."""
+    def await_turn(self, session: "LoadSession") -> None:
+        """Call the session's `go` when it may send its next message."""
+
+    def leave(self, session: "LoadSession") -> None:
+        """Wait for its turn no more."""
+
+    def draw(self, now: float) -> int | None:
+        """Return the next message's number; None when there are no more."""
 
     def give_back(self, number: int) -> None:
         """Take back a number whose message was not sent."""
@@ -69,7 +75,6 @@ class LoadSession(asyncio.Protocol):
     _secured: bool = False
     _taken: int = 0
     _quitting: bool = False
-    _timer: asyncio.TimerHandle | None = None
     _securing: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
@@ -84,8 +89,7 @@ class LoadSession(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say what became of the messages under way."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self.load.leave(self)
         if not self._quitting:
             self.load.figures.lost += 1
         current = self._current
@@ -193,39 +197,28 @@ class LoadSession(asyncio.Protocol):
     # Messages
 
     def _begin(self) -> None:
-        """Start the next message, now or when it is due."""
-        drawn = self._draw()
-        if drawn is None:
-            self._quit()
-            return
-        number, due = drawn
-        now = time.monotonic()  # the loop's own clock ticks in milliseconds only
-        if due <= now:
-            self._open(number)
-        else:
-            self._step = self._unasked
-            self._timer = self._loop.call_later(due - now, self._open_late, number)
-            self._current = _Transaction(number, Letter((), b""))  # given back if we are cut off
-
-    def _draw(self) -> tuple[int, float] | None:
+        """Send the next message when it is our turn, unless our share is sent."""
         share = self.load.plan.per_connection
         if share is not None and self._taken >= share:
-            return None
-        drawn = self.load.draw(time.monotonic())
-        self._taken += drawn is not None
-        return drawn
+            self._quit()
+            return
+        self._step = self._unasked
+        self.load.await_turn(self)
+
+    def go(self) -> None:
+        """Send the next message, or end where there is none."""
+        number = self.load.draw(time.monotonic())
+        if number is None:
+            self._quit()
+        else:
+            self._taken += 1
+            self._current = self._say_commands(number)
+            self._step = self._enveloped
+        self._flush()
 
     def _unasked(self, line: bytes) -> None:
         if not line.startswith(b"421"):
             self._fail(line)
-
-    def _open_late(self, number: int) -> None:
-        self._open(number)
-        self._flush()
-
-    def _open(self, number: int) -> None:
-        self._current = self._say_commands(number)
-        self._step = self._enveloped
 
     def _say_commands(self, number: int) -> _Transaction:
         transaction = _Transaction(number, self.load.letters.letter(number))
