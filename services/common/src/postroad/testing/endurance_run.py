@@ -6,13 +6,14 @@ Endurance: a great number of messages through the relay, and a great queue besid
 Two parts. *Through*: messages pass, and the memory of ingress, delivery and nats-server is looked
 at all along: flat means that the last third holds no more than the second did, but for a margin.
 *Beside*: mail for a destination that nobody answers is queued, the rate of live mail is measured
-before and meanwhile, the relay is started again on the full queue, and at last the destination
-wakes, `queue retry --all` is said, and everything drains. Each part is bounded and ends the relay
-that it began.
+before and once all of that is deferred, the relay is started again on the full queue, and at last
+the destination wakes, `queue retry --all` is said, and everything drains. Each part is bounded and
+ends the relay that it began.
 """
 
 import argparse
 import asyncio
+import json
 import shutil
 import sys
 import time
@@ -134,6 +135,18 @@ class Scene:
             pass  # what is missing shows in the sink's counts
         return self._last
 
+    async def until_deferred(self, messages: int, limit: float) -> None:
+        """Wait until so many messages have been tried and wait for the next time."""
+        async with asyncio.timeout(limit):
+            while await self._deferred() < messages:
+                await asyncio.sleep(1)
+
+    async def _deferred(self) -> int:
+        code, out, said = await self.relay.command("status", "--json")
+        if code != 0:
+            raise RuntimeError(f"status: {said.strip()}")
+        return int(json.loads(out)["queue"]["scheduled"])
+
     async def end(self) -> None:
         """Close what was opened."""
         if self._waking is not None:
@@ -212,6 +225,7 @@ async def beside(scene: Scene, extent: Extent) -> Beside:
     await _live(scene, extent)  # to get warm: the first seconds of processes are slower
     before = await _live(scene, extent)
     queueing = await scene.send("dead.example", messages=extent.queued)
+    await scene.until_deferred(queueing.accepted, extent.limit)
     meanwhile = await _live(scene, extent)
     await scene.relay.stop()
     began = time.monotonic()
