@@ -138,7 +138,9 @@ class Scene:
     async def until_deferred(self, messages: int, limit: float) -> None:
         """Wait until so many messages have been tried and wait for the next time."""
         async with asyncio.timeout(limit):
-            while await self._deferred() < messages:
+            while True:
+                if await self._deferred() >= messages:
+                    return
                 await asyncio.sleep(1)
 
     async def _deferred(self) -> int:
