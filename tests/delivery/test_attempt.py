@@ -166,16 +166,20 @@ async def test_a_session_is_reused_and_the_host_tried_anew_when_it_died() -> Non
         assert mx.connections == 2
 
 
-@pytest.mark.parametrize("verb", [b"DATA", b"."])
-async def test_a_host_that_closes_in_the_middle_has_had_its_try(verb: bytes) -> None:
+@pytest.mark.parametrize("reply", [b"421 4.3.2 closing\r\n", HANG_UP])
+@pytest.mark.parametrize(("verb", "which"), [(b"RCPT", 2), (b"DATA", 1), (b".", 1)])
+async def test_a_host_that_closes_in_the_middle_has_had_its_try(
+    verb: bytes, which: int, reply: bytes
+) -> None:
     def script(line: bytes, count: int) -> bytes | None:
-        return b"421 4.3.2 closing\r\n" if line.split()[0] == verb and count == 1 else None
+        return reply if line.split()[0] == verb and count == which else None
 
     async with ScriptedMx(script) as mx:
         bench = Bench()
         for kind in ("Delivered", "Deferred"):
             ended = await bench.attempt(mx)
             assert [outcome.kind.value for outcome in ended.outcomes.values()] == [kind] * 2
+            assert ended.reached
         assert mx.connections == 1, "not asked again at once: its limits count one message"
 
 
@@ -197,6 +201,21 @@ async def test_very_many_recipients_are_sent_to_a_hundred_at_a_time() -> None:
         assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
         assert len(ended.outcomes) == 250
         assert [len(message.recipients) for message in mx.messages] == [100, 100, 50]
+        assert mx.connections == 2
+
+
+async def test_a_host_that_closes_after_the_first_hundred_gets_the_rest_on_a_new_session() -> None:
+    recipients = tuple(QueuedRecipient(parse_mailbox(f"r{n}@y.example")) for n in range(150))
+
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"421 4.3.2 enough\r\n" if line.startswith(b"MAIL") and count == 2 else None
+
+    async with ScriptedMx(script) as mx:
+        bench = Bench()
+        await bench.attempt(mx)
+        ended = await bench.attempt(mx, recipients=recipients)
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert [len(message.recipients) for message in mx.messages] == [2, 100, 50]
         assert mx.connections == 2
 
 

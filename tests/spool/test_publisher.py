@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad.spool import settling
+from postroad.spool import settling, waiting
 from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
-from postroad.spool.interface import Put, Ready, Scheduled, Selection
+from postroad.spool.interface import Put, Ready, Scheduled, Selection, WaitKind
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.subjects import blob_stream
@@ -18,6 +18,8 @@ from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
+
+OCTETS = 100_000  # of each message that fills
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ async def fill(spool: JetStreamSpool) -> int:
     """Put mail until the queue is full, and return how much of it went in."""
     for accepted in range(200):
         try:
-            await put(spool, content=b"x" * 100_000)
+            await put(spool, content=b"x" * OCTETS)
         except SpoolFull:
             return accepted
     raise AssertionError("there is room without end")
@@ -176,18 +178,28 @@ async def blob_octets(link: Link, spool: JetStreamSpool) -> int:
 
 
 async def test_a_schedule_that_came_due_while_full_fires_after_all(
-    small: tuple[NatsServer, JetStreamSpool],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, spool = small
-    await put(spool, "late@z.example", place=Scheduled(now() + 2 * SECOND))
-    await fill(spool)
-    await asyncio.sleep(3)  # the schedule comes due without room to fire
-    taking = take(spool)
-    async with asyncio.timeout(40):
-        async for taken in taking:
-            await taking.settle(taken)
-            if taken.record.domain == "z.example":
-                break
+    monkeypatch.setattr(waiting, "OVERDUE", timedelta(0))
+    async with NatsServer(tmp_path, max_file_store="4MB") as server:
+        options = SpoolOptions(servers=(server.url,))
+        await provision(options, layout=SINGLE_MACHINE, capacity=20_000_000)
+        spool = await connect(options)
+        began, due = now(), now() + 8 * SECOND
+        late_content = b"x" * 2 * OCTETS  # more than what is left when no other goes in
+        await put(spool, "late@z.example", place=Scheduled(due), content=late_content)
+        accepted = await fill(spool)
+        await asyncio.sleep((due - now()).total_seconds() + 2)  # it comes due without room to fire
+        taking = take(spool)
+        async with asyncio.timeout(30):
+            for one in await first(taking, accepted):
+                await taking.settle(one)
+            [kind] = [queued.kind async for queued in spool.waiting.list(Selection())]
+            assert kind is WaitKind.SCHEDULED
             lanes = {f"p{number:02d}" for number in range(8)}
-            await spool.waiting.renew_overdue(lanes, now() + timedelta(minutes=1))
-    await taking.close()
+            assert await spool.waiting.renew_overdue(lanes, began, now()) == 1
+            [late] = await first(taking, 1)
+            assert late.record.domain == "z.example"
+            await taking.settle(late)
+        await taking.close()
+        await spool.close()

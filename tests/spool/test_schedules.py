@@ -6,7 +6,7 @@ many due at once that takes long enough to be met in the middle.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -15,18 +15,21 @@ from postroad.spool import waiting
 from postroad.spool.errors import ClaimLost
 from postroad.spool.interface import Put, Queued, Ready, Scheduled, Selection, WaitKind
 from postroad.spool.jetstream import JetStreamSpool
-from postroad.testing.queued_mail import SECOND, now, put
+from postroad.testing.queued_mail import SECOND, first, now, put, take
 
 pytestmark = pytest.mark.nats
 
 RECORDS = 1000
 AT_ONCE = 50
+HOUR = timedelta(hours=1)
+LONG_AGO = now() - HOUR
 
 
-async def renew(spool: JetStreamSpool) -> None:
+async def renew(spool: JetStreamSpool) -> int:
     """What deliveries do once a minute, each for its lanes."""
     lanes = [f"p{number:02d}" for number in range(spool.layout.lanes)]
-    await asyncio.gather(*(spool.waiting.renew_overdue([lane], now()) for lane in lanes))
+    looks = [spool.waiting.renew_overdue([lane], LONG_AGO, now()) for lane in lanes]
+    return sum(await asyncio.gather(*looks))
 
 
 async def claim_all(spool: JetStreamSpool) -> None:
@@ -49,23 +52,41 @@ async def claim(spool: JetStreamSpool, group: Sequence[Queued]) -> None:
         assert error is None or isinstance(error, ClaimLost), error
 
 
-@pytest.mark.parametrize("meddle", [renew, claim_all])
-async def test_mail_that_comes_due_meanwhile_is_ready_once(
-    spool: JetStreamSpool,
-    meddle: Callable[[JetStreamSpool], Awaitable[None]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(waiting, "OVERDUE", timedelta(0))
-    due = now() + 6 * SECOND
+@pytest.fixture
+async def all_due(spool: JetStreamSpool) -> JetStreamSpool:
+    """A queue whose records have all come due this moment."""
+    due = now() + 8 * SECOND
     for _ in range(RECORDS // AT_ONCE):
         names = (f"b@d{number}.example" for number in range(AT_ONCE))  # in all lanes
         await asyncio.gather(*(put(spool, name, place=Scheduled(due)) for name in names))
     assert await states(spool) == {WaitKind.SCHEDULED: RECORDS}
     await asyncio.sleep((due - now()).total_seconds())
-    async with asyncio.timeout(60):
-        while WaitKind.SCHEDULED in await states(spool):
-            await meddle(spool)
-    assert await states(spool) == {WaitKind.READY: RECORDS}
+    return spool
+
+
+async def test_what_comes_due_while_it_is_claimed_is_ready_once(all_due: JetStreamSpool) -> None:
+    async with asyncio.timeout(30):
+        while WaitKind.SCHEDULED in await states(all_due):
+            await claim_all(all_due)
+    assert await states(all_due) == {WaitKind.READY: RECORDS}
+
+
+async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
+    all_due: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "OVERDUE", timedelta(0))
+    renewed = 0
+    async with asyncio.timeout(30):
+        while WaitKind.SCHEDULED in await states(all_due):
+            renewed += await renew(all_due)
+    assert renewed > 0
+    assert await states(all_due) == {WaitKind.READY: RECORDS}
+    taking = take(all_due, room=RECORDS)
+    later = Scheduled(now() + HOUR)
+    for taken in await first(taking, RECORDS):
+        await taking.settle(taken, [Put(taken.record.next_step(), later)])
+    await taking.close()
+    assert await states(all_due) == {WaitKind.SCHEDULED: RECORDS}
 
 
 async def states(spool: JetStreamSpool) -> dict[WaitKind, int]:

@@ -182,8 +182,10 @@ class Load:
                 ssl=implicit,
                 server_hostname=(plan.tls_name or plan.host) if implicit else None,
             )
-        except OSError:
+        except BaseException as error:
+            self._sessions.discard(session)  # it never began, so it will never be over
+            if not isinstance(error, OSError):
+                raise
             self.figures.refused += 1
-            self._sessions.discard(session)
             return None
         return session

@@ -309,11 +309,17 @@ class JetStreamTaking:
 
     async def _sweep(self) -> None:
         """Renew schedules that the server forgot: those that came due while storage was full."""
+        since: datetime | None = None  # how long nothing has been wrong with the servers
         while True:
             await asyncio.sleep(self._tools.timings.sweep.total_seconds())
+            lanes, now = self._tenures.lanes, datetime.now(UTC)
+            since = (since or now) if lanes else None
+            if since is None:
+                continue
             try:
-                await self._tools.waiting.renew_overdue(self._tenures.lanes, datetime.now(UTC))
+                await self._tools.waiting.renew_overdue(lanes, since, now)
             except SpoolError as error:
+                since = None
                 log.warning("overdue mail could not be looked for", error=str(error))
 
     # ------------------------------------------------------------ settling

@@ -39,7 +39,7 @@ log = get_logger("spool.waiting")
 
 Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], int]
 
-OVERDUE = timedelta(seconds=30)
+OVERDUE = timedelta(minutes=2)
 _ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due
 _AT = "@at "
 
@@ -162,23 +162,22 @@ class JetStreamWaiting:
             claim={**headers, **expected},
         )
 
-    async def renew_overdue(self, lanes: Collection[str], now: datetime) -> int:
+    async def renew_overdue(self, lanes: Collection[str], since: datetime, now: datetime) -> int:
         """
         Store anew the schedules that ought to have fired; return how many those were.
 
         One that came due while storage was full is not fired before the server restarts. It is not
         claimed, since the server may be at it all the same: of a schedule that is stored again it
-        purges the new form with the old.
+        purges the new form with the old. In a replicated stream that holds only for what it has not
+        proposed yet, so it gets `OVERDUE` from the due time, and from `since`, when it was back.
         """
-        if not lanes:
-            return 0
         renewed = 0
         kinds = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
         async for queued in self.list(Selection(kinds=kinds, lanes=frozenset(lanes))):
-            if queued.due is None or now - queued.due < OVERDUE:
+            if queued.due is None or now - max(queued.due, since) < OVERDUE:
                 continue
             try:
-                await self._replace(queued, [_anew(queued, now + _ANEW)], {})
+                await self._renew(queued, now + _ANEW)
                 renewed += 1
             except ClaimLost:
                 break  # it has fired meanwhile, so the server is at them: the next look will tell
@@ -186,10 +185,12 @@ class JetStreamWaiting:
             log.warning("overdue mail was scheduled again", count=renewed)
         return renewed
 
-
-def _anew(queued: Queued, due: datetime) -> Put:
-    place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
-    return Put(queued.record.next_step(), place)
+    async def _renew(self, queued: Queued, due: datetime) -> None:
+        place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
+        # A name of its own: by the record's next step its next deferral would be taken for a
+        # repetition of this, which the server may have purged by then.
+        name = {"Nats-Msg-Id": f"{queued.record.record_id}.renewed.{queued.sequence}"}
+        await self._replace(queued, [Put(queued.record, place)], name)
 
 
 def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:

@@ -17,8 +17,8 @@ _PAGE = """\
 passes a million messages of 4 KiB through `postroad up`, looking at the memory of its processes
 all along. Then, on a new relay, it queues 300,000 messages for a destination that is dead and is
 to be tried again in an hour, measures live traffic before, and beside that queue once all of it is
-deferred, starts the relay again on it, wakes the destination, says `postroad queue retry --all`, and
-waits until all of it has arrived.
+deferred, starts the relay again on it, wakes the destination, says `postroad queue retry --all`,
+and waits until all of it has arrived.
 `make endurance PART=through` or `PART=beside` does one of the two, `MESSAGES=…` and `QUEUED=…` do
 less. This page is written by it; `build/endurance.json` keeps the figures.
 

@@ -194,6 +194,7 @@ class Attempt:
             if not session.ready_for(begun):
                 if begun is not None:
                     place.speak_plainly()
+                self._transaction = Transaction()
                 undecided += chunk
                 continue
             is_last = start + PER_TRANSACTION >= len(left)
@@ -260,6 +261,7 @@ class Attempt:
                 place.pause = math.inf
             if was_ahead and error.phase in _ENVELOPE:
                 place.speak_plainly()
+                self._transaction = Transaction()  # perhaps for coming ahead: not a fair try
                 if transaction.mail is not None and transaction.mail.is_permanent:
                     return self._unjudged(session, chunk, transaction.mail)
             return self._lost(session, chunk, transaction, error)
@@ -315,8 +317,8 @@ class Attempt:
         """Decide after a lost session: in doubt where the final dot was out, else undecided."""
         host = session.peer.host
         lost = deferred(str(error), status=_LOST, host=host, ambiguous=error.ambiguous)
+        self._ended.reached |= error.ambiguous or transaction.is_begun
         if error.ambiguous:
-            self._ended.reached = True
             metrics.AMBIGUOUS.inc()
         elif transaction.farewell is not None:
             lost = of_reply(transaction.farewell, host=host)
