@@ -296,11 +296,12 @@ _order_command(
 
 async def _give_order(order: Order, cluster: Where, *, as_json: bool) -> None:
     async with open_cluster(cluster) as spool:
-        matching = 0
-        async for _ in spool.waiting.list(order.selection):
+        matching = soon = 0
+        async for queued in spool.waiting.list(order.selection):
             matching += 1
+            soon += queued.due is not None and not queued.may_be_claimed(order.placed)
         await spool.orders.place(order)
-        affected = await _wait_for_reports(spool, order, matching)
+        affected = await _wait_for_reports(spool, order, matching - soon)
     if as_json:
         print_json({"order_id": order.order_id, "matching": matching, "affected": affected})
     elif matching == 0:
@@ -315,12 +316,12 @@ async def _give_order(order: Order, cluster: Where, *, as_json: bool) -> None:
             )
 
 
-async def _wait_for_reports(spool: Spool, order: Order, matching: int) -> int:
+async def _wait_for_reports(spool: Spool, order: Order, awaited: int) -> int:
     """Follow what the delivery processes tell until all is done, or it takes too long to watch."""
     affected = 0
-    for _ in count() if matching else ():
+    for _ in count() if awaited else ():
         affected = sum((await spool.orders.reports(order.order_id)).values())
-        if affected >= matching:
+        if affected >= awaited:
             break
         if (datetime.now(UTC) - order.placed).total_seconds() > _REPORT_WAIT:
             break
