@@ -197,7 +197,8 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
             [kind] = [queued.kind async for queued in spool.waiting.list(Selection())]
             assert kind is WaitKind.SCHEDULED
             lanes = {f"p{number:02d}" for number in range(8)}
-            assert await spool.waiting.renew_overdue(lanes, began, now()) == 1
+            renewed = await spool.waiting.renew_overdue(lanes, began, now, pause=SECOND)
+            assert renewed == 1
             [late] = await first(taking, 1)
             assert late.record.domain == "z.example"
             await taking.settle(late)

@@ -38,6 +38,7 @@ class Timings:
     ack_wait: timedelta = timedelta(seconds=20)
     lease_fresh: timedelta = timedelta(seconds=12)
     sweep: timedelta = timedelta(seconds=60)
+    page_pause: timedelta = timedelta(seconds=2)  # of a sweep, after each page
 
 
 class Membership:

@@ -317,7 +317,9 @@ class JetStreamTaking:
             if since is None:
                 continue
             try:
-                await self._tools.waiting.renew_overdue(lanes, since, now)
+                await self._tools.waiting.renew_overdue(
+                    lanes, since, lambda: datetime.now(UTC), pause=self._tools.timings.page_pause
+                )
             except SpoolError as error:
                 since = None
                 log.warning("overdue mail could not be looked for", error=str(error))

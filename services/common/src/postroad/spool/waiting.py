@@ -9,14 +9,15 @@ come due, then stores the copies one after the other and purges their schedules 
 became of them. So nothing is claimed that is due, or nearly.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.codec import decode
 from postroad.spool.connection import NatsLink
-from postroad.spool.direct_get import StoredMessage, pages
+from postroad.spool.direct_get import PAGE_MESSAGES, StoredMessage, pages
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import (
@@ -162,7 +163,14 @@ class JetStreamWaiting:
             claim={**headers, **expected},
         )
 
-    async def renew_overdue(self, lanes: Collection[str], since: datetime, now: datetime) -> int:
+    async def renew_overdue(
+        self,
+        lanes: Collection[str],
+        since: datetime,
+        clock: Callable[[], datetime],
+        *,
+        pause: timedelta,
+    ) -> int:
         """
         Store anew the schedules that ought to have fired; return how many those were.
 
@@ -170,10 +178,17 @@ class JetStreamWaiting:
         claimed, since the server may be at it all the same: of a schedule that is stored again it
         purges the new form with the old. In a replicated stream that holds only for what it has not
         proposed yet, so it gets `OVERDUE` from the due time, and from `since`, when it was back.
+
+        All that waits is looked at, with a pause after each page: a long queue takes long, and
+        takes nothing from the mail that goes on.
         """
-        renewed = 0
+        renewed = looked = 0
         kinds = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
         async for queued in self.list(Selection(kinds=kinds, lanes=frozenset(lanes))):
+            looked += 1
+            if looked % PAGE_MESSAGES == 0:
+                await asyncio.sleep(pause.total_seconds())
+            now = clock()
             if queued.due is None or now - max(queued.due, since) < OVERDUE:
                 continue
             try:

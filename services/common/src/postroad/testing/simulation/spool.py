@@ -65,7 +65,7 @@ class _Bodies:
 
 
 class _NothingOverdue:
-    async def renew_overdue(self, *_: object) -> int:
+    async def renew_overdue(self, *_: object, **__: object) -> int:
         return 0
 
 
