@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool import waiting
+from postroad.spool.direct_get import PAGE_MESSAGES
 from postroad.spool.errors import ClaimLost
 from postroad.spool.interface import Put, Queued, Ready, Scheduled, Selection, WaitKind
 from postroad.spool.jetstream import JetStreamSpool
@@ -94,3 +95,23 @@ async def states(spool: JetStreamSpool) -> dict[WaitKind, int]:
     for (kind, _, _), count in (await spool.waiting.counts()).items():
         found[kind] = found.get(kind, 0) + count
     return found
+
+
+async def test_the_search_for_overdue_mail_rests_after_each_page(
+    spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = Scheduled(now() + HOUR)
+    for _ in range(11):
+        await asyncio.gather(*(put(spool, place=later) for _ in range(AT_ONCE)))
+    rests: list[float] = []
+    sleep = asyncio.sleep
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    lanes = [f"p{number:02d}" for number in range(spool.layout.lanes)]
+    pause = timedelta(seconds=0.0123)
+    assert await spool.waiting.renew_overdue(lanes, LONG_AGO, now, pause=pause) == 0
+    assert rests.count(pause.total_seconds()) == 11 * AT_ONCE // PAGE_MESSAGES == 2
