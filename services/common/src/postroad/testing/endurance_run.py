@@ -64,7 +64,9 @@ class Memory:
     def look(self, relay: RunningRelay) -> None:
         """Look once."""
         pids = [pid for pid in processes.descendants(relay.pid) if pid != relay.pid]
-        self.looks.append({process_name(pid): processes.resident(pid) for pid in pids})
+        held = {process_name(pid): processes.resident(pid) for pid in pids}
+        # One that ended meanwhile holds nothing, and has no name any more.
+        self.looks.append({name: octets for name, octets in held.items() if octets})
 
     def largest(self) -> dict[str, int]:
         """Return the most that each process held."""
