@@ -34,6 +34,7 @@ from postroad.testing.nats_server import free_ports
 from postroad.testing.relay import RunningRelay, process_name
 
 _TELL_EVERY = 30.0  # seconds
+_LOOK_EVERY = 5.0  # seconds: each look has nats-server count all that waits
 _MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Client
@@ -143,7 +144,7 @@ class Scene:
             while True:
                 if await self._deferred() >= messages:
                     return
-                await asyncio.sleep(1)
+                await asyncio.sleep(_LOOK_EVERY)
 
     async def _deferred(self) -> int:
         code, out, said = await self.relay.command("status", "--json")
