@@ -20,6 +20,7 @@ class Deaf:
 
     def __init__(self) -> None:
         self._socket = socket.socket()
+        self._rest = b""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.setblocking(False)
 
@@ -34,6 +35,34 @@ class Deaf:
             while True:
                 async with asyncio.timeout(0.3):
                     await sending(self._socket, b"HELP\r\n" * 10_000)
+
+    async def say_until_nobody_listens(self, command: bytes) -> int:
+        """Send a command again and again until the server takes no more; return how often."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        octets, sent = command * 2_000, 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(0.3):
+                    sent += await self._send_some(octets[sent % len(command) :])
+        self._rest = octets[sent % len(command) : len(command)]
+        return sent // len(command) + 1
+
+    async def _send_some(self, octets: bytes) -> int:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                return self._socket.send(octets)
+            await asyncio.sleep(0.001)
+
+    async def listen_at_last(self) -> AsyncIterator[bytes]:
+        """Say the rest of the last command, and yield the replies as they come."""
+        loop, partial = asyncio.get_running_loop(), b""
+        while octets := await loop.sock_recv(self._socket, 65536):
+            if self._rest:
+                with contextlib.suppress(BlockingIOError):
+                    self._rest = self._rest[self._socket.send(self._rest) :]
+            *lines, partial = (partial + octets).split(b"\r\n")
+            for line in lines:
+                yield line
 
     async def until_cut_off(self) -> None:
         """Wait until the connection is reset, without reading anything."""
@@ -62,3 +91,20 @@ async def test_a_client_that_reads_no_replies_is_idle_too(
     async with asyncio.timeout(5):
         await deaf.until_cut_off()
     assert (await (await scene.peer()).say("NOOP")).startswith("250 ")  # its slot is free
+
+
+async def test_a_client_that_reads_late_has_an_answer_to_all_it_said(
+    open_scene: OpenScene, deaf: Deaf
+) -> None:
+    """What comes in while replies cannot go out is not forgotten once they can."""
+    scene = await open_scene()
+    await deaf.connect(scene)
+    said = await deaf.say_until_nobody_listens(b"EHLO a\r\n")
+    answered = -1  # the greeting
+    async with asyncio.timeout(20):
+        async for line in deaf.listen_at_last():
+            assert line.startswith((b"220 ", b"250"))
+            answered += line[3:4] == b" "
+            if answered == said:
+                break
+    assert said > 1000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.spool import settling, waiting
+from postroad.spool import blobs, settling, waiting
 from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Put, Ready, Scheduled, Selection, WaitKind
@@ -204,3 +204,16 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
             await taking.settle(late)
         await taking.close()
         await spool.close()
+
+
+async def test_a_body_is_not_whole_when_a_chunk_has_failed_in_a_way_nobody_planned(
+    spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> int:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(blobs, "check_ack", broken)
+    writer = spool.write_body(lifetime=timedelta(days=5))
+    await writer.write(b"x" * OCTETS)
+    with pytest.raises(SpoolUnavailable):
+        await writer.finish(sole=True)

@@ -20,9 +20,12 @@ from postroad.spool.acks import check_ack
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import page
 from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.log import get_logger
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
 from postroad.spool.subjects import blob_stream, blob_subject
+
+log = get_logger("spool.blobs")
 
 CHUNK = 512 * 1024  # octets
 WINDOW = 4  # chunks on their way
@@ -67,7 +70,14 @@ class BlobWriter:
         task = asyncio.create_task(self._publish(chunk, self._chunks))
         self._chunks += 1
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nobody planned it: whether the chunk is stored is not known, so the body is not whole.
+            log.error("a chunk of a body could not be stored", exc_info=error)
+            self._failure = SpoolUnavailable(f"a chunk could not be stored: {error}")
 
     async def _publish(self, chunk: bytes, number: int) -> None:
         headers = {

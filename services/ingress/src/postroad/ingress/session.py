@@ -34,6 +34,8 @@ log = get_logger("ingress.session")
 # Octets of unread input at which the client is made to wait, and at which it may go on.
 _HIGH_WATER = 256 * 1024
 _LOW_WATER = 64 * 1024
+# Replies written at once: to a block of short commands they are many times as long as it is.
+_REPLIES_AT_ONCE = 1000
 # RFC 5321 §4.5.3.1.4 says 512, more with extensions; RFC 4954 §4 wants 12288 for AUTH.
 _COMMAND_LINE = 4096
 _AUTH_LINE = 12288
@@ -199,6 +201,8 @@ class SmtpSession(SMTP):
                 await self.more()
                 continue
             await self._obey(dialog, line)
+            if len(self._output) >= _REPLIES_AT_ONCE:
+                await self._until_written()
 
     async def _obey(self, dialog: Dialog, line: bytes) -> None:
         try:
@@ -245,20 +249,30 @@ class SmtpSession(SMTP):
 
     async def more(self) -> None:
         """Write the replies, then wait for more input; Hangup when there is none to come."""
-        self._write_out()
-        idle = self.host.tools.limits.idle.total_seconds()
-        self.deadline = self.loop.time() + idle
-        while self._writing_paused is not None:  # the client does not read its replies
-            await self._writing_paused
+        known = len(self._input)
+        await self._until_written()
         if self._ended:
             raise Hangup
         if self._reading_paused and len(self._input) <= _LOW_WATER and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
-        self.deadline = self.loop.time() + idle
+        if len(self._input) > known:
+            return  # it came while replies could not go out, and nobody was there to be woken
+        self._set_deadline()
         self._arrived = self.loop.create_future()
         await self._arrived
         self.deadline = math.inf  # from here on it is we who keep the client waiting
+
+    async def _until_written(self) -> None:
+        """Write the replies; wait while the client does not read those of before."""
+        self._write_out()
+        while self._writing_paused is not None:
+            self._set_deadline()
+            await self._writing_paused
+        self.deadline = math.inf
+
+    def _set_deadline(self) -> None:
+        self.deadline = self.loop.time() + self.host.tools.limits.idle.total_seconds()
 
     def _write_out(self) -> None:
         if self._output and self.transport is not None:
