@@ -11,6 +11,7 @@ import pytest
 from postroad.ingress import session
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.smtp_peer import Peer
 
 QUICK = timedelta(milliseconds=200)
 
@@ -108,3 +109,21 @@ async def test_a_client_that_reads_late_has_an_answer_to_all_it_said(
             if answered == said:
                 break
     assert said > 1000
+
+
+async def test_clients_that_stop_amid_large_messages_hold_up_nobody(open_scene: OpenScene) -> None:
+    """However many they are: what a process can take at once is not used up by them."""
+    scene = await open_scene(inline_size=1024)
+    lines = (b"x" * 70 + b"\r\n") * 100
+    for _ in range(40):
+        (await until_content(scene)).writer.write(lines)
+    async with asyncio.timeout(5):
+        reply = await (await until_content(scene)).send(lines + b".\r\n")
+    assert reply.startswith("250 2.0.0 ")
+
+
+async def until_content(scene: Scene) -> Peer:
+    peer = await scene.peer()
+    await peer.envelope("a@near.example", "b@far.example")
+    assert (await peer.say("DATA")).startswith("354 ")
+    return peer

@@ -4,6 +4,10 @@ Bodies kept beside the records: chunks on a stream of their own, written and rea
 A body is written in chunks of 512 KiB, four on their way at a time, and is read by pages of direct
 gets. Direct gets may be answered by a follower that lags; a chunk is missing only when the stream's
 leader says so. Whatever nobody refers to dies by its time to live.
+
+A process takes any number of bodies at once: a limit would be used up by a few clients that send
+slowly, and hold up all others. What grows with their number is kept small instead: past eight
+bodies chunks become smaller, and no more than 32 are on their way.
 """
 
 import asyncio
@@ -28,20 +32,39 @@ from postroad.spool.subjects import blob_stream, blob_subject
 log = get_logger("spool.blobs")
 
 CHUNK = 512 * 1024  # octets
-WINDOW = 4  # chunks on their way
+LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
+WINDOW = 4  # chunks of a body on their way
 MARGIN = timedelta(days=14)  # past the record's lifetime: it runs on while servers are down
 LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
 
+_WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
+_ON_THEIR_WAY = 32  # chunks of all bodies
 _TRIES = 5
 _TRY_TIMEOUT = 5.0
 _PAGE = 2  # chunks read ahead
 
 
+class Room:
+    """What all bodies that a process writes have in memory."""
+
+    def __init__(self) -> None:
+        self.bodies = 0
+        self.ways = asyncio.Semaphore(_ON_THEIR_WAY)
+
+    @property
+    def chunk(self) -> int:
+        """Octets at which a body's next chunk is whole."""
+        return max(LEAST_CHUNK, min(CHUNK, _WAITING // max(1, self.bodies)))
+
+
 class BlobWriter:
     """Implements interface.BodyWriter."""
 
-    def __init__(self, requests: Requests, shard: int, *, lifetime: timedelta) -> None:
+    def __init__(self, requests: Requests, room: Room, shard: int, *, lifetime: timedelta) -> None:
         self._requests = requests
+        self._room = room
+        self._room.bodies += 1
+        self._in_room = True
         self._shard = shard
         self._ttl = f"{int((lifetime + MARGIN).total_seconds())}s"
         self._blob_id = uuid4().hex
@@ -58,15 +81,16 @@ class BlobWriter:
         self._digest.update(data)
         self._size += len(data)
         self._buffer += data
-        while len(self._buffer) >= CHUNK:
-            chunk = bytes(memoryview(self._buffer)[:CHUNK])
-            del self._buffer[:CHUNK]
+        while len(self._buffer) >= (whole := self._room.chunk):
+            chunk = bytes(memoryview(self._buffer)[:whole])
+            del self._buffer[:whole]
             await self._send(chunk)
 
     async def _send(self, chunk: bytes) -> None:
         while len(self._under_way) >= WINDOW:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
+        await self._room.ways.acquire()
         task = asyncio.create_task(self._publish(chunk, self._chunks))
         self._chunks += 1
         self._under_way.add(task)
@@ -74,6 +98,7 @@ class BlobWriter:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        self._room.ways.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             # Nobody planned it: whether the chunk is stored is not known, so the body is not whole.
             log.error("a chunk of a body could not be stored", exc_info=error)
@@ -115,6 +140,7 @@ class BlobWriter:
             await asyncio.wait(self._under_way)
         self._raise_failure()
         self._finished = True
+        self._leave()
         return BlobRef(
             self._shard, self._blob_id, self._chunks, self._size, self._digest.digest(), sole
         )
@@ -126,12 +152,18 @@ class BlobWriter:
         Else anyone could fill the store with messages that never end, for as long as mail lives.
         """
         self._buffer.clear()
+        self._leave()
         if self._finished:
             return  # a record may name it by now, whatever became of the answer
         for task in list(self._under_way):
             task.cancel()
         if self._chunks:
             await _delete(self._requests, self._shard, self._blob_id)
+
+    def _leave(self) -> None:
+        if self._in_room:
+            self._in_room = False
+            self._room.bodies -= 1
 
 
 class Blobs:
@@ -140,10 +172,11 @@ class Blobs:
     def __init__(self, link: NatsLink, requests: Requests) -> None:
         self._link = link
         self._requests = requests
+        self._room = Room()
 
     def writer(self, shard: int, *, lifetime: timedelta) -> BlobWriter:
         """Begin a body."""
-        return BlobWriter(self._requests, shard, lifetime=lifetime)
+        return BlobWriter(self._requests, self._room, shard, lifetime=lifetime)
 
     async def read(self, blob: BlobRef) -> AsyncIterator[bytes]:
         """Yield a body's chunks; the last one only when count, size and checksum are right."""
@@ -213,8 +246,12 @@ class Blobs:
         if isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING:
             return record
         writer = self.writer(record.record_id.shard, lifetime=lifetime)
-        await writer.write(content)
-        blob = await writer.finish(sole=True)
+        try:
+            await writer.write(content)
+            blob = await writer.finish(sole=True)
+        except BaseException:
+            await writer.abort()
+            raise
         return replace(record, content=blob, header=header_block(content))
 
 

@@ -148,7 +148,6 @@ async def start_ingress(
         limits=dataclasses.replace(IngressLimits(), **limits),  # type: ignore[arg-type]
         hostname="relay.test",
         process="ingress-0",
-        large=asyncio.Semaphore(8),
     )
     server = Server(
         tools,

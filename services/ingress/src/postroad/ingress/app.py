@@ -1,6 +1,5 @@
 """The ingress process, put together: the one place that knows all of its parts."""
 
-import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ async def build(process: Process, settings: IngressSettings) -> None:
         limits=settings.limit,
         hostname=settings.name,
         process=process.name,
-        large=asyncio.Semaphore(settings.limit.large_messages),
     )
     server = Server(
         tools,

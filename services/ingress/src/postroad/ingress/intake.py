@@ -7,7 +7,6 @@ loops are looked for, quotas are spent, and everything is stored at once or not 
 250 only after the queue's acknowledgement.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,7 +72,6 @@ class IntakeTools:
     limits: IngressLimits
     hostname: str
     process: str
-    large: asyncio.Semaphore
 
 
 class Intake:
@@ -107,11 +105,10 @@ class Intake:
             self._pieces.append(piece)
             if self._size <= self._tools.limits.inline_size:
                 return
-            piece = await self._begin_large()
+            piece = self._begin_large()
         await self._write(piece)
 
-    async def _begin_large(self) -> bytes:
-        await self._tools.large.acquire()
+    def _begin_large(self) -> bytes:
         whole = b"".join(self._pieces)
         self._pieces.clear()
         self._header = header_block(whole)
@@ -132,7 +129,6 @@ class Intake:
         self._pieces.clear()
         writer, self._writer = self._writer, None
         if writer is not None:
-            self._tools.large.release()
             await writer.abort()
 
     async def finish(self, *, bare: bool) -> Reply:
@@ -209,7 +205,7 @@ class Intake:
         if self._writer is None and len(domains) <= _SHARED_BODY:
             return b"".join(self._pieces)
         if self._writer is None:
-            await self._write(await self._begin_large())
+            await self._write(self._begin_large())
             if self._failure is not None:
                 raise self._failure
         assert self._writer is not None

@@ -29,8 +29,6 @@ class IngressLimits:
         ByteSize(128 * 1024), minimum=ByteSize(1024), maximum=ByteSize(1024 * 1024)
     )
     """Content up to this size travels inside its record, larger content in the blob store."""
-    large_messages: int = setting(8, minimum=1)
-    """Messages over the inline size that are taken in at once; others wait within their timeout."""
     store: timedelta = setting(
         timedelta(seconds=20), minimum=timedelta(seconds=1), maximum=timedelta(minutes=1)
     )

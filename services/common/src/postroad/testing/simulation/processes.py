@@ -2,7 +2,6 @@
 Ingress and delivery as their processes put them together, over the simulated queue and network.
 """
 
-import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -158,8 +157,7 @@ class IngressProcess(RunningProcess):
         quotas = _WatchedQuotas(spool.real_usage, self.around.ledger)
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
-        large = asyncio.Semaphore(limits.large_messages)
-        tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name, large)
+        tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name)
         # Its verifier of nobody's password takes 10 ms to make, and nobody logs in here.
         with patch("postroad.ingress.server.Passwords", return_value=_PASSWORDS):
             server = Server(
