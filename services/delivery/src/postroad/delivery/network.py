@@ -12,6 +12,7 @@ from typing import cast
 from postroad.runtime.tls import client_context
 
 _HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
+_MOST_UNREAD = 256 * 1024  # octets that a host may say unasked, before it is made to wait
 
 
 class NetworkError(Exception):
@@ -31,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._lost: str | None = None
+        self._reading_paused = False
 
     # ------------------------------------------------------------ the transport's calls
 
@@ -42,6 +44,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take octets."""
         self._received += data
+        if len(self._received) > _MOST_UNREAD and not self._reading_paused and self._transport:
+            self._reading_paused = True
+            self._transport.pause_reading()
         self._wake_reader()
 
     def eof_received(self) -> bool:
@@ -104,6 +109,9 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         data = bytes(self._received)
         self._received.clear()
+        if self._reading_paused and self._transport and not self._transport.is_closing():
+            self._reading_paused = False
+            self._transport.resume_reading()
         return data
 
     def write(self, *parts: bytes) -> None:

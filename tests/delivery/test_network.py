@@ -1,0 +1,38 @@
+"""The octets under a session with a next hop that does not behave."""
+
+import asyncio
+import contextlib
+
+from postroad.delivery.network import NetworkError, connect
+
+FLOOD = 64 * 1024 * 1024  # octets; what two sockets' buffers hold is a tenth of it
+BLOCK = b"250 and more\r\n" * 4096
+
+
+async def test_a_host_that_talks_without_end_is_made_to_wait() -> None:
+    """Else an idle connection to it takes as much memory as it likes."""
+    said = 0
+    silenced = asyncio.Event()
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal said
+        with contextlib.suppress(TimeoutError):
+            while said < FLOOD:
+                async with asyncio.timeout(1):
+                    writer.write(BLOCK)
+                    said += len(BLOCK)
+                    await writer.drain()
+        silenced.set()
+        writer.close()
+
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = await connect("127.0.0.1", port, timeout=5.0)
+        await silenced.wait()
+        assert said < FLOOD
+        heard = 0
+        with contextlib.suppress(NetworkError):
+            while True:
+                heard += len(await connection.read(5.0))
+        assert heard == said  # once it is listened to, all of it comes
+        connection.abort()
