@@ -1,8 +1,9 @@
 """
-Delivery's side of the queue in JetStream: records in hand, their leases, the lanes they come from.
+Delivery's side of the queue in JetStream: records in hand and the lanes they come from.
 
-A record is this process's while its lease is confirmed; leases are extended in time, and asked for
-again before mail is sent that somebody else might be sending by now.
+What comes is handed out express first, as there is room; a lane with a backlog takes half of the
+room and leaves the rest to the others. A record is this process's while it has its lease
+(`spool.leases`), and the lanes are shared out among all processes (`spool.tenure`).
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from postroad.spool.events import JetStreamEvents
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
 from postroad.spool.layout import Layout
+from postroad.spool.leases import Leases
 from postroad.spool.log import get_logger
 from postroad.spool.membership import Membership, Timings
 from postroad.spool.ownership import LaneKey
@@ -40,7 +42,7 @@ from postroad.spool.waiting import JetStreamWaiting
 
 log = get_logger("spool.taking")
 
-_TICK = 0.5  # seconds between looks at leases and lanes
+_TICK = 0.5  # seconds between looks at lanes
 _BULK_SHARE = 0.75  # of the room: express always finds some
 _LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
 _UNDIVIDED = 16  # records: a lane may fill a room as small as that
@@ -116,6 +118,13 @@ class JetStreamTaking:
             events=tools.events,
             only_unacknowledged=self._make_room,
         )
+        self._leases = Leases(
+            self._hand,
+            link=tools.link,
+            requests=tools.requests,
+            membership=tools.membership,
+            timings=tools.timings,
+        )
         self._puller = Puller(
             tools.link,
             tools.requests,
@@ -154,7 +163,7 @@ class JetStreamTaking:
         await self._tools.membership.look()
         await self._tenures.adjust()
         await self._puller.refill_all()
-        self._spawn(self._keep_leases())
+        self._spawn(self._leases.keep())
         self._spawn(self._keep_lanes())
         self._spawn(self._sweep())
 
@@ -254,51 +263,15 @@ class JetStreamTaking:
         log.error("a record is held", record_id=str(record.record_id), reason=reason)
         await self.settle(taken, [put], [event])
 
-    # ------------------------------------------------------------ leases
+    # ------------------------------------------------------------ leases and lanes
 
     def fresh(self, taken: Taken) -> bool:
         """Whether the lease was confirmed less than 12 s ago."""
-        entry = self._hand.get(_own(taken).key)
-        if entry is None or not self._tools.membership.alive():
-            return False
-        age = asyncio.get_running_loop().time() - entry.confirmed
-        return age < self._tools.timings.lease_fresh.total_seconds()
+        return self._leases.fresh(_own(taken).key)
 
     async def confirm(self, taken: Taken) -> bool:
         """Whether it is fresh, asking the queue once when it is not."""
-        if self.fresh(taken):
-            return True
-        entry = self._hand.get(_own(taken).key)
-        if entry is None:
-            return False
-        await self._extend(entry)
-        return self.fresh(taken)
-
-    async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
-        # The server answers whether or not there is a lease to extend: after a pause or a partition
-        # the record may be somebody else's. Only one that cannot have run out yet is longer by it.
-        if not self._may_last(entry):
-            return  # it comes again, here or elsewhere: asking would only put that off
-        sent = asyncio.get_running_loop().time()
-        try:
-            await self._tools.requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
-        except SpoolError:
-            return
-        if self._may_last(entry):
-            self._hand.confirm(entry.key, sent)
-
-    def _may_last(self, entry: Entry[JetStreamTaken]) -> bool:
-        age = asyncio.get_running_loop().time() - entry.confirmed
-        return age < self._tools.timings.ack_wait.total_seconds()
-
-    async def _keep_leases(self) -> None:
-        age = self._tools.timings.ack_wait.total_seconds() * 0.35
-        while True:
-            await asyncio.sleep(_TICK)
-            now = asyncio.get_running_loop().time()
-            due = self._hand.due(now, age)
-            if due and self._tools.link.connected:
-                await asyncio.gather(*(self._extend(entry) for entry in due))
+        return await self._leases.confirm(_own(taken).key)
 
     async def _keep_lanes(self) -> None:
         # Apart from the leases: a stream without a leader keeps this waiting for seconds.

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.event import Event
-from postroad.spool.in_hand import Entry, Key
+from postroad.spool.in_hand import Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
+from postroad.spool.leases import Leases
 from postroad.spool.ownership import LaneKey
 from postroad.spool.pull import Delivered
 from postroad.spool.record import QueueRecord
@@ -46,28 +47,48 @@ class AcknowledgesFirst(WatchedTaking):
         )
 
 
-class BelievesEveryAnswer(WatchedTaking):
-    """Takes any answer to an extension for a lease, also when it has long run out."""
-
+class _Credulous(Leases[JetStreamTaken]):
     async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
         sent = asyncio.get_running_loop().time()
         try:
-            await self._tools.requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
+            await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
         except SpoolError:
             return
         self._hand.confirm(entry.key, sent)
 
-    def _may_last(self, entry: Entry[JetStreamTaken]) -> bool:
+
+class BelievesEveryAnswer(WatchedTaking):
+    """Takes any answer to an extension for a lease, also when it has long run out."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._leases = _leases(_Credulous, self._hand, tools)
+
+
+class _Careless(Leases[JetStreamTaken]):
+    def fresh(self, key: Key) -> bool:
+        super().fresh(key)
         return True
 
 
 class ForgetsLeases(WatchedTaking):
     """Asks nobody before it sends: a paused process sends what another has sent."""
 
-    def fresh(self, taken: Taken) -> bool:
-        """Always, it thinks."""
-        super().fresh(taken)
-        return True
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._leases = _leases(_Careless, self._hand, tools)
+
+
+def _leases(
+    kind: type[Leases[JetStreamTaken]], hand: InHand[JetStreamTaken], tools: TakingTools
+) -> Leases[JetStreamTaken]:
+    return kind(
+        hand,
+        link=tools.link,
+        requests=tools.requests,
+        membership=tools.membership,
+        timings=tools.timings,
+    )
 
 
 class KeepsWhatItLeft(WatchedTaking):
