@@ -47,13 +47,9 @@ def _nothing_vanished(ledger: Ledger, store: MemoryStore) -> None:
     for token, (sender, recipients) in ledger.accepted.items():
         for recipient in recipients:
             case = (token, recipient)
-            if ledger.copies.get(case) or case in queued:
+            if case in queued or _is_ended(ledger, case, sender, queued):
                 continue
-            failed = case in ledger.refused_for_good or recipient in ledger.unknown
-            told = ledger.reports.get(case) or ("report", *case) in queued
-            if told or (failed and not sender):
-                continue
-            what = "was refused, and nobody was told" if failed else "vanished"
+            what = "was refused, and nobody was told" if _has_failed(ledger, case) else "vanished"
             ledger.violations.append(f"{token} to {recipient} {what}")
     for stored in store.records.values():
         hold = stored.record.hold
@@ -61,9 +57,22 @@ def _nothing_vanished(ledger: Ledger, store: MemoryStore) -> None:
             continue
         token = tokens.get(str(stored.record.record_id), "")
         cases = [(token, str(recipient.mailbox)) for recipient in stored.record.pending]
+        sender = str(stored.record.reverse_path or "")
         # A record that came back after it was done, for a fault, finds nothing to send.
-        if not all(ledger.copies.get(case) or ledger.reports.get(case) for case in cases):
+        if not all(_is_ended(ledger, case, sender, queued) for case in cases):
             ledger.violations.append(f"the body of {stored.record.record_id} is gone")
+
+
+def _is_ended(
+    ledger: Ledger, case: tuple[str, str], sender: str, queued: set[tuple[str, ...]]
+) -> bool:
+    """Whether a recipient has the message, or its sender a report where there is one to tell."""
+    told = ledger.reports.get(case) or ("report", *case) in queued
+    return bool(ledger.copies.get(case) or told or (_has_failed(ledger, case) and not sender))
+
+
+def _has_failed(ledger: Ledger, case: tuple[str, str]) -> bool:
+    return case in ledger.refused_for_good or case[1] in ledger.unknown
 
 
 def _nothing_is_stuck(ledger: Ledger, store: MemoryStore) -> None:
