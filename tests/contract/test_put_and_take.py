@@ -168,6 +168,21 @@ async def test_what_has_not_begun_of_a_lane_that_is_left_goes_to_its_next_owner(
         await each.close()
 
 
+async def test_each_lane_is_one_takers_or_elsewhere(open_spool: OpenSpool) -> None:
+    one, other = take(await open_spool()), take(await open_spool())
+    tasks = [asyncio.ensure_future(anext(aiter(each))) for each in (one, other)]
+    async with asyncio.timeout(30):
+        while one.lanes_elsewhere != other.lanes or not one.lanes or not other.lanes:
+            await asyncio.sleep(0.01)
+    assert other.lanes_elsewhere == one.lanes
+    assert not one.lanes & other.lanes
+    for task in tasks:
+        task.cancel()
+    for each in (one, other):
+        await each.stop()
+        await each.close()
+
+
 async def test_events_are_written_after_the_settle(spool: Spool) -> None:
     queue_id = await put(spool)
     taking = take(spool)

@@ -9,6 +9,7 @@ from postroad.delivery.attempt import Attempt
 from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Order, Scheduled, Selection, WaitKind
+from postroad.spool.lanes import tail_lane
 from postroad.spool.memory import MemorySpool
 from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import Hold, OnHoldExpiry
@@ -82,6 +83,24 @@ async def test_a_hold_keeps_mail_and_a_release_lets_it_go() -> None:
             await spool.orders.place(order("release", domain="y.example"))
             await asyncio.wait_for(mx.received(2), 5)
         assert await waiting(spool) == []
+
+
+async def test_an_order_begins_with_ones_own_lanes_and_ends_with_all_others() -> None:
+    """So several processes share a long queue, and what one of them leaves is done by the rest."""
+    spool = MemorySpool()
+    idle = spool.take(pool="default", room=1, room_bytes=1)
+    for number in range(40):
+        await put(spool, f"b@d{number}.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await spool.orders.place(order("hold"))
+        async with delivering(spool) as (_, taking):
+            events = await history(spool, EventType.HELD, 40)
+            own, every = taking.lanes, len(taking.lanes | idle.lanes)
+    mine = [tail_lane(event.domain, every) in own for event in events]
+    assert 0 < sum(mine) < 40
+    assert all(mine[: sum(mine)])
+    assert {kind for kind, _ in await waiting(spool)} == {WaitKind.HELD}
 
 
 @pytest.mark.parametrize("place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)])

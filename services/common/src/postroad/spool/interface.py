@@ -127,6 +127,14 @@ class Taking(Protocol):
     def drop(self, taken: Taken) -> None:
         """Let go of a record whose lease is in doubt; it comes again when the lease has run out."""
 
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes that are this process's now, of whatever pool."""
+
+    @property
+    def lanes_elsewhere(self) -> frozenset[str]:
+        """All other lanes, whoever has them."""
+
     def know_pools(self, pools: Iterable[str]) -> None:
         """Also take from these pools while they have no members of their own."""
 

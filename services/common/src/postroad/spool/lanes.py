@@ -4,6 +4,7 @@ Which lane a record belongs in: FNV-1a of its site, else its domain, over the nu
 The hash is the one nats-server uses in subject transforms, so a lane could be computed there too.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from postroad.spool.record import QueueRecord
@@ -21,6 +22,11 @@ def fnv1a32(text: str) -> int:
 def tail_lane(name: str, lanes: int) -> str:
     """Return the tail lane of a site or domain, among `lanes` of them: `p00`, `p01` …"""
     return f"p{fnv1a32(name) % lanes:02d}"
+
+
+def lane_names(lanes: int) -> Sequence[str]:
+    """Return the names of all lanes when there are `lanes` of them."""
+    return [f"p{number:02d}" for number in range(lanes)]
 
 
 def lane_of(record: QueueRecord, lanes: int) -> str:

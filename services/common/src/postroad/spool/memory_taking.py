@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event
 from postroad.spool.interface import Put, Taken
-from postroad.spool.lanes import fnv1a32
+from postroad.spool.lanes import fnv1a32, lane_names
 from postroad.spool.memory_store import MemoryStore, Stored
 from postroad.spool.record import BlobRef, QueueRecord
 
@@ -81,8 +81,7 @@ class MemoryTaking:
 
     def _next(self) -> MemoryTaken | None:
         for pool in self._pools:
-            for number in range(self._store.lanes):
-                lane = f"p{number:02d}"
+            for lane in lane_names(self._store.lanes):
                 if not self._owns(pool, lane):
                     continue
                 stored = self._store.hand_out((pool, lane), self)
@@ -94,6 +93,20 @@ class MemoryTaking:
         """Whether a lane is this taker's; that of a pool without members is everybody's."""
         takers = [taker for taker in self._store.takers if taker.pool == pool]
         return not takers or takers[fnv1a32(lane) % len(takers)] is self
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes that are this taker's now, of whatever pool."""
+        return frozenset(
+            lane
+            for lane in lane_names(self._store.lanes)
+            if any(self._owns(pool, lane) for pool in self._pools)
+        )
+
+    @property
+    def lanes_elsewhere(self) -> frozenset[str]:
+        """All other lanes, whoever has them."""
+        return frozenset(lane_names(self._store.lanes)) - self.lanes
 
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with each lane that is left to another process."""

@@ -181,6 +181,16 @@ class JetStreamTaking:
         """Also look after the lanes of these pools while they have no members of their own."""
         self._tenures.know_pools(pools)
 
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes that are this process's now, of whatever pool."""
+        return self._tenures.lanes
+
+    @property
+    def lanes_elsewhere(self) -> frozenset[str]:
+        """All other lanes, whoever has them."""
+        return self._tenures.lanes_elsewhere
+
     def _take_lane(self, key: LaneKey) -> None:
         for shard in range(self._tools.layout.shards):
             for traffic_class in TrafficClass:

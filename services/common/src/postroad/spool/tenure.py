@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from postroad.spool.bucket import Bucket, Outdated, is_deletion, token
 from postroad.spool.errors import SpoolError
+from postroad.spool.lanes import lane_names
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.membership import Membership
@@ -43,7 +44,7 @@ class Tenures:
     ) -> None:
         self._bucket = bucket
         self._membership = membership
-        self._lanes = [f"p{number:02d}" for number in range(layout.lanes)]
+        self._lanes = lane_names(layout.lanes)
         self._take = take
         self._leave = leave
         self._in_flight = in_flight
@@ -57,6 +58,11 @@ class Tenures:
     def lanes(self) -> frozenset[str]:
         """The lanes owned now, of whatever pool."""
         return frozenset(key.lane for key in self._owned)
+
+    @property
+    def lanes_elsewhere(self) -> frozenset[str]:
+        """All other lanes, whoever has them."""
+        return frozenset(self._lanes) - self.lanes
 
     def know_pools(self, pools: Iterable[str]) -> None:
         """Also look after the lanes of these pools, should they have no members of their own."""

@@ -81,7 +81,7 @@ async def delivering(
         in_hand=room,
     )
     worker = Worker(tools)
-    keeper = OrderKeeper(spool, configuration, "tests")
+    keeper = OrderKeeper(spool, taking, configuration, "tests")
     parts = (configuration.run(), keeper.run(), worker.run())
     tasks = [asyncio.create_task(part) for part in parts]
     try:

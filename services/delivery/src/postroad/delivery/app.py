@@ -23,10 +23,11 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     spool = await open_queue(process, settings.queue, role="delivery")
     configuration = Configuration(spool, keyring)
     process.spawn("configuration", configuration.run())
-    worker = Worker(_tools(process, settings, spool, configuration))
+    tools = _tools(process, settings, spool, configuration)
+    worker = Worker(tools)
     process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
     process.readiness.add("queue", lambda: _why_no_queue(spool))
-    process.spawn("orders", OrderKeeper(spool, configuration, process.name).run())
+    process.spawn("orders", OrderKeeper(spool, tools.taking, configuration, process.name).run())
     process.spawn("worker", worker.run())
     process.on_drain("worker", lambda: worker.drain(seconds=settings.finish.total_seconds()))
 

@@ -3,11 +3,13 @@ Admin orders in delivery: on records as they are taken, and on what waits.
 
 The newest order that means a record decides, so a release after a hold is a release. Orders on what
 waits are carried out by paging and claiming: several processes may do it at once, and each record
-is changed by one of them.
+is changed by one of them. Each begins with the lanes it owns, so that together they read a long
+queue once, and ends with all others, of which an owner that died may have left something.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from postroad.runtime.configuration import Configuration
@@ -21,8 +23,10 @@ from postroad.spool.interface import (
     Put,
     Queued,
     Ready,
+    Selection,
     Spool,
     Taken,
+    Taking,
     WaitKind,
 )
 from postroad.spool.record import Hold
@@ -54,8 +58,11 @@ def order_for(orders: Sequence[Order], taken: Taken) -> Order | None:
 class OrderKeeper:
     """Carries orders out on what waits, each once, and tells how many records it changed."""
 
-    def __init__(self, spool: Spool, configuration: Configuration, process: str) -> None:
+    def __init__(
+        self, spool: Spool, taking: Taking, configuration: Configuration, process: str
+    ) -> None:
         self._spool = spool
+        self._taking = taking
         self._configuration = configuration
         self._process = process
         self._done: set[str] = set()
@@ -100,16 +107,25 @@ class OrderKeeper:
 
     async def _concerned(self, order: Order) -> AsyncIterator[Sequence[Queued]]:
         """Yield what waits and is meant by the order, in groups of what is changed at once."""
-        group: list[Queued] = []
-        async for queued in self._spool.waiting.list(order.selection):
-            if queued.kind is WaitKind.READY or not _concerns(order, queued):
-                continue  # ready mail is taken by its owner, who knows the order
-            group.append(queued)
-            if len(group) == _AT_ONCE:
+        for part in self._parts(order.selection):
+            group: list[Queued] = []
+            async for queued in self._spool.waiting.list(part):
+                if not _concerns(order, queued):
+                    continue
+                group.append(queued)
+                if len(group) == _AT_ONCE:
+                    yield group
+                    group = []
+            if group:
                 yield group
-                group = []
-        if group:
-            yield group
+
+    def _parts(self, selection: Selection) -> Iterator[Selection]:
+        """Yield what waits of a selection in this process's lanes, then what does in all others."""
+        # Ready mail is taken by its owner, who knows the order.
+        kinds = selection.kinds - {WaitKind.READY}
+        meant = selection.lanes
+        for lanes in (self._taking.lanes, self._taking.lanes_elsewhere):
+            yield replace(selection, kinds=kinds, lanes=lanes if meant is None else lanes & meant)
 
     async def _change(self, order: Order, queued: Queued) -> bool:
         """Carry the order out on a record; False when it waits no more, or not for long."""
