@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Put, Ready, Scheduled, Selection, Taken, WaitKind
+from postroad.spool.interface import Put, Ready, Scheduled, Selection, Taken, Taking, WaitKind
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.membership import Timings
+from postroad.spool.pull import Puller
 from postroad.spool.record import RecipientState
 from postroad.spool.suspects import POISON
 from postroad.spool.taking import JetStreamTaking
@@ -98,6 +99,21 @@ async def test_lanes_are_shared_and_move_when_a_process_joins(open_spool: OpenJe
     await asyncio.gather(*tasks)
 
 
+async def test_what_was_on_its_way_as_its_lane_was_left_goes_back(
+    spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next owner keeps its site's limits, and does not know of ours."""
+    served = iter([False])
+    monkeypatch.setattr(Puller, "serves", lambda *_: next(served, True))
+    await put(spool)
+    taking = take(spool)
+    async with asyncio.timeout(10):
+        [taken] = await first(taking, 1)
+    assert taken.deliveries == 2
+    await taking.settle(taken)
+    await taking.close()
+
+
 async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:
@@ -108,26 +124,21 @@ async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
     async with asyncio.timeout(20):
         while not _both_own(*takings):
             await asyncio.sleep(0.1)
-    before = lanes(takings[0])
+    before = takings[0].lanes
     await server.restart()
     async with asyncio.timeout(20):
         while not (one.sessions.resets and other.sessions.resets and _both_own(*takings)):
-            assert not lanes(takings[0]) & lanes(takings[1])
+            assert not takings[0].lanes & takings[1].lanes
             await asyncio.sleep(0.05)
-    assert lanes(takings[0]) == before
+    assert takings[0].lanes == before
     for taking in takings:
         await taking.stop()
         await taking.close()
     await asyncio.gather(*tasks)
 
 
-def lanes(taking: object) -> frozenset[str]:
-    assert isinstance(taking, JetStreamTaking)
-    return taking._tenures.lanes
-
-
-def _both_own(one: object, other: object) -> bool:
-    mine, theirs = lanes(one), lanes(other)
+def _both_own(one: Taking, other: Taking) -> bool:
+    mine, theirs = one.lanes, other.lanes
     return bool(mine) and bool(theirs) and not mine & theirs and len(mine | theirs) == 8
 
 

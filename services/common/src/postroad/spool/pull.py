@@ -170,25 +170,27 @@ class Puller:
         self._pulls[pull.name] = pull
         self._lanes.setdefault(pull.key, []).append(pull)
 
+    def serves(self, key: LaneKey) -> bool:
+        """Whether records of a lane are being taken."""
+        return key in self._lanes
+
     def coming(self, key: LaneKey) -> int:
         """Return how many records of a lane were asked for, but for what each idle request asks."""
         return sum(max(0, pull.asked - _IDLE_BATCH) for pull in self._lanes.get(key, ()))
 
     async def remove(self, key: LaneKey) -> None:
         """Take no more of a lane: without its inbox the server drops what was asked for."""
-        for name in [name for name, pull in self._pulls.items() if pull.key == key]:
-            del self._pulls[name]
-        self._lanes.pop(key, None)
+        for pull in self._lanes.pop(key, ()):
+            del self._pulls[pull.name]
+            self._low.pop(pull, None)
+        for name in [name for name, pull in self._tokens.items() if pull.key == key]:
+            del self._tokens[name]
         await self._close_inbox(key)
 
     async def _close_inbox(self, key: LaneKey) -> None:
         inbox = self._inboxes.pop(key, None)
-        if inbox is None:
-            return
-        try:
-            await inbox.subscription.unsubscribe()
-        except (nats.errors.Error, OSError, ValueError) as error:
-            log.debug("a lane's inbox went with its connection", error=str(error))
+        if inbox is not None:
+            await _unsubscribe(inbox)
 
     async def stop(self) -> None:
         """Ask for nothing more, and take nothing of what was asked for."""
@@ -214,21 +216,28 @@ class Puller:
                 await self._refill_one(pull)
 
     async def _refill_one(self, pull: LanePull) -> None:
+        if self._stopped or self._pulls.get(pull.name) is not pull:
+            return  # its lane was left since it was noted down as low
         loop = asyncio.get_running_loop()
         count = pull.wants(self._room(pull), loop.time())
         if count <= 0 or pull.being_made:
-            if not pull.low or self._pulls.get(pull.name) is not pull:
+            if not pull.low:
                 self._low.pop(pull, None)
             return
         if not pull.made:
             self._make_soon(pull)
             return
         try:
-            inbox = self._inboxes.get(pull.key) or await self._open_inbox(pull.key)
-            self._ask(pull, inbox, count)
+            inbox = self._inboxes.get(pull.key)
+            if inbox is not None:
+                self._ask(pull, inbox, count)
+                return
+            await self._open_inbox(pull.key)
         except (SpoolUnavailable, nats.errors.Error, OSError, ValueError) as error:
             log.debug("a lane cannot be pulled for now", lane=pull.key.lane, error=str(error))
             pull.ended(None, loop.time())
+        else:
+            await self._refill_one(pull)  # anew: the lane may have been left meanwhile
 
     def _make_soon(self, pull: LanePull) -> None:
         """
@@ -251,15 +260,18 @@ class Puller:
             pull.ended(None, asyncio.get_running_loop().time())
         finally:
             pull.being_made = False
-        if pull.made and self._pulls.get(pull.name) is pull:
+        if pull.made:
             await self._refill_one(pull)
 
-    async def _open_inbox(self, key: LaneKey) -> "_Inbox":
+    async def _open_inbox(self, key: LaneKey) -> None:
+        """Listen for a lane's records, unless it was left meanwhile, or another task was faster."""
         client = self._link.client
         prefix = client.new_inbox() + "."
         inbox = _Inbox(prefix, await client.listen(prefix + "*", self._on_message))
-        self._inboxes[key] = inbox
-        return inbox
+        if self._stopped or key not in self._lanes or key in self._inboxes:
+            await _unsubscribe(inbox)
+        else:
+            self._inboxes[key] = inbox
 
     def _ask(self, pull: LanePull, inbox: "_Inbox", count: int) -> None:
         self._number += 1
@@ -319,7 +331,7 @@ class Puller:
         )
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:
-        """Return a stand-in for a lane that is not ours any more: its last records still come."""
+        """Return a stand-in for a lane that was left: what was on its way still comes."""
         shard = int(stream.rpartition("_")[2])
         pool, traffic_class, lane = consumer.rsplit("_", 2)
         return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
@@ -342,3 +354,10 @@ class Puller:
         if status in ("404", "503") or "Deleted" in description:
             pull.made = False
         pull.ended(None, now)
+
+
+async def _unsubscribe(inbox: _Inbox) -> None:
+    try:
+        await inbox.subscription.unsubscribe()
+    except (nats.errors.Error, OSError, ValueError) as error:
+        log.debug("a lane's inbox went with its connection", error=str(error))

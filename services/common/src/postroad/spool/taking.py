@@ -46,6 +46,7 @@ _TICK = 0.5  # seconds between looks at lanes
 _BULK_SHARE = 0.75  # of the room: express always finds some
 _LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
 _UNDIVIDED = 16  # records: a lane may fill a room as small as that
+_SOON = b'-NAK {"delay": 250000000}'  # nanoseconds; not to us again, if our request still stands
 _LATER = b'-NAK {"delay": 30000000000}'  # nanoseconds; for a newer process to take
 
 
@@ -236,6 +237,9 @@ class JetStreamTaking:
             return
         if self._stopped:
             self._spawn(self._say(reply, b"-NAK"))
+            return
+        if not self._puller.serves(delivered.pull.key):
+            self._spawn(self._say(reply, _SOON))  # its lane is another's by now, limits and all
             return
         record = self._read(delivered)
         if record.needs - KNOWN_FEATURES:
