@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from postroad.delivery.attempt import Attempt
+from postroad.delivery.directions import Directions
+from postroad.delivery.routing import NoRoute, Route
 from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Order, Scheduled, Selection, WaitKind
@@ -188,6 +190,33 @@ async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
             taken = await asyncio.wait_for(first(joined[0], 4), 5)
         assert len(mx.messages) == 1
         assert len({each.record.record_id for each in taken}) == 4
+        await joined[0].close()
+
+
+async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spool = MemorySpool()
+    spool.store.lanes = 1
+    joined: list[MemoryTaking] = []
+    found = Directions.find
+
+    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
+        # Of two takers this lane is the second's.
+        joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
+        return await found(self, way_out, domain)
+
+    monkeypatch.setattr(Directions, "find", slowly)
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "b@y.example")
+        async with delivering(spool):
+            async with asyncio.timeout(5):
+                while not joined:
+                    await asyncio.sleep(0)
+                [taken] = await first(joined[0], 1)
+        assert mx.messages == []
+        assert str(taken.record.recipients[0].mailbox) == "b@y.example"
         await joined[0].close()
 
 

@@ -145,6 +145,9 @@ class Taking(Protocol):
         What has not begun of it should be given back: the next owner has limits of its own.
         """
 
+    def serves(self, taken: Taken) -> bool:
+        """Whether a record's lane has not been left since: ask before it begins to wait."""
+
     async def stop(self) -> None:
         """Take nothing more; `__aiter__` ends. What is in hand stays leased until it is settled."""
 

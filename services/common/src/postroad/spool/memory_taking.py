@@ -112,6 +112,10 @@ class MemoryTaking:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
 
+    def serves(self, taken: Taken) -> bool:
+        """Whether a record's lane has not been left since."""
+        return self._owns(taken.record.pool, taken.lane)
+
     def tell_what_is_left(self) -> None:
         """Tell the listeners which lanes in hand are somebody else's by now."""
         for lane in sorted({taken.lane for taken in self._in_hand.values()}):

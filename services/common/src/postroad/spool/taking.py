@@ -201,6 +201,10 @@ class JetStreamTaking:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
 
+    def serves(self, taken: Taken) -> bool:
+        """Whether a record's lane has not been left since."""
+        return self._puller.serves(_own(taken).lane_key)
+
     async def _leave_lane(self, key: LaneKey) -> None:
         await self._puller.remove(key)
         for come in self._come.values():

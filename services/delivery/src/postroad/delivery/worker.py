@@ -95,7 +95,10 @@ class Worker:
             return
         if way_out.by_mx:
             await self._learn(taken.record.domain, route.site)
-        self._admit(taken, way_out, route)
+        if self._tools.taking.serves(taken):
+            self._admit(taken, way_out, route)
+        else:
+            await self._endings.give_back(taken)
 
     async def _learn(self, domain: str, site: str) -> None:
         try:
