@@ -181,7 +181,7 @@ class Puller:
     async def remove(self, key: LaneKey) -> None:
         """Take no more of a lane: without its inbox the server drops what was asked for."""
         for pull in self._lanes.pop(key, ()):
-            del self._pulls[pull.name]
+            self._pulls.pop(pull.name, None)
             self._low.pop(pull, None)
         for name in [name for name, pull in self._tokens.items() if pull.key == key]:
             del self._tokens[name]
