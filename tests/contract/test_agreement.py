@@ -3,7 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from postroad.spool.interface import Order, Selection, Spool
+from postroad.spool.agreement import Order
+from postroad.spool.interface import Spool
+from postroad.spool.selection import Selection
 from postroad.testing.queued_mail import OpenSpool, now
 
 LATER = timedelta(hours=1)

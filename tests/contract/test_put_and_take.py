@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Scheduled, Selection, Spool, WaitKind
+from postroad.spool.interface import Put, Ready, Scheduled, Spool
 from postroad.spool.record import RecipientState
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
 
 ALL = Selection()

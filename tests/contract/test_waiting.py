@@ -6,8 +6,9 @@ import pytest
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
-from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Selection, Spool, WaitKind
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Spool
 from postroad.spool.record import Hold
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queued_mail import first, now, put, take
 
 LATER = timedelta(hours=1)

@@ -18,9 +18,9 @@ from postroad.policy.model import (
     WayOut,
 )
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Selection, WaitKind
 from postroad.spool.memory import MemorySpool
 from postroad.spool.record import BlobRef
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx
 

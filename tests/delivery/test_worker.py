@@ -10,9 +10,9 @@ from postroad.delivery.resolver import Resolver
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
-from postroad.spool.interface import Selection, WaitKind
 from postroad.spool.memory import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.zone import Table, Trouble, Zone

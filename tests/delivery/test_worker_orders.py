@@ -9,12 +9,14 @@ from postroad.delivery.attempt import Attempt
 from postroad.delivery.directions import Directions
 from postroad.delivery.routing import NoRoute, Route
 from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, Order, Scheduled, Selection, WaitKind
+from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
 from postroad.spool.lanes import tail_lane
 from postroad.spool.memory import MemorySpool
 from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import Hold, OnHoldExpiry
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import CLIENT, delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.queued_mail import first, now, put

@@ -34,7 +34,7 @@ def wanted(*quotas: Quota, now: datetime = START, recipients: int = 1) -> tuple[
 
 
 class Usage:
-    """What the cluster holds, as spool.interface.Usage promises it."""
+    """What the cluster holds, as spool.agreement.Usage promises it."""
 
     def __init__(self) -> None:
         self.used: dict[str, int] = {}

@@ -12,8 +12,8 @@ from postroad.policy.model import Client, Domain, ObjectKey, Relay, WayOut
 from postroad.policy.scram import make_verifier
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
+from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.interface import ConfigState
 from postroad.spool.memory import MemoryCluster, MemorySpool
 
 RING = Keyring([ClusterKey(b"k" * 32)])

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from postroad.spool.agreement import ConfigState
 from postroad.spool.bucket import Bucket
 from postroad.spool.config import JetStreamConfig
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.interface import ConfigState
 from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer

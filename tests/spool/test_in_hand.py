@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.spool.agreement import SessionInfo
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
-from postroad.spool.interface import SessionInfo
 from postroad.spool.ownership import LaneKey, wanted_lanes, wanted_owner
 
 A, B = Key(0, 1), Key(1, 1)

@@ -11,13 +11,15 @@ import pytest
 from nats.aio.client import Client
 from structlog.testing import capture_logs
 
+from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Held, Order, Put, Scheduled, Selection, WaitKind
+from postroad.spool.interface import Held, Put, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import Layout
 from postroad.spool.provision import remake_presence
 from postroad.spool.record import BlobRef, Hold
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.queued_mail import QUICK, first, now, put, take
 from postroad.testing.streams import hang_up

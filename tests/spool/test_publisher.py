@@ -10,9 +10,10 @@ import pytest
 from postroad.spool import blobs, settling, waiting
 from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
-from postroad.spool.interface import Put, Ready, Scheduled, Selection, WaitKind
+from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import blob_stream
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take

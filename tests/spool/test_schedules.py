@@ -14,8 +14,9 @@ import pytest
 from postroad.spool import waiting
 from postroad.spool.direct_get import PAGE_MESSAGES
 from postroad.spool.errors import ClaimLost
-from postroad.spool.interface import Put, Queued, Ready, Scheduled, Selection, WaitKind
+from postroad.spool.interface import Put, Queued, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queued_mail import SECOND, first, now, put, take
 
 pytestmark = pytest.mark.nats

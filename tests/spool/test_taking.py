@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Put, Ready, Scheduled, Selection, Taken, Taking, WaitKind
+from postroad.spool.interface import Put, Ready, Scheduled, Taken, Taking
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.membership import Timings
 from postroad.spool.pull import Puller
 from postroad.spool.record import RecipientState
+from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.suspects import POISON
 from postroad.spool.taking import JetStreamTaking
 from postroad.testing.nats_server import NatsServer

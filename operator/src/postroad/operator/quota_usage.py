@@ -18,8 +18,8 @@ from postroad.policy.model import ObjectKey, Quota, QuotaLimit
 from postroad.policy.quantities import format_duration
 from postroad.policy.quota import counted_value, fixed_value, usage_key, window_end
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Usage
 
 EVERY = timedelta(seconds=30)
 SHOWN = 10  # counts of one limit

@@ -27,8 +27,10 @@ from postroad.cli.selection import (
     SenderOption,
     build_selection,
 )
-from postroad.spool.interface import Order, Queued, Selection, Spool, WaitKind
+from postroad.spool.agreement import Order
+from postroad.spool.interface import Queued, Spool
 from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.selection import Selection, WaitKind
 
 app = typer.Typer(
     no_args_is_help=True,

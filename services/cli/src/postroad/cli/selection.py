@@ -9,7 +9,7 @@ from postroad.cli.errors import Failure
 from postroad.mail.address import normalise_domain
 from postroad.mail.errors import AddressSyntaxError
 from postroad.spool.ids import RecordId, shard_of
-from postroad.spool.interface import Selection, WaitKind
+from postroad.spool.selection import Selection, WaitKind
 
 IdOption = Annotated[
     str | None, typer.Option("--id", metavar="QUEUE-ID", help="The message with this queue id.")

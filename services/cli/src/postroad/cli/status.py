@@ -15,7 +15,8 @@ from postroad.cli.options import (
 )
 from postroad.cli.output import ago, print_json, print_table
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.interface import Order, SessionInfo, WaitKind
+from postroad.spool.agreement import Order, SessionInfo
+from postroad.spool.selection import WaitKind
 
 Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], int]
 _TOP = 10

@@ -16,8 +16,9 @@ from postroad.policy.model import Snapshot
 from postroad.policy.seal import Keyring
 from postroad.policy.snapshot import Loaded, SnapshotLoader
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import ConfigState, Spool
+from postroad.spool.interface import Spool
 
 RETRY = timedelta(seconds=1)
 ANNOUNCE_TRIES = 5

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 
+from postroad.spool.agreement import ConfigState
 from postroad.spool.bucket import Bucket, Outdated, is_deletion, text_of, token
 from postroad.spool.direct_get import StoredMessage
 from postroad.spool.errors import SpoolError, SpoolUnavailable
-from postroad.spool.interface import ConfigState
 
 _HEAD = "head"
 _ENTRY = "entry."
@@ -114,7 +114,7 @@ class _View:
 
 
 class JetStreamConfig:
-    """Implements interface.Config. One process publishes; a second one at once is told so."""
+    """Implements agreement.Config. One process publishes; a second one at once is told so."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 
 
 class JetStreamEvents:
-    """Implements interface.Events; `dropped` counts events that were not written."""
+    """Implements agreement.Events; `dropped` counts events that were not written."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
+from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import Blobs
 from postroad.spool.bucket import Bucket
 from postroad.spool.cancellation import heed_cancellation
@@ -22,7 +23,7 @@ from postroad.spool.connection import Access, NatsLink
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import new_queue_id, shard_of
-from postroad.spool.interface import BodyWriter, Put, SessionInfo, Stored
+from postroad.spool.interface import BodyWriter, Put, Stored
 from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
 from postroad.spool.membership import Membership, Timings

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
+from postroad.spool.agreement import SessionInfo
 from postroad.spool.bucket import Bucket, Outdated, is_deletion
 from postroad.spool.errors import SpoolError, SpoolUnavailable
-from postroad.spool.interface import SessionInfo
 from postroad.spool.log import get_logger
 
 log = get_logger("spool.membership")
@@ -42,7 +42,7 @@ class Timings:
 
 
 class Membership:
-    """Implements interface.Sessions: this process's session, and a view of all others."""
+    """Implements agreement.Sessions: this process's session, and a view of all others."""
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from postroad.mail.traffic import TrafficClass
+from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import (
     BodyCorrupt,
     BodyMissing,
@@ -21,15 +22,7 @@ from postroad.spool.errors import (
     SpoolUnavailable,
 )
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import (
-    Backlog,
-    Put,
-    Queued,
-    Selection,
-    SessionInfo,
-    Stored,
-    WaitKind,
-)
+from postroad.spool.interface import Backlog, Put, Queued, Stored
 from postroad.spool.memory_agreement import (
     Agreement,
     MemoryConfig,
@@ -42,6 +35,7 @@ from postroad.spool.memory_agreement import (
 from postroad.spool.memory_store import MemoryStore
 from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.selection import Selection, WaitKind
 
 CHUNK = 512 * 1024
 

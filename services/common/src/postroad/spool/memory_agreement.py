@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from postroad.spool.agreement import ConfigState, Order, SessionInfo
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import ConfigState, Order, SessionInfo
 
 
 class Bell:
@@ -42,7 +42,7 @@ class Agreement:
 
 
 class MemoryConfig:
-    """Implements interface.Config."""
+    """Implements agreement.Config."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -74,7 +74,7 @@ class MemoryConfig:
 
 
 class MemoryOrders:
-    """Implements interface.Orders."""
+    """Implements agreement.Orders."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -109,7 +109,7 @@ class MemoryOrders:
 
 
 class MemorySites:
-    """Implements interface.Sites."""
+    """Implements agreement.Sites."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -124,7 +124,7 @@ class MemorySites:
 
 
 class MemorySessions:
-    """Implements interface.Sessions; `end` is a crash or a stop."""
+    """Implements agreement.Sessions; `end` is a crash or a stop."""
 
     def __init__(self, agreement: Agreement, info: SessionInfo) -> None:
         self._shared = agreement
@@ -146,7 +146,7 @@ class MemorySessions:
 
 
 class MemoryUsage:
-    """Implements interface.Usage. Windows are part of the key, so nothing has to expire."""
+    """Implements agreement.Usage. Windows are part of the key, so nothing has to expire."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -173,7 +173,7 @@ class MemoryUsage:
 
 
 class MemoryEvents:
-    """Implements interface.Events."""
+    """Implements agreement.Events."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement

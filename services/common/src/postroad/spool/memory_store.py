@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
-from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, WaitKind
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled
 from postroad.spool.lanes import lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueueRecord
+from postroad.spool.selection import WaitKind
 
 ACK_WAIT = timedelta(seconds=20)
 DUPLICATE_WINDOW = timedelta(minutes=5)

@@ -10,8 +10,9 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from postroad.spool.agreement import Order
 from postroad.spool.errors import RecordCorrupt
-from postroad.spool.interface import Order, Selection, WaitKind
+from postroad.spool.selection import Selection, WaitKind
 
 _ORDER_FIELDS = {each.name for each in fields(Order)}
 _SELECTION_FIELDS = {each.name for each in fields(Selection)}

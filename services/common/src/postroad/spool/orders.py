@@ -11,10 +11,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from postroad.spool.agreement import Order
 from postroad.spool.bucket import Bucket, is_deletion, text_of, token
 from postroad.spool.direct_get import StoredMessage
 from postroad.spool.errors import RecordCorrupt, SpoolError
-from postroad.spool.interface import Order
 from postroad.spool.order_codec import decode_order, encode_order
 
 _ORDER = "order."
@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class JetStreamOrders:
-    """Implements interface.Orders; `start` before use, `close` after."""
+    """Implements agreement.Orders; `start` before use, `close` after."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

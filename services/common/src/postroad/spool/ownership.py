@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from postroad.spool.interface import SessionInfo
+from postroad.spool.agreement import SessionInfo
 
 DEFAULT_POOL = "default"
 

@@ -39,7 +39,7 @@ class _Known:
 
 
 class JetStreamSites:
-    """Implements interface.Sites."""
+    """Implements agreement.Sites."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

@@ -10,8 +10,9 @@ import re
 from functools import lru_cache
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.interface import Held, Put, Ready, Scheduled, WaitKind
+from postroad.spool.interface import Held, Put, Ready, Scheduled
 from postroad.spool.record import QueueRecord
+from postroad.spool.selection import WaitKind
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")

@@ -42,7 +42,7 @@ class _Tally:
 
 
 class JetStreamUsage:
-    """Implements interface.Usage. Raises SpoolUnavailable when the bucket stays away for 5 s."""
+    """Implements agreement.Usage. Raises SpoolUnavailable when the bucket stays away for 5 s."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

@@ -20,20 +20,12 @@ from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import PAGE_MESSAGES, StoredMessage, pages
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import (
-    CLAIM_TIMEOUT,
-    Backlog,
-    Held,
-    Put,
-    Queued,
-    Scheduled,
-    Selection,
-    WaitKind,
-)
+from postroad.spool.interface import CLAIM_TIMEOUT, Backlog, Held, Put, Queued, Scheduled
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
 from postroad.spool.requests import Requests
+from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import domain_of, domain_token, queue_stream
 
 log = get_logger("spool.waiting")

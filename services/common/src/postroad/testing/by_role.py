@@ -8,29 +8,30 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.event import Event, EventType
-from postroad.spool.interface import (
-    Backlog,
-    BodyWriter,
+from postroad.spool.agreement import (
     Config,
     ConfigState,
     Events,
     Order,
     Orders,
-    Put,
-    Queued,
-    Selection,
     SessionInfo,
     Sessions,
     Sites,
+    Usage,
+)
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import (
+    Backlog,
+    BodyWriter,
+    Put,
+    Queued,
     Spool,
     Stored,
     Taking,
-    Usage,
     Waiting,
-    WaitKind,
 )
 from postroad.spool.record import QueueRecord
+from postroad.spool.selection import Selection, WaitKind
 
 ROLES = ("ingress", "delivery", "operator", "command")
 

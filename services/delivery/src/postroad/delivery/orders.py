@@ -14,22 +14,12 @@ from datetime import UTC, datetime
 
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import (
-    HOLD_LIMIT,
-    Held,
-    Order,
-    Put,
-    Queued,
-    Ready,
-    Selection,
-    Spool,
-    Taken,
-    Taking,
-    WaitKind,
-)
+from postroad.spool.interface import HOLD_LIMIT, Held, Put, Queued, Ready, Spool, Taken, Taking
 from postroad.spool.record import Hold
+from postroad.spool.selection import Selection, WaitKind
 
 log = get_logger("delivery.orders")
 

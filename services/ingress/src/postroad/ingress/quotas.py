@@ -12,8 +12,8 @@ from postroad.policy.ledger import Exceeded, GiveBack, Ledger, Needs, Spent
 from postroad.policy.model import Snapshot
 from postroad.policy.quota import Sending, demands
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Usage
 
 _INTERVAL = 1.0  # seconds between looks at what lies unspent
 

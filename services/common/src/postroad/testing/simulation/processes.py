@@ -31,8 +31,8 @@ from postroad.policy.quota import Sending
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.quantities import ByteSize
+from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Usage
 from postroad.spool.memory import MemoryCluster
 from postroad.testing.simulation.ledger import Ledger
 from postroad.testing.simulation.link import SimulatedLink

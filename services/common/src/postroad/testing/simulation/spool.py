@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
+from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import Put, SessionInfo, Stored, Taken
+from postroad.spool.interface import Put, Stored, Taken
 from postroad.spool.layout import Layout
 from postroad.spool.membership import Membership, Timings
 from postroad.spool.memory import MemoryCluster, MemorySpool

@@ -1,0 +1,139 @@
+"""
+What the cluster agrees on besides the mail itself: the configuration in force, orders on the queue,
+who is alive, which site a domain's mail goes to, what quotas have left, and the history of mail.
+
+Every process sees the same of each, a moment later at most. `spool.interface` has the mail.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from postroad.spool.event import Event, EventType
+from postroad.spool.selection import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """
+    A person's order to the whole cluster, in force until `until`.
+
+    It means mail that arrived before `cutoff`, unless that is None.
+    """
+
+    order_id: str
+    action: str  # retry, hold, release, bounce, suspend
+    selection: Selection
+    placed: datetime
+    until: datetime
+    cutoff: datetime | None
+    reason: str = ""
+
+
+class Orders(Protocol):
+    """Admin orders, seen by every process, also by one that is born later."""
+
+    async def place(self, order: Order) -> None:
+        """Put an order in force everywhere."""
+
+    async def withdraw(self, order_id: str) -> bool:
+        """End an order early; False when there is none."""
+
+    def in_force(self, now: datetime) -> Sequence[Order]:
+        """Return the orders this process knows to be in force, oldest first."""
+
+    async def changed(self) -> None:
+        """Wait until an order was placed or withdrawn."""
+
+    async def report(self, order_id: str, process: str, affected: int) -> None:
+        """Tell how many records this process has changed by an order so far."""
+
+    async def reports(self, order_id: str) -> Mapping[str, int]:
+        """Return what the processes have told of an order, by process."""
+
+
+class Sites(Protocol):
+    """The site directory: which site a domain's MX hosts roll up to."""
+
+    def lookup(self, domain: str) -> str:
+        """Return the site last learnt for a domain, "" when none is known."""
+
+    async def learn(self, domain: str, site: str) -> None:
+        """Remember a domain's site for the whole cluster; cheap when it is known already."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A process of the cluster: its role, its pool, the configuration generation in force."""
+
+    session_id: str
+    role: str  # ingress, delivery
+    process: str  # host and process name, for people
+    pool: str
+    generation: int
+    started: datetime
+    taking: bool = False  # delivers mail, and so may own lanes
+
+
+class Sessions(Protocol):
+    """Who is alive. A session not renewed for 18 s is gone."""
+
+    async def announce(self, generation: int) -> None:
+        """Tell the cluster which configuration generation this process has in force."""
+
+    async def live(self) -> Sequence[SessionInfo]:
+        """Return every live session."""
+
+
+class Usage(Protocol):
+    """Quota usage: slices leased from a window's allowance, exact for the whole cluster."""
+
+    async def lease(self, key: str, *, amount: int, maximum: int, expires: datetime) -> int:
+        """Take up to `amount` of what `maximum` leaves under `key`; return what was granted."""
+
+    async def give_back(self, key: str, amount: int) -> None:
+        """Return what was leased and not spent."""
+
+    async def used(self, key: str) -> int:
+        """Return what is leased or spent under a key."""
+
+    def all(self) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key with what is leased or spent under it; very long keys are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigState:
+    """The published configuration as a process holds it: complete, and of one generation."""
+
+    generation: int
+    entries: Mapping[str, bytes]
+
+
+class Config(Protocol):
+    """The compiled configuration: one entry for each object, and a head that commits them."""
+
+    async def publish(self, entries: Mapping[str, bytes]) -> int:
+        """Write what differs, remove what is gone, then the head; return its generation."""
+
+    async def last(self) -> ConfigState | None:
+        """Return every entry as it stands, None before the first; also of one half published."""
+
+    def follow(self) -> AsyncIterator[ConfigState]:
+        """Yield each complete state as it comes into force; nothing while it is half published."""
+
+
+class Events(Protocol):
+    """The history of mail: written in small batches, read from any time on."""
+
+    def add(self, event: Event) -> None:
+        """Write an event soon (100 ms at most); never waits, never fails, drops with a counter."""
+
+    def read(
+        self,
+        *,
+        since: datetime | None = None,
+        types: frozenset[EventType] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """Yield stored events in order; with `follow`, go on with those to come."""

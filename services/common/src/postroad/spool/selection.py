@@ -1,0 +1,45 @@
+"""Which of the queue's records a listing or an order means."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from postroad.spool.record import QueueRecord
+
+
+class WaitKind(StrEnum):
+    """Where a stored record is; the value is its token in the queue's subjects."""
+
+    READY = "r"
+    SCHEDULED = "s"
+    HELD = "h"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records an order or a listing means; every given field must fit."""
+
+    queue_id: str | None = None
+    domain: str | None = None
+    reverse_path: str | None = None
+    recipient: str | None = None
+    client: str | None = None
+    kinds: frozenset[WaitKind] = frozenset(WaitKind)
+    lanes: frozenset[str] | None = None
+    arrived_before: datetime | None = None
+
+    def admits(self, record: QueueRecord, kind: WaitKind, lane: str) -> bool:
+        """Whether a record that waits as `kind` in `lane` is meant."""
+        return (
+            kind in self.kinds
+            and (self.lanes is None or lane in self.lanes)
+            and (self.queue_id is None or record.record_id.queue_id == self.queue_id)
+            and (self.domain is None or record.domain == self.domain)
+            and (self.client is None or record.origin.client == self.client)
+            and (self.arrived_before is None or record.arrival < self.arrived_before)
+            and (self.reverse_path is None or str(record.reverse_path or "<>") == self.reverse_path)
+            and (
+                self.recipient is None
+                or any(str(r.mailbox) == self.recipient for r in record.recipients)
+            )
+        )
