@@ -108,6 +108,22 @@ async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -
     await taking.close()
 
 
+async def test_what_follows_from_another_form_of_a_record_is_no_repetition(spool: Spool) -> None:
+    """A fault may leave two forms in the queue, and what came of the first may be gone for long."""
+    await put(spool)
+    taking = take(spool)
+    [whole] = await first(taking, 1)
+    again = whole.record.next_step()
+    await taking.settle(whole, [Put(again, Ready()), Put(again, Scheduled(now()))])
+    async with asyncio.timeout(20):
+        for form in await first(taking, 2):
+            await taking.settle(form, [Put(form.record.next_step(), Ready())])
+            [follows] = await first(taking, 1)
+            await taking.settle(follows)
+    assert await waiting(spool) == []
+    await taking.close()
+
+
 async def test_express_is_taken_before_bulk(spool: Spool) -> None:
     for _ in range(5):
         await put(spool, traffic_class=TrafficClass.BULK)

@@ -106,26 +106,27 @@ DONE = (
 
 
 @pytest.mark.parametrize(
-    ("changes", "place", "lane"),
+    ("changes", "place", "lane", "origin"),
     [
-        ({"recipients": DONE}, DUE, "p01"),
-        ({"recipients": BASE.recipients[1:]}, DUE, "p01"),
-        ({"step": 1}, DUE, "p01"),
-        ({"pool": "other"}, DUE, "p01"),
-        ({}, READY, "p01"),
-        ({}, KEPT, "p01"),
-        ({}, DUE, "p02"),
+        ({"recipients": DONE}, DUE, "p01", 7),
+        ({"recipients": BASE.recipients[1:]}, DUE, "p01", 7),
+        ({"step": 1}, DUE, "p01", 7),
+        ({"pool": "other"}, DUE, "p01", 7),
+        ({}, READY, "p01", 7),
+        ({}, KEPT, "p01", 7),
+        ({}, DUE, "p02", 7),
+        ({}, DUE, "p01", 8),
     ],
 )
 def test_another_consequence_has_another_message_id(
-    changes: dict[str, object], place: Place, lane: str
+    changes: dict[str, object], place: Place, lane: str, origin: int
 ) -> None:
-    usual = message_id(Put(BASE, DUE), "p01")
+    usual = message_id(Put(BASE, DUE), "p01", 7)
     other = replace(BASE, **changes)  # type: ignore[arg-type]
-    assert message_id(Put(other, place), lane) != usual
+    assert message_id(Put(other, place), lane, origin) != usual
 
 
 def test_the_same_consequence_at_another_time_has_the_same_message_id() -> None:
     again = record(QUEUE_ID, recipients=BASE.recipients, attempts=4)
     later = Scheduled(LATER + timedelta(minutes=3))
-    assert message_id(Put(BASE, DUE), "p01") == message_id(Put(again, later), "p01")
+    assert message_id(Put(BASE, DUE), "p01", 7) == message_id(Put(again, later), "p01", 7)

@@ -194,7 +194,8 @@ class MemorySpool:
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
     ) -> Stored:
         """Store a new message's records, all or none."""
-        return Stored(queue_id, self.store.append(compose(queue_id)))
+        puts = compose(queue_id)
+        return Stored(queue_id, self.store.append(puts, self.store.names_of(puts, 0)))
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryTaking:
         """Join the takers of a pool's lanes."""

@@ -75,17 +75,21 @@ class MemoryStore:
 
     # ------------------------------------------------------------ storing
 
-    def append(self, puts: Sequence[Put], *, settling: bool = False) -> int:
+    def names_of(self, puts: Sequence[Put], origin: int) -> Sequence[str]:
+        """Return the message ids of what follows from the record `origin`, 0 for new mail."""
+        return [message_id(put, self.lane_of(put.record), origin) for put in puts]
+
+    def append(self, puts: Sequence[Put], names: Sequence[str], *, settling: bool = False) -> int:
         """
         Store all puts or none and return the last one's sequence; a repetition changes nothing.
 
-        Only new mail is refused when the store is full: settling has to go on.
+        A repetition is known by its name. Only new mail is refused when the store is full: settling
+        has to go on.
         """
         if not self.available:
             raise SpoolUnavailable("the queue is away")
         if self.full and not settling:
             raise SpoolFull("the queue is full")
-        names = [message_id(put, self.lane_of(put.record)) for put in puts]
         self._forget_old_ids()
         for name in names:
             if name in self._seen:
@@ -100,7 +104,7 @@ class MemoryStore:
         stored = self.records.get(sequence)
         if stored is None or stored.kind is WaitKind.READY:
             raise ClaimLost(f"record {sequence} waits no more")
-        self.append(puts, settling=True)
+        self.append(puts, self.names_of(puts, sequence), settling=True)
         self.remove(sequence)
 
     def remove(self, sequence: int) -> None:

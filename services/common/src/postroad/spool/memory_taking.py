@@ -113,8 +113,8 @@ class MemoryTaking:
         self._leaving.append(listener)
 
     def serves(self, taken: Taken) -> bool:
-        """Whether a record's lane has not been left since."""
-        return self._owns(taken.record.pool, taken.lane)
+        """Whether a record's lane has not been left since, nor all of them."""
+        return not self._stopped and self._owns(taken.record.pool, taken.lane)
 
     def tell_what_is_left(self) -> None:
         """Tell the listeners which lanes in hand are somebody else's by now."""
@@ -144,7 +144,8 @@ class MemoryTaking:
         stored = self._of(taken).stored
         while puts:
             try:
-                self._store.append(puts, settling=True)
+                names = self._store.names_of(puts, stored.sequence)
+                self._store.append(puts, names, settling=True)
                 break
             except SpoolUnavailable:
                 await asyncio.sleep(0.01)

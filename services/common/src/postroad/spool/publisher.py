@@ -61,15 +61,17 @@ class Publisher:
         *,
         shard: int,
         timeout: timedelta,
+        origin: int = 0,
         claim: Mapping[str, str] | None = None,
     ) -> int:
         """
         Store all puts in a shard, or none, and return the last one's sequence.
 
-        `claim` are headers for the first put, which takes a waiting record's place with them.
-        Raises Refused, SpoolUnavailable, SpoolFull, ClaimLost.
+        `origin` is the sequence of the record they follow from, 0 for new mail. `claim` are headers
+        for the first put, which takes a waiting record's place with them. Raises Refused,
+        SpoolUnavailable, SpoolFull, ClaimLost.
         """
-        messages = [self._message(put, shard) for put in puts]
+        messages = [self._message(put, shard, origin) for put in puts]
         if claim:
             messages[0].headers.update(claim)
         return await self._until_stored(messages, shard, min(timeout, LONGEST))
@@ -133,12 +135,12 @@ class Publisher:
                 _post(client, message, headers)
         return acked_sequence(answer)
 
-    def _message(self, put: Put, shard: int) -> _Message:
+    def _message(self, put: Put, shard: int, origin: int) -> _Message:
         record = put.record
         lane = lane_of(record, self._layout.lanes)
         subject = subject_of(shard, put, lane)
         headers = {
-            "Nats-Msg-Id": message_id(put, lane),
+            "Nats-Msg-Id": message_id(put, lane, origin),
             "Nats-Expected-Stream": queue_stream(shard),
         }
         due = _due(put)

@@ -110,7 +110,9 @@ class Settling:
         while True:
             try:
                 ready = [await self._slim(put) for put in ready]
-                await self._publisher.publish(ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT)
+                await self._publisher.publish(
+                    ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT, origin=key.sequence
+                )
                 return
             except ClaimLost:
                 return

@@ -152,6 +152,7 @@ class JetStreamWaiting:
             puts,
             shard=queued.record.record_id.shard,
             timeout=CLAIM_TIMEOUT,
+            origin=queued.sequence,
             claim={**headers, **expected},
         )
 
@@ -194,10 +195,7 @@ class JetStreamWaiting:
 
     async def _renew(self, queued: Queued, due: datetime) -> None:
         place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
-        # A name of its own: by the record's next step its next deferral would be taken for a
-        # repetition of this, which the server may have purged by then.
-        name = {"Nats-Msg-Id": f"{queued.record.record_id}.renewed.{queued.sequence}"}
-        await self._replace(queued, [Put(queued.record, place)], name)
+        await self._replace(queued, [Put(queued.record, place)], {})
 
 
 def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:

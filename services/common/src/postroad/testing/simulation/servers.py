@@ -136,7 +136,8 @@ class SimulatedServers:
             return _error(_FULL, "insufficient storage")
         puts = [Put(decode(data), _place(subject, each)) for data, subject, each in messages]
         before = set(self.store.records)
-        sequence = self.store.append(puts, settling=True)
+        names = [each["Nats-Msg-Id"] for _, _, each in messages]
+        sequence = self.store.append(puts, names, settling=True)
         if sequence not in before:
             for put in puts:
                 self.on_stored(put, link)
