@@ -170,6 +170,33 @@ async def test_a_drain_finishes_what_is_being_sent_and_gives_the_rest_back() -> 
     assert await waiting(spool) == []
 
 
+async def test_a_drain_does_not_wait_for_what_finds_its_hosts_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+    found = Directions.find
+
+    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
+        asked.set()
+        await answer.wait()
+        return await found(self, way_out, domain)
+
+    monkeypatch.setattr(Directions, "find", slowly)
+    spool = MemorySpool()
+    spool.store.lanes = 1  # else it would be moved to its site's lane
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "b@y.example")
+        async with delivering(spool) as (worker, _):
+            await asyncio.wait_for(asked.wait(), 5)
+            draining = asyncio.create_task(worker.drain(seconds=60))
+            await asyncio.sleep(0)  # it has begun
+            answer.set()
+            await asyncio.wait_for(draining, 5)
+        assert mx.messages == []
+    assert await waiting(spool) == [(WaitKind.READY, "b@y.example")]
+
+
 async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
     """Scaling out must not let a site have one worker's connections and another's besides."""
     spool = MemorySpool()

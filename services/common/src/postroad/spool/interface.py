@@ -147,7 +147,11 @@ class Taking(Protocol):
         """
 
     def serves(self, taken: Taken) -> bool:
-        """Whether a record's lane has not been left since: ask before it begins to wait."""
+        """
+        Whether a record's lane has not been left since, nor all of them, at the end.
+
+        To be asked before it begins to wait: nobody would give it back.
+        """
 
     async def stop(self) -> None:
         """Take nothing more; `__aiter__` ends. What is in hand stays leased until it is settled."""

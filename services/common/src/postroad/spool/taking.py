@@ -202,8 +202,8 @@ class JetStreamTaking:
         self._leaving.append(listener)
 
     def serves(self, taken: Taken) -> bool:
-        """Whether a record's lane has not been left since."""
-        return self._puller.serves(_own(taken).lane_key)
+        """Whether a record's lane has not been left since, nor all of them."""
+        return not self._stopped and self._puller.serves(_own(taken).lane_key)
 
     async def _leave_lane(self, key: LaneKey) -> None:
         await self._puller.remove(key)

@@ -112,6 +112,13 @@ class Site:
                 return room.popleft()
         return None
 
+    def empty(self) -> list[Waiting]:
+        """Take out, and return, all that waits."""
+        leaving = [waiting for room in self.rooms.values() for waiting in room]
+        for room in self.rooms.values():
+            room.clear()
+        return leaving
+
     def withdraw(self, lane: str) -> list[Waiting]:
         """Take out, and return, what waits and came from a lane."""
         leaving = [each for room in self.rooms.values() for each in room if each.taken.lane == lane]

@@ -179,9 +179,8 @@ class Worker:
         """Take nothing more, finish what is being sent, give the rest back."""
         self._crew.stopping = True
         await self._tools.taking.stop()
-        for site in self._sites.values():
-            while (waiting := site.next()) is not None:
-                await self._endings.give_back(waiting.taken)
+        unbegun = [each.taken for site in self._sites.values() for each in site.empty()]
+        await asyncio.gather(*(self._endings.give_back(taken) for taken in unbegun))
         try:
             async with asyncio.timeout(seconds):
                 await self._endings.all_ended()
