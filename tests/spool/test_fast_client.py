@@ -187,3 +187,56 @@ async def test_who_stops_listening_hears_nothing_more(client: FastClient) -> Non
 def test_no_value_adds_a_header_field(value: str) -> None:
     with pytest.raises(ValueError, match="line end"):
         header_of({"Nats-Msg-Id": value})
+
+
+class Cable:
+    """Something between client and server that can swallow all, as a node without power does."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._ways: list[asyncio.Task[None]] = []
+        self._ends: list[asyncio.StreamWriter] = []
+
+    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends += [writer, back]
+        for source, target in ((reader, back), (there, writer)):
+            self._ways.append(asyncio.create_task(self._carry(source, target)))
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while octets := await source.read(65536):
+            target.write(octets)
+
+    def pull(self) -> None:
+        """Carry nothing more of the connections there are; neither end is told."""
+        for way in self._ways:
+            way.cancel()
+
+    def remove(self) -> None:
+        self.pull()
+        for end in self._ends:
+            end.transport.abort()
+
+
+async def test_a_server_that_is_gone_without_a_word_is_left_at_once(server: NatsServer) -> None:
+    """Though what was written to it has not left, and never will."""
+    cable, again = Cable(int(server.url.rpartition(":")[2])), asyncio.Event()
+
+    async def tell() -> None:
+        again.set()
+
+    client = FastClient()
+    async with await asyncio.start_server(cable.join, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        await client.connect(
+            f"nats://127.0.0.1:{port}", max_reconnect_attempts=-1, reconnected_cb=tell
+        )
+        cable.pull()
+        for _ in range(40):
+            client.post("t", b"x" * 500_000)
+        await asyncio.sleep(0)  # they are written
+        await client._process_op_err(nats.errors.StaleConnectionError())
+        await asyncio.wait_for(again.wait(), 10)
+        await client.flush()
+        await client.close()
+        cable.remove()

@@ -97,6 +97,18 @@ class FastClient(Client):
         self._ps = _FastParser(self)
         self._write_due = False
 
+    async def _attempt_reconnect(self) -> None:
+        """
+        Drop the connection that is lost, then connect again as nats-py does.
+
+        It would close it, and wait until what was written has left. To a server that is gone
+        without a word that is a quarter of an hour, in which no other is tried.
+        """
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        await super()._attempt_reconnect()
+
     async def listen(self, subject: str, listener: Listener) -> Listening:
         """Call `listener` with each message, as it is read; it must not raise, nor wait."""
         sid = self._sid + 1  # the one that subscribe takes, before it waits for anything
