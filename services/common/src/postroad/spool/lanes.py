@@ -21,12 +21,16 @@ def fnv1a32(text: str) -> int:
 
 def tail_lane(name: str, lanes: int) -> str:
     """Return the tail lane of a site or domain, among `lanes` of them: `p00`, `p01` …"""
-    return f"p{fnv1a32(name) % lanes:02d}"
+    return _named(fnv1a32(name) % lanes)
 
 
 def lane_names(lanes: int) -> Sequence[str]:
     """Return the names of all lanes when there are `lanes` of them."""
-    return [f"p{number:02d}" for number in range(lanes)]
+    return [_named(number) for number in range(lanes)]
+
+
+def _named(number: int) -> str:
+    return f"p{number:02d}"
 
 
 def lane_of(record: QueueRecord, lanes: int) -> str:
