@@ -63,8 +63,9 @@ $(IMAGES:%=image-%): image-%:
 		--file $(if $(filter operator,$*),operator,services/$*)/Dockerfile \
 		--tag $(IMAGE_PREFIX)/$*:$(TAG) .
 
-bench: $(STAMP) ## Measure the relay beside Postfix and Haraka (docs/benchmarks.md)
-	$(PYTHON) -Im postroad.testing.bench --page docs/benchmarks.md
+bench: $(STAMP) ## Measure the relay beside Postfix and Haraka, or beside BENCH_BASE=COMMIT
+	$(PYTHON) -Im postroad.testing.bench \
+		$(if $(BENCH_BASE),--base $(BENCH_BASE) --json build/bench-base.json,--page docs/benchmarks.md)
 
 chaos: $(STAMP) ## Kill processes under load and account for all mail (docs/chaos.md)
 	$(PYTHON) -Im postroad.testing.chaos --seconds $(or $(SECONDS),600) --page docs/chaos.md

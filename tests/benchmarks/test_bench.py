@@ -1,17 +1,19 @@
 """The bench works: every case, with Postroad alone and a few messages; nothing is said of time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from postroad.testing.bench.bench import Extent, Result, median_rates, run, write
+from postroad.testing.bench import comparison
+from postroad.testing.bench.bench import Extent, Result, median_rates, run, turned, write
 from postroad.testing.bench.cases import CASES
 from postroad.testing.bench.page import write_page
 from postroad.testing.bench.postroad_server import PostroadServer
 from postroad.testing.bench.processes import Usage
 from postroad.testing.bench.rounds import RoundFigures, middle
-from postroad.testing.bench.server import Unavailable
+from postroad.testing.bench.server import MailServer, Unavailable
 
 MESSAGES = 100
 
@@ -19,7 +21,8 @@ MESSAGES = 100
 class Missing(PostroadServer):
     """A system that cannot be had."""
 
-    name = "missing"
+    def __init__(self) -> None:
+        super().__init__(name="missing")
 
     async def start(self, folder: Path, next_hop: int) -> None:
         raise Unavailable("it is not to be had")
@@ -94,3 +97,31 @@ def test_time_of_a_process_that_ended_is_counted_once() -> None:
     after = Usage({"master": 1.5, "smtpd": 0.5, "processes that ended": 8.0})
     spent = after.since(before)
     assert spent == {"master": 0.5, "processes that ended": 1.5}
+
+
+def test_a_commit_is_compared_with_another_pair_by_pair() -> None:
+    costs = {"postroad": [0.003, 0.006], "base": [0.002, 0.005], "base-again": [0.002, 0.006]}
+    rounds = {
+        name: [replace(figures(100.0), cpu_per_message={"ingress": cost}) for cost in said]
+        for name, said in costs.items()
+    }
+    measured = Result({}, {}, {}, {"4KiB-kept": rounds})
+    _, _, whole, ingress, rate = comparison.table(measured).splitlines()
+    expected = "4.50 | 3.50 | +35.0 % (+20.0 to +50.0) | +10.0 % (+0.0 to +20.0) |"
+    assert whole == f"| 4KiB-kept | all | {expected}"
+    assert ingress == f"| 4KiB-kept | ingress | {expected}"
+    assert rate.startswith("| 4KiB-kept | messages a second | 100.00 | 100.00 | +0.0 %")
+
+
+def test_what_has_no_pair_is_not_compared() -> None:
+    assert comparison.spread([1.0, 2.0], [0.0, 1.0]) == comparison.Spread(2.0, 2.0, 2.0)
+    assert comparison.spread([1.0], [0.0]) is None
+    assert "4KiB" not in comparison.table(result(postroad=[1.0], base=[1.0]))
+
+
+def test_another_server_begins_each_round() -> None:
+    servers: list[MailServer] = [PostroadServer(name=name) for name in ("one", "two", "three")]
+    order = [[each.name for each in turned(servers, number)] for number in range(4)]
+    assert order[0] == order[3] == ["one", "two", "three"]
+    assert order[1:3] == [["two", "three", "one"], ["three", "one", "two"]]
+    assert turned([], 1) == []

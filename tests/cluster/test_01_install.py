@@ -6,6 +6,7 @@ import pytest
 
 from postroad.testing import cluster_report, kube
 from postroad.testing.cluster_report import settle
+from postroad.testing.flow import MESSAGES
 from postroad.testing.kube import CommandFailed, kubectl
 from postroad.testing.scene import BY_MX, Scene, ready
 
@@ -53,7 +54,7 @@ async def test_from_helm_install_to_the_first_delivery(nothing: Scene) -> None:
         await by_mx.reached(200)
         assert (await by_mx.settle(200)).lost == 0
         await settle(
-            "1. install, first message, 2,000 more, some by MX",
+            f"1. install, first message, {MESSAGES:,} more, some by MX",
             flow,
             installed=installed,
             objects_ready=declared,

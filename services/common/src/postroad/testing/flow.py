@@ -9,6 +9,7 @@ under the next number. The flow goes on until it is told to end, however long th
 
 import asyncio
 import itertools
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,7 +21,7 @@ from postroad.testing.streams import hang_up
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
-MESSAGES = 2000
+MESSAGES = int(os.environ.get("POSTROAD_E2E_MESSAGES") or 2000)  # in each scenario
 _REPLY = 40.0  # seconds a client waits for a reply; the relay tries its queue for 20
 _PAUSE = 0.2  # seconds before a session that was lost is opened again
 _ON_ONE_CONNECTION = 25  # messages; new pods get their share with new connections

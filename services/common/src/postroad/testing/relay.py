@@ -30,13 +30,17 @@ class RunningRelay:
         manifests: str,
         flags: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        *,
+        python: str = sys.executable,
     ) -> None:
+        """`python` is that of the environment whose Postroad is run."""
         self.state = folder / "state"
         self.manifests = folder / "manifests.yaml"
         self.manifests.write_text(manifests)
         self.log = folder / "up.log"
         self.addresses: dict[str, str] = {}
         self._flags = list(flags)
+        self._python = python
         self._environment = dict(environment or {})
         self._process: asyncio.subprocess.Process | None = None
 
@@ -54,7 +58,7 @@ class RunningRelay:
         """Start it and wait until it says that it is ready."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "postroad.cli", "up"),
+                *(self._python, "-m", "postroad.cli", "up"),
                 *("--config", str(self.manifests), "--state", str(self.state)),
                 *("--relay", self._address("relay"), "--http", self._address("http")),
                 *("--submission", self._address("submission")),
@@ -102,7 +106,7 @@ class RunningRelay:
     async def command(self, *words: str) -> tuple[int, str, str]:
         """Run a `postroad` command on this relay; return exit code, output and error output."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "postroad.cli", *words),
+            *(self._python, "-m", "postroad.cli", *words),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "POSTROAD_STATE": str(self.state), "COLUMNS": "200"},

@@ -49,7 +49,7 @@ async def run(
         for case in cases:
             found = result.cases[case.name] = {each.name: [] for each in started}
             for number in range(extent.rounds):
-                for server in started:
+                for server in turned(started, number):
                     figures = await play(
                         *(server, case, far, folder),
                         seconds=extent.seconds,
@@ -59,6 +59,12 @@ async def run(
                     _tell(case, number, server, figures)
                 _drop_broken(started, found, result)
     return result
+
+
+def turned(servers: list[MailServer], number: int) -> list[MailServer]:
+    """Let another server begin each round: who follows whom must not decide."""
+    first = number % max(len(servers), 1)
+    return servers[first:] + servers[:first]
 
 
 def _drop_broken(

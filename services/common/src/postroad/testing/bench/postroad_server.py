@@ -1,5 +1,6 @@
 """Postroad as its users run it: `postroad up` with one smarthost, and nothing tuned."""
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -21,17 +22,24 @@ spec:
 
 
 class PostroadServer:
-    """`postroad up`; `flags` are further ones of its."""
+    """`postroad up` with further `flags`; `python` is that of another commit's environment."""
 
-    name = "postroad"
-
-    def __init__(self, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        flags: tuple[str, ...] = (),
+        *,
+        name: str = "postroad",
+        python: str = sys.executable,
+    ) -> None:
+        self.name = name
         self._flags = flags
+        self._python = python
         self.settings = " ".join(["postroad up", *flags])
 
     async def start(self, folder: Path, next_hop: int) -> None:
         """Start it with a manifest that relays to the next hop."""
-        self._relay = RunningRelay(folder, _MANIFESTS.format(port=next_hop), self._flags)
+        manifests = _MANIFESTS.format(port=next_hop)
+        self._relay = RunningRelay(folder, manifests, self._flags, python=self._python)
         await self._relay.start()
 
     def version(self) -> str:
