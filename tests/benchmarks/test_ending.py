@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+from postroad.testing.patience import patient
+
 _RUN = """
 import asyncio
 from postroad.testing.ending import run_orderly
@@ -26,7 +28,7 @@ def test_an_interrupted_run_cleans_up_and_ends_with_a_sentence() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=20)
+        out, error = process.communicate(timeout=patient(20))
     assert out == "cleaned up\n"
     assert error == "ended before it was done\n"
     assert process.returncode == 1

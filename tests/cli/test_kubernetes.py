@@ -16,6 +16,7 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer, password_of
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now, put
 
 pytestmark = pytest.mark.nats
@@ -191,7 +192,7 @@ async def test_following_goes_on_when_the_forward_ends(
 
     process = await cluster.start("events", "--follow", "--json", "--release", "mail")
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         happen("one")
         assert json.loads(await process.stdout.readline())["queue_id"] == "one"
         os.kill(cluster.pid, signal.SIGKILL)

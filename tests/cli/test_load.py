@@ -24,6 +24,7 @@ from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.admission import ListenerKind
 from postroad.runtime.quantities import SocketAddress
 from postroad.testing.ingress import MANIFESTS, start_ingress
+from postroad.testing.patience import patient
 
 _NUMBER = re.compile(rb"X-Number: (\d+)")
 
@@ -181,7 +182,7 @@ async def test_the_turn_of_a_connection_that_is_lost_is_another_s() -> None:
     for session in sessions:
         run.await_turn(session)
     lost.connection_lost(None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         assert [await turns.get(), await turns.get()] == [first, last]
 
 

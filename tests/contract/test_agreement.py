@@ -6,6 +6,7 @@ from datetime import timedelta
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Spool
 from postroad.spool.selection import Selection
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import OpenSpool, now
 
 LATER = timedelta(hours=1)
@@ -77,7 +78,7 @@ async def test_an_order_reaches_every_process_and_ends(open_spool: OpenSpool) ->
     seen = asyncio.ensure_future(other.orders.changed())
     await asyncio.sleep(0)
     await one.orders.place(order)
-    await asyncio.wait_for(seen, 5)
+    await asyncio.wait_for(seen, patient(5))
     assert list(other.orders.in_force(now())) == [order]
     assert list(other.orders.in_force(start + 2 * LATER)) == []
     await other.orders.report("o1", "process-1", 12)
@@ -85,7 +86,7 @@ async def test_an_order_reaches_every_process_and_ends(open_spool: OpenSpool) ->
     changed = asyncio.ensure_future(other.orders.changed())
     await asyncio.sleep(0)
     assert await one.orders.withdraw("o1")
-    await asyncio.wait_for(changed, 5)
+    await asyncio.wait_for(changed, patient(5))
     assert list(other.orders.in_force(now())) == []
 
 

@@ -9,6 +9,7 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Scheduled, Spool
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
 
 ALL = Selection()
@@ -115,7 +116,7 @@ async def test_what_follows_from_another_form_of_a_record_is_no_repetition(spool
     [whole] = await first(taking, 1)
     again = whole.record.next_step()
     await taking.settle(whole, [Put(again, Ready()), Put(again, Scheduled(now()))])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         for form in await first(taking, 2):
             await taking.settle(form, [Put(form.record.next_step(), Ready())])
             [follows] = await first(taking, 1)
@@ -173,12 +174,12 @@ async def test_what_has_not_begun_of_a_lane_that_is_left_goes_to_its_next_owner(
     mine = await first(taking, 30)
     successor = take(other)
     arriving = asyncio.ensure_future(first(successor, 1))
-    lane = await asyncio.wait_for(left.get(), 20)
+    lane = await asyncio.wait_for(left.get(), patient(20))
     given_back = [taken for taken in mine if taken.lane == lane]
     assert given_back
     for taken in given_back:
         await taking.give_back(taken)
-    [again] = await asyncio.wait_for(arriving, 20)
+    [again] = await asyncio.wait_for(arriving, patient(20))
     assert again.record in [taken.record for taken in given_back]
     for each in (taking, successor):
         await each.stop()
@@ -188,7 +189,7 @@ async def test_what_has_not_begun_of_a_lane_that_is_left_goes_to_its_next_owner(
 async def test_each_lane_is_one_takers_or_elsewhere(open_spool: OpenSpool) -> None:
     one, other = take(await open_spool()), take(await open_spool())
     tasks = [asyncio.ensure_future(anext(aiter(each))) for each in (one, other)]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while one.lanes_elsewhere != other.lanes or not one.lanes or not other.lanes:
             await asyncio.sleep(0.01)
     assert other.lanes_elsewhere == one.lanes

@@ -10,6 +10,7 @@ from postroad.delivery.pool import SessionPool
 from postroad.delivery.session import Session
 from postroad.policy.model import TlsMode
 from postroad.testing.mx import ScriptedMx
+from postroad.testing.patience import patient
 
 SITE = "mx.test"
 
@@ -21,7 +22,7 @@ async def opened(mx: ScriptedMx) -> Session:
 
 async def gone(mx: ScriptedMx, left: int = 0) -> None:
     """Wait until the server has so many connections left."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         while mx.open_now > left:
             await asyncio.sleep(0)
 
@@ -52,7 +53,7 @@ async def test_a_session_whose_peer_hung_up_is_not_handed_out() -> None:
         session = await opened(mx)
         pool.give("here", session, 0.0, site=SITE)
         session._connection.write(b"NOOP\r\n")  # the peer's reason to hang up
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patient(5)):
             while session.reusable:
                 await asyncio.sleep(0)
         assert pool.take("here", 1.0) is None

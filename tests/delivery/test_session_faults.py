@@ -17,6 +17,7 @@ from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.patience import patient
 from postroad.testing.streams import hang_up
 
 FREEZE = b"250-and then nothing\r\n"  # a reply that does not end
@@ -54,7 +55,7 @@ def saying(verb: bytes, reply: bytes) -> Script:
 
 async def lost(mx: ScriptedMx, timeouts: Timeouts) -> SessionLost:
     with pytest.raises(SessionLost) as error:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             await deliver(mx, timeouts, Transaction(recipients=[None]))
     return error.value
 
@@ -191,7 +192,7 @@ async def content_to(*, reply: bytes, closes: bool) -> tuple[Transaction, Sessio
         content = endless(b"x" * 65536)
         error = None
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(patient(10)):
                 await session.transact(Outgoing(None, to, content, 10), transaction, yes)
         except SessionLost as lost:
             error = lost

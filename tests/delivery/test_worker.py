@@ -15,6 +15,7 @@ from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
+from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone
 
 QUICK = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
@@ -76,7 +77,7 @@ async def test_a_bounce_goes_back_to_the_sender_from_nobody() -> None:
         async with delivering(spool):
             await send(spool, "b@y.example")
             await history(spool, EventType.BOUNCE)
-            [report] = await asyncio.wait_for(mx.received(1), 5)
+            [report] = await asyncio.wait_for(mx.received(1), patient(5))
         assert report.mail.startswith(b"MAIL FROM:<> ")
         assert report.recipients == [b"RCPT TO:<a@x.example>"]
         assert b"Diagnostic-Code: smtp; 550 5.1.1 no such user" in report.content
@@ -103,7 +104,7 @@ async def test_a_changed_relay_acts_at_once() -> None:
             await history(spool, EventType.DELIVERY, 1)
             await publish(spool, anywhere=to_smarthost(after))
             await send(spool, "b@y.example")
-            await asyncio.wait_for(after.received(1), 5)
+            await asyncio.wait_for(after.received(1), patient(5))
 
 
 async def test_mail_without_a_way_out_waits() -> None:
@@ -131,7 +132,7 @@ async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:
             await send(spool, "b@y.example", "c@null.example", "d@away.example")
             [bounce] = await history(spool, EventType.BOUNCE)
             [failure] = await history(spool, EventType.TRANSIENT_FAILURE)
-            messages = await asyncio.wait_for(mx.received(2), 5)
+            messages = await asyncio.wait_for(mx.received(2), patient(5))
         assert bounce.reply == "the domain accepts no mail (null MX)"
         assert failure.domain == "away.example"
         senders = {message.mail.split()[1] for message in messages}
@@ -221,7 +222,7 @@ async def test_what_was_sent_is_not_sent_again_because_the_queue_was_away() -> N
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool):
             await send(spool, "b@y.example", recipients=recipients)
-            await asyncio.wait_for(mx.received(1), 5)
+            await asyncio.wait_for(mx.received(1), patient(5))
             assert await waiting(spool) == [WaitKind.READY], "it is still in hand"
             spool.store.available = True
             await history(spool, EventType.DELIVERY)

@@ -19,6 +19,7 @@ from postroad.spool.record import Hold, OnHoldExpiry
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import CLIENT, delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import first, now, put
 
 HOUR = timedelta(hours=1)
@@ -53,7 +54,7 @@ async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
             await put(spool, address, place=Scheduled(now() + HOUR), origin=CLIENT)
         async with delivering(spool):
             await spool.orders.place(order("retry", domain="y.example"))
-            await asyncio.wait_for(mx.received(1), 5)
+            await asyncio.wait_for(mx.received(1), patient(5))
         assert await waiting(spool) == [(WaitKind.SCHEDULED, "c@z.example")]
         assert dict(await spool.orders.reports("retry")) == {"tests": 1}
 
@@ -66,7 +67,7 @@ async def test_a_retry_order_means_all_that_waits_however_much_that_is() -> None
             await put(spool, place=Scheduled(now() + HOUR), origin=CLIENT)
         async with delivering(spool):
             await spool.orders.place(order("retry"))
-            await asyncio.wait_for(mx.received(150), 20)
+            await asyncio.wait_for(mx.received(150), patient(20))
             assert dict(await spool.orders.reports("retry")) == {"tests": 150}
         assert await waiting(spool) == []
 
@@ -85,7 +86,7 @@ async def test_a_hold_keeps_mail_and_a_release_lets_it_go() -> None:
             assert mx.messages[0].recipients == [b"RCPT TO:<c@y.example>"], "it came afterwards"
             assert await waiting(spool) == [(WaitKind.HELD, "b@y.example")]
             await spool.orders.place(order("release", domain="y.example"))
-            await asyncio.wait_for(mx.received(2), 5)
+            await asyncio.wait_for(mx.received(2), patient(5))
         assert await waiting(spool) == []
 
 
@@ -115,7 +116,7 @@ async def test_a_bounce_order_tells_the_sender(place: Scheduled | Held | None) -
         await put(spool, place=place, origin=CLIENT)
         await spool.orders.place(order("bounce", recipient="b@y.example"))
         async with delivering(spool):
-            [report] = await asyncio.wait_for(mx.received(1), 5)
+            [report] = await asyncio.wait_for(mx.received(1), patient(5))
             await history(spool, EventType.ADMIN_BOUNCE)
         assert report.mail.startswith(b"MAIL FROM:<> ")
         assert report.recipients == [b"RCPT TO:<a@x.example>"]
@@ -131,7 +132,7 @@ async def test_suspended_mail_waits_without_an_attempt() -> None:
         await spool.orders.place(order("suspend", domain="y.example"))
         async with delivering(spool):
             await send(spool, "c@z.example")
-            await asyncio.wait_for(mx.received(1), 5)
+            await asyncio.wait_for(mx.received(1), patient(5))
         assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
         assert len(mx.messages) == 1
 
@@ -143,7 +144,7 @@ async def test_a_hold_that_ends_by_itself_does_what_it_says(on_expiry: OnHoldExp
         await publish(spool, anywhere=to_smarthost(mx))
         await put(spool, origin=CLIENT, hold=Hold("Quota", on_expiry))
         async with delivering(spool):
-            [message] = await asyncio.wait_for(mx.received(1), 5)
+            [message] = await asyncio.wait_for(mx.received(1), patient(5))
         to = b"<b@y.example>" if on_expiry is OnHoldExpiry.RELEASE else b"<a@x.example>"
         assert message.recipients == [b"RCPT TO:" + to]
 
@@ -162,11 +163,11 @@ async def test_a_drain_finishes_what_is_being_sent_and_gives_the_rest_back() -> 
         await send(spool, *(f"{n}@y.example" for n in range(5)))
         async with delivering(spool) as (worker, _):
             await history(spool, EventType.DELIVERY)
-            await asyncio.wait_for(draining[0], 5)
+            await asyncio.wait_for(draining[0], patient(5))
         assert len(mx.messages) == 1
         assert [kind for kind, _ in await waiting(spool)] == [WaitKind.READY] * 4
         async with delivering(spool):
-            await asyncio.wait_for(mx.received(5), 5)
+            await asyncio.wait_for(mx.received(5), patient(5))
     assert await waiting(spool) == []
 
 
@@ -188,11 +189,11 @@ async def test_a_drain_does_not_wait_for_what_finds_its_hosts_meanwhile(
         await publish(spool, anywhere=to_smarthost(mx))
         await send(spool, "b@y.example")
         async with delivering(spool) as (worker, _):
-            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.wait_for(asked.wait(), patient(5))
             draining = asyncio.create_task(worker.drain(seconds=60))
             await asyncio.sleep(0)  # it has begun
             answer.set()
-            await asyncio.wait_for(draining, 5)
+            await asyncio.wait_for(draining, patient(5))
         assert mx.messages == []
     assert await waiting(spool) == [(WaitKind.READY, "b@y.example")]
 
@@ -215,8 +216,8 @@ async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
         await send(spool, *(f"{n}@y.example" for n in range(5)))
         async with delivering(spool):
             await history(spool, EventType.DELIVERY)
-            await asyncio.wait_for(last.wait(), 5)
-            taken = await asyncio.wait_for(first(joined[0], 4), 5)
+            await asyncio.wait_for(last.wait(), patient(5))
+            taken = await asyncio.wait_for(first(joined[0], 4), patient(5))
         assert len(mx.messages) == 1
         assert len({each.record.record_id for each in taken}) == 4
         await joined[0].close()
@@ -240,7 +241,7 @@ async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_give
         await publish(spool, anywhere=to_smarthost(mx))
         await send(spool, "b@y.example")
         async with delivering(spool):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(patient(5)):
                 while not joined:
                     await asyncio.sleep(0)
                 [taken] = await first(joined[0], 1)
@@ -256,7 +257,7 @@ async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:
         async with delivering(spool) as (_, taking):
             taking.stale = True
             await send(spool, "b@y.example")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(patient(5)):
                 while mx.connections == 0 or mx.open_now:
                     await asyncio.sleep(0)
         assert mx.messages == []
@@ -287,6 +288,6 @@ async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:
         async with delivering(spool, room=4):
             await history(spool, EventType.DELIVERY, 3)
             assert WaitKind.SCHEDULED in [kind for kind, _ in await waiting(spool)]
-            messages = await asyncio.wait_for(mx.received(6), 15)
+            messages = await asyncio.wait_for(mx.received(6), patient(15))
         assert len({message.recipients[0] for message in messages}) == 6
     assert await waiting(spool) == []

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from postroad.testing.patience import patient
+
 pytestmark = pytest.mark.nats
 
 
@@ -19,7 +21,7 @@ async def test_the_demo_shows_four_messages_and_the_notification() -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 40)
+    out, err = await asyncio.wait_for(process.communicate(), patient(40))
     assert process.returncode == 0, err.decode()
     _, *sections = out.decode().split("\n\n")
     delivered, deferred, two, bounced, notification, *_ = sections

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink, SinkBehaviour
+from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
 from postroad.testing.streams import hang_up
@@ -97,7 +98,7 @@ async def test_with_the_queue_away_mail_is_deferred_and_later_taken(
         os.kill(server, signal.SIGCONT)
         assert (await say(b"NOOP")).startswith(b"250 ")
     again = Source(relay.port())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while not again.account.accepted:
             await again.send(1)
     await deliveries.wait_for(again.account, seconds=30)
@@ -123,7 +124,7 @@ async def test_a_full_store_is_told_and_drains_by_itself(
     sink.behaviour = SinkBehaviour()
     await deliveries.wait_for(source.account, seconds=60)
     again = Source(relay.port())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not again.account.accepted:
             await again.send(1)
 
@@ -148,7 +149,7 @@ async def test_a_file_system_really_full_is_recovered_from(
     assert during.account.refused
     ballast.unlink()
     after = Source(relay.port(), size=20_000)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patient(60)):
         while not after.account.accepted:
             await after.send(1)
     for source in (before, during, after):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from postroad.cli.sink_server import Sink
+from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
 
@@ -54,7 +55,7 @@ async def run_and_kill(relay: RunningRelay, deliveries: Deliveries, *names: str)
     for name in names:
         while sum(deliveries.counts.values()) < MESSAGES // 6 and not sending.done():
             deliveries.changed.clear()
-            await asyncio.wait_for(deliveries.changed.wait(), 30)
+            await asyncio.wait_for(deliveries.changed.wait(), patient(30))
         relay.kill_child(name)
     await sending
     await deliveries.wait_for(source.account, seconds=TAKE_UP)
@@ -91,7 +92,7 @@ async def test_nothing_is_lost_when_up_itself_is_killed(
     relay, deliveries = scene
     source = Source(relay.port())
     sending = asyncio.create_task(source.send(MESSAGES))
-    await asyncio.wait_for(deliveries.changed.wait(), 30)
+    await asyncio.wait_for(deliveries.changed.wait(), patient(30))
     server = relay.children()["nats-server"]
     await relay.kill()
     await relay.start()

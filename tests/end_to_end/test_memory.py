@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink
+from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
 
@@ -59,7 +60,7 @@ async def test_a_large_message_passes_in_little_memory(
     large = Source(relay.port(), size=LARGE)
     account = await large.send(3, sessions=3)
     assert len(account.accepted) == 3
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(patient(60)):
         while len(sizes) < 4:
             await asyncio.sleep(0.1)
     busy = {name: peak(pid) for name, pid in processes.items()}

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from postroad.testing.mx import ScriptedMx
+from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Source
 from postroad.testing.zone import Table, Trouble, Zone
@@ -34,7 +35,7 @@ HERE = ["A 127.0.0.1"]
 
 async def events_of(relay: RunningRelay, queue_id: str, wanted: str) -> list[dict[str, object]]:
     """Return a message's history once an event of the wanted type is in it."""
-    async with asyncio.timeout(25):
+    async with asyncio.timeout(patient(25)):
         while True:
             _, out, _ = await relay.command("events", "--id", queue_id, "--json")
             found = [json.loads(line) for line in out.splitlines()]
@@ -68,7 +69,7 @@ async def test_mail_finds_the_mx_host_and_arrives_as_it_was_sent(start_relay: St
     async with ScriptedMx() as mx, Zone(table) as zone:
         relay = await start(start_relay, mx, zone)
         queue_id = await send(relay, "you@far.example", "me@far.example")
-        [message] = await asyncio.wait_for(mx.received(1), 20)
+        [message] = await asyncio.wait_for(mx.received(1), patient(20))
         assert message.mail.startswith(b"MAIL FROM:<shop@near.example> SIZE=")
         assert message.recipients == [b"RCPT TO:<you@far.example>", b"RCPT TO:<me@far.example>"]
         assert f"id {queue_id}".encode() in message.content
@@ -89,7 +90,7 @@ async def test_a_refused_recipient_comes_back_as_a_notification(start_relay: Sta
     async with ScriptedMx(refuse) as mx, Zone(table) as zone:
         relay = await start(start_relay, mx, zone)
         queue_id = await send(relay, "nobody@far.example")
-        [report] = await asyncio.wait_for(mx.received(1), 20)
+        [report] = await asyncio.wait_for(mx.received(1), patient(20))
         assert report.mail.startswith(b"MAIL FROM:<>")
         assert report.recipients == [b"RCPT TO:<shop@near.example>"]
         assert b"multipart/report; report-type=delivery-status" in report.content
@@ -109,7 +110,7 @@ async def test_deferred_mail_is_tried_again_until_it_is_taken(start_relay: Start
     async with ScriptedMx(defer_twice) as mx, Zone(table) as zone:
         relay = await start(start_relay, mx, zone)
         queue_id = await send(relay, "you@far.example")
-        await asyncio.wait_for(mx.received(1), 20)
+        await asyncio.wait_for(mx.received(1), patient(20))
         history = await events_of(relay, queue_id, "Delivery")
         # Its first look at the DNS may have moved it to its site's lane.
         assert [event["type"] for event in history if event["type"] != "Moved"] == [
@@ -130,7 +131,7 @@ async def test_a_host_that_is_away_gives_way_to_the_next(start_relay: StartRelay
     async with ScriptedMx() as mx, Zone(table) as zone:
         relay = await start(start_relay, mx, zone)
         await send(relay, "you@far.example")
-        assert len(await asyncio.wait_for(mx.received(1), 20)) == 1
+        assert len(await asyncio.wait_for(mx.received(1), patient(20))) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,5 +180,5 @@ async def test_mail_to_several_domains_reaches_each(start_relay: StartRelay) -> 
         relay = await start(start_relay, mx, zone)
         source = Source(relay.port(), recipients=tuple(f"to@d{n}.example" for n in range(12)))
         await source.send(2)
-        messages = await asyncio.wait_for(mx.received(24), 25)
+        messages = await asyncio.wait_for(mx.received(24), patient(25))
         assert len({message.recipients[0] for message in messages}) == 12

@@ -14,6 +14,7 @@ from postroad.policy.keys import load_or_create_key
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer, free_ports, password_of
+from postroad.testing.patience import patient
 
 pytestmark = pytest.mark.nats
 
@@ -40,7 +41,7 @@ class Pod:
 
     async def until_it_says(self, page: str, status: int) -> str:
         """Wait for a page to have a status; return its text."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             while True:
                 now, text = await self.says(page)
                 if now == status:
@@ -122,6 +123,6 @@ async def test_a_process_that_waits_ends_when_it_is_asked_to(start: Start) -> No
     pod = await start("ingress")
     await pod.until_it_says("/readyz", 503)
     pod.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         await pod.process.communicate()
     assert pod.process.returncode == 0

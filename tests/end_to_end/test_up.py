@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink
+from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
 
@@ -48,7 +49,7 @@ async def run_up(*flags: str, **environment: str) -> tuple[int, str, str]:
         stderr=subprocess.PIPE,
         env={**os.environ, "POSTROAD_LOG_LEVEL": "error", **environment},
     )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), patient(30))
     return process.returncode or 0, out.decode(), err.decode()
 
 
@@ -60,7 +61,7 @@ FREE_PORTS = (
 
 def get(address: str, page: str) -> tuple[int, str]:
     """Fetch a page of the HTTP endpoint."""
-    with urllib.request.urlopen(f"http://{address}{page}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{address}{page}", timeout=patient(10)) as answer:
         return answer.status, answer.read().decode()
 
 
@@ -112,7 +113,7 @@ async def test_edited_manifests_apply_live(start_relay: StartRelay, sink_port: O
     second.on_taken = deliveries.note
     relay.manifests.write_text(CLIENT + RELAY.format(port=second_port))
     source = Source(relay.port())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not deliveries.counts:
             await source.send(1)
             with contextlib.suppress(TimeoutError):
@@ -230,10 +231,10 @@ async def test_the_example_set_is_complete(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     try:
-        ready = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        ready = (await asyncio.wait_for(process.stdout.readline(), patient(20))).decode()
         port = int(ready.split()[4].rstrip(",").rpartition(":")[2])
         assert len((await Source(port).send(1)).accepted) == 1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             while not list((tmp_path / "sink").glob("*.eml")):
                 await asyncio.sleep(0.05)
     finally:
@@ -251,7 +252,7 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     )
     assert code == 0, err
     queue_id = json.loads(out)["queue_id"]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while True:
             _, out, _ = await relay.command("queue", "list", "--deferred", "--json")
             if out:

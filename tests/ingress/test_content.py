@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from postroad.ingress.content import ContentReader
 from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
 
 # What an attacker hides behind a line end that another server might take for one.
@@ -154,7 +155,7 @@ async def test_a_message_cut_off_is_not_kept(scene: Scene) -> None:
         await peer.envelope("me@near.example", "you@far.example")
         await peer.say("DATA")
         assert await peer.all_replies(content) == []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         while scene.server._sessions or scene.spool.store.bodies:
             await asyncio.sleep(0.01)
     assert scene.records == []

@@ -11,6 +11,7 @@ import pytest
 from postroad.ingress import session
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
 
 QUICK = timedelta(milliseconds=200)
@@ -89,7 +90,7 @@ async def test_a_client_that_reads_no_replies_is_idle_too(
     scene = await open_scene(idle=QUICK, connections=1)
     await deaf.connect(scene)
     await deaf.talk_until_nobody_listens()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         await deaf.until_cut_off()
     assert (await (await scene.peer()).say("NOOP")).startswith("250 ")  # its slot is free
 
@@ -102,7 +103,7 @@ async def test_a_client_that_reads_late_has_an_answer_to_all_it_said(
     await deaf.connect(scene)
     said = await deaf.say_until_nobody_listens(b"EHLO a\r\n")
     answered = -1  # the greeting
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         async for line in deaf.listen_at_last():
             assert line.startswith((b"220 ", b"250"))
             answered += line[3:4] == b" "
@@ -117,7 +118,7 @@ async def test_clients_that_stop_amid_large_messages_hold_up_nobody(open_scene: 
     lines = (b"x" * 70 + b"\r\n") * 100
     for _ in range(40):
         (await until_content(scene)).writer.write(lines)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         reply = await (await until_content(scene)).send(lines + b".\r\n")
     assert reply.startswith("250 2.0.0 ")
 

@@ -20,6 +20,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from postroad.operator.kube import Access, Kube
+from postroad.testing.patience import patient
 
 ROOT = Path(__file__).parents[2]
 _TOKEN = "the-tests"
@@ -106,7 +107,7 @@ class ApiServer:
         """Wait until it serves, namely a path."""
         kube = Kube(self.access)
         try:
-            async with asyncio.timeout(_START_LIMIT):
+            async with asyncio.timeout(patient(_START_LIMIT)):
                 while not await _serves(kube, path):
                     assert all(each.poll() is None for each in self._processes), self.log()
                     await asyncio.sleep(0.1)
@@ -189,7 +190,7 @@ async def _install_kinds(kube: Kube) -> None:
         kind["metadata"] = {"name": kind["metadata"]["name"]}
         if kind["metadata"]["name"] not in have:
             await kube.request("POST", path, body=kind)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         for plural in ("domains", "relays", "quotas", "clients"):
             while not await _serves(kube, f"/apis/postroad.dev/v1alpha1/{plural}"):
                 await asyncio.sleep(0.1)

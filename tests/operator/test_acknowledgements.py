@@ -14,6 +14,7 @@ from postroad.operator.reconcile import Serving
 from postroad.operator.store import Store
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.testing.patience import patient
 
 
 async def test_that_all_are_gone_is_believed_after_a_while(
@@ -37,7 +38,7 @@ async def test_that_all_are_gone_is_believed_after_a_while(
     told: list[tuple[Serving, ...] | None] = []
     looks = Acknowledgements(spool, publisher, lambda: told.append(looks.serving))
     running = asyncio.create_task(looks.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         while not looks.serving:
             await asyncio.sleep(0.01)
         ingress.sessions.end()

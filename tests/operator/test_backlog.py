@@ -8,6 +8,7 @@ from postroad.operator.backlog import BacklogCounts, as_json
 from postroad.runtime.metrics import exposition
 from postroad.spool.interface import Backlog
 from postroad.spool.memory import MemorySpool
+from postroad.testing.patience import patient
 
 
 def test_a_pool_without_mail_has_a_number() -> None:
@@ -26,7 +27,7 @@ async def test_who_stands_by_answers_and_shows_no_gauges() -> None:
     counts = BacklogCounts(("bulk",), lambda: False)
     assert counts.page()[0] == 503
     counting = asyncio.create_task(counts.run(MemorySpool()))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         while counts.page()[0] == 503:
             await asyncio.sleep(0.01)
     counting.cancel()

@@ -14,6 +14,7 @@ from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import Layout
 from postroad.spool.subjects import queue_stream
 from postroad.testing.nats_cluster import NatsCluster
+from postroad.testing.patience import patient
 
 SERVERS = ("n0", "n1", "n2")
 SHARDS = 2
@@ -57,7 +58,7 @@ async def test_a_server_that_leads_all_shards_hands_one_over(tmp_path: Path) -> 
     layout = Layout(SHARDS, 2, 3)
     async with NatsCluster(tmp_path) as cluster:
         options = SpoolOptions(servers=cluster.urls, role="operator")
-        async with asyncio.timeout(150):
+        async with asyncio.timeout(patient(150)):
             while True:
                 try:
                     await provision(options, layout=layout, capacity=10**10)

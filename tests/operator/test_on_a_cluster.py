@@ -24,6 +24,7 @@ from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(120)]
 
@@ -62,7 +63,7 @@ class Cluster:
 
     async def follow(self, process: str = "ingress-0") -> Configuration:
         """Be a process of the data plane."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             options = SpoolOptions(servers=(self.nats.url,), role="ingress", process=process)
             spool = await _until(lambda: _connected(options))
         self.spools.append(spool)
@@ -98,7 +99,7 @@ class Cluster:
         """Wait for a condition of the object as it is now, and return it."""
         last: Object = {}
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(patient(seconds)):
                 while True:
                     last = await self.get(kind, name)
                     for each in last.get("status", {}).get("conditions", ()):
@@ -150,7 +151,7 @@ async def in_force(
     configuration: Configuration, fits: Callable[[Snapshot], bool], seconds: float = 20
 ) -> Snapshot:
     """Wait for a Snapshot that fits."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patient(seconds)):
         while (now := configuration.current) is None or not fits(now):
             await configuration.changed()
         return now
@@ -305,10 +306,10 @@ async def test_one_of_two_operators_leads_and_the_other_takes_over(cluster: Clus
     ports = [free_port() for _ in range(2)]
     first = await cluster.start_operator("one", POSTROAD_HTTP=f"127.0.0.1:{ports[0]}")
     configuration = await cluster.follow()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         await _until(lambda: backlog(ports[0], 200))
     await cluster.start_operator("two", POSTROAD_HTTP=f"127.0.0.1:{ports[1]}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         assert await _until(lambda: ready(ports[1]))
         said = await _until(lambda: backlog(ports[0], 200))
         assert said == {"ready": 0, "readyExpress": 0, "readyBulk": 0, "pools": {"default": 0}}

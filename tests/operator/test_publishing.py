@@ -21,6 +21,7 @@ from postroad.operator.store import Store
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration
 from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.testing.patience import patient
 
 KEYRING = Keyring([ClusterKey(b"k" * 32)])
 Object = dict[str, Any]
@@ -74,7 +75,7 @@ class Api:
 
     async def until_ready(self, plural: str, name: str, status: str, reason: str) -> None:
         """Wait until Ready says so."""
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(patient(10)), self.changed:
             await self.changed.wait_for(lambda: self.ready(plural, name) == (status, reason))
 
     async def _patch(self, request: web.Request) -> web.Response:
@@ -184,7 +185,7 @@ async def test_a_status_is_written_once_with_what_is_final(scene: Scene) -> None
     for number in range(50):
         await scene.api.until_ready("relays", f"r{number}", "True", "Programmed")
     assert sorted(scene.api.writes) == sorted(("relays", f"r{number}") for number in range(50))
-    async with asyncio.timeout(10), scene.api.changed:
+    async with asyncio.timeout(patient(10)), scene.api.changed:
         await scene.api.changed.wait_for(lambda: len(scene.api.events) == 50)
     assert {event["reason"] for event in scene.api.events} == {"Programmed"}
 
@@ -197,7 +198,7 @@ async def test_a_change_of_one_object_is_written_at_that_one_alone(scene: Scene)
     scene.api.writes.clear()
     changed = scene.api.put("relays", "a", {"mx": {}, "destinations": ["a.example"]})
     scene.event("Relay", changed)
-    async with asyncio.timeout(10), scene.api.changed:
+    async with asyncio.timeout(patient(10)), scene.api.changed:
         await scene.api.changed.wait_for(lambda: bool(scene.api.writes))
     assert scene.api.writes == [("relays", "a")]
     assert scene.api.objects["relays", "a"]["status"]["observedGeneration"] == 2
@@ -212,7 +213,7 @@ async def test_an_object_gone_bad_keeps_its_last_good_form(scene: Scene) -> None
     assert scene.configuration.current is not None
     assert len(scene.configuration.current.relays) == 1
     scene.event("Relay", bad, "DELETED")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while scene.configuration.current is not None:
             await scene.configuration.changed()
 
@@ -227,7 +228,7 @@ async def test_a_write_that_failed_is_tried_again(scene: Scene, answer: int) -> 
 async def test_a_status_that_is_refused_holds_nobody_up(scene: Scene) -> None:
     scene.api.answers = [422]
     scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while scene.api.answers:
             await asyncio.sleep(0.02)
     scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
@@ -240,7 +241,7 @@ async def test_what_somebody_else_published_is_put_right(scene: Scene) -> None:
     await scene.api.until_ready("relays", "a", "True", "Programmed")
     published = await scene.spool.config.last()
     await scene.spool.config.publish({})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while (found := await scene.spool.config.last()) is None or not found.entries:
             await asyncio.sleep(0.02)
     assert published is not None

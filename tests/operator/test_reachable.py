@@ -10,6 +10,7 @@ import pytest
 from postroad.operator.conditions import Truth
 from postroad.operator.reachable import ReachableLooks, try_relay
 from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
+from postroad.testing.patience import patient
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = ObjectKey("shop", "smart")
@@ -67,7 +68,7 @@ async def test_another_way_out_is_tried_anew() -> None:
         relays = {KEY: relay(1)}
         looks = ReachableLooks(lambda: relays, lambda: None, pause=timedelta(milliseconds=5))
         running = asyncio.create_task(looks.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patient(5)):
             while KEY not in looks.found:
                 await asyncio.sleep(0.01)
             assert looks.found[KEY].status is Truth.FALSE

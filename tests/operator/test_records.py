@@ -5,6 +5,7 @@ import asyncio
 from postroad.operator.dns_facts import Answer
 from postroad.operator.records import DnsLooks
 from postroad.runtime.quantities import SocketAddress
+from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone
 
 TABLE: Table = {
@@ -39,7 +40,7 @@ async def test_every_domain_has_its_turn_and_is_forgotten_when_it_is_gone() -> N
         changed = asyncio.Event()
         looks = DnsLooks(lambda: domains, changed.set, SocketAddress(*zone.address))
         running = asyncio.create_task(looks.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             await changed.wait()
             assert looks.facts.keys() == domains
             domains.remove("shop.example")

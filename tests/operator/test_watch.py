@@ -7,6 +7,7 @@ import pytest
 
 from postroad.operator import handlers
 from postroad.operator.handlers import Watch
+from postroad.testing.patience import patient
 
 
 @pytest.mark.parametrize("ending", [RuntimeError("no"), asyncio.CancelledError()])
@@ -27,7 +28,7 @@ async def test_a_watch_that_ends_begins_again(
     missed = asyncio.Event()
     watch = Watch(lambda *_: None, [], missed.set)
     watch.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         await missed.wait()
         while len(runs) < 2:
             await asyncio.sleep(0.01)

@@ -27,6 +27,7 @@ from postroad.policy.declared import Kind
 from postroad.policy.manifest_crd import custom_resource_definition
 from postroad.policy.manifest_crd_status import NAMES
 from postroad.testing.nats_server import free_ports
+from postroad.testing.patience import patient
 
 OBJECTS = YAML(typ="safe").load(Path(__file__).with_name("objects.yaml"))
 EXAMPLES = [
@@ -69,7 +70,9 @@ class ApiServer:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, sent, method=method)
         try:
-            with urllib.request.urlopen(request, context=self.trusted, timeout=10) as answer:
+            with urllib.request.urlopen(
+                request, context=self.trusted, timeout=patient(10)
+            ) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -171,7 +174,7 @@ def until_ready(folder: Path, port: int, processes: list[subprocess.Popen[bytes]
 
 
 def attempts(processes: list[subprocess.Popen[bytes]]) -> Iterator[float]:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patient(PATIENCE)
     while time.monotonic() < end:
         yield end
         for process in processes:

@@ -15,6 +15,7 @@ from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.testing.patience import patient
 
 RING = Keyring([ClusterKey(b"k" * 32)])
 RELAY = Relay(ObjectKey("x", "r"), ("*",), WayOut("relay:x/r"))
@@ -40,7 +41,7 @@ async def following(spool: MemorySpool) -> AsyncIterator[Configuration]:
 
 async def until(configuration: Configuration, met: Callable[[], bool]) -> None:
     """Wait for a change after which something holds."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         while not met():
             await configuration.changed()
 
@@ -51,7 +52,7 @@ async def test_what_is_published_comes_into_force_and_is_announced() -> None:
     async with following(spool) as configuration:
         assert configuration.current is None
         generation = await publish_objects(publisher, compiled(RELAY, CLIENT), RING)
-        snapshot = await asyncio.wait_for(configuration.wait_loaded(), 5)
+        snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert snapshot.generation == generation
         assert snapshot.relays == {RELAY.key: RELAY}
         assert snapshot.clients_by_username == {"user": CLIENT}
@@ -78,7 +79,7 @@ async def test_an_empty_configuration_is_none_at_all() -> None:
         await publish_objects(spool, compiled(), RING)
         await until(configuration, lambda: configuration.current is None)
         await publish_objects(spool, compiled(DOMAIN), RING)
-        snapshot = await asyncio.wait_for(configuration.wait_loaded(), 5)
+        snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert set(snapshot.domains) == {"d.example"}
 
 
@@ -160,8 +161,8 @@ async def test_following_goes_on_after_any_error() -> None:
     spool.sessions.announce = announce  # type: ignore[method-assign]
     with capture_logs() as logs:
         async with following(spool) as configuration:
-            snapshot = await asyncio.wait_for(configuration.wait_loaded(), 5)
-            await asyncio.wait_for(announced.wait(), 5)
+            snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
+            await asyncio.wait_for(announced.wait(), patient(5))
     assert snapshot.relays == {RELAY.key: RELAY}
     assert generation in {each.generation for each in await watched.sessions.live()}
     assert [line["event"] for line in logs if line["log_level"] != "info"] == [

@@ -13,6 +13,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import CLUSTER
 from postroad.testing.nats_cluster import NatsCluster
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, put, take
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults]
@@ -29,7 +30,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[NatsCluster]:
 
 async def until_provisioned(cluster: NatsCluster) -> None:
     """Provision as the operator does: again and again while the servers find each other."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while True:
             try:
                 await provision(options(cluster, "operator"), layout=CLUSTER, capacity=10**10)
@@ -97,12 +98,12 @@ async def test_without_a_majority_mail_is_refused_and_taken_again_afterwards(
         server.kill()
     with pytest.raises(SpoolUnavailable):
         await put(ingress)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while not isinstance(ingress.refusal(), SpoolUnavailable):
             await asyncio.sleep(0.1)
     for server in cluster.servers[1:]:
         server.spawn()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while True:
             try:
                 await put(ingress)
@@ -114,6 +115,6 @@ async def test_without_a_majority_mail_is_refused_and_taken_again_afterwards(
     await taking.stop()
     await taking.close()
     # Its listeners offer service again with the next renewal of its session.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while ingress.refusal() is not None:
             await asyncio.sleep(0.1)

@@ -13,6 +13,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
 
 pytestmark = pytest.mark.nats
 
@@ -34,7 +35,7 @@ class Follower:
 
     async def until(self, entries: Mapping[str, bytes]) -> None:
         """Wait until these are in force."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(patient(15)):
             while not self.states or self.states[-1] != entries:
                 await asyncio.sleep(0.05)
 

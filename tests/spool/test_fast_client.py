@@ -9,6 +9,7 @@ from nats.aio.msg import Msg
 
 from postroad.spool.fast_client import FastClient, Incoming, header_of
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
 
 pytestmark = pytest.mark.nats
 
@@ -33,7 +34,7 @@ class Ears:
         self._more.set()
 
     async def until(self, count: int) -> list[Incoming]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while len(self.heard) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -128,7 +129,7 @@ async def test_what_nats_py_subscribes_to_goes_its_own_way_in_the_same_order(
     await client.publish("slow", b"2", headers={"A": "b"})
     client.post("fast", b"3")
     client.post("slow", b"last")
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), patient(10))
     assert heard == [b"1", b"2", b"last"]
     assert [message.data for message in await ears.until(1)] == [b"3"]
 
@@ -148,7 +149,7 @@ async def test_an_error_in_a_listener_is_logged_and_the_next_message_comes(
     await client.listen("t", broken)
     client.post("t", b"1")
     client.post("t", b"2")
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), patient(10))
     assert heard == [b"1", b"2"]
 
 
@@ -158,7 +159,7 @@ async def test_after_a_restart_of_the_server_what_was_listened_to_is_heard_again
     ears = Ears()
     await client.listen("t", ears)
     await server.restart()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not client.is_connected:
             await asyncio.sleep(0.05)
     client.post("t", b"again")
@@ -236,7 +237,7 @@ async def test_a_server_that_is_gone_without_a_word_is_left_at_once(server: Nats
             client.post("t", b"x" * 500_000)
         await asyncio.sleep(0)  # they are written
         await client._process_op_err(nats.errors.StaleConnectionError())
-        await asyncio.wait_for(again.wait(), 10)
+        await asyncio.wait_for(again.wait(), patient(10))
         await client.flush()
         await client.close()
         cable.remove()

@@ -21,6 +21,7 @@ from postroad.spool.provision import remake_presence
 from postroad.spool.record import BlobRef, Hold
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer, password_of
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, now, put, take
 from postroad.testing.streams import hang_up
 
@@ -365,6 +366,6 @@ async def test_what_is_forbidden_stands_in_the_log(server: NatsServer) -> None:
 
 
 async def wait_for(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patient(5)):
         while not fact():
             await asyncio.sleep(0.02)

@@ -16,6 +16,7 @@ from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import blob_stream
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
@@ -53,7 +54,7 @@ async def test_a_full_queue_says_so_and_settling_goes_on(
     assert accepted > 5
     taking = take(spool)
     taken = await first(taking, accepted)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         await asyncio.gather(*(taking.settle(one) for one in taken))
         while not spool.accepting:
             await asyncio.sleep(0.1)
@@ -74,7 +75,7 @@ async def test_what_only_waits_for_room_keeps_nothing_else_waiting(
         taking = take(spool)
         taken = await first(taking, accepted)
         later = Scheduled(now() + timedelta(hours=1))
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(patient(50)):
             for one in taken:
                 await taking.settle(one, [Put(one.record.next_step(), later)])
             for one in await first(taking, accepted):  # as they were, and nothing was lost
@@ -91,7 +92,7 @@ async def test_the_queue_is_near_full_before_it_is_full(server: NatsServer) -> N
     spool = await connect(options)
     try:
         await put(spool, content=b"x" * 5000)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while spool.accepting:
                 await asyncio.sleep(0.1)
         assert isinstance(spool.refusal(), SpoolFull)
@@ -168,7 +169,7 @@ async def test_nothing_stays_of_a_body_that_was_given_up(
     for _ in range(4):
         await writer.write(b"x" * 600_000)
     await writer.abort()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while await blob_octets(link, spool) > 1000:
             await asyncio.sleep(0.1)
 
@@ -192,7 +193,7 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
         accepted = await fill(spool)
         await asyncio.sleep((due - now()).total_seconds() + 2)  # it comes due without room to fire
         taking = take(spool)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patient(30)):
             for one in await first(taking, accepted):
                 await taking.settle(one)
             [kind] = [queued.kind async for queued in spool.waiting.list(Selection())]

@@ -12,6 +12,7 @@ from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.ownership import LaneKey
 from postroad.spool.pull import Delivered, LanePull, Puller
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now, record
 
 pytestmark = pytest.mark.nats
@@ -50,7 +51,7 @@ class Asking:
     async def sequences(self, count: int) -> list[int]:
         """Wait for so many records, asking for more where there is room."""
         found: list[int] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             while len(found) < count:
                 found.append((await self.come.get()).sequence)
                 await self.puller.refill()

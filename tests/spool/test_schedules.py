@@ -17,6 +17,7 @@ from postroad.spool.errors import ClaimLost
 from postroad.spool.interface import Put, Queued, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, first, now, put, take
 
 pytestmark = pytest.mark.nats
@@ -67,7 +68,7 @@ async def all_due(spool: JetStreamSpool) -> JetStreamSpool:
 
 
 async def test_what_comes_due_while_it_is_claimed_is_ready_once(all_due: JetStreamSpool) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while WaitKind.SCHEDULED in await states(all_due):
             await claim_all(all_due)
     assert await states(all_due) == {WaitKind.READY: RECORDS}
@@ -78,7 +79,7 @@ async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
 ) -> None:
     monkeypatch.setattr(waiting, "OVERDUE", timedelta(0))
     renewed = 0
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patient(30)):
         while WaitKind.SCHEDULED in await states(all_due):
             renewed += await renew(all_due)
     assert renewed > 0

@@ -16,6 +16,7 @@ from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.suspects import POISON
 from postroad.spool.taking import JetStreamTaking
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
@@ -30,7 +31,7 @@ async def waiting(spool: JetStreamSpool) -> list[WaitKind]:
 
 
 async def until_empty(spool: JetStreamSpool) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while await waiting(spool):
             await asyncio.sleep(0.05)
 
@@ -58,7 +59,7 @@ async def test_a_hundred_in_hand_survive_the_servers_death_and_none_comes_twice(
 
     watching = asyncio.create_task(watch())
     await server.restart()
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(patient(40)):
         await asyncio.gather(*(taking.settle(one) for one in taken))
     await until_empty(spool)
     assert again == []
@@ -75,7 +76,7 @@ async def test_the_dead_owners_mail_is_taken_up(open_spool: OpenJetStream) -> No
     await crash(taking)
     await dead.close()
     successor = take(heir)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         taken = await first(successor, 20)
     assert {one.record.record_id.queue_id for one in taken} == queue_ids
     assert all(one.deliveries >= 2 for one in taken)
@@ -88,7 +89,7 @@ async def test_lanes_are_shared_and_move_when_a_process_joins(open_spool: OpenJe
     one, other = await open_spool(), await open_spool()
     first_taking, second_taking = take(one), take(other)
     tasks = [asyncio.create_task(_settle_all(t)) for t in (first_taking, second_taking)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not _both_own(first_taking, second_taking):
             await asyncio.sleep(0.1)
     for number in range(40):
@@ -108,7 +109,7 @@ async def test_what_was_on_its_way_as_its_lane_was_left_goes_back(
     monkeypatch.setattr(Puller, "serves", lambda *_: next(served, True))
     await put(spool)
     taking = take(spool)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         [taken] = await first(taking, 1)
     assert taken.deliveries == 2
     await taking.settle(taken)
@@ -122,12 +123,12 @@ async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
     one, other = await open_spool(), await open_spool(timings=slow)
     takings = take(one), take(other)
     tasks = [asyncio.create_task(_settle_all(taking)) for taking in takings]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not _both_own(*takings):
             await asyncio.sleep(0.1)
     before = takings[0].lanes
     await server.restart()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not (one.sessions.resets and other.sessions.resets and _both_own(*takings)):
             assert not takings[0].lanes & takings[1].lanes
             await asyncio.sleep(0.05)
@@ -172,13 +173,13 @@ async def test_a_process_that_cannot_renew_starts_nothing(
     assert taking.fresh(taken)
     server.freeze()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while taking.fresh(taken):
                 await asyncio.sleep(0.05)
         assert not await taking.confirm(taken)
     finally:
         server.thaw()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while not await taking.confirm(taken):
             await asyncio.sleep(0.05)
     await taking.settle(taken)
@@ -202,7 +203,7 @@ async def test_a_crash_in_the_middle_of_a_settle_loses_and_doubles_nothing(
     await crash(taking)
     await spool.close()
     successor = take(heir)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while True:
             [again] = await first(successor, 1)
             if again.record.record_id == taken.record.record_id:
@@ -222,13 +223,13 @@ async def test_a_record_that_kills_its_process_is_held(open_spool: OpenJetStream
     await put(spool)
     for _ in range(POISON - 1):
         taking = take(spool)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             await first(taking, 1)
         assert isinstance(taking, JetStreamTaking)
         await crash(taking)
     taking = take(spool)
     reading = asyncio.ensure_future(first(taking, 1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while WaitKind.HELD not in await waiting(spool):
             await asyncio.sleep(0.1)
     [queued] = [q async for q in spool.waiting.list(ALL)]
@@ -244,7 +245,7 @@ async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool) -> No
     reading = asyncio.ensure_future(first(taking, 1))
     lane = spool.lane_of(record("0" * 26))
     await spool._link.jetstream.publish(f"pr.q.0.r.default.x.{lane}.y_example", b"not a record")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while await waiting(spool) != [WaitKind.HELD]:
             await asyncio.sleep(0.1)
     [queued] = [q async for q in spool.waiting.list(ALL)]
@@ -259,7 +260,7 @@ async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -
     await put(spool, needs=frozenset({"teleport"}))
     await put(spool, "c@y.example")
     taking = take(spool)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         [taken] = await first(taking, 1)
     assert not taken.record.needs
     await taking.settle(taken)
@@ -297,7 +298,7 @@ async def test_a_lane_with_a_backlog_leaves_room_for_the_others(open_spool: Open
     await asyncio.gather(*(put(spool, to) for to in apart))
     taking = take(spool, room=400)
     taken: list[Taken] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         async for one in taking:
             taken.append(one)
             if {str(each.record.recipients[0].mailbox) for each in taken} >= set(apart):

@@ -23,6 +23,7 @@ from postroad.spool.interface import Put, Ready
 from postroad.spool.memory import MemorySpool
 from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import Origin
+from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, now, record
 
 NAME = "relay.test"
@@ -45,7 +46,8 @@ async def send(spool: MemorySpool, *to: str, **more: object) -> list[str]:
     for address in to:
         queue_id = spool.new_queue_id(now())
         queued = record(queue_id, address, **({"origin": CLIENT} | more))  # type: ignore[arg-type]
-        await spool.accept(queue_id, lambda _, q=queued: [Put(q, Ready())], timeout=SECOND)  # type: ignore[misc]
+        limit = patient(1) * SECOND
+        await spool.accept(queue_id, lambda _, q=queued: [Put(q, Ready())], timeout=limit)  # type: ignore[misc]
         ids.append(queue_id)
     return ids
 
@@ -53,7 +55,7 @@ async def send(spool: MemorySpool, *to: str, **more: object) -> list[str]:
 async def history(spool: MemorySpool, kind: EventType, count: int = 1) -> list[Event]:
     """Wait for so many events of a type, and return them."""
     found = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         async for event in spool.events.read(types=frozenset({kind}), follow=True):
             found.append(event)
             if len(found) == count:

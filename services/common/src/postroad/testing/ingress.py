@@ -20,6 +20,7 @@ from postroad.runtime.quantities import ListenAddress, Network
 from postroad.runtime.sockets import listen
 from postroad.spool.memory import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context
 from postroad.testing.streams import hang_up
 
@@ -106,7 +107,7 @@ class Scene:
         mistakes, compiled = check([file], keyring=KEYRING)
         assert not mistakes, mistakes
         generation = await publish_objects(self.spool, compiled, KEYRING)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patient(5)):
             while (now := self.configuration.current) is None or now.generation < generation:
                 await self.configuration.changed()
 

@@ -13,6 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
+from postroad.testing.patience import patient
+
 _START_LIMIT = 10.0  # seconds
 
 _ROLES = ("ingress", "delivery", "operator", "command")
@@ -80,7 +82,7 @@ class NatsServer:
 
     async def until_healthy(self) -> None:
         """Wait until JetStream serves."""
-        async with asyncio.timeout(_START_LIMIT):
+        async with asyncio.timeout(patient(_START_LIMIT)):
             while not await asyncio.to_thread(self._is_healthy):
                 assert self._process is not None, "the server was not started"
                 assert self._process.poll() is None, self.log

@@ -8,6 +8,7 @@ from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
 from postroad.spool.membership import Timings
 from postroad.spool.record import QueuedRecipient, QueueRecord
+from postroad.testing.patience import patient
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
 SECOND = timedelta(seconds=1)
@@ -51,7 +52,7 @@ async def put(spool: Spool, *to: str, place: Place | None = None, **more: object
             for number, address in enumerate(to or ("b@y.example",))
         ]
 
-    stored = await spool.accept(spool.new_queue_id(now()), compose, timeout=5 * SECOND)
+    stored = await spool.accept(spool.new_queue_id(now()), compose, timeout=patient(5) * SECOND)
     return stored.queue_id
 
 

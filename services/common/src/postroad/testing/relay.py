@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
+
+from postroad.testing.patience import patient
 
 _READY = re.compile(
     r"postroad is ready: relay (\S+), submission (\S+), submissions (\S+), http (\S+)"
 )
-_START_LIMIT = timedelta(seconds=20)
+_START_LIMIT = 20.0  # seconds
 
 
 class RunningRelay:
@@ -69,7 +70,7 @@ class RunningRelay:
                 env={**os.environ, **self._environment},
             )
         assert self._process.stdout is not None
-        async with asyncio.timeout(_START_LIMIT.total_seconds()):
+        async with asyncio.timeout(patient(_START_LIMIT)):
             line = (await self._process.stdout.readline()).decode()
         match = _READY.match(line)
         assert match is not None, f"no ready line but {line!r}; log: {self.log.read_text()}"

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import ssl
 
+from postroad.testing.patience import patient
+
 
 def client_context() -> ssl.SSLContext:
     """Return a client's TLS context that takes any certificate, as mail servers do."""
@@ -23,7 +25,7 @@ class Peer:
     async def reply(self) -> str:
         """Return one reply, its lines joined by newlines, without CRLF; "" at the end."""
         lines: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while True:
                 line = await self.reader.readline()
                 lines.append(line.decode().rstrip("\r\n"))

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from postroad.testing.patience import patient
 from postroad.testing.streams import hang_up
 
 _NUMBER = re.compile(rb"X-Number: (\d+)")
@@ -51,7 +52,7 @@ class Deliveries:
 
     async def wait_for(self, account: Account, *, seconds: float) -> None:
         """Wait until everything accepted has arrived; TimeoutError when it does not in time."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patient(seconds)):
             while self.missing(account):
                 self.changed.clear()
                 await self.changed.wait()

@@ -29,6 +29,7 @@ from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import Layout
 from postroad.testing.chaos.rig import ENVIRONMENT, drawn
 from postroad.testing.nats_cluster import NatsCluster
+from postroad.testing.patience import patient
 
 _LAYOUT = Layout(shards=3, lanes=8, replicas=3)
 _AWAY = 3.0  # seconds until a server that was killed is started again
@@ -65,7 +66,7 @@ class ThreeServers:
         (folder / "manifests.yaml").write_text(manifests)
         key = folder / "cluster.key"
         options = SpoolOptions(servers=self._cluster.urls, role="operator", process="chaos")
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(patient(_PATIENCE)):
             await _provisioned(options)
             spool = await connect(options)
             try:
@@ -155,7 +156,7 @@ class ThreeServers:
         await asyncio.sleep(_AWAY)
         server = self._cluster.servers[int(name.rpartition("-")[2])]
         server.spawn()
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(patient(_PATIENCE)):
             while True:
                 try:
                     await server.until_healthy()
