@@ -18,7 +18,8 @@ class ClientSpec(Part):
     """Networks whose hosts may submit without a login: 10.20.0.0/16, 2001:db8::/32."""
     senders: tuple[AddressPattern, ...] = Field(min_length=1, max_length=1000)
     """Addresses it may send as: info@example.com, *@example.com, *@*.example.com or *. Domains of
-    other namespaces must admit this one in their allowedNamespaces."""
+    other namespaces must admit this one in their allowedNamespaces. They bind the envelope only:
+    the From field is not checked, and the null reverse-path (<>) passes every list."""
     relay_ref: RelayRef | None = None
     """Relay for its mail; when left out, that of the sender's Domain, else the most specific Relay
     of the namespace."""

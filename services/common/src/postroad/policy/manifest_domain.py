@@ -68,7 +68,8 @@ class Recipients(Part):
     """List: those in `addresses`. Any: every local part, and the real server decides later."""
     addresses: tuple[ListedAddress, ...] = Field(default=(), max_length=10_000)
     """Addresses of this domain that take mail: info@example.com, or *@example.com for all.
-    postmaster always does."""
+    postmaster always does; no other does by itself, abuse neither. A subaddress (info+tag@) is an
+    address of its own: list it too."""
 
     @model_validator(mode="after")
     def _addresses_fit_mode(self) -> Self:
