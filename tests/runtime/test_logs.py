@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from postroad.runtime import logs
+from postroad.runtime import log_fields, logs
 from postroad.runtime.quantities import Secret
 
 HOSTILE = 'x\r\n{"event":"forged"}\x1b[31m\x00\u2028\u202e\x9b\udc80'
@@ -124,7 +124,7 @@ def test_aiosmtpds_log_of_commands_stays_out(written: Callable[..., Writing]) ->
 
 def test_long_texts_are_cut(written: Callable[..., Writing]) -> None:
     text = written()(lambda: logs.get_logger("x").info("replied", reply="x" * 10_000))
-    assert len(json.loads(text)["reply"]) == logs.MAX_TEXT + 1
+    assert len(json.loads(text)["reply"]) == log_fields.MAX_TEXT + 1
 
 
 def test_a_value_json_does_not_know_is_written_as_text(written: Callable[..., Writing]) -> None:
@@ -144,4 +144,20 @@ def test_warnings_and_the_standard_library_come_out_as_lines(
 
 def test_the_documentation_lists_the_stable_fields() -> None:
     text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text(encoding="utf-8")
-    assert "".join(f"| `{name}` | {means} |\n" for name, means in logs.FIELDS.items()) in text
+    assert "".join(f"| `{name}` | {means} |\n" for name, means in log_fields.FIELDS.items()) in text
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, float("nan"), [1, "a"], {"a": b"b"}, -3])
+def test_every_kind_of_value_is_json(written: Callable[..., Writing], value: object) -> None:
+    text = written()(lambda: logs.get_logger("x").info("told", value=value, size=1))
+    assert json.loads(text)["size"] == 1
+
+
+def test_a_field_cannot_take_the_place_of_what_a_line_says_of_itself(
+    written: Callable[..., Writing],
+) -> None:
+    fields = {"ts": "never", "level": "error", "process": "other", "logger": "y"}
+    text = written()(lambda: logs.get_logger("x").info("told", **fields))
+    line = json.loads(text)
+    assert (line["level"], line["process"], line["logger"]) == ("info", "ingress-0", "x")
+    assert text.count('"ts":') == 1

@@ -25,7 +25,7 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from postroad.runtime import logs
+from postroad.runtime import log_fields, logs
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -113,14 +113,14 @@ def trace_id_of(traceparent: str) -> str:
 
 def enter(entered: Span) -> Token[Span]:
     """Make a span the current one; for `spans` only."""
-    logs.name_trace(trace_id_of(entered.traceparent))
+    log_fields.name_trace(trace_id_of(entered.traceparent))
     return _current.set(entered)
 
 
 def leave(token: Token[Span]) -> None:
     """Make the span before it the current one again; for `spans` only."""
     _current.reset(token)
-    logs.name_trace(trace_id_of(_current.get().traceparent))
+    log_fields.name_trace(trace_id_of(_current.get().traceparent))
 
 
 def asked_for(environ: Mapping[str, str]) -> bool:

@@ -1,0 +1,78 @@
+"""
+The fields of log lines: their names, how long their texts may be, and which are never shown.
+
+The names are stable: people build searches and alerts on them.
+"""
+
+import re
+from contextvars import ContextVar
+from functools import lru_cache
+
+# In the order of docs/observability.md.
+FIELDS = {
+    "ts": "when, RFC 3339 in UTC with microseconds",
+    "level": "debug, info, warning, error or critical",
+    "event": "what happened, a fixed sentence without values",
+    "logger": "the part that says so",
+    "process": "which process, such as ingress-0",
+    "session_id": "one SMTP session, as server or as client",
+    "queue_id": "one message, through all its attempts",
+    "record_id": "one message's part for one destination domain",
+    "client": "the Client that was proven, namespace/name",
+    "peer": "the other end's IP address and port",
+    "helo": "what the peer called itself",
+    "reverse_path": "the envelope's reverse-path, empty for the null one",
+    "recipient": "one forward-path of the envelope",
+    "domain": "the destination domain",
+    "site": "the set of MX hosts that limits are kept for",
+    "host": "the MX host or smarthost",
+    "lane": "the lane of the queue",
+    "attempt": "which attempt at this record, from 1",
+    "reply": "an SMTP reply as it was sent or heard",
+    "status": "an enhanced status code (RFC 3463)",
+    "outcome": "Delivered, Deferred or Bounced",
+    "reason": "why, in a word or a sentence",
+    "size": "octets",
+    "seconds": "how long it took",
+    "part": "which part of the process",
+    "count": "how many",
+    "generation": "which generation of the configuration",
+    "objects": "configured objects: + added, ~ changed, - removed",
+    "settings": "variable name and value of every setting in force, at the start",
+    "trace_id": "the OpenTelemetry trace this belongs to, when tracing is on",
+    "error": "the text of what went wrong",
+    "exception": "the traceback of an error nobody planned",
+}
+
+MAX_TEXT = 2_000
+MAX_TRACEBACK = 16_000
+
+_SECRET_NAME = re.compile(r"passw|secret|token|credential|authorization|private_key", re.IGNORECASE)
+
+_trace: ContextVar[str] = ContextVar("postroad_trace_id", default="")
+
+
+@lru_cache(maxsize=512)
+def names_secret(name: str) -> bool:
+    """Whether a field's name says that its value is a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def limit_of(name: str) -> int:
+    """Return how many characters of a field's text are written."""
+    return MAX_TRACEBACK if name == "exception" else MAX_TEXT
+
+
+def plain(value: object) -> str:
+    """Return any value as text."""
+    return str(value)[:MAX_TEXT]
+
+
+def name_trace(trace_id: str) -> None:
+    """Put the trace's id into every line of this task from now on; "" for no more."""
+    _trace.set(trace_id)
+
+
+def current_trace() -> str:
+    """Return the id of the trace that this task's lines belong to, "" for none."""
+    return _trace.get()
