@@ -54,7 +54,8 @@ class Server:
         self.draining = False
         self._configuration = configuration
         self._servers: list[asyncio.Server | ProxiedListener] = []
-        self._sessions: set[SmtpSession] = set()
+        self._connected: set[SmtpSession] = set()  # those with a place
+        self._sessions: set[SmtpSession] = set()  # those whose conversation goes on
         self._by_address: Counter[object] = Counter()
         self._none_left = asyncio.Event()
 
@@ -96,9 +97,10 @@ class Server:
         refusal = self._refusal(session)
         if refusal is None:
             self._sessions.add(session)
+            self._connected.add(session)
             self._by_address[session.address] += 1
             metrics.SESSIONS.labels(session.kind.value).inc()
-            metrics.OPEN_SESSIONS.set(len(self._sessions))
+            metrics.OPEN_SESSIONS.set(len(self._connected))
         return refusal
 
     def _refusal(self, session: SmtpSession) -> Reply | None:
@@ -109,7 +111,7 @@ class Server:
         if self._configuration.current is None:
             _NOT_CONFIGURED.inc()
             return replies.NOT_CONFIGURED
-        if len(self._sessions) >= limits.connections:
+        if len(self._connected) >= limits.connections:
             _TOO_MANY.inc()
             return replies.TOO_MANY_CONNECTIONS
         if self._by_address[session.address] >= limits.connections_per_address:
@@ -117,13 +119,20 @@ class Server:
             return replies.TOO_MANY_FROM_YOU
         return None
 
-    def forget(self, session: SmtpSession) -> None:
-        """Count a session that ended."""
-        self._sessions.discard(session)
+    def release(self, session: SmtpSession) -> None:
+        """Give back the place of a session whose connection is gone."""
+        if session not in self._connected:
+            return
+        self._connected.discard(session)
         self._by_address[session.address] -= 1
         if self._by_address[session.address] <= 0:
             del self._by_address[session.address]
-        metrics.OPEN_SESSIONS.set(len(self._sessions))
+        metrics.OPEN_SESSIONS.set(len(self._connected))
+
+    def forget(self, session: SmtpSession) -> None:
+        """Forget a session whose conversation is over; its place is free, too."""
+        self.release(session)
+        self._sessions.discard(session)
         if self.draining and not self._sessions:
             self._none_left.set()
 

@@ -65,8 +65,11 @@ class Host(Protocol):
     def admit(self, session: "SmtpSession") -> Reply | None:
         """Count a new session; return why it is turned away."""
 
+    def release(self, session: "SmtpSession") -> None:
+        """Give back the place of a session whose connection is gone."""
+
     def forget(self, session: "SmtpSession") -> None:
-        """Count a session that ended."""
+        """Forget a session whose conversation is over; its place is free, too."""
 
 
 class SmtpSession(SMTP):
@@ -101,8 +104,8 @@ class SmtpSession(SMTP):
         self._writing_paused: asyncio.Future[None] | None = None
         self._ended = False
         self._errors = 0
-        self._task: asyncio.Task[None] | None = None
-        self._admitted = False
+        # Not `_task`, which the base class sets to None when the connection is lost.
+        self._conversation: asyncio.Task[None] | None = None
         self._client = client
 
     # ------------------------------------------------------------ the transport's calls
@@ -120,10 +123,12 @@ class SmtpSession(SMTP):
         self.address = address_of(peer)
         self.address_text = str(self.address)
         self.deadline = self.loop.time() + self.host.tools.limits.idle.total_seconds()
-        self._task = self.loop.create_task(self._handle_client())
+        self._conversation = self.loop.create_task(self._handle_client())
 
     def data_received(self, data: bytes) -> None:
         """Take octets; the session's task is woken when it waits for them."""
+        if self._ended:
+            return
         self._input += data
         if len(self._input) > _HIGH_WATER and not self._reading_paused and self.transport:
             self._reading_paused = True
@@ -147,13 +152,18 @@ class SmtpSession(SMTP):
         return not self.tls_active  # keep our side open for replies; TLS cannot be half closed
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone, and with it whatever was not accepted."""
+        """
+        The connection is gone: its place is free at once, whatever the session is at.
+
+        The session's task is woken, not cancelled: it ends where it next waits for the client. One
+        that waits for the queue's acknowledgement hears it, so a message is not left half stored.
+        """
         self._ended = True
         self.transport = None
         self.resume_writing()
+        self._wake()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
-        if self._task is not None:
-            self._task.cancel()
+        self.host.release(self)
 
     def _wake(self) -> None:
         waiter, self._arrived = self._arrived, None
@@ -175,13 +185,12 @@ class SmtpSession(SMTP):
             log.exception("a session failed", peer=str(self.address))
             self._output.append(replies.INTERNAL.wire)
         finally:
-            if self._admitted:
-                self.host.forget(self)
             self._write_out()
             self._close()
+            self.host.forget(self)
 
     def _close(self) -> None:
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             return
         self.transport.close()
         if self.transport.get_write_buffer_size() > 0:
@@ -192,7 +201,6 @@ class SmtpSession(SMTP):
         turned_away = self.host.admit(self)
         if turned_away is not None:
             raise Hangup(turned_away)
-        self._admitted = True
         self.say(_greeting(self.host.tools.hostname))
         dialog = Dialog(self)
         while True:
@@ -358,11 +366,16 @@ class SmtpSession(SMTP):
             self.end(reply)
 
     def end(self, reply: Reply) -> None:
-        """Say this and close, whatever the session is at."""
+        """Say this and close, whatever the session is at; what else the client said is dropped."""
+        if self._ended and self.transport is None:
+            return
         self._output.append(reply.wire)
         self._write_out()
-        if self._task is not None:
-            self._task.cancel()
+        self._ended = True
+        self._input.clear()
+        self._close()
+        self.resume_writing()
+        self._wake()
 
 
 def address_of(peer: object) -> Address:

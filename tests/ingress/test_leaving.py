@@ -1,0 +1,109 @@
+"""However a client leaves, its place and all that its session holds are free at once."""
+
+import ast
+import asyncio
+import inspect
+import socket
+import struct
+from typing import Any
+
+import pytest
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import SMTP
+
+from postroad.ingress import metrics, session
+from postroad.spool.interface import Stored
+from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.patience import patient
+from postroad.testing.smtp_peer import Peer
+
+ENVELOPE = b"EHLO a\r\nMAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"
+
+
+def reset(peer: Peer) -> None:
+    """Leave as a crashing client does: the other side reads an error, not an end."""
+    connection = peer.writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.writer.transport.abort()
+
+
+def open_sessions() -> int:
+    return int(metrics.OPEN_SESSIONS._value.get())
+
+
+async def until_all_left() -> None:
+    async with asyncio.timeout(patient(10)):
+        while open_sessions():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"EHLO a\r\n", ENVELOPE, ENVELOPE + b"DATA\r\n", ENVELOPE + b"DATA\r\nhello\r\n"],
+    ids=["greeted", "hello", "envelope", "before content", "in content"],
+)
+async def test_a_reset_connection_gives_its_place_back(open_scene: OpenScene, said: bytes) -> None:
+    scene = await open_scene(connections_per_address=5)
+    for _ in range(3):
+        peers = [await scene.peer() for _ in range(5)]
+        for peer in peers:
+            peer.writer.write(said)
+            for _ in range(said.count(b"\r\n") - said.count(b"hello")):
+                await peer.reply()
+            reset(peer)
+        await until_all_left()
+    assert (await (await scene.peer()).say("NOOP")).startswith("250 ")
+
+
+async def test_a_drain_does_not_wait_for_those_who_are_gone(scene: Scene) -> None:
+    peers = [await scene.peer() for _ in range(5)]
+    for peer in peers:
+        reset(peer)
+    await until_all_left()
+    async with asyncio.timeout(patient(10)):
+        await scene.server.drain(seconds=60)
+
+
+async def test_a_message_whole_when_its_client_leaves_is_not_cut_off(scene: Scene) -> None:
+    """The queue may have it already: it is stored, its place is free meanwhile."""
+    storing, go_on = asyncio.Event(), asyncio.Event()
+    accept = scene.spool.accept
+
+    async def slow_accept(*arguments: Any, **named: Any) -> Stored:
+        storing.set()
+        await go_on.wait()
+        return await accept(*arguments, **named)
+
+    scene.spool.accept = slow_accept  # type: ignore[method-assign]
+    peer = await scene.peer()
+    await peer.envelope("me@near.example", "you@far.example")
+    await peer.say("DATA")
+    peer.writer.write(b"hello\r\n.\r\n")
+    await storing.wait()
+    reset(peer)
+    await until_all_left()
+    draining = asyncio.create_task(scene.server.drain(seconds=60))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    go_on.set()
+    await draining
+    assert len(scene.records) == 1
+
+
+def test_no_state_of_ours_has_a_name_of_a_base_class() -> None:
+    """asyncio sets its `_task` to None when a connection is lost; ours was lost with it."""
+    loop = asyncio.new_event_loop()
+    base = SMTP(Sink(), loop=loop)
+    loop.close()
+    theirs = set(vars(base)) | set(dir(SMTP))
+    tree = ast.parse(inspect.getsource(session.SmtpSession))
+    ours = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+    # These three are the base's own, with the base's meaning.
+    assert ours & theirs <= {"loop", "transport", "session"}
