@@ -44,13 +44,16 @@ class Bench:
         self.site.limiter.connections = 1  # the slot this attempt holds
 
     async def attempt(self, *hosts: ScriptedMx | int, **record: object) -> Ended:
+        ports = [host if isinstance(host, int) else host.port for host in hosts]
+        named = [Host(f"mx{n}", port, ("127.0.0.1",)) for n, port in enumerate(ports)]
+        return await self.attempt_at(*named, **record)
+
+    async def attempt_at(self, *hosts: Host, **record: object) -> Ended:
         recipients = tuple(QueuedRecipient(parse_mailbox(address)) for address in TO)
         await put(self.spool, **({"recipients": recipients} | record))  # type: ignore[arg-type]
         [taken] = await first(self.taking, 1)
-        ports = [host if isinstance(host, int) else host.port for host in hosts]
-        named = [Host(f"mx{n}", port, ("127.0.0.1",)) for n, port in enumerate(ports)]
-        route = Route("site", tuple(named))
         waiting = Waiting(taken, self.way_out)
+        route = Route("site", hosts)
         ended = await Attempt(self.tools, waiting, route, self.site, nobody).run()
         await self.taking.settle(taken)
         return ended
@@ -270,3 +273,12 @@ async def test_a_body_in_the_blob_store_arrives_behind_its_trace() -> None:
         reference = await body.finish(sole=True)
         await bench.attempt(mx, content=reference, trace=b"Received: by relay.test\r\n")
         assert mx.messages[0].content == b"Received: by relay.test\r\n" + content
+
+
+async def test_addresses_without_a_route_leave_the_tries_to_others() -> None:
+    """As on a machine without IPv6, where a host has more such addresses than there are tries."""
+    nowhere = tuple(f"ff02::{n}" for n in range(1, 9))  # refused by the kernel, at once
+    async with ScriptedMx() as mx:
+        bench = Bench()
+        hosts = (Host("six", mx.port, nowhere), Host("four", mx.port, ("127.0.0.1",)))
+        assert summary(await bench.attempt_at(*hosts)) == [("Delivered", "2.0.0", "four")] * 2

@@ -21,6 +21,8 @@ TABLE: Table = {
     "away.example": Trouble.SERVFAIL,
     "lame.example": ["MX 1 gone.example."],
     "smart.test": ["A 192.0.2.7"],
+    "repeats.example": [f"MX {n} a.x.example." for n in range(12)] + ["MX 99 b.x.example."],
+    "dangling.example": [f"MX {n} gone{n}.example." for n in range(12)] + ["MX 99 b.x.example."],
 }
 
 
@@ -53,6 +55,8 @@ async def found(domain: str, way_out: WayOut = BY_MX, *, private: bool = True) -
         ("relay.test", "5.4.6"),
         ("away.example", "4.4.3"),
         ("lame.example", "4.4.4"),
+        ("repeats.example", ["a.x.example:2525/192.0.2.1", "b.x.example:2525/192.0.2.2"]),
+        ("dangling.example", ["b.x.example:2525/192.0.2.2"]),
     ],
 )
 async def test_a_domain_s_hosts(domain: str, expected: list[str] | str) -> None:
@@ -73,6 +77,15 @@ async def test_smarthosts_may_be_anywhere_and_are_tried_in_order() -> None:
     )
     expected = ["127.0.0.1:2500/127.0.0.1", "smart.test:26/192.0.2.7", "[::1]:587/::1"]
     assert await found("any.example", WayOut("relay:a/b", hosts), private=False) == expected
+
+
+async def test_smarthosts_of_several_names_are_tried_at_each_address_once() -> None:
+    hosts = (Smarthost("smart.test"), Smarthost("192.0.2.7"), Smarthost("192.0.2.7", 587))
+    expected = {"25": 1, "587": 1}
+    async with Zone(TABLE) as zone:
+        route = await directions(zone).find(WayOut("relay:a/b", hosts), "any.example")
+    assert isinstance(route, Route)
+    assert {str(host.port): len(host.addresses) for host in route.hosts} == expected
 
 
 async def test_no_smarthost_that_can_be_found_is_temporary() -> None:

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
+from postroad.delivery.addresses import MAX_ADDRESSES, usable_addresses
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.delivery.routing import (
-    MAX_ADDRESSES,
+    MAX_HOSTS,
     NoRoute,
     Route,
     literal_route,
@@ -15,7 +16,6 @@ from postroad.delivery.routing import (
     order_mx,
     order_smarthosts,
     roll_up,
-    usable_addresses,
 )
 from postroad.policy.model import Smarthost
 
@@ -96,6 +96,20 @@ def test_as_good_as_ourselves_is_no_better_than_ourselves() -> None:
         ("::ffff:127.0.0.1", False),
         ("::ffff:10.0.0.1", False),
         ("::ffff:8.8.8.8", True),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::a01:203", False),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b:1::808:808", False),
+        ("2002:7f00:1::1", False),
+        ("2002:a01:203::1", False),
+        ("2002:808:808::1", True),
+        ("2001:0:4136:e378:8000:63bf:80ff:fefe", False),
+        ("::7f00:1", False),
+        ("::ffff:0:7f00:1", False),
+        ("fec0::1", False),
+        ("2001:db8::1", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
     ],
 )
 def test_mail_is_sent_to_public_addresses_unless_told_otherwise(address: str, public: bool) -> None:
@@ -107,6 +121,46 @@ def test_mail_is_sent_to_public_addresses_unless_told_otherwise(address: str, pu
 def test_a_host_with_very_many_addresses_is_tried_at_some() -> None:
     many = AddressAnswer(tuple(f"8.8.8.{n}" for n in range(50)))
     assert usable_addresses(many, allow_private=False) == many.addresses[:MAX_ADDRESSES]
+
+
+SIX = tuple(f"2606:4700::{n}" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        ((*SIX[:4], "8.8.8.8"), [SIX[0], "8.8.8.8", *SIX[1:4]]),
+        ((SIX[0], "8.8.8.8", "8.8.4.4"), [SIX[0], "8.8.8.8", "8.8.4.4"]),
+        (("8.8.8.8", "8.8.8.8", "8.8.4.4"), ["8.8.8.8", "8.8.4.4"]),
+        ((*SIX, "8.8.8.8"), [SIX[0], "8.8.8.8", *SIX[1:7]]),
+        ((), []),
+    ],
+)
+def test_both_families_of_a_host_get_a_share(
+    addresses: tuple[str, ...], expected: list[str]
+) -> None:
+    assert list(usable_addresses(AddressAnswer(addresses), allow_private=False)) == expected
+
+
+def test_a_host_with_several_preferences_is_one_host() -> None:
+    assert ordered((10, "a"), (20, "a"), (5, "b"), (30, "a")) == ["b", "a"]
+
+
+def test_an_address_that_several_hosts_have_is_tried_once() -> None:
+    shared = AddressAnswer(("8.8.8.8", "8.8.4.4"))
+    found = route(a=shared, b=AddressAnswer(("8.8.4.4",)), c=AddressAnswer(("8.8.4.4", "1.1.1.1")))
+    assert isinstance(found, Route)
+    named = [(host.name, host.addresses) for host in found.hosts]
+    assert named == [("a", ("8.8.8.8", "8.8.4.4")), ("c", ("1.1.1.1",))]
+    assert found.site == "(a|b|c)", "limits are kept for all of them"
+
+
+def test_hosts_are_counted_once_it_is_known_which_can_be_used() -> None:
+    gone = {f"gone{n}": AddressAnswer((), Trouble.NO_SUCH_NAME) for n in range(MAX_HOSTS)}
+    many = {f"mx{n}": AddressAnswer((f"8.8.8.{n}",)) for n in range(MAX_HOSTS + 5)}
+    found = route(**gone, **many)
+    assert isinstance(found, Route)
+    assert [host.name for host in found.hosts] == list(many)[:MAX_HOSTS]
 
 
 def route(**answers: AddressAnswer) -> Route | NoRoute:

@@ -12,12 +12,13 @@ session, the successor has all the tries of any attempt.
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from postroad.delivery import metrics
-from postroad.delivery.network import NetworkError
+from postroad.delivery.candidates import Candidates
+from postroad.delivery.network import NetworkError, NoRoute
 from postroad.delivery.opening import open_session
 from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.delivery.peer import Abandoned, Peer, Refused, SessionError, SessionLost, Timeouts
@@ -37,7 +38,6 @@ from postroad.spool.errors import LeaseLost
 from postroad.spool.interface import Spool, Taking
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 
-MAX_CONNECTS = 6  # addresses tried in one attempt
 PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
 
 _SHORT_PAUSE = 0.05  # seconds
@@ -98,15 +98,15 @@ class Attempt:
         self._transaction = Transaction()  # the last one with the host that is tried
         self._ended = Ended()
         self._last_failure = deferred("no host was tried", status=_UNREACHABLE)
+        source = waiting.source.address if waiting.source else None
+        self._candidates = Candidates(route, source)
 
     async def run(self) -> Ended:
         """Try host after host until every pending recipient has an outcome."""
         left = self._pending()
         place = self.place
-        for host, address in self._addresses():
-            left = await self._try(place or self._place_of(host, address), left)
-            if not left:
-                break
+        while left and (target := self._candidates.next()) is not None:
+            left = await self._try(place or self._place_of(*target), left)
             place = None
         for number in left:
             self._ended.outcomes[number] = self._last_failure
@@ -122,15 +122,11 @@ class Attempt:
     @cached_property
     def place(self) -> Place | None:
         """Where the first try goes; None when there is nowhere to go."""
-        first = next(self._addresses(), None)
+        first = self._candidates.first
         return self._place_of(*first) if first is not None else None
 
     def _place_of(self, host: Host, address: str) -> Place:
         return self._tools.places.of(self._way_out.name, self._peer(host, address))
-
-    def _addresses(self) -> Iterator[tuple[Host, str]]:
-        pairs = [(host, address) for host in self.route.hosts for address in host.addresses]
-        return iter(pairs[:MAX_CONNECTS])
 
     async def _try(self, place: Place, left: list[int]) -> list[int]:
         """Try one address; return the recipients another host should be tried for."""
@@ -173,6 +169,8 @@ class Attempt:
             refusal = deferred(f"{error.phase}: {error.reply}", status=_LOST, host=peer.host)
             self._last_failure = replace(refusal, answered=True)
         except (SessionError, NetworkError) as error:
+            if isinstance(error, NoRoute):
+                self._candidates.untried()
             reason = f"{peer.host} ({peer.address}): {error}"
             self._last_failure = deferred(reason, status=_UNREACHABLE, host=peer.host)
         else:

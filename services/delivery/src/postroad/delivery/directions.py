@@ -9,9 +9,11 @@ import asyncio
 import random
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postroad.delivery import metrics
+from postroad.delivery.addresses import usable_addresses
 from postroad.delivery.answers import AddressAnswer
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.routing import (
@@ -19,11 +21,11 @@ from postroad.delivery.routing import (
     Host,
     NoRoute,
     Route,
+    distinct,
     literal_route,
     mx_route,
     order_mx,
     order_smarthosts,
-    usable_addresses,
 )
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
@@ -35,6 +37,7 @@ log = get_logger("delivery.directions")
 OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "an error of ours")  # says nothing about the site
 _KEPT = 5.0  # seconds
 _MANY = 20_000
+_MOST_ASKED = 3 * MAX_HOSTS  # MX hosts of a domain that are looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class Directions:
                 trouble = f"{smarthost.host}: {answer.detail}"
         if not hosts:
             return NoRoute(EnhancedStatus(4, 4, 3), trouble)
-        return Route(way_out.name, tuple(hosts))
+        return Route(way_out.name, distinct(hosts))
 
     async def _addresses(self, smarthost: Smarthost) -> AddressAnswer:
         text = smarthost.host.strip("[]")
@@ -128,12 +131,26 @@ class Directions:
         names = order_mx(domain, await self._resolver.mx(domain), settings.own_names, self._dice)
         if isinstance(names, NoRoute):
             return names
-        names = names[:MAX_HOSTS]
-        found = await asyncio.gather(*(self._resolver.addresses(name) for name in names))
         return mx_route(
             domain,
             names,
-            dict(zip(names, found, strict=True)),
+            await self._addresses_of(names),
             port=settings.smtp_port,
             allow_private=settings.allow_private,
         )
+
+    async def _addresses_of(self, names: Sequence[str]) -> dict[str, AddressAnswer]:
+        """Look for hosts with usable addresses, a few at a time, until there are enough of them."""
+        answers: dict[str, AddressAnswer] = {}
+        usable = 0
+        for start in range(0, min(len(names), _MOST_ASKED), MAX_HOSTS):
+            asked = names[start : start + MAX_HOSTS]
+            found = await asyncio.gather(*(self._resolver.addresses(name) for name in asked))
+            answers |= zip(asked, found, strict=True)
+            allow_private = self._settings.allow_private
+            usable += sum(
+                bool(usable_addresses(answer, allow_private=allow_private)) for answer in found
+            )
+            if usable >= MAX_HOSTS:
+                break
+        return answers

@@ -6,17 +6,25 @@ when its peer hangs up. Errors come out as one small tree; no OSError passes thi
 """
 
 import asyncio
+import errno
 import ssl
+import time
 from typing import cast
 
 from postroad.runtime.tls import client_context
 
 _HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_AT_ONCE = 2.0  # seconds: what takes longer is the word of a router far away
 _MOST_UNREAD = 256 * 1024  # octets that a host may say unasked, before it is made to wait
 
 
 class NetworkError(Exception):
     """A connection could not be made, or was lost; the text says how."""
+
+
+class NoRoute(NetworkError):
+    """No packet could be sent to the address: it says nothing about who is there."""
 
 
 class TlsFailed(NetworkError):
@@ -163,8 +171,9 @@ def _give_up(reader: "asyncio.Future[None]") -> None:
 async def connect(
     address: str, port: int, *, source: str | None = None, timeout: float
 ) -> Connection:
-    """Connect to an IP address; NetworkError says why it cannot be."""
+    """Connect to an IP address; NetworkError says why it cannot be, NoRoute that it never can."""
     loop = asyncio.get_running_loop()
+    began = time.monotonic()
     try:
         async with asyncio.timeout(timeout):
             _, connection = await loop.create_connection(
@@ -173,6 +182,8 @@ async def connect(
     except TimeoutError as error:
         raise NetworkError(f"no connection in {timeout:g} s") from error
     except OSError as error:
+        if error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE:
+            raise NoRoute(_reason(error)) from error
         raise NetworkError(_reason(error)) from error
     return connection
 

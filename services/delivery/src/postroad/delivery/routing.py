@@ -7,18 +7,17 @@ on addresses that are nobody's on the Internet are refused unless allowed: a dom
 be able to make this relay talk to what is behind its firewall.
 """
 
-import ipaddress
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from postroad.delivery.addresses import is_public, usable_addresses
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Smarthost
 
-MAX_HOSTS = 10  # of a route; a domain with more is not reached better
-MAX_ADDRESSES = 4  # of one host
+MAX_HOSTS = 10  # of a route that have an address; a domain with more is not reached better
 _SITE_LENGTH = 120
 
 
@@ -87,7 +86,7 @@ def order_mx(
         if best_of_ours is None or preference < best_of_ours
     ]
     # RFC 5321 §5.1: behind ourselves come only hosts that would send it back to us.
-    return [host for _, _, host in sorted(records)] or _LOOPS_BACK
+    return list(dict.fromkeys(host for _, _, host in sorted(records))) or _LOOPS_BACK
 
 
 def roll_up(hosts: Sequence[str]) -> str:
@@ -111,16 +110,16 @@ def roll_up(hosts: Sequence[str]) -> str:
     return f"({'|'.join(heads)}){tail}"[:_SITE_LENGTH]
 
 
-def usable_addresses(answer: AddressAnswer, *, allow_private: bool) -> tuple[str, ...]:
-    """Return a host's addresses that mail may be sent to."""
-    usable = [a for a in answer.addresses if allow_private or _is_public(a)]
-    return tuple(usable[:MAX_ADDRESSES])
-
-
-def _is_public(text: str) -> bool:
-    address = ipaddress.ip_address(text)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_global and not address.is_multicast
+def distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    """Return hosts with each address once, where it comes first; those left without are gone."""
+    seen: set[tuple[str, int]] = set()
+    found = []
+    for host in hosts:
+        fresh = tuple(a for a in host.addresses if (a, host.port) not in seen)
+        seen.update((address, host.port) for address in fresh)
+        if fresh:
+            found.append(host if fresh == host.addresses else replace(host, addresses=fresh))
+    return tuple(found)
 
 
 def mx_route(
@@ -131,14 +130,15 @@ def mx_route(
     port: int,
     allow_private: bool,
 ) -> Route | NoRoute:
-    """Return the route over MX hosts, given what each one's name resolved to."""
-    hosts = []
-    for name in names:
-        addresses = usable_addresses(answers[name], allow_private=allow_private)
-        if addresses:
-            hosts.append(Host(name, port, addresses))
+    """Return the route over MX hosts, given what each one's name resolved to, as far as asked."""
+    usable = (
+        Host(name, port, usable_addresses(answers[name], allow_private=allow_private))
+        for name in names
+        if name in answers
+    )
+    hosts = distinct(usable)[:MAX_HOSTS]
     if hosts:
-        return Route(roll_up(names), tuple(hosts))
+        return Route(roll_up(names), hosts)
     return _no_host(domain, names, answers)
 
 
@@ -158,6 +158,6 @@ def literal_route(domain: str, *, port: int, allow_private: bool) -> Route | NoR
     address = literal_address(domain)
     if address is None:
         return None
-    if not allow_private and not _is_public(str(address)):
+    if not allow_private and not is_public(str(address)):
         return _PRIVATE
     return Route(domain, (Host(domain, port, (str(address),)),))

@@ -1,0 +1,52 @@
+"""
+The addresses that one attempt tries, one after the other, and when it has tried enough. No I/O.
+
+The caps count what was tried: an address that cannot even be asked from here, because no route
+leads there or the source's family is another, takes no place from one that can.
+"""
+
+from collections import deque
+
+from postroad.delivery.addresses import of_family
+from postroad.delivery.routing import Host, Route
+
+MAX_TRIES = 6  # addresses that are really tried in one attempt
+MAX_VERDICTS = 3  # hosts whose "not now" about the mail is heard; then the last one's stands
+
+Target = tuple[Host, str]
+
+
+class Candidates:
+    """A route's addresses in order. `source`: the address that connections leave from."""
+
+    def __init__(self, route: Route, source: str | None) -> None:
+        self._left: deque[Target] = deque(
+            (host, address) for host in route.hosts for address in of_family(host.addresses, source)
+        )
+        self._tries = 0
+        self._verdicts = 0
+        self.first: Target | None = self._left[0] if self._left else None
+
+    @property
+    def more(self) -> bool:
+        """Whether there is another address to try."""
+        enough = self._tries >= MAX_TRIES or self._verdicts >= MAX_VERDICTS
+        return bool(self._left) and not enough
+
+    def next(self) -> Target | None:
+        """Take the address to try next, None when there is none or enough were tried."""
+        if not self.more:
+            return None
+        self._tries += 1
+        return self._left.popleft()
+
+    def untried(self) -> None:
+        """The last one could not be tried from here: it does not count."""
+        self._tries -= 1
+
+    def leave(self, host: Host) -> None:
+        """A host has said "not now" about the mail: its other addresses come last."""
+        self._verdicts += 1
+        others = [target for target in self._left if target[0] is not host]
+        same = [target for target in self._left if target[0] is host]
+        self._left = deque(others + same)

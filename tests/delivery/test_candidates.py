@@ -1,0 +1,61 @@
+"""The addresses an attempt tries: in turn, each once, and no more than were really tried."""
+
+from postroad.delivery.candidates import MAX_TRIES, MAX_VERDICTS, Candidates
+from postroad.delivery.routing import Host, Route
+
+
+def candidates(*hosts: tuple[str, ...], source: str | None = None) -> Candidates:
+    named = tuple(Host(f"mx{n}", 25, addresses) for n, addresses in enumerate(hosts))
+    return Candidates(Route("site", named), source)
+
+
+def walk(tried: Candidates, *, unroutable: bool = False) -> list[str]:
+    found = []
+    while (target := tried.next()) is not None:
+        found.append(target[1])
+        if unroutable and ":" in target[1]:
+            tried.untried()
+    return found
+
+
+def test_hosts_are_tried_in_order() -> None:
+    tried = candidates(("192.0.2.1", "192.0.2.2"), ("192.0.2.3",))
+    assert tried.first is not None
+    assert tried.first[1] == "192.0.2.1"
+    assert walk(tried) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+
+
+def test_enough_is_enough() -> None:
+    assert len(walk(candidates(tuple(f"192.0.2.{n}" for n in range(20))))) == MAX_TRIES
+
+
+def test_an_address_that_no_route_leads_to_costs_no_try() -> None:
+    six = tuple(f"2001:db8::{n}" for n in range(8))
+    found = walk(candidates(six, ("192.0.2.1",)), unroutable=True)
+    assert found[-1] == "192.0.2.1"
+    assert walk(candidates(six, ("192.0.2.1",))) == list(six[:MAX_TRIES])
+
+
+def test_addresses_of_another_family_than_the_source_are_no_candidates() -> None:
+    both = ("2001:db8::1", "192.0.2.1")
+    assert walk(candidates(both, source="192.0.2.9")) == ["192.0.2.1"]
+    assert walk(candidates(both, source="2001:db8::9")) == ["2001:db8::1"]
+    alone = candidates(("192.0.2.1",), source="2001:db8::9")
+    assert (alone.first, alone.next()) == (None, None)
+
+
+def test_the_other_addresses_of_a_host_that_said_not_now_come_last() -> None:
+    tried = candidates(("192.0.2.1", "192.0.2.2"), ("192.0.2.3",))
+    target = tried.next()
+    assert target is not None
+    tried.leave(target[0])
+    assert walk(tried) == ["192.0.2.3", "192.0.2.2"]
+
+
+def test_not_now_is_heard_from_a_few_hosts_only() -> None:
+    tried = candidates(*((f"192.0.2.{n}",) for n in range(6)))
+    asked = 0
+    while (target := tried.next()) is not None:
+        asked += 1
+        tried.leave(target[0])
+    assert asked == MAX_VERDICTS
