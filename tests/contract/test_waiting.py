@@ -1,15 +1,15 @@
 """Mail that waits can be looked at without taking it, and changed by one claimant only."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
-from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Spool
+from postroad.spool.interface import Held, Place, Put, Queued, Ready, Scheduled, Spool
 from postroad.spool.record import Hold
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.queued_mail import first, now, put, take
+from postroad.testing.queued_mail import first, now, put, record, take
 
 LATER = timedelta(hours=1)
 
@@ -29,7 +29,7 @@ async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
         WaitKind.HELD: "two.example",
     }
     counts = await spool.waiting.counts()
-    assert {(kind, domain): n for (kind, _, domain), n in counts.items()} == {
+    assert {(kind, domain): each.number for (kind, _, domain), each in counts.items()} == {
         (WaitKind.READY, "one.example"): 1,
         (WaitKind.SCHEDULED, "two.example"): 1,
         (WaitKind.HELD, "two.example"): 1,
@@ -37,6 +37,40 @@ async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
     backlog = await spool.waiting.backlog()
     assert dict(backlog.ready) == {("default", TrafficClass.EXPRESS): 1}
     assert (backlog.scheduled, backlog.held) == (1, 1)
+
+
+async def put_once(spool: Spool, arrival: datetime, place: Place) -> None:
+    """Put a message that arrived at another time than now."""
+
+    def compose(queue_id: str) -> list[Put]:
+        return [Put(record(queue_id, "b@two.example", arrival=arrival), place)]
+
+    timeout = timedelta(seconds=5)
+    await spool.accept(spool.new_queue_id(arrival), compose, timeout=timeout)
+
+
+async def test_the_age_of_the_oldest_record_is_known_without_reading_the_queue(
+    spool: Spool,
+) -> None:
+    for days, place in ((1, None), (2, Scheduled(now() + LATER)), (3, Held(now() + LATER))):
+        for more in (timedelta(0), timedelta(hours=2)):
+            arrival = now() - timedelta(days=days) + more
+            await put_once(spool, arrival, place or Ready())
+    oldest = (await spool.waiting.backlog()).oldest
+    assert {kind: round((now() - each) / timedelta(days=1)) for kind, each in oldest.items()} == {
+        WaitKind.READY: 1,
+        WaitKind.SCHEDULED: 2,
+        WaitKind.HELD: 3,
+    }
+    counts = await spool.waiting.counts()
+    [scheduled] = [tally for (kind, _, _), tally in counts.items() if kind is WaitKind.SCHEDULED]
+    assert scheduled.number == 2
+    assert scheduled.oldest is not None
+    assert round((now() - scheduled.oldest) / timedelta(days=1)) == 2
+
+
+async def test_an_empty_queue_has_no_oldest_record(spool: Spool) -> None:
+    assert dict((await spool.waiting.backlog()).oldest) == {}
 
 
 async def test_looking_takes_nothing(spool: Spool) -> None:

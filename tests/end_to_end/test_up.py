@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -240,6 +241,39 @@ async def test_the_example_set_is_complete(tmp_path: Path) -> None:
     finally:
         process.terminate()
         assert await process.wait() == 0
+
+
+async def test_the_queue_of_one_machine_has_gauges(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    _, port = await sink_port(defer_share=1.0)
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    account = await Source(relay.port()).send(2)
+    assert len(account.accepted) == 2
+    async with asyncio.timeout(patient(30)):
+        while True:  # they are counted every five seconds
+            _, page = await asyncio.to_thread(get, relay.addresses["http"], "/metrics")
+            found = gauges(page, "postroad_queue_")
+            if found["postroad_queue_waiting,scheduled"] == 2:
+                break
+            await asyncio.sleep(0.2)
+    assert found["postroad_queue_oldest_seconds,scheduled"] > 0
+    assert found["postroad_queue_oldest_seconds,held"] == 0
+    assert found["postroad_queue_ready,express"] == 0
+    assert found["postroad_queue_storage_used_bytes"] > 0
+    assert found["postroad_queue_storage_used_bytes"] < found["postroad_queue_storage_limit_bytes"]
+    assert "postroad_operator_" not in page
+
+
+def gauges(page: str, prefix: str) -> dict[str, float]:
+    """Return the series of a page of metrics by name and label values, without the process."""
+    found = {}
+    for line in page.splitlines():
+        if line.startswith(prefix):
+            series, _, value = line.rpartition(" ")
+            labels = re.findall('(?<!process)="([^"]*)"', series)
+            found[",".join([series.partition("{")[0], *labels])] = float(value)
+    return found
 
 
 async def test_status_queue_and_events_speak_for_the_cluster(

@@ -3,10 +3,10 @@
 import asyncio
 
 from postroad.mail.traffic import TrafficClass
-from postroad.operator import metrics
 from postroad.operator.backlog import BacklogCounts, as_json
+from postroad.runtime import queue_metrics
 from postroad.runtime.metrics import exposition
-from postroad.spool.interface import Backlog
+from postroad.spool.backlog import Backlog
 from postroad.spool.memory import MemorySpool
 from postroad.testing.patience import patient
 
@@ -23,8 +23,8 @@ def test_a_pool_without_mail_has_a_number() -> None:
 
 
 async def test_who_stands_by_answers_and_shows_no_gauges() -> None:
-    metrics.QUEUE_WAITING.labels("held").set(77)
-    counts = BacklogCounts(("bulk",), lambda: False)
+    queue_metrics.WAITING.labels("held").set(77)
+    counts = BacklogCounts(("bulk",), lambda: False, lambda: None)
     assert counts.page()[0] == 503
     counting = asyncio.create_task(counts.run(MemorySpool()))
     async with asyncio.timeout(patient(5)):

@@ -133,8 +133,8 @@ async def test_mail_goes_its_whole_way(open_as: OpenAs) -> None:
     await taking.close()
 
     waiting = {
-        kind: number
-        for (kind, _, _), number in (await (await open_as("command")).waiting.counts()).items()
+        kind: tally.number
+        for (kind, _, _), tally in (await (await open_as("command")).waiting.counts()).items()
     }
     assert waiting == {WaitKind.SCHEDULED: 1, WaitKind.HELD: 1}
 

@@ -94,8 +94,8 @@ async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
 
 async def states(spool: JetStreamSpool) -> dict[WaitKind, int]:
     found: dict[WaitKind, int] = {}
-    for (kind, _, _), count in (await spool.waiting.counts()).items():
-        found[kind] = found.get(kind, 0) + count
+    for (kind, _, _), tally in (await spool.waiting.counts()).items():
+        found[kind] = found.get(kind, 0) + tally.number
     return found
 
 

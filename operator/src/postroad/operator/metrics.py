@@ -1,9 +1,9 @@
-"""What the operator counts and shows; the queue's gauges are the whole cluster's, by the leader."""
+"""What the operator counts and shows of its own work; `runtime.queue_metrics` has the queue."""
 
 from postroad.policy.declared import Kind
 from postroad.runtime.metrics import Group
 
-_GROUP = Group("Operator", "The cluster's objects and its queue, told by the operator that leads.")
+_GROUP = Group("Operator", "The cluster's objects, told by the operator that leads.")
 
 LEADER = _GROUP.gauge(
     "postroad_operator_leader",
@@ -57,30 +57,4 @@ LIST_SECONDS = _GROUP.gauge(
     "postroad_operator_list_age_seconds",
     "Seconds since everything was last listed.",
     watch="More than two resync times (POSTROAD_RESYNC): the API server is away or refuses.",
-)
-QUEUE_READY = _GROUP.gauge(
-    "postroad_queue_ready",
-    "Records in the queue that may be tried now, by class.",
-    labels={"class": ("express", "bulk")},
-    watch="Growth: more delivery processes are needed, or next hops are slow.",
-)
-QUEUE_POOL_READY = _GROUP.gauge(
-    "postroad_queue_pool_ready",
-    "Records in the queue that may be tried now, by egress pool.",
-    labels={"pool": "one per egress pool that Relays name"},
-)
-STORAGE_USED = _GROUP.gauge(
-    "postroad_queue_storage_used_bytes",
-    "Storage that the queue uses in JetStream, on all servers together.",
-    watch="Nearing 80 % of the limit: ingress then refuses mail with 452.",
-)
-STORAGE_LIMIT = _GROUP.gauge(
-    "postroad_queue_storage_limit_bytes",
-    "Storage that the queue may use, on all servers together; 0 when it is not known.",
-)
-QUEUE_WAITING = _GROUP.gauge(
-    "postroad_queue_waiting",
-    "Records in the queue that wait: for their next try, or held for a person.",
-    labels={"kind": ("scheduled", "held")},
-    watch="`held` above 0: somebody has to decide, see `postroad queue list`.",
 )

@@ -25,6 +25,8 @@ from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
 from postroad.cli.state import StateFolder, default_state_folder, lock_store, lock_up
 from postroad.cli.supervisor import ChildSpec, StartRefused, Supervisor
+from postroad.operator.backlog import BacklogCounts
+from postroad.operator.storage import look_at_storage
 from postroad.policy.keys import KeyFileError, load_or_create_key
 from postroad.policy.quantities import format_duration
 from postroad.runtime import metrics
@@ -128,7 +130,15 @@ class Machine:
         await provision(options, layout=SINGLE_MACHINE, capacity=server.capacity)
         spool = await connect(options)
         self._process.on_stop("queue", spool.close)
+        self._watch_queue(spool, options, server)
         return spool
+
+    def _watch_queue(self, spool: Spool, options: SpoolOptions, server: EmbeddedServer) -> None:
+        """Show the queue's gauges as the operator does; here the log alone tells of failures."""
+        backlog = BacklogCounts((), leading=lambda: True, failed=lambda: None)
+        storage = look_at_storage(options, capacity=server.capacity, failed=lambda: None)
+        self._process.spawn("backlog", backlog.run(spool))
+        self._process.spawn("storage", storage)
 
     async def _publish(self, spool: Spool) -> Manifests:
         paths = self._options.config or (await self._prepare_example(),)

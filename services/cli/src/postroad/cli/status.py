@@ -1,7 +1,6 @@
 """`postroad status`: the cluster at a glance."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from postroad.cli.cluster import Where, open_cluster
@@ -14,11 +13,10 @@ from postroad.cli.options import (
     where,
 )
 from postroad.cli.output import ago, print_json, print_table
-from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import Order, SessionInfo
+from postroad.spool.backlog import Counts
 from postroad.spool.selection import WaitKind
 
-Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], int]
 _TOP = 10
 
 
@@ -60,14 +58,14 @@ async def _status(cluster: Where, *, as_json: bool) -> None:
 
 
 def _total(counts: Counts, kind: WaitKind) -> int:
-    return sum(number for (each, _, _), number in counts.items() if each is kind)
+    return sum(tally.number for (each, _, _), tally in counts.items() if each is kind)
 
 
 def _by_domain(counts: Counts) -> dict[str, dict[WaitKind, int]]:
     domains: dict[str, dict[WaitKind, int]] = {}
-    for (kind, _, domain), number in counts.items():
+    for (kind, _, domain), tally in counts.items():
         kinds = domains.setdefault(domain, {})
-        kinds[kind] = kinds.get(kind, 0) + number
+        kinds[kind] = kinds.get(kind, 0) + tally.number
     return dict(sorted(domains.items(), key=lambda item: -sum(item[1].values())))
 
 

@@ -1,14 +1,14 @@
 """
 Writes docs/metrics.md from the declarations: `python -Im postroad.runtime.metrics_page`.
 
-The page cannot drift from the code: it is made by importing every module named `metrics` of every
-package under `postroad`, and a test compares the committed page with what comes out.
+The page cannot drift from the code: it is made by importing every module named `metrics`, or
+`…_metrics`, of every package under `postroad`, and a test compares the committed page with what
+comes out.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -26,10 +26,14 @@ itself and all its children, each series with a label `process`. Written by
 
 
 def declaring_modules() -> list[str]:
-    """Return the name of every `metrics` module that is installed."""
+    """Return the name of every module of metrics that is installed."""
     packages = sorted(found.name for found in iter_modules(postroad.__path__) if found.ispkg)
-    names = (f"postroad.{package}.metrics" for package in packages)
-    return [name for name in names if find_spec(name) is not None]
+    return [
+        f"postroad.{package}.{found.name}"
+        for package in packages
+        for found in iter_modules(import_module(f"postroad.{package}").__path__)
+        if found.name.split("_")[-1] == "metrics"
+    ]
 
 
 def page() -> str:

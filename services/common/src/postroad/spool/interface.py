@@ -9,13 +9,13 @@ is acknowledged second, and everything else (events, clean-up) comes last. A cra
 them may repeat work, never lose it.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import Config, Events, Orders, Sessions, Sites, Usage
+from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
 from postroad.spool.record import BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
@@ -183,25 +183,16 @@ class Queued:
         return self.due is not None and now < self.due - CLAIM_MARGIN
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How many records there are: ready ones by pool and class, and those that wait."""
-
-    ready: Mapping[tuple[str, TrafficClass], int]
-    scheduled: int
-    held: int
-
-
 class Waiting(Protocol):
     """Looking at the queue without consuming it, and claiming what waits."""
 
     def list(self, selection: Selection) -> AsyncIterator[Queued]:
         """Yield what fits, shard by shard, in pages: bounded memory whatever the queue's length."""
 
-    async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
-        """Return how many records there are by kind, class (of ready ones) and domain."""
+    async def counts(self) -> Counts:
+        """Return how many there are, and how old, by kind, class (of ready ones) and domain."""
 
-    async def backlog(self) -> "Backlog":
+    async def backlog(self) -> Backlog:
         """Return how much there is to do, at a cost that does not grow with what is deferred."""
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:

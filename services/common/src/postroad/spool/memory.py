@@ -7,13 +7,14 @@ MemorySpools on one MemoryCluster are several processes of one cluster.
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
+from postroad.spool.backlog import Backlog, Counts, Tally
 from postroad.spool.errors import (
     BodyCorrupt,
     BodyMissing,
@@ -22,7 +23,7 @@ from postroad.spool.errors import (
     SpoolUnavailable,
 )
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Backlog, Put, Queued, Stored
+from postroad.spool.interface import Put, Queued, Stored
 from postroad.spool.memory_agreement import (
     Agreement,
     MemoryConfig,
@@ -101,26 +102,29 @@ class MemoryWaiting:
             if selection.admits(queued.record, queued.kind, self._store.lane_of(queued.record)):
                 yield queued
 
-    async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
+    async def counts(self) -> Counts:
         """Count records by kind, class of ready ones, and domain."""
-        counts: dict[tuple[WaitKind, TrafficClass | None, str], int] = {}
+        counts: dict[tuple[WaitKind, TrafficClass | None, str], Tally] = {}
         for queued in self._store.look():
-            ready = queued.kind is WaitKind.READY
-            traffic_class = queued.record.traffic_class if ready else None
-            key = (queued.kind, traffic_class, queued.record.domain)
-            counts[key] = counts.get(key, 0) + 1
+            record, ready = queued.record, queued.kind is WaitKind.READY
+            key = (queued.kind, record.traffic_class if ready else None, record.domain)
+            tally = Tally(1, None if ready else record.arrival)
+            counts[key] = counts[key].plus(tally) if key in counts else tally
         return counts
 
     async def backlog(self) -> Backlog:
         """Count ready records by pool and class, and those that wait."""
         ready: dict[tuple[str, TrafficClass], int] = {}
         waiting = dict.fromkeys(WaitKind, 0)
+        oldest: dict[WaitKind, datetime] = {}
         for queued in self._store.look():
-            key = queued.record.pool, queued.record.traffic_class
-            if queued.kind is WaitKind.READY:
+            record, kind = queued.record, queued.kind
+            if kind is WaitKind.READY:
+                key = record.pool, record.traffic_class
                 ready[key] = ready.get(key, 0) + 1
-            waiting[queued.kind] += 1
-        return Backlog(ready, waiting[WaitKind.SCHEDULED], waiting[WaitKind.HELD])
+            waiting[kind] += 1
+            oldest[kind] = min(record.arrival, oldest.get(kind, record.arrival))
+        return Backlog(ready, waiting[WaitKind.SCHEDULED], waiting[WaitKind.HELD], oldest)
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """Replace a waiting record; ClaimLost when somebody was faster, or the clock will be."""

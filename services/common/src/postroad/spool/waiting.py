@@ -10,27 +10,25 @@ became of them. So nothing is claimed that is due, or nearly.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from postroad.mail.traffic import TrafficClass
+from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.codec import decode
 from postroad.spool.connection import NatsLink
+from postroad.spool.counting import Counting
 from postroad.spool.direct_get import PAGE_MESSAGES, StoredMessage, pages
-from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
+from postroad.spool.errors import ClaimLost, RecordCorrupt
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import CLAIM_TIMEOUT, Backlog, Held, Put, Queued, Scheduled
+from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
 from postroad.spool.requests import Requests
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.subjects import domain_of, domain_token, queue_stream
+from postroad.spool.subjects import domain_token, queue_stream
 
 log = get_logger("spool.waiting")
-
-Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], int]
 
 OVERDUE = timedelta(minutes=2)
 _ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due
@@ -44,7 +42,7 @@ class JetStreamWaiting:
         self, link: NatsLink, requests: Requests, publisher: Publisher, layout: Layout
     ) -> None:
         self._link = link
-        self._requests = requests
+        self._counting = Counting(link, requests, layout)
         self._publisher = publisher
         self._layout = layout
 
@@ -81,53 +79,11 @@ class JetStreamWaiting:
 
     async def counts(self) -> Counts:
         """Count records by kind, class (of ready ones) and destination domain."""
-        counts: dict[tuple[WaitKind, TrafficClass | None, str], int] = {}
-        for shard in range(self._layout.shards):
-            for subject, number in (await self._subject_counts(shard)).items():
-                key = _count_key(subject)
-                counts[key] = counts.get(key, 0) + number
-        return counts
+        return await self._counting.counts()
 
     async def backlog(self) -> Backlog:
-        """
-        Count ready records by pool and class, and those that wait.
-
-        Each waiting record is a subject of its own, so those are not listed: what is neither ready
-        nor held is scheduled.
-        """
-        ready: dict[tuple[str, TrafficClass], int] = {}
-        scheduled = held = 0
-        for shard in range(self._layout.shards):
-            found, records = await self._counted(shard, f"pr.q.{shard}.r.>")
-            for subject, number in found.items():
-                tokens = subject.split(".")
-                key = domain_of(tokens[4]), TrafficClass(tokens[5])
-                ready[key] = ready.get(key, 0) + number
-            waiting, _ = await self._counted(shard, f"pr.q.{shard}.h.>")
-            held += sum(waiting.values())
-            scheduled += max(0, records - sum(found.values()) - sum(waiting.values()))
-        return Backlog(ready, scheduled, held)
-
-    async def _subject_counts(self, shard: int) -> Mapping[str, int]:
-        """Return how many records each subject of a shard has."""
-        found, _ = await self._counted(shard, f"pr.q.{shard}.>")
-        return found
-
-    async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
-        """Return the records of each subject, and of the shard; the server answers in pages."""
-        found: dict[str, int] = {}
-        while True:
-            request = {"subjects_filter": subjects, "offset": len(found)}
-            answer = await self._requests.send(
-                f"$JS.API.STREAM.INFO.{queue_stream(shard)}", json.dumps(request).encode()
-            )
-            said = json.loads(answer.data)
-            if "error" in said:
-                raise SpoolUnavailable(f"no counts: {said['error'].get('description')}")
-            page = said["state"].get("subjects") or {}
-            found.update(page)
-            if not page or len(found) >= int(said.get("total", 0)):
-                return found, int(said["state"].get("messages", 0))
+        """Count ready records by pool and class, and those that wait."""
+        return await self._counting.backlog()
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """Replace a waiting record by `puts`, at once and only once."""
@@ -214,11 +170,3 @@ def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
 def _lane(kind: WaitKind, subject: str) -> str:
     tokens = subject.split(".")
     return tokens[6] if kind is WaitKind.READY else tokens[4]
-
-
-def _count_key(subject: str) -> tuple[WaitKind, TrafficClass | None, str]:
-    tokens = subject.split(".")
-    kind = WaitKind(tokens[3])
-    if kind is WaitKind.READY:
-        return kind, TrafficClass(tokens[5]), domain_of(tokens[7])
-    return kind, None, domain_of(tokens[5])

@@ -7,7 +7,6 @@ Lets the queue's contract be asked of a server that gives each role its own perm
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import (
     Config,
     ConfigState,
@@ -19,9 +18,9 @@ from postroad.spool.agreement import (
     Sites,
     Usage,
 )
+from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import (
-    Backlog,
     BodyWriter,
     Put,
     Queued,
@@ -31,7 +30,7 @@ from postroad.spool.interface import (
     Waiting,
 )
 from postroad.spool.record import QueueRecord
-from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.selection import Selection
 
 ROLES = ("ingress", "delivery", "operator", "command")
 
@@ -167,7 +166,7 @@ class _Waiting:
     def list(self, selection: Selection) -> AsyncIterator[Queued]:
         return self._looker.list(selection)
 
-    async def counts(self) -> Mapping[tuple[WaitKind, TrafficClass | None, str], int]:
+    async def counts(self) -> Counts:
         return await self._looker.counts()
 
     async def backlog(self) -> Backlog:
