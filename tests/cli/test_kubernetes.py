@@ -15,6 +15,7 @@ import pytest
 from postroad.spool.event import Event, EventType
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
+from postroad.testing import children
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now, put
@@ -107,22 +108,15 @@ class Cluster:
         )
         script.chmod(0o755)
 
-    async def start(self, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
-        """Start a command."""
+    def environment(self, **environ: str) -> dict[str, str]:
+        """Return what a command finds in its environment."""
         kept = {name: value for name, value in os.environ.items() if "POSTROAD" not in name}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-Im", "postroad.cli", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**kept, "PATH": str(self.folder / "bin"), "HOME": str(self.folder), **environ},
-        )
+        return {**kept, "PATH": str(self.folder / "bin"), "HOME": str(self.folder), **environ}
 
     async def run(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
         """Run a command to its end; return its exit code, output and complaints."""
-        process = await self.start(*arguments, **environ)
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode().strip()
+        code, out, err = await children.run(*arguments, environment=self.environment(**environ))
+        return code, out, err.strip()
 
 
 def login(role: str) -> dict[str, str | None]:
@@ -190,17 +184,18 @@ async def test_following_goes_on_when_the_forward_ends(
     def happen(queue_id: str) -> None:
         ingress.events.add(Event(type=EventType.RECEPTION, at=now(), queue_id=queue_id))
 
-    process = await cluster.start("events", "--follow", "--json", "--release", "mail")
-    assert process.stdout is not None
-    async with asyncio.timeout(patient(30)):
-        happen("one")
-        assert json.loads(await process.stdout.readline())["queue_id"] == "one"
-        os.kill(cluster.pid, signal.SIGKILL)
-        happen("two")
-        assert json.loads(await process.stdout.readline())["queue_id"] == "two"
-    last = cluster.pid
-    process.send_signal(signal.SIGINT)
-    await process.communicate()
+    words = ("events", "--follow", "--json", "--release", "mail")
+    async with children.started(*words, environment=cluster.environment()) as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(patient(30)):
+            happen("one")
+            assert json.loads(await process.stdout.readline())["queue_id"] == "one"
+            os.kill(cluster.pid, signal.SIGKILL)
+            happen("two")
+            assert json.loads(await process.stdout.readline())["queue_id"] == "two"
+        last = cluster.pid
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
     with pytest.raises(ProcessLookupError):
         os.kill(last, 0)
 

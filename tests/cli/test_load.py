@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from postroad.cli.send import Tls, tls_context
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.admission import ListenerKind
 from postroad.runtime.quantities import SocketAddress
+from postroad.testing import children
 from postroad.testing.ingress import MANIFESTS, start_ingress
 from postroad.testing.patience import patient
 
@@ -70,14 +70,7 @@ async def load(port: int, **how: Any) -> LoadFigures:
 
 
 async def run(*flags: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "postroad.cli", "load", *flags),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"COLUMNS": "200", "PATH": ""},
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+    return await children.run("load", *flags, environment={"COLUMNS": "200", "PATH": ""})
 
 
 async def test_every_message_is_sent_once(open_hop: OpenHop) -> None:

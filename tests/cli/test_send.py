@@ -1,14 +1,13 @@
 """`postroad send` against a real ingress: flags, files, TLS, passwords, refusals."""
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from postroad.ingress.admission import ListenerKind
+from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 
 
@@ -21,15 +20,8 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def send(*flags: str, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "postroad.cli", "send", *flags),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"COLUMNS": "200", "PATH": "", **environment},
-    )
-    out, err = await process.communicate(stdin)
-    return process.returncode or 0, out.decode(), err.decode()
+    variables = {"COLUMNS": "200", "PATH": "", **environment}
+    return await run("send", *flags, stdin=stdin, environment=variables)
 
 
 def server(scene: Scene, kind: ListenerKind = ListenerKind.RELAY) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
 """`postroad demo` shows each of its four messages on its way, and ends by itself."""
 
 import asyncio
-import sys
 
 import pytest
 
+from postroad.testing.children import run
 from postroad.testing.patience import patient
 
 pytestmark = pytest.mark.nats
@@ -16,14 +16,9 @@ def kinds(section: str) -> list[str]:
 
 
 async def test_the_demo_shows_four_messages_and_the_notification() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "postroad.cli", "demo"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), patient(40))
-    assert process.returncode == 0, err.decode()
-    _, *sections = out.decode().split("\n\n")
+    code, out, err = await asyncio.wait_for(run("demo"), patient(40))
+    assert code == 0, err
+    _, *sections = out.split("\n\n")
     delivered, deferred, two, bounced, notification, *_ = sections
     assert kinds(delivered) == ["Reception", "Delivery"]
     assert kinds(deferred) == ["Reception", "TransientFailure", "Delivery"]

@@ -13,6 +13,7 @@ import pytest
 from postroad.policy.keys import load_or_create_key
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
+from postroad.testing.children import dies_with_us
 from postroad.testing.nats_server import NatsServer, free_ports, password_of
 from postroad.testing.patience import patient
 
@@ -82,6 +83,7 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Start]:
             *(sys.executable, "-Im", f"postroad.{role}"),
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **environ},
+            preexec_fn=dies_with_us(),
         )
         pods.append(Pod(process, http))
         return pods[-1]

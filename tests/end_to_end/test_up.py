@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink
+from postroad.testing.children import run, started
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
@@ -44,14 +43,8 @@ spec:
 
 async def run_up(*flags: str, **environment: str) -> tuple[int, str, str]:
     """Run `postroad up` to its end; return exit code, output, error output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "postroad.cli", "up", *flags),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "POSTROAD_LOG_LEVEL": "error", **environment},
-    )
-    out, err = await asyncio.wait_for(process.communicate(), patient(30))
-    return process.returncode or 0, out.decode(), err.decode()
+    variables = {**os.environ, "POSTROAD_LOG_LEVEL": "error", **environment}
+    return await asyncio.wait_for(run("up", *flags, environment=variables), patient(30))
 
 
 FREE_PORTS = (
@@ -225,22 +218,17 @@ async def test_an_orphaned_server_is_ended_before_the_next(
 
 
 async def test_the_example_set_is_complete(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "postroad.cli", "up", "--state", str(tmp_path), *FREE_PORTS),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    try:
+    async with started("up", "--state", str(tmp_path), *FREE_PORTS) as process:
+        assert process.stdout is not None
         ready = (await asyncio.wait_for(process.stdout.readline(), patient(20))).decode()
         port = int(ready.split()[4].rstrip(",").rpartition(":")[2])
         assert len((await Source(port).send(1)).accepted) == 1
         async with asyncio.timeout(patient(20)):
             while not list((tmp_path / "sink").glob("*.eml")):
                 await asyncio.sleep(0.05)
-    finally:
         process.terminate()
-        assert await process.wait() == 0
+        await process.communicate()
+        assert process.returncode == 0
 
 
 async def test_the_queue_of_one_machine_has_gauges(

@@ -20,6 +20,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from postroad.operator.kube import Access, Kube
+from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,13 @@ class ApiServer:
     def _spawn(self, *words: str) -> None:
         with (self._folder / "log").open("ab") as log:
             self._processes.append(
-                subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=dies_with_us(),
+                )
             )
 
     def _kubeconfig(self) -> object:

@@ -23,6 +23,7 @@ from postroad.policy.model import ObjectKey, Snapshot
 from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.testing.children import dies_with_us
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 
@@ -57,6 +58,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
+                preexec_fn=dies_with_us(),
             )
         self.operators.append(process)
         return process

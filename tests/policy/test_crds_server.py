@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from postroad.policy.declared import Kind
 from postroad.policy.manifest_crd import custom_resource_definition
 from postroad.policy.manifest_crd_status import NAMES
+from postroad.testing.children import dies_with_us
 from postroad.testing.nats_server import free_ports
 from postroad.testing.patience import patient
 
@@ -108,7 +109,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
 
 def start(folder: Path, *command: str) -> subprocess.Popen[bytes]:
     with (folder / f"{Path(command[0]).name}.log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        return subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, preexec_fn=dies_with_us()
+        )
 
 
 def start_etcd(folder: Path, client: int, peer: int) -> subprocess.Popen[bytes]:

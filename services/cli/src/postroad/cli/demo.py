@@ -3,12 +3,14 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +23,7 @@ from postroad.cli.send import Letter, hand_over
 from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
 from postroad.runtime.quantities import ListenAddress, SocketAddress, parse_socket_address
+from postroad.runtime.supervised import die_with_parent
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Spool
 
@@ -121,6 +124,7 @@ async def _relay(folder: Path) -> AsyncIterator[SocketAddress]:
         *("--submission", "127.0.0.1:0", "--submissions", "127.0.0.1:0"),
         stdout=subprocess.PIPE,
         env={**os.environ, "POSTROAD_LOG_LEVEL": "error"},
+        preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
     )
     assert process.stdout is not None
     try:

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
+from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 
 _START_LIMIT = 10.0  # seconds
@@ -109,6 +110,7 @@ class NatsServer:
                 stdout=log,
                 stderr=log,
                 env=os.environ | passwords,
+                preexec_fn=dies_with_us(),
             )
 
     def _include(self) -> str:

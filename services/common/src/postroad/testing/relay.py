@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from postroad.testing import children
 from postroad.testing.patience import patient
 
 _READY = re.compile(
@@ -68,6 +69,7 @@ class RunningRelay:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, **self._environment},
+                preexec_fn=children.dies_with_us(),
             )
         assert self._process.stdout is not None
         async with asyncio.timeout(patient(_START_LIMIT)):
@@ -106,14 +108,8 @@ class RunningRelay:
 
     async def command(self, *words: str) -> tuple[int, str, str]:
         """Run a `postroad` command on this relay; return exit code, output and error output."""
-        process = await asyncio.create_subprocess_exec(
-            *(self._python, "-m", "postroad.cli", *words),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "POSTROAD_STATE": str(self.state), "COLUMNS": "200"},
-        )
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
+        environment = {**os.environ, "POSTROAD_STATE": str(self.state), "COLUMNS": "200"}
+        return await children.run(*words, environment=environment, python=self._python)
 
 
 def process_name(pid: int) -> str:

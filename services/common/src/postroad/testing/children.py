@@ -1,0 +1,57 @@
+"""
+What tests start, and that it ends with them, however they end.
+
+A child is killed when its block is left, and by the kernel when the test's process is killed: a
+test that fails or runs out of time leaves nothing running.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+from postroad.runtime.supervised import die_with_parent
+
+Process = asyncio.subprocess.Process
+
+
+def dies_with_us() -> Callable[[], None]:
+    """Return what a child calls before it becomes its program (`preexec_fn`)."""
+    return partial(die_with_parent, os.getpid())
+
+
+@asynccontextmanager
+async def started(
+    *words: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
+) -> AsyncIterator[Process]:
+    """Run a `postroad` command, with pipes for all that it reads and says."""
+    process = await asyncio.create_subprocess_exec(
+        *(python, "-Im", "postroad.cli", *words),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ if environment is None else environment,
+        preexec_fn=dies_with_us(),
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def run(
+    *words: str,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> tuple[int, str, str]:
+    """Run a `postroad` command to its end; return exit code, output and error output."""
+    async with started(*words, environment=environment, python=python) as process:
+        out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
