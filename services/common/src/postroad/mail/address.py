@@ -14,17 +14,23 @@ from functools import lru_cache
 
 import idna
 
-from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 
-MAX_LOCAL_PART = 64  # octets, RFC 5321 §4.5.3.1.1
-MAX_DOMAIN = 255  # octets, RFC 5321 §4.5.3.1.2
-MAX_PATH = 256  # octets with the angle brackets, RFC 5321 §4.5.3.1.3
+MAX_LOCAL_PART = 255  # octets; RFC 5321 §4.5.3.1.1 asks for 64 at least
+MAX_DOMAIN = 253  # octets: 255 with the lengths of its labels (RFC 1035 §2.3.4)
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _UTF8 = r"\u0080-\ud7ff\ue000-\U0010ffff"  # no lone surrogate: it has no octets
 _ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_UTF8}]"
-_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_QUOTED_STRING = re.compile(rf'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e{_UTF8}]|\\[\x20-\x7e])*"')
+_QUOTED = rf'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e{_UTF8}]|\\[\x20-\x7e])*"'
+_WORD = rf"(?:{_ATEXT}+|{_QUOTED})"
+_LOCAL_PART = re.compile(rf"\.*(?:{_WORD}(?:\.+{_WORD})*\.*)?")
+_STANDARD_LOCAL_PART = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*|{_QUOTED}")
+_QUOTED_STRING = re.compile(_QUOTED)
+_PAIR = re.compile(r"\\(.)")
+_SPECIAL = re.compile(r'["\\]')
+# The last label of what programs read as an IPv4 address, whole or in part (WHATWG URL §3.5).
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # RFC 5321 §4.1.1.3: a source route is accepted and ignored.
 _SOURCE_ROUTE = re.compile(r"@[^:,<>\s]+(?:,@[^:,<>\s]+)*:")
 
@@ -43,6 +49,20 @@ class Mailbox:
     def needs_smtputf8(self) -> bool:
         """Whether this mailbox can only travel under SMTPUTF8 (RFC 6531)."""
         return not self.local_part.isascii()
+
+    @property
+    def in_header(self) -> str:
+        """
+        The mailbox as header fields have it: always as RFC 5322 §3.4.1 writes one.
+
+        A local part that is neither a dot-atom nor a quoted string is quoted, which names the same
+        mailbox.
+        """
+        if _STANDARD_LOCAL_PART.fullmatch(self.local_part):
+            return str(self)
+        meant = _QUOTED_STRING.sub(lambda word: _PAIR.sub(r"\1", word[0][1:-1]), self.local_part)
+        quoted = _SPECIAL.sub(r"\\\g<0>", meant)
+        return f'"{quoted}"@{self.domain}'
 
 
 @lru_cache(maxsize=4096)
@@ -65,6 +85,21 @@ def normalise_domain(text: str) -> str:
     if not all(_LABEL.fullmatch(label) for label in domain.split(".")):
         raise AddressSyntaxError("domain has a character or label that is not allowed")
     return domain
+
+
+@lru_cache(maxsize=4096)
+def is_number(domain: str) -> bool:
+    """
+    Whether programs may read a normalised domain as an IPv4 address, such as 127.0.0.1 or 0x7f.1.
+
+    Its last label is a number, which no top-level domain is (RFC 3696 §2).
+    """
+    return _NUMBER.fullmatch(domain.rpartition(".")[2]) is not None
+
+
+def is_local(domain: str) -> bool:
+    """Whether a normalised domain means the machine that looks it up (RFC 6761 §6.3)."""
+    return domain == "localhost" or domain.endswith(".localhost")
 
 
 def _normalise_literal(text: str) -> str:
@@ -93,18 +128,27 @@ def parse_mailbox(text: str) -> Mailbox:
     """Read `local@domain` as RFC 5321 §4.1.2 allows it; raise AddressSyntaxError otherwise."""
     local_part, at, domain = text.rpartition("@")
     if not at:
-        raise AddressSyntaxError("mailbox has no domain")
+        raise DomainMissingError("mailbox has no domain")
     if not local_part or len(local_part.encode("utf-8", "surrogatepass")) > MAX_LOCAL_PART:
         raise AddressSyntaxError("local part is empty or too long")
-    if not (_DOT_STRING.fullmatch(local_part) or _QUOTED_STRING.fullmatch(local_part)):
+    if not _LOCAL_PART.fullmatch(local_part):
         raise AddressSyntaxError("local part has a character that is not allowed")
     return Mailbox(local_part, normalise_domain(domain))
 
 
 def parse_reverse_path(text: str) -> Mailbox | None:
-    """Read `<mailbox>` or `<>`; None is the null reverse-path (RFC 5321 §4.5.5)."""
+    """
+    Read `<mailbox>` or `<>`; None is the null reverse-path (RFC 5321 §4.5.5).
+
+    DomainMissingError for a local part alone, which `complete_reverse_path` reads.
+    """
     inner = _strip_brackets(text)
     return parse_mailbox(inner) if inner else None
+
+
+def complete_reverse_path(text: str, domain: str) -> Mailbox:
+    """Read `<local-part>` as a mailbox of `domain`."""
+    return parse_mailbox(f"{_strip_brackets(text)}@{domain}")
 
 
 def parse_forward_path(text: str, *, postmaster_domain: str) -> Mailbox:
@@ -116,14 +160,15 @@ def parse_forward_path(text: str, *, postmaster_domain: str) -> Mailbox:
     inner = _strip_brackets(text)
     if inner.lower() == "postmaster":
         return Mailbox(inner, postmaster_domain)
-    return parse_mailbox(inner)
+    mailbox = parse_mailbox(inner)
+    if is_number(mailbox.domain):
+        raise AddressSyntaxError("domain is a number; an IP address stands in brackets")
+    return mailbox
 
 
 def _strip_brackets(text: str) -> str:
     if not (text.startswith("<") and text.endswith(">")):
         raise AddressSyntaxError("path is not in angle brackets")
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_PATH:
-        raise AddressSyntaxError("path is too long")
     inner = text[1:-1]
     route = _SOURCE_ROUTE.match(inner)
     return inner[route.end() :] if route else inner

@@ -9,5 +9,9 @@ class AddressSyntaxError(MailError):
     """A path, mailbox or domain does not follow RFC 5321 §4.1.2."""
 
 
+class DomainMissingError(AddressSyntaxError):
+    """A path holds a local part alone."""
+
+
 class StatusSyntaxError(MailError):
     """A text is not an enhanced status code (RFC 3463 §2)."""

@@ -19,7 +19,8 @@ class ClientSpec(Part):
     senders: tuple[AddressPattern, ...] = Field(min_length=1, max_length=1000)
     """Addresses it may send as: info@example.com, *@example.com, *@*.example.com or *. Domains of
     other namespaces must admit this one in their allowedNamespaces. They bind the envelope only:
-    the From field is not checked, and the null reverse-path (<>) passes every list."""
+    the From field is not checked, and the null reverse-path (<>) passes every list. A sender
+    without a domain counts as one of the relay's own host name."""
     relay_ref: RelayRef | None = None
     """Relay for its mail; when left out, that of the sender's Domain, else the most specific Relay
     of the namespace."""

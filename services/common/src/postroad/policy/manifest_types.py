@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-from postroad.mail.address import normalise_domain
+from postroad.mail.address import MAX_LOCAL_PART, is_number, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
 from postroad.policy.manifest_crd_rules import (
     ADDRESS_PATTERN,
@@ -165,6 +165,8 @@ def _read_domain(text: str) -> str:
         raise ValueError(f"{shown(text)} is not a domain name: {error}") from None
     if domain.startswith("["):
         raise ValueError(f"{shown(text)} is an address literal; write a domain name")
+    if is_number(domain):
+        raise ValueError(f"{shown(text)} ends in a number, as no domain name does")
     return domain
 
 
@@ -190,7 +192,8 @@ def _read_address_pattern(text: str) -> str:
         )
     if "*" in local_part and local_part != "*":
         raise ValueError(f"{shown(text)} has a * in a longer local part; * stands alone before @")
-    if any(c.isspace() or not c.isprintable() for c in local_part) or len(local_part) > 64:
+    too_long = len(local_part.encode()) > MAX_LOCAL_PART
+    if too_long or any(c.isspace() or not c.isprintable() for c in local_part):
         raise ValueError(f"{shown(text)} has a local part that no address can have")
     return f"{local_part}@{_read_domain_pattern(domain)}"
 

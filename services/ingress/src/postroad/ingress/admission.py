@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from postroad.ingress import replies
-from postroad.mail.address import Mailbox
+from postroad.mail.address import Mailbox, is_local
 from postroad.policy.consent import may_send_as
 from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.policy.patterns import address_matches
@@ -120,7 +120,10 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
         sender_domain=by_domain or reverse_domain,
         recipient_domain=recipient.domain,
     )
-    return way_out if way_out is not None else _unless_stale(snapshot, replies.NO_WAY_OUT)
+    if way_out is None:
+        return _unless_stale(snapshot, replies.NO_WAY_OUT)
+    # RFC 6761 §6.3: such a name is never asked of the DNS, and would mean the relay itself.
+    return replies.LOCAL_DOMAIN if way_out.by_mx and is_local(recipient.domain) else way_out
 
 
 def _is_known(patterns: tuple[str, ...], recipient: Mailbox) -> bool:

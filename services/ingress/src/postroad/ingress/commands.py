@@ -11,6 +11,10 @@ from typing import NamedTuple
 _PATH = re.compile(
     r"(FROM|TO):[ \t]*(<(?:\"(?:\\.|[^\"\\])*\"|[^<>\"])*>)(?:[ \t]+(.*))?", re.I | re.S
 )
+# As old devices write it, without the brackets.
+_BARE_PATH = re.compile(
+    r"(FROM|TO):[ \t]*((?:\"(?:\\.|[^\"\\])*\"|[^<>\"\s])+)(?:[ \t]+(.*))?", re.I | re.S
+)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=\x00-\x1f\x7f]+))?")
 
 
@@ -45,9 +49,15 @@ def read_command(line: bytes) -> Command:
     return Command(verb.rstrip().upper(), argument.strip(" \t"))
 
 
-def read_path(keyword: str, argument: str) -> PathArgument:
-    """Read `FROM:<path> NAME=value …`; CommandSyntaxError when it is not that."""
+def read_path(keyword: str, argument: str, *, bare: bool = False) -> PathArgument:
+    """
+    Read `FROM:<path> NAME=value …`; CommandSyntaxError when it is not that.
+
+    With `bare` the path may lack its brackets, unless it is empty; it is returned with them.
+    """
     match = _PATH.fullmatch(argument)
+    if match is None and bare:
+        match = _BARE_PATH.fullmatch(argument)
     if match is None or match[1].upper() != keyword:
         raise CommandSyntaxError(f"syntax: {keyword}:<address>")
     parameters: dict[str, str] = {}
@@ -59,4 +69,5 @@ def read_path(keyword: str, argument: str) -> PathArgument:
         if name in parameters:
             raise CommandSyntaxError(f"{name} is given twice")
         parameters[name] = parameter[2] or ""
-    return PathArgument(match[2], parameters)
+    path = match[2]
+    return PathArgument(path if path.startswith("<") else f"<{path}>", parameters)

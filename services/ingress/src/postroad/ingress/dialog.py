@@ -23,9 +23,14 @@ from postroad.ingress.admission import (
 from postroad.ingress.commands import Command, CommandSyntaxError, read_path
 from postroad.ingress.hangup import Hangup
 from postroad.ingress.intake import Intake, Transaction
-from postroad.mail.address import Mailbox, parse_forward_path, parse_reverse_path
+from postroad.mail.address import (
+    Mailbox,
+    complete_reverse_path,
+    parse_forward_path,
+    parse_reverse_path,
+)
 from postroad.mail.envelope import Body
-from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.trace import received_protocol
 from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.runtime import tracing
@@ -117,7 +122,7 @@ class Dialog:
         snapshot = self._host.snapshot()
         if snapshot is None:
             return replies.NOT_CONFIGURED
-        said = read_path("FROM", argument)
+        said = read_path("FROM", argument, bare=self._is_submission)
         parameters = said.parameters
         unknown = parameters.keys() - {"SIZE", "BODY", "SMTPUTF8", "AUTH"}
         if unknown or (parameters and not self._extended):
@@ -128,18 +133,35 @@ class Dialog:
         body = _BODIES.get(parameters.get("BODY", "7BIT").upper())
         if body is None:
             return replies.PARAMETER_UNKNOWN
+        utf8 = "SMTPUTF8" in parameters
         try:
-            reverse_path = parse_reverse_path(said.path)
+            sender = self._sender(snapshot, said.path, utf8=utf8)
         except AddressSyntaxError as error:
             return Reply.of(553, "5.1.7", str(error))
-        utf8 = "SMTPUTF8" in parameters
-        if reverse_path is not None and reverse_path.needs_smtputf8 and not utf8:
-            return replies.UTF8_NEEDED
-        sender = admit_sender(snapshot, self._submitter(snapshot), reverse_path)
         if isinstance(sender, Reply):
             return sender
         self._transaction = self._begin(snapshot, sender, body, utf8)
         return replies.SENDER_OK
+
+    def _sender(self, snapshot: Snapshot, path: str, *, utf8: bool) -> Sender | Reply:
+        """Return whose mail this is; a Client's sender without a domain is one of this host."""
+        submitter, missing = self._submitter(snapshot), None
+        try:
+            reverse_path = parse_reverse_path(path)
+        except DomainMissingError as error:
+            if not submitter.clients:
+                raise
+            reverse_path, missing = complete_reverse_path(path, self._host.tools.hostname), error
+        if reverse_path is not None and reverse_path.needs_smtputf8 and not utf8:
+            return replies.UTF8_NEEDED
+        sender = admit_sender(snapshot, submitter, reverse_path)
+        if missing is not None and isinstance(sender, Sender) and sender.client is None:
+            raise missing
+        return sender
+
+    @property
+    def _is_submission(self) -> bool:
+        return self._session.kind is not ListenerKind.RELAY
 
     def _size_refusal(self, size: str | None) -> Reply | None:
         if size is None:
@@ -175,7 +197,7 @@ class Dialog:
             peer_text=session.address_text,
             protocol=protocol,
             tls=session.tls_text if session.tls_active else "",
-            submitted=session.kind is not ListenerKind.RELAY or self._authenticated is not None,
+            submitted=self._is_submission or self._authenticated is not None,
             body=body,
             smtputf8=utf8,
             recipients={},
@@ -185,7 +207,7 @@ class Dialog:
         transaction = self._transaction
         if transaction is None:
             return replies.MAIL_FIRST
-        said = read_path("TO", argument)
+        said = read_path("TO", argument, bare=self._is_submission)
         if said.parameters:
             return replies.PARAMETER_UNKNOWN
         outcome = self._recipient(transaction, said.path)
