@@ -1,11 +1,15 @@
 """`postroad check` as people and their pipelines use it."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from postroad.cli.__main__ import app
+from postroad.cli.check import check as check_command
 
 GOOD = """\
 apiVersion: postroad.dev/v1alpha1
@@ -82,3 +86,22 @@ def test_a_path_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert code == 1
     assert len(output.strip().splitlines()) == 1
     assert "nothing" in output
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_at_a_terminal_it_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 1500  # a second's work, so that it is told at least once
+    (tmp_path / "many.yaml").write_text(
+        "---\n".join(GOOD.replace("name: out", f"name: out{number}") for number in range(count))
+    )
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    check_command([tmp_path])
+    assert "objects read" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\033[K")

@@ -1,5 +1,6 @@
 """What is in force follows from all objects together: references, consents, conflicts, Secrets."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,14 +45,14 @@ def objects_of(*texts: str, complete: bool = True) -> Objects:
         assert isinstance(raw, dict)
         core = raw["kind"] in ("Secret", "Namespace")
         raw["apiVersion"] = "v1" if core else "postroad.dev/v1alpha1"
-        found = read_object(raw, order=len(declared))
+        found = read_object(raw)
         if isinstance(found, SecretObject):
             secrets[found.key] = found.data
         elif isinstance(found, NamespaceObject):
             namespaces[found.name] = found.labels
         else:
             assert isinstance(found, Declared), found
-            declared.append(found)
+            declared.append(replace(found, order=len(declared)))
     return Objects(tuple(declared), secrets, namespaces, complete)
 
 

@@ -106,3 +106,20 @@ async def test_a_bucket_that_was_lost_is_filled_and_followed_again(
     await follower.until(SECOND)
     for each in (follower, late):
         await each.stop()
+
+
+async def test_thousands_of_entries_are_few_round_trips(open_link: OpenLink) -> None:
+    link = await open_link()
+    config = JetStreamConfig(Bucket(link, "config"))
+    follower = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
+    many = {f"domain.a.d{number}": b"1" for number in range(2500)}
+    heard = link.client.stats["in_msgs"]
+    await config.publish(many)
+    assert link.client.stats["in_msgs"] - heard < 20  # each answer is a sync of the disk
+    await follower.until(many)
+    few = dict(list(many.items())[:3])
+    heard = link.client.stats["in_msgs"]
+    await config.publish(few)
+    assert link.client.stats["in_msgs"] - heard < 2600  # what was written is read once
+    await follower.until(few)
+    await follower.stop()

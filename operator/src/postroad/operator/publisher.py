@@ -19,7 +19,7 @@ from postroad.operator import metrics
 from postroad.operator.kube import KubeError
 from postroad.operator.picture import Picture
 from postroad.operator.store import Store
-from postroad.policy.codec import encode_entry
+from postroad.policy.codec import EntryEncoder
 from postroad.policy.compile import compile_objects
 from postroad.policy.compiled import Compiled, Entry
 from postroad.policy.declared import Objects
@@ -65,7 +65,7 @@ class Publisher:
         self._changed = changed
         self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
-        self._encoded: dict[str, tuple[Entry, bytes]] = {}
+        self._encoder = EntryEncoder(keyring)
         self._compiled_once = False
         self._dirty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -121,8 +121,7 @@ class Publisher:
     async def _mend(self) -> None:
         """Publish again what is published: nothing is written when it is there as it should be."""
         if self._compiled_once:
-            entries = {key: data for key, (_, data) in self._encoded.items()}
-            metrics.GENERATION.set(await self._spool.config.publish(entries))
+            metrics.GENERATION.set(await self._spool.config.publish(self._encoder.last))
 
     async def _settle(self) -> None:
         """Wait until nothing more comes, for a moment."""
@@ -157,12 +156,4 @@ class Publisher:
 
     def _compile(self, objects: Objects) -> tuple[Compiled, dict[str, bytes]]:
         compiled = compile_objects(objects, keyring=self._keyring, last_good=self._last_good)
-        encoded: dict[str, tuple[Entry, bytes]] = {}
-        for key, entry in compiled.entries.items():
-            before = self._encoded.get(key)
-            if before is not None and before[0] == entry:
-                encoded[key] = before
-            else:
-                encoded[key] = entry, encode_entry(key, entry, self._keyring)
-        self._encoded = encoded
-        return compiled, {key: data for key, (_, data) in encoded.items()}
+        return compiled, self._encoder.encode(compiled.entries)

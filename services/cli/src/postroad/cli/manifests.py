@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from postroad.cli.errors import Failure
-from postroad.policy.check import check
+from postroad.policy.check import Checked, check
+from postroad.policy.codec import EntryEncoder
 from postroad.policy.compiled import Compiled
 from postroad.policy.seal import Keyring
+from postroad.policy.source import ManifestReader
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
@@ -25,15 +27,17 @@ class Manifests:
         self._paths = paths
         self._spool = spool
         self._keyring = keyring
+        self._reader = ManifestReader()
+        self._encoder = EntryEncoder(keyring)
         self._in_force = Compiled()
 
     async def publish_first(self) -> None:
         """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
-        mistakes, compiled = check(self._paths, keyring=self._keyring)
+        mistakes, compiled = await asyncio.to_thread(self._check)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise Failure(f"the manifests cannot be used:\n{listed}")
-        await publish_objects(self._spool, compiled, self._keyring)
+        await self._publish_once(compiled)
         self._in_force = compiled
 
     async def watch(self) -> None:
@@ -41,21 +45,30 @@ class Manifests:
         from watchfiles import awatch  # here, since an image with the command alone has it not
 
         async for _ in awatch(*self._paths, recursive=True, raise_interrupt=False):
-            last_good = self._in_force.entries
             # Thousands of objects take seconds to read; the supervision goes on meanwhile.
-            mistakes, compiled = await asyncio.to_thread(
-                check, self._paths, keyring=self._keyring, last_good=last_good
-            )
+            mistakes, compiled = await asyncio.to_thread(self._check)
             for mistake in mistakes:
                 log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
             generation = await self._publish(compiled)
             log.info("manifests published", generation=generation)
 
+    def _check(self) -> Checked:
+        """Read and compile the files, of which only what changed is read anew."""
+        return check(
+            self._paths,
+            keyring=self._keyring,
+            last_good=self._in_force.entries,
+            reader=self._reader,
+        )
+
+    async def _publish_once(self, compiled: Compiled) -> int:
+        return await publish_objects(self._spool, compiled, self._keyring, encoder=self._encoder)
+
     async def _publish(self, compiled: Compiled) -> int:
         """Publish as soon as the queue lets it."""
         while True:
             try:
-                generation = await publish_objects(self._spool, compiled, self._keyring)
+                generation = await self._publish_once(compiled)
             except SpoolError as error:
                 log.warning("manifests cannot be published for now", error=str(error))
                 await asyncio.sleep(_RETRY)

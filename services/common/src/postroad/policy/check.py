@@ -14,7 +14,7 @@ from postroad.policy.compile import compile_objects
 from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
 from postroad.policy.declared import Problem
 from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
-from postroad.policy.source import Manifests, Mistake, read_manifests
+from postroad.policy.source import ManifestReader, Manifests, Mistake
 
 
 class Checked(NamedTuple):
@@ -36,14 +36,16 @@ def check(
     *,
     keyring: Keyring | None = None,
     last_good: Mapping[str, Entry] | None = None,
+    reader: ManifestReader | None = None,
 ) -> Checked:
     """
     Read and compile manifests in files and folders.
 
     Who means to publish gives the cluster's keyring and what is published now. Without a keyring
-    passwords are salted at random, so that nothing kept from a mere check is of use.
+    passwords are salted at random, so that nothing kept from a mere check is of use. A reader that
+    is kept from check to check reads only what changed.
     """
-    return examine(paths, keyring=keyring, last_good=last_good).checked
+    return examine(paths, keyring=keyring, last_good=last_good, reader=reader).checked
 
 
 def examine(
@@ -51,9 +53,10 @@ def examine(
     *,
     keyring: Keyring | None = None,
     last_good: Mapping[str, Entry] | None = None,
+    reader: ManifestReader | None = None,
 ) -> Examined:
     """Do as `check` does, and tell what was passed over."""
-    manifests = read_manifests(paths)
+    manifests = (reader or ManifestReader()).read(paths)
     keyring = keyring or Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
     compiled = compile_objects(manifests.objects, keyring=keyring, last_good=last_good)
     found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})

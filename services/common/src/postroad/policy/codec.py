@@ -53,6 +53,31 @@ def encode_entry(key: str, entry: Entry, keyring: Keyring) -> bytes:
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
+class EntryEncoder:
+    """Encodes one configuration after another: what did not change is not encoded anew."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._kept: dict[str, tuple[Entry, bytes]] = {}
+
+    def encode(self, entries: Mapping[str, Entry]) -> dict[str, bytes]:
+        """Return the entries as bytes."""
+        encoded: dict[str, tuple[Entry, bytes]] = {}
+        for key, entry in entries.items():
+            before = self._kept.get(key)
+            if before is not None and before[0] == entry:
+                encoded[key] = before
+            else:
+                encoded[key] = entry, encode_entry(key, entry, self._keyring)
+        self._kept = encoded
+        return self.last
+
+    @property
+    def last(self) -> dict[str, bytes]:
+        """The configuration that was encoded last."""
+        return {key: data for key, (_, data) in self._kept.items()}
+
+
 def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
     """Read an entry back; EntryUnreadable says why it cannot be."""
     kind = _KINDS.get(key.partition(".")[0])

@@ -57,13 +57,14 @@ def compile_objects(
     `last_good` is what is published now, by entry key. The keyring salts password verifiers.
     """
     compiler = _Compiler(objects, keyring, last_good or {})
+    by_age = sorted(objects.declared, key=_age)
     for kind, compile_one in (
         (Kind.RELAY, compiler.relay),
         (Kind.DOMAIN, compiler.domain),
         (Kind.CLIENT, compiler.client),
         (Kind.QUOTA, compiler.quota),
     ):
-        for declared in sorted(objects.declared, key=_age):
+        for declared in by_age:
             if declared.reference.kind is kind:
                 compile_one(declared)
     return Compiled(
@@ -138,8 +139,9 @@ class _Compiler:
                 entry = None
                 break
         # Whatever is wrong with how a Domain sends, its incoming mail gets no 550 for it.
-        receiving = entry if entry and entry.receive else None
-        fallback = replace(receiving, sends=False, relay=None) if receiving else None
+        fallback = None
+        if findings and entry and entry.receive:
+            fallback = replace(entry, sends=False, relay=None)
         self._settle(declared, [ConditionType.ACCEPTED], findings, entry, fallback)
 
     def client(self, declared: Declared) -> None:

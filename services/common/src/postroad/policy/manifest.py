@@ -80,7 +80,7 @@ class Foreign:
 Read = Declared | SecretObject | NamespaceObject | Refused | Foreign
 
 
-def read_object(raw: object, *, order: int = 0) -> Read:
+def read_object(raw: object) -> Read:
     """Read one object, as parsed from YAML or JSON or sent by the Kubernetes API."""
     if not isinstance(raw, Mapping):
         return _refuse(
@@ -106,14 +106,14 @@ def read_object(raw: object, *, order: int = 0) -> Read:
     if kind not in set(Kind):
         known = ", ".join(sorted(Kind))
         return _refuse(("kind",), f"{shown(kind)} is not a kind of {GROUP}; known are {known}")
-    return _read_declared(raw, Kind(str(kind)), order)
+    return _read_declared(raw, Kind(str(kind)))
 
 
 def _refuse(path: Path, reason: str) -> Refused:
     return Refused((Problem(path, reason),))
 
 
-def _read_declared(raw: Mapping[str, Any], kind: Kind, order: int) -> Read:
+def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
     key = _read_key(raw)
     if isinstance(key, Refused):
         return key
@@ -135,7 +135,6 @@ def _read_declared(raw: Mapping[str, Any], kind: Kind, order: int) -> Read:
         tuple(problems),
         generation=_generation(metadata),
         created=_created(metadata),
-        order=order,
     )
 
 

@@ -7,20 +7,15 @@ deleted while somebody is mending it.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from postroad.policy.declared import Declared, Objects, Path, Problem, Reference, format_path
-from postroad.policy.manifest import (
-    Foreign,
-    NamespaceObject,
-    Refused,
-    SecretObject,
-    read_object,
-)
+from postroad.policy.manifest import Foreign, NamespaceObject, Refused, SecretObject
 from postroad.policy.model import ObjectKey
-from postroad.policy.source_yaml import Document, YamlMistake, read_documents
+from postroad.policy.source_pieces import Found, Pieces
+from postroad.policy.source_yaml import YamlMistake, count_lines, cut
 
 MAX_FILE = 4 * 1024 * 1024  # bytes
 MAX_FILES = 10_000
@@ -42,20 +37,23 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an object stands: its file, the path to it in its document, and the lines there."""
+    """Where an object stands: its file, and how many lines there are above its piece of it."""
 
     file: str
-    document: Document
-    root: Path = ()
+    above: int
+    found: Found
 
     def mistake(self, problem: Problem) -> Mistake:
         """Return a problem of the object as a mistake of the file."""
-        path = self.root + problem.path
+        path = self.found.root + problem.path
         field = format_path(path) or "document"
-        return Mistake(self.file, self.document.line_of(path), field, problem.reason)
+        return Mistake(self.file, self._line_of(path), field, problem.reason)
+
+    def _line_of(self, path: Path) -> int:
+        return self.above + self.found.lines.of(path)
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.document.line_of(self.root)}"
+        return f"{self.file}:{self._line_of(self.found.root)}"
 
 
 @dataclass
@@ -68,27 +66,39 @@ class Manifests:
     notes: list[str] = field(default_factory=list)
 
 
-def read_manifests(paths: Iterable[FilePath]) -> Manifests:
-    """Read files and, recursively, folders (*.yaml, *.yml, *.json; names with a dot first not)."""
-    reader = _Reader()
-    seen = set()
-    for file in _files(paths, reader):
-        # A folder and a file in it may both be named; the order is that of the first mention.
-        identity = os.path.realpath(file)
-        if identity not in seen:
-            seen.add(identity)
-            reader.read_file(file)
-    return reader.finish()
+class ManifestReader:
+    """
+    Reads manifests, again and again while they are edited: what did not change is not read anew.
+
+    `tell` hears of each object how many there were so far.
+    """
+
+    def __init__(self, tell: Callable[[int], None] | None = None) -> None:
+        self._pieces = Pieces()
+        self._tell = tell
+
+    def read(self, paths: Iterable[FilePath]) -> Manifests:
+        """Read files, and folders whole (*.yaml, *.yml, *.json; names with a dot first not)."""
+        reading = _Reading(self._pieces, self._tell)
+        seen = set()
+        for file in _files(paths, reading):
+            # A folder and a file in it may both be named; the order is that of the first mention.
+            identity = os.path.realpath(file)
+            if identity not in seen:
+                seen.add(identity)
+                reading.read_file(file)
+        self._pieces.finish()
+        return reading.finish()
 
 
-def _files(paths: Iterable[FilePath], reader: "_Reader") -> Iterator[FilePath]:
+def _files(paths: Iterable[FilePath], reading: "_Reading") -> Iterator[FilePath]:
     count = 0
     for path in paths:
         for file in _walk(path) if path.is_dir() else (path,):
             count += 1
             if count > MAX_FILES:
                 reason = f"there are more than {MAX_FILES} files; name fewer folders"
-                reader.unreadable(path, 1, "file", reason)
+                reading.unreadable(path, 1, "file", reason)
                 return
             yield file
 
@@ -102,10 +112,12 @@ def _walk(folder: FilePath) -> Iterator[FilePath]:
                 yield FilePath(where, name)
 
 
-class _Reader:
+class _Reading:
     """Gathers objects and mistakes over all files."""
 
-    def __init__(self) -> None:
+    def __init__(self, pieces: Pieces, tell: Callable[[int], None] | None) -> None:
+        self._pieces = pieces
+        self._tell = tell
         self._result = Manifests()
         self._declared: list[Declared] = []
         self._secrets: dict[ObjectKey, Mapping[str, bytes]] = {}
@@ -128,46 +140,45 @@ class _Reader:
 
     def read_file(self, file: FilePath) -> None:
         """Read one file to its end, or to what is not YAML in it."""
+        above = 0
         try:
-            for document in read_documents(_text(file)):
-                self._add_document(Origin(str(file), document))
+            for text in cut(_text(file)):
+                piece = self._pieces.read(text)
+                for found in piece.found:
+                    self._add(found, Origin(str(file), above, found))
+                if piece.mistake is not None:
+                    self._not_yaml(file, piece.mistake, above)
+                    return
+                above += count_lines(text)
         except OSError as error:
             self.unreadable(file, 1, "file", f"cannot be read: {error.strerror or error}")
         except YamlMistake as mistake:
-            field = format_path(mistake.field) or "yaml"
-            self.unreadable(file, mistake.line, field, mistake.reason)
+            self._not_yaml(file, mistake, above)
 
-    def _add_document(self, origin: Origin) -> None:
-        value = origin.document.value
-        if isinstance(value, Mapping) and str(value.get("kind", "")) == "List":
-            items = value.get("items", [])
-            if not isinstance(items, Sequence) or isinstance(items, str):
-                problem = Problem(("items",), "must be a list of objects")
-                self._refuse(origin, (problem,))
-                return
-            for index, item in enumerate(items):
-                self._add_object(item, replace(origin, root=("items", index)))
-        else:
-            self._add_object(value, origin)
+    def _not_yaml(self, file: FilePath, mistake: YamlMistake, above: int) -> None:
+        field = format_path(mistake.field) or "yaml"
+        self.unreadable(file, above + mistake.line, field, mistake.reason)
 
-    def _add_object(self, raw: object, origin: Origin) -> None:
-        found = read_object(raw, order=len(self._declared))
-        if isinstance(found, Refused):
+    def _add(self, found: Found, origin: Origin) -> None:
+        read = found.object
+        if isinstance(read, Refused):
             # It may be the form of an object that is in force and cannot be told from here.
             self._complete = False
-            self._refuse(origin, found.problems)
-        elif isinstance(found, Foreign):
-            self._result.notes.append(f"{origin}: {found.what} is not for Postroad; passed over")
-        elif isinstance(found, SecretObject):
-            if self._is_first(("Secret", found.key), f"Secret {found.key}", origin):
-                self._secrets[found.key] = found.data
-        elif isinstance(found, NamespaceObject):
-            if self._is_first(("Namespace", found.name), f"Namespace {found.name}", origin):
-                self._namespaces[found.name] = found.labels
-        elif self._is_first(found.reference, str(found.reference), origin):
-            self._declared.append(found)
-            self._result.origins[found.reference] = origin
-            self._refuse(origin, found.problems)
+            self._refuse(origin, read.problems)
+        elif isinstance(read, Foreign):
+            self._result.notes.append(f"{origin}: {read.what} is not for Postroad; passed over")
+        elif isinstance(read, SecretObject):
+            if self._is_first(("Secret", read.key), f"Secret {read.key}", origin):
+                self._secrets[read.key] = read.data
+        elif isinstance(read, NamespaceObject):
+            if self._is_first(("Namespace", read.name), f"Namespace {read.name}", origin):
+                self._namespaces[read.name] = read.labels
+        elif self._is_first(read.reference, str(read.reference), origin):
+            self._declared.append(replace(read, order=len(self._declared)))
+            self._result.origins[read.reference] = origin
+            self._refuse(origin, read.problems)
+        if self._tell is not None:
+            self._tell(len(self._where))
 
     def _is_first(self, identity: object, name: str, origin: Origin) -> bool:
         first = self._where.setdefault(identity, origin)

@@ -4,6 +4,9 @@ YAML as plain values that know where they stand.
 A manifest's mistakes are told by line, so documents are composed into nodes, and the values made
 from the nodes here: by this module alone, so that no tag constructs anything, no key is given
 twice, and what aliases repeat counts against a bound. JSON is YAML.
+
+Composing takes most of the time that a large file costs, so a text can be cut into pieces that are
+read one by one, and read again only when they changed.
 """
 
 import re
@@ -19,6 +22,10 @@ from postroad.policy.declared import Path
 MAX_NODES = 100_000  # per document, aliases counted as what they repeat
 MAX_DEPTH = 64
 
+# A line that begins a document, wherever it stands (YAML 1.2.2, 9.1.2): no scalar may contain it.
+_BEGINNING = re.compile(r"^---(?=[ \t\r\n\x85\u2028\u2029]|\Z)", re.MULTILINE)
+_LINE_END = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
+_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
 _PREFIX = "tag:yaml.org,2002:"
 
@@ -34,25 +41,55 @@ class YamlMistake(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """A document's value, the line it begins at, and the line of each field and list entry."""
+class Lines:
+    """The line a document begins at, and those of its fields and list entries, from 1."""
 
-    value: object
-    line: int
-    lines: dict[Path, int]
+    first: int
+    fields: dict[Path, int]
 
-    def line_of(self, path: Path) -> int:
+    def of(self, path: Path) -> int:
         """Return the line of a field, or of the closest thing around it that is there."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self.lines:
-                return self.lines[path[:length]]
-        return self.line
+            if path[:length] in self.fields:
+                return self.fields[path[:length]]
+        return self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's value, and where its parts stand in the text."""
+
+    value: object
+    lines: Lines
+
+
+def cut(text: str) -> Iterator[str]:
+    """
+    Yield the text in pieces that can be read each by itself; joined they are the text.
+
+    A piece is a document, mostly: one that ends in `...` shares its piece with the next. A text
+    with a line that may be a directive is one piece, since directives are of the document after.
+    """
+    if _DIRECTIVE.search(text):
+        yield text
+        return
+    begin = 0
+    for found in _BEGINNING.finditer(text):
+        if found.start() > begin:
+            yield text[begin : found.start()]
+        begin = found.start()
+    yield text[begin:]
+
+
+def count_lines(text: str) -> int:
+    """Return how many lines end in a text, as the lines of a Document are counted."""
+    return len(_LINE_END.findall(text))
 
 
 def read_documents(text: str) -> Iterator[Document]:
     """Yield each document that is not empty; raise YamlMistake at the first thing wrong."""
     try:
-        for node in YAML(typ="safe", pure=True).compose_all(text):
+        for node in YAML(typ="safe", pure=True, plug_ins=[]).compose_all(text):
             if node is not None and not _is_null(node):
                 yield _Builder(node).build()
     except MarkedYAMLError as error:
@@ -90,7 +127,7 @@ class _Builder:
 
     def build(self) -> Document:
         line = self._root.start_mark.line + 1
-        return Document(self._value(self._root, ()), line, self._lines)
+        return Document(self._value(self._root, ()), Lines(line, self._lines))
 
     def _value(self, node: Node, path: Path) -> object:
         self._left -= 1

@@ -10,7 +10,7 @@ cannot be read is reported and passed over.
 import asyncio
 from datetime import timedelta
 
-from postroad.policy.codec import encode_entry
+from postroad.policy.codec import EntryEncoder
 from postroad.policy.compiled import Compiled
 from postroad.policy.model import Snapshot
 from postroad.policy.seal import Keyring
@@ -108,11 +108,14 @@ class Configuration:
                 await asyncio.sleep(self._retry)
 
 
-async def publish_objects(spool: Spool, compiled: Compiled, keyring: Keyring) -> int:
+async def publish_objects(
+    spool: Spool, compiled: Compiled, keyring: Keyring, *, encoder: EntryEncoder | None = None
+) -> int:
     """
     Publish what compiling made, secrets sealed; return the generation in force.
 
-    Only what differs is written. Raises SpoolUnavailable; calling again completes it.
+    Only what differs is written. An encoder, kept from time to time, spares the encoding of what
+    did not change. Raises SpoolUnavailable; calling again completes it.
     """
-    entries = {key: encode_entry(key, entry, keyring) for key, entry in compiled.entries.items()}
-    return await spool.config.publish(entries)
+    encoder = encoder or EntryEncoder(keyring)
+    return await spool.config.publish(encoder.encode(compiled.entries))

@@ -9,16 +9,22 @@ the usual one, so that other tools read these buckets too.
 import asyncio
 import math
 import random
-from collections.abc import Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
+from typing import TypeVar
 
 import nats.errors
 import nats.js.errors
 
 from postroad.spool import direct_get
+from postroad.spool.acks import check_ack
 from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.direct_get import Link, StoredMessage
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.fast_client import Incoming
 
 OPERATION = "KV-Operation"
 _DELETED = frozenset({"DEL", "PURGE"})
@@ -26,6 +32,26 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _STORAGE_FULL = frozenset({10023, 10047, 10077})
 _PUT_TIMEOUT = timedelta(seconds=2)
+_BATCH_TIMEOUT = timedelta(seconds=10)
+_BATCH_MESSAGES = 1000  # a limit of the server
+_BATCH_OCTETS = 1024 * 1024
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A value for a key, or the note that the key is gone (see `deletion`)."""
+
+    key: str
+    value: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def deletion(key: str, *, told_for: timedelta, headers: Mapping[str, str]) -> Write:
+    """Return what deletes a key; the note of it is kept for `told_for`, for those who follow."""
+    ends = {"Nats-TTL": _whole_seconds(told_for)}
+    return Write(key, b"", {**headers, OPERATION: "DEL", **ends})
 
 
 class Outdated(SpoolError):
@@ -92,7 +118,7 @@ class Bucket:
         if expected is not None:
             every["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         if lifetime is not None:
-            every["Nats-TTL"] = str(max(1, math.ceil(lifetime.total_seconds())))
+            every["Nats-TTL"] = _whole_seconds(lifetime)
         return await self._store(self._prefix + key, value, every)
 
     async def _store(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
@@ -109,38 +135,91 @@ class Bucket:
         return answer.seq
 
     async def put_surely(
-        self,
-        key: str,
-        value: bytes,
-        *,
-        patience: timedelta,
-        lifetime: timedelta | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, key: str, value: bytes, *, patience: timedelta, lifetime: timedelta | None = None
     ) -> int:
         """Write a key whatever it holds, trying again while the bucket is away, for `patience`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience.total_seconds()
-        wait = 0.05
-        while True:
-            try:
-                return await self.put(key, value, lifetime=lifetime, headers=headers)
-            except SpoolUnavailable:
-                if loop.time() + wait > deadline:
-                    raise
-            await asyncio.sleep(wait * random.uniform(0.5, 1))
-            wait = min(1.0, wait * 2)
+        return await _surely(lambda: self.put(key, value, lifetime=lifetime), patience)
 
-    async def remove(
-        self,
-        key: str,
-        *,
-        patience: timedelta,
-        lifetime: timedelta,
-        headers: Mapping[str, str] | None = None,
-    ) -> int:
+    async def remove(self, key: str, *, patience: timedelta, lifetime: timedelta) -> int:
         """Delete a key; the note that it is gone is kept for `lifetime`, for those who follow."""
-        marks = {**(headers or {}), OPERATION: "DEL"}
-        return await self.put_surely(key, b"", patience=patience, lifetime=lifetime, headers=marks)
+        write = deletion(key, told_for=lifetime, headers={})
+        return await _surely(lambda: self._store(*self._wire(write)), patience)
+
+    async def put_all(self, writes: Sequence[Write], *, patience: timedelta) -> None:
+        """
+        Write many keys, whatever they hold, trying again while the bucket is away.
+
+        A batch of them is stored whole or not at all and synced once. The stream has to allow
+        batches. When it fails, SpoolUnavailable or SpoolFull, the first batches may be stored.
+        """
+        for batch in _batches(writes):
+            await _surely(partial(self._put_together, batch), patience)
+
+    async def _put_together(self, batch: Sequence[Write]) -> None:
+        if len(batch) == 1:
+            await self._store(*self._wire(batch[0]))
+            return
+        heading = {"Nats-Batch-Id": secrets.token_hex(12)}
+        for number, write in enumerate(batch, 1):
+            heading["Nats-Batch-Sequence"] = str(number)
+            if number == len(batch):
+                heading["Nats-Batch-Commit"] = "1"
+            subject, value, headers = self._wire(write)
+            # A stream that cannot take a batch says so to its first message.
+            asked = number in (1, len(batch))
+            await self._send(subject, value, headers | heading, asked=asked)
+
+    def _wire(self, write: Write) -> tuple[str, bytes, dict[str, str]]:
+        return self._prefix + write.key, write.value, dict(write.headers)
+
+    async def _send(
+        self, subject: str, value: bytes, headers: dict[str, str], *, asked: bool
+    ) -> None:
+        client = self._link.client
+        try:
+            if not asked:
+                await client.publish(subject, value, headers=headers)
+                return
+            answer = await client.request(
+                subject, value, headers=headers, timeout=_BATCH_TIMEOUT.total_seconds()
+            )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            heed_cancellation()
+            raise SpoolUnavailable(f"{self._stream} does not answer") from error
+        heed_cancellation()
+        check_ack(Incoming(subject, "", b"", answer.data))
+
+
+async def _surely(put: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
+    """Do it again while the bucket is away, for `patience`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience.total_seconds()
+    wait = 0.05
+    while True:
+        try:
+            return await put()
+        except SpoolUnavailable:
+            if loop.time() + wait > deadline:
+                raise
+        await asyncio.sleep(wait * random.uniform(0.5, 1))
+        wait = min(1.0, wait * 2)
+
+
+def _batches(writes: Iterable[Write]) -> Iterator[list[Write]]:
+    batch: list[Write] = []
+    octets = 0
+    for write in writes:
+        if batch and (len(batch) == _BATCH_MESSAGES or octets + len(write.value) > _BATCH_OCTETS):
+            yield batch
+            batch, octets = [], 0
+        batch.append(write)
+        octets += len(write.value)
+    if batch:
+        yield batch
+
+
+def _whole_seconds(lifetime: timedelta) -> str:
+    return str(max(1, math.ceil(lifetime.total_seconds())))
 
 
 def _meaning(error: nats.js.errors.APIError, stream: str) -> SpoolError:

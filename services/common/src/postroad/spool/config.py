@@ -16,13 +16,13 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 
 from postroad.spool.agreement import ConfigState
-from postroad.spool.bucket import Bucket, Outdated, is_deletion, text_of, token
+from postroad.spool.bucket import Bucket, Outdated, Write, deletion, is_deletion, text_of, token
 from postroad.spool.direct_get import StoredMessage
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 
@@ -33,7 +33,6 @@ _LOOKS_EVERY = timedelta(milliseconds=500)
 _READ_ANEW_AFTER = timedelta(seconds=5)
 _READ_ANEW_AT_MOST_EVERY = timedelta(minutes=2)
 _PATIENCE = timedelta(seconds=20)  # a killed leader of the bucket costs up to 9 s
-_WRITES_AT_ONCE = 64
 _DELETION_IS_TOLD_FOR = timedelta(hours=1)
 
 _logger = logging.getLogger(__name__)
@@ -191,33 +190,12 @@ class JetStreamConfig:
         self, entries: Mapping[str, bytes], changed: list[str], gone: list[str], generation: int
     ) -> None:
         headers = {_GENERATION: str(generation)}
-        writes = [self._put(name, entries[name], headers) for name in changed]
-        writes += [self._remove(name, headers) for name in gone]
-        free = asyncio.Semaphore(_WRITES_AT_ONCE)
-
-        async def when_free(write: Coroutine[None, None, int]) -> None:
-            async with free:
-                await write
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for write in writes:
-                    group.create_task(when_free(write))
-        except BaseExceptionGroup as failures:
-            # One reason is enough to tell: most often all of them are the same.
-            raise failures.exceptions[0] from None
-
-    async def _put(self, name: str, value: bytes, headers: Mapping[str, str]) -> int:
-        key = _ENTRY + token(name)
-        return await self._bucket.put_surely(key, value, patience=_PATIENCE, headers=headers)
-
-    async def _remove(self, name: str, headers: Mapping[str, str]) -> int:
-        return await self._bucket.remove(
-            _ENTRY + token(name),
-            patience=_PATIENCE,
-            lifetime=_DELETION_IS_TOLD_FOR,
-            headers=headers,
-        )
+        writes = [Write(_ENTRY + token(name), entries[name], headers) for name in changed]
+        writes += [
+            deletion(_ENTRY + token(name), told_for=_DELETION_IS_TOLD_FOR, headers=headers)
+            for name in gone
+        ]
+        await self._bucket.put_all(writes, patience=_PATIENCE)
 
     async def _commit(self, head: _Head, before: _Head | None) -> None:
         """Write the head over the one it follows from; nobody may have written another."""

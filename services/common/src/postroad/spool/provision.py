@@ -24,7 +24,8 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.layout import Layout
 from postroad.spool.subjects import blob_stream, queue_stream
 
-BUCKETS = ("config", "cluster", "sites", "quotas", "suppression")
+CONFIG = "config"
+BUCKETS = (CONFIG, "cluster", "sites", "quotas", "suppression")
 PRESENCE = "presence"
 LAYOUT_KEY = "meta"
 CAPACITY_KEY = "capacity"
@@ -204,6 +205,8 @@ def _bucket(name: str, replicas: int, storage: StorageType = StorageType.FILE) -
         max_msgs_per_subject=1,
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
+        # A configuration is published in batches: thousands of entries, and few syncs.
+        allow_atomic=True if name == CONFIG else None,
         allow_msg_ttl=True,
         allow_rollup_hdrs=True,
         deny_delete=True,

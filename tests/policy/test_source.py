@@ -1,0 +1,114 @@
+"""A file read piece by piece is the file read whole, and an edit costs what it changed."""
+
+from pathlib import Path
+
+import pytest
+
+from postroad.policy.check import check
+from postroad.policy.declared import Declared
+from postroad.policy.source import ManifestReader
+from postroad.policy.source_yaml import YamlMistake, count_lines, cut, read_documents
+from postroad.testing.mistakes import HEAD
+
+DOMAIN = (
+    "apiVersion: postroad.dev/v1alpha1\nkind: Domain\nmetadata: {{name: d{0}}}\nspec:\n"
+    "  domain: d{0}.test\n  receive: {{route: {{hosts: [{{host: real.test}}]}}}}\n"
+)
+TEXTS = [
+    "",
+    "a: 1",
+    "a: 1\n---\nb: 2\n---\nc: 3\n",
+    "---\na: 1\n---\n---\n# nothing\n---\nb: [1,\n 2]\n",
+    "--- {a: 1}\n--- [b]\n---\tc\n",
+    "a: 1\n...\nb: 2\n---\nc: 3\n",
+    "%YAML 1.2\n---\na: yes\n...\n%YAML 1.1\n---\na: yes\n",
+    "a: |\n  text\n  --- indented\n---x: no marker\n----: nor this\n",
+    "a: >\n\n  folded\n\n---\nb: 1\n",
+    "a: 1\r\n---\r\nb: 2\r\n",
+    "a: 1\u2028b: 2\u2028---\u2028c: 3\n---\nd: 4\n",
+    "--- |\n text\n--- >\n other\n",
+    "a: &x 1\n---\nb: *x\n",
+    'a: "begun\n---\nb: 2\n',
+    "a: [1,\n---\nb: 2\n",
+    "a: 1\n---\n\tb: 2\n---\nc: 3\n",
+    "---",
+    "# only a comment\n---\n",
+]
+
+
+def whole(text: str) -> list[tuple[object, int]]:
+    """Return each document with the line it begins at; the last is None when that is no YAML."""
+    found: list[tuple[object, int]] = []
+    try:
+        found += [(each.value, each.lines.first) for each in read_documents(text)]
+    except YamlMistake:
+        found.append((None, 0))
+    return found
+
+
+def in_pieces(text: str) -> list[tuple[object, int]]:
+    found: list[tuple[object, int]] = []
+    above = 0
+    for piece in cut(text):
+        try:
+            found += [(each.value, above + each.lines.first) for each in read_documents(piece)]
+        except YamlMistake:
+            return [*found, (None, 0)]
+        above += count_lines(piece)
+    return found
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_pieces_of_a_text_are_read_as_the_whole_is(text: str) -> None:
+    assert "".join(cut(text)) == text
+    # Of a text that is not YAML all that matters is that it is told, after what stands before it.
+    assert in_pieces(text)[-1:] == whole(text)[-1:]
+    assert [each for each in whole(text) if each not in in_pieces(text)] == []
+
+
+def specs(reader: ManifestReader, file: Path) -> dict[str, object]:
+    declared = reader.read([file]).objects.declared
+    assert [each.order for each in declared] == list(range(len(declared)))
+    assert all(isinstance(each, Declared) for each in declared)
+    return {each.reference.key.name: each.spec for each in declared}
+
+
+def test_an_edit_reads_anew_what_it_changed_and_nothing_else(tmp_path: Path) -> None:
+    file, reader = tmp_path / "m.yaml", ManifestReader()
+    texts = [DOMAIN.format(number) for number in range(3)]
+    file.write_text("---\n".join(texts))
+    before = specs(reader, file)
+    texts[1] = texts[1].replace("d1.test", "new.test")
+    file.write_text("# a line more\n---\n" + "---\n".join(texts))
+    after = specs(reader, file)
+    assert after["d1"] != before["d1"]
+    assert after["d2"] is before["d2"]
+
+
+def test_what_is_wrong_is_told_where_it_stands_after_an_edit_above_it(tmp_path: Path) -> None:
+    file, reader = tmp_path / "m.yaml", ManifestReader()
+    wrong = HEAD.format(kind="Relay") + "  mx: 3\n"
+    lacking = "apiVersion: postroad.dev/v1alpha1\nkind: Client\nmetadata: {name: c}\nspec:\n"
+    lacking += "  networks: [10.0.0.0/8]\n  senders: ['*']\n  relayRef: {name: none}\n"
+    broken = "a: [1,\n"
+    file.write_text(f"{wrong}---\n{lacking}---\n{broken}")
+    lines = [mistake.line for mistake in check([file], reader=reader).mistakes]
+    file.write_text(f"# one\n# two\n---\n{wrong}---\n{lacking}---\n{broken}")
+    assert [each.line for each in check([file], reader=reader).mistakes] == [n + 3 for n in lines]
+
+
+def test_what_left_the_files_is_forgotten(tmp_path: Path) -> None:
+    file, reader = tmp_path / "m.yaml", ManifestReader()
+    file.write_text(DOMAIN.format(1))
+    before = specs(reader, file)
+    file.write_text("")
+    assert specs(reader, file) == {}
+    file.write_text(DOMAIN.format(1))
+    assert specs(reader, file)["d1"] is not before["d1"]
+
+
+def test_a_reader_tells_how_far_it_is(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("---\n".join(DOMAIN.format(number) for number in range(3)))
+    told: list[int] = []
+    ManifestReader(told.append).read([tmp_path])
+    assert told == [1, 2, 3]
