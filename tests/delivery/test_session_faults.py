@@ -1,6 +1,7 @@
 """Peers that freeze, hang up or talk nonsense, at each phase: in time, and in doubt only once."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -72,7 +73,7 @@ async def test_a_frozen_peer_is_given_up_after_its_phase_s_timeout(
 
 
 @pytest.mark.parametrize(("verb", "phase", "name", "extensions"), CASES)
-@pytest.mark.parametrize("fault", [HANG_UP, b"nonsense\r\n"])
+@pytest.mark.parametrize("fault", [HANG_UP, b"\x16\x03\x01\r\n"])
 async def test_a_peer_that_hangs_up_or_talks_nonsense(
     verb: bytes, phase: Phase, name: str, extensions: tuple[str, ...], fault: bytes
 ) -> None:
@@ -80,6 +81,45 @@ async def test_a_peer_that_hangs_up_or_talks_nonsense(
         error = await lost(mx, PATIENT)
         assert error.phase is phase
         assert error.ambiguous is (phase is Phase.FINAL_DOT), "only then it may have been taken"
+
+
+@pytest.mark.parametrize(("verb", "phase", "name", "extensions"), CASES)
+async def test_a_line_that_is_no_reply_is_passed_over_where_one_is_due(
+    verb: bytes, phase: Phase, name: str, extensions: tuple[str, ...]
+) -> None:
+    """Where more are due it might shift them all; the last of a group, and the dot's, is alone."""
+    usual = {b"DATA": b"354 go on\r\n"}.get(verb, b"250 2.0.0 ok\r\n")
+    if verb == b"EHLO" and extensions:
+        usual = b"250-mx.test\r\n250 PIPELINING\r\n"
+    shaken = extensions and verb in (b"MAIL", b"RCPT")
+    async with ScriptedMx(saying(verb, b"*** hello ***\r\n" + usual), extensions=extensions) as mx:
+        if shaken:
+            assert (await lost(mx, PATIENT)).phase is phase
+        else:
+            await deliver(mx, PATIENT, Transaction(recipients=[None]))
+        assert len(mx.messages) == int(not shaken)
+
+
+async def test_a_time_limit_is_for_the_whole_reply() -> None:
+    """Whoever says an octet now and then would else be waited for as long as he likes."""
+    gone = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220-")
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        await hang_up(writer)
+        gone.set()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        peer = Peer("mx.test", "127.0.0.1", server.sockets[0].getsockname()[1], "relay.test")
+        with pytest.raises(SessionLost, match=r"no answer in 0\.15 s"):
+            async with asyncio.timeout(patient(10)):
+                await open_to(peer, replace(PATIENT, greeting=SHORT))
+        await gone.wait()
 
 
 async def test_a_peer_that_never_greets() -> None:

@@ -45,6 +45,10 @@ def greeted(*words: str) -> ClientConversation:
         (("STARTTLS", "DSN"), Extensions(starttls=True, dsn=True)),
         (("AUTH plain LOGIN",), Extensions(auth=frozenset({"PLAIN", "LOGIN"}))),
         (("AUTH=LOGIN", "AUTH PLAIN"), Extensions(auth=frozenset({"PLAIN", "LOGIN"}))),
+        (("LIMITS RCPTMAX=20 MAILMAX=5",), Extensions(most_recipients=20, most_messages=5)),
+        (("limits rcptmax=20 RCPTDOMAINMAX=1",), Extensions(most_recipients=20)),
+        (("LIMITS RCPTMAX=0 MAILMAX=many",), Extensions()),
+        (("LIMITS", "SIZE=1000"), Extensions(size=1000)),
         (("X-UNHEARD OF", "", "VRFY"), Extensions()),
     ],
 )

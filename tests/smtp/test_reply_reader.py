@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
-from postroad.smtp.reply_reader import MAX_LINE, MAX_LINES, ReplyReader
+from postroad.smtp.reply_reader import MAX_LINE, MAX_LINES, Due, ReplyReader
 
 DIALOG = (
     b"220 mx.test ESMTP\r\n"
@@ -26,8 +26,8 @@ REPLIES = [
 ]
 
 
-def read(*chunks: bytes) -> list[Reply]:
-    reader = ReplyReader()
+def read(*chunks: bytes, due: Due = Due.SEVERAL) -> list[Reply]:
+    reader = ReplyReader(lambda: due)
     return [reply for chunk in chunks for reply in reader.feed(chunk)]
 
 
@@ -45,26 +45,87 @@ def test_octets_one_at_a_time_give_the_same_replies() -> None:
     assert read(*(DIALOG[at : at + 1] for at in range(len(DIALOG)))) == REPLIES
 
 
-@pytest.mark.parametrize(
-    "octets",
-    [
-        b"hello\r\n",
-        b"\r\n",
-        b"25 short\r\n",
-        b"2500 long\r\n",
-        b"250ok\r\n",
-        b"150 not in SMTP\r\n",
-        b"600 out of range\r\n",
-        b" 250 indented\r\n",
-        b"250-begun\r\n550 ended otherwise\r\n",
-        b"250-begun\r\nnothing\r\n",
-        b"\x16\x03\x01\x00\xa5\n",
-        b"HTTP/1.1 400 Bad Request\r\n",
-    ],
-)
-def test_what_is_no_reply_is_refused(octets: bytes) -> None:
+NO_REPLIES = [
+    b"hello\r\n",
+    b"\r\n",
+    b"25 short\r\n",
+    b"2500 long\r\n",
+    b"550no\r\n",
+    b"150 not in SMTP\r\n",
+    b"600 out of range\r\n",
+    b" 250 indented\r\n",
+    b"\t*** authorised use only ***\r\n",
+    b"250-begun\r\nnothing\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n",
+]
+
+
+@pytest.mark.parametrize("octets", [*NO_REPLIES, b"250ok\r\n"])
+def test_what_is_no_reply_is_refused_where_several_are_due(octets: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         read(octets)
+
+
+@pytest.mark.parametrize("due", [Due.ONE, Due.FINAL_DOT])
+@pytest.mark.parametrize("octets", NO_REPLIES)
+def test_what_is_no_reply_is_passed_over_where_one_is_due(octets: bytes, due: Due) -> None:
+    [reply] = read(octets, b"250 ready\r\n", due=due)
+    assert (reply.code, reply.lines[-1]) == (250, "ready")
+
+
+@pytest.mark.parametrize("due", Due)
+def test_octets_that_are_no_text_are_refused(due: Due) -> None:
+    with pytest.raises(RemoteProtocolError):
+        read(b"\x16\x03\x01\x00\xa5\n", due=due)
+
+
+@pytest.mark.parametrize("due", [Due.ONE, Due.FINAL_DOT])
+def test_text_without_end_is_no_reply(due: Due) -> None:
+    with pytest.raises(RemoteProtocolError):
+        read(b"hello\r\n" * MAX_LINES, due=due)
+    between = b"hello\r\n" * (MAX_LINES - 1) + b"250 ok\r\n"
+    assert len(read(between * 3, due=due)) == 3
+
+
+def test_what_was_passed_over_is_told_until_a_reply_comes() -> None:
+    reader = ReplyReader(lambda: Due.ONE)
+    assert list(reader.feed(b"SSH-2.0-OpenSSH_9.6\r\n")) == []
+    assert reader.passed_over == "SSH-2.0-OpenSSH_9.6"
+    assert len(list(reader.feed(b"220 ready\r\n"))) == 1
+    assert reader.passed_over == ""
+
+
+@pytest.mark.parametrize("due", Due)
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (
+            b"250-checking\r\n550 5.1.1 no such user\r\n",
+            Reply.of(550, "5.1.1", "checking", "no such user"),
+        ),
+        (b"550-no\r\n250-still no\r\n250 yes\r\n", Reply.of(250, None, "no", "still no", "yes")),
+        (
+            b"250-2.0.0 taken\r\n251 2.0.0 as 12345\r\n",
+            Reply.of(251, "2.0.0", "2.0.0 taken", "as 12345"),
+        ),
+    ],
+)
+def test_of_codes_that_differ_the_last_decides(octets: bytes, expected: Reply, due: Due) -> None:
+    assert read(octets, due=due) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("octets", "code"),
+    [
+        (b"250ok\r\n", 250),
+        (b"250: taken\r\n", 250),
+        (b"250-2.0.0 taken\r\n250_and done\r\n", 250),
+        (b"250-taken\r\nas 12345\r\n250 done\r\n", 250),
+        (b"250-taken\r\n554 5.7.1 after all not\r\n", 554),
+    ],
+)
+def test_after_the_final_dot_a_positive_code_is_trusted(octets: bytes, code: int) -> None:
+    assert [reply.code for reply in read(octets, due=Due.FINAL_DOT)] == [code]
 
 
 def test_a_line_that_never_ends_is_refused_while_it_grows() -> None:

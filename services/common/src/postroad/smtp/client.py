@@ -15,7 +15,7 @@ from postroad.smtp import command
 from postroad.smtp.errors import LocalProtocolError, RemoteProtocolError
 from postroad.smtp.extensions import Extensions
 from postroad.smtp.reply import Reply
-from postroad.smtp.reply_reader import ReplyReader
+from postroad.smtp.reply_reader import Due, ReplyReader
 
 
 class Phase(StrEnum):
@@ -51,13 +51,23 @@ class ClientConversation:
         self.extensions = Extensions()
         self.over = False  # the server has said that it closes: 221 or 421, or nonsense
         self.fault: RemoteProtocolError | None = None
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(self._due)
         self._awaited: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
 
     @property
     def waiting_for(self) -> Phase | None:
         """The phase of the next reply, None when none is due."""
         return self._awaited[0][0] if self._awaited else None
+
+    @property
+    def passed_over(self) -> str:
+        """What the server said last that is no reply, while one is awaited."""
+        return self._reader.passed_over
+
+    def _due(self) -> Due:
+        if self.waiting_for is Phase.FINAL_DOT:
+            return Due.FINAL_DOT
+        return Due.ONE if len(self._awaited) == 1 else Due.SEVERAL
 
     def receive(self, data: bytes) -> list[Answered]:
         """

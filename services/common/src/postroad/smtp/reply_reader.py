@@ -1,7 +1,15 @@
-"""Replies out of octets as they come (RFC 5321 §4.2), bounded against peers that never end."""
+"""
+Replies out of octets as they come (RFC 5321 §4.2), bounded against peers that never end.
+
+The code of a reply's last line decides, and lines without one are passed over, as Postfix does by
+default: strictness here would be paid for in mail that never arrives. Only where several replies
+are due such a line ends the conversation, as it might shift all that follow. The answer to the
+final dot is trusted once it begins with a positive code: what is not understood there comes twice.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from enum import Enum, auto
 from functools import lru_cache
 
 from postroad.mail.status import EnhancedStatus
@@ -14,15 +22,27 @@ MAX_LINES = 128
 
 _SHORT = 40  # characters: a longer reply says something of its own, such as a queue id
 _LINE = re.compile(r"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
+_POSITIVE = re.compile(r"(2\d\d)(?!\d)(.*)", re.DOTALL)
+
+
+class Due(Enum):
+    """What is expected, and so how odd lines are taken."""
+
+    SEVERAL = auto()  # or nothing: a line that is no reply ends the conversation
+    ONE = auto()  # it is passed over
+    FINAL_DOT = auto()  # also, and a positive code needs nothing behind it
 
 
 class ReplyReader:
-    """Takes octets and gives whole replies."""
+    """Takes octets and gives whole replies; `due` is asked where a line is odd."""
 
-    def __init__(self) -> None:
+    def __init__(self, due: Callable[[], Due] = lambda: Due.SEVERAL) -> None:
+        self.passed_over = ""  # the last line that was no reply, since the last that was one
+        self._due = due
         self._buffer = bytearray()
         self._lines: list[str] = []
-        self._code = 0
+        self._codes: set[int] = set()
+        self._odd_lines = 0
 
     def feed(self, data: bytes) -> Iterator[Reply]:
         """Yield the replies that are complete; RemoteProtocolError where one is none."""
@@ -39,7 +59,13 @@ class ReplyReader:
     def clear(self) -> None:
         """Forget what is half read: after STARTTLS nothing of before counts."""
         self._buffer.clear()
-        self._lines.clear()
+        self._begin_anew()
+
+    def _begin_anew(self) -> list[str]:
+        lines, self._lines = self._lines, []
+        self._codes.clear()
+        self._odd_lines, self.passed_over = 0, ""
+        return lines
 
     @property
     def empty(self) -> bool:
@@ -48,30 +74,50 @@ class ReplyReader:
 
     def _line(self, text: str) -> Reply | None:
         if not self._lines and len(text) <= _SHORT and text[3:4] == " ":
-            return _one_line(text)
+            reply = _one_line(text)
+            if reply is not None:
+                if self._odd_lines:
+                    self._begin_anew()
+                return reply
         match = _LINE.fullmatch(text)
         if match is None or len(text) > MAX_LINE:
-            raise RemoteProtocolError(f"not an SMTP reply: {text[:80]!r}")
+            return self._odd_line(text)
         code = int(match[1])
-        if self._lines and code != self._code:
-            raise RemoteProtocolError(f"a reply changes from {self._code} to {code}")
-        self._code = code
+        self._codes.add(code)
         self._lines.append(match[3] or "")
         if match[2] == "-":
-            if len(self._lines) >= MAX_LINES:
-                raise RemoteProtocolError("a reply has too many lines")
+            self._check_length()
             return None
-        lines, self._lines = self._lines, []
-        return _reply(code, lines)
+        mixed = len(self._codes) > 1
+        lines = self._begin_anew()
+        return _mixed_reply(code, lines) if mixed else _reply(code, lines)
+
+    def _odd_line(self, text: str) -> Reply | None:
+        due = self._due()
+        positive = _POSITIVE.fullmatch(text) if due is Due.FINAL_DOT else None
+        if positive is not None:
+            return _mixed_reply(int(positive[1]), [*self._begin_anew(), positive[2]])
+        if due is Due.SEVERAL or len(text) > MAX_LINE or not _is_text(text):
+            raise RemoteProtocolError(f"not an SMTP reply: {text[:80]!r}")
+        self.passed_over = text[:80]
+        self._odd_lines += 1
+        self._check_length()
+        return None
+
+    def _check_length(self) -> None:
+        if len(self._lines) + self._odd_lines >= MAX_LINES:
+            raise RemoteProtocolError("a reply has too many lines")
+
+
+def _is_text(text: str) -> bool:
+    return text.replace("\t", " ").isprintable()
 
 
 @lru_cache(maxsize=1024)
-def _one_line(text: str) -> Reply:
-    """Return a reply of one line; servers say the same few for each message."""
+def _one_line(text: str) -> Reply | None:
+    """Return a reply of one line, None if it is none; servers say the same few for each message."""
     match = _LINE.fullmatch(text)
-    if match is None:
-        raise RemoteProtocolError(f"not an SMTP reply: {text!r}")
-    return _reply(int(match[1]), [match[3] or ""])
+    return _reply(int(match[1]), [match[3] or ""]) if match is not None else None
 
 
 def _reply(code: int, lines: list[str]) -> Reply:
@@ -80,3 +126,9 @@ def _reply(code: int, lines: list[str]) -> Reply:
         return Reply(code, None, tuple(lines))
     prefix = str(status)
     return Reply(code, status, tuple(text.removeprefix(prefix).lstrip() for text in lines))
+
+
+def _mixed_reply(code: int, lines: list[str]) -> Reply:
+    """Return a reply whose lines do not agree: the last one says the status, too."""
+    last = _reply(code, lines[-1:])
+    return Reply(code, last.status, (*lines[:-1], *last.lines))

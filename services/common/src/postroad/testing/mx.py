@@ -134,7 +134,7 @@ class _MxSession:
                 return
             if verb == b"STARTTLS" and reply.startswith(b"220"):
                 await self._start_tls()
-            if verb == b"DATA" and reply.startswith(b"354") and not await self._content():
+            if verb == b"DATA" and _decides(reply, b"354") and not await self._content():
                 return
 
     def _usual(self, line: bytes) -> bytes:
@@ -174,11 +174,16 @@ class _MxSession:
         reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
         if reply == HANG_UP:
             return False
-        if reply.startswith(b"250") and content:
+        if _decides(reply, b"2") and content:
             message = Received(self._mail, list(self._recipients), bytes(content), self._tls)
             await self._mx.keep(message)
         self._writer.write(reply)
         return True
+
+
+def _decides(reply: bytes, code: bytes) -> bool:
+    """Whether the last line of a reply has this code."""
+    return reply.rstrip(b"\r\n").rpartition(b"\n")[2].startswith(code)
 
 
 def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -334,20 +334,29 @@ class Session:
             raise self._lost(self._conversation.waiting_for or Phase.MAIL, str(error)) from error
 
     async def _answer(self, *, ambiguous: bool = False) -> Reply:
-        """Return the next reply; SessionLost when none comes in its phase's time."""
+        """Return the next reply; SessionLost when it has not come whole in its phase's time."""
         phase = self._conversation.waiting_for or Phase.QUIT
         timeout = self._timeouts.of(phase)
+        began = time.monotonic()
+        left = timeout
         try:
             while not self._answers:
                 if self._conversation.over:
                     closed = NetworkError("the server has closed the session")
                     raise self._conversation.fault or closed
-                self._answers = self._conversation.receive(await self._connection.read(timeout))
+                self._answers = self._conversation.receive(await self._connection.read(left))
+                left = timeout - (time.monotonic() - began)
         except TimeoutError as error:
-            raise self._lost(phase, f"no answer in {timeout:g} s", ambiguous) from error
+            raise self._lost(
+                phase, f"no answer in {timeout:g} s{self._but()}", ambiguous
+            ) from error
         except (NetworkError, RemoteProtocolError) as error:
-            raise self._lost(phase, str(error), ambiguous) from error
+            raise self._lost(phase, f"{error}{self._but()}", ambiguous) from error
         return self._answers.pop(0).reply
+
+    def _but(self) -> str:
+        passed_over = self._conversation.passed_over
+        return f", but what is not an SMTP reply: {passed_over!r}" if passed_over else ""
 
     def _lost(self, phase: Phase, reason: str, ambiguous: bool = False) -> SessionLost:
         self.abort()
