@@ -48,11 +48,11 @@ async def test_a_session_idle_for_too_long_is_not_handed_out() -> None:
 
 
 async def test_a_session_whose_peer_hung_up_is_not_handed_out() -> None:
-    async with ScriptedMx(lambda line, count: b"" if line == b"NOOP" else None) as mx:
+    async with ScriptedMx() as mx:
         pool = SessionPool()
         session = await opened(mx)
         pool.give("here", session, 0.0, site=SITE)
-        session._connection.write(b"NOOP\r\n")  # the peer's reason to hang up
+        mx.hang_up_on_all()
         async with asyncio.timeout(patient(5)):
             while session.reusable:
                 await asyncio.sleep(0)

@@ -63,9 +63,13 @@ class ScriptedMx:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
+        self.hang_up_on_all()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def hang_up_on_all(self) -> None:
+        """Close all connections, as a server does that has heard nothing for a while."""
+        for task in self._tasks:
+            task.cancel()
 
     async def received(self, count: int) -> list[Received]:
         """Wait until so many messages have come, and return them."""

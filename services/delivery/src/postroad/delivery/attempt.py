@@ -12,7 +12,7 @@ session, the successor has all the tries of any attempt.
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -21,6 +21,7 @@ from postroad.delivery.candidates import Candidates
 from postroad.delivery.network import NetworkError, NoRoute
 from postroad.delivery.opening import open_session
 from postroad.delivery.outcome import Outcome, deferred, of_reply
+from postroad.delivery.outgoing import outgoing
 from postroad.delivery.peer import Abandoned, Peer, Refused, SessionError, SessionLost, Timeouts
 from postroad.delivery.place import Place, Places
 from postroad.delivery.pool import SessionPool
@@ -28,15 +29,12 @@ from postroad.delivery.routing import Host, Route
 from postroad.delivery.session import Following, Session, nothing
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.transaction import Outgoing, Transaction
-from postroad.mail.envelope import Body
-from postroad.mail.header import header_block
 from postroad.mail.status import EnhancedStatus
-from postroad.smtp import command
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 from postroad.spool.errors import LeaseLost
 from postroad.spool.interface import Spool, Taking
-from postroad.spool.record import BlobRef, QueueRecord, RecipientState
+from postroad.spool.record import QueueRecord, RecipientState
 
 PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
 
@@ -223,7 +221,7 @@ class Attempt:
 
     def take_over(self, session: Session) -> Outgoing:
         """Begin on a session on which another attempt is about to end; `run` goes on."""
-        self._begun = self._outgoing(self._pending()[:PER_TRANSACTION])
+        self._begun = outgoing(self._tools.spool, self._record, self._pending()[:PER_TRANSACTION])
         self._session = session
         return self._begun
 
@@ -248,10 +246,10 @@ class Attempt:
         if not was_ahead and not self._tools.taking.fresh(self._taken):
             session.abort()
             raise LeaseLost(str(self._record.record_id))
-        outgoing = begun or self._outgoing(chunk)
+        message = begun or outgoing(self._tools.spool, self._record, chunk)
         transaction = self._transaction = Transaction(recipients=[None] * len(chunk))
         try:
-            await session.transact(outgoing, transaction, self._may_end, following)
+            await session.transact(message, transaction, self._may_end, following)
         except Abandoned as error:
             raise LeaseLost(str(self._record.record_id)) from error
         except SessionLost as error:
@@ -336,37 +334,6 @@ class Attempt:
         if undecided:
             self._last_failure = lost
         return undecided
-
-    def _outgoing(self, chunk: Sequence[int]) -> Outgoing:
-        record = self._record
-        recipients = tuple(record.recipients[number].mailbox for number in chunk)
-        content: bytes | AsyncIterator[bytes]
-        if isinstance(record.content, BlobRef):
-            content = self._tools.spool.read_body(record)
-        else:
-            content = record.trace + record.content
-        return Outgoing(
-            mail=record.reverse_path,
-            recipients=recipients,
-            content=content,
-            size=record.size,
-            eight_bit=record.body is Body.EIGHT_BIT,
-            smtputf8=record.smtputf8 and self._needs_utf8(chunk),
-            mail_parameters=tuple(command.mail_dsn_parameters(record.ret, record.envid)),
-        )
-
-    def _header(self) -> bytes:
-        content = self._record.content
-        return self._record.header if isinstance(content, BlobRef) else header_block(content)
-
-    def _needs_utf8(self, chunk: Sequence[int]) -> bool:
-        record = self._record
-        sender = record.reverse_path
-        return (
-            (sender is not None and sender.needs_smtputf8)
-            or any(record.recipients[number].mailbox.needs_smtputf8 for number in chunk)
-            or not self._header().isascii()
-        )
 
 
 # Takes out the next record if it goes to a place, and returns its attempt; None when it does not.

@@ -1,30 +1,19 @@
 """
-One SMTP session as a client: opened, greeted, protected, used for transaction after transaction.
+One SMTP session as a client, used for transaction after transaction. `opening` opens it.
 
-Drives `smtp.client` over a connection. What a peer refused is a Reply and no error; an error here
-means that the session is of no use any more, and says in which phase, and whether the message may
-have been taken all the same.
+What a peer refused is a Reply and no error; an error here means that the session is of no use any
+more, and says in which phase, and whether the message may have been taken all the same.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from postroad.delivery.network import Connection, NetworkError
-from postroad.delivery.peer import (
-    Abandoned,
-    Peer,
-    Refused,
-    SessionError,
-    SessionLost,
-    Timeouts,
-)
+from postroad.delivery.dialog import Dialog
+from postroad.delivery.peer import Abandoned, Peer, SessionError, SessionLost
 from postroad.delivery.transaction import Outgoing, Transaction
-from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp import command
-from postroad.smtp.client import Answered, ClientConversation, Phase
+from postroad.smtp.client import Phase
 from postroad.smtp.dotstuff import DotStuffer
-from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
@@ -41,20 +30,18 @@ def nothing() -> None:
 class Session:
     """An open session. Use `opening.open_session`."""
 
-    def __init__(self, peer: Peer, connection: Connection, timeouts: Timeouts) -> None:
+    def __init__(self, peer: Peer, dialog: Dialog) -> None:
         self.peer = peer
         self.messages = 0
         self.pause = 0.0  # seconds between the last final dot and its answer
-        self._connection = connection
-        self._timeouts = timeouts
-        self._conversation = ClientConversation()
-        self._answers: list[Answered] = []
+        self._dialog = dialog
+        self._conversation = dialog.conversation
         self._ahead: Outgoing | None = None
 
     @property
     def tls(self) -> str:
         """The TLS version and cipher, "" without TLS."""
-        return self._connection.tls
+        return self._dialog.connection.tls
 
     @property
     def reusable(self) -> bool:
@@ -70,78 +57,7 @@ class Session:
         """Whether this transaction, or just any, can be begun, or gone on with if it is begun."""
         if self._conversation.over or (self._ahead is not None and self._ahead is not outgoing):
             return False
-        return self._ahead is not None or self._connection.usable
-
-    # ------------------------------------------------------------ opening
-
-    async def greet(self) -> None:
-        """Hear the greeting and introduce ourselves; Refused or SessionLost if that fails."""
-        greeting = await self._answer()
-        if greeting.code != 220:
-            raise Refused(Phase.GREETING, greeting)
-        await self.introduce()
-
-    async def introduce(self) -> None:
-        """Say EHLO, or HELO to a server that does not know it."""
-        self._write(self._conversation.say_ehlo(self.peer.ehlo))
-        reply = await self._answer()
-        if reply.is_positive:
-            self._conversation.greeted(reply, extended=True)
-            return
-        if reply.code in (421, 450, 451, 452) or self._conversation.over:
-            raise Refused(Phase.EHLO, reply)
-        self._write(self._conversation.say_helo(self.peer.ehlo))
-        reply = await self._answer()
-        if not reply.is_positive:
-            raise Refused(Phase.EHLO, reply)
-        self._conversation.greeted(reply, extended=False)
-
-    @property
-    def offers_tls(self) -> bool:
-        """Whether STARTTLS was announced."""
-        return self._conversation.extensions.starttls
-
-    async def start_tls(self) -> None:
-        """Protect the session; TlsFailed, Refused or SessionLost if that fails."""
-        self._write(self._conversation.say_starttls())
-        reply = await self._answer()
-        if not reply.is_positive:
-            raise Refused(Phase.STARTTLS, reply)
-        try:
-            self._conversation.tls_started()
-        except RemoteProtocolError as error:
-            raise self._lost(Phase.STARTTLS, str(error)) from error
-        await self.shake_hands()
-        await self.introduce()
-
-    async def shake_hands(self) -> None:
-        """Do the TLS handshake on the connection."""
-        await self._connection.start_tls(
-            self.peer.host,
-            verify=self.peer.tls is TlsMode.VERIFIED,
-            timeout=self._timeouts.of(Phase.STARTTLS),
-        )
-
-    async def log_in(self, credentials: Credentials) -> None:
-        """AUTH PLAIN, else LOGIN; Refused when it does not succeed."""
-        mechanisms = self._conversation.extensions.auth
-        if "PLAIN" in mechanisms or "LOGIN" not in mechanisms:
-            octets = command.auth_plain(credentials.username, credentials.password)
-            steps = [octets]
-        else:
-            steps = [
-                command.line("AUTH LOGIN"),
-                command.line(command.encoded(credentials.username)),
-                command.line(command.encoded(credentials.password)),
-            ]
-        for octets in steps:
-            self._write(self._conversation.say_auth(octets))
-            reply = await self._answer()
-            if reply.is_positive:
-                return
-            if not reply.is_intermediate:
-                raise Refused(Phase.AUTH, reply)
-        raise Refused(Phase.AUTH, reply)
+        return self._ahead is not None or self._dialog.connection.usable
 
     # ------------------------------------------------------------ one transaction
 
@@ -175,7 +91,7 @@ class Session:
         if transaction.data is not None and transaction.data.is_positive:
             # RFC 5321 §3.3: 354 or a refusal. Anything else answers something else.
             code, transaction.data = transaction.data.code, None
-            raise self._lost(Phase.DATA, f"DATA was answered with {code}")
+            raise self._dialog.lost(Phase.DATA, f"DATA was answered with {code}")
         if self._conversation.over:
             if transaction.data is not None and transaction.data.is_intermediate:
                 transaction.data = None  # an invitation to nothing
@@ -184,8 +100,8 @@ class Session:
         if transaction.data is not None and transaction.data.is_intermediate:
             if not accepted or transaction.mail is None or not transaction.mail.is_positive:
                 # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
-                self._write(self._conversation.end_content(b".\r\n"))
-                await self._answer()
+                self._dialog.write(self._conversation.end_content(b".\r\n"))
+                await self._dialog.answer()
                 transaction.data = None
             else:
                 transaction.final = await self._send_content(outgoing, before_dot, following)
@@ -218,7 +134,7 @@ class Session:
 
     async def _say_envelope(self, outgoing: Outgoing, transaction: Transaction) -> None:
         if self._conversation.extensions.pipelining:
-            self._write(self._envelope(outgoing))
+            self._dialog.write(self._envelope(outgoing))
             await self._hear_envelope(transaction)
         else:
             await self._say_one_by_one(outgoing, transaction)
@@ -228,25 +144,25 @@ class Session:
         return self._conversation.say_envelope(self._mail_command(outgoing), recipients)
 
     async def _hear_envelope(self, transaction: Transaction) -> None:
-        transaction.mail = await self._answer()
+        transaction.mail = await self._dialog.answer()
         for number in range(len(transaction.recipients)):
-            transaction.recipients[number] = _as_rcpt(await self._answer())
-        transaction.data = await self._answer()
+            transaction.recipients[number] = _as_rcpt(await self._dialog.answer())
+        transaction.data = await self._dialog.answer()
 
     async def _say_one_by_one(self, outgoing: Outgoing, transaction: Transaction) -> None:
         say = self._conversation.say_one
-        self._write(say(Phase.MAIL, self._mail_command(outgoing)))
-        transaction.mail = await self._answer()
+        self._dialog.write(say(Phase.MAIL, self._mail_command(outgoing)))
+        transaction.mail = await self._dialog.answer()
         if not transaction.mail.is_positive:
             return
         for number, mailbox in enumerate(outgoing.recipients):
-            self._write(say(Phase.RCPT, command.rcpt(mailbox), number))
-            transaction.recipients[number] = _as_rcpt(await self._answer())
+            self._dialog.write(say(Phase.RCPT, command.rcpt(mailbox), number))
+            transaction.recipients[number] = _as_rcpt(await self._dialog.answer())
             if self._conversation.over:
                 return
         if any(reply is not None and reply.is_positive for reply in transaction.recipients):
-            self._write(say(Phase.DATA, b"DATA\r\n"))
-            transaction.data = await self._answer()
+            self._dialog.write(say(Phase.DATA, b"DATA\r\n"))
+            transaction.data = await self._dialog.answer()
 
     async def _send_content(
         self, outgoing: Outgoing, before_dot: BeforeDot, following: Following
@@ -258,12 +174,12 @@ class Session:
                 last = stuffer.feed(outgoing.content)
             else:
                 async for chunk in outgoing.content:
-                    if not self._connection.usable:
+                    if not self._dialog.connection.usable:
                         return await self._cut_short()
-                    await self._write_block(last)
+                    await self._dialog.write_block(last)
                     last = stuffer.feed(chunk)
             go_on = await before_dot()
-            if go_on and self._connection.usable:
+            if go_on and self._dialog.connection.usable:
                 end = self._conversation.end_content(stuffer.finish()) + self._begin(following)
         except SessionError:
             raise
@@ -276,9 +192,9 @@ class Session:
             raise Abandoned("the lease was in doubt before the final dot")
         if not end:
             return await self._cut_short()
-        self._write(last, end)
+        self._dialog.write(last, end)
         written = time.monotonic()
-        reply = await self._answer(ambiguous=True)
+        reply = await self._dialog.answer(ambiguous=True)
         self.pause = time.monotonic() - written
         return reply
 
@@ -296,96 +212,34 @@ class Session:
     async def _cut_short(self) -> Reply:
         """Return what a peer says that will not hear the content's end; SessionLost if nothing."""
         self._conversation.end_content(b"")
-        reply = await self._answer()
+        reply = await self._dialog.answer()
         self.abort()
         if reply.is_positive:
             raise SessionLost(Phase.CONTENT, "the peer took the message before its end")
         return reply
 
-    async def _write_block(self, data: bytes) -> None:
-        if not data:
-            return
-        self._write(data)
-        timeout = self._timeouts.of(Phase.CONTENT)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._connection.drained()
-        except TimeoutError as error:
-            if self._connection.usable:  # else it has spoken instead of reading
-                raise self._lost(Phase.CONTENT, f"no progress in {timeout:g} s") from error
-        except NetworkError as error:
-            raise self._lost(Phase.CONTENT, str(error)) from error
-
     async def _reset(self) -> None:
         try:
-            self._write(self._conversation.say_rset())
-            reply = await self._answer()
+            self._dialog.write(self._conversation.say_rset())
+            reply = await self._dialog.answer()
         except SessionLost:
             return  # what was decided before stays decided
         if not reply.is_positive:
             self._conversation.over = True
 
-    # ------------------------------------------------------------ octets and time
-
-    def _write(self, *parts: bytes) -> None:
-        try:
-            self._connection.write(*parts)
-        except NetworkError as error:
-            raise self._lost(self._conversation.waiting_for or Phase.MAIL, str(error)) from error
-
-    async def _answer(self, *, ambiguous: bool = False) -> Reply:
-        """Return the next reply; SessionLost when it has not come whole in its phase's time."""
-        phase = self._conversation.waiting_for or Phase.QUIT
-        timeout = self._timeouts.of(phase)
-        began = time.monotonic()
-        left = timeout
-        try:
-            while not self._answers:
-                if self._conversation.over:
-                    closed = NetworkError("the server has closed the session")
-                    raise self._conversation.fault or closed
-                self._answers = self._conversation.receive(await self._connection.read(left))
-                left = timeout - (time.monotonic() - began)
-        except TimeoutError as error:
-            raise self._lost(
-                phase, f"no answer in {timeout:g} s{self._but()}", ambiguous
-            ) from error
-        except (NetworkError, RemoteProtocolError) as error:
-            raise self._lost(phase, f"{error}{self._but()}", ambiguous) from error
-        return self._answers.pop(0).reply
-
-    def _but(self) -> str:
-        passed_over = self._conversation.passed_over
-        return f", but what is not an SMTP reply: {passed_over!r}" if passed_over else ""
-
-    def _lost(self, phase: Phase, reason: str, ambiguous: bool = False) -> SessionLost:
-        self.abort()
-        return SessionLost(phase, reason, ambiguous=ambiguous)
+    # ------------------------------------------------------------ the end
 
     def abort(self) -> None:
         """Drop the connection."""
-        self._conversation.over = True
-        self._connection.abort()
+        self._dialog.abort()
 
     def hang_up(self) -> None:
         """Say QUIT and close without waiting for the answer; never raises."""
-        if self.reusable:
-            try:
-                self._connection.write(self._conversation.say_quit())
-            except NetworkError:
-                pass  # it was only a goodbye
-        self._conversation.over = True
-        self._connection.close()
+        self._dialog.close(goodbye=self.reusable)
 
     async def quit(self) -> None:
         """Say QUIT and close; never raises."""
-        if self.reusable:
-            try:
-                self._write(self._conversation.say_quit())
-                await self._answer()
-            except SessionError:
-                pass  # it was only a goodbye
-        self._connection.close()
+        await self._dialog.quit(goodbye=self.reusable)
 
 
 def _as_rcpt(reply: Reply) -> Reply:

@@ -1,0 +1,106 @@
+"""
+A dialog with a peer: commands out, replies in, each in its time. What sessions are made of.
+
+Drives `smtp.client` over a connection. What a peer refuses is a Reply and no error; an error means
+that the dialog is over, and says in which phase.
+"""
+
+import asyncio
+import time
+
+from postroad.delivery.network import Connection, NetworkError
+from postroad.delivery.peer import SessionError, SessionLost, Timeouts
+from postroad.smtp.client import Answered, ClientConversation, Phase
+from postroad.smtp.errors import RemoteProtocolError
+from postroad.smtp.reply import Reply
+
+
+class Dialog:
+    """One connection with the conversation on it."""
+
+    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+        self.connection = connection
+        self.timeouts = timeouts
+        self.conversation = ClientConversation()
+        self._answers: list[Answered] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether another command can be said, and nothing is unread or unexpected."""
+        return not self.conversation.over and self.connection.usable
+
+    def write(self, *parts: bytes) -> None:
+        """Write octets; SessionLost when the connection is lost."""
+        try:
+            self.connection.write(*parts)
+        except NetworkError as error:
+            raise self.lost(self.conversation.waiting_for or Phase.MAIL, str(error)) from error
+
+    async def write_block(self, data: bytes) -> None:
+        """Write a part of the content and wait until the peer has read most of what is out."""
+        if not data:
+            return
+        self.write(data)
+        timeout = self.timeouts.of(Phase.CONTENT)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.connection.drained()
+        except TimeoutError as error:
+            if self.connection.usable:  # else it has spoken instead of reading
+                raise self.lost(Phase.CONTENT, f"no progress in {timeout:g} s") from error
+        except NetworkError as error:
+            raise self.lost(Phase.CONTENT, str(error)) from error
+
+    async def answer(self, *, ambiguous: bool = False) -> Reply:
+        """Return the next reply; SessionLost when it has not come whole in its phase's time."""
+        conversation = self.conversation
+        phase = conversation.waiting_for or Phase.QUIT
+        timeout = self.timeouts.of(phase)
+        began = time.monotonic()
+        left = timeout
+        try:
+            while not self._answers:
+                if conversation.over:
+                    closed = NetworkError("the server has closed the session")
+                    raise conversation.fault or closed
+                self._answers = conversation.receive(await self.connection.read(left))
+                left = timeout - (time.monotonic() - began)
+        except TimeoutError as error:
+            raise self.lost(phase, f"no answer in {timeout:g} s{self._but()}", ambiguous) from error
+        except (NetworkError, RemoteProtocolError) as error:
+            raise self.lost(phase, f"{error}{self._but()}", ambiguous) from error
+        return self._answers.pop(0).reply
+
+    def _but(self) -> str:
+        passed_over = self.conversation.passed_over
+        return f", but what is not an SMTP reply: {passed_over!r}" if passed_over else ""
+
+    def lost(self, phase: Phase, reason: str, ambiguous: bool = False) -> SessionLost:
+        """Drop the connection; return the error to raise."""
+        self.abort()
+        return SessionLost(phase, reason, ambiguous=ambiguous)
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self.conversation.over = True
+        self.connection.abort()
+
+    def close(self, *, goodbye: bool) -> None:
+        """Close, after QUIT where the peer expects a command; never raises."""
+        if goodbye:
+            try:
+                self.connection.write(self.conversation.say_quit())
+            except NetworkError:
+                pass  # it was only a goodbye
+        self.conversation.over = True
+        self.connection.close()
+
+    async def quit(self, *, goodbye: bool) -> None:
+        """Say QUIT, where the peer expects a command, hear the answer and close; never raises."""
+        if goodbye:
+            try:
+                self.write(self.conversation.say_quit())
+                await self.answer()
+            except SessionError:
+                pass  # it was only a goodbye
+        self.connection.close()

@@ -1,0 +1,42 @@
+"""What one transaction sends of a queue record."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from postroad.delivery.transaction import Outgoing
+from postroad.mail.envelope import Body
+from postroad.mail.header import header_block
+from postroad.smtp import command
+from postroad.spool.interface import Spool
+from postroad.spool.record import BlobRef, QueueRecord
+
+
+def outgoing(spool: Spool, record: QueueRecord, group: Sequence[int]) -> Outgoing:
+    """Return a record's message for the recipients at these positions."""
+    content: bytes | AsyncIterator[bytes]
+    if isinstance(record.content, BlobRef):
+        content = spool.read_body(record)
+    else:
+        content = record.trace + record.content
+    return Outgoing(
+        mail=record.reverse_path,
+        recipients=tuple(record.recipients[number].mailbox for number in group),
+        content=content,
+        size=record.size,
+        eight_bit=record.body is Body.EIGHT_BIT,
+        smtputf8=record.smtputf8 and _needs_utf8(record, group),
+        mail_parameters=tuple(command.mail_dsn_parameters(record.ret, record.envid)),
+    )
+
+
+def _needs_utf8(record: QueueRecord, group: Sequence[int]) -> bool:
+    sender = record.reverse_path
+    return (
+        (sender is not None and sender.needs_smtputf8)
+        or any(record.recipients[number].mailbox.needs_smtputf8 for number in group)
+        or not _header(record).isascii()
+    )
+
+
+def _header(record: QueueRecord) -> bytes:
+    content = record.content
+    return record.header if isinstance(content, BlobRef) else header_block(content)
