@@ -5,22 +5,26 @@ import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from typing import cast
 
 import pytest
 
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.outcome import Outcome, bounced, deferred, of_reply
-from postroad.delivery.settlement import Attempted, Circumstances, Settlement, give_up, settle
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
+from postroad.delivery.unattempted import ordered
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import RetrySchedule
 from postroad.smtp.reply import Reply
+from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready, Scheduled
-from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
+from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
+from postroad.spool.selection import Selection
 from postroad.testing.queued_mail import record as queued
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -236,7 +240,55 @@ def test_giving_up_bounces_what_is_pending_only() -> None:
     done = QueuedRecipient(parse_mailbox("b@y.example"), state=RecipientState.DELIVERED)
     left = QueuedRecipient(parse_mailbox("c@y.example"))
     record = message(recipients=(done, left))
-    settlement = give_up(record, EventType.ADMIN_BOUNCE, "bounced by order", at())
+    settlement = ordered(record, an_order("bounce", ""), at())
     assert again(settlement) is None
     assert told(settlement) == ["c@y.example"]
     assert [event.type for event in settlement.events] == [EventType.ADMIN_BOUNCE]
+
+
+def test_a_bounce_by_order_tells_the_reason_and_what_the_host_said_last() -> None:
+    last = LastReply("450 4.2.1 mailbox busy", NOW, "4.2.1", "mx.y.example")
+    tried = NOW - timedelta(hours=3)
+    record = message(
+        recipients=(QueuedRecipient(parse_mailbox("b@y.example"), last=last),), last_attempt=tried
+    )
+    settlement = ordered(record, an_order("bounce", "spam run"), at())
+    [event] = settlement.events
+    assert event.reason == "spam run"
+    found = report(settlement)
+    assert found is not None
+    [fields] = found[1]
+    assert fields["Status"] == "5.7.1"
+    assert fields["Diagnostic-Code"] == (
+        "x-postroad; bounced by order: spam run; last: mx.y.example said 450 4.2.1 mailbox busy"
+    )
+    assert parsedate_to_datetime(fields["Last-Attempt-Date"]) == tried.replace(microsecond=0)
+
+
+def test_a_report_of_mail_that_was_never_tried_names_no_attempt() -> None:
+    found = report(ordered(message(last_attempt=None), an_order("bounce", ""), at()))
+    assert found is not None
+    assert all("Last-Attempt-Date" not in fields for fields in found[1])
+    assert {str(fields["Diagnostic-Code"]) for fields in found[1]} == {
+        "x-postroad; bounced by order"
+    }
+
+
+def test_deleted_mail_is_in_the_history_and_nobody_is_told() -> None:
+    settlement = ordered(message(), an_order("delete", "spam run"), at())
+    assert settlement.puts == ()
+    [event] = settlement.events
+    assert (event.type, event.reason) == (EventType.ADMIN_DELETE, "spam run")
+    assert event.recipients == ("b@y.example", "c@y.example", "d@y.example")
+
+
+@pytest.mark.parametrize(("reason", "said"), [("ticket 5", "ticket 5"), ("", "by order")])
+def test_the_reason_of_a_hold_stays_with_the_mail(reason: str, said: str) -> None:
+    settlement = ordered(message(), an_order("hold", reason), at())
+    [put], [event] = settlement.puts, settlement.events
+    assert put.record.hold == Hold("Admin", note=reason)
+    assert (event.type, event.reason) == (EventType.HELD, said)
+
+
+def an_order(action: str, reason: str) -> Order:
+    return Order("order", action, Selection(), NOW, NOW + timedelta(hours=1), NOW, reason)

@@ -23,6 +23,9 @@ from postroad.testing.patience import patient
 from postroad.testing.queued_mail import first, now, put
 
 HOUR = timedelta(hours=1)
+ANYWHERE = pytest.mark.parametrize(
+    "place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)]
+)
 
 
 def to_smarthost(mx: ScriptedMx, connections: int = 20) -> WayOut:
@@ -80,7 +83,7 @@ async def test_a_hold_keeps_mail_and_a_release_lets_it_go() -> None:
         await spool.orders.place(order("hold", domain="y.example"))
         async with delivering(spool):
             [held] = await history(spool, EventType.HELD)
-            assert held.reason == "Admin"
+            assert held.reason == "by order of the test"
             await send(spool, "c@y.example")
             await history(spool, EventType.DELIVERY)
             assert mx.messages[0].recipients == [b"RCPT TO:<c@y.example>"], "it came afterwards"
@@ -108,7 +111,7 @@ async def test_an_order_begins_with_ones_own_lanes_and_ends_with_all_others() ->
     assert {kind for kind, _ in await waiting(spool)} == {WaitKind.HELD}
 
 
-@pytest.mark.parametrize("place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)])
+@ANYWHERE
 async def test_a_bounce_order_tells_the_sender(place: Scheduled | Held | None) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
@@ -120,8 +123,63 @@ async def test_a_bounce_order_tells_the_sender(place: Scheduled | Held | None) -
             await history(spool, EventType.ADMIN_BOUNCE)
         assert report.mail.startswith(b"MAIL FROM:<> ")
         assert report.recipients == [b"RCPT TO:<a@x.example>"]
-        assert b"Diagnostic-Code: x-postroad; bounced by order" in report.content
+        assert b"Status: 5.7.1\r\n" in report.content
+        reason = b"Diagnostic-Code: x-postroad; bounced by order: by order of the test\r\n"
+        assert reason in report.content
         assert await waiting(spool) == []
+
+
+@ANYWHERE
+async def test_a_delete_order_removes_mail_and_tells_nobody(
+    place: Scheduled | Held | None,
+) -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        queue_id = await put(spool, place=place, origin=CLIENT)
+        await spool.orders.place(order("delete", recipient="b@y.example"))
+        async with delivering(spool):
+            [event] = await history(spool, EventType.ADMIN_DELETE)
+            await put(spool, "c@y.example", origin=CLIENT)
+            await asyncio.wait_for(mx.received(1), patient(5))
+        assert (event.queue_id, event.reason) == (queue_id, "by order of the test")
+        assert [message.recipients for message in mx.messages] == [[b"RCPT TO:<c@y.example>"]]
+        assert await waiting(spool) == []
+
+
+@pytest.mark.parametrize("place", [None, Scheduled(now() + HOUR)])
+async def test_every_way_into_a_hold_keeps_the_reason(place: Scheduled | None) -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, place=place, origin=CLIENT)
+        await spool.orders.place(order("hold"))
+        async with delivering(spool):
+            [event] = await history(spool, EventType.HELD)
+        assert event.reason == "by order of the test"
+        [queued] = [queued async for queued in spool.waiting.list(Selection())]
+        assert queued.record.hold == Hold("Admin", note="by order of the test")
+
+
+@pytest.mark.parametrize(
+    ("action", "place", "told"),
+    [
+        ("retry", Scheduled(now() + HOUR), EventType.RETRIED),
+        ("release", Held(now() + HOLD_LIMIT), EventType.RELEASED),
+    ],
+)
+async def test_the_history_tells_why_mail_went_on(
+    action: str, place: Scheduled | Held, told: EventType
+) -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, place=place, origin=CLIENT)
+        await spool.orders.place(order(action))
+        async with delivering(spool):
+            [event] = await history(spool, told)
+            await asyncio.wait_for(mx.received(1), patient(5))
+        assert event.reason == "by order of the test"
 
 
 async def test_suspended_mail_waits_without_an_attempt() -> None:

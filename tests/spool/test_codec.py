@@ -85,7 +85,7 @@ record_fields: dict[str, Any] = {
     "last_attempt": st.none() | moments,
     "delay_warned": st.booleans(),
     "lane_moves": st.integers(0, 3),
-    "hold": st.none() | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry)),
+    "hold": st.none() | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text),
     "needs": st.frozensets(text.filter(bool), max_size=2),
 }
 records = st.builds(QueueRecord, **record_fields)

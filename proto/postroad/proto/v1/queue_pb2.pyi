@@ -79,12 +79,14 @@ class BlobRef(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., blob_id: _Optional[str] = ..., chunks: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., sole: _Optional[bool] = ...) -> None: ...
 
 class Hold(_message.Message):
-    __slots__ = ("reason", "on_expiry")
+    __slots__ = ("reason", "on_expiry", "note")
     REASON_FIELD_NUMBER: _ClassVar[int]
     ON_EXPIRY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     reason: str
     on_expiry: str
-    def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ...) -> None: ...
+    note: str
+    def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class QueueRecord(_message.Message):
     __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs")

@@ -23,12 +23,17 @@ class Order:
     """
 
     order_id: str
-    action: str  # retry, hold, release, bounce, suspend
+    action: str  # retry, hold, release, bounce, delete, suspend
     selection: Selection
     placed: datetime
     until: datetime
     cutoff: datetime | None
     reason: str = ""
+
+    @property
+    def said(self) -> str:
+        """The reason as the history tells it, also where the person gave none."""
+        return self.reason or "by order"
 
 
 class Orders(Protocol):

@@ -90,7 +90,7 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
     if record.envid is not None:
         message.envid, message.has_envid = record.envid, True
     if record.hold is not None:
-        message.hold.CopyFrom(wire.Hold(reason=record.hold.reason, on_expiry=record.hold.on_expiry))
+        message.hold.CopyFrom(_hold_out(record.hold))
     if record.needs:
         message.needs.extend(sorted(record.needs))
 
@@ -257,7 +257,11 @@ def _blob_in(message: wire.BlobRef) -> BlobRef:
 
 
 def _hold_in(message: wire.Hold) -> Hold:
-    return Hold(message.reason, OnHoldExpiry(message.on_expiry))
+    return Hold(message.reason, OnHoldExpiry(message.on_expiry), message.note)
+
+
+def _hold_out(hold: Hold) -> wire.Hold:
+    return wire.Hold(reason=hold.reason, on_expiry=hold.on_expiry, note=hold.note)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -20,6 +20,8 @@ class EventType(StrEnum):
     EXPIRATION = "Expiration"
     REJECTION = "Rejection"
     ADMIN_BOUNCE = "AdminBounce"
+    ADMIN_DELETE = "AdminDelete"  # removed by order, and nobody was told
+    RETRIED = "Retried"  # made ready before its time, by order
     DELAYED = "Delayed"  # the sender was warned
     HELD = "Held"
     RELEASED = "Released"

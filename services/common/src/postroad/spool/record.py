@@ -76,12 +76,16 @@ class OnHoldExpiry(StrEnum):
     BOUNCE = "Bounce"
 
 
+ADMIN = "Admin"  # the reason of a hold that a person ordered
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Why a record is held, and what becomes of it at the hold's deadline."""
 
     reason: str  # Poison, Unreadable, BodyMissing, Admin, Quota
     on_expiry: OnHoldExpiry = OnHoldExpiry.RELEASE
+    note: str = ""  # what the person who ordered it gave as the reason
 
 
 # Features a reader must know to deliver a record rightly; a process leaves to a newer one what

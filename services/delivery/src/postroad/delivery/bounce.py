@@ -52,7 +52,7 @@ class Notifier:
             original_queue_id=record.record_id.queue_id,
             arrival=record.arrival,
             now=now,
-            recipients=tuple(_reported(recipient) for recipient in told),
+            recipients=tuple(_reported(recipient, record.last_attempt) for recipient in told),
             header=record.trace + _original_header(record),
             envid=record.envid,
             will_retry_until=record.deadline if action is Action.DELAYED else None,
@@ -108,7 +108,7 @@ def _queue_id(record: QueueRecord, action: Action, recipients: Sequence[QueuedRe
     return derived_queue_id(record.arrival, record.record_id.shard, origin=origin)
 
 
-def _reported(recipient: QueuedRecipient) -> ReportedRecipient:
+def _reported(recipient: QueuedRecipient, last_attempt: datetime | None) -> ReportedRecipient:
     last = recipient.last
     status = EnhancedStatus.parse(last.status) if last and last.status else UNDEFINED_PERMANENT
     return ReportedRecipient(
@@ -117,7 +117,7 @@ def _reported(recipient: QueuedRecipient) -> ReportedRecipient:
         diagnostic=last.text if last else "unknown",
         original=recipient.orcpt,
         remote_mta=last.host if last else "",
-        last_attempt=last.at if last else None,
+        last_attempt=last_attempt,
     )
 
 

@@ -19,6 +19,7 @@ from postroad.delivery.unattempted import hold_ended, no_way_out, ordered, witho
 from postroad.policy.model import RetrySchedule, WayOut
 from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
@@ -124,12 +125,19 @@ class Endings:
                 **traced,
             )
 
-    async def unattempted(self, taken: Taken, way_out: WayOut | None, order: str) -> None:
+    async def unattempted(self, taken: Taken, way_out: WayOut | None, order: Order | None) -> None:
         """End the taking of a record with an order on it, out of a hold, or without a way out."""
         record = taken.record
         at = self.circumstances(way_out.retry if way_out else None)
-        if order:
+        if order is not None:
             settlement = ordered(record, order, at)
+            log.info(
+                "ordered",
+                queue_id=record.record_id.queue_id,
+                recipients=[str(recipient.mailbox) for recipient in record.pending],
+                action=order.action,
+                reason=order.said,
+            )
         elif record.hold is not None:
             settlement = hold_ended(record, record.hold, at)
         else:

@@ -17,13 +17,13 @@ from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, Put, Queued, Ready, Spool, Taken, Taking
-from postroad.spool.record import Hold
+from postroad.spool.interface import Put, Queued, Ready, Spool, Taken, Taking, held
+from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
 
 log = get_logger("delivery.orders")
 
-ON_TAKING = frozenset({"hold", "bounce", "suspend"})
+ON_TAKING = frozenset({"hold", "bounce", "delete", "suspend"})
 _AT_ONCE = 32  # records, all of which may be in memory
 _TELLS_EVERY = 100  # records
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
@@ -131,14 +131,13 @@ class OrderKeeper:
         match order.action:
             case "retry" | "release":
                 puts = [Put(record.next_step(hold=None), Ready())]
-                if order.action == "release":
-                    events = (self._event(EventType.RELEASED, queued, order, now),)
+                kind = EventType.RELEASED if order.action == "release" else EventType.RETRIED
+                events = (self._event(kind, queued, order, now),)
             case "hold":
-                held = record.next_step(hold=Hold("Admin"))
-                puts = [Put(held, Held(now + HOLD_LIMIT))]
+                puts = [held(record, Hold(ADMIN, note=order.reason), now=now)]
                 events = (self._event(EventType.HELD, queued, order, now),)
-            case "bounce":
-                # Its owner meets the order as it takes the record, and settles it as any bounce.
+            case "bounce" | "delete":
+                # Its owner meets the order as it takes the record, and settles it as any end.
                 puts = [Put(record.next_step(hold=None), Ready())]
             case _:
                 return  # suspending concerns what is taken
@@ -156,7 +155,7 @@ class OrderKeeper:
             reverse_path=str(record.reverse_path or ""),
             recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
             domain=record.domain,
-            reason=order.reason or "by order",
+            reason=order.said,
             process=self._process,
         )
 

@@ -14,7 +14,7 @@ from postroad.delivery.bounce import Notifier
 from postroad.delivery.outcome import Kind, Outcome
 from postroad.delivery.retry import next_try, warns
 from postroad.mail.dsn import Action
-from postroad.mail.status import DELIVERY_EXPIRED
+from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Scheduled
@@ -99,11 +99,20 @@ def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Sett
     return Settlement(tuple(puts), tuple(events))
 
 
-def give_up(record: QueueRecord, kind: EventType, reason: str, at: Circumstances) -> Settlement:
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Why mail is bounced without an attempt: `reason` for the history, `told` for the sender."""
+
+    kind: EventType
+    reason: str
+    told: str
+    status: EnhancedStatus
+
+
+def give_up(record: QueueRecord, why: GivenUp, at: Circumstances) -> Settlement:
     """Return what follows when all that is pending is bounced, by order or for its hold's end."""
-    last = LastReply(reason, at.now, str(DELIVERY_EXPIRED.with_class(5)))
-    bounced = [replace(r, state=RecipientState.BOUNCED, last=last) for r in record.pending]
-    events = (_event(kind, record, bounced, at, reason=reason),)
+    bounced = [_ended(recipient, why.told, why.status, at.now) for recipient in record.pending]
+    events = (_event(why.kind, record, bounced, at, reason=why.reason),)
     puts = at.notifier.notification(record, Action.FAILED, bounced, at.snapshot, at.now)
     return Settlement(tuple(puts), events)
 
@@ -125,14 +134,22 @@ def _expire(record: QueueRecord, now: datetime) -> tuple[QueueRecord, list[Queue
     recipients = []
     for recipient in record.recipients:
         if recipient.state is RecipientState.PENDING:
-            said = recipient.last
-            who = f"{said.host} said " if said and said.host else ""
-            text = f"expired; last: {who}{said.text}" if said else "expired"
-            last = LastReply(text, now, str(DELIVERY_EXPIRED))
-            recipient = replace(recipient, state=RecipientState.BOUNCED, last=last)
+            recipient = _ended(recipient, "expired", DELIVERY_EXPIRED, now)
             expired.append(recipient)
         recipients.append(recipient)
     return replace(record, recipients=tuple(recipients)), expired
+
+
+def _ended(
+    recipient: QueuedRecipient, told: str, status: EnhancedStatus, now: datetime
+) -> QueuedRecipient:
+    """Return a recipient that is given up, with the last that was heard of it."""
+    said = recipient.last
+    if said is not None:
+        who = f"{said.host} said " if said.host else ""
+        told = f"{told}; last: {who}{said.text}"
+    last = LastReply(told, now, str(status))
+    return replace(recipient, state=RecipientState.BOUNCED, last=last)
 
 
 def _warn(

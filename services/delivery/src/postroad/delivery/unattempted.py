@@ -10,22 +10,39 @@ from datetime import timedelta
 from postroad.delivery import metrics
 from postroad.delivery.outcome import Outcome, bounced, deferred
 from postroad.delivery.routing import NoRoute
-from postroad.delivery.settlement import Attempted, Circumstances, Settlement, give_up, settle
+from postroad.delivery.settlement import (
+    Attempted,
+    Circumstances,
+    GivenUp,
+    Settlement,
+    give_up,
+    settle,
+)
+from postroad.mail.status import DELIVERY_EXPIRED, DELIVERY_NOT_AUTHORIZED
+from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Scheduled, held
-from postroad.spool.record import Hold, OnHoldExpiry, QueueRecord, RecipientState
+from postroad.spool.record import ADMIN, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
 _SUSPENDED = timedelta(minutes=1)  # after which it is looked at again
 
 
-def ordered(record: QueueRecord, action: str, at: Circumstances) -> Settlement:
-    """Return what follows from an order: "bounce", "hold" or "suspend"."""
-    match action:
+def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
+    """Return what follows from an order to bounce, delete, hold or suspend."""
+    match order.action:
         case "bounce":
-            return give_up(record, EventType.ADMIN_BOUNCE, "bounced by order", at)
+            why = GivenUp(
+                EventType.ADMIN_BOUNCE,
+                reason=order.said,
+                told=f"bounced by order: {order.reason}" if order.reason else "bounced by order",
+                status=DELIVERY_NOT_AUTHORIZED,
+            )
+            return give_up(record, why, at)
+        case "delete":
+            return Settlement((), (event_of(EventType.ADMIN_DELETE, record, order.said, at),))
         case "hold":
             metrics.HELD.labels("order").inc()
-            return _held(record, "Admin", at)
+            return _held(record, Hold(ADMIN, note=order.reason), order.said, at)
         case _:
             return Settlement((Put(record.next_step(), Scheduled(at.now + _SUSPENDED)),), ())
 
@@ -33,7 +50,9 @@ def ordered(record: QueueRecord, action: str, at: Circumstances) -> Settlement:
 def hold_ended(record: QueueRecord, hold: Hold, at: Circumstances) -> Settlement:
     """Return what follows when a record comes out of its hold: it goes on, or is bounced."""
     if hold.on_expiry is OnHoldExpiry.BOUNCE:
-        return give_up(record, EventType.EXPIRATION, "its hold has ended", at)
+        told, status = "its hold has ended", DELIVERY_EXPIRED.with_class(5)
+        why = GivenUp(EventType.EXPIRATION, reason=told, told=told, status=status)
+        return give_up(record, why, at)
     event = event_of(EventType.RELEASED, record, "its hold has ended", at)
     return Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
 
@@ -47,7 +66,7 @@ def no_way_out(record: QueueRecord, at: Circumstances) -> Settlement:
 def without_body(record: QueueRecord, reason: str, at: Circumstances) -> Settlement:
     """Return what follows when a body is gone, or is not what was stored: a person looks."""
     metrics.HELD.labels("body").inc()
-    return _held(record, reason, at)
+    return _held(record, Hold(reason), reason, at)
 
 
 def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settlement:
@@ -57,9 +76,9 @@ def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settle
     return Settlement((Put(target, Ready()),), (event,))
 
 
-def _held(record: QueueRecord, reason: str, at: Circumstances) -> Settlement:
-    put = held(record, Hold(reason), now=at.now)
-    return Settlement((put,), (event_of(EventType.HELD, record, reason, at),))
+def _held(record: QueueRecord, hold: Hold, said: str, at: Circumstances) -> Settlement:
+    put = held(record, hold, now=at.now)
+    return Settlement((put,), (event_of(EventType.HELD, record, said, at),))
 
 
 def nowhere(route: NoRoute) -> Outcome:

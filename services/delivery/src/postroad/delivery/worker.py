@@ -77,9 +77,7 @@ class Worker:
         way_out = self._ways.of(snapshot, record) if snapshot is not None else None
         order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
         if way_out is None or record.hold is not None or order is not None:
-            self._tasks.spawn(
-                self._endings.unattempted(taken, way_out, order.action if order else "")
-            )
+            self._tasks.spawn(self._endings.unattempted(taken, way_out, order))
             return
         route = self._tools.directions.known(way_out, record.domain)
         if isinstance(route, Route):
