@@ -9,6 +9,7 @@ import pytest
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
+from postroad.testing.mx import ScriptedMx
 
 
 @pytest.fixture
@@ -97,3 +98,23 @@ async def test_a_server_that_is_not_there(scene: Scene) -> None:
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert "127.0.0.1:1" in err
+
+
+@pytest.mark.parametrize("refused", [b".", b"RCPT"])
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+async def test_a_server_s_reply_does_not_steer_the_terminal(
+    refused: bytes, flags: tuple[str, ...]
+) -> None:
+    reply = "550 5.1.1 \x1b[2J \u202etxt.exe \x7f\r\n"
+    if refused == b".":
+        reply = reply.replace("550 5.1.1", "250 2.0.0")
+
+    def script(line: bytes, count: int) -> bytes | None:
+        return reply.encode() if line.upper().startswith(refused) else None
+
+    async with ScriptedMx(script) as mx:
+        to = ("--server", f"127.0.0.1:{mx.port}", "--from", "me@x.example", "--to", "b@x.example")
+        _, out, err = await send(*to, *flags)
+    shown = (out + err).replace("\n", "")
+    assert "202e" in shown
+    assert shown.isprintable()

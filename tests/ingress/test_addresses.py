@@ -110,3 +110,35 @@ async def test_a_route_may_be_for_localhost(open_scene: OpenScene) -> None:
     scene = await open_scene(MANIFESTS.replace("mx: {}", hosts))
     peer = await scene.peer()
     assert (await peer.envelope("me@near.example", "u@localhost"))[1].startswith("250 ")
+
+
+@pytest.mark.parametrize(
+    ("octets", "written"),
+    [
+        (b"b\xfcro-pc", b"from b-ro-pc ("),
+        ("мой-пк".encode("cp1251"), b"from unknown ("),
+        ("büro.example".encode(), b"from xn--bro-hoa.example ("),
+        (b'"pc;<x,', b"from pc-x ("),
+        (b"\x1b[2J", b"from x1b-2J ("),
+        (b"h" * 400, b"from " + b"h" * 255),
+        (b"\xc2\xa0x", b"from x ("),
+    ],
+)
+async def test_a_client_may_call_itself_anything(
+    scene: Scene, peer: Peer, octets: bytes, written: bytes
+) -> None:
+    assert (await peer.send(b"EHLO " + octets + b"\r\n")).startswith("250-")
+    await peer.say("MAIL FROM:<me@near.example>")
+    await peer.say("RCPT TO:<you@far.example>")
+    assert (await peer.message()).startswith("250 ")
+    [record] = scene.records
+    assert record.trace.isascii()
+    assert written in record.trace
+    assert record.origin.helo.isprintable()
+
+
+async def test_what_decides_is_utf_8_or_refused(peer: Peer) -> None:
+    await peer.say(HELLO)
+    assert (await peer.send(b"MAIL FROM:<m\xe9@near.example>\r\n")).startswith("501 ")
+    assert (await peer.send(b"NOOP \xe9\r\n")).startswith("250 ")
+    assert (await peer.send(b"EHLO \xc2\xa0\r\n")).startswith("501 ")

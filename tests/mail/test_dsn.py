@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.mail.address import parse_mailbox
+from postroad.mail.address import Mailbox, parse_mailbox
 from postroad.mail.dsn import Action, Report, ReportedRecipient, compose
 from postroad.mail.status import EnhancedStatus
 
@@ -123,6 +124,82 @@ def test_the_original_s_header_is_returned_and_nothing_of_its_body() -> None:
     *_, header = read(REPORT)
     assert header.get_content_type() == "text/rfc822-headers"
     assert body(header).strip() == REPORT.header.decode().strip()
+
+
+def longest_line(octets: bytes) -> int:
+    return max(map(len, octets.split(b"\r\n")))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Subject: " + b"x" * 5000 + b"\r\n",
+        b"Subject: gr\xc3\xb6\xc3\x9fe\r\n",
+        b"Subject: gr\xf6\xdfe\r\n",
+        b"Subject: a\rb\nc\x00d\r\n",
+        b"Subject: \x1b[2J \xe2\x80\xae\r\n",
+        b"Received: ours\r\n\r\n",
+        b"",
+        b"\xff" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("mailbox", ["b@y.example", "pel\u00e9@y.example"])
+def test_whatever_the_original_was_like_the_notification_is_plain(
+    header: bytes, mailbox: str
+) -> None:
+    recipient = replace(REFUSED, mailbox=parse_mailbox(mailbox), original=None)
+    octets = compose(replace(REPORT, header=header, recipients=(recipient,)))
+    assert longest_line(octets) <= 998
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", octets)
+    assert octets.isascii() == mailbox.isascii()
+    parts = cast(list[Message], email.message_from_bytes(octets).get_payload())
+    shown = cast(bytes, parts[2].get_payload(decode=True) or b"").decode()
+    assert all(line.isprintable() for line in re.split("[\r\n\t]", shown))
+
+
+def test_an_encoded_header_says_what_it_said() -> None:
+    header = "Subject: größe\r\nX-Long: ".encode() + b"y" * 2000 + b"\r\n"
+    *_, returned = read(replace(REPORT, header=header))
+    assert body(returned) == header.decode()
+    assert returned.get_content_charset() == "utf-8"
+
+
+@pytest.mark.parametrize("size", [255, 5000])
+def test_no_field_is_longer_than_a_line(size: int) -> None:
+    long = "x" * size
+    recipient = ReportedRecipient(
+        mailbox=Mailbox("l" * 255, "d" * 253),
+        status=EnhancedStatus(5, 0, 0),
+        diagnostic=long,
+        original=f"{long};{long}",
+        remote_mta=long,
+    )
+    report = replace(REPORT, to=recipient.mailbox, recipients=(recipient,), envid=long)
+    assert longest_line(compose(report)) <= 998
+
+
+def test_a_long_reply_is_folded() -> None:
+    said = "550 5.7.1 " + "see our policy " * 40
+    octets = compose(replace(REPORT, recipients=(replace(REFUSED, diagnostic=said),)))
+    assert longest_line(octets) <= 78
+    _, _, [_, about], _ = read(replace(REPORT, recipients=(replace(REFUSED, diagnostic=said),)))
+    assert about["Diagnostic-Code"].split() == ["smtp;", *said.split()]
+
+
+def test_an_address_with_odd_dots_is_quoted_in_to_and_reported_as_it_is() -> None:
+    odd = parse_mailbox("odd..dots@y.example")
+    message, _, [_, about], _ = read(
+        replace(REPORT, to=odd, recipients=(replace(REFUSED, mailbox=odd),))
+    )
+    assert message["To"] == '<"odd..dots"@y.example>'
+    assert about["Final-Recipient"] == "rfc822; odd..dots@y.example"
+
+
+def test_an_address_that_steers_the_display_is_escaped() -> None:
+    steering = parse_mailbox("a\u202eb\x9b@y.example")
+    octets = compose(replace(REPORT, recipients=(replace(REFUSED, mailbox=steering),)))
+    assert rb"Final-Recipient: utf-8; a\x{202E}b\x{9B}@y.example" in octets
+    assert rb"<a\u202eb\x9b@y.example>" in octets
 
 
 def test_a_header_without_end_is_returned_in_part() -> None:

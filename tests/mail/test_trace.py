@@ -1,9 +1,11 @@
 """Trace fields: ours says what happened, theirs are counted, and no client can add a field."""
 
 import email
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import Message
+from email.utils import parsedate_to_datetime
 
 import pytest
 from hypothesis import given
@@ -22,6 +24,14 @@ HOP = Hop(
     queue_id="01ABC",
     received=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     recipient=parse_mailbox("b@y.example"),
+)
+
+
+ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
+LITERAL = r"\[[^\[\]\\]*\]"
+TOKENS = re.compile(
+    rf"from ({ATOM}|{LITERAL}) \({LITERAL}\) by {ATOM} with {ATOM} \([^()\\]*\) id {ATOM}"
+    rf'( for <({ATOM}|"[^"\\]*")@{ATOM}>)?'
 )
 
 
@@ -56,6 +66,41 @@ def test_what_a_client_calls_itself_adds_no_field_and_no_comment(helo: str) -> N
     assert not message.get_payload()
     assert octets.count(b"(") == 2
     assert max(map(len, octets.split(b"\r\n"))) <= 1100
+
+
+@pytest.mark.parametrize(
+    ("helo", "written"),
+    [
+        ("PC-1.office.example", "PC-1.office.example"),
+        ("my_host", "my_host"),
+        ("[192.0.2.7]", "[192.0.2.7]"),
+        ("[IPv6:2001:DB8::7]", "[IPv6:2001:db8::7]"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("b\N{REPLACEMENT CHARACTER}ro-pc", "b-ro-pc"),
+        ('"pc;<x,', "pc-x"),
+        ("a..b.", "a.b"),
+        ("[no address]", "no-address"),
+        ("(comment", "comment"),
+        ("...", "unknown"),
+        ("—", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_the_name_is_a_domain_or_a_literal_in_ascii(helo: str, written: str) -> None:
+    octets = received_field(replace(HOP, helo=helo))
+    assert octets.startswith(f"Received: from {written} ([192.0.2.1])\r\n".encode())
+
+
+@given(helo=st.text() | st.text(st.sampled_from('ab1-_.[]:"\\<>();, @é')), to=st.booleans())
+def test_strict_readers_can_read_the_field(helo: str, to: bool) -> None:
+    recipient = parse_mailbox("odd..dots@y.example") if to else None
+    octets = received_field(replace(HOP, helo=helo, recipient=recipient))
+    assert octets.isascii()
+    # RFC 5322 §3.6.7: words, angle-addr and domains, then `;` and the date.
+    tokens, semicolon, date = unfolded(fields(octets)).rpartition(";")
+    assert semicolon
+    assert parsedate_to_datetime(date) == HOP.received
+    assert TOKENS.fullmatch(tokens), tokens
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def test_a_new_condition_is_as_old_as_now() -> None:
     }
 
 
+def test_what_a_message_quotes_does_not_steer_a_terminal() -> None:
+    said = Judgement(Type.READY, Truth.FALSE, "Found", "the record is \x1b[2J\u202eeno")
+    [made] = merge([], [said], generation=1, now=NOW)
+    assert made["message"] == r"the record is \x1b[2J\u202eeno"
+
+
 def test_another_reason_or_generation_leaves_the_age_alone() -> None:
     [made] = merge([condition("False")], [judged(Truth.FALSE, "Other")], generation=2, now=NOW)
     assert (made["reason"], made["observedGeneration"]) == ("Other", 2)

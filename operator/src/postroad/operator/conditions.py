@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from postroad.mail.visible import visible
+
 
 class Truth(StrEnum):
     """A condition's status."""
@@ -68,7 +70,8 @@ def _dated(
         "type": str(judgement.type),
         "status": str(judgement.status),
         "reason": judgement.reason,
-        "message": judgement.message[:_LONGEST_MESSAGE],
+        # A DNS record or a host may be quoted in it.
+        "message": visible(judgement.message)[:_LONGEST_MESSAGE],
         "lastTransitionTime": since or timestamp(now),
         "observedGeneration": generation,
     }

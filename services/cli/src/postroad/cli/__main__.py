@@ -16,6 +16,7 @@ from postroad.cli.sink import sink
 from postroad.cli.status import status
 from postroad.cli.up import up
 from postroad.cli.version import print_version
+from postroad.mail.visible import visible_lines
 from postroad.runtime.errors import StartupError
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def _end(sentence: str, code: int) -> None:
-    print(sentence, file=sys.stderr)
+    print(visible_lines(sentence), file=sys.stderr)
     sys.exit(code)
 
 

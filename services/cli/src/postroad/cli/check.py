@@ -11,6 +11,7 @@ import typer
 
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
+from postroad.mail.visible import visible
 from postroad.policy.check import check as check_manifests
 from postroad.policy.source import ManifestReader
 
@@ -43,7 +44,7 @@ def check(
                 }
             )
         else:
-            typer.echo(str(mistake))
+            typer.echo(visible(str(mistake)))
     if mistakes:
         raise typer.Exit(1)
     if not as_json:

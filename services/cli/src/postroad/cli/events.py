@@ -22,8 +22,9 @@ from postroad.cli.options import (
     StateOption,
     where,
 )
-from postroad.cli.output import print_json, printable
+from postroad.cli.output import print_json
 from postroad.cli.selection import build_selection
+from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.spool.event import Event, EventType
 from postroad.spool.ids import arrival_of
@@ -140,7 +141,7 @@ def line(event: Event) -> Text:
     text = Text(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + "  ")
     text.append(f"{event.type.value:<16}", style=_STYLES.get(event.type, ""))
     text.append(f"  {event.queue_id or '-'}  ")
-    text.append(printable(_story(event)))
+    text.append(visible(_story(event)))
     return text
 
 

@@ -1,7 +1,6 @@
 """`postroad load`: much mail at once, to see what a server takes and how long it makes one wait."""
 
 import asyncio
-import json
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +18,9 @@ from postroad.cli.load_plan import LoadPlan
 from postroad.cli.load_run import Load
 from postroad.cli.load_target import check_domains, permitted_address
 from postroad.cli.options import JsonFlag, server_address
+from postroad.cli.output import print_json
 from postroad.cli.send import Tls, default_port, read_password, tls_context
+from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.runtime.quantities import SocketAddress, parse_size
 
@@ -195,7 +196,7 @@ def _milliseconds(seconds: float) -> str:
 
 def _print_summary(run: Load, figures: LoadFigures, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(figures.summary()))
+        print_json(figures.summary())
         return
     seconds = max(figures.seconds, 1e-9)
     latencies = figures.latencies
@@ -210,4 +211,4 @@ def _print_summary(run: Load, figures: LoadFigures, *, as_json: bool) -> None:
         f" longest {_milliseconds(latencies.longest)}"
     )
     if figures.first_refusal:
-        typer.echo(f"first refusal: {figures.first_refusal}", err=True)
+        typer.echo(visible(f"first refusal: {figures.first_refusal}"), err=True)

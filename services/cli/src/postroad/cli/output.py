@@ -1,7 +1,6 @@
 """How lists are shown: a table for people, JSON lines for programs, peers' text made harmless."""
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,21 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# What a peer said may hold escape sequences; a terminal must not obey them.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
+from postroad.mail.visible import visible, visible_json
 
 _NO_FOLD = 400  # columns
 
 
-def printable(text: str) -> str:
-    """Return text without control characters, so that it can be shown at a terminal."""
-    return _CONTROL.sub("?", text)
-
-
 def print_json(row: object) -> None:
     """Print one row as one line of JSON."""
-    print(json.dumps(row, default=_plain, ensure_ascii=False), flush=True)
+    print(visible_json(json.dumps(row, default=_plain, ensure_ascii=False)), flush=True)
 
 
 def _plain(value: object) -> object:
@@ -51,7 +43,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console.print(table)
 
 

@@ -1,6 +1,8 @@
 """`postroad queue`: look at the mail that waits, and order what becomes of it, cluster-wide."""
 
 import asyncio
+import io
+from codecs import getincrementaldecoder
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Annotated
@@ -18,7 +20,7 @@ from postroad.cli.options import (
     StateOption,
     where,
 )
-from postroad.cli.output import ago, print_json, print_table, printable, short, size
+from postroad.cli.output import ago, print_json, print_table, short, size
 from postroad.cli.selection import (
     ClientOption,
     DomainOption,
@@ -27,6 +29,7 @@ from postroad.cli.selection import (
     SenderOption,
     build_selection,
 )
+from postroad.mail.visible import visible_lines
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.record import BlobRef, QueueRecord
@@ -195,8 +198,7 @@ async def _show(selection: Selection, cluster: Where, *, content: bool, as_json:
                 f" `postroad events --id {selection.queue_id}` tells what became of it"
             )
         if content:
-            async for chunk in spool.read_body(found[0].record):
-                typer.echo(printable_content(chunk), nl=False)
+            await _show_content(spool, found[0].record)
             return
     for queued in found:
         if as_json:
@@ -205,10 +207,12 @@ async def _show(selection: Selection, cluster: Where, *, content: bool, as_json:
             _print_record(queued)
 
 
-def printable_content(chunk: bytes) -> str:
-    """Return message content for a terminal: lines and tabs stay, other controls do not."""
-    lines = chunk.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
-    return "\n".join(printable(line.replace("\t", "    ")) for line in lines)
+async def _show_content(spool: Spool, record: QueueRecord) -> None:
+    # A chunk may end within a character or a line end.
+    decoder = io.IncrementalNewlineDecoder(getincrementaldecoder("utf-8")("replace"), True)
+    async for chunk in spool.read_body(record):
+        typer.echo(visible_lines(decoder.decode(chunk)), nl=False)
+    typer.echo(visible_lines(decoder.decode(b"", final=True)), nl=False)
 
 
 def _print_record(queued: Queued) -> None:

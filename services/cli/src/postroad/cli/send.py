@@ -1,7 +1,6 @@
 """`postroad send`: hand one message to an SMTP server, and say what it answered."""
 
 import email.policy
-import json
 import os
 import smtplib
 import ssl
@@ -17,8 +16,10 @@ import typer
 
 from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag, server_address
+from postroad.cli.output import print_json
 from postroad.mail.address import parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.visible import visible
 from postroad.runtime.quantities import SocketAddress
 
 _TIMEOUT = 60.0  # seconds for each step of the dialog
@@ -244,11 +245,11 @@ def _print_answer(answer: dict[str, object], *, as_json: bool) -> None:
     refused = answer["refused"]
     assert isinstance(refused, dict)
     if as_json:
-        typer.echo(json.dumps(answer))
+        print_json(answer)
     else:
-        typer.echo(answer["reply"])
+        typer.echo(visible(str(answer["reply"])))
         for address, reply in refused.items():
-            typer.echo(f"refused: {address}: {reply}", err=True)
+            typer.echo(visible(f"refused: {address}: {reply}"), err=True)
     if refused:
         raise typer.Exit(1)
 

@@ -2,23 +2,26 @@
 Delivery status notifications (RFC 3464) as messages: what a sender is told of mail that failed.
 
 A multipart/report of three parts: a text for people, the fields for programs, and the original's
-header. What remote servers and senders wrote goes through `_clean` or `_folded`, so that nothing of
-theirs can add a field. A notification says Auto-Submitted (RFC 3834) and travels from the null
-reverse-path, so that none is ever sent about it.
+header. What remote servers and senders wrote goes through `_clean`, so that nothing of theirs can
+add a field or steer a display, and every line keeps to RFC 5322 §2.1.1, whatever the original was
+like. A notification says Auto-Submitted (RFC 3834) and travels from the null reverse-path, so that
+none is ever sent about it.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
 
 from postroad.mail.address import Mailbox
+from postroad.mail.returned import Encoded, quoted_printable, returned_header
 from postroad.mail.status import EnhancedStatus
+from postroad.mail.visible import visible
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_MAX_TEXT = 900  # octets: a line has room for 998 (RFC 5322 §2.1.1)
-_MAX_HEADER = 64 * 1024
+# RFC 5322 §2.1.1: a line has 998 octets at most, and should have no more than 78.
+_MAX_TEXT = 900
+_MAX_NAME = 255
+_SHORT_LINE = 76
 
 
 class Action(StrEnum):
@@ -63,13 +66,17 @@ def compose(report: Report) -> bytes:
     utf8 = any(not str(r.mailbox).isascii() for r in report.recipients)
     status_type = "message/global-delivery-status" if utf8 else "message/delivery-status"
     charset = "utf-8" if utf8 else "ascii"
+    # Only the kind for addresses beyond ASCII may hold anything else beyond it (RFC 6533 §3).
+    status = _status_fields(report).encode(charset, "replace")
+    header = returned_header(report.header)
     header_type = "message/global-headers" if utf8 else "text/rfc822-headers"
+    if not utf8 and header.encoding != "7bit":
+        header_type += "; charset=utf-8"
     parts = [
         _fields(report, boundary),
-        _part(boundary, "text/plain; charset=utf-8", _text(report).encode()),
-        # Only the kind for addresses beyond ASCII may hold anything else beyond it (RFC 6533 §3).
-        _part(boundary, status_type, _status_fields(report).encode(charset, "replace")),
-        _part(boundary, header_type, _returned(report.header)),
+        _part(boundary, "text/plain; charset=utf-8", _text(report)),
+        _part(boundary, status_type, Encoded(status, "8bit" if utf8 else "7bit")),
+        _part(boundary, header_type, header),
         f"\r\n--{boundary}--\r\n".encode(),
     ]
     return b"".join(parts)
@@ -81,7 +88,7 @@ def _fields(report: Report, boundary: str) -> bytes:
     mta = report.reporting_mta
     return (
         f"From: Mail delivery system <postmaster@{mta}>\r\n"
-        f"To: <{report.to}>\r\n"
+        f"To: <{report.to.in_header}>\r\n"
         f"Subject: {subject}\r\n"
         f"Date: {format_datetime(report.now)}\r\n"
         f"Message-ID: <{report.queue_id}@{mta}>\r\n"
@@ -94,16 +101,15 @@ def _fields(report: Report, boundary: str) -> bytes:
     ).encode()
 
 
-def _part(boundary: str, content_type: str, body: bytes) -> bytes:
-    encoding = "8bit" if not body.isascii() else "7bit"
+def _part(boundary: str, content_type: str, body: Encoded) -> bytes:
     head = (
         f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
+        f"Content-Transfer-Encoding: {body.encoding}\r\n\r\n"
     )
-    return head.encode() + body
+    return head.encode() + body.octets
 
 
-def _text(report: Report) -> str:
+def _text(report: Report) -> Encoded:
     failed = report.action is Action.FAILED
     if failed:
         opening = "Your message could not be delivered to one or more recipients."
@@ -121,18 +127,19 @@ def _text(report: Report) -> str:
         "",
     ]
     for recipient in report.recipients:
-        said = f" ({_clean(recipient.remote_mta)} said)" if recipient.remote_mta else ""
-        lines.append(f"<{recipient.mailbox}>{said}:")
-        lines += [f"    {line}" for line in _wrapped(recipient.diagnostic)]
+        said = f" ({_clean(recipient.remote_mta, _MAX_NAME)} said)" if recipient.remote_mta else ""
+        lines.append(f"<{visible(str(recipient.mailbox))}>{said}:")
+        lines += [f"    {line}" for line in _wrapped(_clean(recipient.diagnostic), 72)]
         lines.append("")
     lines.append(f"Queue id: {report.original_queue_id}")
-    return "\r\n".join(lines) + "\r\n"
+    text = "\r\n".join(lines) + "\r\n"
+    return Encoded(text.encode(), "7bit") if text.isascii() else quoted_printable(text)
 
 
 def _status_fields(report: Report) -> str:
     lines = [f"Reporting-MTA: dns; {report.reporting_mta}"]
     if report.envid:
-        lines.append(f"Original-Envelope-Id: {_clean(report.envid)}")
+        lines.append(_folded(f"Original-Envelope-Id: {_clean(report.envid)}"))
     lines.append(f"Arrival-Date: {format_datetime(report.arrival)}")
     for recipient in report.recipients:
         lines += ["", *_recipient_fields(report, recipient)]
@@ -140,21 +147,23 @@ def _status_fields(report: Report) -> str:
 
 
 def _recipient_fields(report: Report, recipient: ReportedRecipient) -> list[str]:
-    kind = "rfc822" if str(recipient.mailbox).isascii() else "utf-8"
+    mailbox = str(recipient.mailbox)
+    kind = "rfc822" if mailbox.isascii() else "utf-8"
     lines = []
     if recipient.original:
         address_type, _, address = recipient.original.partition(";")
-        lines.append(f"Original-Recipient: {_clean(address_type)};{_clean(address)}")
+        original = f"{_clean(address_type, _MAX_NAME)};{_clean(address, 2 * _MAX_NAME)}"
+        lines.append(_folded(f"Original-Recipient: {original}"))
     lines += [
-        f"Final-Recipient: {kind}; {recipient.mailbox}",
+        f"Final-Recipient: {kind}; {''.join(map(_embedded, mailbox))}",
         f"Action: {report.action}",
         f"Status: {recipient.status}",
     ]
     if recipient.remote_mta:
-        lines.append(f"Remote-MTA: dns; {_clean(recipient.remote_mta)}")
+        lines.append(_folded(f"Remote-MTA: dns; {_clean(recipient.remote_mta, _MAX_NAME)}"))
     # Only what a server said is of type smtp; a sentence of ours has a type of its own.
     diagnostic = "smtp" if recipient.remote_mta else "x-postroad"
-    lines.append(f"Diagnostic-Code: {diagnostic}; {_clean(recipient.diagnostic)}")
+    lines.append(_folded(f"Diagnostic-Code: {diagnostic}; {_clean(recipient.diagnostic)}"))
     if recipient.last_attempt is not None:
         lines.append(f"Last-Attempt-Date: {format_datetime(recipient.last_attempt)}")
     if report.will_retry_until is not None:
@@ -162,20 +171,27 @@ def _recipient_fields(report: Report, recipient: ReportedRecipient) -> list[str]
     return lines
 
 
-def _returned(header: bytes) -> bytes:
-    block = header[:_MAX_HEADER]
-    return block if block.endswith(b"\r\n") else block + b"\r\n"
+def _embedded(char: str) -> str:
+    # RFC 6533 §3: how an address has a character that cannot be shown.
+    return char if char.isprintable() else f"\\x{{{ord(char):X}}}"
 
 
-def _clean(text: str) -> str:
-    octets = _CONTROL.sub(" ", text).encode("utf-8", "replace")[:_MAX_TEXT]
+def _clean(text: str, most: int = _MAX_TEXT) -> str:
+    """Return a text on one line, with nothing in it that is not seen, cut to `most` octets."""
+    octets = visible(" ".join(text.split())).encode("utf-8", "replace")[:most]
     return octets.decode("utf-8", "ignore").strip()
 
 
-def _wrapped(text: str) -> list[str]:
-    words, lines, line = _clean(text).split(), [], ""
-    for word in words:
-        if line and len(line) + len(word) >= 72:
+def _folded(field: str) -> str:
+    """Return a field folded where it has blanks."""
+    first, *more = _wrapped(field, _SHORT_LINE)
+    return "\r\n ".join([first, *more])
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + len(word) >= width:
             lines.append(line)
             line = word
         else:

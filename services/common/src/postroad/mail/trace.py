@@ -2,7 +2,9 @@
 Trace fields: the Received field this relay prepends, and how often a message has been received.
 
 RFC 5321 §4.4 gives the shape, RFC 3848 the names of the protocols. What a client said of itself is
-untrusted: whatever is not plain in a header field is left out, so nothing it says can add a field.
+untrusted: the field has it only as far as it is a domain or an address literal. So nothing a client
+says can add a field or spoil this one, and the field is ASCII, as a message without SMTPUTF8 wants
+it (RFC 6531 §3.7.3).
 """
 
 import re
@@ -11,9 +13,13 @@ from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from postroad.mail.address import Mailbox
+from postroad.mail.address import Mailbox, normalise_domain
+from postroad.mail.errors import AddressSyntaxError
 
-_UNSAFE = re.compile(r"[^\x21-\x27\x2a-\x5b\x5d-\x7e\u0080-\U0010ffff]")  # controls, space, ( ) \
+# The underscore is in no host name, and in the names of many hosts.
+_DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_]))*")
+_NOT_IN_DOMAIN = re.compile(r"[^A-Za-z0-9_.-]+")
+_DOTS = re.compile(r"\.{2,}")
 _RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
 _MAX_NAME = 255
 
@@ -43,15 +49,31 @@ def received_protocol(*, extended: bool, utf8: bool, tls: bool, authenticated: b
 def received_field(hop: Hop) -> bytes:
     """Return the Received field, folded, with its CRLF."""
     peer = f"[IPv6:{hop.peer}]" if ":" in hop.peer else f"[{hop.peer}]"
-    helo = _UNSAFE.sub("", hop.helo)[:_MAX_NAME] or "unknown"
     tls = f" ({hop.tls})" if hop.tls else ""
-    recipient = f"\r\n\tfor <{hop.recipient}>" if hop.recipient is not None else ""
+    recipient = f"\r\n\tfor <{hop.recipient.in_header}>" if hop.recipient is not None else ""
     return (
-        f"Received: from {helo} ({peer})\r\n"
+        f"Received: from {helo_name(hop.helo)} ({peer})\r\n"
         f"\tby {hop.by} with {hop.protocol}{tls} id {hop.queue_id}"
         f"{recipient};\r\n"
         f"\t{_date(hop.received.replace(microsecond=0))}\r\n"
     ).encode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1024)
+def helo_name(said: str) -> str:
+    """
+    Return what a client called itself as a domain or an address literal in ASCII.
+
+    What neither may hold is replaced by hyphens; a name of nothing else is `unknown`.
+    """
+    said = said[:_MAX_NAME]
+    if _DOMAIN.fullmatch(said):
+        return said
+    try:
+        return normalise_domain(said)
+    except AddressSyntaxError:
+        name = _DOTS.sub(".", _NOT_IN_DOMAIN.sub("-", said)).strip(".-")
+        return name or "unknown"
 
 
 @lru_cache(maxsize=8)

@@ -22,6 +22,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from postroad.mail.visible import visible
 from postroad.runtime.log_fields import MAX_TEXT, current_trace, limit_of, names_secret, plain
 from postroad.runtime.log_json import JsonLines
 from postroad.runtime.log_sink import LineSink
@@ -161,21 +162,11 @@ def _console(colours: bool) -> Processor:
         traceback = event_dict.pop("exception", None)
         for name, value in event_dict.items():
             if not isinstance(value, int | float):
-                event_dict[name] = _visible(plain(value))
+                event_dict[name] = visible(plain(value))
         line = str(renderer(logger, method, event_dict))
         if traceback is None:
             return line
         # Indented, so that no line of a traceback can pass for a log line of its own.
-        return "\n    | ".join([line, *(_visible(part) for part in str(traceback).split("\n"))])
+        return "\n    | ".join([line, *(visible(part) for part in str(traceback).split("\n"))])
 
     return render
-
-
-def _visible(text: str) -> str:
-    # Controls, line separators, bidirectional overrides and lone surrogates are not printable.
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )

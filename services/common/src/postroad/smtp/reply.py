@@ -5,15 +5,13 @@ A server's decision is a Reply; so is what a next hop answered. Text is restrict
 worth of printable characters when it is formatted, so that nothing a peer sent can add a line.
 """
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
 from postroad.mail.status import EnhancedStatus
+from postroad.mail.visible import visible
 
 MAX_REPLY_LINE = 512  # octets with CRLF, RFC 5321 §4.5.3.1.5
-
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u0080-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Reply:
         room = MAX_REPLY_LINE - 6 - len(status)
         out = []
         for number, line in enumerate(self.lines):
-            text = _UNPRINTABLE.sub("?", line)[:room]
+            text = visible(line)[:room]
             # The space stays though nothing follows: RFC 4954 §4 wants it behind 334.
             out.append(f"{self.code}{' ' if number == last else '-'}{status}{text}")
         return ("\r\n".join(out) + "\r\n").encode("utf-8", "replace")

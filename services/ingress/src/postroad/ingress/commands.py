@@ -15,6 +15,8 @@ _PATH = re.compile(
 _BARE_PATH = re.compile(
     r"(FROM|TO):[ \t]*((?:\"(?:\\.|[^\"\\])*\"|[^<>\"\s])+)(?:[ \t]+(.*))?", re.I | re.S
 )
+# What follows these decides nothing, and old clients say it in the charset of their country.
+_NAMING = frozenset({b"EHLO", b"HELO", b"NOOP", b"HELP"})
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=\x00-\x1f\x7f]+))?")
 
 
@@ -44,7 +46,9 @@ def read_command(line: bytes) -> Command:
     try:
         text = line.decode("ascii" if line.isascii() else "utf-8")
     except UnicodeDecodeError as error:
-        raise CommandSyntaxError("a command is not UTF-8") from error
+        if line[:4].upper() not in _NAMING:
+            raise CommandSyntaxError("a command is not UTF-8") from error
+        text = line.decode("utf-8", "replace")
     verb, _, argument = text.partition(" ")
     return Command(verb.rstrip().upper(), argument.strip(" \t"))
 

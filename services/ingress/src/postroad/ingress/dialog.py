@@ -32,6 +32,7 @@ from postroad.mail.address import (
 from postroad.mail.envelope import Body
 from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.trace import received_protocol
+from postroad.mail.visible import visible
 from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
@@ -100,9 +101,10 @@ class Dialog:
         return refusal or Reply(250, None, (self._host.tools.hostname,))
 
     def _greet(self, argument: str) -> Reply | None:
-        if not argument or len(argument) > _MAX_NAME or not argument.isprintable():
+        words = argument.split()
+        if not words:
             return replies.NAME_NEEDED
-        self._helo = argument.split()[0]
+        self._helo = visible(words[0])[:_MAX_NAME]
         self._transaction = None  # RFC 5321 §4.1.4: EHLO does what RSET does
         return None
 
