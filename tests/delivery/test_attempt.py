@@ -11,6 +11,7 @@ from postroad.delivery.peer import Timeouts
 from postroad.delivery.place import Place
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
+from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
@@ -40,7 +41,7 @@ class Bench:
         timeouts = Timeouts(connect=SHORT, final_dot=SHORT)
         self.tools = AttemptTools(self.spool, self.taking, self.pool, "relay.test", timeouts)
         self.way_out = WayOut("relay:a/b", tls=TlsMode.NONE, limits=SiteLimits(**limits))  # type: ignore[arg-type]
-        self.site = Site("site", SiteLimiter(self.way_out.limits), 100)
+        self.site = Site("site", SiteLimiter(self.way_out.limits), Shares(100))
         self.site.limiter.connections = 1  # the slot this attempt holds
 
     async def attempt(self, *hosts: ScriptedMx | int, **record: object) -> Ended:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.shares import Shares
 from postroad.delivery.site import MAX_DOWN, Site, Waiting
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, WayOut
@@ -21,7 +22,7 @@ class InHand:
 
 
 def site(room: int = 4) -> Site:
-    return Site("mx.test", SiteLimiter(SiteLimits()), room)
+    return Site("mx.test", SiteLimiter(SiteLimits()), Shares(room))
 
 
 def waiting(name: str, traffic_class: TrafficClass = TrafficClass.EXPRESS) -> Waiting:
@@ -36,64 +37,86 @@ def name(found: Waiting | None) -> str:
 def test_express_goes_before_bulk_and_each_in_its_order() -> None:
     room = site()
     for each, traffic_class in (("b1", "b"), ("x1", "x"), ("b2", "b"), ("x2", "x")):
-        room.add(waiting(each, TrafficClass(traffic_class)))
+        room.add(waiting(each, TrafficClass(traffic_class)), 100.0)
     assert [name(room.next()) for _ in range(5)] == ["x1", "x2", "b1", "b2", ""]
 
 
 def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
-    room = site(room=4)
-    for _ in range(2):
+    room = site(room=40)
+    for _ in range(20):
         assert room.has_room(100.0)
-        room.add(waiting("a"))
+        room.add(waiting("a"), 100.0)
     assert not room.has_room(100.0)
     room.next()
+    room.shares.recount([room.lasting(100.0)])
     assert room.has_room(100.0)
+
+
+def work(room: Site, now: float, seconds: float) -> None:
+    """Let a site begin a message and end it so many seconds later."""
+    room.next()
+    room.begin(now)
+    room.ended(now + seconds, seconds)
 
 
 def at_work(room: Site, rate: int, *, seconds: int, start: float = 1000.0) -> float:
     """Let a site with a backlog take `rate` messages a second; return the time afterwards."""
     for moment in range(rate * seconds):
-        room.add(waiting("a"))
-        room.next()
-        room.begin(start + moment / rate)
+        now = start + moment / rate
+        room.add(waiting("a"), now)
+        work(room, now, 1 / rate)
     return start + seconds
 
 
 def test_a_fast_site_is_never_parked_and_a_slow_one_holds_what_it_takes_in_seconds() -> None:
     fast, slow = site(room=1500), site(room=1500)
     for room in (fast, slow):
-        room.add(waiting("backlog"))
+        room.add(waiting("backlog"), 1000.0)
     assert fast.room(at_work(fast, 400, seconds=3)) == 1500
     assert 150 <= slow.room(at_work(slow, 20, seconds=3)) <= 250
 
 
-def test_a_site_that_stands_still_holds_little_and_the_last_go_first() -> None:
+def test_a_site_that_says_nothing_holds_little_and_the_last_go_first() -> None:
     room = site(room=1500)
     for number in range(300):
-        room.add(waiting(f"n{number}"))
-    room.begin(1000.0)
-    assert room.surplus(1000.5) == [], "nothing is known of it yet"
+        room.add(waiting(f"n{number}"), 1000.0)
+    for _ in range(5):
+        room.next()
+        room.begin(1000.0)
+        room.limiter.connections += 1
+    assert room.surplus(1001.0) == [], "nothing is known of it yet"
     surplus = room.surplus(1030.0)
     assert len(surplus) == 200
     assert name(surplus[0]) == "n299"
-    assert room.waiting == 100
+    assert room.held == 100
     assert not room.has_room(1030.0)
+
+
+def test_a_site_that_falls_silent_holds_little_however_fast_it_was() -> None:
+    room = site(room=1500)
+    for _ in range(300):
+        room.add(waiting("a"), 1000.0)
+    now = at_work(room, 400, seconds=3)
+    room.next()
+    room.begin(now)
+    room.limiter.connections += 1
+    assert room.room(now + 1.0) > 1000
+    assert room.room(now + 11.0) < 100
 
 
 def test_little_mail_does_not_make_a_site_slow() -> None:
     room = site(room=1500)
     for second in range(60):
-        room.add(waiting("a"))
-        room.next()
-        room.begin(1000.0 + second)
+        room.add(waiting("a"), 1000.0 + second)
+        work(room, 1000.0 + second, 0.1)
     assert room.room(1060.0) == 750
 
 
 def test_what_is_parked_comes_back_in_its_turn_and_not_all_at_once() -> None:
     room = site(room=2)
-    room.add(waiting("a"))
-    room.add(waiting("b"))
-    turns = [room.park() for _ in range(100)]
+    room.add(waiting("a"), 1000.0)
+    room.add(waiting("b"), 1000.0)
+    turns = [room.park(1000.0) for _ in range(100)]
     assert turns == sorted(turns)
     assert turns[0] >= 1
     assert turns[-1] > turns[0]
@@ -103,11 +126,10 @@ def test_the_pace_is_that_of_a_site_at_work() -> None:
     room = site(room=1000)
     for second in (86_400, 90_000):  # the clock has been running, and the site was idle between
         for _ in range(400):
-            room.add(waiting("a"))
+            room.add(waiting("a"), second)
         for moment in range(300):
-            room.next()
-            room.begin(second + moment / 100)
-        assert room.park() < 3, "a hundred a second, and a hundred wait"
+            work(room, second + moment / 100, 0.01)
+        assert room.park(second + 3) < 3, "a hundred a second, and a hundred wait"
         while room.next():
             pass
 
@@ -128,7 +150,7 @@ def test_a_site_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
 def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
     room = site()
     assert room.idle
-    room.add(waiting("a"))
+    room.add(waiting("a"), 100.0)
     assert not room.idle
     room.next()
     room.limiter.connections = 1

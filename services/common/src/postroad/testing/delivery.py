@@ -65,11 +65,16 @@ async def history(spool: MemorySpool, kind: EventType, count: int = 1) -> list[E
 
 @asynccontextmanager
 async def delivering(
-    spool: MemorySpool, *, resolver: Resolver | None = None, port: int = 25, room: int = 100
+    spool: MemorySpool,
+    *,
+    resolver: Resolver | None = None,
+    port: int = 25,
+    room: int = 1000,
+    finish: float = 5.0,
 ) -> AsyncIterator[tuple[Worker, MemoryTaking]]:
-    """Run a worker until the block ends, then drain it."""
+    """Run a worker until the block ends, then drain it: `finish` are seconds for the attempts."""
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
-    taking = spool.take(pool="default", room=1000, room_bytes=100_000_000)
+    taking = spool.take(pool="default", room=room, room_bytes=100_000_000)
     settings = DirectionSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
     tools = WorkerTools(
         spool=spool,
@@ -89,7 +94,7 @@ async def delivering(
     try:
         yield worker, taking
     finally:
-        await worker.drain(seconds=5)
+        await worker.drain(seconds=finish)
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)

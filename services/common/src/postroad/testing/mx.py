@@ -16,9 +16,10 @@ from typing import Self
 from postroad.testing.streams import hang_up
 
 HANG_UP = b""  # as a reply: close without a word
+SILENCE = b"\0"  # as a reply: say nothing, and keep the connection
 
 # Given a command line (or b"." for the final dot) and how often that verb was heard before in all
-# sessions, return the reply, HANG_UP, or None for the usual one.
+# sessions, return the reply, HANG_UP, SILENCE, or None for the usual one.
 Script = Callable[[bytes, int], bytes | None]
 
 
@@ -77,6 +78,11 @@ class ScriptedMx:
             await self._arrived.wait_for(lambda: len(self.messages) >= count)
         return self.messages
 
+    async def met(self, count: int) -> None:
+        """Wait until so many connections have come."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: self.connections >= count)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -84,6 +90,8 @@ class ScriptedMx:
         self.connections += 1
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
+        async with self._arrived:
+            self._arrived.notify_all()
         session = _MxSession(self, reader, writer)
         try:
             await session.run()
@@ -125,14 +133,14 @@ class _MxSession:
         self.in_handshake = False  # for good when it failed
 
     async def run(self) -> None:
-        self._writer.write(self._mx.greeting)
+        self._say(self._mx.greeting)
         while True:
             line = (await self._reader.readuntil(b"\r\n")).rstrip(b"\r\n")
             self._mx.commands.append(line)
             reply = self._mx.reply(line, self._usual(line))
             if reply == HANG_UP:
                 return
-            self._writer.write(reply)
+            self._say(reply)
             verb = line.split(b" ")[0].upper()
             if verb == b"QUIT":
                 return
@@ -181,8 +189,12 @@ class _MxSession:
         if _decides(reply, b"2") and content:
             message = Received(self._mail, list(self._recipients), bytes(content), self._tls)
             await self._mx.keep(message)
-        self._writer.write(reply)
+        self._say(reply)
         return True
+
+    def _say(self, reply: bytes) -> None:
+        if reply != SILENCE:
+            self._writer.write(reply)
 
 
 def _decides(reply: bytes, code: bytes) -> bool:

@@ -160,8 +160,11 @@ class Attempt:
         room = max(0, limiter.limits.connections - limiter.connections)
         for idle in self._tools.pool.surplus(self._site.name, room):
             await idle.quit()
+        timeouts = self._tools.timeouts
+        if self._site.is_hurried(time.monotonic()):
+            timeouts = timeouts.hurried
         try:
-            session = await open_session(peer, self._tools.timeouts)
+            session = await open_session(peer, timeouts)
         except Refused as error:
             self._ended.reached = True
             refusal = deferred(f"{error.phase}: {error.reply}", status=_LOST, host=peer.host)

@@ -39,7 +39,7 @@ class Crew:
     def pump(self, site: Site) -> None:
         """Put as many connections to work as there is mail for and the limits allow."""
         loop = asyncio.get_running_loop()
-        while site.waiting and site.limiter.has_slot and not self.stopping:
+        while site.waiting and site.has_slot and not self.stopping:
             now = loop.time()
             start = site.limiter.next_start(now)
             if start > now:
@@ -67,9 +67,14 @@ class Crew:
         try:
             while waiting is not None:
                 attempt = await self._attempt(site, waiting)
+                began = loop.time()
                 while attempt is not None:
                     await self._carry_out_guarded(site, attempt)
-                    attempt = attempt.successor
+                    now = loop.time()
+                    site.ended(now, now - began)
+                    attempt, began = attempt.successor, now
+                    if site.waiting and site.has_slot:
+                        self.pump(site)
                 waiting = None
                 if not self.stopping and site.limiter.next_start(loop.time()) <= loop.time():
                     waiting = site.next()
@@ -166,6 +171,7 @@ class Crew:
     def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
         if ended.reached:
             site.came_up()
+            site.concurrency.answered(site.limiter.limits.connections)
         elif ended.outcomes:
             reason = next(iter(ended.outcomes.values())).text
             now = asyncio.get_running_loop().time()

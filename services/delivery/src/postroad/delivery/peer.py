@@ -1,13 +1,15 @@
 """A server to talk to: whom and how, how long to wait for it, and what can go wrong with it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
+
+_HURRIED = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,15 @@ class Timeouts:
     def of(self, phase: Phase) -> float:
         """Return a phase's timeout in seconds."""
         return self._seconds[phase]
+
+    @cached_property
+    def hurried(self) -> "Timeouts":
+        """The times given to a host that has shown nothing yet, while others need its places."""
+        shortest = {
+            name: min(getattr(self, name), _HURRIED)
+            for name in ("connect", "greeting", "command", "data")
+        }
+        return replace(self, **shortest)
 
     @cached_property
     def _seconds(self) -> Mapping[Phase, float]:

@@ -4,25 +4,27 @@ One site: its waiting room, its limits, and whether it is up. No I/O; the clock 
 Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
 in the meantime is deferred by its own schedule, without a connection for each record.
 
-A site's mail must not keep the rest of its lane waiting, so a room holds what the site takes in a
-few seconds, by its pace. What finds no place is parked: put off until, by pace and the length of
-the line, it will be its turn. That costs as much as accepting it did, so a site that is fast enough
-never comes to it: its backlog is left in the stream, where its lane is not pulled for a moment.
+A site's mail must not keep other mail waiting, so a room holds what the site takes in a few
+seconds, by its pace; a site that does not move has its share of a part of the places, and no more.
+What finds no place is parked: put off until, by pace and the length of the line, it will be its
+turn. That costs as much as accepting it did, so a site that is fast enough never comes to it: its
+backlog is left in the stream, where its lane is not pulled for a moment.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
+from postroad.delivery.concurrency import Concurrency
 from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.pace import QUICK, Pace
+from postroad.delivery.shares import Shares
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Source, WayOut
 from postroad.spool.interface import Taken
 
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
-_UNKNOWN_PACE = 10.0  # messages per second, of a site that has not been seen at work
-_PACE_WINDOW = 1.0  # seconds over which the pace is measured
-_ROOM_SECONDS = 10.0  # how long, at the site's pace, the last of a full room waits
-_LEAST_SHARE = 15  # a room is never smaller than this part of what a process has in hand
+_UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
+_LEAST_RATE = 0.5  # messages per second: one that stands still may move again
 MAX_DOWN = 60.0  # seconds
 
 
@@ -45,17 +47,16 @@ class Site:
 
     name: str
     limiter: SiteLimiter
-    most: int  # records that may wait however fast the site is: what the process has in hand
+    shares: Shares
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
+    concurrency: Concurrency = field(default_factory=Concurrency)
+    pace: Pace = field(default_factory=Pace)
     down_until: float = 0.0
     down_reason: str = ""
     parked: int = 0
     timer_set: bool = False
-    _pace: float = 0.0  # messages per second, 0 when it is not known
-    _begun: int = 0
-    _measured: float = 0.0
 
     @property
     def waiting(self) -> int:
@@ -63,24 +64,45 @@ class Site:
         return sum(map(len, self.rooms.values()))
 
     @property
+    def held(self) -> int:
+        """How many records wait or are under way."""
+        return self.waiting + self.limiter.connections
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self.waiting and not self.limiter.connections
+        return not self.held
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether another connection may be used."""
+        return self.limiter.has_slot and self.limiter.connections < self.concurrency.window
+
+    def moves(self, now: float) -> bool:
+        """Whether attempts end soon here."""
+        return self.pace.moves(now, busy=self.limiter.connections > 0)
+
+    def is_hurried(self, now: float) -> bool:
+        """Whether its hosts are given less time than usual, as others need the places."""
+        return self.shares.is_scarce and not self.moves(now)
+
+    def lasting(self, now: float) -> int:
+        """Return how many of the records it holds will not leave it soon."""
+        if not self.moves(now):
+            return self.held
+        rate = self.pace.rate(now)
+        return max(0, self.waiting - int(rate * QUICK)) if rate is not None else 0
 
     def room(self, now: float) -> int:
         """Return how many records may wait here."""
-        pace = self._pace_by(now)
-        if pace is None:
-            return max(1, self.most // 2)  # nothing is known of it yet
-        return min(self.most, max(1, self.most // _LEAST_SHARE, int(pace * _ROOM_SECONDS)))
-
-    def _pace_by(self, now: float) -> float | None:
-        """Return messages per second, also of one that has begun none for a while."""
-        elapsed = now - self._measured
-        if not self._measured or elapsed < _PACE_WINDOW:
-            return self._pace or None
-        current = self._begun / elapsed
-        return (self._pace + current) / 2 if self._pace else current
+        if not self.moves(now):
+            held = self.held
+            young = self.pace.is_young(now, idle=not held)
+            return max(0, self.shares.allowance(held, young=young) - self.limiter.connections)
+        rate = self.pace.rate(now)
+        if rate is None:
+            return max(1, self.shares.most // 2)
+        return min(self.shares.most, max(1, self.shares.fair, int(rate * QUICK)))
 
     def has_room(self, now: float) -> bool:
         """Whether another record may wait here."""
@@ -95,9 +117,15 @@ class Site:
                 found.append(line.pop())
         return found
 
-    def add(self, waiting: Waiting) -> None:
+    def add(self, waiting: Waiting, now: float) -> None:
         """Let a record wait."""
+        first = self.idle
+        if first:
+            self.pace.wakes(now)
+        if not self.moves(now):
+            self.shares.comes(first=first)
         self.rooms[waiting.taken.record.traffic_class].append(waiting)
+        self.pace.waits(now)
 
     def first(self) -> Waiting | None:
         """Return the record that is next, express before bulk, without taking it out."""
@@ -107,7 +135,7 @@ class Site:
         """Take out the record that is next, express before bulk; None when none waits."""
         for room in self.rooms.values():
             if room:
-                if self.waiting < self.most // (2 * _LEAST_SHARE):
+                if self.waiting < self.shares.least // 2:
                     self.parked = 0
                 return room.popleft()
         return None
@@ -130,22 +158,24 @@ class Site:
         """Take down that a message begins, after `next` has taken it out."""
         self.limiter.begin(now)
         if not self.waiting:
-            self._measured = 0.0  # so seen, the pace is that of the mail's coming, not the site's
-            return
-        if not self._measured:
-            self._begun, self._measured = 0, now
-            return
-        self._begun += 1
-        if now - self._measured >= _PACE_WINDOW:
-            measured = self._begun / (now - self._measured)
-            self._pace = (self._pace + measured) / 2 if self._pace else measured
-            self._begun, self._measured = 0, now
+            self.pace.waits_no_more()
 
-    def park(self) -> float:
+    def ended(self, now: float, seconds: float) -> None:
+        """Take down that an attempt here ended, and how long it took."""
+        self.pace.ends(now, seconds)
+
+    def park(self, now: float) -> float:
         """Return for how many seconds a record that finds no room is put off."""
         self.parked += 1
-        turn = (self.waiting + self.parked) / (self._pace or _UNKNOWN_PACE)
+        rate = self.pace.rate(now)
+        turn = (self.waiting + self.parked) / max(
+            _UNKNOWN_RATE if rate is None else rate, _LEAST_RATE
+        )
         return min(max(turn, _SHORTEST_PARK), _LONGEST_PARK)
+
+    def may_be_forgotten(self, now: float) -> bool:
+        """Whether nothing would come of forgetting it but that its pace is not known."""
+        return self.idle and not self.is_down(now) and not self.limiter.remembers(now)
 
     def is_down(self, now: float) -> bool:
         """Whether its hosts could not be reached just now."""

@@ -20,6 +20,7 @@ from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.orders import order_for
 from postroad.delivery.routing import NoRoute, Route
 from postroad.delivery.settlement import Settlement
+from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
@@ -37,7 +38,10 @@ from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery.worker")
 
-_HOUSEKEEPING = 2.0  # seconds
+_HOUSEKEEPING = 1.0  # seconds
+_RECOUNT = 0.25  # seconds
+_REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
+_MANY = 2_000  # sites without mail
 
 
 class Worker:
@@ -46,6 +50,8 @@ class Worker:
     def __init__(self, tools: WorkerTools) -> None:
         self._tools = tools
         self._sites: dict[str, Site] = {}
+        self._shares = Shares(tools.in_hand)
+        self._counted = 0.0
         self._tasks = Tasks()
         self._endings = Endings(tools, self._tasks)
         self._crew = Crew(tools, self._endings, self._tasks)
@@ -112,11 +118,18 @@ class Worker:
             self._tasks.spawn(self._endings.settle(taken, settlement))
             return
         site = self._site(route.site, way_out)
-        if not site.has_room(asyncio.get_running_loop().time()):
-            self._park(taken, site)
+        now = asyncio.get_running_loop().time()
+        if now - self._counted >= _RECOUNT:
+            self._count_shares(now)
+        if not site.has_room(now):
+            self._park(taken, site, now)
             return
-        site.add(Waiting(taken, way_out, self._source(way_out)))
+        site.add(Waiting(taken, way_out, self._source(way_out)), now)
         self._crew.pump(site)
+
+    def _count_shares(self, now: float) -> None:
+        self._counted = now
+        self._shares.recount(site.lasting(now) for site in self._sites.values())
 
     def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
         """Return the record as it is for the lane it belongs in, None where it is."""
@@ -136,7 +149,7 @@ class Worker:
     def _site(self, name: str, way_out: WayOut) -> Site:
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = Site(name, SiteLimiter(way_out.limits), self._tools.in_hand)
+            site = self._sites[name] = Site(name, SiteLimiter(way_out.limits), self._shares)
         elif site.limiter.limits != way_out.limits:
             site.limiter.adopt(way_out.limits)
         return site
@@ -147,9 +160,9 @@ class Worker:
             return None
         return self._dice.choices(sources, [max(0, source.weight) for source in sources])[0]
 
-    def _park(self, taken: Taken, site: Site) -> None:
+    def _park(self, taken: Taken, site: Site, now: float) -> None:
         metrics.PARKED.inc()
-        due = datetime.now(UTC) + timedelta(seconds=site.park())
+        due = datetime.now(UTC) + timedelta(seconds=site.park(now))
         put = Put(taken.record.next_step(site=site.name), Scheduled(due))
         self._tasks.spawn(self._endings.settle(taken, Settlement((put,), ())))
 
@@ -162,16 +175,23 @@ class Worker:
             for session in self._tools.attempts.pool.expired(time.monotonic()):
                 session.hang_up()
             now = asyncio.get_running_loop().time()
+            self._count_shares(now)
             for site in self._sites.values():
                 for waiting in site.surplus(now):
-                    self._park(waiting.taken, site)
-            for name in [n for n, s in self._sites.items() if s.idle and not s.is_down(now)]:
-                if not self._sites[name].limiter.remembers(now):
-                    del self._sites[name]
+                    self._park(waiting.taken, site, now)
+            self._forget_sites(now)
             metrics.IN_HAND.set(self._endings.in_hand)
             snapshot = self._tools.configuration.current
             if snapshot is not None:
                 self._tools.taking.know_pools(_pools(snapshot.relays.values()))
+
+    def _forget_sites(self, now: float) -> None:
+        """Forget sites that have had no mail for a while, the more the shorter ago."""
+        idle = [site for site in self._sites.values() if site.may_be_forgotten(now)]
+        kept = _REMEMBERED if len(idle) <= _MANY else 0.0
+        for site in idle:
+            if now - site.pace.since > kept:
+                del self._sites[site.name]
 
     async def drain(self, *, seconds: float) -> None:
         """Take nothing more, finish what is being sent, give the rest back."""
