@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.ingress.content import ContentReader
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.content import ContentReader, LineEnds
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
@@ -45,12 +46,48 @@ async def test_nothing_but_crlf_dot_crlf_ends_a_message(
     assert (await peer.say("NOOP")) == "250 2.0.0 ok"
 
 
-async def test_a_bare_line_end_may_be_normalised(open_scene: OpenScene) -> None:
-    scene = await open_scene(normalise=True)
-    peer = await scene.peer()
+@pytest.mark.parametrize(
+    ("line_ends", "kind", "taken"),
+    [
+        (LineEnds.SUBMITTED, ListenerKind.SUBMISSION, True),
+        (LineEnds.SUBMITTED, ListenerKind.RELAY, False),
+        (LineEnds.ALL, ListenerKind.RELAY, True),
+        (LineEnds.NONE, ListenerKind.SUBMISSION, False),
+    ],
+)
+async def test_bare_line_ends_are_repaired_in_submitted_mail(
+    open_scene: OpenScene, line_ends: LineEnds, kind: ListenerKind, taken: bool
+) -> None:
+    scene = await open_scene(line_ends=line_ends)
+    peer = await scene.peer(kind)
     await peer.envelope("me@near.example", "you@far.example")
-    assert (await peer.message(b"a\nb\rc\r\n.\n" + b"d\r\n")).startswith("250 ")
-    assert await scene.body() == b"a\r\nb\r\nc\r\n\r\nd\r\n"
+    reply = await peer.message(b"A: b\n\nb\rc\r\n.\n..d\n.\r\ne\r\n")
+    if taken:
+        assert reply.startswith("250 ")
+        assert await scene.body() == b"A: b\r\n\r\nb\r\nc\r\n\r\n.d\r\n\r\ne\r\n"
+    else:
+        assert reply.startswith("554 5.6.0 ")
+        assert scene.records == []
+
+
+@given(text=st.text(alphabet="\r\n.a", max_size=60), cuts=st.lists(st.integers(0, 60), max_size=9))
+def test_every_line_is_unstuffed_whatever_ends_it(text: str, cuts: list[int]) -> None:
+    wire = text.encode() + b"\r\n.\r\n"
+    content = wire[: (b"\r\n" + wire).index(b"\r\n.\r\n")]
+    lines = re.split(rb"\r\n|\r|\n", content)
+    kept, _ = read(wire, cuts, ContentReader(normalise=True))
+    assert kept == b"\r\n".join(line.removeprefix(b".") for line in lines)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(1, 70_000), end=st.sampled_from([b"\n", b"\r"]))
+def test_a_long_text_without_crlf_is_repaired_in_parts(cut: int, end: bytes) -> None:
+    wire = (b"..y" + b"z" * 90 + end) * 2500
+    kept, _ = read(
+        wire + b"\r\n.\r\n", list(range(cut, len(wire), cut)), ContentReader(normalise=True)
+    )
+    # CR before the last CRLF is a line end, LF CR LF too.
+    assert kept == wire.replace(b"..", b".").replace(end, b"\r\n") + b"\r\n"
 
 
 @pytest.mark.parametrize("line", [b"NOOP\nNOOP\r\n", b"NOOP\rNOOP\r\n", b"NOOP\n"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.content import LineEnds
 from postroad.ingress.intake import IntakeTools
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
@@ -130,7 +131,7 @@ async def start_ingress(
     tls: Path,
     cluster: MemoryCluster | None = None,
     insecure_auth: bool = False,
-    normalise: bool = False,
+    line_ends: LineEnds = LineEnds.SUBMITTED,
     trusted: Sequence[Network] = _LOOPBACK,
     **limits: object,
 ) -> Scene:
@@ -155,7 +156,7 @@ async def start_ingress(
         configuration,
         certificate.context,
         insecure_auth=insecure_auth,
-        normalise_line_ends=normalise,
+        line_ends=line_ends,
     )
     scene = Scene(server, spool, configuration, certificate)
     for running in (configuration.run(), quotas.run(), server.sweep()):

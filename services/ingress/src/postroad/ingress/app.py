@@ -43,7 +43,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
         configuration,
         certificate.context,
         insecure_auth=settings.insecure_auth,
-        normalise_line_ends=settings.normalise_line_ends,
+        line_ends=settings.normalise_line_ends,
     )
     process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
     process.readiness.add("queue", lambda: _why_not_accepting(spool))

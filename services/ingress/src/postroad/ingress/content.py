@@ -3,7 +3,8 @@ The content of a message as it comes in over DATA: its end, its dots, its line e
 
 Octets arrive in any blocks. Only CRLF.CRLF ends a message, and only CRLF ends a line: a bare CR or
 LF is never taken for one, which is what SMTP smuggling lives on (CVE-2023-51764 and its kin).
-Transparency (RFC 5321 §4.5.2) is undone a block at a time, at memory speed.
+Transparency (RFC 5321 §4.5.2) is undone a block at a time, at memory speed. Where bare CRs and LFs
+are made line ends, they are so first, and the lines behind them are unstuffed like all others.
 
 Every octet of all mail is looked at here, so it is looked at twice and not more often: once for
 lines that begin with a dot, of which the last is the end, and once for line ends of another kind.
@@ -11,6 +12,7 @@ lines that begin with a dot, of which the last is the end, and once for line end
 
 import io
 import re
+from enum import StrEnum
 
 _DOT_LINE = b"\r\n."
 _END = b"\r\n.\r\n"
@@ -18,20 +20,33 @@ _LONG_LINE = 64 * 1024  # octets of one line after which it is passed on in part
 _ANY_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
+class LineEnds(StrEnum):
+    """Whose bare CRs and LFs are made CRLF: those of submitted mail, of all mail, or nobody's."""
+
+    SUBMITTED = "submitted"
+    ALL = "all"
+    NONE = "none"
+
+    def normalised(self, *, submitted: bool) -> bool:
+        """Whether those of a message are."""
+        return self is LineEnds.ALL or (self is LineEnds.SUBMITTED and submitted)
+
+
 class ContentReader:
     """
     Takes octets out of a session's buffer and gives back the content, in pieces.
 
-    `bare` tells afterwards whether a bare CR or LF was in it.
+    `bare` tells afterwards whether a bare CR or LF is in it; with `normalise` none is left.
     """
 
-    __slots__ = ("_at_line_start", "_normalise", "_searched", "bare", "done")
+    __slots__ = ("_after_bare", "_at_line_start", "_normalise", "_searched", "bare", "done")
 
     def __init__(self, *, normalise: bool = False) -> None:
         self.done = False
         self.bare = False
         self._normalise = normalise
         self._at_line_start = True
+        self._after_bare = False  # at the beginning of a line that no CRLF precedes
         self._searched = 0  # octets of the buffer known to hold no end
 
     def take(self, buffer: bytearray) -> bytes:
@@ -57,7 +72,7 @@ class ContentReader:
         del buffer[:cut]
         self._searched = 0
         cleaned = self._clean(piece, dotted=dot >= 0)
-        self._at_line_start = True
+        self._at_line_start, self._after_bare = True, False
         return cleaned
 
     def _part_of_long_line(self, buffer: bytearray) -> bytes:
@@ -70,18 +85,18 @@ class ContentReader:
         self._searched = 0
         cleaned = self._clean(piece, dotted=False)
         self._at_line_start = False
+        self._after_bare = self._normalise and piece.endswith(b"\n")
         return cleaned
 
     def _clean(self, piece: bytes, *, dotted: bool) -> bytes:
-        if self._at_line_start and piece.startswith(b"."):
-            piece = piece[1:]
-        if dotted:
-            piece = piece.replace(b"\r\n.", b"\r\n")
         if not _has_only_crlf(piece):
-            self.bare = True
             if self._normalise:
-                piece = _ANY_LINE_END.sub(b"\r\n", piece)
-        return piece
+                piece, dotted = _ANY_LINE_END.sub(b"\r\n", piece), True
+            else:
+                self.bare = True
+        if piece.startswith(b".") and (self._at_line_start or self._after_bare):
+            piece = piece[1:]
+        return piece.replace(b"\r\n.", b"\r\n") if dotted else piece
 
 
 def _has_only_crlf(piece: bytes) -> bool:

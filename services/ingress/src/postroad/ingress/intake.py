@@ -92,6 +92,11 @@ class Intake:
         """Octets so far."""
         return self._size
 
+    @property
+    def submitted(self) -> bool:
+        """Whether the message is submitted, and not relayed."""
+        return self._transaction.submitted
+
     async def add(self, piece: bytes) -> None:
         """Take a piece of content, waiting while the blob store's window is full."""
         self._size += len(piece)

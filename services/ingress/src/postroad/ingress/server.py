@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords
+from postroad.ingress.content import LineEnds
 from postroad.ingress.intake import IntakeTools
 from postroad.ingress.proxied import ProxiedListener
 from postroad.ingress.session import SmtpSession
@@ -44,13 +45,13 @@ class Server:
         tls: ssl.SSLContext | None,
         *,
         insecure_auth: bool,
-        normalise_line_ends: bool,
+        line_ends: LineEnds,
     ) -> None:
         self.tools = tools
         self.passwords = Passwords()
         self.tls = tls
         self.insecure_auth = insecure_auth
-        self.normalise_line_ends = normalise_line_ends
+        self.line_ends = line_ends
         self.draining = False
         self._configuration = configuration
         self._servers: list[asyncio.Server | ProxiedListener] = []

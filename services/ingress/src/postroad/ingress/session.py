@@ -21,7 +21,7 @@ from postroad.ingress import metrics, replies
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.auth import Passwords
 from postroad.ingress.commands import CommandSyntaxError, read_command
-from postroad.ingress.content import ContentReader
+from postroad.ingress.content import ContentReader, LineEnds
 from postroad.ingress.dialog import Dialog
 from postroad.ingress.hangup import Hangup
 from postroad.ingress.intake import Intake, IntakeTools
@@ -56,7 +56,7 @@ class Host(Protocol):
     passwords: Passwords
     tls: ssl.SSLContext | None
     insecure_auth: bool
-    normalise_line_ends: bool
+    line_ends: LineEnds
     draining: bool
 
     def snapshot(self) -> Snapshot | None:
@@ -301,7 +301,8 @@ class SmtpSession(SMTP):
 
     async def content(self, intake: Intake) -> Reply:
         """Take a message's content up to its end and return the reply to its final dot."""
-        reader = ContentReader(normalise=self.host.normalise_line_ends)
+        normalise = self.host.line_ends.normalised(submitted=intake.submitted)
+        reader = ContentReader(normalise=normalise)
         self.in_content = True
         try:
             while True:
@@ -312,8 +313,7 @@ class SmtpSession(SMTP):
                     break
                 if not piece:
                     await self.more()
-            bare = reader.bare and not self.host.normalise_line_ends
-            return await intake.finish(bare=bare)
+            return await intake.finish(bare=reader.bare)
         except BaseException:
             await intake.abort()
             raise

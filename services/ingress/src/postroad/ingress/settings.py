@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from postroad.ingress.content import LineEnds
 from postroad.ingress.limits import IngressLimits
 from postroad.runtime.quantities import ListenAddress, Network
 from postroad.runtime.queue import QueueSettings
@@ -72,8 +73,9 @@ class IngressSettings:
     """The name this relay says in its greeting and trace fields; the machine's when not set."""
     insecure_auth: bool = setting(False)
     """Allow AUTH without TLS from loopback addresses."""
-    normalise_line_ends: bool = setting(False)
-    """Turn a bare CR or LF in content into CRLF, where it would be refused."""
+    normalise_line_ends: LineEnds = setting(LineEnds.SUBMITTED)
+    """Whose content may have bare CRs and LFs, which become CRLF where they would be refused:
+    `submitted` for mail on the submission ports and after AUTH, `all`, or `none`."""
     data_drain: timedelta = setting(timedelta(seconds=20), minimum=timedelta(seconds=1))
     """How long messages that are coming in may take to finish at a drain."""
 

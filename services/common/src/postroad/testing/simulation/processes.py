@@ -21,6 +21,7 @@ from postroad.delivery.tools import WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords
+from postroad.ingress.content import LineEnds
 from postroad.ingress.intake import IntakeTools
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
@@ -161,7 +162,7 @@ class IngressProcess(RunningProcess):
         # Its verifier of nobody's password takes 10 ms to make, and nobody logs in here.
         with patch("postroad.ingress.server.Passwords", return_value=_PASSWORDS):
             server = Server(
-                tools, configuration, None, insecure_auth=False, normalise_line_ends=False
+                tools, configuration, None, insecure_auth=False, line_ends=LineEnds.NONE
             )
         await server.listen(ListenerKind.RELAY, cast(Any, self._address))
         self._spawn(server.sweep())
