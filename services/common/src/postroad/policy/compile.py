@@ -40,7 +40,7 @@ from postroad.policy.manifest_quota import QuotaSpec
 from postroad.policy.manifest_relay import RelaySpec
 from postroad.policy.manifest_shared import RelayRef
 from postroad.policy.model import Client, Credentials, Domain, ObjectKey, ScramVerifier
-from postroad.policy.scram import ITERATIONS, make_verifier
+from postroad.policy.scram import ITERATIONS, make_verifier, salt_of
 from postroad.policy.seal import Keyring
 
 _E = TypeVar("_E", bound=Domain | Client)
@@ -227,8 +227,8 @@ class _Compiler:
     def _verifier(
         self, declared: Declared, login: Credentials, kept: Client | None
     ) -> ScramVerifier:
-        place = f"{declared.reference.entry_key} {login.username}"
-        salt = self._keyring.salt(place, login.password.encode("utf-8"))
+        client = declared.reference.key
+        salt = salt_of(self._keyring, client, login.username, login.password)
         known = kept.verifier if kept else None
         # The salt follows from the password: the same salt is the same password, already derived.
         if known and known.salt == salt and known.iterations == ITERATIONS:

@@ -58,6 +58,7 @@ class Keyring:
         if not keys:
             raise ValueError("a keyring needs a key")
         self._primary = keys[0]
+        self._keys = tuple(keys)
         self._ciphers = {key.key_id: AESGCM(key.derive("encryption")) for key in keys}
 
     def seal(self, place: str, text: bytes) -> str:
@@ -83,7 +84,15 @@ class Keyring:
 
     def salt(self, place: str, text: bytes) -> bytes:
         """Return the salt for a text's verifier: the same as long as key, place and text are."""
-        return self._primary.derive("salt", place.encode(), text)[:_SALT_BYTES]
+        return _salt(self._primary, place, text)
+
+    def is_salt(self, salt: bytes, place: str, text: bytes) -> bool:
+        """Whether a salt is this text's for a place, under any of the keys."""
+        return any(hmac.compare_digest(salt, _salt(key, place, text)) for key in self._keys)
+
+
+def _salt(key: ClusterKey, place: str, text: bytes) -> bytes:
+    return key.derive("salt", place.encode(), text)[:_SALT_BYTES]
 
 
 def _bound_to(key_id: str, place: str) -> bytes:

@@ -40,7 +40,7 @@ class Event:
     recipients: tuple[str, ...] = ()
     domain: str = ""
     site: str = ""
-    host: str = ""  # the peer: the next hop, or the client for Reception and Rejection
+    host: str = ""  # the next hop
     peer_address: str = ""
     client: str = ""
     reply: str = ""
@@ -52,3 +52,7 @@ class Event:
     tls: str = ""
     process: str = ""
     traceparent: str = ""
+    helo: str = ""  # what a client called itself, for Reception and Rejection
+    command: str = ""  # what was refused, for Rejection: CONNECT, AUTH, MAIL, RCPT, DATA …
+    user: str = ""  # the name of a refused login
+    left_out: int = 0  # Rejections alike before this one that were not written

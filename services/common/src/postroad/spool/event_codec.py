@@ -31,7 +31,11 @@ _TEXTS = (
     "tls",
     "process",
     "traceparent",
+    "helo",
+    "command",
+    "user",
 )
+_OF_CLIENTS = (EventType.RECEPTION, EventType.REJECTION)
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
@@ -68,18 +72,24 @@ def _fill(stored: event_pb2.Event, event: Event) -> None:
     stored.attempt = event.attempt
     stored.sequence = event.sequence
     stored.ambiguous = event.ambiguous
+    stored.left_out = event.left_out
 
 
 def _event(stored: event_pb2.Event) -> Event:
     texts = {name: getattr(stored, name) for name in _TEXTS}
+    kind = _TYPES[stored.type]
+    if kind in _OF_CLIENTS and texts["host"]:
+        # Written before `helo` was a field: the name stood in `host`.
+        texts["helo"], texts["host"] = texts["host"], ""
     return Event(
-        type=_TYPES[stored.type],
+        type=kind,
         at=_EPOCH + stored.at_us * _MICROSECOND,
         recipients=tuple(stored.recipients),
         size=stored.size,
         attempt=stored.attempt,
         sequence=stored.sequence,
         ambiguous=stored.ambiguous,
+        left_out=stored.left_out,
         **texts,
     )
 

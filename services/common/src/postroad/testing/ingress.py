@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.auth import Passwords
 from postroad.ingress.content import LineEnds
 from postroad.ingress.intake import IntakeTools
 from postroad.ingress.limits import IngressLimits
+from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.server import Server
 from postroad.ingress.tls import Certificate, self_signed
@@ -67,6 +69,7 @@ class Scene:
     """One ingress process, as tests look at it."""
 
     server: Server
+    passwords: Passwords
     spool: MemorySpool
     configuration: Configuration
     certificate: Certificate
@@ -120,6 +123,7 @@ class Scene:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.passwords.close()
         await self.spool.close()
 
 
@@ -151,14 +155,16 @@ async def start_ingress(
         hostname="relay.test",
         process="ingress-0",
     )
+    passwords = Passwords(KEYRING)
     server = Server(
         tools,
+        Logins(passwords, tools),
         configuration,
         certificate.context,
         insecure_auth=insecure_auth,
         line_ends=line_ends,
     )
-    scene = Scene(server, spool, configuration, certificate)
+    scene = Scene(server, passwords, spool, configuration, certificate)
     for running in (configuration.run(), quotas.run(), server.sweep()):
         scene.tasks.append(asyncio.create_task(running))
     for kind in ListenerKind:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.auth import Passwords
 from postroad.ingress.intake import IntakeTools
+from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.server import Server
 from postroad.ingress.settings import IngressSettings
@@ -38,8 +40,12 @@ async def build(process: Process, settings: IngressSettings) -> None:
         hostname=settings.name,
         process=process.name,
     )
+    passwords = Passwords(keyring)
+    process.on_stop("passwords", passwords.close)
+    process.spawn("lines left out", tools.history.report())
     server = Server(
         tools,
+        Logins(passwords, tools),
         configuration,
         certificate.context,
         insecure_auth=settings.insecure_auth,

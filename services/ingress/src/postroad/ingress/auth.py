@@ -1,10 +1,13 @@
 """
 Proving a password: SASL PLAIN (RFC 4616) and LOGIN against SCRAM verifiers.
 
-A check costs milliseconds of hashing and runs in a thread. What was proven once is remembered under
-an HMAC with a key of this process alone, so that an application that logs in for every message pays
-once; the memory is bounded, and a changed verifier makes the old entry unreachable. An unknown user
-takes as long as a wrong password.
+A right password is recognised without hashing: the salt of its verifier is a digest of the password
+under the cluster's key, which this process has. What is not recognised is hashed for as long as the
+verifier says, in a small pool of threads of low priority, with a bounded queue: guesses must not
+slow mail. An unknown user takes as long as a wrong password. What was proven by hashing (another
+spelling of the password, a verifier with a salt of another origin) is remembered under an HMAC with
+a key of this process alone; the memory is bounded, and a changed verifier makes the old entry
+unreachable.
 """
 
 import asyncio
@@ -12,13 +15,23 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import secrets
+import threading
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
+from postroad.ingress import replies
 from postroad.policy.model import Client, ScramVerifier, Snapshot
-from postroad.policy.scram import make_verifier, password_matches
+from postroad.policy.scram import ITERATIONS, matches_salt, password_matches
+from postroad.policy.seal import Keyring
+from postroad.smtp.reply import Reply
 
 _REMEMBERED = 4096
+_THREADS = 2
+_MOST_WAITING = 32  # passwords: a second or so of hashing
+_NICE = 10
 
 
 class MalformedResponse(ValueError):
@@ -51,6 +64,30 @@ def read_word(response: bytes) -> str:
     return _text(response)
 
 
+async def exchange(argument: str, ask: Callable[[str], Awaitable[str]]) -> tuple[str, str] | Reply:
+    """
+    Return the username and password of an AUTH command (RFC 4954 §4), or the reply to it.
+
+    `ask` gives the client a challenge and returns its answer. Raises MalformedResponse.
+    """
+    mechanism, _, rest = argument.partition(" ")
+    initial = rest.strip()
+    if mechanism.upper() == "PLAIN":
+        response = initial or await ask("")
+        if response == "*":
+            return replies.AUTH_CANCELLED
+        return read_plain(decode(response))
+    if mechanism.upper() != "LOGIN":
+        return replies.AUTH_UNKNOWN
+    username = initial or await ask("VXNlcm5hbWU6")
+    if username == "*":
+        return replies.AUTH_CANCELLED
+    response = await ask("UGFzc3dvcmQ6")
+    if response == "*":
+        return replies.AUTH_CANCELLED
+    return read_word(decode(username)), read_word(decode(response))
+
+
 def _text(octets: bytes) -> str:
     try:
         return octets.decode("utf-8")
@@ -58,22 +95,54 @@ def _text(octets: bytes) -> str:
         raise MalformedResponse("not UTF-8") from error
 
 
+class PasswordsBusy(Exception):
+    """More passwords wait to be hashed than are worth waiting for."""
+
+
 class Passwords:
     """Checks passwords against a snapshot's Clients."""
 
-    def __init__(self) -> None:
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
         self._key = secrets.token_bytes(32)
         self._proven: OrderedDict[bytes, None] = OrderedDict()
         # What an unknown user's password is checked against, so that it takes as long.
-        self._nobody = make_verifier(secrets.token_hex(16), salt=secrets.token_bytes(16))
+        unknown = secrets.token_bytes(32)
+        self._nobody = ScramVerifier(secrets.token_bytes(16), ITERATIONS, unknown, unknown)
+        self._hashing = 0
+        self._pool = ThreadPoolExecutor(
+            _THREADS, thread_name_prefix="passwords", initializer=_step_back
+        )
+
+    async def close(self) -> None:
+        """Hash no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def recognised(self, snapshot: Snapshot, username: str, password: str) -> Client | None:
+        """Return the Client if this is seen to be its password at once; None decides nothing."""
+        client = snapshot.clients_by_username.get(username)
+        if client is None or client.verifier is None:
+            return None
+        known = self._is_remembered(client.verifier, password)
+        return client if known or matches_salt(client, password, self._keyring) else None
 
     async def prove(self, snapshot: Snapshot, username: str, password: str) -> Client | None:
-        """Return the Client a username and password prove, None when they prove nothing."""
+        """
+        Return the Client a username and password prove, None when they prove nothing.
+
+        Takes tens of milliseconds. Raises PasswordsBusy when too many wait.
+        """
         client = snapshot.clients_by_username.get(username)
         verifier = client.verifier if client is not None else None
-        if verifier is not None and self._is_remembered(verifier, password):
-            return client
-        matches = await asyncio.to_thread(password_matches, verifier or self._nobody, password)
+        if self._hashing >= _MOST_WAITING:
+            raise PasswordsBusy
+        self._hashing += 1
+        try:
+            matches = await asyncio.get_running_loop().run_in_executor(
+                self._pool, password_matches, verifier or self._nobody, password
+            )
+        finally:
+            self._hashing -= 1
         if not matches or verifier is None:
             return None
         self._remember(verifier, password)
@@ -90,3 +159,9 @@ class Passwords:
         self._proven[self._name(verifier, password)] = None
         if len(self._proven) > _REMEMBERED:
             self._proven.popitem(last=False)
+
+
+def _step_back() -> None:
+    """Let everything else on this machine go before the calling thread, where the system can."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -18,6 +18,7 @@ _BARE_PATH = re.compile(
 # What follows these decides nothing, and old clients say it in the charset of their country.
 _NAMING = frozenset({b"EHLO", b"HELO", b"NOOP", b"HELP"})
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=\x00-\x1f\x7f]+))?")
+_LONGEST_SHOWN = 320  # octets: an address's 64, an @ and 255
 
 
 class CommandSyntaxError(ValueError):
@@ -75,3 +76,10 @@ def read_path(keyword: str, argument: str, *, bare: bool = False) -> PathArgumen
         parameters[name] = parameter[2] or ""
     path = match[2]
     return PathArgument(path if path.startswith("<") else f"<{path}>", parameters)
+
+
+def path_in(argument: str) -> str:
+    """Return what stands for the address in an argument of MAIL or RCPT, well formed or not."""
+    start, end = argument.find("<"), argument.rfind(">")
+    path = argument[start + 1 : end] if 0 <= start < end else argument
+    return path[:_LONGEST_SHOWN]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from postroad.ingress import auth, metrics, replies
+from postroad.ingress import metrics, replies
 from postroad.ingress.admission import (
     ListenerKind,
     Sender,
@@ -20,9 +20,11 @@ from postroad.ingress.admission import (
     clients_by_network,
     postmaster_domain,
 )
-from postroad.ingress.commands import Command, CommandSyntaxError, read_path
+from postroad.ingress.commands import Command, CommandSyntaxError, path_in, read_path
 from postroad.ingress.hangup import Hangup
+from postroad.ingress.history import Refusal
 from postroad.ingress.intake import Intake, Transaction
+from postroad.ingress.login_dialog import LoginDialog
 from postroad.mail.address import (
     Mailbox,
     complete_reverse_path,
@@ -35,17 +37,13 @@ from postroad.mail.trace import received_protocol
 from postroad.mail.visible import visible
 from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.runtime import tracing
-from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 
 if TYPE_CHECKING:
     from postroad.ingress.session import SmtpSession
 
-log = get_logger("ingress.session")
-
 _BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
 _MAX_NAME = 255
-_MAX_LOGINS = 3  # failures before the session is closed
 
 _ACCEPTED = metrics.RECIPIENTS.labels("accepted")
 _REJECTED = metrics.RECIPIENTS.labels("rejected")
@@ -70,17 +68,68 @@ class Dialog:
         self._helo = ""
         self._extended = False
         self._authenticated: Client | None = None
-        self._failed_logins = 0
+        self._login = LoginDialog(session, self._host.logins)
         self._transaction: Transaction | None = None
         self._network: tuple[Snapshot, tuple[Client, ...]] | None = None
 
     async def obey(self, command: Command) -> Reply | None:
         """Do what a command says and return the reply; None when all replies are given."""
-        method = _SIMPLE.get(command.verb)
-        if method is not None:
-            return method(self, command.argument)
-        slow = _SLOW.get(command.verb)
-        return await slow(self, command.argument) if slow else replies.UNKNOWN_COMMAND
+        verb, argument = command
+        transaction = self._transaction
+        try:
+            method = _SIMPLE.get(verb)
+            if method is not None:
+                reply = method(self, argument)
+            else:
+                slow = _SLOW.get(verb)
+                said = await slow(self, argument) if slow else replies.UNKNOWN_COMMAND
+                if said is None:
+                    return None
+                reply = said
+        except CommandSyntaxError as error:
+            reply = Reply.of(501, "5.5.4", str(error))
+        if reply.code >= 400:
+            self._tell(verb, argument, reply, transaction)
+        return reply
+
+    def tell(self, command: str, reply: Reply) -> None:
+        """Tell of a refusal that is no answer to one command: the session's end, or a bad line."""
+        self._tell(command, "", reply, self._transaction)
+
+    def _tell(
+        self, command: str, argument: str, reply: Reply, transaction: Transaction | None
+    ) -> None:
+        session = self._session
+        sender = transaction.reverse_path if transaction else ""
+        recipients: tuple[str, ...] = ()
+        if command == "MAIL":
+            sender = path_in(argument)
+        elif command == "RCPT":
+            recipients = (path_in(argument),)
+        elif command == "DATA" and transaction is not None:
+            recipients = tuple(map(str, transaction.recipients))
+        self._host.tools.history.refused(
+            Refusal(
+                # A verb that is none may be anything, a password told too early too.
+                command=command if command in _COMMANDS else "OTHER",
+                reply=reply,
+                peer=session.address,
+                helo=self._helo,
+                client=self._client_text(transaction),
+                user=self._login.username if command == "AUTH" else "",
+                sender=sender,
+                recipients=recipients,
+                size=transaction.size if transaction else 0,
+                tls=session.tls_text if session.tls_active else "",
+            )
+        )
+
+    def _client_text(self, transaction: Transaction | None) -> str:
+        if transaction is not None and transaction.sender.client is not None:
+            return str(transaction.sender.client.key)
+        if self._authenticated is not None:
+            return str(self._authenticated.key)
+        return ""
 
     # ------------------------------------------------------------ greetings
 
@@ -297,52 +346,18 @@ class Dialog:
             return replies.AUTH_IN_TRANSACTION
         if not self._may_log_in():
             return replies.AUTH_NEEDS_TLS
-        mechanism, _, initial = argument.partition(" ")
-        try:
-            said = await self._credentials(mechanism.upper(), initial.strip())
-        except (auth.MalformedResponse, CommandSyntaxError):
-            metrics.LOGINS.labels("malformed").inc()
-            return replies.AUTH_MALFORMED
-        return said if isinstance(said, Reply) else await self._log_in(*said)
-
-    async def _credentials(self, mechanism: str, initial: str) -> tuple[str, str] | Reply:
-        if mechanism == "PLAIN":
-            response = initial or await self._ask("")
-            if response == "*":
-                return replies.AUTH_CANCELLED
-            return auth.read_plain(auth.decode(response))
-        if mechanism != "LOGIN":
-            return replies.AUTH_UNKNOWN
-        username = initial or await self._ask("VXNlcm5hbWU6")
-        if username == "*":
-            return replies.AUTH_CANCELLED
-        response = await self._ask("UGFzc3dvcmQ6")
-        if response == "*":
-            return replies.AUTH_CANCELLED
-        return auth.read_word(auth.decode(username)), auth.read_word(auth.decode(response))
-
-    async def _ask(self, challenge: str) -> str:
-        self._session.say(Reply(334, None, (challenge,)))
-        return await self._session.line()
-
-    async def _log_in(self, username: str, password: str) -> Reply:
         snapshot = self._host.snapshot()
         if snapshot is None:
             return replies.NOT_CONFIGURED
-        client = await self._host.passwords.prove(snapshot, username, password)
-        if client is not None:
-            self._authenticated = client
-            metrics.LOGINS.labels("succeeded").inc()
+        outcome = await self._login.log_in(snapshot, argument)
+        if isinstance(outcome, Client):
+            self._authenticated = outcome
             return replies.AUTHENTICATED
-        if snapshot.stale:
-            return replies.AUTH_LATER  # the Client may be the object that cannot be read here
-        metrics.LOGINS.labels("failed").inc()
-        log.warning("a login failed", peer=str(self._session.address), user=username)
-        self._failed_logins += 1
-        if self._failed_logins >= _MAX_LOGINS:
-            self._session.say(replies.AUTH_FAILED)
+        if self._login.over:
+            self._session.say(outcome)
+            self.tell("AUTH", outcome)
             raise Hangup(replies.TOO_MANY_ERRORS)
-        return replies.AUTH_FAILED
+        return outcome
 
 
 _SIMPLE: dict[str, Callable[[Dialog, str], Reply]] = {
@@ -361,3 +376,4 @@ _SLOW: dict[str, Callable[[Dialog, str], Awaitable[Reply | None]]] = {
     "STARTTLS": Dialog._starttls,
     "AUTH": Dialog._auth,
 }
+_COMMANDS = frozenset({*_SIMPLE, *_SLOW, "SESSION", "CONNECT"})

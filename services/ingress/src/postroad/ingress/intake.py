@@ -8,13 +8,14 @@ loops are looked for, quotas are spent, and everything is stored at once or not 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, make_msgid
 from time import monotonic
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import Address, Sender
+from postroad.ingress.history import History
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
 from postroad.mail.address import Mailbox
@@ -26,6 +27,7 @@ from postroad.policy.ledger import Exceeded, Spent
 from postroad.policy.model import OnExceeded, Snapshot, WayOut
 from postroad.policy.quota import Sending
 from postroad.runtime import tracing
+from postroad.runtime.log_limit import LineLimit
 from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 from postroad.spool.errors import SpoolError, SpoolFull
@@ -56,6 +58,7 @@ class Transaction:
     body: Body
     smtputf8: bool
     recipients: dict[Mailbox, WayOut]
+    size: int = 0  # octets of content, once it came
 
     @property
     def reverse_path(self) -> str:
@@ -72,6 +75,12 @@ class IntakeTools:
     limits: IngressLimits
     hostname: str
     process: str
+    lines: LineLimit = field(init=False)  # those that strangers cause
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lines = LineLimit()
+        self.history = History(self.spool.events, self.process, self.lines)
 
 
 class Intake:
@@ -139,6 +148,7 @@ class Intake:
     async def finish(self, *, bare: bool) -> Reply:
         """Store the whole message and return the reply to its final dot."""
         began = monotonic()
+        self._transaction.size = self._size
         refusal = self._refusal(bare)
         if refusal is not None:
             await self.abort()
@@ -146,14 +156,23 @@ class Intake:
         try:
             reply = await self._store()
         except SpoolError as error:
-            log.warning(
-                "a message could not be stored", error=str(error), reason=type(error).__name__
-            )
+            self._tell_failure(error)
             reply = self._refused(_unavailable(error))
         finally:
             await self.abort()
         metrics.STORE_SECONDS.observe(monotonic() - began)
         return reply
+
+    def _tell_failure(self, error: SpoolError) -> None:
+        left_out = self._tools.lines.admit("a message could not be stored", "")
+        if left_out is not None:
+            reason = type(error).__name__
+            log.warning(
+                "a message could not be stored",
+                error=str(error),
+                reason=reason,
+                left_out=left_out,
+            )
 
     def _refusal(self, bare: bool) -> Reply | None:
         if self._too_large:
@@ -202,7 +221,7 @@ class Intake:
             return [Put(record, place) for record in self._records(chosen, arrival, content, hold)]
 
         stored = await self._tools.spool.accept(queue_id, compose, timeout=self._tools.limits.store)
-        self._count_accepted(stored.queue_id, stored.sequence, arrival)
+        self._count_accepted(stored.queue_id, stored.sequence, arrival, hold)
         return Reply.of(250, "2.0.0", f"queued as {stored.queue_id}")
 
     async def _content(self) -> bytes | BlobRef:
@@ -287,42 +306,35 @@ class Intake:
             fields += f"Message-ID: {make_msgid(domain=self._tools.hostname)}\r\n".encode()
         return fields
 
-    def _count_accepted(self, queue_id: str, sequence: int, arrival: datetime) -> None:
+    def _count_accepted(
+        self, queue_id: str, sequence: int, arrival: datetime, hold: Hold | None
+    ) -> None:
         metrics.ACCEPTED.inc()
         metrics.RECEIVED_BYTES.inc(self._size)
         metrics.MESSAGE_SIZE.observe(self._size)
-        self._event(EventType.RECEPTION, arrival, queue_id=queue_id, sequence=sequence, reply="")
-
-    def _refused(self, reply: Reply) -> Reply:
-        (metrics.REJECTED if reply.is_permanent else metrics.DEFERRED).inc()
-        self._event(
-            EventType.REJECTION, datetime.now(UTC), queue_id="", sequence=0, reply=str(reply)
-        )
-        return reply
-
-    def _event(
-        self, kind: EventType, at: datetime, *, queue_id: str, sequence: int, reply: str
-    ) -> None:
         transaction = self._transaction
         client = transaction.sender.client
-        self._tools.spool.events.add(
-            Event(
-                type=kind,
-                at=at,
-                queue_id=queue_id,
-                reverse_path=transaction.reverse_path,
-                recipients=tuple(str(mailbox) for mailbox in transaction.recipients),
-                host=transaction.helo,
-                peer_address=transaction.peer_text,
-                client=str(client.key) if client else "",
-                reply=reply,
-                size=self._size,
-                sequence=sequence,
-                tls=transaction.tls,
-                process=self._tools.process,
-                traceparent=tracing.current_traceparent(),
-            )
+        event = Event(
+            type=EventType.RECEPTION,
+            at=arrival,
+            queue_id=queue_id,
+            reverse_path=transaction.reverse_path,
+            recipients=tuple(str(mailbox) for mailbox in transaction.recipients),
+            helo=transaction.helo,
+            peer_address=transaction.peer_text,
+            client=str(client.key) if client else "",
+            size=self._size,
+            sequence=sequence,
+            tls=transaction.tls,
+            process=self._tools.process,
+            traceparent=tracing.current_traceparent(),
         )
+        self._tools.history.accepted(event, hold=hold.reason if hold else "")
+
+    @staticmethod
+    def _refused(reply: Reply) -> Reply:
+        (metrics.REJECTED if reply.is_permanent else metrics.DEFERRED).inc()
+        return reply
 
 
 def _unavailable(error: SpoolError) -> Reply:

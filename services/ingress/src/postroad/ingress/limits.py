@@ -23,6 +23,11 @@ class IngressLimits:
     """How long a session may say nothing (RFC 5321 §4.5.3.2.7)."""
     errors: int = setting(20, minimum=1)
     """Commands with an error before a session is closed."""
+    failed_logins: int = setting(30, minimum=1)
+    """Failed logins of one address (an IPv6 /64) in ten minutes, over the whole cluster, before its
+    logins hear 454; but those of names that have logged in from there go on."""
+    failed_logins_per_name: int = setting(10, minimum=1)
+    """The same with one username, from one address."""
     received_fields: int = setting(50, minimum=10)
     """Received fields of a message that goes round in circles (RFC 5321 §6.3)."""
     inline_size: ByteSize = setting(

@@ -1,5 +1,6 @@
 """What ingress counts."""
 
+from postroad.ingress.reasons import REASONS
 from postroad.runtime.metrics import BYTES, Group
 
 _GROUP = Group("Ingress", "Mail on its way in, by each ingress process.")
@@ -37,6 +38,14 @@ RECIPIENTS = _GROUP.counter(
     "RCPT commands by their reply.",
     labels={"outcome": ("accepted", "deferred", "rejected")},
 )
+COMMANDS = ("connect", "ehlo", "auth", "mail", "rcpt", "data", "session", "other")
+REFUSALS = _GROUP.counter(
+    "postroad_ingress_refusals_total",
+    "Replies 4yz and 5yz by the command and the reason; `session` where a session was ended.",
+    labels={"command": COMMANDS, "reason": REASONS},
+    watch="Growth of a reason that did not grow before: the log's `rejected` lines and"
+    " `postroad events --type rejected` say whose.",
+)
 RECEIVED_BYTES = _GROUP.counter(
     "postroad_ingress_received_bytes_total", "Content of accepted messages, in bytes."
 )
@@ -50,9 +59,10 @@ STORE_SECONDS = _GROUP.histogram(
 )
 LOGINS = _GROUP.counter(
     "postroad_ingress_logins_total",
-    "AUTH commands by their end.",
-    labels={"outcome": ("succeeded", "failed", "malformed")},
-    watch="Many `failed`: somebody guesses passwords.",
+    "AUTH commands by their end: `shut_out` after too many failures of a network, `busy` when too"
+    " many passwords wait to be hashed; both are answered 454.",
+    labels={"outcome": ("succeeded", "failed", "malformed", "shut_out", "busy")},
+    watch="Many `failed` or `shut_out`: somebody guesses passwords. `busy`: from many networks.",
 )
 TLS_HANDSHAKES = _GROUP.counter(
     "postroad_ingress_tls_handshakes_total",

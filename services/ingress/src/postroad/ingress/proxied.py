@@ -23,6 +23,7 @@ from postroad.ingress.proxy_header import (
     read_header,
 )
 from postroad.ingress.session import SmtpSession, address_of
+from postroad.runtime.log_limit import LineLimit, network_of
 from postroad.runtime.logs import get_logger
 from postroad.runtime.quantities import Network
 
@@ -56,6 +57,7 @@ class ProxiedListener:
         trusted: Iterable[Network],
         tls: ssl.SSLContext | None,
         at_once: int,
+        lines: LineLimit,
     ) -> None:
         self._kind = kind
         self._listener = listener
@@ -63,6 +65,7 @@ class ProxiedListener:
         self._trusted = tuple(trusted)
         self._tls = tls
         self._at_once = at_once
+        self._lines = lines
         self._accepting: asyncio.Task[None] | None = None
         self._beginning: set[asyncio.Task[None]] = set()
 
@@ -96,13 +99,16 @@ class ProxiedListener:
         except _Refused as refusal:
             connection.close()
             metrics.PROXY_REFUSED.labels(refusal.reason).inc()
-            log.warning(
-                "a proxied connection is refused",
-                peer=str(peer),
-                listener=self._kind.value,
-                reason=refusal.reason,
-                error=str(refusal),
-            )
+            left_out = self._lines.admit("PROXY", network_of(peer))
+            if left_out is not None:
+                log.warning(
+                    "a proxied connection is refused",
+                    peer=str(peer),
+                    listener=self._kind.value,
+                    reason=refusal.reason,
+                    error=str(refusal),
+                    left_out=left_out,
+                )
         except ConnectionError:
             connection.close()  # a balancer that looks whether the port is open
         except BaseException:
@@ -134,7 +140,14 @@ class ProxiedListener:
                 ssl_handshake_timeout=_HANDSHAKE_TIMEOUT if self._tls else None,
             )
         except OSError as error:  # ssl.SSLError and the connection's end are such
-            log.info("a TLS handshake failed", peer=_text(header.client), error=str(error))
+            left_out = self._lines.admit("TLS", _text(header.client))
+            if left_out is not None:
+                log.info(
+                    "a TLS handshake failed",
+                    peer=_text(header.client),
+                    error=str(error),
+                    left_out=left_out,
+                )
 
 
 async def _read(connection: socket.socket) -> ProxyHeader:

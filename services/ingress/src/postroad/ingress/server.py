@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.auth import Passwords
 from postroad.ingress.content import LineEnds
 from postroad.ingress.intake import IntakeTools
+from postroad.ingress.logins import Logins
 from postroad.ingress.proxied import ProxiedListener
 from postroad.ingress.session import SmtpSession
 from postroad.policy.model import Snapshot
@@ -41,6 +41,7 @@ class Server:
     def __init__(
         self,
         tools: IntakeTools,
+        logins: Logins,
         configuration: Configuration,
         tls: ssl.SSLContext | None,
         *,
@@ -48,7 +49,7 @@ class Server:
         line_ends: LineEnds,
     ) -> None:
         self.tools = tools
-        self.passwords = Passwords()
+        self.logins = logins
         self.tls = tls
         self.insecure_auth = insecure_auth
         self.line_ends = line_ends
@@ -89,6 +90,7 @@ class Server:
             trusted=trusted,
             tls=self.tls if kind is ListenerKind.SUBMISSIONS else None,
             at_once=self.tools.limits.connections,
+            lines=self.tools.lines,
         )
         proxied.start()
         self._servers.append(proxied)

@@ -12,6 +12,7 @@ import asyncio
 import ipaddress
 import math
 import ssl
+from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol, cast
 
@@ -19,13 +20,15 @@ from aiosmtpd.smtp import SMTP, Session
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import Address, ListenerKind
-from postroad.ingress.auth import Passwords
 from postroad.ingress.commands import CommandSyntaxError, read_command
 from postroad.ingress.content import ContentReader, LineEnds
 from postroad.ingress.dialog import Dialog
 from postroad.ingress.hangup import Hangup
+from postroad.ingress.history import Refusal
 from postroad.ingress.intake import Intake, IntakeTools
+from postroad.ingress.logins import Logins
 from postroad.policy.model import Snapshot
+from postroad.runtime.log_limit import network_of
 from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 
@@ -53,7 +56,7 @@ class Host(Protocol):
     """What a session needs of its server."""
 
     tools: IntakeTools
-    passwords: Passwords
+    logins: Logins
     tls: ssl.SSLContext | None
     insecure_auth: bool
     line_ends: LineEnds
@@ -107,6 +110,7 @@ class SmtpSession(SMTP):
         # Not `_task`, which the base class sets to None when the connection is lost.
         self._conversation: asyncio.Task[None] | None = None
         self._client = client
+        self._dialog: Dialog | None = None
 
     # ------------------------------------------------------------ the transport's calls
 
@@ -178,11 +182,15 @@ class SmtpSession(SMTP):
         except Hangup as hangup:
             if hangup.reply is not None:
                 self._output.append(hangup.reply.wire)
+                if hangup.reply.code == 421 and not hangup.told:
+                    self._tell("SESSION", hangup.reply)
         except (asyncio.CancelledError, ConnectionError):
             pass  # the peer left, or the process ends: there is nobody to talk to
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
-            log.exception("a session failed", peer=str(self.address))
+            left_out = self.host.tools.lines.admit("a session failed", "")
+            if left_out is not None:
+                log.exception("a session failed", peer=self.address_text, left_out=left_out)
             self._output.append(replies.INTERNAL.wire)
         finally:
             self._write_out()
@@ -200,9 +208,10 @@ class SmtpSession(SMTP):
     async def _converse(self) -> None:
         turned_away = self.host.admit(self)
         if turned_away is not None:
-            raise Hangup(turned_away)
+            self._tell("CONNECT", turned_away)
+            raise Hangup(turned_away, told=True)
         self.say(_greeting(self.host.tools.hostname))
-        dialog = Dialog(self)
+        dialog = self._dialog = Dialog(self)
         while True:
             line = self._next_line()
             if line is None:
@@ -218,10 +227,11 @@ class SmtpSession(SMTP):
             reply = await dialog.obey(command)
         except CommandSyntaxError as error:
             reply = Reply.of(501, "5.5.4", str(error))
+            self._tell("OTHER", reply)
         if reply is None:
             return
         if reply.code == 421:
-            raise Hangup(reply)
+            raise Hangup(reply, told=True)
         # A recipient that does not exist is the mail's mistake, not the client's.
         if reply.is_permanent and reply.code != 550:
             self._refused(reply)
@@ -248,6 +258,14 @@ class SmtpSession(SMTP):
         self._errors += 1
         if self._errors > self.host.tools.limits.errors:
             raise Hangup(replies.TOO_MANY_ERRORS)
+
+    def _tell(self, command: str, reply: Reply) -> None:
+        """Tell of a refusal that is no answer to a command of the dialog."""
+        if self._dialog is not None:
+            self._dialog.tell(command, reply)
+        else:
+            refusal = Refusal(command=command, reply=reply, peer=self.address)
+            self.host.tools.history.refused(refusal)
 
     # ------------------------------------------------------------ what the dialog needs
 
@@ -286,6 +304,15 @@ class SmtpSession(SMTP):
         if self._output and self.transport is not None:
             self.transport.write(b"".join(self._output))
         self._output.clear()
+
+    async def pause(self, delay: timedelta) -> None:
+        """Let the client wait for a reply for so long, or until it leaves."""
+        until = self.loop.time() + delay.total_seconds()
+        while not self._ended and (left := until - self.loop.time()) > 0:
+            self._arrived = self.loop.create_future()
+            await asyncio.wait([self._arrived], timeout=left)
+        if self.transport is None:
+            raise Hangup
 
     async def line(self) -> str:
         """Return the client's next line for AUTH; CommandSyntaxError when it is not ASCII."""
@@ -351,7 +378,14 @@ class SmtpSession(SMTP):
             )
         except (OSError, ssl.SSLError) as error:
             metrics.TLS_HANDSHAKES.labels("failed").inc()
-            log.info("a TLS handshake failed", peer=str(self.address), error=str(error))
+            left_out = self.host.tools.lines.admit("TLS", network_of(self.address))
+            if left_out is not None:
+                log.info(
+                    "a TLS handshake failed",
+                    peer=self.address_text,
+                    error=str(error),
+                    left_out=left_out,
+                )
             raise Hangup from error
         if transport is None:
             raise Hangup
@@ -369,6 +403,7 @@ class SmtpSession(SMTP):
         """Say this and close, whatever the session is at; what else the client said is dropped."""
         if self._ended and self.transport is None:
             return
+        self._tell("SESSION", reply)
         self._output.append(reply.wire)
         self._write_out()
         self._ended = True

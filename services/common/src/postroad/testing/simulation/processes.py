@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
-from unittest.mock import patch
 
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.delivery.attempt import AttemptTools
@@ -24,6 +23,7 @@ from postroad.ingress.auth import Passwords
 from postroad.ingress.content import LineEnds
 from postroad.ingress.intake import IntakeTools
 from postroad.ingress.limits import IngressLimits
+from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.server import Server
 from postroad.policy.ledger import Exceeded, Spent
@@ -42,7 +42,6 @@ from postroad.testing.simulation.network import Network
 from postroad.testing.simulation.servers import SimulatedServers
 from postroad.testing.simulation.spool import SimulatedSpool, WatchedTaking
 
-_PASSWORDS = Passwords()
 KEYRING = Keyring([ClusterKey(b"k" * 32)])
 NAME = "relay.test"
 TIMEOUTS = Timeouts(
@@ -159,11 +158,14 @@ class IngressProcess(RunningProcess):
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
         tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name)
-        # Its verifier of nobody's password takes 10 ms to make, and nobody logs in here.
-        with patch("postroad.ingress.server.Passwords", return_value=_PASSWORDS):
-            server = Server(
-                tools, configuration, None, insecure_auth=False, line_ends=LineEnds.NONE
-            )
+        server = Server(
+            tools,
+            Logins(Passwords(KEYRING), tools),
+            configuration,
+            None,
+            insecure_auth=False,
+            line_ends=LineEnds.NONE,
+        )
         await server.listen(ListenerKind.RELAY, cast(Any, self._address))
         self._spawn(server.sweep())
 

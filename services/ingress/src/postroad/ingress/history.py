@@ -1,0 +1,128 @@
+"""
+What ingress tells of mail: a line and an event for each message accepted and each refusal.
+
+"Why was my mail refused?" is answered from here, so every refusal comes by, at whatever command,
+and every session that we end. Anybody can be refused as often as they like: lines and events of
+refusals have budgets (`runtime.log_limit`). Those of proven Clients are apart from strangers', so
+that a flood of strangers leaves the refusals of Clients visible.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from postroad.ingress import metrics
+from postroad.ingress.admission import Address
+from postroad.ingress.reasons import reason_of
+from postroad.runtime import tracing
+from postroad.runtime.log_limit import Budget, LineLimit, network_of, report
+from postroad.runtime.logs import get_logger
+from postroad.smtp.reply import Reply
+from postroad.spool.agreement import Events
+from postroad.spool.event import Event, EventType
+
+log = get_logger("ingress")
+
+# A Client's own mail: its owner asks about each, and no stranger can use them up.
+_OF_ONE_CLIENT = Budget(100, 2.0)
+_OF_ALL_CLIENTS = Budget(500, 20.0)
+_MOST_NAMED = 5  # recipients in a line; the event has all
+_COMMANDS = frozenset(metrics.COMMANDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One refusal: the reply, to what command, and all that is known of who heard it."""
+
+    command: str  # CONNECT, EHLO, AUTH, MAIL, RCPT, DATA …; SESSION where we end one
+    reply: Reply
+    peer: Address
+    helo: str = ""
+    client: str = ""  # namespace/name of the Client that was proven
+    user: str = ""  # the name of a login
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    size: int = 0
+    tls: str = ""
+
+
+class History:
+    """Tells what one process accepted and refused. `lines` is what strangers' lines may be."""
+
+    def __init__(self, events: Events, process: str, lines: LineLimit) -> None:
+        self._events = events
+        self._process = process
+        self._strangers = lines
+        self._clients = LineLimit(_OF_ONE_CLIENT, _OF_ALL_CLIENTS)
+
+    def accepted(self, event: Event, *, hold: str = "") -> None:
+        """Tell of a message that was accepted; `hold` is why it is held, "" when it is not."""
+        fields = _said(event)
+        if hold:
+            fields["reason"] = hold
+        log.info("accepted", queue_id=event.queue_id, **fields)
+        self._events.add(event)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Count a refusal; write it down unless too many alike were written already."""
+        reason = reason_of(refusal.reply)
+        command = refusal.command.lower()
+        metrics.REFUSALS.labels(command if command in _COMMANDS else "other", reason).inc()
+        if refusal.client:
+            left_out = self._clients.admit("rejected", refusal.client)
+        else:
+            left_out = self._strangers.admit("rejected", network_of(refusal.peer))
+        if left_out is None:
+            return
+        event = self._rejection(refusal, reason, left_out)
+        fields = _said(event)
+        if event.user:
+            fields["user"] = event.user
+        if left_out:
+            fields["left_out"] = left_out
+        log.info("rejected", command=event.command, reply=event.reply, reason=reason, **fields)
+        self._events.add(event)
+
+    def _rejection(self, refusal: Refusal, reason: str, left_out: int) -> Event:
+        return Event(
+            type=EventType.REJECTION,
+            at=datetime.now(UTC),
+            reverse_path=refusal.sender,
+            recipients=refusal.recipients,
+            peer_address=str(refusal.peer),
+            helo=refusal.helo,
+            client=refusal.client,
+            user=refusal.user,
+            command=refusal.command,
+            reply=str(refusal.reply),
+            reason=reason,
+            size=refusal.size,
+            tls=refusal.tls,
+            process=self._process,
+            traceparent=tracing.current_traceparent(),
+            left_out=left_out,
+        )
+
+    async def report(self) -> None:
+        """Write once a minute how much was left out, until cancelled."""
+        await report(self._strangers, self._clients)
+
+
+def _said(event: Event) -> dict[str, object]:
+    """Return the fields that lines of accepted and of refused mail share, those that are known."""
+    recipients = event.recipients
+    fields: dict[str, object] = {"from": event.reverse_path}
+    if recipients:
+        many = len(recipients) > 1
+        fields["to"] = ",".join(recipients[:_MOST_NAMED]) if many else recipients[0]
+        if many:
+            fields["recipients"] = len(recipients)
+    if event.client:
+        fields["client"] = event.client
+    fields["peer"] = event.peer_address
+    if event.helo:
+        fields["helo"] = event.helo
+    if event.tls:
+        fields["tls"] = event.tls
+    if event.size:
+        fields["size"] = event.size
+    return fields

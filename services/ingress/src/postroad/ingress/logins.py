@@ -1,0 +1,138 @@
+"""
+Logging in: passwords proven, guesses braked.
+
+Right logins are cheap and wrong ones are not. A right password is recognised in microseconds; what
+is not recognised is hashed, in two threads of low priority with a short queue, one guess of a
+network at a time, and its refusal is held back the longer the more guesses failed. What failed is
+counted here and for the whole cluster. While the cluster's counts are out of reach each process
+brakes by its own.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.admission import Address
+from postroad.ingress.auth import Passwords, PasswordsBusy
+from postroad.ingress.brake import Brake, Guess
+from postroad.ingress.intake import IntakeTools
+from postroad.policy.model import Client, Snapshot
+from postroad.runtime.log_limit import network_of
+from postroad.runtime.logs import get_logger
+from postroad.smtp.reply import Reply
+from postroad.spool.errors import SpoolError
+
+log = get_logger("ingress.logins")
+
+# Counting a guess is a synced write in the queue: so many at once, and so many a second from then
+# on, are as much as guesses may cost the cluster. What is beyond is counted in this process alone.
+_SHARED_AT_ONCE = 100.0
+_SHARED_PER_SECOND = 20.0
+_PATIENCE = 1.0  # seconds for the cluster's count, while the reply is held back anyway
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRefused:
+    """The reply to a login that was not taken, and how long it is held back."""
+
+    reply: Reply
+    delay: timedelta = timedelta()
+
+
+class Logins:
+    """The logins of one process."""
+
+    def __init__(self, passwords: Passwords, tools: IntakeTools) -> None:
+        limits = tools.limits
+        self._passwords = passwords
+        self._usage = tools.spool.usage
+        self._lines = tools.lines
+        self._brake = Brake(
+            per_network=limits.failed_logins, per_name=limits.failed_logins_per_name
+        )
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tokens = _SHARED_AT_ONCE
+        self._filled = 0.0
+
+    async def log_in(
+        self, snapshot: Snapshot, address: Address, username: str, password: str
+    ) -> Client | LoginRefused:
+        """Return the Client that a name and a password prove, or what is said instead."""
+        guess = Guess.of(network_of(address), username)
+        if self._brake.shuts_out(guess, datetime.now(UTC)):
+            return _shut_out()
+        client = self._passwords.recognised(snapshot, username, password)
+        if client is None:
+            proven = await self._proven(snapshot, guess, username, password)
+            if isinstance(proven, LoginRefused):
+                return proven
+            client = proven
+        self._brake.succeeded(guess)
+        metrics.LOGINS.labels("succeeded").inc()
+        return client
+
+    async def _proven(
+        self, snapshot: Snapshot, guess: Guess, username: str, password: str
+    ) -> Client | LoginRefused:
+        turn = self._turns.setdefault(guess.network, asyncio.Lock())
+        async with turn:
+            if self._brake.shuts_out(guess, datetime.now(UTC)):
+                return _shut_out()
+            try:
+                client = await self._passwords.prove(snapshot, username, password)
+            except PasswordsBusy:
+                metrics.LOGINS.labels("busy").inc()
+                return LoginRefused(replies.AUTH_BUSY)
+            if client is not None:
+                return client
+            now = datetime.now(UTC)
+            delay = self._brake.failed(guess, now)
+        metrics.LOGINS.labels("failed").inc()
+        began = _time()
+        await self._count_everywhere(guess, now)
+        delay -= timedelta(seconds=_time() - began)
+        # The Client may be the object that cannot be read here.
+        reply = replies.AUTH_LATER if snapshot.stale else replies.AUTH_FAILED
+        return LoginRefused(reply, max(delay, timedelta()))
+
+    async def _count_everywhere(self, guess: Guess, now: datetime) -> None:
+        """Take a failed login from what the whole cluster allows; note what is used up there."""
+        if not self._may_count():
+            return
+        for name, count in self._brake.shared(guess, now):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    granted = await self._usage.lease(
+                        count.key, amount=1, maximum=count.maximum, expires=count.expires
+                    )
+            except (SpoolError, TimeoutError) as error:
+                left_out = self._lines.admit("failed logins are counted by this process alone", "")
+                if left_out is not None:
+                    log.warning(
+                        "failed logins are counted by this process alone",
+                        error=str(error) or type(error).__name__,
+                        left_out=left_out,
+                    )
+                return
+            if not granted:
+                self._brake.used_up(name, now)
+
+    def _may_count(self) -> bool:
+        now = _time()
+        grown = self._tokens + (now - self._filled) * _SHARED_PER_SECOND
+        self._tokens, self._filled = min(_SHARED_AT_ONCE, grown), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _shut_out() -> LoginRefused:
+    metrics.LOGINS.labels("shut_out").inc()
+    return LoginRefused(replies.AUTH_SHUT_OUT)
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,71 @@
+"""
+Why a reply refuses, in a word: what refusals are counted and searched by. No I/O.
+
+Replies say it in a sentence, and several reasons share one enhanced status code.
+"""
+
+from postroad.ingress import replies
+from postroad.smtp.reply import Reply
+
+_REASONS = {
+    "address": (replies.UTF8_NEEDED, replies.LOCAL_DOMAIN),
+    "authentication": (replies.AUTH_REQUIRED,),
+    "configuration": (
+        replies.NOT_CONFIGURED,
+        replies.CONFIGURATION_INCOMPLETE,
+        replies.AUTH_LATER,
+    ),
+    "connections": (replies.TOO_MANY_CONNECTIONS, replies.TOO_MANY_FROM_YOU),
+    "content": (replies.BARE_IN_CONTENT,),
+    "draining": (replies.DRAINING,),
+    "errors": (replies.TOO_MANY_ERRORS,),
+    "guessing": (replies.AUTH_SHUT_OUT, replies.AUTH_BUSY),
+    "idle": (replies.IDLE,),
+    "internal": (replies.INTERNAL,),
+    "loop": (replies.LOOP,),
+    "password": (replies.AUTH_FAILED, replies.AUTH_CANCELLED),
+    "queue": (replies.QUEUE_AWAY, replies.QUEUE_FULL),
+    "quota": (replies.QUOTA_LATER, replies.QUOTA_NEVER),
+    "recipient": (replies.NO_SUCH_RECIPIENT,),
+    "recipients": (replies.TOO_MANY_RECIPIENTS,),
+    "relaying": (replies.RELAYING_DENIED,),
+    "route": (replies.NO_WAY_OUT,),
+    "sender": (replies.SENDER_DENIED,),
+    "sequence": (
+        replies.HELO_FIRST,
+        replies.MAIL_FIRST,
+        replies.RCPT_FIRST,
+        replies.NESTED_MAIL,
+        replies.TLS_ALREADY,
+        replies.TLS_NOT_HERE,
+        replies.AUTH_ALREADY,
+        replies.AUTH_IN_TRANSACTION,
+    ),
+    "size": (replies.TOO_LARGE,),
+    "syntax": (
+        replies.UNKNOWN_COMMAND,
+        replies.LINE_TOO_LONG,
+        replies.LINE_ENDLESS,
+        replies.BARE_LINE_END,
+        replies.NO_ARGUMENT,
+        replies.NAME_NEEDED,
+        replies.PARAMETER_UNKNOWN,
+        replies.AUTH_UNKNOWN,
+        replies.AUTH_MALFORMED,
+    ),
+    "tls": (replies.AUTH_NEEDS_TLS,),
+}
+_OTHER = "other"
+_BY_REPLY = {reply: reason for reason, group in _REASONS.items() for reply in group}
+
+REASONS = (*_REASONS, _OTHER)
+
+
+def reason_of(reply: Reply) -> str:
+    """Return why a reply refuses: one of REASONS."""
+    known = _BY_REPLY.get(reply)
+    if known is not None:
+        return known
+    # Replies that quote a mistake: an address that is none (X.1.X), a command that is none (X.5.X).
+    subject = reply.status.subject if reply.status is not None else 0
+    return {1: "address", 5: "syntax"}.get(subject, _OTHER)

@@ -1,0 +1,158 @@
+"""Guessing passwords, over the wire: it is braked, and who has the right one is let in."""
+
+import asyncio
+import base64
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from postroad.ingress import auth, brake
+from postroad.ingress.admission import ListenerKind
+from postroad.policy import scram
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.event import EventType
+from postroad.spool.memory import MemoryCluster
+from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
+from postroad.testing.smtp_peer import Peer, client_context
+
+HERE, THERE = "192.0.2.1", "198.51.100.9"
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brake, "FIRST_DELAY", timedelta())
+
+
+async def log_in(scene: Scene, client: str, username: str, password: str) -> str:
+    """Log in from a client's address, in a session of its own; return the reply."""
+    port = scene.proxy_ports[ListenerKind.SUBMISSION]
+    peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+    scene.peers.append(peer)
+    family = "TCP6" if ":" in client else "TCP4"
+    other = "2001:db8::25" if ":" in client else "192.0.2.25"
+    peer.writer.write(f"PROXY {family} {client} {other} 40000 587\r\n".encode())
+    await peer.reply()
+    await peer.say("EHLO client.example")
+    await peer.say("STARTTLS")
+    await peer.start_tls(client_context())
+    await peer.say("EHLO client.example")
+    response = base64.b64encode(f"\0{username}\0{password}".encode()).decode()
+    return await peer.say(f"AUTH PLAIN {response}")
+
+
+async def guess(scene: Scene, client: str, username: str, times: int) -> list[str]:
+    return [(await log_in(scene, client, username, f"wrong {n}"))[:3] for n in range(times)]
+
+
+async def test_guesses_of_one_name_end_in_454_and_its_owner_elsewhere_logs_in(
+    open_scene: OpenScene,
+) -> None:
+    scene = await open_scene(failed_logins_per_name=3)
+    assert await guess(scene, HERE, "shop", 5) == ["535", "535", "535", "454", "454"]
+    assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("454 4.7.0 ")
+    assert (await log_in(scene, THERE, "shop", "correct horse")).startswith("235 ")
+
+
+async def test_guesses_of_many_names_shut_a_network_but_not_those_at_home_there(
+    open_scene: OpenScene,
+) -> None:
+    scene = await open_scene(failed_logins=4)
+    assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+    said = [(await log_in(scene, HERE, f"name {n}", "x"))[:3] for n in range(6)]
+    assert said == ["535"] * 4 + ["454"] * 2
+    assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+
+
+async def test_all_addresses_of_an_ipv6_network_count_together(open_scene: OpenScene) -> None:
+    scene = await open_scene(failed_logins=3)
+    said = [(await log_in(scene, f"2001:db8::{n}", f"name {n}", "x"))[:3] for n in range(1, 6)]
+    assert said == ["535"] * 3 + ["454"] * 2
+    assert (await log_in(scene, "2001:db8:0:1::1", "shop", "correct horse")).startswith("235 ")
+
+
+async def test_guesses_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins_per_name=4)
+    two = await open_scene(cluster=cluster, failed_logins_per_name=4)
+    failed = (await guess(one, HERE, "shop", 3)) + (await guess(two, HERE, "shop", 3))
+    assert failed.count("535") <= 5  # the fifth is how a process learns of the others' guesses
+    assert (await log_in(two, HERE, "shop", "correct horse")).startswith("454 ")
+
+
+async def test_while_the_counts_are_away_each_process_brakes_and_right_logins_pass(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> int:
+        raise SpoolUnavailable("no answer")
+
+    scene = await open_scene(failed_logins_per_name=3)
+    monkeypatch.setattr(scene.spool.usage, "lease", away)
+    assert await guess(scene, HERE, "shop", 4) == ["535", "535", "535", "454"]
+    assert (await log_in(scene, THERE, "shop", "correct horse")).startswith("235 ")
+
+
+async def test_a_right_password_is_not_hashed(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def counted(_: object, password: str) -> bool:
+        hashed.append(password)
+        return False
+
+    scene = await open_scene()
+    monkeypatch.setattr(auth, "password_matches", counted)
+    assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+    assert hashed == []
+
+
+async def test_right_logins_pass_while_guesses_from_everywhere_fill_the_pool(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is guessed waits for a thread, up to a bound; mail and right logins do not."""
+    go_on = threading.Event()
+    monkeypatch.setattr(auth, "password_matches", lambda *_: not go_on.wait(30))
+    scene = await open_scene()
+    guesses = [asyncio.create_task(log_in(scene, f"203.0.113.{n}", "shop", "x")) for n in range(60)]
+    try:
+        done, _ = await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        assert {task.result()[:9] for task in done} == {"454 4.7.0"}
+        assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+    finally:
+        go_on.set()
+    replies = [reply[:3] for reply in await asyncio.gather(*guesses)]
+    assert set(replies) == {"454", "535"}
+    assert replies.count("535") <= 32
+
+
+async def test_failed_logins_are_told_with_the_name_and_without_the_password(
+    open_scene: OpenScene,
+) -> None:
+    scene = await open_scene()
+    await log_in(scene, HERE, "shop", "secret guess")
+    [event] = [event async for event in scene.spool.events.read()]
+    assert event.type is EventType.REJECTION
+    assert (event.command, event.user, event.reason) == ("AUTH", "shop", "password")
+    assert (event.peer_address, event.helo) == (HERE, "client.example")
+    assert event.reply.startswith("535 5.7.8 ")
+    assert "secret guess" not in str(event)
+
+
+async def test_a_password_proven_by_hashing_is_hashed_once(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another spelling than the Secret's it is the same password (RFC 4013)."""
+    scene = await open_scene(MANIFESTS.replace("correct horse", "correct\u00a0horse"))
+    hashed: list[str] = []
+    matches = scram.password_matches
+
+    def counted(verifier: Any, password: str) -> bool:
+        hashed.append(password)
+        return matches(verifier, password)
+
+    monkeypatch.setattr(auth, "password_matches", counted)
+    for _ in range(3):
+        assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+    assert len(hashed) == 1
