@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ import pytest
 PROGRAM = """
     import asyncio, logging, os, sys
     from dataclasses import dataclass
-    from postroad.runtime import entry
+    from postroad.runtime import entry, tracing
     from postroad.runtime.errors import StartupError
     from postroad.runtime.quantities import Secret
     from postroad.runtime.settings import setting
@@ -38,6 +39,8 @@ PROGRAM = """
         if mode == "denied":
             open("/proc/1/nothing-here/x")
         process.on_drain("part", hang if mode == "hang" else drain)
+        with tracing.span("test.span"):
+            pass
 
     entry.main("ingress", Settings, build)
 """
@@ -198,3 +201,22 @@ def test_an_idle_process_imports_no_pydantic_and_no_opentelemetry() -> None:
         [sys.executable, "-Ic", looking], check=True, capture_output=True, text=True
     )
     assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["silent", "away"])
+def test_a_collector_without_an_answer_does_not_hold_up_the_end(
+    start: Start, listens: bool
+) -> None:
+    # Three seconds each: as long as a collector is waited for.
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        if listens:
+            collector.listen()
+        port = collector.getsockname()[1]
+        process = start({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+        until_started(process)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=8)
+    assert process.returncode == 0
+    assert "the last traces were not exported in time" in errors
+    assert events(errors)[-1] == "stopped"

@@ -19,8 +19,10 @@ dropped: mail never waits for a trace. Names follow OpenTelemetry's conventions 
 """
 
 import os
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from datetime import timedelta
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 AttributeValue = str | bool | int | float
+
+_EXPORT_LIMIT = timedelta(seconds=3)
 
 _log = logs.get_logger("runtime.tracing")
 
@@ -167,12 +171,20 @@ def start(role: str, process: str) -> None:
 
 
 def stop() -> None:
-    """Export what is left, for some seconds at most, and record no more. Blocks: use a thread."""
+    """
+    Export what is left, for 3 s at most, and record no more. Blocks: use a thread.
+
+    The SDK keeps no time-out of its own: an export to a collector that is silent takes as long as
+    it takes. So it is left behind in a thread that does not keep the process from ending.
+    """
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        provider.force_flush(timeout_millis=3_000)
-        provider.shutdown()
+        exporting = threading.Thread(target=provider.shutdown, name="last traces", daemon=True)
+        exporting.start()
+        exporting.join(_EXPORT_LIMIT.total_seconds())
+        if exporting.is_alive():
+            _log.warning("the last traces were not exported in time")
 
 
 __all__ = [
