@@ -106,6 +106,16 @@ def test_only_pods_of_the_release_reach_the_queue(rendered: Mapping[str, list[Ob
     }
 
 
+def test_nobody_else_reads_the_pages_until_somebody_is_named(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    for name in ("ingress", "delivery", "operator"):
+        rules = named(rendered["default"], "NetworkPolicy", name)["spec"]["ingress"]
+        (pages,) = [r for r in rules if {"port": 8080, "protocol": "TCP"} in r["ports"]]
+        of_the_release = {"matchLabels": {"app.kubernetes.io/instance": "post"}}
+        assert pages["from"] == [{"podSelector": of_the_release}]
+
+
 def test_the_operator_may_do_no_more_than_it_does(rendered: Mapping[str, list[Object]]) -> None:
     objects = rendered["default"]
     allowed = {

@@ -12,6 +12,8 @@ from textwrap import dedent
 
 import pytest
 
+from postroad.testing.patience import patient
+
 PROGRAM = """
     import asyncio, logging, os, sys
     from dataclasses import dataclass
@@ -216,7 +218,7 @@ def test_a_collector_without_an_answer_does_not_hold_up_the_end(
         process = start({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
         until_started(process)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=8)
+        _, errors = process.communicate(timeout=patient(8))
     assert process.returncode == 0
     assert "the last traces were not exported in time" in errors
     assert events(errors)[-1] == "stopped"

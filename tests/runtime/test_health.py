@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from postroad.runtime.errors import StartupError
+from postroad.runtime.exposition import Format, negotiate
 from postroad.runtime.health import HealthServer, Readiness, own_page
 from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import bound_address, listen
@@ -26,8 +28,9 @@ async def served(listener: socket.socket, readiness: Readiness) -> AsyncIterator
         await server.stop()
 
 
-async def get(url: str) -> tuple[int, str, str]:
-    async with aiohttp.ClientSession() as client, client.get(url) as response:
+async def get(url: str, accept: str = "*/*") -> tuple[int, str, str]:
+    headers = {"Accept": accept}
+    async with aiohttp.ClientSession(headers=headers) as client, client.get(url) as response:
         return response.status, response.headers["Content-Type"], await response.text()
 
 
@@ -63,6 +66,40 @@ async def test_metrics_come_in_the_text_format() -> None:
     assert status == 200
     assert kind.startswith("text/plain; version=0.0.4")
     assert "postroad_build_info{" in body
+
+
+async def test_metrics_come_in_openmetrics_to_whom_asks_for_it() -> None:
+    prometheus = (
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+        "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,"
+        "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+    )
+    async with served(listen(LOOPBACK), Readiness()) as url:
+        status, kind, body = await get(f"{url}/metrics", prometheus)
+    assert status == 200
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    families = text_string_to_metric_families(body)  # type: ignore[no-untyped-call]
+    # A counter's name is without its _total there.
+    assert "postroad_log_lines_dropped" in {family.name for family in families}
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", Format.TEXT),
+        ("*/*", Format.TEXT),
+        ("text/plain", Format.TEXT),
+        ("application/openmetrics-text", Format.OPENMETRICS),
+        ("Application/OpenMetrics-Text; version=1.0.0", Format.OPENMETRICS),
+        ("application/openmetrics-text;q=0.5, text/plain;q=0.6", Format.TEXT),
+        ("application/openmetrics-text;q=0", Format.TEXT),
+        ("application/openmetrics-text;q=nonsense, text/plain;q=0.1", Format.TEXT),
+        ("application/openmetrics-text, text/plain", Format.TEXT),
+        (";;,,=", Format.TEXT),
+    ],
+)
+def test_the_format_is_what_the_scraper_likes_better(accept: str, expected: Format) -> None:
+    assert negotiate(accept) is expected
 
 
 async def test_an_inherited_socket_serves() -> None:

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from postroad.runtime import metrics
-from postroad.runtime.exposition import merge
+from postroad.runtime.exposition import Format, merge
 from postroad.runtime.metrics import Group
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +101,18 @@ def test_a_merged_page_has_every_sample_for_each_process() -> None:
         assert by_process["a"] == by_process["b"] > 0
     count = sum(len(family.samples) for family in text_string_to_metric_families(own))
     assert sum(len(family.samples) for family in merged) == 2 * count
+
+
+def samples_of(page: str) -> int:
+    families = openmetrics_families(page)  # type: ignore[no-untyped-call]
+    return sum(len(family.samples) for family in families)
+
+
+def test_a_merged_page_of_openmetrics_is_one() -> None:
+    own = metrics.exposition(Format.OPENMETRICS)
+    merged = merge({"a": own, "b": own})
+    assert merged.count("# EOF") == 1
+    assert samples_of(merged) == 2 * samples_of(own)
 
 
 def test_the_documentation_is_what_the_declarations_say(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from postroad.policy.keys import KeyFileError, load_or_create_key
 from postroad.policy.quantities import format_duration
 from postroad.runtime import metrics
 from postroad.runtime.errors import StartupError
-from postroad.runtime.exposition import merge
+from postroad.runtime.exposition import Format, merge
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.logs import get_logger
 from postroad.runtime.quantities import ListenAddress, parse_listen_address
@@ -176,7 +176,7 @@ class Machine:
             specs.append(spec)
             pages[spec.name] = bound_address(page)
         supervisor = Supervisor(specs)
-        self._process.metrics_page = lambda: _merged_pages(pages)
+        self._process.metrics_page = lambda wanted: _merged_pages(pages, wanted)
         self._process.readiness.add("processes", lambda: _not_ready(supervisor))
         self._process.spawn("supervisor", self._supervise(supervisor))
         grace = (self._options.drain + _KILLED_AFTER).total_seconds()
@@ -253,13 +253,14 @@ def _not_ready(supervisor: Supervisor) -> str | None:
     return f"not ready: {', '.join(waiting)}" if waiting else None
 
 
-async def _merged_pages(pages: Mapping[str, str]) -> str:
+async def _merged_pages(pages: Mapping[str, str], wanted: Format) -> str:
     """Return the metrics of all processes; one that does not answer is left out."""
-    texts = {"up": metrics.exposition()}
+    texts = {"up": metrics.exposition(wanted)}
+    accept = {"Accept": wanted.content_type}
     async with aiohttp.ClientSession(timeout=_PAGE_TIMEOUT) as client:
         for name, address in pages.items():
             try:
-                async with client.get(f"http://{address}/metrics") as answer:
+                async with client.get(f"http://{address}/metrics", headers=accept) as answer:
                     texts[name] = await answer.text()
             except (aiohttp.ClientError, TimeoutError):
                 log.warning("a process did not tell its metrics", child=name)

@@ -150,7 +150,7 @@ async def _build(
         server = HealthServer(
             listen(runtime.http),
             process.readiness,
-            lambda: process.metrics_page(),
+            lambda wanted: process.metrics_page(wanted),
             process.pages,
         )
         process.on_stop("health", server.stop)

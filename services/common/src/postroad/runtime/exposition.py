@@ -1,33 +1,74 @@
 """
-Several processes' metrics on one page: each series gets the label `process`.
+The formats of /metrics, and several processes' metrics on one page.
 
-`postroad up` serves one /metrics for all its children. The Prometheus text format wants all series
-of a family together under one HELP and TYPE, so the pages are taken apart by family and put
-together again; the numbers are never read, so nothing is rounded.
+A scraper says in Accept what it reads: OpenMetrics, or the older text format, which everybody gets
+who does not ask for the other.
+
+`postroad up` serves one /metrics for all its children, each series with the label `process`. Both
+formats want all series of a family together under one HELP and TYPE, so the pages are taken apart
+by family and put together again; the numbers are never read, so nothing is rounded.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
-_COMMENT = re.compile(r"# (HELP|TYPE) (\S+)")
+_COMMENT = re.compile(r"# (HELP|TYPE|UNIT) (\S+)")
+_END = "# EOF"  # of a page of OpenMetrics
 _SAMPLE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})?( .+)", re.DOTALL)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
+class Format(Enum):
+    """A format of the page; the value is its media type."""
+
+    TEXT = "text/plain"
+    OPENMETRICS = "application/openmetrics-text"
+
+    @property
+    def content_type(self) -> str:
+        """The media type with its parameters, for Content-Type and Accept."""
+        version = "1.0.0" if self is Format.OPENMETRICS else "0.0.4"
+        return f"{self.value}; version={version}; charset=utf-8"
+
+
+def negotiate(accept: str) -> Format:
+    """Return the format that an Accept field (RFC 9110, 12.5.1) likes better; text for none."""
+    liked = {Format.TEXT: 0.0, Format.OPENMETRICS: 0.0}
+    for each in accept.split(","):
+        media, *parameters = (part.strip() for part in each.lower().split(";"))
+        weights = [part[2:] for part in parameters if part.startswith("q=")]
+        for known in Format:
+            if media == known.value:
+                liked[known] = max(liked[known], _weight(weights[-1] if weights else "1"))
+    return max(liked, key=lambda known: liked[known])  # the first of equals: text
+
+
+def _weight(text: str) -> float:
+    try:
+        return min(1.0, max(0.0, float(text)))
+    except ValueError:
+        return 0.0
+
+
 @dataclass(slots=True)
 class _Family:
-    comments: dict[str, str] = field(default_factory=dict)  # HELP and TYPE, the first that came
+    comments: dict[str, str] = field(
+        default_factory=dict
+    )  # HELP, TYPE and UNIT, the first that came
     samples: list[str] = field(default_factory=list)
 
 
 def merge(pages: Mapping[str, str]) -> str:
-    """Return one page of the text format out of `pages`, by process name."""
+    """Return one page out of `pages` of one format, by process name."""
     families: dict[str, _Family] = {}
+    ends = []
     for process, page in pages.items():
         label = f'process="{process.translate(_ESCAPES)}"'
         _add(page, label, families)
-    return "".join(f"{line}\n" for line in _lines(families))
+        ends += [_END] if page.endswith(f"{_END}\n") else []
+    return "".join(f"{line}\n" for line in (*_lines(families), *ends[:1]))
 
 
 def _add(page: str, label: str, families: dict[str, _Family]) -> None:

@@ -1,25 +1,23 @@
 """
 What a process tells of itself over HTTP: /metrics, /healthz (alive), /readyz (can do its work).
 
-Built on aiohttp.web. A responder of our own on asyncio streams would save 2 MB: nats-py imports
-aiohttp anyway (that is 11 MB), and all imports of an ingress together stay at 53 MB of the 80 MB an
-idle process may take. For that price an HTTP server that others keep correct is the better deal.
-
 Alive means that the event loop turns, nothing else: a process whose queue is away must not be
 killed for it. Ready is the sum of named probes, each a function that returns why not, or None.
 """
 
+import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-
-from aiohttp import web
+from http import HTTPStatus
 
 from postroad.runtime import metrics
+from postroad.runtime.exposition import Format, negotiate
+from postroad.runtime.http_server import HttpLimits, HttpServer, Request, Response
 from postroad.runtime.sockets import bound_address
 
 Probe = Callable[[], str | None]
 # Where the text of /metrics comes from: this process, or several of them.
-MetricsPage = Callable[[], Awaitable[str]]
+MetricsPage = Callable[[Format], Awaitable[str]]
 # What a page of the process's own says: a status, and values to be shown as JSON.
 Page = Callable[[], tuple[int, object]]
 
@@ -52,52 +50,53 @@ class HealthServer:
         readiness: Readiness,
         page: MetricsPage,
         pages: Mapping[str, Page],
+        *,
+        limits: HttpLimits | None = None,
     ) -> None:
-        self._listener = listener
         self._readiness = readiness
         self._page = page
         self._pages = pages  # by name, looked at anew for each request
         self.address = bound_address(listener)
-        app = web.Application()
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/{name}", self._own)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server = HttpServer(listener, self._respond, limits)
 
     async def start(self) -> None:
         """Answer from now on."""
-        await self._runner.setup()
-        await web.SockSite(self._runner, self._listener).start()
+        await self._server.start()
 
     async def stop(self) -> None:
         """Close the listener and every connection."""
-        await self._runner.cleanup()
+        await self._server.stop()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(
-            body=(await self._page()).encode("utf-8"),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
+    async def _respond(self, request: Request) -> Response:
+        match request.path.removeprefix("/"):
+            case "":
+                return self._contents()
+            case "metrics":
+                wanted = negotiate(request.fields.get("accept", ""))
+                text = await self._page(wanted)
+                return Response(HTTPStatus.OK, text.encode("utf-8"), wanted.content_type)
+            case "healthz":
+                return _as_json(HTTPStatus.OK, {"alive": True})
+            case "readyz":
+                ready = not self._readiness.reasons()
+                status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+                return _as_json(status, {"ready": ready, "checks": self._readiness.checks()})
+            case name if name in self._pages:
+                code, content = self._pages[name]()
+                return _as_json(HTTPStatus(code), content)
+        return Response(HTTPStatus.NOT_FOUND, b"Not Found; / tells what there is\n")
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.json_response({"alive": True})
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        ready = not self._readiness.reasons()
-        body = {"ready": ready, "checks": self._readiness.checks()}
-        return web.json_response(body, status=200 if ready else 503)
-
-    async def _own(self, request: web.Request) -> web.Response:
-        page = self._pages.get(request.match_info["name"])
-        if page is None:
-            raise web.HTTPNotFound
-        status, content = page()
-        return web.json_response(content, status=status)
+    def _contents(self) -> Response:
+        names = ("metrics", "healthz", "readyz", *self._pages)
+        return Response(HTTPStatus.OK, "".join(f"/{name}\n" for name in names).encode())
 
 
-async def own_page() -> str:
+def _as_json(status: HTTPStatus, content: object) -> Response:
+    return Response(status, json.dumps(content).encode(), "application/json; charset=utf-8")
+
+
+async def own_page(wanted: Format) -> str:
     """Return this process's own metrics."""
     # On the loop, though it takes some milliseconds: gauges read their owners' state while it is
     # written, and only on the loop is that state never half changed.
-    return metrics.exposition()
+    return metrics.exposition(wanted)

@@ -29,6 +29,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from postroad.runtime.exposition import Format
 
 __all__ = ["BYTES", "SECONDS", "Counter", "Gauge", "Group", "Histogram", "exposition"]
 
@@ -138,9 +141,10 @@ def _at_zero(metric: M, labels: Labels) -> M:
     return metric
 
 
-def exposition() -> str:
-    """Return every metric of this process in the Prometheus text format."""
-    return generate_latest(REGISTRY).decode("utf-8")
+def exposition(wanted: Format = Format.TEXT) -> str:
+    """Return every metric of this process in a format of Prometheus."""
+    write = openmetrics.generate_latest if wanted is Format.OPENMETRICS else generate_latest
+    return write(REGISTRY).decode("utf-8")
 
 
 RUNTIME = Group("Every process", "Told by each process of the cluster.")
