@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from postroad.cli.sink import listen_sink
+from postroad.cli.sink_server import Sink
 from postroad.ingress.admission import ListenerKind
+from postroad.runtime.quantities import ListenAddress
 from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.mx import ScriptedMx
@@ -14,7 +17,7 @@ from postroad.testing.mx import ScriptedMx
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    scene = await start_ingress(tls=tmp_path / "tls")
+    scene = await start_ingress(tls=tmp_path / "tls", insecure_auth=True)
     await scene.configure(MANIFESTS, tmp_path)
     yield scene
     await scene.end()
@@ -49,23 +52,93 @@ async def test_a_whole_message_from_stdin_goes_as_it_is(scene: Scene) -> None:
     assert await scene.body() == b"From: a@near.example\r\nSubject: whole\r\n\r\n.dot\r\nlast\r\n"
 
 
-@pytest.mark.parametrize(
-    ("kind", "tls"),
-    [(ListenerKind.SUBMISSION, "starttls"), (ListenerKind.SUBMISSIONS, "implicit")],
-)
-async def test_with_tls_and_a_password(
-    scene: Scene, tmp_path: Path, kind: ListenerKind, tls: str
+PORTS = {
+    "none": ListenerKind.RELAY,
+    "starttls": ListenerKind.SUBMISSION,
+    "implicit": ListenerKind.SUBMISSIONS,
+}
+
+
+@pytest.mark.parametrize("tls", PORTS)
+@pytest.mark.parametrize("client", ["network", "shop"])
+async def test_every_kind_of_tls_with_a_login_and_without(
+    scene: Scene, tmp_path: Path, tls: str, client: str
 ) -> None:
     password = tmp_path / "password"
     password.write_text("correct horse\n")
-    flags = ("--to", "you@far.example", "--tls", tls, "--insecure", "--user", "shop")
-    code, _, err = await send(
-        *server(scene, kind)[:2],
-        *flags,
-        *("--from", "news@shop.example", "--password-file", str(password)),
-    )
+    flags = [*server(scene, PORTS[tls]), "--to", "you@far.example", "--tls", tls, "--insecure"]
+    if client == "shop":
+        flags += ["--user", "shop", "--password-file", str(password)]
+        flags += ["--from", "news@shop.example"]
+    code, _, err = await send(*flags)
     assert code == 0, err
-    assert scene.records[0].origin.client == "default/shop"
+    assert scene.records[0].origin.client == f"default/{client}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tls", "says"),
+    [
+        (ListenerKind.SUBMISSIONS, "none", "is this a TLS port? try --tls implicit"),
+        (ListenerKind.SUBMISSIONS, "starttls", "is this a TLS port? try --tls implicit"),
+        (ListenerKind.RELAY, "implicit", "it answers in clear; try --tls starttls"),
+    ],
+)
+async def test_a_tls_that_does_not_go_with_the_port_is_told(
+    scene: Scene, kind: ListenerKind, tls: str, says: str
+) -> None:
+    """Takes the five seconds that a greeting has."""
+    code, _, err = await send(*server(scene, kind), "--to", "you@far.example", "--tls", tls)
+    assert code == 1
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--tls", "starttls"), "offers no STARTTLS; try --tls implicit"),
+        (("--user", "shop"), "takes no login here; try --tls starttls"),
+    ],
+)
+async def test_what_a_server_does_not_offer_is_told(flags: tuple[str, ...], says: str) -> None:
+    sink = Sink()
+    serving, address = await listen_sink(sink, ListenAddress("127.0.0.1", 0))
+    where = ("--server", address, "--to", "you@far.example")
+    code, _, err = await send(*where, *flags, POSTROAD_PASSWORD="secret")
+    serving.close()
+    await sink.hang_up()
+    assert code == 1
+    assert says in err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--header", "X Foo: 1"),
+        ("--header", ": 1"),
+        ("--header", "X-Föö: 1"),
+        ("--to", "a@b"),
+        ("--from", "a@b"),
+        ("--server", "fo o"),
+        ("--server", "127.0.0.1:0"),
+    ],
+)
+async def test_a_wrong_value_names_its_flag(flags: tuple[str, str]) -> None:
+    code, _, err = await send("--to", "you@far.example", "--server", "127.0.0.1:1", *flags)
+    assert code == 2
+    assert flags[0] in err
+    assert flags[1] in err
+    assert len(err.splitlines()) == 1
+
+
+async def test_a_field_that_stands_already_is_replaced(scene: Scene) -> None:
+    fields = ("--header", "Subject: mine", "--header", "X-Tag: 1", "--header", "X-Tag: 2")
+    code, _, err = await send(*server(scene), "--to", "you@far.example", *fields)
+    assert code == 0, err
+    body = await scene.body()
+    assert body.count(b"Subject: ") == 1
+    assert b"Subject: mine\r\n" in body
+    assert b"X-Tag: 1\r\nX-Tag: 2\r\n" in body
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,9 @@ async def test_a_second_up_on_the_same_folder_is_refused(
 ) -> None:
     _, port = await sink_port()
     relay = await start_relay(CLIENT + RELAY.format(port=port))
-    code, out, err = await run_up("--state", str(relay.state), *FREE_PORTS)
+    # Its own ports are the first thing that a second one finds taken.
+    taken = [each for name, at in relay.addresses.items() for each in (f"--{name}", at)]
+    code, out, err = await run_up("--state", str(relay.state), *taken)
     assert code == 1
     assert "ready" not in out
     assert f"(pid {relay.pid}) runs on {relay.state}" in err
@@ -180,6 +182,10 @@ async def test_wrong_manifests_are_listed_with_file_line_and_field(tmp_path: Pat
         (("--relay", "nonsense"), "--relay"),
         (("--workers", "ingress=0"), "--workers takes ingress=N,delivery=N"),
         (("--resolver", "[::1"), "--resolver"),
+        (("--resolver", "dns.example"), "--resolver: 'dns.example' names a host"),
+        (("--relay", "dns.example"), "--relay"),
+        (("--hostname", "no name"), "--hostname: 'no name' is no host's name"),
+        (("--relay", "none", "--submission", "", "--submissions", "none"), "every port is off"),
         (("--no-such-flag",), "No such option"),
     ],
 )
@@ -262,6 +268,25 @@ def gauges(page: str, prefix: str) -> dict[str, float]:
             labels = re.findall('(?<!process)="([^"]*)"', series)
             found[",".join([series.partition("{")[0], *labels])] = float(value)
     return found
+
+
+async def test_listeners_can_be_switched_off(tmp_path: Path) -> None:
+    flags = ("--relay", "127.0.0.1:0", "--submission", "", "--submissions", "none")
+    async with started("up", "--state", str(tmp_path), *flags, "--http", "none") as process:
+        assert process.stdout is not None
+        ready = (await asyncio.wait_for(process.stdout.readline(), patient(20))).decode()
+        assert re.fullmatch(r"postroad is ready: relay 127\.0\.0\.1:\d+\n", ready)
+
+
+async def test_a_name_that_others_may_refuse_is_told_at_the_start(
+    start_relay: StartRelay,
+) -> None:
+    world = "---\napiVersion: postroad.dev/v1alpha1\nkind: Relay\nmetadata: {name: world}\n"
+    relay = await start_relay(CLIENT + world + "spec: {mx: {}}\n", "--hostname", "relay")
+    told = [json.loads(line) for line in relay.log.read_text().splitlines()]
+    [warning] = [line for line in told if line["level"] == "warning"]
+    assert warning["host"] == "relay"
+    assert "--hostname" in warning["reason"]
 
 
 async def test_status_queue_and_events_speak_for_the_cluster(

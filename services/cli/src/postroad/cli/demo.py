@@ -19,7 +19,8 @@ from rich.console import Console
 from postroad.cli.cluster import Where, open_cluster
 from postroad.cli.errors import Failure
 from postroad.cli.events import line
-from postroad.cli.send import Letter, hand_over
+from postroad.cli.handover import Access, Tls, hand_over, tls_context
+from postroad.cli.send import compose
 from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
 from postroad.runtime.quantities import ListenAddress, SocketAddress, parse_socket_address
@@ -99,8 +100,7 @@ async def _play(folder: Path) -> None:
     began = datetime.now(UTC)
     async with _relay(folder) as server:
         console.print(f"Sending {len(SCENES)} messages to {server} …")
-        letters = [Letter(_SENDER, scene.to, scene.title) for scene in SCENES]
-        queue_ids = [await asyncio.to_thread(hand_over, server, letter) for letter in letters]
+        queue_ids = [await asyncio.to_thread(_send, server, scene) for scene in SCENES]
         async with open_cluster(Where(folder / "state")) as spool:
             history = await _follow(spool, began, dict(zip(queue_ids, SCENES, strict=True)))
     for scene, queue_id in zip(SCENES, queue_ids, strict=True):
@@ -108,6 +108,12 @@ async def _play(folder: Path) -> None:
     _tell(console, "The notification that followed", [e for e in history if _is_report(e)])
     taken = sum(sink.counts.accepted for sink in hops.values())
     console.print(f"\nThe next hops took {taken} messages.")
+
+
+def _send(server: SocketAddress, scene: Scene) -> str:
+    access = Access(server, Tls.NONE, tls_context(False, None))
+    content = compose(_SENDER, scene.to, scene.title)
+    return str(hand_over(access, _SENDER, list(scene.to), content).queue_id)
 
 
 async def _open(sink: Sink) -> int:

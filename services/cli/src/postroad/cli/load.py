@@ -13,24 +13,27 @@ from rich.live import Live
 from rich.table import Table
 
 from postroad.cli.errors import Failure
+from postroad.cli.handover import Tls, default_port, tls_context
 from postroad.cli.load_figures import LoadFigures
 from postroad.cli.load_plan import LoadPlan
 from postroad.cli.load_run import Load
 from postroad.cli.load_target import check_domains, permitted_address
-from postroad.cli.options import JsonFlag, server_address
+from postroad.cli.options import JsonFlag, mail_address, mail_domain, server_address
 from postroad.cli.output import print_json
-from postroad.cli.send import Tls, default_port, read_password, tls_context
+from postroad.cli.send import read_password
 from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.runtime.quantities import SocketAddress, parse_size
 
 _LOOK = 0.5  # seconds between two looks at a running load
+_SENDERS = ("from@near.example",)
 _SHOWN = 0.2  # of the rate: how much of the last look goes into what is shown
 
 
 def load(
     server: Annotated[
-        str, typer.Option(metavar="ADDR:PORT", help="The SMTP server to load.")
+        str,
+        typer.Option(metavar="ADDR[:PORT]", help="The SMTP server to load; ports as in `send`."),
     ] = "127.0.0.1:2525",
     messages: Annotated[
         int | None,
@@ -99,7 +102,8 @@ def load(
     """
     target = server_address(server, option="--server", default_port=default_port(tls))
     names = [domain] if domains == 1 else [f"d{number}.{domain}" for number in range(domains)]
-    check_domains([domain], permitted=permitted)
+    check_domains([mail_domain(domain, option="--domain")], permitted=permitted)
+    senders = [mail_address(each, option="--from") if each else "" for each in sender or _SENDERS]
     seconds = _seconds(duration)
     plan = LoadPlan(
         host=permitted_address(target, permitted=permitted),
@@ -110,7 +114,7 @@ def load(
         rate=rate,
         per_connection=per_connection,
         sizes=parse_sizes(size),
-        senders=sender or ("from@near.example",),
+        senders=senders,
         domains=names,
         recipients=recipients,
         tls=tls,

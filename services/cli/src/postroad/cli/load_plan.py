@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from postroad.cli.send import Tls
+from postroad.cli.handover import Tls
 
 _LINE = b"x" * 70 + b"\r\n"
 _SEED = 5321  # sizes are drawn the same way in every run

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from postroad.cli.handover import Tls
 from postroad.cli.load_figures import LoadFigures
 from postroad.cli.load_plan import Letters, LoadPlan
 from postroad.cli.load_session import LoadSession
-from postroad.cli.send import Tls
 
 _PAUSE = 0.1  # seconds before a connection that failed is opened again
 _LATE = 0.05  # seconds that a turn may come too late and yet be made up for: timers are coarse

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
+from postroad.cli.handover import Tls
 from postroad.cli.load_figures import LoadFigures
 from postroad.cli.load_plan import Letter, Letters, LoadPlan
-from postroad.cli.send import Tls
 
 _POSITIVE = (b"250", b"251", b"252")
 

@@ -1,32 +1,36 @@
 """
 The relay on one machine, as one object: what `postroad up` starts, in which order, and ends.
 
-Ports first, because that is what fails most and costs nothing; then the queue; then the manifests,
+Ports first, because that is what fails most and costs little; then the queue; then the manifests,
 so that no process waits for its configuration; then the processes. It ends in reverse: ingress and
 delivery drain together, then the queue closes.
 """
 
 import asyncio
+import os
 import shlex
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 
 from postroad.cli import example
+from postroad.cli.banner import Banner, own_command
 from postroad.cli.embedded import EmbeddedServer
 from postroad.cli.errors import Failure
 from postroad.cli.listeners import Listeners, bind
 from postroad.cli.manifests import Manifests
+from postroad.cli.own_name import is_too_short
 from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
-from postroad.cli.state import StateFolder, default_state_folder, lock_store, lock_up
+from postroad.cli.state import StateFolder, default_state_folder, lock_store
 from postroad.cli.supervisor import ChildSpec, StartRefused, Supervisor
 from postroad.operator.backlog import BacklogCounts
 from postroad.operator.storage import look_at_storage
+from postroad.policy.compiled import Entry
 from postroad.policy.keys import KeyFileError, load_or_create_key
 from postroad.policy.quantities import format_duration
 from postroad.runtime import metrics
@@ -65,19 +69,18 @@ class MachineOptions:
 
     config: tuple[Path, ...]
     state: Path
-    relay: ListenAddress
-    submission: ListenAddress
-    submissions: ListenAddress
-    http: ListenAddress
+    listeners: Mapping[str, ListenAddress]  # relay, submission, submissions: those that are on
+    http: ListenAddress | None
     workers: Workers
     resolver: str | None
     drain: timedelta  # what each process has to finish what it is at
+    settings: Mapping[str, str] = field(default_factory=dict)  # what differs from the defaults
 
 
 class Machine:
     """Builds the relay of one machine into a lifecycle process."""
 
-    def __init__(self, options: MachineOptions, page: str, process: Process) -> None:
+    def __init__(self, options: MachineOptions, page: str | None, process: Process) -> None:
         self._options = options
         self._page = page
         self._process = process
@@ -92,29 +95,16 @@ class Machine:
             raise StartupError(str(failure)) from failure
 
     async def _build(self) -> None:
-        ports = self._bind()
-        self._state.prepare()
-        self._hold_locks()
+        ports = bind(self._options.listeners, self._options.workers.ingress)
+        self._store_lock = lock_store(self._state)
         server = await self._start_server()
         spool = await self._open_queue(server)
         manifests = await self._publish(spool)
+        await self._warn_of_name(manifests.in_force.entries.values())
         supervisor = self._start_processes(ports, server)
         self._process.spawn("manifests", manifests.watch())
         await supervisor.wait_ready()
         self._announce(ports)
-
-    def _bind(self) -> dict[str, Listeners]:
-        options = self._options
-        addresses = {
-            "relay": options.relay,
-            "submission": options.submission,
-            "submissions": options.submissions,
-        }
-        return bind(addresses, options.workers.ingress)
-
-    def _hold_locks(self) -> None:
-        self._up_lock = lock_up(self._state)
-        self._store_lock = lock_store(self._state)
 
     async def _start_server(self) -> EmbeddedServer:
         server = EmbeddedServer(self._state, store_lock=self._store_lock)
@@ -219,24 +209,29 @@ class Machine:
         self._sockets += sockets
         return ChildSpec(f"{role}-{number}", f"postroad.{role}", environment, descriptors)
 
-    def _announce(self, ports: Mapping[str, Listeners]) -> None:
-        named = ", ".join(f"{name} {port.address}" for name, port in ports.items())
-        print(f"postroad is ready: {named}, http {self._page}", flush=True)
-        if self._options.config:
-            return
-        relay = ports["relay"].address
-        print(
-            "\nNo --config was given, so the example manifests apply; they are in"
-            f" {self._state.example}.\nAll mail ends in a sink on this machine, which keeps it in"
-            f" {self._state.sink}.\n\nSend a first message, and see what became of it:\n\n"
-            f"  postroad send --server {relay} --to you@example.net\n"
-            f"  postroad events{self._state_flag()}\n",
-            flush=True,
-        )
+    async def _warn_of_name(self, entries: Iterable[Entry]) -> None:
+        name = os.environ.get("POSTROAD_HOSTNAME", "") or await asyncio.to_thread(socket.getfqdn)
+        if is_too_short(name, entries):
+            log.warning(
+                "this relay has no full name, and hosts may refuse its mail",
+                host=name,
+                reason="give the name that its address has in the DNS with --hostname",
+            )
 
-    def _state_flag(self) -> str:
-        default = self._options.state == default_state_folder()
-        return "" if default else f" --state {shlex.quote(str(self._options.state))}"
+    def _announce(self, ports: Mapping[str, Listeners]) -> None:
+        options = self._options
+        named = {name: port.address for name, port in ports.items()}
+        default = options.state == default_state_folder()
+        banner = Banner(
+            ports=named if self._page is None else {**named, "http": self._page},
+            state=options.state,
+            manifests=options.config or (self._state.example,),
+            sink=None if options.config else self._state.sink,
+            settings=options.settings,
+            command=own_command(),
+            state_flag="" if default else f" --state {shlex.quote(str(options.state))}",
+        )
+        print(banner, flush=True)
 
 
 async def _listen_again(sink: Sink, port: int) -> tuple[asyncio.Server, int]:

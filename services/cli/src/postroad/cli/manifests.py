@@ -29,7 +29,7 @@ class Manifests:
         self._keyring = keyring
         self._reader = ManifestReader()
         self._encoder = EntryEncoder(keyring)
-        self._in_force = Compiled()
+        self.in_force = Compiled()
 
     async def publish_first(self) -> None:
         """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
@@ -38,7 +38,7 @@ class Manifests:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise Failure(f"the manifests cannot be used:\n{listed}")
         await self._publish_once(compiled)
-        self._in_force = compiled
+        self.in_force = compiled
 
     async def watch(self) -> None:
         """Publish again after each edit; an object that went bad keeps its last good form."""
@@ -57,7 +57,7 @@ class Manifests:
         return check(
             self._paths,
             keyring=self._keyring,
-            last_good=self._in_force.entries,
+            last_good=self.in_force.entries,
             reader=self._reader,
         )
 
@@ -73,5 +73,5 @@ class Manifests:
                 log.warning("manifests cannot be published for now", error=str(error))
                 await asyncio.sleep(_RETRY)
             else:
-                self._in_force = compiled
+                self.in_force = compiled
                 return generation

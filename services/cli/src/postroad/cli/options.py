@@ -8,6 +8,8 @@ import typer
 from postroad.cli.cluster import Where
 from postroad.cli.errors import Failure
 from postroad.cli.kubectl import Place
+from postroad.mail.address import normalise_domain, parse_mailbox
+from postroad.mail.errors import AddressSyntaxError
 from postroad.runtime.quantities import (
     ListenAddress,
     SocketAddress,
@@ -67,16 +69,69 @@ def where(
 
 def server_address(text: str, *, option: str, default_port: int) -> SocketAddress:
     """Read `host:25`, `[::1]:25`, or a bare host; Failure says what the option takes."""
+    try:
+        address = parse_socket_address(_with_port(text, default_port))
+        if address.port == 0:
+            raise ValueError(f"{text!r} has port 0, where nobody listens")
+    except ValueError as error:
+        raise Failure(f"{option}: {error}", code=2) from error
+    if ":" not in address.host:
+        host_name(address.host, option=option)
+    return address
+
+
+def host_name(text: str, *, option: str) -> str:
+    """Return a host's name in lower-case A-labels; Failure when no host can have it."""
+    try:
+        name = normalise_domain(text)
+    except AddressSyntaxError as error:
+        raise Failure(f"{option}: {text!r} is no host's name: {error}", code=2) from error
+    if name.startswith("["):
+        raise Failure(f"{option}: {text!r} is an address literal; write a name", code=2)
+    return name
+
+
+def listen_address(text: str, *, option: str, default_port: int) -> ListenAddress:
+    """Read where to listen: as `server_address`, but an IP address, or none of it for all."""
+    try:
+        return parse_listen_address(_with_port(text, default_port))
+    except ValueError as error:
+        raise Failure(f"{option}: {error}", code=2) from error
+
+
+def listener(text: str, *, option: str, default_port: int) -> ListenAddress | None:
+    """Read where a listener of a relay is; `none` and nothing at all switch it off."""
+    if text.strip().lower() in ("", "none"):
+        return None
+    return listen_address(text, option=option, default_port=default_port)
+
+
+def _with_port(text: str, default_port: int) -> str:
     bare = text.endswith("]") or ":" not in text
-    try:
-        return parse_socket_address(f"{text}:{default_port}" if bare else text)
-    except ValueError as error:
-        raise Failure(f"{option}: {error}", code=2) from error
+    return f"{text}:{default_port}" if bare else text
 
 
-def listen_address(text: str, *, option: str) -> ListenAddress:
-    """Read where to listen; Failure says what the option takes."""
+def mail_address(text: str, *, option: str) -> str:
+    """Return a mail address as it came; Failure when mail cannot have it."""
     try:
-        return parse_listen_address(text)
-    except ValueError as error:
-        raise Failure(f"{option}: {error}", code=2) from error
+        mailbox = parse_mailbox(text)
+    except AddressSyntaxError as error:
+        raise Failure(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
+    _check_has_dot(mailbox.domain, text, option)
+    return text
+
+
+def mail_domain(text: str, *, option: str) -> str:
+    """Return a domain as it came; Failure when no mail address can have it."""
+    try:
+        domain = normalise_domain(text)
+    except AddressSyntaxError as error:
+        raise Failure(f"{option}: {text!r} is not a domain: {error}", code=2) from error
+    _check_has_dot(domain, text, option)
+    return text
+
+
+def _check_has_dot(domain: str, text: str, option: str) -> None:
+    # RFC 5321 §2.3.5: a fully-qualified name. A single label is a slip, except for this machine.
+    if "." not in domain and not domain.startswith("[") and domain != "localhost":
+        raise Failure(f"{option}: {text!r} has a domain without a dot; write all of it", code=2)

@@ -21,7 +21,7 @@ Share = typer.Option(min=0.0, max=1.0, metavar="SHARE")
 
 def sink(
     where: Annotated[
-        str, typer.Option("--listen", metavar="ADDR:PORT", help="Where to listen.")
+        str, typer.Option("--listen", metavar="ADDR[:PORT]", help="Where to listen.")
     ] = "127.0.0.1:2526",
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep mail there, one .eml file each.")
@@ -55,7 +55,7 @@ def sink(
         _make_folder(keep)
     behaviour = SinkBehaviour(defer, reject, disconnect, latency, defer_first, keep, keep_last)
     server = Sink(behaviour)
-    uvloop.run(_serve(server, listen_address(where, option="--listen")))
+    uvloop.run(_serve(server, listen_address(where, option="--listen", default_port=2526)))
     _print_counts(server, as_json=as_json)
 
 

@@ -115,8 +115,8 @@ class StateFolder:
             return secrets.token_urlsafe(32)
 
 
-def lock_up(state: StateFolder) -> int:
-    """Take `up.lock`; Failure when another `up` runs here. The descriptor keeps it."""
+def lock_up(state: StateFolder) -> None:
+    """Take `up.lock` until this process ends; Failure when another `up` runs here."""
     descriptor = os.open(state.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +129,6 @@ def lock_up(state: StateFolder) -> int:
         ) from error
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-    return descriptor
 
 
 def lock_store(state: StateFolder) -> int:

@@ -1,5 +1,6 @@
 """`postroad up`: the whole relay on one machine, from one command."""
 
+import ipaddress
 import os
 from datetime import timedelta
 from importlib.util import find_spec
@@ -10,14 +11,17 @@ import typer
 
 from postroad.cli.errors import Failure
 from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
-from postroad.cli.options import listen_address, server_address
-from postroad.cli.state import default_state_folder
+from postroad.cli.options import host_name, listener, server_address
+from postroad.cli.state import StateFolder, default_state_folder, lock_up
 from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime import entry
+from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import bound_address, listen
 
 _DRAIN = timedelta(seconds=25)
 _PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython", "watchfiles": "watchfiles"}
+_PORTS = {"relay": 2525, "submission": 2587, "submissions": 2465}
+_WHERE = "ADDR[:PORT]"
 _OWN_DRAIN = timedelta(seconds=15)  # more than its processes have: it ends after them
 
 
@@ -41,24 +45,36 @@ def up(
         ),
     ] = None,
     relay: Annotated[
-        str, typer.Option(metavar="ADDR:PORT", help="The relay port: 25 in production.")
+        str, typer.Option(metavar=_WHERE, help="The relay port: 25 in production; or none.")
     ] = "127.0.0.1:2525",
     submission: Annotated[
-        str, typer.Option(metavar="ADDR:PORT", help="Submission with STARTTLS: 587 in production.")
+        str, typer.Option(metavar=_WHERE, help="Submission with STARTTLS: 587; or none.")
     ] = "127.0.0.1:2587",
     submissions: Annotated[
         str,
-        typer.Option(metavar="ADDR:PORT", help="Submission under TLS from the first byte: 465."),
+        typer.Option(
+            metavar=_WHERE, help="Submission under TLS from the first byte: 465; or none."
+        ),
     ] = "127.0.0.1:2465",
     http: Annotated[
-        str, typer.Option(metavar="ADDR:PORT", help="/metrics, /healthz and /readyz of the whole.")
+        str,
+        typer.Option(metavar=_WHERE, help="/metrics, /healthz, /readyz of the whole; or none."),
     ] = "127.0.0.1:8025",
     workers: Annotated[
         str, typer.Option(metavar="ingress=N,delivery=N", help="How many processes of each kind.")
     ] = "ingress=1,delivery=1",
+    hostname: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            envvar="POSTROAD_HOSTNAME",
+            help="What this relay calls itself to others: the name of its address in the DNS.",
+            show_default="this machine's name",
+        ),
+    ] = None,
     resolver: Annotated[
         str | None,
-        typer.Option(metavar="ADDR:PORT", help="Ask this DNS server instead of the system's."),
+        typer.Option(metavar=_WHERE, help="Ask this DNS server instead of the system's."),
     ] = None,
 ) -> None:
     """
@@ -76,23 +92,49 @@ def up(
     Example: postroad up --config /etc/postroad --relay 0.0.0.0:25 --workers ingress=2,delivery=2
     """
     _require_parts()
+    if hostname:
+        os.environ["POSTROAD_HOSTNAME"] = host_name(hostname, option="--hostname")
     options = MachineOptions(
         config=tuple(config or ()),
         state=state or default_state_folder(),
-        relay=listen_address(relay, option="--relay"),
-        submission=listen_address(submission, option="--submission"),
-        submissions=listen_address(submissions, option="--submissions"),
-        http=listen_address(http, option="--http"),
+        listeners=_listeners(relay=relay, submission=submission, submissions=submissions),
+        http=listener(http, option="--http", default_port=8025),
         workers=parse_workers(workers),
         resolver=_resolver(resolver),
         drain=_drain_timeout(),
     )
-    page = listen(options.http)  # after every flag was read: of a wrong one the user hears first
-    where = bound_address(page)
+    folder = StateFolder(options.state)
+    folder.prepare()
+    lock_up(folder)  # before any port: of two relays the second should hear of the first
+    where = _open_page(options.http)
     os.environ["POSTROAD_DRAIN_TIMEOUT"] = format_duration(options.drain + _OWN_DRAIN)
-    os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
     os.environ.setdefault("POSTROAD_PROCESS", "up")
     entry.main("up", NoSettings, lambda process, _: Machine(options, where, process).build())
+
+
+def _listeners(**given: str) -> dict[str, ListenAddress]:
+    """Read where each port listens; those that are switched off are left out."""
+    read = {
+        name: listener(text, option=f"--{name}", default_port=_PORTS[name])
+        for name, text in given.items()
+    }
+    listeners = {name: address for name, address in read.items() if address is not None}
+    if not listeners:
+        raise Failure(
+            "every port is off; leave one of --relay, --submission, --submissions", code=2
+        )
+    return listeners
+
+
+def _open_page(address: ListenAddress | None) -> str | None:
+    """Open the port of the HTTP pages, hand it to the process, and return where it is."""
+    os.environ.pop("POSTROAD_HTTP", None)
+    if address is None:
+        return None
+    page = listen(address)
+    where = bound_address(page)
+    os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
+    return where
 
 
 def _require_parts() -> None:
@@ -115,7 +157,14 @@ def _drain_timeout() -> timedelta:
 def _resolver(text: str | None) -> str | None:
     if text is None:
         return None
-    return str(server_address(text, option="--resolver", default_port=53))
+    address = server_address(text, option="--resolver", default_port=53)
+    try:
+        ipaddress.ip_address(address.host)
+    except ValueError as error:
+        raise Failure(
+            f"--resolver: {text!r} names a host; give the server's IP address", code=2
+        ) from error
+    return str(address)
 
 
 def parse_workers(text: str) -> Workers:

@@ -208,7 +208,7 @@ class RelaySpec(Part):
             raise broken_rule(
                 "tls.mode", "None contradicts TLS from the first byte (port 465 or tls.implicit)"
             )
-        if self.login and not all(_is_loopback(hop.host) for hop in self.smarthosts):
+        if self.login and not all(is_loopback(hop.host) for hop in self.smarthosts):
             raise broken_rule(
                 "tls.mode", "None would send the password in the clear; use Required or Verified"
             )
@@ -271,7 +271,8 @@ class RelaySpec(Part):
         return self.logins[0] if self.smarthosts else None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a smarthost is this machine, going by what is written."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroad.cli.handover import Tls, tls_context
 from postroad.cli.load_plan import LoadPlan
-from postroad.cli.send import Tls, tls_context
 
 _KIB = 1024
 

@@ -1,0 +1,186 @@
+"""
+One message handed to an SMTP server, and what the server answered.
+
+What smtplib raises becomes a sentence about what to do: most failures are a --tls that does not go
+with the port, and such a port says so by its silence only.
+"""
+
+import smtplib
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from postroad.cli.errors import Failure
+from postroad.runtime.quantities import SocketAddress
+
+_STEP = 60.0  # seconds for each step of the dialog
+_GREETING = 5.0  # seconds for the greeting, except on port 25, where servers are slow on purpose
+
+
+class Tls(StrEnum):
+    """How the session is protected."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+def default_port(tls: Tls) -> int:
+    """Return the port where sessions are protected this way."""
+    return {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}[tls]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a server is reached: where, under which TLS, and as whom."""
+
+    server: SocketAddress
+    tls: Tls
+    context: ssl.SSLContext
+    login: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said of a message: the last reply, its queue id, and refused recipients."""
+
+    reply: str
+    queue_id: str | None
+    refused: dict[str, str]
+
+
+def tls_context(insecure: bool, ca: Path | None) -> ssl.SSLContext:
+    """Return a client's TLS context; Failure when the certificates cannot be read."""
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise Failure(f"cannot read the certificates in {ca}: {error}") from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def hand_over(access: Access, sender: str, to: list[str], content: bytes) -> Answer:
+    """Hand over one message; Failure when the server cannot be talked to, or takes no recipient."""
+    server = access.server
+    try:
+        with _open(access) as session:
+            options = _mail_options(session, sender, to, content)
+            return _transact(session, sender, to, content, options)
+    except smtplib.SMTPServerDisconnected as error:
+        raise Failure(f"{server} closed the connection without an answer") from error
+    except smtplib.SMTPResponseException as error:
+        said = error.smtp_error
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        raise Failure(f"{server} answered {error.smtp_code} {text}") from error
+    except ssl.SSLError as error:
+        raise Failure(why_no_tls(server, error)) from error
+    except smtplib.SMTPException as error:
+        raise Failure(f"cannot talk to {server}: {error}") from error
+    except OSError as error:
+        raise Failure(f"cannot talk to {server}: {error}; is the relay running?") from error
+
+
+def why_no_tls(server: SocketAddress, error: ssl.SSLError) -> str:
+    """Return what to do about a handshake that failed, in a sentence."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"no TLS with {server}: the certificate does not pass ({error.verify_message});"
+            " --ca names certificates to trust, --insecure trusts any"
+        )
+    if error.reason == "WRONG_VERSION_NUMBER":
+        return f"no TLS with {server}: it answers in clear; try --tls starttls or --tls none"
+    return f"no TLS with {server}: {error.reason or error}"
+
+
+def no_greeting(server: SocketAddress, tls: Tls) -> str:
+    """Return what a port without a greeting may be, in a sentence."""
+    if tls is Tls.IMPLICIT:
+        return f"no greeting from {server}"
+    return f"no greeting from {server}; is this a TLS port? try --tls implicit"
+
+
+def _open(access: Access) -> smtplib.SMTP:
+    session = _connect(access)
+    try:
+        if access.tls is Tls.STARTTLS:
+            _start_tls(session, access)
+        session.ehlo()
+        if access.login is not None:
+            _log_in(session, access, access.login)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _connect(access: Access) -> smtplib.SMTP:
+    host, port = access.server.host, access.server.port
+    limit = _STEP if port == 25 else _GREETING
+    session: smtplib.SMTP
+    try:
+        if access.tls is Tls.IMPLICIT:
+            session = smtplib.SMTP_SSL(host, port, timeout=limit, context=access.context)
+        else:
+            session = smtplib.SMTP(host, port, timeout=limit)
+    except smtplib.SMTPServerDisconnected as error:
+        raise Failure(no_greeting(access.server, access.tls)) from error
+    assert session.sock is not None
+    session.sock.settimeout(_STEP)
+    return session
+
+
+def _start_tls(session: smtplib.SMTP, access: Access) -> None:
+    try:
+        session.starttls(context=access.context)
+    except smtplib.SMTPNotSupportedError as error:
+        raise Failure(
+            f"{access.server} offers no STARTTLS; try --tls implicit on its TLS port, or --tls none"
+        ) from error
+
+
+def _log_in(session: smtplib.SMTP, access: Access, login: tuple[str, str]) -> None:
+    try:
+        session.login(*login)
+    except smtplib.SMTPNotSupportedError as error:
+        hint = "; try --tls starttls" if access.tls is Tls.NONE else ""
+        raise Failure(f"{access.server} takes no login here{hint}") from error
+
+
+def _mail_options(session: smtplib.SMTP, sender: str, to: list[str], content: bytes) -> list[str]:
+    options = []
+    if not content.isascii() and session.has_extn("8bitmime"):
+        options.append("BODY=8BITMIME")
+    if not all(address.isascii() for address in [sender, *to]):
+        if not session.has_extn("smtputf8"):
+            raise Failure("an address has letters beyond ASCII, which this server does not take")
+        options.append("SMTPUTF8")
+    return options
+
+
+def _transact(
+    session: smtplib.SMTP, sender: str, to: list[str], content: bytes, options: list[str]
+) -> Answer:
+    session.command_encoding = "utf-8"
+    code, text = session.mail(sender, options)
+    if code != 250:
+        raise smtplib.SMTPSenderRefused(code, text, sender)
+    refused = {}
+    for address in to:
+        code, text = session.rcpt(address)
+        if code not in (250, 251):
+            refused[address] = f"{code} {text.decode(errors='replace')}"
+    if len(refused) == len(to):
+        raise Failure("; ".join(f"{address}: {reply}" for address, reply in refused.items()))
+    code, text = session.data(content)
+    if code != 250:
+        raise smtplib.SMTPDataError(code, text)
+    reply = text.decode(errors="replace")
+    return Answer(f"{code} {reply}", _queue_id(reply), refused)
+
+
+def _queue_id(reply: str) -> str | None:
+    _, marker, queue_id = reply.partition("queued as ")
+    return queue_id.split()[0] if marker and queue_id.split() else None
