@@ -1,11 +1,158 @@
-"""The header block of a message: its fields as octets, bounded."""
+"""
+The header of a message in octets: where it ends, and which fields are in it.
 
-HEADER_LIMIT = 64 * 1024  # octets; what is longer serves nobody who reads a report
+Field names are found as RFC 5322 §4.5 lets old mail write them: in any case of letters, with blanks
+before the colon. What is asked of a header is asked of all of it, however long it is; for that a
+HeaderReader reads it as it comes, in memory that does not grow with it.
+"""
+
+import re
+from collections.abc import Collection
+
+HEADER_LIMIT = 64 * 1024  # octets that are kept of a header, for reports
+
+_FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
+_COLON = re.compile(rb"[ \t]*:")
+_LONG_LINE = 4096  # octets of one line after which it is passed on in parts
+
+
+def begins_with_field(content: bytes) -> bool:
+    """Whether content begins with a header field, and so has a header."""
+    return _FIELD.match(content) is not None
 
 
 def header_block(content: bytes) -> bytes:
-    """Return a message's header fields with their line ends, without the empty line after them."""
-    if content.startswith(b"\r\n"):
+    """
+    Return a message's header fields with their line ends, without the empty line after them.
+
+    Content that begins with anything else is all body. No more than HEADER_LIMIT is returned.
+    """
+    if not begins_with_field(content):
         return b""
     end = content.find(b"\r\n\r\n", 0, HEADER_LIMIT)
     return content[: end + 2 if end >= 0 else HEADER_LIMIT]
+
+
+def count_fields(header: bytes, name: bytes) -> int:
+    """Return how many fields of this name, in lower case, a header block has."""
+    return _count(b"\n" + header.lower(), name)
+
+
+def _count(lowered: bytes, name: bytes) -> int:
+    needle = b"\n" + name
+    found, at = 0, lowered.find(needle)
+    while at >= 0:
+        at += len(needle)
+        found += _COLON.match(lowered, at) is not None
+        at = lowered.find(needle, at)
+    return found
+
+
+class HeaderReader:
+    """
+    Reads the header of content that comes in pieces, and leaves some of its fields out.
+
+    `block` is what is kept of it. `needs_separator` says that what goes on begins with text that
+    would be read as part of a field put in front of it, so that an empty line has to go between.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_begun",
+        "_by_line",
+        "_done",
+        "_dropped",
+        "_dropping",
+        "_in_line",
+        "_seen",
+        "_tail",
+        "block",
+        "needs_separator",
+    )
+
+    def __init__(self, *, asked: Collection[bytes], dropped: Collection[bytes]) -> None:
+        """`asked` and `dropped` are names in lower case: to look for, and to leave out."""
+        self.block = b""
+        self.needs_separator = False
+        self._asked = asked
+        self._dropped = dropped
+        self._seen: set[bytes] = set()
+        self._done = False  # the end of the header was seen
+        self._by_line = False  # the header came in parts, or not all of it goes on
+        self._begun = False  # something has gone on
+        self._tail = b""  # the beginning of a line whose end has not come
+        self._in_line = False  # behind the first part of a line that went on in parts
+        self._dropping = False  # in a field that is left out
+
+    def has(self, name: bytes) -> bool:
+        """Whether the header has a field that was asked for."""
+        return name in self._seen
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next piece of content; return what goes on of it and of those before."""
+        if self._done or (not self._by_line and self._read_whole(piece)):
+            return piece
+        self._by_line = True
+        header, body = self._read_lines(self._tail + piece)
+        self.block += header[: HEADER_LIMIT - len(self.block)]
+        passed = header + body
+        if passed and not self._begun:
+            self._begin(passed)
+        return passed
+
+    def _read_whole(self, piece: bytes) -> bool:
+        """Read a header that is whole in the first piece and all goes on; say whether it is."""
+        if not begins_with_field(piece):
+            self._begin(piece)
+            self._done = True
+            return True
+        end = piece.find(b"\r\n\r\n") + 2
+        lowered = b"\n" + piece[:end].lower()
+        if end == 1 or any(_count(lowered, name) for name in self._dropped):
+            return False
+        self._seen = {name for name in self._asked if _count(lowered, name)}
+        self.block = piece[: min(end, HEADER_LIMIT)]
+        self._done = True
+        return True
+
+    def _begin(self, passed: bytes) -> None:
+        self._begun = True
+        self.needs_separator = bool(passed) and not (
+            passed.startswith(b"\r\n") or begins_with_field(passed)
+        )
+
+    def _read_lines(self, octets: bytes) -> tuple[bytes, bytes]:
+        """Return what goes on: of the header, and what follows it."""
+        passed: list[bytes] = []
+        at = 0
+        while (end := octets.find(b"\r\n", at) + 2) > 1:
+            if end == at + 2 and not self._in_line:
+                self._done = True
+                self._tail = b""
+                return b"".join(passed), octets[at:]
+            passed.append(self._part(octets[at:end]))
+            self._in_line = False
+            at = end
+        self._tail = octets[at:]
+        if len(self._tail) > _LONG_LINE:
+            # A CR at the end may belong to the end of the line.
+            part = self._tail.removesuffix(b"\r")
+            passed.append(self._part(part))
+            self._tail = self._tail[len(part) :]
+            self._in_line = True
+        return b"".join(passed), b""
+
+    def _part(self, octets: bytes) -> bytes:
+        """Return what goes on of a line, or of a part of one."""
+        if not self._in_line and octets[:1] not in (b" ", b"\t"):
+            name = octets.partition(b":")[0].rstrip(b" \t").lower()
+            self._dropping = name in self._dropped
+            if name in self._asked:
+                self._seen.add(name)
+        return b"" if self._dropping else octets
+
+    def end(self) -> bytes:
+        """Say that there is no more; return what was kept back."""
+        self._done = True
+        tail, self._tail = self._tail, b""
+        return b"" if self._dropping else tail

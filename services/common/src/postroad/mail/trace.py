@@ -1,5 +1,5 @@
 """
-Trace fields: the Received field this relay prepends, and how often a message has been received.
+Trace fields: the Received field that this relay prepends.
 
 RFC 5321 §4.4 gives the shape, RFC 3848 the names of the protocols. What a client said of itself is
 untrusted: the field has it only as far as it is a domain or an address literal. So nothing a client
@@ -20,7 +20,6 @@ from postroad.mail.errors import AddressSyntaxError
 _DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_]))*")
 _NOT_IN_DOMAIN = re.compile(r"[^A-Za-z0-9_.-]+")
 _DOTS = re.compile(r"\.{2,}")
-_RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
 _MAX_NAME = 255
 
 
@@ -80,15 +79,3 @@ def helo_name(said: str) -> str:
 def _date(second: datetime) -> str:
     # Many messages come in a second, and the field says no more than that.
     return format_datetime(second)
-
-
-def count_received(header: bytes) -> int:
-    """Return how many Received fields a header block has (RFC 5321 §6.3)."""
-    return len(_RECEIVED.findall(header))
-
-
-def has_field(header: bytes, name: bytes) -> bool:
-    """Whether a header block has a field of this name, in any case of letters."""
-    lowered = header.lower()
-    prefix = name.lower() + b":"
-    return lowered.startswith(prefix) or b"\n" + prefix in lowered

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from postroad.delivery.transaction import Outgoing
 from postroad.mail.envelope import Body
-from postroad.mail.header import header_block
+from postroad.mail.header import HEADER_LIMIT, header_block
 from postroad.smtp import command
 from postroad.spool.interface import Spool
 from postroad.spool.record import BlobRef, QueueRecord
@@ -33,8 +33,13 @@ def _needs_utf8(record: QueueRecord, group: Sequence[int]) -> bool:
     return (
         (sender is not None and sender.needs_smtputf8)
         or any(record.recipients[number].mailbox.needs_smtputf8 for number in group)
-        or not _header(record).isascii()
+        or not _is_ascii(_header(record))
     )
+
+
+def _is_ascii(header: bytes) -> bool:
+    # What is cut may have more than is seen here.
+    return header.isascii() and len(header) < HEADER_LIMIT
 
 
 def _header(record: QueueRecord) -> bytes:

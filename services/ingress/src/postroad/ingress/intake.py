@@ -20,8 +20,8 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
-from postroad.mail.header import header_block
-from postroad.mail.trace import Hop, count_received, has_field, received_field
+from postroad.mail.header import HeaderReader, count_fields
+from postroad.mail.trace import Hop, received_field
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.ledger import Exceeded, Spent
 from postroad.policy.model import OnExceeded, Snapshot, WayOut
@@ -41,6 +41,8 @@ log = get_logger("ingress.intake")
 # RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
 # that hears 451 after that can do something better than wait.
 _SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
+_COMPLETED = (b"date", b"message-id")  # RFC 6409 §8.2 and §8.3
+_PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes
 
 
 @dataclass(slots=True)
@@ -91,7 +93,10 @@ class Intake:
         self._transaction = transaction
         self._pieces: list[bytes] = []
         self._size = 0
-        self._header = b""
+        submitted = transaction.submitted
+        self._header = HeaderReader(
+            asked=_COMPLETED if submitted else (), dropped=_PRIVATE if submitted else ()
+        )
         self._writer: BodyWriter | None = None
         self._failure: SpoolError | None = None
         self._too_large = False
@@ -120,12 +125,12 @@ class Intake:
             if self._size <= self._tools.limits.inline_size:
                 return
             piece = self._begin_large()
-        await self._write(piece)
+        if passed := self._header.feed(piece):
+            await self._write(passed)
 
     def _begin_large(self) -> bytes:
         whole = b"".join(self._pieces)
         self._pieces.clear()
-        self._header = header_block(whole)
         lifetime = max(w.retry.lifetime for w in self._transaction.recipients.values())
         self._writer = self._tools.spool.write_body(lifetime=lifetime)
         return whole
@@ -149,6 +154,7 @@ class Intake:
         """Store the whole message and return the reply to its final dot."""
         began = monotonic()
         self._transaction.size = self._size
+        await self._end_header()
         refusal = self._refusal(bare)
         if refusal is not None:
             await self.abort()
@@ -174,6 +180,12 @@ class Intake:
                 left_out=left_out,
             )
 
+    async def _end_header(self) -> None:
+        if self._writer is None:
+            self._pieces = [self._header.feed(b"".join(self._pieces)) + self._header.end()]
+        elif tail := self._header.end():
+            await self._write(tail)
+
     def _refusal(self, bare: bool) -> Reply | None:
         if self._too_large:
             return replies.TOO_LARGE
@@ -181,9 +193,8 @@ class Intake:
             return _unavailable(self._failure)
         if bare:
             return replies.BARE_IN_CONTENT
-        if self._writer is None:
-            self._header = header_block(b"".join(self._pieces))
-        if count_received(self._header) > self._tools.limits.received_fields:
+        # Loops put their fields in front, so the beginning of a long header tells.
+        if count_fields(self._header.block, b"received") > self._tools.limits.received_fields:
             return replies.LOOP
         return None
 
@@ -264,7 +275,7 @@ class Intake:
                     site=spool.sites.lookup(domain) if way_out.by_mx else way_out.name,
                     trace=trace,
                     content=content,
-                    header=self._header if isinstance(content, BlobRef) else b"",
+                    header=self._header.block if isinstance(content, BlobRef) else b"",
                     hold=hold,
                 )
             )
@@ -295,14 +306,16 @@ class Intake:
             received=arrival,
             recipient=only,
         )
-        return received_field(hop) + (self._completed(arrival) if transaction.submitted else b"")
+        completed = self._completed(arrival) if transaction.submitted else b""
+        separator = b"\r\n" if self._header.needs_separator else b""
+        return received_field(hop) + completed + separator
 
     def _completed(self, arrival: datetime) -> bytes:
-        """Return the fields a submitted message lacks (RFC 6409 §8.2 and §8.3)."""
+        """Return the fields a submitted message lacks."""
         fields = b""
-        if not has_field(self._header, b"Date"):
+        if not self._header.has(b"date"):
             fields += f"Date: {format_datetime(arrival)}\r\n".encode()
-        if not has_field(self._header, b"Message-ID"):
+        if not self._header.has(b"message-id"):
             fields += f"Message-ID: {make_msgid(domain=self._tools.hostname)}\r\n".encode()
         return fields
 
