@@ -13,6 +13,7 @@ from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
+from postroad.delivery.total import SiteTotal
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
 from postroad.policy.model import SiteLimits, TlsMode, WayOut
@@ -41,7 +42,9 @@ class Bench:
         timeouts = Timeouts(connect=SHORT, final_dot=SHORT)
         self.tools = AttemptTools(self.spool, self.taking, self.pool, "relay.test", timeouts)
         self.way_out = WayOut("relay:a/b", tls=TlsMode.NONE, limits=SiteLimits(**limits))  # type: ignore[arg-type]
-        self.site = Site("site", SiteLimiter(self.way_out.limits), Shares(100))
+        self.site = Site(
+            self.way_out.name, SiteLimiter(self.way_out.limits), Shares(100), SiteTotal("site")
+        )
         self.site.limiter.connections = 1  # the slot this attempt holds
 
     async def attempt(self, *hosts: ScriptedMx | int, **record: object) -> Ended:

@@ -31,8 +31,8 @@ async def test_the_session_used_last_is_handed_out_for_its_place_only() -> None:
     async with ScriptedMx() as mx:
         pool = SessionPool()
         first, second = await opened(mx), await opened(mx)
-        assert pool.give("here", first, 0.0, site=SITE)
-        assert pool.give("here", second, 1.0, site=SITE)
+        assert pool.give("here", first, 0.0, under=(SITE,))
+        assert pool.give("here", second, 1.0, under=(SITE,))
         assert pool.take("there", 2.0) is None
         assert pool.take("here", 2.0) is second
         assert pool.take("here", 2.0) is first
@@ -42,7 +42,7 @@ async def test_the_session_used_last_is_handed_out_for_its_place_only() -> None:
 async def test_a_session_idle_for_too_long_is_not_handed_out() -> None:
     async with ScriptedMx() as mx:
         pool = SessionPool(idle=10)
-        pool.give("here", await opened(mx), 0.0, site=SITE)
+        pool.give("here", await opened(mx), 0.0, under=(SITE,))
         assert pool.take("here", 10.0) is None
         await gone(mx)
 
@@ -51,20 +51,20 @@ async def test_a_session_whose_peer_hung_up_is_not_handed_out() -> None:
     async with ScriptedMx() as mx:
         pool = SessionPool()
         session = await opened(mx)
-        pool.give("here", session, 0.0, site=SITE)
+        pool.give("here", session, 0.0, under=(SITE,))
         mx.hang_up_on_all()
         async with asyncio.timeout(patient(5)):
             while session.reusable:
                 await asyncio.sleep(0)
         assert pool.take("here", 1.0) is None
-        assert not pool.give("here", session, 1.0, site=SITE)
+        assert not pool.give("here", session, 1.0, under=(SITE,))
 
 
 async def test_idle_sessions_end_with_a_goodbye() -> None:
     async with ScriptedMx() as mx:
         pool = SessionPool(idle=10)
-        pool.give("here", await opened(mx), 0.0, site=SITE)
-        pool.give("here", await opened(mx), 5.0, site=SITE)
+        pool.give("here", await opened(mx), 0.0, under=(SITE,))
+        pool.give("here", await opened(mx), 5.0, under=(SITE,))
         assert pool.expired(9.9) == []
         [expired] = pool.expired(10.0)
         expired.hang_up()
@@ -79,17 +79,17 @@ async def test_idle_sessions_end_with_a_goodbye() -> None:
 async def test_there_is_room_for_so_many(per_place: int, in_all: int) -> None:
     async with ScriptedMx() as mx:
         pool = SessionPool(per_place=per_place, in_all=in_all)
-        kept = [pool.give("here", await opened(mx), 0.0, site=SITE) for _ in range(3)]
+        kept = [pool.give("here", await opened(mx), 0.0, under=(SITE,)) for _ in range(3)]
         assert kept == [True, True, False]
         assert pool.take("here", 1.0) is not None
-        assert pool.give("here", await opened(mx), 1.0, site=SITE)
+        assert pool.give("here", await opened(mx), 1.0, under=(SITE,))
 
 
 async def test_a_site_s_sessions_are_counted_over_all_its_places() -> None:
     async with ScriptedMx() as mx:
         pool = SessionPool()
         for place, site in (("a", "one"), ("b", "one"), ("b", "one"), ("c", "two")):
-            pool.give(place, await opened(mx), 0.0, site=site)
+            pool.give(place, await opened(mx), 0.0, under=(site,))
         assert pool.surplus("one", 3) == []
         assert len(pool.surplus("one", 1)) == 2
         assert pool.surplus("one", 1) == []

@@ -6,6 +6,7 @@ from typing import cast
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import MAX_DOWN, Site, Waiting
+from postroad.delivery.total import SiteTotal
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, WayOut
 from postroad.spool.ids import new_queue_id
@@ -22,7 +23,7 @@ class InHand:
 
 
 def site(room: int = 4) -> Site:
-    return Site("mx.test", SiteLimiter(SiteLimits()), Shares(room))
+    return Site("relay:a/b", SiteLimiter(SiteLimits()), Shares(room), SiteTotal("mx.test"))
 
 
 def waiting(name: str, traffic_class: TrafficClass = TrafficClass.EXPRESS) -> Waiting:
@@ -83,7 +84,7 @@ def test_a_site_that_says_nothing_holds_little_and_the_last_go_first() -> None:
     for _ in range(5):
         room.next()
         room.begin(1000.0)
-        room.limiter.connections += 1
+        room.occupy()
     assert room.surplus(1001.0) == [], "nothing is known of it yet"
     surplus = room.surplus(1030.0)
     assert len(surplus) == 200
@@ -99,7 +100,7 @@ def test_a_site_that_falls_silent_holds_little_however_fast_it_was() -> None:
     now = at_work(room, 400, seconds=3)
     room.next()
     room.begin(now)
-    room.limiter.connections += 1
+    room.occupy()
     assert room.room(now + 1.0) > 1000
     assert room.room(now + 11.0) < 100
 
@@ -153,5 +154,5 @@ def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
     room.add(waiting("a"), 100.0)
     assert not room.idle
     room.next()
-    room.limiter.connections = 1
+    room.occupy()
     assert not room.idle

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.resolver import Resolver
+from postroad.delivery.site import Site
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
@@ -156,13 +156,13 @@ async def test_no_more_messages_in_a_window_than_a_site_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     starts: list[float] = []
-    begin = SiteLimiter.begin
+    begin = Site.begin
 
-    def noted(limiter: SiteLimiter, now: float) -> None:
+    def noted(site: Site, now: float) -> None:
         starts.append(now)
-        begin(limiter, now)
+        begin(site, now)
 
-    monkeypatch.setattr(SiteLimiter, "begin", noted)
+    monkeypatch.setattr(Site, "begin", noted)
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         rate = Rate(3, timedelta(seconds=0.3))

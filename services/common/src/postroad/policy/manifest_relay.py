@@ -141,10 +141,15 @@ class Retry(Part):
 
 
 class Limits(Part):
-    """What each site (set of MX hosts, or the smarthosts) is asked to bear."""
+    """
+    What each site (set of MX hosts, or the smarthosts) is asked to bear.
+
+    Kept for each Relay, whoever else sends to the same hosts. Relays that send to one site at the
+    same time together keep the largest of their limits.
+    """
 
     connections: Count = Field(default=20, ge=1, le=10_000)
-    """Concurrent connections to a site from the whole cluster."""
+    """Most concurrent connections to a site from the whole cluster; a site begins with five."""
     messages_per_connection: Count = Field(default=100, ge=1, le=100_000)
     """Messages sent over one connection before it is closed."""
     message_rate: MessageRate | None = None
@@ -170,7 +175,7 @@ class RelaySpec(Part):
     retry: Retry = Retry()
     """When to try again what was deferred."""
     limits: Limits = Limits()
-    """What each site is asked to bear."""
+    """What each site is asked to bear by this Relay's mail."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Which namespaces' Domains and Clients may name this Relay."""
 

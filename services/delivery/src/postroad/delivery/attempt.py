@@ -156,9 +156,9 @@ class Attempt:
 
     async def _open(self, peer: Peer) -> Session | None:
         """Open a session in our slot; sessions that idle at the site make room for it."""
-        limiter = self._site.limiter
-        room = max(0, limiter.limits.connections - limiter.connections)
-        for idle in self._tools.pool.surplus(self._site.name, room):
+        pool, site = self._tools.pool, self._site
+        surplus = pool.surplus(site.key, site.limiter.idle_room)
+        for idle in surplus + pool.surplus(site.name, site.total.limiter.idle_room):
             await idle.quit()
         timeouts = self._tools.timeouts
         if self._site.is_hurried(time.monotonic()):
@@ -229,9 +229,9 @@ class Attempt:
         return self._begun
 
     def _keep(self, session: Session, place: Place) -> None:
-        pool, site = self._tools.pool, self._site.name
+        pool, site = self._tools.pool, self._site
         enough = self._carried_enough(session)
-        if enough or not pool.give(place, session, time.monotonic(), site=site):
+        if enough or not pool.give(place, session, time.monotonic(), under=(site.name, site.key)):
             session.hang_up()
 
     def _carried_enough(self, session: Session) -> bool:

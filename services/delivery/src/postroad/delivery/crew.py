@@ -38,14 +38,24 @@ class Crew:
 
     def pump(self, site: Site) -> None:
         """Put as many connections to work as there is mail for and the limits allow."""
+        for each in site.total.line():  # who waits for what this one gave back, or now asks for
+            if each is not site:
+                self._pump(each)
+        self._pump(site)
+
+    def _pump(self, site: Site) -> None:
         loop = asyncio.get_running_loop()
         while site.waiting and site.has_slot and not self.stopping:
+            if not site.total.limiter.has_slot:
+                site.total.waits(site)
+                return
             now = loop.time()
-            start = site.limiter.next_start(now)
+            start = site.next_start(now)
             if start > now:
+                site.total.waits(site)
                 self._pump_later(site, start - now)
                 return
-            site.limiter.connections += 1
+            site.occupy()
             metrics.CONNECTIONS.inc()
             first = site.next()
             assert first is not None
@@ -76,12 +86,13 @@ class Crew:
                     if site.waiting and site.has_slot:
                         self.pump(site)
                 waiting = None
-                if not self.stopping and site.limiter.next_start(loop.time()) <= loop.time():
+                now = loop.time()
+                if not self.stopping and site.next_start(now) <= now and not site.makes_way:
                     waiting = site.next()
                     if waiting is not None:
                         site.begin(loop.time())
         finally:
-            site.limiter.connections -= 1
+            site.vacate()
             metrics.CONNECTIONS.dec()
             self.pump(site)
 
@@ -114,6 +125,8 @@ class Crew:
         waiting = site.first()
         # A message rate says when the next may begin, and that is rarely now.
         if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
+            return None
+        if site.makes_way:
             return None
         now = asyncio.get_running_loop().time()
         route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)

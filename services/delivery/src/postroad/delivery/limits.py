@@ -27,6 +27,11 @@ class SiteLimiter:
         """Whether another connection may be used."""
         return self.connections < self.limits.connections
 
+    @property
+    def idle_room(self) -> int:
+        """How many connections may be kept open beside those in use."""
+        return max(0, self.limits.connections - self.connections)
+
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later."""
         rate = self.limits.message_rate

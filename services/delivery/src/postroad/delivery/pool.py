@@ -22,7 +22,7 @@ IN_ALL = 200
 @dataclass(slots=True)
 class _Idle:
     session: Session
-    site: str
+    under: tuple[Hashable, ...]
     since: float
 
 
@@ -37,7 +37,7 @@ class SessionPool:
         self._in_all = in_all
         self._places: OrderedDict[Hashable, list[_Idle]] = OrderedDict()
         self._count = 0
-        self._sites: Counter[str] = Counter()
+        self._counts: Counter[Hashable] = Counter()
 
     def take(self, place: Hashable, now: float) -> Session | None:
         """Return an idle session, the one used last, None when there is none."""
@@ -52,21 +52,27 @@ class SessionPool:
             found.session.abort()
         return None
 
-    def give(self, place: Hashable, session: Session, now: float, *, site: str) -> bool:
-        """Keep a session for the next message; return whether there is room for it."""
+    def give(
+        self, place: Hashable, session: Session, now: float, *, under: tuple[Hashable, ...]
+    ) -> bool:
+        """
+        Keep a session for the next message; return whether there is room for it.
+
+        `under` is what it counts for: the site, and what a way out has of it.
+        """
         waiting = self._places.get(place, [])
         if not session.reusable or len(waiting) >= self._per_place or self._count >= self._in_all:
             return False
-        self._places.setdefault(place, waiting).append(_Idle(session, site, now))
+        self._places.setdefault(place, waiting).append(_Idle(session, under, now))
         self._count += 1
-        self._sites[site] += 1
+        self._counts.update(under)
         return True
 
-    def surplus(self, site: str, room: int) -> list[Session]:
-        """Take out the sessions of a site beyond `room` of them; the caller says goodbye."""
-        if self._sites.get(site, 0) <= room:
+    def surplus(self, key: Hashable, room: int) -> list[Session]:
+        """Take out the sessions kept under a key beyond `room`; the caller says goodbye."""
+        if self._counts.get(key, 0) <= room:
             return []
-        return self._take_out(lambda idle: idle.site == site and self._sites[site] > room)
+        return self._take_out(lambda idle: key in idle.under and self._counts[key] > room)
 
     def expired(self, now: float) -> list[Session]:
         """Take out the sessions that have been idle for too long; the caller says goodbye."""
@@ -90,14 +96,15 @@ class SessionPool:
 
     def _forget(self, idle: _Idle) -> None:
         self._count -= 1
-        self._sites[idle.site] -= 1
-        if not self._sites[idle.site]:
-            del self._sites[idle.site]
+        for key in idle.under:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
 
     async def close(self) -> None:
         """Say QUIT on every idle session."""
         sessions = [idle.session for waiting in self._places.values() for idle in waiting]
         self._places.clear()
-        self._sites.clear()
+        self._counts.clear()
         self._count = 0
         await asyncio.gather(*(session.quit() for session in sessions))

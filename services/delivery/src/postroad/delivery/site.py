@@ -1,5 +1,9 @@
 """
-One site: its waiting room, its limits, and whether it is up. No I/O; the clock is an argument.
+One site as the mail of one way out meets it: its waiting room, its limits, and whether it is up.
+
+What a Relay's mail meets there says nothing about another's: their limits, logins and demands
+differ, and so does what they do to a host. Only the sum of what they use is theirs together
+(`delivery.total`). No I/O; the clock is an argument.
 
 Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
 in the meantime is deferred by its own schedule, without a connection for each record.
@@ -18,8 +22,9 @@ from postroad.delivery.concurrency import Concurrency
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.pace import QUICK, Pace
 from postroad.delivery.shares import Shares
+from postroad.delivery.total import SiteTotal
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Source, WayOut
+from postroad.policy.model import SiteLimits, Source, WayOut
 from postroad.spool.interface import Taken
 
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
@@ -41,13 +46,14 @@ class Waiting:
     source: Source | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Site:
-    """What is known of one site in this process."""
+    """What is known of one site in this process, by the mail of the way out `relay`."""
 
-    name: str
+    relay: str
     limiter: SiteLimiter
     shares: Shares
+    total: "SiteTotal[Site]"
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
@@ -57,6 +63,44 @@ class Site:
     down_reason: str = ""
     parked: int = 0
     timer_set: bool = False
+    _counted: SiteLimits | None = None  # in the total, while there is mail
+
+    @property
+    def name(self) -> str:
+        """The site's name, which is the same for all ways out to it."""
+        return self.total.name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What names it in this process."""
+        return self.name, self.relay
+
+    def adopt(self, limits: SiteLimits) -> None:
+        """Go on with other limits."""
+        self.limiter.adopt(limits)
+        if self._counted is not None:
+            self.total.leaves(self._counted)
+            self._join()
+
+    def _join(self) -> None:
+        self._counted = self.limiter.limits
+        self.total.joins(self._counted)
+
+    def occupy(self) -> None:
+        """Take down that a connection is used."""
+        self.limiter.connections += 1
+        self.total.limiter.connections += 1
+
+    def vacate(self) -> None:
+        """Take down that a connection is used no more."""
+        self.limiter.connections -= 1
+        self.total.limiter.connections -= 1
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self._counted is not None and self.idle:
+            self.total.leaves(self._counted)
+            self._counted = None
 
     @property
     def waiting(self) -> int:
@@ -77,6 +121,15 @@ class Site:
     def has_slot(self) -> bool:
         """Whether another connection may be used."""
         return self.limiter.has_slot and self.limiter.connections < self.concurrency.window
+
+    def next_start(self, now: float) -> float:
+        """Return when the next message may begin: `now`, or later."""
+        return max(self.limiter.next_start(now), self.total.limiter.next_start(now))
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether a connection that ended a message goes to another way out's mail."""
+        return self.total.makes_way(self, self.limiter.connections)
 
     def moves(self, now: float) -> bool:
         """Whether attempts end soon here."""
@@ -115,6 +168,7 @@ class Site:
         for line in reversed(self.rooms.values()):  # bulk first, and who came last
             while line and self.waiting > room:
                 found.append(line.pop())
+        self._leave_if_idle()
         return found
 
     def add(self, waiting: Waiting, now: float) -> None:
@@ -124,6 +178,8 @@ class Site:
             self.pace.wakes(now)
         if not self.moves(now):
             self.shares.comes(first=first)
+        if self._counted is None:
+            self._join()
         self.rooms[waiting.taken.record.traffic_class].append(waiting)
         self.pace.waits(now)
 
@@ -145,6 +201,7 @@ class Site:
         leaving = [waiting for room in self.rooms.values() for waiting in room]
         for room in self.rooms.values():
             room.clear()
+        self._leave_if_idle()
         return leaving
 
     def withdraw(self, lane: str) -> list[Waiting]:
@@ -152,11 +209,13 @@ class Site:
         leaving = [each for room in self.rooms.values() for each in room if each.taken.lane == lane]
         for waiting in leaving:
             self.rooms[waiting.taken.record.traffic_class].remove(waiting)
+        self._leave_if_idle()
         return leaving
 
     def begin(self, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""
         self.limiter.begin(now)
+        self.total.limiter.begin(now)
         if not self.waiting:
             self.pace.waits_no_more()
 
@@ -175,7 +234,9 @@ class Site:
 
     def may_be_forgotten(self, now: float) -> bool:
         """Whether nothing would come of forgetting it but that its pace is not known."""
-        return self.idle and not self.is_down(now) and not self.limiter.remembers(now)
+        if not self.idle or self.is_down(now):
+            return False
+        return not self.limiter.remembers(now) and not self.total.limiter.remembers(now)
 
     def is_down(self, now: float) -> bool:
         """Whether its hosts could not be reached just now."""

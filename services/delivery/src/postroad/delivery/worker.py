@@ -24,6 +24,7 @@ from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
+from postroad.delivery.total import SiteTotal
 from postroad.delivery.unattempted import (
     for_all,
     moved,
@@ -49,7 +50,8 @@ class Worker:
 
     def __init__(self, tools: WorkerTools) -> None:
         self._tools = tools
-        self._sites: dict[str, Site] = {}
+        self._sites: dict[tuple[str, str], Site] = {}
+        self._totals: dict[str, SiteTotal[Site]] = {}
         self._shares = Shares(tools.in_hand)
         self._counted = 0.0
         self._tasks = Tasks()
@@ -147,11 +149,15 @@ class Worker:
         return record.next_step(site=site, pool=way_out.pool, lane_moves=1)
 
     def _site(self, name: str, way_out: WayOut) -> Site:
-        site = self._sites.get(name)
+        key = name, way_out.name
+        site = self._sites.get(key)
         if site is None:
-            site = self._sites[name] = Site(name, SiteLimiter(way_out.limits), self._shares)
+            total = self._totals.setdefault(name, SiteTotal(name))
+            total.members += 1
+            limiter = SiteLimiter(way_out.limits)
+            site = self._sites[key] = Site(way_out.name, limiter, self._shares, total)
         elif site.limiter.limits != way_out.limits:
-            site.limiter.adopt(way_out.limits)
+            site.adopt(way_out.limits)
         return site
 
     def _source(self, way_out: WayOut) -> Source | None:
@@ -191,7 +197,10 @@ class Worker:
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0
         for site in idle:
             if now - site.pace.since > kept:
-                del self._sites[site.name]
+                del self._sites[site.key]
+                site.total.members -= 1
+                if not site.total.members:
+                    del self._totals[site.name]
 
     async def drain(self, *, seconds: float) -> None:
         """Take nothing more, finish what is being sent, give the rest back."""

@@ -1,0 +1,118 @@
+"""What one Relay asks of a site, and meets there, is nothing to the mail of another."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from postroad.delivery.resolver import Resolver
+from postroad.policy.model import (
+    Rate,
+    RetrySchedule,
+    SiteLimits,
+    Source,
+    TlsMode,
+    WayOut,
+)
+from postroad.spool.event import EventType
+from postroad.spool.memory import MemorySpool
+from postroad.testing.delivery import delivering, history, publish, send
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.zone import Table, Zone
+
+LATER = RetrySchedule(first=timedelta(hours=1))
+# Two domains with the same host, which is one site.
+TABLE: Table = {
+    "a.test": ["MX 10 mx.big.test."],
+    "b.test": ["MX 10 mx.big.test."],
+    "mx.big.test": ["A 127.0.0.1"],
+}
+Ways = Mapping[str, WayOut]  # by domain
+
+
+def by_mx(name: str, **more: object) -> WayOut:
+    plain = {"tls": TlsMode.NONE, "retry": LATER}
+    return WayOut(f"relay:shop/{name}", **(plain | more))  # type: ignore[arg-type]
+
+
+class OneSite:
+    """A relay's delivery, and the one host behind both domains."""
+
+    def __init__(self, mx: ScriptedMx, ways_out: Ways, queued: Sequence[str] = ()) -> None:
+        self.mx = mx
+        self.spool = MemorySpool()
+        self._queued = queued
+        self._ways_out = ways_out
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "OneSite":
+        await self._stack.enter_async_context(self.mx)
+        zone = await self._stack.enter_async_context(Zone(TABLE))
+        await publish(self.spool, **self._ways_out)
+        await send(self.spool, *self._queued)
+        running = delivering(self.spool, resolver=Resolver(zone.address), port=self.mx.port)
+        await self._stack.enter_async_context(running)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def delivered(self, count: int) -> Counter[str]:
+        """Wait for so many deliveries; return how many there were of each domain."""
+        events = await history(self.spool, EventType.DELIVERY, count)
+        return Counter(event.domain for event in events)
+
+
+async def test_a_relay_s_rate_holds_whoever_else_sends_to_the_same_hosts() -> None:
+    rated = by_mx("rated", limits=SiteLimits(message_rate=Rate(2, timedelta(minutes=1))))
+    async with OneSite(ScriptedMx(), {"a_test": rated, "b_test": by_mx("free")}) as one:
+        for number in range(20):
+            await send(one.spool, f"{number}@a.test", f"{number}@b.test")
+        assert await one.delivered(22) == {"a.test": 2, "b.test": 20}
+
+
+async def test_relays_together_use_no_more_connections_than_the_largest_limit() -> None:
+    limits = SiteLimits(connections=3)
+    ways = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
+    async with OneSite(ScriptedMx(), ways) as one:
+        await send(
+            one.spool, *(f"{n}@{domain}" for n in range(40) for domain in ("a.test", "b.test"))
+        )
+        assert await one.delivered(80) == {"a.test": 40, "b.test": 40}
+        assert one.mx.most_open == 3
+
+
+async def test_a_relay_with_much_mail_makes_way_for_another_at_the_same_site() -> None:
+    limits = SiteLimits(connections=2)
+    ways = {"a_test": by_mx("busy", limits=limits), "b_test": by_mx("quiet", limits=limits)}
+    queued = [*(f"{n}@a.test" for n in range(200)), "last@b.test"]
+    async with OneSite(ScriptedMx(), ways, queued) as one:
+        assert (await one.delivered(150))["b.test"] == 1
+
+
+async def test_relays_take_turns_where_a_site_is_given_few_messages() -> None:
+    limits = SiteLimits(message_rate=Rate(1, timedelta(seconds=0.05)))
+    ways = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
+    queued = [f"{n}@{domain}" for domain in ("a.test", "b.test") for n in range(10)]
+    async with OneSite(ScriptedMx(), ways, queued) as one:
+        assert min((await one.delivered(10)).values()) >= 4
+
+
+async def test_a_relay_that_demands_tls_in_vain_stops_nobody_else() -> None:
+    ways = {"a_test": by_mx("strict", tls=TlsMode.VERIFIED), "b_test": by_mx("other")}
+    async with OneSite(ScriptedMx(), ways) as one:
+        await send(one.spool, "b@a.test")
+        [failure] = await history(one.spool, EventType.TRANSIENT_FAILURE)
+        assert "does not offer TLS" in failure.reply
+        await send(one.spool, "b@b.test")
+        assert await one.delivered(1) == {"b.test": 1}
+
+
+async def test_a_relay_that_cannot_send_from_its_address_stops_nobody_else() -> None:
+    away = (Source("away", "192.0.2.1"),)
+    ways = {"a_test": by_mx("away", sources=away), "b_test": by_mx("other")}
+    async with OneSite(ScriptedMx(), ways) as one:
+        await send(one.spool, "b@a.test")
+        await history(one.spool, EventType.TRANSIENT_FAILURE)
+        await send(one.spool, "b@b.test")
+        assert await one.delivered(1) == {"b.test": 1}
