@@ -301,6 +301,67 @@ async def test_a_wrong_flag_is_one_sentence_and_exit_code_2(flags: tuple[str, st
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "tls", "says"),
+    [
+        (ListenerKind.SUBMISSIONS, Tls.NONE, "is this a TLS port? try --tls implicit"),
+        (ListenerKind.SUBMISSIONS, Tls.STARTTLS, "is this a TLS port? try --tls implicit"),
+        (ListenerKind.RELAY, Tls.IMPLICIT, "it answers in clear; try --tls starttls"),
+    ],
+)
+async def test_a_tls_that_does_not_go_with_the_port_ends_the_load(
+    tmp_path: Path, kind: ListenerKind, tls: Tls, says: str
+) -> None:
+    scene = await start_ingress(tls=tmp_path / "tls")
+    try:
+        plan = LoadPlan(
+            *("127.0.0.1", scene.ports[kind]),
+            messages=4,
+            tls=tls,
+            context=tls_context(True, None),
+            opening=0.2,
+        )
+        running = Load(plan)
+        async with asyncio.timeout(patient(10)):
+            figures = await running.run()
+        assert figures.accepted == 0
+        assert says in running.why_nothing()
+    finally:
+        await scene.end()
+
+
+async def test_a_server_that_is_never_there_is_given_up() -> None:
+    running = Load(LoadPlan("127.0.0.1", 1, messages=4, opening=0.2))
+    async with asyncio.timeout(patient(10)):
+        await running.run()
+    assert running.why_nothing() == "no connection could be opened"
+
+
+async def test_what_was_not_accepted_has_a_reason_and_no_latencies(tmp_path: Path) -> None:
+    scene = await start_ingress(tls=tmp_path / "tls")
+    try:
+        await scene.configure(MANIFESTS, tmp_path)
+        server = ("--server", f"127.0.0.1:{scene.ports[ListenerKind.RELAY]}", "--messages", "3")
+        code, out, err = await run(*server, "--from", "a@other.example")
+        assert code == 1
+        assert "rejected 3" in out
+        assert " ms" not in out
+        assert "550 5.7.1 relaying denied" in err
+        _, out, _ = await run(*server, "--from", "a@other.example", "--json")
+        assert json.loads(out)["latency_p50"] is None
+        code, out, _ = await run(*server, "--from", "me@near.example")
+        assert code == 0
+        assert "p99" in out
+    finally:
+        await scene.end()
+
+
+async def test_some_refusals_among_much_are_shown_with_the_figures(open_hop: OpenHop) -> None:
+    hop = await open_hop(reject_share=0.5)
+    _, out, _ = await run("--server", f"127.0.0.1:{hop.port}", "--messages", "50")
+    assert out.splitlines()[-1] == "first refusal: 550 5.7.1 rejected as told"
+
+
 async def test_nobody_there_is_one_sentence_and_exit_code_1() -> None:
     code, _, err = await run("--server", "127.0.0.1:1", "--for", "200ms")
     assert code == 1

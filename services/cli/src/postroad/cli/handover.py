@@ -17,6 +17,8 @@ from postroad.runtime.quantities import SocketAddress
 _STEP = 60.0  # seconds for each step of the dialog
 _GREETING = 5.0  # seconds for the greeting, except on port 25, where servers are slow on purpose
 
+_CUT_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
+
 
 class Tls(StrEnum):
     """How the session is protected."""
@@ -83,16 +85,22 @@ def hand_over(access: Access, sender: str, to: list[str], content: bytes) -> Ans
         raise Failure(f"cannot talk to {server}: {error}; is the relay running?") from error
 
 
-def why_no_tls(server: SocketAddress, error: ssl.SSLError) -> str:
+def why_no_tls(server: SocketAddress, error: OSError) -> str:
     """Return what to do about a handshake that failed, in a sentence."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"no TLS with {server}: the certificate does not pass ({error.verify_message});"
             " --ca names certificates to trust, --insecure trusts any"
         )
-    if error.reason == "WRONG_VERSION_NUMBER":
+    reason = getattr(error, "reason", None)
+    if reason == "WRONG_VERSION_NUMBER":
         return f"no TLS with {server}: it answers in clear; try --tls starttls or --tls none"
-    return f"no TLS with {server}: {error.reason or error}"
+    return f"no TLS with {server}: {reason or error}"
+
+
+def is_for_good(error: OSError) -> bool:
+    """Whether a TLS handshake failed in a way that no other connection will mend."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, _CUT_OFF)
 
 
 def no_greeting(server: SocketAddress, tls: Tls) -> str:

@@ -25,6 +25,7 @@ from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.runtime.quantities import SocketAddress, parse_size
 
+_OPENING = 10.0  # seconds for a first greeting, from any of the connections
 _LOOK = 0.5  # seconds between two looks at a running load
 _SENDERS = ("from@near.example",)
 _SHOWN = 0.2  # of the rate: how much of the last look goes into what is shown
@@ -102,7 +103,8 @@ def load(
     """
     target = server_address(server, option="--server", default_port=default_port(tls))
     names = [domain] if domains == 1 else [f"d{number}.{domain}" for number in range(domains)]
-    check_domains([mail_domain(domain, option="--domain")], permitted=permitted)
+    mail_domain(names[0], option="--domain")
+    check_domains([domain], permitted=permitted)
     senders = [mail_address(each, option="--from") if each else "" for each in sender or _SENDERS]
     seconds = _seconds(duration)
     plan = LoadPlan(
@@ -121,6 +123,7 @@ def load(
         context=tls_context(insecure, ca) if tls is not Tls.NONE else None,
         login=(user, read_password(password_file)) if user is not None else None,
         tls_name=target.host,
+        opening=_OPENING,
     )
     run = Load(plan)
     figures = uvloop.run(_follow(run, target, show=not as_json and sys.stderr.isatty()))
@@ -195,7 +198,7 @@ def _table(target: SocketAddress, figures: LoadFigures, rate: float, seconds: fl
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
+    return f"{seconds * 1000:.1f} ms" if seconds else "-"
 
 
 def _print_summary(run: Load, figures: LoadFigures, *, as_json: bool) -> None:
@@ -203,16 +206,20 @@ def _print_summary(run: Load, figures: LoadFigures, *, as_json: bool) -> None:
         print_json(figures.summary())
         return
     seconds = max(figures.seconds, 1e-9)
-    latencies = figures.latencies
     typer.echo(
         f"accepted {figures.accepted} in {figures.seconds:.1f} s:"
         f" {figures.accepted / seconds:.0f}/s, {figures.octets / seconds / 1e6:.1f} MB/s\n"
         f"deferred {figures.deferred}, rejected {figures.rejected}, ambiguous {figures.ambiguous};"
-        f" connections {figures.connections}, lost {figures.lost}, refused {figures.refused}\n"
+        f" connections {figures.connections}, lost {figures.lost}, refused {figures.refused}"
+    )
+    latencies = figures.latencies
+    if not latencies.count:
+        return  # why, the failure says
+    typer.echo(
         f"from the final dot to 250: p50 {_milliseconds(latencies.percentile(0.5))},"
         f" p90 {_milliseconds(latencies.percentile(0.9))},"
         f" p99 {_milliseconds(latencies.percentile(0.99))},"
         f" longest {_milliseconds(latencies.longest)}"
     )
     if figures.first_refusal:
-        typer.echo(visible(f"first refusal: {figures.first_refusal}"), err=True)
+        typer.echo(visible(f"first refusal: {figures.first_refusal}"))

@@ -51,6 +51,7 @@ class LoadFigures:
     lost: int = 0  # connections that ended before their QUIT
     refused: int = 0  # connections that could not be opened
     connections: int = 0
+    greetings: int = 0  # connections that were greeted
     recipients: int = 0  # of accepted messages
     octets: int = 0  # of accepted messages
     latencies: Latencies = field(default_factory=Latencies)  # from a final dot to its 250
@@ -87,9 +88,13 @@ class LoadFigures:
             "octets": self.octets,
             "messages_per_second": round(self.accepted / seconds, 1),
             "octets_per_second": round(self.octets / seconds),
-            "latency_p50": round(self.latencies.percentile(0.5), 6),
-            "latency_p90": round(self.latencies.percentile(0.9), 6),
-            "latency_p99": round(self.latencies.percentile(0.99), 6),
-            "latency_max": round(self.latencies.longest, 6),
+            "latency_p50": self._latency(self.latencies.percentile(0.5)),
+            "latency_p90": self._latency(self.latencies.percentile(0.9)),
+            "latency_p99": self._latency(self.latencies.percentile(0.99)),
+            "latency_max": self._latency(self.latencies.longest),
             "first_refusal": self.first_refusal or None,
         }
+
+    def _latency(self, seconds: float) -> float | None:
+        """Return a figure of the latencies, None where there are none."""
+        return round(seconds, 6) if self.latencies.count else None

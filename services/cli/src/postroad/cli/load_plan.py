@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 
 from postroad.cli.handover import Tls
+from postroad.runtime.quantities import SocketAddress
 
 _LINE = b"x" * 70 + b"\r\n"
 _SEED = 5321  # sizes are drawn the same way in every run
@@ -50,6 +51,12 @@ class LoadPlan:
     login: tuple[str, str] | None = None
     tls_name: str = ""  # the name that the server's certificate has to bear
     hello: str = "load.example"
+    opening: float | None = None  # seconds until a server that greeted nobody is given up
+
+    @property
+    def server(self) -> SocketAddress:
+        """The server, as sentences name it."""
+        return SocketAddress(self.tls_name or self.host, self.port)
 
     @property
     def end(self) -> int:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from postroad.cli.handover import Tls
+from postroad.cli.handover import Tls, is_for_good, no_greeting, why_no_tls
 from postroad.cli.load_figures import LoadFigures
 from postroad.cli.load_plan import Letters, LoadPlan
 from postroad.cli.load_session import LoadSession
@@ -42,6 +42,7 @@ class Load:
     _sessions: set[LoadSession] = field(default_factory=set)
     _ready: deque[LoadSession] = field(default_factory=deque)  # who waits for a turn
     _timer: asyncio.TimerHandle | None = None
+    _opening: asyncio.TimerHandle | None = None
     _began: float = 0.0
     _due: float = 0.0
     _stopped: bool = False
@@ -58,6 +59,9 @@ class Load:
             sessions = min(sessions, self.plan.messages)
         tasks = [asyncio.create_task(self._keep_sending()) for _ in range(sessions)]
         limit = self.plan.seconds
+        if self.plan.opening is not None:
+            loop = asyncio.get_running_loop()
+            self._opening = loop.call_later(self.plan.opening, self._expect_a_greeting)
         try:
             async with asyncio.timeout(None if limit is None else limit + _LAST_ANSWERS):
                 await asyncio.gather(*tasks)
@@ -68,8 +72,20 @@ class Load:
         self.figures.seconds = time.monotonic() - self._began
         return self.figures
 
+    def _expect_a_greeting(self) -> None:
+        """Give up a server that has greeted nobody so far: it may never."""
+        if self.figures.greetings or self.failed:
+            return
+        if self.figures.connections:
+            self.failed = no_greeting(self.plan.server, self.plan.tls)
+        self.stop()
+        for session in self._sessions:
+            session.end()
+
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         self.stop()
+        if self._opening is not None:
+            self._opening.cancel()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -186,6 +202,9 @@ class Load:
             self._sessions.discard(session)  # it never began, so it will never be over
             if not isinstance(error, OSError):
                 raise
+            if is_for_good(error):
+                self.failed = why_no_tls(plan.server, error)
+                self.stop()
             self.figures.refused += 1
             return None
         return session

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from postroad.cli.handover import Tls
+from postroad.cli.handover import Tls, is_for_good, why_no_tls
 from postroad.cli.load_figures import LoadFigures
 from postroad.cli.load_plan import Letter, Letters, LoadPlan
 
@@ -139,6 +139,7 @@ class LoadSession(asyncio.Protocol):
         if not line.startswith(b"220"):
             self._fail(line)
             return
+        self.load.figures.greetings += 1
         self._hello()
 
     def _hello(self) -> None:
@@ -178,7 +179,8 @@ class LoadSession(asyncio.Protocol):
                 transport, self, plan.context, server_hostname=plan.tls_name or plan.host
             )
         except OSError as error:
-            self.failed = f"no TLS: {error}"
+            if is_for_good(error):
+                self.failed = why_no_tls(plan.server, error)
             self.end()
             return
         if secured is None:
