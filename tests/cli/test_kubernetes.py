@@ -166,14 +166,17 @@ async def test_a_cluster_is_reached_through_kubectl(
 
 
 async def test_an_order_is_given_through_kubectl(cluster: Cluster, ingress: JetStreamSpool) -> None:
-    code, out, err = await cluster.run("queue", "hold", "--all", "--release", "mail")
-    assert (code, err) == (0, "")
-    assert out == "No message fits; nothing was changed.\n"
+    await put(ingress)
+    code, out, _ = await cluster.run("queue", "hold", "--all", "--release", "mail")
+    assert (code, out) == (0, "hold: 0 of 1 records changed.\n")  # it is ready, nobody takes it
     code, out, _ = await cluster.run("status", "--json", "-n", "mail")
     assert code == 0
     told = json.loads(out)
-    assert [order["action"] for order in told["orders"]] == ["hold"]
+    [order] = told["orders"]
+    assert order["action"] == "hold"
     assert [process["role"] for process in told["processes"]] == ["ingress"]
+    code, _, err = await cluster.run("queue", "cancel", order["order_id"], "--release", "mail")
+    assert (code, err) == (0, "")
 
 
 async def test_following_goes_on_when_the_forward_ends(

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 import pytest
 
 from postroad.cli.events import line
-from postroad.cli.output import print_json, print_table
+from postroad.cli.output import print_json
+from postroad.cli.tables import Column, print_table
 from postroad.spool.event import Event, EventType
 
 STEERING = "\x1b]0;title\x07 \x9b2J \u202egnp.exe \u2066 \x7f"
 
 
 def test_a_table_shows_what_it_does_not_obey(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(("REPLY",), [(STEERING,)], empty="")
+    print_table((Column("REPLY"),), [(STEERING,)], empty="")
     shown = capsys.readouterr().out
     assert all(each.isprintable() for each in shown.split("\n"))
     assert r"\u202egnp.exe" in shown

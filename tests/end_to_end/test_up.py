@@ -317,12 +317,17 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     assert status["accepting"] is True
     assert {p["process"] for p in status["processes"]} >= {"ingress-0", "delivery-0"}
     assert status["queue"]["scheduled"] == 1
-    code, out, err = await relay.command("queue", "hold", "--id", queue_id, "--json")
+    code, out, err = await relay.command(
+        *("queue", "hold", "--id", queue_id, "--reason", "ticket 5", "--json")
+    )
     assert code == 0, err
     assert json.loads(out)["affected"] == 1
     _, out, _ = await relay.command("queue", "list", "--held", "--json")
-    assert json.loads(out)["hold_reason"] == "Admin"
-    code, out, err = await relay.command("queue", "bounce", "--id", queue_id, "--json")
+    assert (json.loads(out)["hold_reason"], json.loads(out)["hold_note"]) == ("Admin", "ticket 5")
+    code, out, err = await relay.command(
+        *("queue", "bounce", "--id", queue_id, "--reason", "wrong list", "--yes", "--json")
+    )
     assert json.loads(out)["affected"] == 1
     _, out, _ = await relay.command("events", "--id", queue_id, "--json")
-    assert [json.loads(line)["type"] for line in out.splitlines()][-1] == "AdminBounce"
+    said = [(event["type"], event.get("reason")) for event in map(json.loads, out.splitlines())]
+    assert said[-2:] == [("Held", "ticket 5"), ("AdminBounce", "wrong list")]

@@ -22,8 +22,8 @@ from postroad.cli.options import (
     StateOption,
     where,
 )
-from postroad.cli.output import print_json
-from postroad.cli.selection import build_selection
+from postroad.cli.output import print_json, short, stamp
+from postroad.cli.selection import read_queue_id
 from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.spool.event import Event, EventType
@@ -79,12 +79,9 @@ def events(
 
 def _wanted(queue_id: str | None, since: str) -> tuple[str | None, datetime]:
     if queue_id is not None:
-        selection = build_selection(
-            queue_id=queue_id, domain=None, sender=None, recipient=None, client=None
-        )
-        assert selection.queue_id is not None
+        wanted = read_queue_id(queue_id)
         # A message has no history before it came.
-        return selection.queue_id, arrival_of(selection.queue_id) - timedelta(seconds=1)
+        return wanted, arrival_of(wanted) - timedelta(seconds=1)
     try:
         return None, datetime.now(UTC) - parse_duration(since)
     except ValueError as error:
@@ -103,15 +100,28 @@ async def _print(
     as_json: bool,
 ) -> None:
     console = Console(highlight=False)
+    shown = 0
     async with open_cluster(cluster) as spool:
         history = spool.events.read(since=since, types=types, follow=follow)
         async for event in history if follow else in_order(history):
             if queue_id is not None and event.queue_id != queue_id:
                 continue
+            shown += 1
             if as_json:
                 print_json(_row(event))
             else:
                 console.print(line(event), soft_wrap=True)
+    if not shown and not as_json:
+        print(_nothing(queue_id, since, types))
+
+
+def _nothing(queue_id: str | None, since: datetime, types: frozenset[EventType] | None) -> str:
+    """Return what is said instead of an empty answer: where was looked, and how to look further."""
+    named = f" of type {' or '.join(sorted(types))}" if types else ""
+    if queue_id is not None:
+        return f"No events{named} of {queue_id}; the history keeps seven days."
+    span = short(datetime.now(UTC) - since)
+    return f"No events{named} in the last {span} (--since looks further back)."
 
 
 async def in_order(history: AsyncIterator[Event]) -> AsyncIterator[Event]:
@@ -138,7 +148,7 @@ def _row(event: Event) -> dict[str, object]:
 
 def line(event: Event) -> Text:
     """Return an event as a line for people."""
-    text = Text(f"{event.at.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + "  ")
+    text = Text(f"{stamp(event.at)}  ")
     text.append(f"{event.type.value:<16}", style=_STYLES.get(event.type, ""))
     text.append(f"  {event.queue_id or '-'}  ")
     text.append(visible(_story(event)))

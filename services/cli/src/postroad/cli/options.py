@@ -1,5 +1,6 @@
 """Options that several commands share, and how their values are read."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,24 @@ from postroad.runtime.quantities import (
 _KUBERNETES = "A cluster on Kubernetes"
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+
+class Form(StrEnum):
+    """How a listing is printed, besides the usual table."""
+
+    WIDE = "wide"
+    JSON = "json"
+
+
+FormOption = Annotated[
+    Form | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORM",
+        help="`wide`: every column, also where the terminal has no room; `json`: as --json.",
+    ),
+]
 StateOption = Annotated[
     Path | None,
     typer.Option(

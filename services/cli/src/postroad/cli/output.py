@@ -1,18 +1,15 @@
-"""How lists are shown: a table for people, JSON lines for programs, peers' text made harmless."""
+"""
+How values are shown: JSON lines for programs, words for people, peers' text made harmless.
+
+One form of each thing everywhere: a moment is UTC to the millisecond in JSON (RFC 3339), a distance
+from now in tables, and local time where it stands alone.
+"""
 
 import json
-import sys
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from postroad.mail.visible import visible, visible_json
-
-_NO_FOLD = 400  # columns
+from postroad.mail.visible import visible_json
 
 
 def print_json(row: object) -> None:
@@ -22,7 +19,7 @@ def print_json(row: object) -> None:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Enum):
@@ -32,26 +29,15 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print rows under their columns, or the sentence `empty` when there are none."""
-    # A pipe or a file has no width: nothing is folded for it.
-    console = Console() if sys.stdout.isatty() else Console(width=_NO_FOLD)
-    if not rows:
-        console.print(empty, markup=False)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    console.print(table)
+def stamp(moment: datetime) -> str:
+    """Return a moment in local time, to the millisecond."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def ago(moment: datetime, now: datetime) -> str:
     """Return a distance in time as people say it: `12s ago`, `in 4m`."""
-    seconds = int((moment - now).total_seconds())
-    text = short(timedelta(seconds=abs(seconds)))
-    return f"in {text}" if seconds > 0 else f"{text} ago"
+    text = short(abs(moment - now))
+    return f"in {text}" if moment > now else f"{text} ago"
 
 
 def short(span: timedelta) -> str:

@@ -1,14 +1,19 @@
 """Which messages a queue command means, as options: shared by `queue` and its orders."""
 
+import re
+import shlex
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from postroad.cli.errors import Failure
-from postroad.mail.address import normalise_domain
+from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
 from postroad.spool.ids import RecordId, shard_of
+from postroad.spool.interface import Queued, Spool
 from postroad.spool.selection import Selection, WaitKind
 
 IdOption = Annotated[
@@ -18,43 +23,107 @@ DomainOption = Annotated[
     str | None, typer.Option("--domain", metavar="DOMAIN", help="Mail to this domain.")
 ]
 SenderOption = Annotated[
-    str | None, typer.Option("--from", metavar="ADDRESS", help="Mail with this reverse-path.")
+    str | None,
+    typer.Option(
+        "--from", metavar="ADDRESS", help="Mail with this reverse-path; '<>' is notifications."
+    ),
 ]
 RecipientOption = Annotated[
     str | None, typer.Option("--to", metavar="ADDRESS", help="Mail to this recipient.")
 ]
 ClientOption = Annotated[
     str | None,
-    typer.Option("--client", metavar="NAMESPACE/NAME", help="Mail that this Client submitted."),
+    typer.Option(
+        "--client",
+        metavar="NAMESPACE/NAME",
+        help="Mail that this Client submitted. The name alone will do where one namespace has it.",
+    ),
 ]
 
+_CLIENT = re.compile(r"(?:[a-z0-9.-]+/)?[a-z0-9.-]+")
 
-def build_selection(
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """
+    What a command line chooses: a selection, narrowed to a Client whose namespace was not said.
+
+    Only the mail itself tells which namespace is meant, so it is looked for while listing.
+    """
+
+    selection: Selection
+    client_name: str | None = None
+
+    async def of(self, spool: Spool) -> AsyncIterator[Queued]:
+        """Yield the records that fit; Failure when the Client's name fits several Clients."""
+        clients: set[str] = set()
+        async for queued in spool.waiting.list(self.selection):
+            client = queued.record.origin.client or ""
+            if self.client_name is not None and client.rpartition("/")[2] != self.client_name:
+                continue
+            if self.client_name is not None and client not in clients:
+                clients.add(client)
+                _refuse_several(clients)
+            yield queued
+
+    def narrowed(self, found: Iterable[Queued]) -> Selection:
+        """Return the selection with the Client's namespace, as the records found have it."""
+        if self.client_name is None:
+            return self.selection
+        client = next((queued.record.origin.client for queued in found), None)
+        return replace(self.selection, client=client)
+
+
+def _refuse_several(clients: set[str]) -> None:
+    if len(clients) > 1:
+        raise Failure(
+            f"--client takes NAMESPACE/NAME: the queue has mail of {' and '.join(sorted(clients))}",
+            code=2,
+        )
+
+
+def build_choice(
     *,
-    queue_id: str | None,
-    domain: str | None,
-    sender: str | None,
-    recipient: str | None,
-    client: str | None,
+    queue_id: str | None = None,
+    domain: str | None = None,
+    sender: str | None = None,
+    recipient: str | None = None,
+    client: str | None = None,
     kinds: frozenset[WaitKind] = frozenset(WaitKind),
     arrived_before: datetime | None = None,
-) -> Selection:
-    """Make a Selection of option values; Failure when one of them is malformed."""
-    return Selection(
-        queue_id=_queue_id(queue_id) if queue_id else None,
-        domain=_domain(domain) if domain else None,
-        reverse_path=sender,
-        recipient=recipient,
-        client=client,
+) -> Choice:
+    """Make a Choice of option values; Failure when one of them is malformed."""
+    full, bare = _client(client) if client is not None else (None, None)
+    selection = Selection(
+        queue_id=read_queue_id(queue_id) if queue_id is not None else None,
+        domain=_domain(domain) if domain is not None else None,
+        reverse_path=_reverse_path(sender) if sender is not None else None,
+        recipient=_mailbox(recipient, "--to") if recipient is not None else None,
+        client=full,
         kinds=kinds,
         arrived_before=arrived_before,
     )
+    return Choice(selection, bare)
 
 
-def _queue_id(text: str) -> str:
+def describe(selection: Selection) -> str:
+    """Return a selection as the flags that say it."""
+    values = {
+        "--id": selection.queue_id,
+        "--domain": selection.domain,
+        "--from": selection.reverse_path,
+        "--to": selection.recipient,
+        "--client": selection.client,
+    }
+    said = [f"{flag} {shlex.quote(value)}" for flag, value in values.items() if value is not None]
+    return " ".join(said) or "--all"
+
+
+def read_queue_id(text: str) -> str:
+    """Read a queue id, or a record's, which names its message too; Failure when it is none."""
     queue_id = text.upper()
     try:
-        if "-" in queue_id:  # a record id names its message too
+        if "-" in queue_id:
             queue_id = RecordId.parse(queue_id).queue_id
         shard_of(queue_id)
     except ValueError as error:
@@ -70,3 +139,21 @@ def _domain(text: str) -> str:
         return normalise_domain(text)
     except AddressSyntaxError as error:
         raise Failure(f"--domain: {text!r} is not a mail domain: {error}", code=2) from error
+
+
+def _reverse_path(text: str) -> str:
+    return text if text == "<>" else _mailbox(text, "--from")
+
+
+def _mailbox(text: str, option: str) -> str:
+    try:
+        return str(parse_mailbox(text))
+    except AddressSyntaxError as error:
+        raise Failure(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
+
+
+def _client(text: str) -> tuple[str | None, str | None]:
+    """Return a Client's full name, or its bare name: one of the two."""
+    if not _CLIENT.fullmatch(text):
+        raise Failure(f"--client takes NAMESPACE/NAME, not {text!r}", code=2)
+    return (text, None) if "/" in text else (None, text)

@@ -1,23 +1,86 @@
-"""`postroad status`: the cluster at a glance."""
+"""`postroad status`: the cluster at a glance, and what is stuck in it."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from postroad.cli.cluster import Where, open_cluster
 from postroad.cli.options import (
     ContextOption,
+    Form,
+    FormOption,
     JsonFlag,
     NamespaceOption,
     ReleaseOption,
     StateOption,
     where,
 )
-from postroad.cli.output import ago, print_json, print_table
+from postroad.cli.output import ago, print_json, short
+from postroad.cli.queue_listing import last_reply
+from postroad.cli.queue_standing import print_orders, row, standing
+from postroad.cli.tables import Column, print_table
 from postroad.spool.agreement import Order, SessionInfo
-from postroad.spool.backlog import Counts
-from postroad.spool.selection import WaitKind
+from postroad.spool.backlog import Counts, Tally
+from postroad.spool.interface import Spool
+from postroad.spool.selection import Selection, WaitKind
 
-_TOP = 10
+_TOP = 10  # domains whose last reply is looked for, and which a table shows
+_WAITING = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
+_PROCESSES = (
+    Column("PROCESS"),
+    Column("ROLE", 2),
+    Column("POOL", 3),
+    Column("CONFIGURATION", 1),
+    Column("STARTED", 4),
+)
+_DOMAINS = (
+    Column("DOMAIN", 0, 20),
+    Column("READY", 1),
+    Column("DEFERRED", 1),
+    Column("HELD", 2),
+    Column("OLDEST", 3),
+    Column("LAST REPLY", 4, 20),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainMail:
+    """What the queue has for one destination domain."""
+
+    domain: str
+    kinds: Mapping[WaitKind, Tally]
+    last_reply: str = ""
+
+    @property
+    def number(self) -> int:
+        """How many records there are."""
+        return sum(tally.number for tally in self.kinds.values())
+
+    def of(self, kind: WaitKind) -> int:
+        """Return how many records of a kind there are."""
+        return self.kinds[kind].number if kind in self.kinds else 0
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest that waits arrived, None when all is ready."""
+        known = [tally.oldest for tally in self.kinds.values() if tally.oldest is not None]
+        return min(known, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Everything that is shown, in the order in which both forms show it."""
+
+    now: datetime
+    refusal: Exception | None
+    processes: Sequence[SessionInfo]
+    domains: Sequence[DomainMail]
+    orders: Sequence[tuple[Order, int]] = field(default_factory=tuple)
+
+    def total(self, kind: WaitKind) -> int:
+        """Return how many records of a kind there are."""
+        return sum(domain.of(kind) for domain in self.domains)
 
 
 def status(
@@ -25,6 +88,7 @@ def status(
     context: ContextOption = None,
     namespace: NamespaceOption = None,
     release: ReleaseOption = None,
+    form: FormOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -34,69 +98,84 @@ def status(
 
     Example: postroad status --context production --namespace mail
     """
-    asyncio.run(_status(where(state, context, namespace, release), as_json=as_json))
+    glance = asyncio.run(_look(where(state, context, namespace, release)))
+    if as_json or form is Form.JSON:
+        print_json(_summary(glance))
+    else:
+        _print(glance, wide=form is Form.WIDE)
 
 
-async def _status(cluster: Where, *, as_json: bool) -> None:
+async def _look(cluster: Where) -> Glance:
     async with open_cluster(cluster) as spool:
         sessions = [s for s in await spool.sessions.live() if s.role != "command"]
-        counts = await spool.waiting.counts()
-        now = datetime.now(UTC)
-        orders = list(spool.orders.in_force(now))
-        refusal = spool.refusal()
-    if as_json:
-        print_json(_summary(sessions, counts, orders, refusal))
-        return
-    accepting = "accepting mail" if refusal is None else f"refusing mail: {refusal}"
-    totals = ", ".join(f"{kind.name.lower()} {_total(counts, kind)}" for kind in WaitKind)
-    print(f"queue: {accepting}; {totals}\n")
-    rows = [(s.process, s.role, s.pool, str(s.generation), ago(s.started, now)) for s in sessions]
-    columns = ("PROCESS", "ROLE", "POOL", "CONFIGURATION", "STARTED")
-    print_table(columns, sorted(rows), empty="No process is alive.")
-    _print_domains(counts)
-    _print_orders(orders, now)
+        domains = by_domain(await spool.waiting.counts())
+        replies = await asyncio.gather(*(_last_reply(spool, each) for each in domains[:_TOP]))
+        stuck = [
+            DomainMail(each.domain, each.kinds, reply)
+            for each, reply in zip(domains[:_TOP], replies, strict=True)
+        ]
+        return Glance(
+            now=datetime.now(UTC),
+            refusal=spool.refusal(),
+            processes=sorted(sessions, key=lambda session: session.process),
+            domains=[*stuck, *domains[_TOP:]],
+            orders=await standing(spool),
+        )
 
 
-def _total(counts: Counts, kind: WaitKind) -> int:
-    return sum(tally.number for (each, _, _), tally in counts.items() if each is kind)
-
-
-def _by_domain(counts: Counts) -> dict[str, dict[WaitKind, int]]:
-    domains: dict[str, dict[WaitKind, int]] = {}
+def by_domain(counts: Counts) -> list[DomainMail]:
+    """Return what each domain has, the most mail first, then by name."""
+    domains: dict[str, dict[WaitKind, Tally]] = {}
     for (kind, _, domain), tally in counts.items():
         kinds = domains.setdefault(domain, {})
-        kinds[kind] = kinds.get(kind, 0) + tally.number
-    return dict(sorted(domains.items(), key=lambda item: -sum(item[1].values())))
+        kinds[kind] = kinds[kind].plus(tally) if kind in kinds else tally
+    found = [DomainMail(domain, kinds) for domain, kinds in domains.items()]
+    return sorted(found, key=lambda each: (-each.number, each.domain))
 
 
-def _print_domains(counts: Counts) -> None:
+async def _last_reply(spool: Spool, mail: DomainMail) -> str:
+    """Return what was last heard of one of the records that wait, "" when nothing was."""
+    kinds = _WAITING & mail.kinds.keys()
+    if not kinds:
+        return ""
+    selection = Selection(domain=mail.domain, kinds=kinds)
+    async for queued in spool.waiting.list(selection, at_once=1):
+        return last_reply(queued.record)
+    return ""
+
+
+def _print(glance: Glance, *, wide: bool) -> None:
+    now, refusal = glance.now, glance.refusal
+    accepting = "accepting mail" if refusal is None else f"refusing mail: {refusal}"
+    totals = ", ".join(f"{kind.name.lower()} {glance.total(kind)}" for kind in WaitKind)
+    print(f"queue: {accepting}; {totals}\n")
     rows = [
-        (domain, *(str(kinds.get(kind, 0)) for kind in WaitKind))
-        for domain, kinds in list(_by_domain(counts).items())[:_TOP]
+        (each.process, each.role, each.pool, str(each.generation), ago(each.started, now))
+        for each in glance.processes
     ]
-    if rows:
+    print_table(_PROCESSES, rows, empty="No process is alive.", wide=wide)
+    if glance.domains:
         print()
-        print_table(("DOMAIN", "READY", "DEFERRED", "HELD"), rows, empty="")
-
-
-def _print_orders(orders: list[Order], now: datetime) -> None:
-    rows = [(o.order_id[:8], o.action, ago(o.placed, now), o.reason) for o in orders]
-    if rows:
+        stuck = [_domain_cells(each, now) for each in glance.domains[:_TOP]]
+        print_table(_DOMAINS, stuck, empty="", wide=wide)
+    if glance.orders:
         print()
-        print_table(("ORDER", "ACTION", "GIVEN", "REASON"), rows, empty="")
+        print_orders(glance.orders, wide=wide, empty="")
 
 
-def _summary(
-    sessions: list[SessionInfo], counts: Counts, orders: list[Order], refusal: Exception | None
-) -> dict[str, object]:
+def _domain_cells(mail: DomainMail, now: datetime) -> tuple[str, ...]:
+    oldest = short(now - mail.oldest) if mail.oldest is not None else ""
+    numbers = [str(mail.of(kind)) for kind in WaitKind]
+    return (mail.domain, *numbers, oldest, mail.last_reply)
+
+
+def _summary(glance: Glance) -> dict[str, object]:
+    refusal = glance.refusal
     return {
         "accepting": refusal is None,
         "refusal": str(refusal) if refusal else None,
-        "queue": {kind.name.lower(): _total(counts, kind) for kind in WaitKind},
-        "domains": {
-            domain: {kind.name.lower(): number for kind, number in kinds.items()}
-            for domain, kinds in _by_domain(counts).items()
-        },
+        "queue": {kind.name.lower(): glance.total(kind) for kind in WaitKind},
+        "domains": {each.domain: _domain_row(each) for each in glance.domains},
         "processes": [
             {
                 "process": s.process,
@@ -105,10 +184,16 @@ def _summary(
                 "generation": s.generation,
                 "started": s.started,
             }
-            for s in sessions
+            for s in glance.processes
         ],
-        "orders": [
-            {"order_id": o.order_id, "action": o.action, "placed": o.placed, "until": o.until}
-            for o in orders
-        ],
+        "orders": [row(order, changed) for order, changed in glance.orders],
     }
+
+
+def _domain_row(mail: DomainMail) -> dict[str, object]:
+    told: dict[str, object] = {kind.name.lower(): mail.of(kind) for kind in WaitKind}
+    if mail.oldest is not None:
+        told["oldest"] = mail.oldest
+    if mail.last_reply:
+        told["last_reply"] = mail.last_reply
+    return told

@@ -110,10 +110,12 @@ async def page(
     return await _ask(link, stream, request)
 
 
-async def pages(link: Link, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Page]:
+async def pages(
+    link: Link, stream: str, subject: str, *, after: int = 0, messages: int = PAGE_MESSAGES
+) -> AsyncIterator[Page]:
     """Yield page after page until the end of the stream is reached; SpoolUnavailable if not."""
     while True:
-        found = await page(link, stream, subject, after=after)
+        found = await page(link, stream, subject, after=after, messages=messages)
         if found.messages:
             yield found
             after = found.messages[-1].sequence

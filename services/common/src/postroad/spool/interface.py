@@ -186,8 +186,12 @@ class Queued:
 class Waiting(Protocol):
     """Looking at the queue without consuming it, and claiming what waits."""
 
-    def list(self, selection: Selection) -> AsyncIterator[Queued]:
-        """Yield what fits, shard by shard, in pages: bounded memory whatever the queue's length."""
+    def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
+        """
+        Yield what fits, shard by shard, in pages: bounded memory whatever the queue's length.
+
+        `at_once` records are read at a time; 1 suits who needs the first alone.
+        """
 
     async def counts(self) -> Counts:
         """Return how many there are, and how old, by kind, class (of ready ones) and domain."""

@@ -96,7 +96,9 @@ class MemoryWaiting:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    async def list(self, selection: Selection) -> AsyncIterator[Queued]:
+    async def list(
+        self, selection: Selection, *, at_once: int | None = None
+    ) -> AsyncIterator[Queued]:
         """Yield what fits, in order of arrival in the queue."""
         for queued in self._store.look():
             if selection.admits(queued.record, queued.kind, self._store.lane_of(queued.record)):

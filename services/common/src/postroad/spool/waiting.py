@@ -46,12 +46,16 @@ class JetStreamWaiting:
         self._publisher = publisher
         self._layout = layout
 
-    async def list(self, selection: Selection) -> AsyncIterator[Queued]:
+    async def list(
+        self, selection: Selection, *, at_once: int | None = None
+    ) -> AsyncIterator[Queued]:
         """Yield what fits, shard by shard, in pages."""
         for shard in self._shards(selection):
             for kind in sorted(selection.kinds):
                 for subject in self._subjects(shard, kind, selection):
-                    async for queued in self._found(shard, kind, subject, selection):
+                    async for queued in self._found(
+                        shard, kind, subject, selection, at_once or PAGE_MESSAGES
+                    ):
                         yield queued
 
     def _shards(self, selection: Selection) -> Sequence[int]:
@@ -67,9 +71,9 @@ class JetStreamWaiting:
         return [f"pr.q.{shard}.{kind}.{lane}.{domain}.*" for lane in lanes]
 
     async def _found(
-        self, shard: int, kind: WaitKind, subject: str, selection: Selection
+        self, shard: int, kind: WaitKind, subject: str, selection: Selection, at_once: int
     ) -> AsyncIterator[Queued]:
-        async for page in pages(self._link, queue_stream(shard), subject):
+        async for page in pages(self._link, queue_stream(shard), subject, messages=at_once):
             for message in page.messages:
                 queued = _queued(kind, message)
                 if queued is not None and selection.admits(

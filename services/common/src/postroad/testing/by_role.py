@@ -163,8 +163,8 @@ class _Waiting:
     def __init__(self, looker: Waiting, claimer: Waiting, counter: Waiting) -> None:
         self._looker, self._claimer, self._counter = looker, claimer, counter
 
-    def list(self, selection: Selection) -> AsyncIterator[Queued]:
-        return self._looker.list(selection)
+    def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
+        return self._looker.list(selection, at_once=at_once)
 
     async def counts(self) -> Counts:
         return await self._looker.counts()

@@ -1,0 +1,56 @@
+"""Which orders there are on mail in the queue, and what is said of each."""
+
+from dataclasses import dataclass
+
+from postroad.spool.selection import WaitKind
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A kind of order; `warning` says what cannot be undone: then it is always asked first."""
+
+    name: str
+    help: str
+    kinds: frozenset[WaitKind]
+    example: str
+    warning: str = ""
+
+
+_COVERS = (
+    "It covers mail that is in the queue now: what arrives later is not meant. Mail that is being"
+    " sent at this moment may still go out."
+)
+ACTIONS = (
+    Action(
+        "retry",
+        "Try deferred mail at once, and not when its next try is due. If that try fails, its"
+        f" schedule goes on. {_COVERS}",
+        frozenset({WaitKind.SCHEDULED}),
+        "--domain example.net",
+    ),
+    Action(
+        "hold",
+        "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself."
+        f" {_COVERS}",
+        frozenset({WaitKind.READY, WaitKind.SCHEDULED}),
+        "--from shop@example.com --reason 'ticket 5'",
+    ),
+    Action("release", "Let held mail go on.", frozenset({WaitKind.HELD}), "--all"),
+    Action(
+        "bounce",
+        f"Give mail up: its senders get a delivery status notification. {_COVERS} What fits is"
+        " counted and asked about first; a script says --yes.",
+        frozenset(WaitKind),
+        "--id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --reason 'wrong list'",
+        "its senders are notified",
+    ),
+    Action(
+        "delete",
+        "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
+        f" forged. The history (`postroad events`) keeps that it was there. {_COVERS} What fits is"
+        " counted and asked about first; a script says --yes.",
+        frozenset(WaitKind),
+        "--client shop/news --reason 'stolen login' --dry-run",
+        "nobody is notified, and it cannot be had back",
+    ),
+)

@@ -1,0 +1,263 @@
+"""
+`postroad queue retry`, `hold`, `release`, `bounce` and `delete`: orders on mail that waits.
+
+What fits is counted first. Nothing is ordered when nothing fits, and what cannot be undone is done
+only after a yes, at the terminal or by `--yes`; so is what means every message.
+"""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.errors import Failure
+from postroad.cli.options import (
+    ContextOption,
+    JsonFlag,
+    NamespaceOption,
+    ReleaseOption,
+    StateOption,
+    where,
+)
+from postroad.cli.output import print_json
+from postroad.cli.queue_actions import Action
+from postroad.cli.selection import (
+    Choice,
+    ClientOption,
+    DomainOption,
+    IdOption,
+    RecipientOption,
+    SenderOption,
+    build_choice,
+)
+from postroad.cli.tables import Column, print_table
+from postroad.spool.agreement import Order
+from postroad.spool.interface import Queued, Spool
+from postroad.spool.selection import Selection
+
+_ORDER_LIFE = timedelta(hours=1)
+_REPORT_WAIT = 10.0  # seconds
+_DOMAINS = 10  # shown before a question
+
+AllFlag = Annotated[bool, typer.Option("--all", help="Every message that waits.")]
+YesFlag = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Ask nothing; --all is asked about at a terminal, too."),
+]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Count what fits; change nothing.")]
+ReasonOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        help="Why. It stands in the message's history, with held mail, and in the notification of"
+        " mail that is bounced.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What fits an order, by number; `due_soon` comes due by itself before it could be changed."""
+
+    selection: Selection
+    records: int
+    messages: int
+    waiting: int
+    due_soon: int
+    domains: Mapping[str, int]
+
+    @property
+    def ready(self) -> int:
+        """Records that delivery processes have, or take up in a moment."""
+        return self.records - self.waiting - self.due_soon
+
+    def __str__(self) -> str:
+        messages = f"{self.messages} message{'' if self.messages == 1 else 's'}"
+        if self.records == self.messages:
+            return messages
+        return f"{messages} ({self.records} records, one for each domain)"
+
+
+def order_command(action: Action) -> Callable[..., None]:
+    """Return the command that gives an order of this kind."""
+
+    def command(
+        state: StateOption = None,
+        queue_id: IdOption = None,
+        domain: DomainOption = None,
+        sender: SenderOption = None,
+        recipient: RecipientOption = None,
+        client: ClientOption = None,
+        everything: AllFlag = False,
+        reason: ReasonOption = "",
+        yes: YesFlag = False,
+        dry_run: DryRunFlag = False,
+        context: ContextOption = None,
+        namespace: NamespaceOption = None,
+        release: ReleaseOption = None,
+        as_json: JsonFlag = False,
+    ) -> None:
+        named = (queue_id, domain, sender, recipient, client)
+        if all(value is None for value in named) and not everything:
+            raise Failure(
+                "say which mail: --id, --domain, --from, --to, --client, or --all", code=2
+            )
+        now = datetime.now(UTC)
+        choice = build_choice(
+            queue_id=queue_id,
+            domain=domain,
+            sender=sender,
+            recipient=recipient,
+            client=client,
+            kinds=action.kinds,
+            arrived_before=now,
+        )
+        asks = not yes and not dry_run and (bool(action.warning) or everything)
+        if asks and not sys.stdin.isatty():
+            asks = _refuse_unasked(action)
+        given = _Given(action, choice, reason, now, asks=asks, dry_run=dry_run, as_json=as_json)
+        asyncio.run(_give(given, where(state, context, namespace, release)))
+
+    command.__doc__ = f"{action.help}\n\nExample: postroad queue {action.name} {action.example}"
+    return command
+
+
+def _refuse_unasked(action: Action) -> bool:
+    """Return that nothing is asked where nobody could answer; Failure when it has to be."""
+    if action.warning:
+        raise Failure(
+            f"`queue {action.name}` cannot be undone, and there is no terminal to ask at:"
+            " say --yes, or see what fits with --dry-run",
+            code=2,
+        )
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    action: Action
+    choice: Choice
+    reason: str
+    now: datetime
+    asks: bool
+    dry_run: bool
+    as_json: bool
+
+
+async def _give(given: _Given, cluster: Where) -> None:
+    async with open_cluster(cluster) as spool:
+        found = await count(spool, given.choice, given.now)
+        if given.dry_run or not found.records:
+            _tell_count(given, found)
+            return
+        if given.asks and not await asyncio.to_thread(_agreed, given.action, found):
+            raise Failure("nothing was changed")
+        now = datetime.now(UTC)
+        order = Order(
+            uuid4().hex,
+            given.action.name,
+            found.selection,
+            now,
+            now + _ORDER_LIFE,
+            given.now,
+            given.reason,
+        )
+        await spool.orders.place(order)
+        affected = await _wait_for_reports(spool, order, found.waiting)
+    _tell_order(given, order, found, affected)
+
+
+async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
+    """Count what fits; Failure when a Client's name fits several."""
+    messages: set[str] = set()
+    domains: Counter[str] = Counter()
+    waiting = due_soon = 0
+    one: list[Queued] = []
+    async for queued in choice.of(spool):
+        one = one or [queued]
+        messages.add(queued.record.record_id.queue_id)
+        domains[queued.record.domain] += 1
+        if queued.due is not None:
+            claimable = queued.may_be_claimed(now)
+            waiting += claimable
+            due_soon += not claimable
+    return Found(
+        selection=choice.narrowed(one),
+        records=domains.total(),
+        messages=len(messages),
+        waiting=waiting,
+        due_soon=due_soon,
+        domains=dict(domains.most_common()),
+    )
+
+
+def _agreed(action: Action, found: Found) -> bool:
+    """Ask at the terminal; the answer that changes nothing is the default."""
+    _print_domains(found)
+    warning = f" ({action.warning})" if action.warning else ""
+    return typer.confirm(f"{action.name} {found}?{warning}", err=True)
+
+
+def _print_domains(found: Found) -> None:
+    rows = [(domain, str(number)) for domain, number in found.domains.items()]
+    print_table((Column("DOMAIN"), Column("RECORDS")), rows[:_DOMAINS], empty="")
+    if len(rows) > _DOMAINS:
+        typer.echo(f"and {len(rows) - _DOMAINS} more domains")
+
+
+def _tell_count(given: _Given, found: Found) -> None:
+    if given.as_json:
+        print_json(
+            {
+                "action": given.action.name,
+                "matching": found.records,
+                "messages": found.messages,
+                "affected": 0,
+                "domains": found.domains,
+            }
+        )
+    elif not found.records:
+        typer.echo("No message fits; nothing was changed.")
+    else:
+        _print_domains(found)
+        typer.echo(f"{given.action.name} would change {found}; nothing was changed.")
+
+
+def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> None:
+    if given.as_json:
+        print_json(
+            {
+                "order_id": order.order_id,
+                "action": order.action,
+                "matching": found.records,
+                "messages": found.messages,
+                "affected": affected,
+            }
+        )
+        return
+    typer.echo(f"{order.action}: {affected} of {found.records} records changed.")
+    if affected < found.records:
+        typer.echo(
+            "The rest follows as the delivery processes get to it, or comes due by itself, unless"
+            " it was delivered meanwhile. The order stands for an hour;"
+            f" `postroad queue cancel {order.order_id[:8]}` ends it.",
+            err=True,
+        )
+
+
+async def _wait_for_reports(spool: Spool, order: Order, awaited: int) -> int:
+    """Follow what the delivery processes tell until all is done, or it takes too long to watch."""
+    affected = 0
+    while affected < awaited:
+        affected = sum((await spool.orders.reports(order.order_id)).values())
+        if (datetime.now(UTC) - order.placed).total_seconds() > _REPORT_WAIT:
+            break
+        await asyncio.sleep(0.1)
+    return affected

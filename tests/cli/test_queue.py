@@ -1,0 +1,316 @@
+"""The queue's commands on a real queue: what they list, order, and ask first."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from postroad.spool.agreement import Order
+from postroad.spool.ids import new_queue_id
+from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.record import Hold, Origin
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import now, record
+
+pytestmark = pytest.mark.nats
+
+HOUR = timedelta(hours=1)
+Said = tuple[int, str, str]
+Run = Callable[..., Awaitable[Said]]
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path) as running:
+        await provision(SpoolOptions((running.url,), role="operator"), layout=SINGLE_MACHINE)
+        yield running
+
+
+@pytest.fixture
+async def spool(server: NatsServer) -> AsyncIterator[JetStreamSpool]:
+    """The queue as a process of the cluster has it open."""
+    opened = await connect(SpoolOptions((server.url,), role="delivery", process="tests"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def run(server: NatsServer) -> Run:
+    """Give a function that runs a command to its end; it answers with code, output, complaints."""
+
+    async def run_one(*words: str, stdin: int = asyncio.subprocess.DEVNULL, **more: str) -> Said:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-Im", "postroad.cli", *words),
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "POSTROAD_NATS_URL": server.url, "COLUMNS": "200", **more},
+        )
+        out, err = await asyncio.wait_for(process.communicate(), patient(30))
+        return process.returncode or 0, out.decode(), err.decode()
+
+    return run_one
+
+
+async def put(
+    spool: JetStreamSpool,
+    *to: str,
+    place: Place | None = None,
+    age: timedelta = timedelta(0),
+    client: str | None = None,
+    hold: Hold | None = None,
+) -> str:
+    arrival = now() - age
+    place = place or Scheduled(now() + HOUR)
+
+    def compose(queue_id: str) -> list[Put]:
+        more = {"arrival": arrival, "origin": Origin(client=client), "hold": hold}
+        return [
+            Put(record(queue_id, address, number, **more), place)
+            for number, address in enumerate(to)
+        ]
+
+    stored = await spool.accept(
+        new_queue_id(arrival, len(to) % 4), compose, timeout=timedelta(seconds=5)
+    )
+    return stored.queue_id
+
+
+async def obeyed(spool: JetStreamSpool, running: Awaitable[Said]) -> tuple[Order, Said]:
+    """Play delivery: tell of one order that two records were changed; return it, and what came."""
+    command = asyncio.ensure_future(running)
+    async with asyncio.timeout(patient(30)):
+        await spool.orders.changed()
+        [order] = spool.orders.in_force(now())
+        await spool.orders.report(order.order_id, "tests", 2)
+        return order, await command
+
+
+def rows(out: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+# ---------------------------------------------------------------- looking
+
+
+async def test_a_listing_is_by_age_and_counts_the_parts_of_a_message(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    young = await put(spool, "a@one.example", age=timedelta(minutes=5))
+    old = await put(spool, "a@one.example", "b@two.example", age=timedelta(hours=5))
+    _, out, _ = await run("queue", "list")
+    cells = [line.split() for line in out.splitlines()]
+    assert [(line[0], line[1]) for line in cells] == [
+        ("QUEUE", "ID"),
+        (old, "1/2"),
+        (old, "2/2"),
+        (young, "deferred"),
+    ]
+    _, out, _ = await run("queue", "list", "--json")
+    assert [row["queue_id"] for row in rows(out)] == [old, old, young]
+    _, out, err = await run("queue", "list", "--limit", "2")
+    assert young not in out
+    assert "oldest 2 of 3" in err
+
+
+async def test_a_listing_says_why_mail_is_held_and_what_comes_next(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    hold = Hold("Admin", note="ticket 5")
+    await put(spool, "a@one.example", place=Held(now() + timedelta(days=20)), hold=hold)
+    queue_id = await put(spool, "b@two.example", place=Ready(), age=HOUR)
+    _, out, _ = await run("queue", "list")
+    assert "held (ticket 5)" in out
+    assert "release in 19d" in out
+    [line] = [line.split() for line in out.splitlines() if queue_id in line]
+    assert line[:7] == [queue_id, "ready", "21", "B", "60m", "now", "0"]
+    _, out, _ = await run("queue", "list", "--held", "--json")
+    [row] = rows(out)
+    assert (row["hold_reason"], row["hold_note"]) == ("Admin", "ticket 5")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 150])
+async def test_tables_fit_the_terminal(spool: JetStreamSpool, run: Run, columns: int) -> None:
+    await put(spool, "somebody.with.a.long.name@a.long.name.of.a.domain.example")
+    for words in (("queue", "list"), ("status",), ("queue", "orders")):
+        _, out, _ = await run(*words, COLUMNS=str(columns))
+        tables = [line for line in out.splitlines() if not line.startswith("queue:")]
+        assert max(map(len, tables)) <= columns
+    _, out, _ = await run("queue", "list", "-o", "wide", COLUMNS="40")
+    assert "somebody.with.a.long.name@a.long.name.of.a.domain.example" in out
+    assert "LAST REPLY" in out
+
+
+async def test_status_is_in_one_order_and_says_what_is_stuck(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    for domain in ("b.example", "c.example", "a.example"):
+        await put(spool, f"x@{domain}", age=timedelta(hours=3))
+    await put(spool, "x@c.example", age=timedelta(days=3))
+    _, out, _ = await run("status")
+    lines = [line.split() for line in out.splitlines() if ".example" in line]
+    assert [(line[0], line[4]) for line in lines] == [
+        ("c.example", "3d"),
+        ("a.example", "3h"),
+        ("b.example", "3h"),
+    ]
+    _, out, _ = await run("status", "-o", "json")
+    domains = json.loads(out)["domains"]
+    assert list(domains) == ["c.example", "a.example", "b.example"]
+    moment = domains["c.example"]["oldest"]
+    assert moment.endswith("Z")
+    assert datetime.fromisoformat(moment) < now() - timedelta(days=2)
+
+
+async def test_a_history_without_events_says_where_it_looked(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    assert (await run("events"))[1] == ("No events in the last 60m (--since looks further back).\n")
+    _, out, _ = await run("events", "--type", "bounce", "--since", "3d")
+    assert out == "No events of type Bounce in the last 3d (--since looks further back).\n"
+    assert (await run("events", "--json"))[1] == ""
+
+
+# ---------------------------------------------------------------- which mail is meant
+
+
+async def test_a_clients_name_without_its_namespace_means_the_only_one(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    queue_id = await put(spool, "a@one.example", client="shop/news")
+    await put(spool, "a@one.example", client="shop/other")
+    _, out, _ = await run("queue", "list", "--client", "news", "--json")
+    assert [row["queue_id"] for row in rows(out)] == [queue_id]
+    await put(spool, "a@one.example", client="blog/news")
+    code, out, err = await run("queue", "list", "--client", "news")
+    assert (code, out) == (2, "")
+    assert err == (
+        "postroad: --client takes NAMESPACE/NAME: the queue has mail of blog/news and shop/news\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "complaint"),
+    [
+        ("--client", "a/b/c", "--client takes NAMESPACE/NAME, not 'a/b/c'"),
+        ("--client", "", "--client takes NAMESPACE/NAME, not ''"),
+        ("--from", "bob", "--from: 'bob' is not a mail address"),
+        ("--to", "Bob <bob@x.example>", "--to: 'Bob <bob@x.example>' is not a mail address"),
+        ("--to", "", "--to: '' is not a mail address"),
+        ("--domain", "", "--domain: '' is not a mail domain"),
+        ("--id", "42", "--id takes a queue id"),
+    ],
+)
+async def test_a_filter_that_cannot_fit_is_an_error(
+    run: Run, flag: str, value: str, complaint: str
+) -> None:
+    code, out, err = await run("queue", "hold", flag, value)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"postroad: {complaint}")
+
+
+async def test_addresses_fit_however_their_domain_is_written(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    queue_id = await put(spool, "Bob@one.example")
+    _, out, _ = await run("queue", "list", "--to", "Bob@One.Example.", "--json")
+    assert [row["queue_id"] for row in rows(out)] == [queue_id]
+
+
+# ---------------------------------------------------------------- ordering
+
+
+async def test_nothing_is_ordered_when_nothing_fits(spool: JetStreamSpool, run: Run) -> None:
+    await put(spool, "a@one.example")
+    code, out, _ = await run("queue", "release", "--client", "news")
+    assert (code, out) == (0, "No message fits; nothing was changed.\n")
+    code, out, _ = await run("queue", "orders")
+    assert (code, out) == (0, "No order is in force.\n")
+
+
+async def test_an_order_shows_what_it_means_and_can_be_cancelled(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await put(spool, "a@one.example", "b@two.example", client="shop/news")
+    order, (code, out, err) = await obeyed(
+        spool, run("queue", "hold", "--client", "news", "--reason", "ticket 5")
+    )
+    assert (code, out, err) == (0, "hold: 2 of 2 records changed.\n", "")
+    assert order.selection.client == "shop/news"
+    _, out, _ = await run("queue", "orders")
+    [line] = [line for line in out.splitlines() if order.order_id[:8] in line]
+    assert line.split()[1:5] == ["hold", "--client", "shop/news", "2"]
+    assert line.rstrip().endswith("in 59m  ticket 5")
+    assert "--client shop/news" in (await run("status"))[1]
+    _, out, _ = await run("queue", "orders", "--json")
+    [told] = rows(out)
+    assert (told["order_id"], told["mail"], told["reason"], told["affected"]) == (
+        order.order_id,
+        "--client shop/news",
+        "ticket 5",
+        2,
+    )
+    code, out, _ = await run("queue", "cancel", order.order_id[:6])
+    assert (code, out) == (
+        0,
+        "Cancelled: hold --client shop/news. What it has changed already stays as it is.\n",
+    )
+    async with asyncio.timeout(patient(10)):
+        await spool.orders.changed()
+    assert list(spool.orders.in_force(now())) == []
+    code, _, err = await run("queue", "cancel", order.order_id[:6])
+    assert code == 1
+    assert "is in force" in err
+
+
+@pytest.mark.parametrize("action", ["bounce", "delete"])
+async def test_what_cannot_be_undone_needs_a_yes(
+    spool: JetStreamSpool, run: Run, action: str
+) -> None:
+    await put(spool, "a@one.example", "b@two.example")
+    code, out, err = await run("queue", action, "--all")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"postroad: `queue {action}` cannot be undone, and there is no terminal to ask at:"
+        " say --yes, or see what fits with --dry-run\n"
+    )
+    code, out, _ = await run("queue", action, "--all", "--dry-run", "--json")
+    assert rows(out) == [
+        {
+            "action": action,
+            "matching": 2,
+            "messages": 1,
+            "affected": 0,
+            "domains": {"one.example": 1, "two.example": 1},
+        }
+    ]
+    assert list(spool.orders.in_force(now())) == []
+    order, (code, out, _) = await obeyed(spool, run("queue", action, "--all", "--yes"))
+    assert (code, out) == (0, f"{action}: 2 of 2 records changed.\n")
+    assert order.action == action
+
+
+async def test_at_a_terminal_the_count_is_shown_and_no_is_the_answer_to_nothing(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await put(spool, "a@one.example", "b@two.example")
+    keyboard, terminal = os.openpty()
+    try:
+        os.write(keyboard, b"\n")
+        code, out, err = await run("queue", "bounce", "--all", stdin=terminal)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    assert "one.example  1" in out
+    assert "bounce 1 message (2 records, one for each domain)? (its senders are notified)" in err
+    assert code == 1
+    assert err.endswith("postroad: nothing was changed\n")
+    assert list(spool.orders.in_force(now())) == []
