@@ -96,6 +96,7 @@ async def test_who_is_turned_away_at_connect_is_told(open_scene: OpenScene) -> N
 async def test_a_session_that_is_ended_is_told_once(open_scene: OpenScene) -> None:
     scene = await open_scene(errors=1)
     peer = await scene.peer()
+    await peer.say("EHLO mx.sender.example")
     await peer.say("NONSENSE")
     await peer.say("NONSENSE")
     assert (await peer.reply()).startswith("421 ")

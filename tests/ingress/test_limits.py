@@ -86,6 +86,7 @@ async def test_recipients_are_limited_and_the_rest_is_asked_for_later(
 async def test_too_many_errors_end_the_session(open_scene: OpenScene) -> None:
     scene = await open_scene(errors=3)
     peer = await scene.peer()
+    await peer.say("EHLO client.example")
     for _ in range(4):
         assert (await peer.say("BOGUS")).startswith("500 5.5.1 ")
     assert (await peer.reply()).startswith("421 4.7.0 ")
@@ -102,6 +103,7 @@ async def test_a_line_that_does_not_end_ends_the_session(peer: Peer) -> None:
 
 @pytest.mark.parametrize("octets", [b"NO\0OP\r\n", b"\xff\xfe\xfd\r\n", b"\x16\x03\x01\0\r\n"])
 async def test_octets_that_are_no_command_are_answered(peer: Peer, octets: bytes) -> None:
+    await peer.say("EHLO client.example")
     assert (await peer.send(octets))[:9] in ("501 5.5.4", "500 5.5.1")
     assert (await peer.say("NOOP")).startswith("250 ")
 

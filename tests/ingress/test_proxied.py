@@ -209,7 +209,7 @@ async def test_a_balancer_that_only_looks_whether_the_port_is_open_is_no_news(
 async def test_a_second_header_is_no_command(scene: Scene) -> None:
     peer = await connect(scene, v1() + v1("127.0.0.1"))
     assert (await peer.reply()).startswith("220 ")
-    assert (await peer.reply()).startswith("500 5.5.1 ")
+    assert (await peer.reply()).startswith("421 4.7.0 ")
 
 
 async def test_a_drain_closes_these_ports_too(scene: Scene) -> None:

@@ -42,6 +42,7 @@ WHOLE = [
     (v2(0x20, 0x11, tcp4("198.51.100.7", 40000)), None),  # whose addresses do not count
     (v2(0x21, 0x00), None),  # no family
     (v2(0x21, 0x31, b"/run/x".ljust(216, b"\0")), None),  # a UNIX socket
+    (v2(0x21, 0x11, tcp4("198.51.100.7", 2) + b"\x24\x03\x84" + b"c" * 900), ("198.51.100.7", 2)),
     (v2(0x21, 0x11, tcp4("198.51.100.7", 1).ljust(LONGEST - 16, b"\0")), ("198.51.100.7", 1)),
 ]
 

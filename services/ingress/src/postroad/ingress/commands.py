@@ -21,6 +21,15 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=\x00-\x1f\x7f]+))?
 _LONGEST_SHOWN = 320  # octets: an address's 64, an @ and 255
 
 
+_VERB = re.compile(rb"[A-Za-z][A-Za-z0-9-]*(?=[ \t]|\Z)")
+# All that SMTP and its extensions have, and LMTP's greeting, which only a wrong port hears. Private
+# ones begin with X; so does what some firewalls write over an EHLO.
+_VERBS = frozenset(
+    b"HELO EHLO LHLO MAIL RCPT DATA BDAT BURL RSET VRFY EXPN HELP NOOP QUIT STARTTLS AUTH"
+    b" SEND SOML SAML TURN ATRN ETRN".split()
+)
+
+
 class CommandSyntaxError(ValueError):
     """A command line cannot be read; its text is for the peer."""
 
@@ -38,6 +47,24 @@ class PathArgument:
 
     path: str
     parameters: dict[str, str]
+
+
+def may_open(octets: bytes, *, whole: bool) -> bool:
+    """
+    Whether a connection may begin with this line of SMTP, or with the beginning of one.
+
+    What another protocol says first may be followed by lines that read as SMTP, such as the body
+    of a browser's POST.
+    """
+    line = octets[:64].strip(b" \t\r\n")
+    if not whole:
+        return line[:1].isalpha() or not line
+    verb = _VERB.match(line)
+    return not line or (verb is not None and _is_verb(verb[0].upper()))
+
+
+def _is_verb(verb: bytes) -> bool:
+    return verb in _VERBS or verb.startswith(b"X")
 
 
 def read_command(line: bytes) -> Command:

@@ -72,6 +72,11 @@ class Dialog:
         self._transaction: Transaction | None = None
         self._network: tuple[Snapshot, tuple[Client, ...]] | None = None
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the client has said who it is."""
+        return bool(self._helo)
+
     async def obey(self, command: Command) -> Reply | None:
         """Do what a command says and return the reply; None when all replies are given."""
         verb, argument = command

@@ -12,7 +12,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-LONGEST = 536  # octets: what a TCP segment always carries; room for TLVs
+LONGEST = 4096  # octets: a client's certificate in the TLVs takes one or two KiB
 _LONGEST_V1 = 107
 
 _V1 = b"PROXY "

@@ -24,6 +24,7 @@ _REASONS = {
     "internal": (replies.INTERNAL,),
     "loop": (replies.LOOP,),
     "password": (replies.AUTH_FAILED, replies.AUTH_CANCELLED),
+    "protocol": (replies.NOT_SMTP,),
     "queue": (replies.QUEUE_AWAY, replies.QUEUE_FULL),
     "quota": (replies.QUOTA_LATER, replies.QUOTA_NEVER),
     "recipient": (replies.NO_SUCH_RECIPIENT,),

@@ -19,6 +19,7 @@ TOO_MANY_CONNECTIONS = Reply.of(421, "4.3.2", "too many connections, try again l
 TOO_MANY_FROM_YOU = Reply.of(421, "4.7.0", "too many connections from your address")
 IDLE = Reply.of(421, "4.4.2", "idle for too long")
 TOO_MANY_ERRORS = Reply.of(421, "4.7.0", "too many errors")
+NOT_SMTP = Reply.of(421, "4.7.0", "this port speaks SMTP")
 LINE_ENDLESS = Reply.of(421, "4.5.2", "a line does not end")
 
 QUEUE_AWAY = Reply.of(451, "4.3.0", "the queue does not answer, try again later")

@@ -20,7 +20,7 @@ from aiosmtpd.smtp import SMTP, Session
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import Address, ListenerKind
-from postroad.ingress.commands import CommandSyntaxError, read_command
+from postroad.ingress.commands import CommandSyntaxError, may_open, read_command
 from postroad.ingress.content import ContentReader, LineEnds
 from postroad.ingress.dialog import Dialog
 from postroad.ingress.hangup import Hangup
@@ -214,12 +214,20 @@ class SmtpSession(SMTP):
         dialog = self._dialog = Dialog(self)
         while True:
             line = self._next_line()
+            if not dialog.greeted:
+                self._check_opening(line)
             if line is None:
                 await self.more()
                 continue
             await self._obey(dialog, line)
             if len(self._output) >= _REPLIES_AT_ONCE:
                 await self._until_written()
+
+    def _check_opening(self, line: bytes | None) -> None:
+        """End the session of a client that speaks another protocol, before it is taken for ours."""
+        octets = bytes(self._input[:64]) if line is None else line
+        if not may_open(octets, whole=line is not None):
+            raise Hangup(replies.NOT_SMTP)
 
     async def _obey(self, dialog: Dialog, line: bytes) -> None:
         try:
