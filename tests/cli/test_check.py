@@ -17,6 +17,13 @@ kind: Relay
 metadata: {name: out}
 spec: {destinations: ["*"], mx: {}}
 """
+DOMAIN = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Domain
+metadata: {{name: {0}}}
+spec: {{domain: {0}.example, send: {{}}}}
+"""
+OTHER = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n"
 WRONG = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Relay
@@ -42,7 +49,75 @@ def check(*arguments: str) -> tuple[int, str]:
 
 def test_good_manifests_are_fine(tmp_path: Path) -> None:
     (tmp_path / "relay.yaml").write_text(GOOD)
-    assert check(str(tmp_path)) == (0, "No mistakes.\n")
+    assert check(str(tmp_path)) == (0, "No mistakes in 1 object (1 Relay).\n")
+
+
+def test_what_was_looked_at_is_counted_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "relay.yaml").write_text(GOOD)
+    (tmp_path / "more.yaml").write_text(
+        "---\n".join([DOMAIN.format("a"), DOMAIN.format("b"), OTHER])
+    )
+    code, output = check(str(tmp_path))
+    assert (code, output) == (
+        0,
+        "No mistakes in 3 objects (2 Domains, 1 Relay);"
+        " passed over: 1 of other groups (ConfigMap of v1).\n",
+    )
+
+
+@pytest.mark.parametrize("text", ["", OTHER])
+def test_nothing_for_postroad_is_said_to_be_that(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.yaml").write_text(text)
+    code, output = check(str(tmp_path))
+    assert code == 0
+    assert output.startswith("There is no object of Postroad here")
+
+
+def test_a_group_that_is_nearly_ours_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "relay.yaml").write_text(GOOD.replace("postroad.dev", "postroad.io"))
+    code, output = check(str(tmp_path))
+    assert code == 1
+    assert "'postroad.io/v1alpha1' is unknown; use postroad.dev/v1alpha1" in output
+
+
+CLIENT = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {{name: shop, namespace: {namespace}}}
+spec: {{networks: [192.0.2.0/24], senders: ["*@{sender}"]}}
+---
+"""
+SENDING = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Domain
+metadata: {name: sending}
+spec: {domain: sends.example, send: {relayRef: {name: out}}}
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("namespace", "sender", "warned"),
+    [
+        ("default", "a.example", False),  # a Relay of its namespace
+        ("other", "a.example", True),
+        ("other", "sends.example", False),  # its sender's Domain names one
+        ("other", "*.example", False),
+    ],
+)
+def test_a_client_whose_mail_no_relay_can_carry_is_warned_of(
+    tmp_path: Path, namespace: str, sender: str, warned: bool
+) -> None:
+    client = CLIENT.format(namespace=namespace, sender=sender)
+    admitting = SENDING.replace("send:", "allowedNamespaces: {from: All}, send:")
+    (tmp_path / "all.yaml").write_text(client + admitting + GOOD)
+    code, output = check(str(tmp_path))
+    assert code == 0, output
+    sentence = f"no Relay can carry mail of Client {namespace}/shop; declare one in namespace"
+    assert (sentence in output) is warned
+    assert output.splitlines()[-1] == "No mistakes in 3 objects (1 Client, 1 Domain, 1 Relay)."
+    _, output = check("--json", str(tmp_path))
+    assert [json.loads(line)["level"] for line in output.splitlines()] == ["warning"] * warned
 
 
 def test_each_mistake_is_a_line_with_file_line_field_and_reason(tmp_path: Path) -> None:

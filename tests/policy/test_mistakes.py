@@ -21,6 +21,10 @@ WHOLE_OBJECTS = [
         "1: apiVersion: 'postraod.dev/v1alpha1' is unknown; use postroad.dev/v1alpha1",
     ),
     (
+        RELAY.replace("postroad.dev", "postroad.io").replace("Relay", "Relais"),
+        "1: apiVersion: 'postroad.io/v1alpha1' is unknown; use postroad.dev/v1alpha1",
+    ),
+    (
         RELAY.replace("Relay", "Relais"),
         "2: kind: 'Relais' is not a kind of postroad.dev; known are Client, Domain, Quota, Relay",
     ),
@@ -137,13 +141,11 @@ def test_what_is_good_or_not_ours_is_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("[")
     (tmp_path / "..data").mkdir()
     (tmp_path / "..data" / "m.yaml").write_text("[")
-    (mistakes, compiled), notes = examine([tmp_path])
-    assert mistakes == ()
-    assert list(compiled.entries) == ["relay.default.x"]
-    assert [note.partition(": ")[2] for note in notes] == [
-        "Deployment of apps/v1 is not for Postroad; passed over",
-        "ConfigMap of v1 is not for Postroad; passed over",
-    ]
+    examined = examine([tmp_path])
+    assert examined.checked.mistakes == ()
+    assert list(examined.checked.compiled.entries) == ["relay.default.x"]
+    assert examined.counts == {"Relay": 1, "Namespace": 1}
+    assert examined.passed_over == ("Deployment of apps/v1", "ConfigMap of v1")
 
 
 def test_a_null_field_counts_as_left_out(tmp_path: Path) -> None:

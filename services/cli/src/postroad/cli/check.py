@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Annotated
@@ -12,8 +13,8 @@ import typer
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
 from postroad.mail.visible import visible
-from postroad.policy.check import check as check_manifests
-from postroad.policy.source import ManifestReader
+from postroad.policy.check import Examined, examine
+from postroad.policy.source import ManifestReader, Mistake
 
 _TELL_EVERY = 0.5  # seconds
 
@@ -27,28 +28,46 @@ def check(
     """
     Check manifests without a running relay.
 
-    Prints `file:line: field: reason` for each mistake and exits with 1; with none it exits with 0.
+    Prints `file:line: field: reason` for each mistake and exits with 1. With none it exits with 0
+    and says what it looked at; a warning is about what may be meant otherwise.
 
     Example: postroad check ./manifests
     """
     with _progress() as tell:
-        mistakes, _ = check_manifests(paths, reader=ManifestReader(tell))
+        examined = examine(paths, reader=ManifestReader(tell))
+    mistakes = examined.checked.mistakes
     for mistake in mistakes:
-        if as_json:
-            print_json(
-                {
-                    "file": str(mistake.file),
-                    "line": mistake.line,
-                    "field": mistake.field,
-                    "reason": mistake.reason,
-                }
-            )
-        else:
-            typer.echo(visible(str(mistake)))
+        _tell(mistake, "mistake", as_json=as_json)
+    for warning in examined.warnings:
+        _tell(warning, "warning", as_json=as_json)
     if mistakes:
         raise typer.Exit(1)
     if not as_json:
-        typer.echo("No mistakes.")
+        typer.echo(visible(_summary(examined)))
+
+
+def _tell(found: Mistake, level: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**asdict(found), "level": level})
+    else:
+        typer.echo(visible(f"warning: {found}" if level == "warning" else str(found)))
+
+
+def _summary(examined: Examined) -> str:
+    """Return what was looked at, in a line: success alone does not say at what."""
+    counts = examined.counts
+    kinds = ", ".join(_counted(number, kind) for kind, number in sorted(counts.items()))
+    told = f"No mistakes in {_counted(sum(counts.values()), 'object')} ({kinds})"
+    if not counts:
+        told = "There is no object of Postroad here"
+    if examined.passed_over:
+        others = ", ".join(sorted(set(examined.passed_over)))
+        told += f"; passed over: {len(examined.passed_over)} of other groups ({others})"
+    return f"{told}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from postroad.policy.compile import compile_objects
 from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
 from postroad.policy.declared import Problem
+from postroad.policy.model import Client, Domain, Relay
+from postroad.policy.patterns import specificity
 from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.policy.source import ManifestReader, Manifests, Mistake
 
@@ -25,10 +27,12 @@ class Checked(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What was found, and which objects are of no interest here."""
+    """What was found, what may be meant otherwise, and how much of which kind was looked at."""
 
     checked: Checked
-    notes: tuple[str, ...]
+    warnings: tuple[Mistake, ...]
+    counts: Mapping[str, int]
+    passed_over: tuple[str, ...]
 
 
 def check(
@@ -55,12 +59,17 @@ def examine(
     last_good: Mapping[str, Entry] | None = None,
     reader: ManifestReader | None = None,
 ) -> Examined:
-    """Do as `check` does, and tell what was passed over."""
+    """Do as `check` does, and tell what is no mistake and yet worth a word."""
     manifests = (reader or ManifestReader()).read(paths)
     keyring = keyring or Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
     compiled = compile_objects(manifests.objects, keyring=keyring, last_good=last_good)
     found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
-    return Examined(Checked(tuple(found), compiled), tuple(manifests.notes))
+    return Examined(
+        Checked(tuple(found), compiled),
+        tuple(sorted(_warnings_of(compiled, manifests))),
+        manifests.counts(),
+        tuple(manifests.passed_over),
+    )
 
 
 def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
@@ -70,3 +79,30 @@ def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
             told = condition.type is ConditionType.READY or condition.reason is Reason.INVALID
             if not condition.status and not told:
                 yield origin.mistake(Problem(condition.path, condition.message))
+
+
+def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    relays = {each.key.namespace for each in compiled.entries.values() if isinstance(each, Relay)}
+    senders = {
+        each.domain: each.relay is not None
+        for each in compiled.entries.values()
+        if isinstance(each, Domain)
+    }
+    for reference, origin in manifests.origins.items():
+        client = compiled.entries.get(reference.entry_key)
+        if not isinstance(client, Client) or client.relay or client.key.namespace in relays:
+            continue
+        if not any(_may_be_of(client, domain) and named for domain, named in senders.items()):
+            reason = (
+                f"no Relay can carry mail of Client {client.key}; declare one in namespace"
+                f" {client.key.namespace}, or name one in spec.relayRef"
+            )
+            yield origin.mistake(Problem(("spec",), reason))
+
+
+def _may_be_of(client: Client, domain: str) -> bool:
+    """Whether a Client may send as some address of a domain."""
+    return any(
+        pattern == "*" or specificity(pattern.rpartition("@")[2], domain)
+        for pattern in client.senders
+    )

@@ -94,10 +94,8 @@ def read_object(raw: object) -> Read:
         return _read_core(raw, str(kind))
     group = str(version).partition("/")[0]
     if group != GROUP:
-        slip = kind in set(Kind) and (
-            "/" not in str(version) or difflib.get_close_matches(group, [GROUP], cutoff=0.8)
-        )
-        if not slip:
+        alike = "postroad" in group or difflib.get_close_matches(group, [GROUP], cutoff=0.8)
+        if not alike and (kind not in set(Kind) or "/" in str(version)):
             return Foreign(f"{kind} of {version}")
     if version != f"{GROUP}/{VERSION}":
         return _refuse(("apiVersion",), f"{shown(version)} is unknown; use {GROUP}/{VERSION}")

@@ -42,8 +42,8 @@ comments, are in [examples](examples).
 
 - **Files** are YAML with any number of documents, or JSON; `kind: List` is taken apart. Folders are
   read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Objects
-  without a namespace are in `default`. Other groups' objects are passed over with a note, but for
-  `Secret` (`data`, `stringData`) and `Namespace` (its labels).
+  without a namespace are in `default`. Objects of other groups are passed over (`check` counts
+  them), but for `Secret` (`data`, `stringData`) and `Namespace` (its labels).
 - **Unknown fields are refused**, and so is what is planned and would do nothing yet: each kind
   lists it at its end. A field that is `null` counts as left out.
 - **Mistakes** are told as `file:line: field: reason`. An object that is wrong, or whose Secret or

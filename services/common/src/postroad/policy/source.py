@@ -7,6 +7,7 @@ deleted while somebody is mending it.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
@@ -63,7 +64,14 @@ class Manifests:
     objects: Objects = field(default_factory=Objects)
     origins: dict[Reference, Origin] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)  # kinds of other groups
+
+    def counts(self) -> Counter[str]:
+        """Return how many objects of each kind were read, Secrets and namespaces too."""
+        kinds = Counter(str(each.reference.kind) for each in self.objects.declared)
+        kinds["Secret"] = len(self.objects.secrets)
+        kinds["Namespace"] = len(self.objects.namespaces)
+        return +kinds
 
 
 class ManifestReader:
@@ -166,7 +174,7 @@ class _Reading:
             self._complete = False
             self._refuse(origin, read.problems)
         elif isinstance(read, Foreign):
-            self._result.notes.append(f"{origin}: {read.what} is not for Postroad; passed over")
+            self._result.passed_over.append(read.what)
         elif isinstance(read, SecretObject):
             if self._is_first(("Secret", read.key), f"Secret {read.key}", origin):
                 self._secrets[read.key] = read.data
