@@ -4,13 +4,17 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
-def tls_pair(hostname: str, organisation: str) -> tuple[str, str]:
+def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tuple[str, str]:
     """Return certificate and key as PEM; the organisation tells one from the next."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
+        rsa.generate_private_key(65537, 2048)
+        if rsa_key
+        else ec.generate_private_key(ec.SECP256R1())
+    )
     names = [(NameOID.COMMON_NAME, hostname), (NameOID.ORGANIZATION_NAME, organisation)]
     subject = x509.Name([x509.NameAttribute(*each) for each in names])
     now = datetime.now(UTC)

@@ -1,8 +1,11 @@
 """
 The certificate ingress shows: from files, read again when they change, or made at first start.
 
-A changed certificate is put into the live context: new handshakes show it, running sessions go on.
-A pair of files that do not fit together (half a change) is reported, and the old pair stays.
+A changed pair of files makes a context of its own, which begins all handshakes from then on;
+running sessions go on with theirs. It is not put into the old one: OpenSSL keeps a certificate for
+each type of key, and would go on showing the old one to clients that prefer its type, and it would
+take up sessions that were begun under the old one. A pair that does not fit together (half a
+change) is reported, and the old pair stays.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,23 +31,53 @@ _LOOK_INTERVAL = 1.0  # seconds between looks at the files
 _SELF_SIGNED_LIFE = timedelta(days=3650)
 
 
+class ServerContext(ssl.SSLContext):
+    """The context that listeners hold; each handshake is made by the one that is in force."""
+
+    in_force: ssl.SSLContext
+
+    def __new__(cls, in_force: ssl.SSLContext) -> Self:
+        """Begin with `in_force`; no certificate is in this context itself."""
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        made.in_force = in_force
+        return made
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any
+    ) -> ssl.SSLObject:
+        """Make the TLS object of a connection."""
+        self.in_force.sslobject_class = self.sslobject_class
+        return self.in_force.wrap_bio(incoming, outgoing, *args, **options)
+
+    def choose(self, tls: ssl.SSLObject, _name: str | None, _of: ssl.SSLContext) -> None:
+        """Hear a ClientHello: the connection may be older than the pair in force."""
+        if tls.context is not self.in_force:
+            tls.context = self.in_force
+
+
 class Certificate:
     """A certificate and key in files, and the server context they are in."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
         self._key = key
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
         self._seen = self._stamp()
+        self._reported = self._seen
         try:
-            self.context.load_cert_chain(certificate, key)
-        except (OSError, ssl.SSLError) as error:
+            self.context = ServerContext(self._load())
+        except (OSError, ValueError) as error:
             raise StartupError(
                 f"cannot use the certificate {certificate} with the key {key}: {error}"
             ) from error
+        self.context.in_force.sni_callback = self.context.choose
 
-    def _stamp(self) -> tuple[tuple[int, int], ...]:
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+        context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        return context
+
+    def _stamp(self) -> tuple[tuple[int, ...], ...]:
         # Kubernetes swaps a link to a folder: the resolved file is another, with another inode.
         return tuple(_mark(path) for path in (self._certificate, self._key))
 
@@ -53,13 +87,17 @@ class Certificate:
         if stamp == self._seen:
             return False
         try:
-            # First into a context of their own: a pair that does not fit would spoil the live one.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate, self._key)
-            self.context.load_cert_chain(self._certificate, self._key)
-        except (OSError, ssl.SSLError) as error:
-            log.error("a changed certificate cannot be used, the old one stays", error=str(error))
-            self._seen = stamp
+            context = self._load()
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            # Tried again at every look: a write may end without another mark.
+            if stamp != self._reported:
+                log.error(
+                    "a changed certificate cannot be used, the old one stays", error=str(error)
+                )
+            self._reported = stamp
             return False
+        context.sni_callback = self.context.choose
+        self.context.in_force = context
         self._seen = stamp
         log.info("a changed certificate is in use")
         return True
@@ -71,12 +109,17 @@ class Certificate:
             self.look()
 
 
-def _mark(path: Path) -> tuple[int, int]:
+def _mark(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
     except OSError:
-        return (0, 0)
-    return (status.st_ino, status.st_mtime_ns)
+        return ()
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _no_password() -> str:
+    # OpenSSL would ask at the terminal, and the process would stand still.
+    raise ValueError("the key is encrypted; write it without a password")
 
 
 def self_signed(folder: Path, hostname: str) -> Certificate:
