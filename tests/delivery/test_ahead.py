@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.delivery.peer import Timeouts
+from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
     Rate,
     RetrySchedule,
@@ -19,7 +22,7 @@ from postroad.policy.model import (
 )
 from postroad.spool.event import Event, EventType
 from postroad.spool.memory import MemorySpool
-from postroad.spool.record import BlobRef
+from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx
@@ -72,14 +75,18 @@ async def noting(
 
 
 async def sent_over(
-    way_out: WayOut, blocks: list[bytes], *to: str, attempts: int | None = None
+    way_out: WayOut,
+    blocks: list[bytes],
+    *to: str,
+    attempts: int | None = None,
+    timeouts: Timeouts | None = None,
 ) -> list[int]:
     """Send messages, and return how many envelopes came in one block with each final dot."""
     to = to or TO
     spool = MemorySpool()
     await publish(spool, anywhere=way_out)
     await send(spool, *to)
-    async with delivering(spool):
+    async with delivering(spool, timeouts=timeouts):
         await history(spool, EventType.DELIVERY, len(to))
     assert sum(block.count(b"MAIL FROM") for block in blocks) == (attempts or len(to))
     return [block.count(b".\r\nMAIL FROM") for block in blocks if b".\r\n" in block]
@@ -206,6 +213,44 @@ async def test_a_host_that_hangs_up_for_it_is_not_asked_that_way_again() -> None
         assert b"".join(blocks).count(b"EHLO") == 2
 
 
+class Forgetful(Noting):
+    """A connection to a server that throws away what came with the dot, and goes on."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take a block, up to what came too early."""
+        content, early, _ = data.partition(b".\r\nMAIL")
+        self._blocks.append(data)
+        SinkProtocol.data_received(self, content + b".\r\n" if early else data)
+
+
+async def test_a_host_that_forgets_what_came_early_is_soon_sent_it_later() -> None:
+    """The answer to what went ahead is not waited for as long as one that is owed."""
+    times = Timeouts(ahead=timedelta(seconds=0.2))
+    async with noting(kind=Forgetful) as (port, blocks):
+        ahead = await sent_over(one_line(port), blocks, *TO, *TO, attempts=7, timeouts=times)
+        assert sum(ahead) == 1
+        assert b"".join(blocks).count(b"EHLO") == 2
+
+
+async def test_a_message_for_too_many_goes_on_before_the_next_does() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        if line.startswith(b"RCPT TO:<c"):
+            return b"452 4.5.3 too many\r\n" if count == 1 else None
+        return None
+
+    spool = MemorySpool()
+    both = tuple(QueuedRecipient(parse_mailbox(address)) for address in TO[:2])
+    async with ScriptedMx(script, extensions=("PIPELINING",)) as mx:
+        await publish(spool, anywhere=one_line(mx.port))
+        await send(spool, "b@y.example", recipients=both)
+        await send(spool, "d@y.example")
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 2)
+        whom = [line for line in mx.commands if line.startswith(b"RCPT")]
+        assert [line[9:10] for line in whom] == [b"b", b"c", b"c", b"d"]
+        assert mx.connections == 1
+
+
 async def test_a_host_that_refuses_out_of_turn_and_hangs_up_bounces_nothing() -> None:
     def script(line: bytes, count: int) -> bytes | None:
         if line.startswith(b"MAIL") and count == 1:
@@ -239,6 +284,27 @@ async def test_a_host_that_closes_at_the_dot_leaves_the_next_to_another_session(
         assert [queued async for queued in spool.waiting.list(Selection())] == []
         said = mx.commands + other.commands
         assert said.count(b"QUIT") == mx.connections + other.connections - 1, "none is left open"
+
+
+async def test_who_goes_on_to_another_host_takes_no_second_connection() -> None:
+    """The session that was handed over is given up: both were one more than the limit says."""
+    spool = MemorySpool()
+    opened: list[int] = []
+
+    def noting_open(line: bytes, count: int) -> bytes | None:
+        opened.append(mx.open_now + other.open_now)
+        return b"451 4.3.0 not now\r\n" if line == b"." and count == 0 else None
+
+    mx, other = ScriptedMx(noting_open), ScriptedMx(noting_open)
+    async with mx, other:
+        hosts = tuple(Smarthost("127.0.0.1", each.port, n) for n, each in enumerate((mx, other)))
+        way_out = replace(one_line(mx.port), smarthosts=hosts)
+        await publish(spool, anywhere=way_out)
+        await send(spool, *TO)
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 3)
+            assert sorted(got(mx) + got(other)) == ["b", "c", "d"]
+    assert max(opened) == 1
 
 
 async def test_a_sender_refused_ahead_is_asked_for_plainly_and_refused() -> None:

@@ -4,69 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.attempt import Attempt, AttemptTools, Ended
-from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.outcome import Kind
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.place import Place
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.routing import Host, Route
-from postroad.delivery.shares import Shares
-from postroad.delivery.site import Site, Waiting
-from postroad.delivery.total import SiteTotal
+from postroad.delivery.routing import Host
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
-from postroad.policy.model import SiteLimits, TlsMode, WayOut
 from postroad.spool.errors import LeaseLost
-from postroad.spool.memory import MemorySpool
-from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import QueuedRecipient, RecipientState
+from postroad.testing.attempts import TO, Bench, summary
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx
-from postroad.testing.queued_mail import first, put
-
-TO = ("b@y.example", "c@y.example")
-SHORT = timedelta(seconds=0.2)
-
-
-def nobody(_: Place) -> None:
-    """Nothing else waits for this place."""
-
-
-class Bench:
-    """A process's tools, a queue in memory, and attempts at what is put into it."""
-
-    def __init__(self, **limits: int) -> None:
-        self.spool = MemorySpool()
-        self.taking: MemoryTaking = self.spool.take(pool="default", room=10, room_bytes=1_000_000)
-        self.pool = SessionPool()
-        timeouts = Timeouts(connect=SHORT, final_dot=SHORT)
-        self.tools = AttemptTools(self.spool, self.taking, self.pool, "relay.test", timeouts)
-        self.way_out = WayOut("relay:a/b", tls=TlsMode.NONE, limits=SiteLimits(**limits))  # type: ignore[arg-type]
-        self.site = Site(
-            self.way_out.name, SiteLimiter(self.way_out.limits), Shares(100), SiteTotal("site")
-        )
-        self.site.limiter.connections = 1  # the slot this attempt holds
-
-    async def attempt(self, *hosts: ScriptedMx | int, **record: object) -> Ended:
-        ports = [host if isinstance(host, int) else host.port for host in hosts]
-        named = [Host(f"mx{n}", port, ("127.0.0.1",)) for n, port in enumerate(ports)]
-        return await self.attempt_at(*named, **record)
-
-    async def attempt_at(self, *hosts: Host, **record: object) -> Ended:
-        recipients = tuple(QueuedRecipient(parse_mailbox(address)) for address in TO)
-        await put(self.spool, **({"recipients": recipients} | record))  # type: ignore[arg-type]
-        [taken] = await first(self.taking, 1)
-        waiting = Waiting(taken, self.way_out)
-        route = Route("site", hosts)
-        ended = await Attempt(self.tools, waiting, route, self.site, nobody).run()
-        await self.taking.settle(taken)
-        return ended
-
-
-def summary(ended: Ended) -> list[tuple[str, str, str]]:
-    """Return each recipient's outcome: how it ended, the status, which host said so."""
-    found = [ended.outcomes[number] for number in sorted(ended.outcomes)]
-    return [(outcome.kind.value, str(outcome.status), outcome.host) for outcome in found]
 
 
 def saying(verb: bytes, reply: bytes) -> Script:
@@ -107,9 +52,9 @@ FAULTS: dict[str, Fault] = {
     "DATA lost": (saying(b"DATA", HANG_UP), {}, "Deferred", "4.4.2", True),
     "dot lost": (saying(b".", HANG_UP), {}, "Deferred", "4.4.2", False),
     "dot frozen": (saying(b".", b"250-\r\n"), {}, "Deferred", "4.4.2", False),
-    "MAIL 4yz": (saying(b"MAIL", b"451 4.7.1 no\r\n"), {}, "Deferred", "4.7.1", False),
+    "MAIL 4yz": (saying(b"MAIL", b"451 4.7.1 no\r\n"), {}, "Deferred", "4.7.1", True),
     "RCPT 5yz": (saying(b"RCPT", b"550 5.1.1 no\r\n"), {}, "Bounced", "5.1.1", False),
-    "dot 4yz": (saying(b".", b"452 4.2.2 no\r\n"), {}, "Deferred", "4.2.2", False),
+    "dot 4yz": (saying(b".", b"452 4.2.2 no\r\n"), {}, "Deferred", "4.2.2", True),
     "dot 5yz": (saying(b".", b"554 5.6.0 no\r\n"), {}, "Bounced", "5.6.0", False),
     "too big": (None, {"extensions": ("SIZE 5",)}, "Bounced", "5.3.4", False),
 }
@@ -129,6 +74,48 @@ async def test_what_a_host_says_of_itself_leads_to_the_next_host(name: str) -> N
         kinds = {outcome.kind.value for outcome in both.outcomes.values()}
         assert kinds == ({"Delivered"} if goes_on else {kind})
         assert len(good.messages) == int(goes_on)
+
+
+async def test_the_last_host_s_answer_stands() -> None:
+    one = ScriptedMx(saying(b"MAIL", b"451 4.3.0 not now\r\n"))
+    two = ScriptedMx(saying(b"RCPT", b"452 4.2.2 full\r\n"))
+    async with ScriptedMx() as away:
+        port = away.port
+    async with one, two:
+        ended = await Bench().attempt(one, two, port)
+        assert summary(ended) == [("Deferred", "4.2.2", "mx1")] * 2, "who is away says nothing"
+
+
+async def test_each_recipient_is_left_to_the_next_host_by_itself() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"450 4.2.1 later\r\n" if line == b"RCPT TO:<c@y.example>" else None
+
+    async with ScriptedMx(script) as mx, ScriptedMx() as good:
+        ended = await Bench().attempt(mx, good)
+        assert summary(ended) == [("Delivered", "2.0.0", "mx0"), ("Delivered", "2.0.0", "mx1")]
+        assert good.messages[0].recipients == [b"RCPT TO:<c@y.example>"]
+
+
+@pytest.mark.parametrize(
+    "reply", [b"250ok\r\n", b"250-2.0.0 taken\r\n251 2.0.0 as 12345\r\n", b"250-hm\r\n250\r\n"]
+)
+async def test_a_positive_answer_to_the_dot_in_an_odd_form_is_one(reply: bytes) -> None:
+    async with ScriptedMx(saying(b".", reply)) as mx:
+        ended = await Bench().attempt(mx)
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert len(mx.messages) == 1
+
+
+async def test_a_refusal_behind_a_line_of_another_code_is_one() -> None:
+    reply = b"250-checking\r\n550 5.1.1 no such user\r\n"
+    async with ScriptedMx(saying(b"RCPT", reply)) as mx:
+        assert summary(await Bench().attempt(mx)) == [("Bounced", "5.1.1", "mx0")] * 2
+
+
+async def test_a_greeting_with_a_line_without_a_code_is_one() -> None:
+    greeting = b"220-host\r\n  *** authorised use only ***\r\n220 ready\r\n"
+    async with ScriptedMx(greeting=greeting) as mx:
+        assert summary(await Bench().attempt(mx)) == [("Delivered", "2.0.0", "mx0")] * 2
 
 
 async def test_nobody_there_is_a_deferral_that_quotes_nobody() -> None:

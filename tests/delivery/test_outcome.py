@@ -30,8 +30,18 @@ def test_the_code_decides(code: int, status: str | None, kind: Kind, said: str) 
     assert outcome.text.startswith(str(code))
 
 
-def test_no_reply_and_reasons_of_ours_are_deferrals() -> None:
-    for outcome in (of_reply(None, host="mx.test"), deferred("no connection", host="mx.test")):
-        assert outcome.kind is Kind.DEFERRED
-        assert outcome.status.klass == 4
-        assert not outcome.answered, "nobody is quoted who said nothing"
+def test_reasons_of_ours_are_deferrals() -> None:
+    outcome = deferred("no connection", host="mx.test")
+    assert outcome.kind is Kind.DEFERRED
+    assert outcome.status.klass == 4
+    assert not outcome.answered, "nobody is quoted who said nothing"
+
+
+def test_what_does_not_count_for_the_mail_is_put_off() -> None:
+    outcome = of_reply(Reply.of(550, "5.7.1", "no"), host="mx.test", kind=Kind.DEFERRED)
+    assert (outcome.kind, str(outcome.status), outcome.text) == (
+        Kind.DEFERRED,
+        "4.7.1",
+        "550 5.7.1 no",
+    )
+    assert of_reply(Reply.of(550, "5.7.1", "no"), host="mx.test").put_off() == outcome

@@ -167,15 +167,6 @@ async def test_a_refused_sender_is_every_recipient_s_outcome(extensions: tuple[s
         assert len(await mx.received(1)) == 1
 
 
-async def test_too_many_recipients_said_as_552_means_452() -> None:
-    def script(line: bytes, count: int) -> bytes | None:
-        return b"552 5.5.3 too many\r\n" if line.startswith(b"RCPT") and count == 1 else None
-
-    async with ScriptedMx(script) as mx:
-        transaction = await transact(await open_session(mx), outgoing("b@y.example", "c@y.example"))
-        assert codes(transaction) == [250, 452]
-
-
 async def test_a_message_is_not_ended_when_the_lease_is_in_doubt() -> None:
     async def no() -> bool:
         return False

@@ -17,7 +17,7 @@ from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
-from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.streams import hang_up
 
@@ -123,13 +123,13 @@ async def test_a_time_limit_is_for_the_whole_reply() -> None:
 
 
 async def test_a_peer_that_never_greets() -> None:
-    async with ScriptedMx(greeting=b"") as mx:
+    async with ScriptedMx(greeting=SILENCE) as mx:
         error = await lost(mx, replace(PATIENT, greeting=SHORT))
         assert (error.phase, error.ambiguous) == (Phase.GREETING, False)
 
 
 async def test_a_handshake_that_never_ends_is_given_up() -> None:
-    async with ScriptedMx(greeting=b"") as mx:
+    async with ScriptedMx(greeting=SILENCE) as mx:
         peer = Peer("mx.test", "127.0.0.1", mx.port, "me.test", TlsMode.REQUIRED, implicit_tls=True)
         with pytest.raises(TlsUnavailable):
             await open_to(peer, replace(PATIENT, command=SHORT))

@@ -20,7 +20,7 @@ from postroad.delivery.peer import (
 from postroad.delivery.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
-from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
 
 LOGIN = Credentials("user", "pa ss")
 TIMEOUTS = Timeouts(command=timedelta(seconds=2), greeting=timedelta(seconds=2))
@@ -45,7 +45,7 @@ def saying(verb: bytes, reply: bytes) -> Script:
         (b"421 4.3.2 too many\r\n", saying(b"X", b""), Phase.GREETING),
         (b"220 ok\r\n", saying(b"EHLO", b"421 4.3.2 later\r\n"), Phase.EHLO),
         (b"220 ok\r\n", saying(b"EHLO", b"451 4.3.0 later\r\n"), Phase.EHLO),
-        (b"220 ok\r\n", lambda line, count: b"550 5.7.1 no\r\n", Phase.EHLO),
+        (b"220 ok\r\n", lambda line, count: b"550 5.7.1 no\r\n", Phase.HELO),
     ],
 )
 async def test_a_server_that_does_not_want_us(
@@ -106,6 +106,43 @@ async def test_opportunistic_tls_that_fails_is_done_without(
 async def test_a_handshake_that_fails_is_done_without() -> None:
     useless = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # it has no certificate
     async with ScriptedMx(tls=useless) as mx:
+        session = await open_session(mx)
+        assert not session.tls
+        assert mx.connections == 2
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_tls_that_fails_behind_its_handshake_is_done_without(
+    wanting_certificates: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    """In TLS 1.3 a client learns at its next read that its certificate was missed."""
+    wanting_certificates.maximum_version = version
+    async with ScriptedMx(tls=wanting_certificates) as mx:
+        session = await open_session(mx)
+        assert not session.tls
+        assert "EHLO" in session.tls_failed or "handshake" in session.tls_failed
+        assert mx.connections == 2
+
+
+@pytest.mark.parametrize("tls", [TlsMode.REQUIRED, TlsMode.OPPORTUNISTIC])
+async def test_tls_that_fails_behind_its_handshake_is_needed_for_a_login_and_where_required(
+    wanting_certificates: ssl.SSLContext, tls: TlsMode
+) -> None:
+    login = LOGIN if tls is TlsMode.OPPORTUNISTIC else None
+    async with ScriptedMx(tls=wanting_certificates, extensions=("AUTH PLAIN",)) as mx:
+        with pytest.raises(SessionError):
+            await open_session(mx, tls=tls, credentials=login)
+        assert mx.connections == 1
+
+
+@pytest.mark.parametrize("reply", [HANG_UP, b"\x16\x03\x01\r\n", SILENCE])
+async def test_a_peer_that_loses_its_tongue_under_tls_is_spoken_to_in_clear(
+    mx_tls: ssl.SSLContext, reply: bytes
+) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return reply if line.startswith(b"EHLO") and count == 1 else None
+
+    async with ScriptedMx(script, tls=mx_tls) as mx:
         session = await open_session(mx)
         assert not session.tls
         assert mx.connections == 2

@@ -24,7 +24,9 @@ class Phase(StrEnum):
     CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "EHLO"
+    HELO = "HELO"
     STARTTLS = "STARTTLS"
+    HANDSHAKE = "TLS handshake"
     AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
@@ -107,7 +109,7 @@ class ClientConversation:
 
     def say_helo(self, name: str) -> bytes:
         """Introduce ourselves to a server that does not know EHLO."""
-        self._expect(Phase.EHLO)
+        self._expect(Phase.HELO)
         return command.line(f"HELO {name}")
 
     def greeted(self, reply: Reply, *, extended: bool) -> None:
@@ -148,6 +150,10 @@ class ClientConversation:
         """Say the last of the content, with the final dot."""
         self._expect(Phase.FINAL_DOT)
         return octets
+
+    def break_off(self) -> None:
+        """Expect an answer to content that will not be ended."""
+        self._expect(Phase.CONTENT)
 
     def say_rset(self) -> bytes:
         """Give the transaction up."""

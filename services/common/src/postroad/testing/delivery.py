@@ -71,6 +71,7 @@ async def delivering(
     port: int = 25,
     room: int = 1000,
     finish: float = 5.0,
+    timeouts: Timeouts | None = None,
 ) -> AsyncIterator[tuple[Worker, MemoryTaking]]:
     """Run a worker until the block ends, then drain it: `finish` are seconds for the attempts."""
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
@@ -81,7 +82,7 @@ async def delivering(
         taking=taking,
         configuration=configuration,
         directions=Directions(resolver or Resolver(), settings),
-        attempts=AttemptTools(spool, taking, SessionPool(), NAME, Timeouts()),
+        attempts=AttemptTools(spool, taking, SessionPool(), NAME, timeouts or Timeouts()),
         notifier=Notifier(NAME),
         process="tests",
         pool="default",

@@ -16,7 +16,7 @@ from typing import Self
 from postroad.testing.streams import hang_up
 
 HANG_UP = b""  # as a reply: close without a word
-SILENCE = b"\0"  # as a reply: say nothing, and keep the connection
+SILENCE = b"\0"  # as a reply: say and hear nothing more
 
 # Given a command line (or b"." for the final dot) and how often that verb was heard before in all
 # sessions, return the reply, HANG_UP, SILENCE, or None for the usual one.
@@ -41,6 +41,8 @@ class ScriptedMx:
     extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 10000000", "SMTPUTF8")
     tls: ssl.SSLContext | None = None
     greeting: bytes = b"220 mx.test ESMTP\r\n"
+    address: str = "127.0.0.1"
+    at_port: int = 0  # any that is free
     messages: list[Received] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -58,7 +60,7 @@ class ScriptedMx:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self.address, self.at_port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,14 +135,14 @@ class _MxSession:
         self.in_handshake = False  # for good when it failed
 
     async def run(self) -> None:
-        self._say(self._mx.greeting)
+        if not await self._says(self._mx.greeting):
+            return
         while True:
             line = (await self._reader.readuntil(b"\r\n")).rstrip(b"\r\n")
             self._mx.commands.append(line)
             reply = self._mx.reply(line, self._usual(line))
-            if reply == HANG_UP:
+            if not await self._says(reply):
                 return
-            self._say(reply)
             verb = line.split(b" ")[0].upper()
             if verb == b"QUIT":
                 return
@@ -148,6 +150,15 @@ class _MxSession:
                 await self._start_tls()
             if verb == b"DATA" and _decides(reply, b"354") and not await self._content():
                 return
+
+    async def _says(self, reply: bytes) -> bool:
+        """Say a reply; return whether the session goes on."""
+        if reply == SILENCE:
+            await self._reader.read()
+        if reply in (HANG_UP, SILENCE):
+            return False
+        self._writer.write(reply)
+        return True
 
     def _usual(self, line: bytes) -> bytes:
         verb = line.split(b" ")[0].upper()
@@ -184,17 +195,13 @@ class _MxSession:
         while (line := await self._reader.readuntil(b"\r\n")) != b".\r\n":
             content += line[1:] if line.startswith(b".") else line
         reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
-        if reply == HANG_UP:
-            return False
+        if reply in (HANG_UP, SILENCE):
+            return await self._says(reply)
         if _decides(reply, b"2") and content:
             message = Received(self._mail, list(self._recipients), bytes(content), self._tls)
             await self._mx.keep(message)
-        self._say(reply)
+        self._writer.write(reply)
         return True
-
-    def _say(self, reply: bytes) -> None:
-        if reply != SILENCE:
-            self._writer.write(reply)
 
 
 def _decides(reply: bytes, code: bytes) -> bool:

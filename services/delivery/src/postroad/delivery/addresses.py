@@ -45,10 +45,8 @@ def is_v6(address: str) -> bool:
     return ":" in address
 
 
-def of_family(addresses: Iterable[str], source: str | None) -> tuple[str, ...]:
+def of_family(addresses: Iterable[str], source: str) -> tuple[str, ...]:
     """Return the addresses that can be connected to from a source address."""
-    if source is None:
-        return tuple(addresses)
     return tuple(address for address in addresses if is_v6(address) is is_v6(source))
 
 

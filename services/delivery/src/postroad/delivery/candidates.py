@@ -5,8 +5,6 @@ The caps count what was tried: an address that cannot even be asked from here, b
 leads there or the source's family is another, takes no place from one that can.
 """
 
-from collections import deque
-
 from postroad.delivery.addresses import of_family
 from postroad.delivery.routing import Host, Route
 
@@ -20,9 +18,11 @@ class Candidates:
     """A route's addresses in order. `source`: the address that connections leave from."""
 
     def __init__(self, route: Route, source: str | None) -> None:
-        self._left: deque[Target] = deque(
-            (host, address) for host in route.hosts for address in of_family(host.addresses, source)
-        )
+        self._left: list[Target] = [
+            (host, address)
+            for host in route.hosts
+            for address in (host.addresses if source is None else of_family(host.addresses, source))
+        ]
         self._tries = 0
         self._verdicts = 0
         self.first: Target | None = self._left[0] if self._left else None
@@ -38,7 +38,7 @@ class Candidates:
         if not self.more:
             return None
         self._tries += 1
-        return self._left.popleft()
+        return self._left.pop(0)
 
     def untried(self) -> None:
         """The last one could not be tried from here: it does not count."""
@@ -49,4 +49,4 @@ class Candidates:
         self._verdicts += 1
         others = [target for target in self._left if target[0] is not host]
         same = [target for target in self._left if target[0] is host]
-        self._left = deque(others + same)
+        self._left = others + same

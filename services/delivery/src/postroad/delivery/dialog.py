@@ -8,7 +8,8 @@ that the dialog is over, and says in which phase.
 import asyncio
 import time
 
-from postroad.delivery.network import Connection, NetworkError
+from postroad.delivery.disposition import Answer
+from postroad.delivery.network import Connection, NetworkError, TlsFailed
 from postroad.delivery.peer import SessionError, SessionLost, Timeouts
 from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.errors import RemoteProtocolError
@@ -34,7 +35,10 @@ class Dialog:
         try:
             self.connection.write(*parts)
         except NetworkError as error:
-            raise self.lost(self.conversation.waiting_for or Phase.MAIL, str(error)) from error
+            phase = self.conversation.waiting_for or Phase.MAIL
+            # Nothing of it was written, not even the dot.
+            phase = Phase.CONTENT if phase is Phase.FINAL_DOT else phase
+            raise self.lost(phase, str(error), _answer(error)) from error
 
     async def write_block(self, data: bytes) -> None:
         """Write a part of the content and wait until the peer has read most of what is out."""
@@ -47,38 +51,51 @@ class Dialog:
                 await self.connection.drained()
         except TimeoutError as error:
             if self.connection.usable:  # else it has spoken instead of reading
-                raise self.lost(Phase.CONTENT, f"no progress in {timeout:g} s") from error
+                reason = f"no progress in {timeout:g} s"
+                raise self.lost(Phase.CONTENT, reason, Answer.SILENT) from error
         except NetworkError as error:
-            raise self.lost(Phase.CONTENT, str(error)) from error
+            raise self.lost(Phase.CONTENT, str(error), _answer(error)) from error
 
-    async def answer(self, *, ambiguous: bool = False) -> Reply:
-        """Return the next reply; SessionLost when it has not come whole in its phase's time."""
+    async def answer(self, *, ahead: bool = False) -> Reply:
+        """
+        Return the next reply; SessionLost when it has not come whole in its phase's time.
+
+        `ahead`: what it answers went out before its time, and is waited for no longer than that is
+        worth.
+        """
+        if not self._answers:
+            await self._listen(ahead)
+        return self._answers.pop(0).reply
+
+    async def _listen(self, ahead: bool) -> None:
         conversation = self.conversation
         phase = conversation.waiting_for or Phase.QUIT
-        timeout = self.timeouts.of(phase)
+        timeout = left = self.timeouts.of_ahead if ahead else self.timeouts.of(phase)
         began = time.monotonic()
-        left = timeout
         try:
-            while not self._answers:
+            while True:
                 if conversation.over:
                     closed = NetworkError("the server has closed the session")
                     raise conversation.fault or closed
                 self._answers = conversation.receive(await self.connection.read(left))
+                if self._answers:
+                    return
                 left = timeout - (time.monotonic() - began)
         except TimeoutError as error:
-            raise self.lost(phase, f"no answer in {timeout:g} s{self._but()}", ambiguous) from error
+            reason = f"no answer in {timeout:g} s"
+            raise self.lost(phase, f"{reason}{self._but()}", Answer.SILENT) from error
         except (NetworkError, RemoteProtocolError) as error:
-            raise self.lost(phase, f"{error}{self._but()}", ambiguous) from error
-        return self._answers.pop(0).reply
+            raise self.lost(phase, f"{error}{self._but()}", _answer(error)) from error
 
     def _but(self) -> str:
         passed_over = self.conversation.passed_over
         return f", but what is not an SMTP reply: {passed_over!r}" if passed_over else ""
 
-    def lost(self, phase: Phase, reason: str, ambiguous: bool = False) -> SessionLost:
+    def lost(self, phase: Phase, reason: str, answer: Answer = Answer.GARBLED) -> SessionLost:
         """Drop the connection; return the error to raise."""
         self.abort()
-        return SessionLost(phase, reason, ambiguous=ambiguous)
+        # Between the final dot and its answer nobody knows whether the message was taken.
+        return SessionLost(phase, reason, answer=answer, ambiguous=phase is Phase.FINAL_DOT)
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -104,3 +121,9 @@ class Dialog:
             except SessionError:
                 pass  # it was only a goodbye
         self.connection.close()
+
+
+def _answer(error: NetworkError | RemoteProtocolError) -> Answer:
+    if isinstance(error, TlsFailed):
+        return Answer.TLS_FAULT
+    return Answer.CLOSED if isinstance(error, NetworkError) else Answer.GARBLED

@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._lost: str | None = None
+        self._tls_fault = False
         self._reading_paused = False
 
     # ------------------------------------------------------------ the transport's calls
@@ -65,7 +66,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
-        self._lost = self._lost or (str(error) if error else "the connection was closed")
+        # TLS 1.3: what is wrong with a handshake may be told only behind it.
+        self._tls_fault |= isinstance(error, ssl.SSLError)
+        self._lost = self._lost or (_reason(error) if error else "the connection was closed")
         self._wake_reader()
         self.resume_writing()
 
@@ -102,11 +105,12 @@ class Connection(asyncio.Protocol):
         """
         Return what has come, waiting `timeout` seconds for something.
 
-        NetworkError when nothing will come, TimeoutError when nothing came in time.
+        NetworkError when nothing will come, TimeoutError when nothing came in time; TlsFailed when
+        TLS broke down.
         """
         while not self._received:
             if self._lost is not None:
-                raise NetworkError(self._lost)
+                raise self._loss()
             loop = asyncio.get_running_loop()
             reader = self._reader = loop.create_future()
             # A timer on the future itself: asyncio.timeout costs twice as much.
@@ -125,7 +129,7 @@ class Connection(asyncio.Protocol):
     def write(self, *parts: bytes) -> None:
         """Write, all parts as one; NetworkError when the connection is lost."""
         if self._lost is not None or self._transport is None:
-            raise NetworkError(self._lost or "not connected")
+            raise self._loss()
         self._transport.writelines(parts)
 
     async def drained(self) -> None:
@@ -133,7 +137,11 @@ class Connection(asyncio.Protocol):
         while self._writer is not None:
             await self._writer
         if self._lost is not None and not self._received:
-            raise NetworkError(self._lost)
+            raise self._loss()
+
+    def _loss(self) -> NetworkError:
+        kind = TlsFailed if self._tls_fault else NetworkError
+        return kind(self._lost or "not connected")
 
     async def start_tls(self, host: str, *, verify: bool, timeout: float) -> None:
         """Shake hands as a client; TlsFailed when that fails."""

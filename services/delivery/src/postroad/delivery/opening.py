@@ -8,6 +8,7 @@ without TLS.
 import ipaddress
 
 from postroad.delivery.dialog import Dialog
+from postroad.delivery.disposition import Answer, Protection, Step, answer_of, step
 from postroad.delivery.network import TlsFailed, connect
 from postroad.delivery.peer import Peer, Refused, SessionLost, Timeouts, TlsUnavailable
 from postroad.delivery.session import Session
@@ -18,37 +19,26 @@ from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
 
 
-async def open_session(peer: Peer, timeouts: Timeouts) -> Session:
+class _TlsGaveWay(Exception):
+    """TLS failed, and may be done without."""
+
+
+async def open_session(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Session:
     """
     Open a session as far as MAIL; Refused, SessionLost, TlsUnavailable or NetworkError if not.
 
     Opportunistic TLS that fails is tried without, on a new connection; Required and Verified never
-    fall back.
+    fall back. `tls_failed`: why it failed in a session before, which was too late to be seen here.
     """
-    opening = await _connected(peer, timeouts)
-    try:
-        await opening.protect()
-        if peer.credentials is not None:
-            if not opening.tls and not ipaddress.ip_address(peer.address).is_loopback:
-                raise TlsUnavailable(f"{peer.host} offers no TLS to log in under")
-            await opening.log_in(peer.credentials)
-    except (TlsFailed, Refused, SessionLost) as error:
-        opening.dialog.abort()
-        failed_in_tls = isinstance(error, TlsFailed) or (
-            isinstance(error, Refused | SessionLost) and error.phase is Phase.STARTTLS
-        )
-        if not failed_in_tls:
-            raise
-        if peer.tls is not TlsMode.OPPORTUNISTIC or peer.implicit_tls or peer.credentials:
-            raise TlsUnavailable(str(error)) from error
-        opening = await _connected(peer, timeouts)
-    except BaseException:
-        opening.dialog.abort()
-        raise
-    return Session(peer, opening.dialog)
+    if not tls_failed:
+        try:
+            return await _opened(peer, timeouts)
+        except _TlsGaveWay as error:
+            tls_failed = str(error)
+    return await _opened(peer, timeouts, tls_failed=tls_failed)
 
 
-async def _connected(peer: Peer, timeouts: Timeouts) -> "_Opening":
+async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Session:
     connection = await connect(
         peer.address,
         peer.port,
@@ -57,16 +47,18 @@ async def _connected(peer: Peer, timeouts: Timeouts) -> "_Opening":
     )
     opening = _Opening(peer, Dialog(connection, timeouts))
     try:
-        if peer.implicit_tls:
-            await opening.shake_hands()
-        await opening.greet()
-    except TlsFailed as error:
+        await opening.go_through(tls=not tls_failed)
+    except (Refused, SessionLost) as error:
         opening.dialog.abort()
-        raise TlsUnavailable(str(error)) from error
+        if step(error.phase, error.answer, opening.protection) is Step.IN_CLEAR:
+            raise _TlsGaveWay(str(error)) from error
+        if error.phase in (Phase.STARTTLS, Phase.HANDSHAKE):
+            raise TlsUnavailable(str(error)) from error
+        raise
     except BaseException:
         opening.dialog.abort()
         raise
-    return opening
+    return Session(peer, opening.dialog, tls_failed=tls_failed)
 
 
 class _Opening:
@@ -75,7 +67,20 @@ class _Opening:
     def __init__(self, peer: Peer, dialog: Dialog) -> None:
         self.peer = peer
         self.dialog = dialog
+        self.protection = Protection.CLEAR
         self._conversation = dialog.conversation
+
+    async def go_through(self, *, tls: bool) -> None:
+        """Greet, protect, log in."""
+        if self.peer.implicit_tls:
+            await self._shake_hands()
+        await self._greet()
+        if tls:
+            await self._protect()
+        if self.peer.credentials is not None:
+            if not self.tls and not ipaddress.ip_address(self.peer.address).is_loopback:
+                raise TlsUnavailable(f"{self.peer.host} offers no TLS to log in under")
+            await self._log_in(self.peer.credentials)
 
     @property
     def tls(self) -> str:
@@ -86,27 +91,28 @@ class _Opening:
         self.dialog.write(octets)
         return await self.dialog.answer()
 
-    async def greet(self) -> None:
+    async def _greet(self) -> None:
         """Hear the greeting and introduce ourselves; Refused or SessionLost if that fails."""
         greeting = await self.dialog.answer()
         if greeting.code != 220:
             raise Refused(Phase.GREETING, greeting)
-        await self.introduce()
+        await self._introduce()
 
-    async def introduce(self) -> None:
+    async def _introduce(self) -> None:
         """Say EHLO, or HELO to a server that does not know it."""
         reply = await self._ask(self._conversation.say_ehlo(self.peer.ehlo))
         if reply.is_positive:
             self._conversation.greeted(reply, extended=True)
             return
-        if reply.code in (421, 450, 451, 452) or self._conversation.over:
+        next_step = step(Phase.EHLO, answer_of(Phase.EHLO, reply), self.protection)
+        if next_step is not Step.HELO or self._conversation.over:
             raise Refused(Phase.EHLO, reply)
         reply = await self._ask(self._conversation.say_helo(self.peer.ehlo))
         if not reply.is_positive:
-            raise Refused(Phase.EHLO, reply)
+            raise Refused(Phase.HELO, reply)
         self._conversation.greeted(reply, extended=False)
 
-    async def protect(self) -> None:
+    async def _protect(self) -> None:
         """Begin TLS where it is offered and wanted; TlsUnavailable where it must be and is not."""
         if self.peer.tls is TlsMode.NONE or self.tls:
             return
@@ -116,6 +122,7 @@ class _Opening:
             raise TlsUnavailable(f"{self.peer.host} does not offer TLS")
 
     async def _start_tls(self) -> None:
+        self.protection = self.peer.protection
         reply = await self._ask(self._conversation.say_starttls())
         if not reply.is_positive:
             raise Refused(Phase.STARTTLS, reply)
@@ -123,18 +130,21 @@ class _Opening:
             self._conversation.tls_started()
         except RemoteProtocolError as error:
             raise self.dialog.lost(Phase.STARTTLS, str(error)) from error
-        await self.shake_hands()
-        await self.introduce()
+        await self._shake_hands()
+        await self._introduce()
 
-    async def shake_hands(self) -> None:
-        """Do the TLS handshake on the connection; TlsFailed if that fails."""
-        await self.dialog.connection.start_tls(
-            self.peer.host,
-            verify=self.peer.tls is TlsMode.VERIFIED,
-            timeout=self.dialog.timeouts.of(Phase.STARTTLS),
-        )
+    async def _shake_hands(self) -> None:
+        self.protection = self.peer.protection
+        try:
+            await self.dialog.connection.start_tls(
+                self.peer.host,
+                verify=self.peer.tls is TlsMode.VERIFIED,
+                timeout=self.dialog.timeouts.of(Phase.HANDSHAKE),
+            )
+        except TlsFailed as error:
+            raise self.dialog.lost(Phase.HANDSHAKE, str(error), Answer.TLS_FAULT) from error
 
-    async def log_in(self, credentials: Credentials) -> None:
+    async def _log_in(self, credentials: Credentials) -> None:
         """AUTH PLAIN, else LOGIN; Refused when it does not succeed."""
         mechanisms = self._conversation.extensions.auth
         if "PLAIN" in mechanisms or "LOGIN" not in mechanisms:

@@ -6,10 +6,11 @@ says about itself (greeting, EHLO, TLS, login) is about the host, so the next ho
 nobody's mail is bounced for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from postroad.mail.status import EnhancedStatus
+from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 
 
@@ -26,7 +27,7 @@ class Outcome:
     """
     The end of one attempt for one recipient. `text` is the reply, or a sentence of ours.
 
-    `answered`: `host` said it, so a report may say so.
+    `answered`: `host` said it, so a report may say so; `phase` is to what.
     """
 
     kind: Kind
@@ -36,17 +37,29 @@ class Outcome:
     answered: bool = False
     ambiguous: bool = False
     tls: str = ""
+    phase: str = ""
+
+    def put_off(self) -> "Outcome":
+        """Return it as a deferral: what was said does not count for the mail."""
+        return replace(self, kind=Kind.DEFERRED, status=self.status.with_class(4))
 
 
 _CLASSES = {Kind.DELIVERED: 2, Kind.DEFERRED: 4, Kind.BOUNCED: 5}
 
 
-def of_reply(reply: Reply | None, *, host: str, tls: str = "", answered: bool = True) -> Outcome:
-    """Decide by the reply that is about the recipient; none at all is a deferral."""
-    if reply is None:
-        return deferred("the transaction was given up", host=host)
-    kind = _kind(reply)
-    return Outcome(kind, _status(reply, kind), str(reply), host, answered=answered, tls=tls)
+def of_reply(
+    reply: Reply,
+    phase: Phase | None = None,
+    *,
+    host: str,
+    tls: str = "",
+    answered: bool = True,
+    kind: Kind | None = None,
+) -> Outcome:
+    """Return what a reply means for a recipient: what its code says, but for a `kind` given."""
+    kind = kind or _kind(reply)
+    status, said_to = _status(reply, kind), str(phase or "")
+    return Outcome(kind, status, str(reply), host, answered=answered, tls=tls, phase=said_to)
 
 
 def _kind(reply: Reply) -> Kind:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
+from postroad.delivery.disposition import Answer, Protection, answer_of
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
@@ -23,6 +24,7 @@ class Timeouts:
     block: timedelta = timedelta(minutes=3)
     final_dot: timedelta = timedelta(minutes=10)
     farewell: timedelta = timedelta(seconds=5)
+    ahead: timedelta = timedelta(seconds=5)  # an envelope that went ahead: our own wager
 
     def of(self, phase: Phase) -> float:
         """Return a phase's timeout in seconds."""
@@ -36,6 +38,11 @@ class Timeouts:
             for name in ("connect", "greeting", "command", "data")
         }
         return replace(self, **shortest)
+
+    @cached_property
+    def of_ahead(self) -> float:
+        """How long the first answer to an envelope that went ahead may take, in seconds."""
+        return self.ahead.total_seconds()
 
     @cached_property
     def _seconds(self) -> Mapping[Phase, float]:
@@ -62,6 +69,7 @@ class Refused(SessionError):
         super().__init__(f"{phase}: {reply}")
         self.phase = phase
         self.reply = reply
+        self.answer = answer_of(phase, reply)
 
 
 class SessionLost(SessionError):
@@ -71,9 +79,17 @@ class SessionLost(SessionError):
     `ambiguous`: after the final dot and before its answer, so the message may have been taken.
     """
 
-    def __init__(self, phase: Phase, reason: str, *, ambiguous: bool = False) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        reason: str,
+        *,
+        answer: Answer = Answer.CLOSED,
+        ambiguous: bool = False,
+    ) -> None:
         super().__init__(f"{reason} (in {phase})")
         self.phase = phase
+        self.answer = answer
         self.ambiguous = ambiguous
 
 
@@ -97,3 +113,14 @@ class Peer:
     implicit_tls: bool = False
     credentials: Credentials | None = None
     source: str | None = None
+
+    @property
+    def protection(self) -> Protection:
+        """How a session with it stands once TLS has begun."""
+        if self.tls is TlsMode.VERIFIED:
+            return Protection.VERIFIED
+        may_fail = self.tls is TlsMode.OPPORTUNISTIC and not self.implicit_tls
+        # A login that was meant to be protected is not said in clear.
+        if may_fail and self.credentials is None:
+            return Protection.OPPORTUNISTIC
+        return Protection.REQUIRED

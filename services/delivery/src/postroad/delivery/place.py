@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from postroad.delivery.peer import Peer
 
-_PLAIN = 600.0  # seconds
+PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
+
+_PLAIN = 6 * 3600.0  # seconds: each trial costs a session, and seconds, where it fails
+_LEARNED = 3600.0  # seconds for which a number of recipients holds
 _MANY = 20_000
 
 
@@ -22,15 +25,34 @@ class Place:
 
     `plain_until`: until then no envelope goes out with the dot of the message before. `pause`: how
     many seconds it took to answer the last final dot; what goes ahead waits for that.
+    `one_by_one_until`: until then commands are not pipelined.
     """
 
     peer: Peer
     plain_until: float = 0.0
+    one_by_one_until: float = 0.0
     pause: float = math.inf
+    _recipients: int = PER_TRANSACTION
+    _learned_until: float = 0.0
 
     def speak_plainly(self) -> None:
         """An envelope that went ahead was lost, or not understood: leave that for a while."""
         self.plain_until = time.monotonic() + _PLAIN
+
+    def speak_one_by_one(self) -> None:
+        """Its answers did not fit what was said: leave pipelining for a while."""
+        self.one_by_one_until = time.monotonic() + _PLAIN
+
+    def learn_recipients(self, count: int) -> None:
+        """It took so many recipients of a message and no more: send no more for a while."""
+        self._recipients, self._learned_until = count, time.monotonic() + _LEARNED
+
+    @property
+    def most_recipients(self) -> int:
+        """How many recipients a message to it may have."""
+        if self._recipients < PER_TRANSACTION and time.monotonic() >= self._learned_until:
+            self._recipients = PER_TRANSACTION
+        return self._recipients
 
 
 class Places:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from postroad.delivery.dialog import Dialog
+from postroad.delivery.disposition import Answer, Protection, answer_of
 from postroad.delivery.peer import Abandoned, Peer, SessionError, SessionLost
 from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.smtp import command
@@ -19,6 +20,8 @@ from postroad.smtp.reply import Reply
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
 NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")
 
+_OUT_OF_STEP = (Answer.MISPLACED, Answer.ODD)
+
 BeforeDot = Callable[[], Awaitable[bool]]
 Following = Callable[[], Outgoing | None]
 
@@ -28,10 +31,17 @@ def nothing() -> None:
 
 
 class Session:
-    """An open session. Use `opening.open_session`."""
+    """
+    An open session. Use `opening.open_session`.
 
-    def __init__(self, peer: Peer, dialog: Dialog) -> None:
+    `tls_failed`: why it is in clear though TLS was offered. `one_by_one`: a command at a time,
+    whatever the peer announces.
+    """
+
+    def __init__(self, peer: Peer, dialog: Dialog, *, tls_failed: str = "") -> None:
         self.peer = peer
+        self.tls_failed = tls_failed
+        self.one_by_one = False
         self.messages = 0
         self.pause = 0.0  # seconds between the last final dot and its answer
         self._dialog = dialog
@@ -42,6 +52,27 @@ class Session:
     def tls(self) -> str:
         """The TLS version and cipher, "" without TLS."""
         return self._dialog.connection.tls
+
+    @property
+    def protection(self) -> Protection:
+        """How it stands with TLS."""
+        if self.tls:
+            return self.peer.protection
+        return Protection.FAILED if self.tls_failed else Protection.CLEAR
+
+    @property
+    def pipelines(self) -> bool:
+        """Whether commands go out together (RFC 2920)."""
+        return self._conversation.extensions.pipelining and not self.one_by_one
+
+    def group_size(self, most: int) -> int:
+        """Return how many recipients one message may have, `most` unless the peer says fewer."""
+        return min(most, self._conversation.extensions.most_recipients or most)
+
+    @property
+    def most_messages(self) -> int | None:
+        """How many messages of a session the peer says it takes (RFC 9422), None if it does not."""
+        return self._conversation.extensions.most_messages
 
     @property
     def reusable(self) -> bool:
@@ -87,11 +118,11 @@ class Session:
             await self._say_envelope(outgoing, transaction)
         else:
             self._ahead = None
-            await self._hear_envelope(transaction)
+            await self._hear_envelope(transaction, ahead=True)
         if transaction.data is not None and transaction.data.is_positive:
             # RFC 5321 §3.3: 354 or a refusal. Anything else answers something else.
             code, transaction.data = transaction.data.code, None
-            raise self._dialog.lost(Phase.DATA, f"DATA was answered with {code}")
+            raise self._dialog.lost(Phase.DATA, f"DATA was answered with {code}", Answer.ODD)
         if self._conversation.over:
             if transaction.data is not None and transaction.data.is_intermediate:
                 transaction.data = None  # an invitation to nothing
@@ -100,7 +131,8 @@ class Session:
         if transaction.data is not None and transaction.data.is_intermediate:
             if not accepted or transaction.mail is None or not transaction.mail.is_positive:
                 # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
-                self._dialog.write(self._conversation.end_content(b".\r\n"))
+                self._conversation.break_off()
+                self._dialog.write(b".\r\n")
                 await self._dialog.answer()
                 transaction.data = None
             else:
@@ -133,7 +165,7 @@ class Session:
         return command.mail(outgoing.mail, parameters)
 
     async def _say_envelope(self, outgoing: Outgoing, transaction: Transaction) -> None:
-        if self._conversation.extensions.pipelining:
+        if self.pipelines:
             self._dialog.write(self._envelope(outgoing))
             await self._hear_envelope(transaction)
         else:
@@ -143,10 +175,13 @@ class Session:
         recipients = [command.rcpt(mailbox) for mailbox in outgoing.recipients]
         return self._conversation.say_envelope(self._mail_command(outgoing), recipients)
 
-    async def _hear_envelope(self, transaction: Transaction) -> None:
-        transaction.mail = await self._dialog.answer()
+    async def _hear_envelope(self, transaction: Transaction, *, ahead: bool = False) -> None:
+        mail = transaction.mail = await self._dialog.answer(ahead=ahead)
+        if not mail.is_positive and answer_of(Phase.MAIL, mail) in _OUT_OF_STEP:
+            # The other answers answer something else, too, or do not come at all.
+            raise self._dialog.lost(Phase.MAIL, f"MAIL was answered with {mail}", Answer.MISPLACED)
         for number in range(len(transaction.recipients)):
-            transaction.recipients[number] = _as_rcpt(await self._dialog.answer())
+            transaction.recipients[number] = await self._dialog.answer()
         transaction.data = await self._dialog.answer()
 
     async def _say_one_by_one(self, outgoing: Outgoing, transaction: Transaction) -> None:
@@ -157,7 +192,7 @@ class Session:
             return
         for number, mailbox in enumerate(outgoing.recipients):
             self._dialog.write(say(Phase.RCPT, command.rcpt(mailbox), number))
-            transaction.recipients[number] = _as_rcpt(await self._dialog.answer())
+            transaction.recipients[number] = await self._dialog.answer()
             if self._conversation.over:
                 return
         if any(reply is not None and reply.is_positive for reply in transaction.recipients):
@@ -194,13 +229,13 @@ class Session:
             return await self._cut_short()
         self._dialog.write(last, end)
         written = time.monotonic()
-        reply = await self._dialog.answer(ambiguous=True)
+        reply = await self._dialog.answer()
         self.pause = time.monotonic() - written
         return reply
 
     def _begin(self, following: Following) -> bytes:
         """Return the envelope of the message that goes next, nothing when it has to wait."""
-        if not self._conversation.extensions.pipelining:
+        if not self.pipelines:
             return b""
         outgoing = following()
         if outgoing is None or self._local_refusal(outgoing) is not None:
@@ -211,11 +246,12 @@ class Session:
 
     async def _cut_short(self) -> Reply:
         """Return what a peer says that will not hear the content's end; SessionLost if nothing."""
-        self._conversation.end_content(b"")
+        self._conversation.break_off()
         reply = await self._dialog.answer()
         self.abort()
         if reply.is_positive:
-            raise SessionLost(Phase.CONTENT, "the peer took the message before its end")
+            reason = "the peer took the message before its end"
+            raise SessionLost(Phase.CONTENT, reason, answer=Answer.GARBLED)
         return reply
 
     async def _reset(self) -> None:
@@ -240,11 +276,3 @@ class Session:
     async def quit(self) -> None:
         """Say QUIT and close; never raises."""
         await self._dialog.quit(goodbye=self.reusable)
-
-
-def _as_rcpt(reply: Reply) -> Reply:
-    # RFC 5321 §4.5.3.1.10: some servers say 552 where they mean 452, too many recipients.
-    if reply.code == 552:
-        status = reply.status.with_class(4) if reply.status else None
-        return Reply(452, status, reply.lines)
-    return reply

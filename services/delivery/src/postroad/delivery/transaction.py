@@ -3,8 +3,12 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from postroad.delivery.disposition import Answer, answer_of
 from postroad.mail.address import Mailbox
+from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
+
+_OUT_OF_STEP = (Answer.MISPLACED, Answer.ODD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,16 @@ class Transaction:
 
     def reply_for(self, number: int) -> Reply | None:
         """Return the reply that decides about one recipient, None when there is none."""
-        if self.mail is not None and not self.mail.is_positive:
-            return self.mail
+        return self.decision_for(number)[1]
+
+    def decision_for(self, number: int) -> tuple[Phase, Reply | None]:
+        """Return the reply that decides about one recipient, and the phase that it is of."""
+        if self.mail is None or not self.mail.is_positive:
+            return Phase.MAIL, self.mail
         rcpt = self.recipients[number]
         if rcpt is None or not rcpt.is_positive:
-            return rcpt
-        return self.final or self.data
+            return Phase.RCPT, rcpt
+        return (Phase.FINAL_DOT, self.final) if self.final else (Phase.DATA, self.data)
 
     @property
     def is_begun(self) -> bool:
@@ -49,10 +57,40 @@ class Transaction:
         return self.mail is not None and self.mail.is_positive
 
     @property
+    def is_delivered(self) -> bool:
+        """Whether the peer took the message for every recipient, as it nearly always does."""
+        if self.final is None or not self.final.is_positive:
+            return False
+        return all(reply is not None and reply.is_positive for reply in self.recipients)
+
+    @property
     def farewell(self) -> Reply | None:
         """The reply that closed the session, None when none did."""
         replies = [self.mail, *self.recipients, self.data, self.final]
         return next((reply for reply in replies if reply and reply.code == 421), None)
+
+    @property
+    def accepted(self) -> int:
+        """How many recipients the peer took, whatever came then."""
+        return sum(reply is not None and reply.is_positive for reply in self.recipients)
+
+    @property
+    def too_many(self) -> list[int]:
+        """The recipients that were too many for one transaction, where it took any."""
+        found = [
+            number
+            for number, reply in enumerate(self.recipients)
+            if reply is not None
+            and not reply.is_positive
+            and answer_of(Phase.RCPT, reply) is Answer.TOO_MANY
+        ]
+        return found if found and self.accepted else []
+
+    @property
+    def ends_in_too_many(self) -> bool:
+        """Whether all recipients behind the first that was too many were not taken either."""
+        behind = self.recipients[self.too_many[0] :] if self.too_many else []
+        return bool(behind) and not any(reply and reply.is_positive for reply in behind)
 
     @property
     def is_out_of_turn(self) -> bool:
@@ -62,3 +100,13 @@ class Transaction:
             return False
         # RFC 3463 §3.6: X.5.Z is about the protocol, not about the mail. Without a status, maybe.
         return reply.status is None or reply.status.subject == 5
+
+    @property
+    def is_out_of_step(self) -> bool:
+        """Whether MAIL or DATA was answered as if it were another command: no answer counts."""
+        mail, data = self.mail, self.data
+        if mail is not None and not mail.is_positive:
+            return answer_of(Phase.MAIL, mail) in _OUT_OF_STEP
+        if data is None or data.is_intermediate or not self.accepted:
+            return False  # without recipients DATA may be refused in any way
+        return answer_of(Phase.DATA, data) in _OUT_OF_STEP

@@ -1,0 +1,148 @@
+"""Peers that lose or misread what is pipelined: nothing they say then is about the mail."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from postroad.delivery.routing import Host
+from postroad.policy.model import TlsMode
+from postroad.testing.attempts import Bench, summary
+from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.streams import hang_up
+
+OUT_OF_STEP = b"503 5.5.1 need MAIL before RCPT\r\n"
+
+
+@dataclass
+class Dropping:
+    """A server that loses the first line of a group; `which` groups, counted in all sessions."""
+
+    which: frozenset[int]
+    groups: int = 0
+    connections: int = 0
+    messages: int = 0
+    _mail: bool = field(default=False)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        writer.write(b"220 mx.test\r\n")
+        while block := await reader.read(65536):
+            lines = block.split(b"\r\n")[:-1]
+            if len(lines) > 1 and b"." not in lines:
+                lines = lines[1:] if self.groups in self.which else lines
+                self.groups += 1
+            writer.write(b"".join(map(self._answer, lines)))
+        await hang_up(writer)
+
+    def _answer(self, line: bytes) -> bytes:
+        verb = line.partition(b" ")[0]
+        if verb == b"EHLO":
+            self._mail = False
+            return b"250-mx.test\r\n250 PIPELINING\r\n"
+        if verb in (b"RCPT", b"DATA") and not self._mail:
+            return OUT_OF_STEP
+        self._mail |= verb == b"MAIL"
+        self.messages += verb == b"."
+        known = (b"MAIL", b"RCPT", b"DATA", b".", b"RSET", b"QUIT")
+        reply = b"354 go on\r\n" if verb == b"DATA" else b"250 2.0.0 ok\r\n"
+        return reply if verb in known else b""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Host]:
+        async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
+            yield Host("mx0", server.sockets[0].getsockname()[1], ("127.0.0.1",))
+
+
+async def test_a_lost_line_leads_to_a_session_without_pipelining() -> None:
+    server = Dropping(frozenset({0, 1}))
+    bench = Bench()
+    async with server.open() as host:
+        assert summary(await bench.attempt_at(host)) == [("Delivered", "2.0.0", "mx0")] * 2
+        assert (server.connections, server.messages, server.groups) == (2, 1, 1)
+        await bench.attempt_at(host)
+        assert (server.messages, server.groups) == (2, 1), "it is not asked that way again"
+        await bench.pool.close()
+
+
+def saying(verb: bytes, reply: bytes) -> Script:
+    return lambda line, count: reply if line.split()[0] == verb else None
+
+
+@pytest.mark.parametrize("verb", [b"MAIL", b"RCPT", b"DATA", b"."])
+@pytest.mark.parametrize("reply", [OUT_OF_STEP, b"503 bad sequence\r\n", b"554 5.5.1 what?\r\n"])
+async def test_what_says_nothing_of_the_mail_bounces_nothing(verb: bytes, reply: bytes) -> None:
+    async with ScriptedMx(saying(verb, reply)) as mx, ScriptedMx() as good:
+        ended = await Bench().attempt(mx)
+        assert {outcome.kind.value for outcome in ended.outcomes.values()} == {"Deferred"}
+        assert mx.connections == 2, "once pipelined, once plainly"
+        assert summary(await Bench().attempt(mx, good)) == [("Delivered", "2.0.0", "mx1")] * 2
+
+
+async def test_refusals_of_a_session_out_of_step_do_not_count() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        if line.startswith(b"RCPT") and count == 0:
+            return b"550 5.1.1 no such user\r\n"
+        return OUT_OF_STEP if line == b"DATA" and count == 0 else None
+
+    async with ScriptedMx(script) as mx:
+        assert summary(await Bench().attempt(mx)) == [("Delivered", "2.0.0", "mx0")] * 2
+
+
+# ---------------------------------------------------------------- degraded by missing TLS
+
+WANTS_TLS = b"530 5.7.0 Must issue a STARTTLS command first\r\n"
+
+
+def without_tls(verb: bytes, reply: bytes) -> Script:
+    said = {b"STARTTLS": b"454 4.7.0 TLS not available\r\n", verb: reply}
+    return lambda line, count: said.get(line.split()[0])
+
+
+@pytest.mark.parametrize("verb", [b"MAIL", b"RCPT", b"DATA", b"."])
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (WANTS_TLS, "Deferred"),
+        (b"554 5.7.1 encryption needed\r\n", "Deferred"),
+        (b"550 not like this\r\n", "Deferred"),
+        (b"550 5.1.1 no such user\r\n", "Bounced"),
+    ],
+)
+async def test_a_refusal_in_clear_after_tls_failed_is_no_verdict(
+    mx_tls: ssl.SSLContext, verb: bytes, reply: bytes, kind: str
+) -> None:
+    async with ScriptedMx(without_tls(verb, reply), tls=mx_tls) as mx:
+        ended = await Bench(tls=TlsMode.OPPORTUNISTIC).attempt(mx)
+        assert {outcome.kind.value for outcome in ended.outcomes.values()} == {kind}
+        assert ended.outcomes[0].text == reply.decode().strip()
+
+
+async def test_a_host_that_wants_tls_and_does_not_offer_it_bounces_nothing() -> None:
+    async with ScriptedMx(saying(b"MAIL", WANTS_TLS)) as mx:
+        ended = await Bench(tls=TlsMode.OPPORTUNISTIC).attempt(mx)
+        assert {str(outcome.status) for outcome in ended.outcomes.values()} == {"4.7.0"}
+
+
+async def test_what_a_host_does_not_take_without_tls_it_may_take_with() -> None:
+    """What it announces in clear may be less than what it announces under TLS."""
+    useless = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # it has no certificate
+    small, good = ScriptedMx(tls=useless, extensions=("SIZE 5",)), ScriptedMx()
+    async with small, good:
+        alone = await Bench(tls=TlsMode.OPPORTUNISTIC).attempt(small)
+        assert {outcome.kind.value for outcome in alone.outcomes.values()} == {"Deferred"}
+        both = await Bench(tls=TlsMode.OPPORTUNISTIC).attempt(small, good)
+        assert summary(both) == [("Delivered", "2.0.0", "mx1")] * 2
+
+
+async def test_a_host_that_hangs_up_in_the_middle_is_no_reason_to_go_on_in_clear(
+    mx_tls: ssl.SSLContext,
+) -> None:
+    async with ScriptedMx(saying(b"MAIL", HANG_UP), tls=mx_tls) as mx:
+        ended = await Bench(tls=TlsMode.OPPORTUNISTIC).attempt(mx)
+        assert {outcome.kind.value for outcome in ended.outcomes.values()} == {"Deferred"}
+        assert mx.connections == 1
+        assert mx.messages == []
