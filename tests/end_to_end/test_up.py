@@ -256,7 +256,44 @@ async def test_the_queue_of_one_machine_has_gauges(
     assert found["postroad_queue_ready,express"] == 0
     assert found["postroad_queue_storage_used_bytes"] > 0
     assert found["postroad_queue_storage_used_bytes"] < found["postroad_queue_storage_limit_bytes"]
-    assert "postroad_operator_" not in page
+    assert gauges(page, "postroad_operator_objects") == {
+        f"postroad_operator_objects,{kind},{ready}": float(
+            (kind, ready) in (("Client", "true"), ("Relay", "true"))
+        )
+        for kind in ("Client", "Domain", "Quota", "Relay")
+        for ready in ("true", "false")
+    }
+
+
+async def test_status_tells_what_is_wrong_with_the_objects(
+    start_relay: StartRelay, unused_tcp_port: int
+) -> None:
+    relay = await start_relay(CLIENT + RELAY.format(port=unused_tcp_port))
+    out = await status_with(relay, "ConnectionRefused")
+    assert f"127.0.0.1:{unused_tcp_port} refuses connections" in out
+    assert "Mistakes" not in out
+    relay.manifests.write_text(CLIENT + RELAY.format(port="oops"))
+    _, out, _ = await relay.command("check", str(relay.manifests))
+    told = out.splitlines()[0]
+    out = await status_with(relay, "Stale")
+    assert told in out
+    _, out, _ = await relay.command("status", "--json")
+    objects = json.loads(out)["objects"]
+    assert objects["mistakes"] == [told]
+    assert ("Relay default/out", "Ready", "Stale") in [
+        (each["object"], each["condition"], each["reason"]) for each in objects["troubles"]
+    ]
+    assert (await asyncio.to_thread(get, relay.addresses["http"], "/readyz"))[0] == 200
+
+
+async def status_with(relay: RunningRelay, word: str) -> str:
+    """Return what `postroad status` says once it has a word; what is looked at takes a moment."""
+    async with asyncio.timeout(patient(30)):
+        while True:
+            code, out, err = await relay.command("status")
+            assert code == 0, err
+            if word in out:
+                return out
 
 
 def gauges(page: str, prefix: str) -> dict[str, float]:

@@ -24,7 +24,7 @@ def test_a_pool_without_mail_has_a_number() -> None:
 
 async def test_who_stands_by_answers_and_shows_no_gauges() -> None:
     queue_metrics.WAITING.labels("held").set(77)
-    counts = BacklogCounts(("bulk",), lambda: False, lambda: None)
+    counts = BacklogCounts(("bulk",), lambda: False)
     assert counts.page()[0] == 503
     counting = asyncio.create_task(counts.run(MemorySpool()))
     async with asyncio.timeout(patient(5)):

@@ -110,9 +110,7 @@ async def build(process: Process, settings: OperatorSettings) -> None:
     metrics.LEADER.set_function(lambda: int(lease.holding))
     # The last thing to be done but for closing the connection: until then nobody else may begin.
     process.on_stop("lease", lease.give_up)
-    backlog = BacklogCounts(
-        settings.pools, lambda: lease.holding, failed=metrics.ERRORS.labels("backlog").inc
-    )
+    backlog = BacklogCounts(settings.pools, lambda: lease.holding)
     process.pages["backlog"] = backlog.page
     queue = Queue(spool_options(process, settings.nats, role="operator"), backlog)
     process.readiness.add("queue", queue.why_away)
@@ -143,8 +141,7 @@ async def _lead(
     spool = await queue.open_to_lead(process)
     capacity = int(settings.queue.capacity) * layout.replicas  # each copy is counted
     process.spawn("provisioning", look_after(queue.options, settings.queue))
-    failed = metrics.ERRORS.labels("storage").inc
-    process.spawn("storage", look_at_storage(queue.options, capacity=capacity, failed=failed))
+    process.spawn("storage", look_at_storage(queue.options, capacity=capacity))
     if layout.replicas > 1:
         process.spawn("leaders", keep_spread(queue.options, layout))
     leader = Leader(settings, keyring, kube, spool)

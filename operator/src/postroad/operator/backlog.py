@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
+from postroad.operator import metrics
 from postroad.runtime.logs import get_logger
 from postroad.runtime.queue_metrics import BacklogGauges
 from postroad.spool.backlog import Backlog
@@ -28,19 +29,12 @@ class BacklogCounts:
     The counts as of the last look.
 
     `pools` are told of even when nothing is in them: whoever scales one would take a number that is
-    missing for an error, and leave it as large as it is. `leading` says whether to show gauges;
-    `failed` is called when the queue cannot be counted.
+    missing for an error, and leave it as large as it is. `leading` says whether to show gauges.
     """
 
-    def __init__(
-        self,
-        pools: Collection[str],
-        leading: Callable[[], bool],
-        failed: Callable[[], None],
-    ) -> None:
+    def __init__(self, pools: Collection[str], leading: Callable[[], bool]) -> None:
         self._told = dict.fromkeys(("default", *pools), 0)
         self._leading = leading
-        self._failed = failed
         self._gauges = BacklogGauges()
         self._loop = asyncio.get_running_loop()
         self._last: Backlog | None = None
@@ -55,7 +49,7 @@ class BacklogCounts:
                 if self._leading():
                     self._gauges.show(self._last, datetime.now(UTC))
             except SpoolError as error:
-                self._failed()
+                metrics.ERRORS.labels("backlog").inc()
                 log.debug("the queue cannot be counted", error=str(error))
             await asyncio.sleep(EVERY.total_seconds())
 

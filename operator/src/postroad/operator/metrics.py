@@ -3,11 +3,14 @@
 from postroad.policy.declared import Kind
 from postroad.runtime.metrics import Group
 
-_GROUP = Group("Operator", "The cluster's objects, told by the operator that leads.")
+_GROUP = Group(
+    "Operator",
+    "The cluster's objects, told by the operator that leads; on one machine by `postroad up`.",
+)
 
 LEADER = _GROUP.gauge(
     "postroad_operator_leader",
-    "1 in the operator that holds the Lease.",
+    "1 in the operator that holds the Lease, and in `up`.",
     watch="A sum other than 1 for a minute: nobody works, or the API server is away.",
 )
 RECONCILE_SECONDS = _GROUP.histogram(
@@ -37,7 +40,8 @@ OBJECTS = _GROUP.gauge(
     "postroad_operator_objects",
     "Objects by kind, and whether their Ready condition is true.",
     labels={"kind": tuple(Kind), "ready": ("true", "false")},
-    watch='`ready="false"` that stays: `kubectl get domains,relays,quotas,clients` says which.',
+    watch='`ready="false"` that stays: `kubectl get domains,relays,quotas,clients` says which, on'
+    " one machine `postroad status`.",
 )
 STATUS_WRITES = _GROUP.counter("postroad_operator_status_writes_total", "Statuses written.")
 STATUS_WAITING = _GROUP.gauge(

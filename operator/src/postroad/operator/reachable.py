@@ -24,13 +24,14 @@ _HOSTS = 3  # of one Relay
 
 
 class ReachableLooks:
-    """What was found of each Relay in this run; `pause` is shorter in tests."""
+    """What was found of each Relay in this run, looked at `every` so often."""
 
     def __init__(
         self,
         relays: Callable[[], Mapping[ObjectKey, Relay]],
         changed: Callable[[], None],
         *,
+        every: timedelta = EVERY,
         pause: timedelta = PAUSE,
     ) -> None:
         self.found: dict[ObjectKey, Judgement] = {}
@@ -38,7 +39,7 @@ class ReachableLooks:
         self._relays = relays
         self._changed = changed
         self._pause = pause.total_seconds()
-        self._round: Round[ObjectKey] = Round(EVERY, random.random)
+        self._round: Round[ObjectKey] = Round(every, random.random)
 
     async def run(self) -> None:
         """Try what is due, until cancelled."""

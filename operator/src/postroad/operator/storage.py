@@ -6,10 +6,10 @@ settings say it.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from postroad.operator import metrics
 from postroad.operator.asking import asking
 from postroad.runtime.logs import get_logger
 from postroad.runtime.queue_metrics import STORAGE_LIMIT, STORAGE_USED
@@ -42,16 +42,14 @@ async def read_storage(options: SpoolOptions, *, capacity: int) -> Storage:
     return Storage(int(said.get("storage", 0)), min(known, default=0))
 
 
-async def look_at_storage(
-    options: SpoolOptions, *, capacity: int, failed: Callable[[], None]
-) -> None:
-    """Show how full it is, until cancelled; `failed` is called when that cannot be asked."""
+async def look_at_storage(options: SpoolOptions, *, capacity: int) -> None:
+    """Show how full it is, until cancelled."""
     while True:
         try:
             found = await read_storage(options, capacity=capacity)
             STORAGE_USED.set(found.used)
             STORAGE_LIMIT.set(found.limit)
         except SpoolError as error:
-            failed()
+            metrics.ERRORS.labels("storage").inc()
             log.debug("the storage cannot be looked at", error=str(error))
         await asyncio.sleep(EVERY.total_seconds())

@@ -55,6 +55,13 @@ class Where:
     place: Place = field(default_factory=Place)
 
 
+def state_folder(where: Where) -> StateFolder | None:
+    """Return the state folder of the `postroad up` that is meant, None for any other cluster."""
+    if where.place.named or (where.state is None and os.environ.get("POSTROAD_NATS_URL")):
+        return None
+    return StateFolder(where.state or default_state_folder())
+
+
 @asynccontextmanager
 async def open_cluster(where: Where) -> AsyncIterator[Spool]:
     """Connect to the cluster for one command; Failure when it is not there."""
@@ -71,7 +78,7 @@ async def open_cluster(where: Where) -> AsyncIterator[Spool]:
 async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
     """Give how to connect, and what to ask oneself when that fails."""
     if not where.place.named:
-        yield _options(where.state)
+        yield _options(where)
         return
     async with forwarded(where.place) as door:
         options = SpoolOptions((door.url,), user=door.user, password=door.password, role=_ROLE)
@@ -92,10 +99,10 @@ async def _connected(options: SpoolOptions, hint: str) -> AsyncIterator[Spool]:
         await spool.close()
 
 
-def _options(chosen: Path | None) -> tuple[SpoolOptions, str]:
-    if chosen is None and os.environ.get("POSTROAD_NATS_URL"):
+def _options(where: Where) -> tuple[SpoolOptions, str]:
+    state = state_folder(where)
+    if state is None:
         return _from_environment(), "is $POSTROAD_NATS_URL right?"
-    state = StateFolder(chosen or default_state_folder())
     try:
         access = json.loads(state.access.read_text())
         options = SpoolOptions(servers=(access["url"],), token=access["token"], role=_ROLE)

@@ -23,6 +23,7 @@ from postroad.cli.embedded import EmbeddedServer
 from postroad.cli.errors import Failure
 from postroad.cli.listeners import Listeners, bind
 from postroad.cli.manifests import Manifests
+from postroad.cli.oversight import Oversight
 from postroad.cli.own_name import is_too_short
 from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
@@ -124,11 +125,9 @@ class Machine:
         return spool
 
     def _watch_queue(self, spool: Spool, options: SpoolOptions, server: EmbeddedServer) -> None:
-        """Show the queue's gauges as the operator does; here the log alone tells of failures."""
-        backlog = BacklogCounts((), leading=lambda: True, failed=lambda: None)
-        storage = look_at_storage(options, capacity=server.capacity, failed=lambda: None)
-        self._process.spawn("backlog", backlog.run(spool))
-        self._process.spawn("storage", storage)
+        """Show the queue's gauges, as the operator does."""
+        self._process.spawn("backlog", BacklogCounts((), leading=lambda: True).run(spool))
+        self._process.spawn("storage", look_at_storage(options, capacity=server.capacity))
 
     async def _publish(self, spool: Spool) -> Manifests:
         paths = self._options.config or (await self._prepare_example(),)
@@ -138,6 +137,7 @@ class Machine:
             raise Failure(str(error)) from error
         manifests = Manifests(paths, spool, keyring)
         await manifests.publish_first()
+        Oversight(self._state, manifests, spool).start(self._process)
         return manifests
 
     async def _prepare_example(self) -> Path:

@@ -1,10 +1,12 @@
 """The manifests of `postroad up`: read, compiled, published, and followed while they are edited."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from postroad.cli.errors import Failure
+from postroad.operator import metrics
 from postroad.policy.check import Checked, check
 from postroad.policy.codec import EntryEncoder
 from postroad.policy.compiled import Compiled
@@ -30,10 +32,12 @@ class Manifests:
         self._reader = ManifestReader()
         self._encoder = EntryEncoder(keyring)
         self.in_force = Compiled()
+        self.checked = Checked((), Compiled())  # what was found the last time
+        self.on_checked: Callable[[], None] = lambda: None
 
     async def publish_first(self) -> None:
         """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
-        mistakes, compiled = await asyncio.to_thread(self._check)
+        mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise Failure(f"the manifests cannot be used:\n{listed}")
@@ -46,10 +50,13 @@ class Manifests:
 
         async for _ in awatch(*self._paths, recursive=True, raise_interrupt=False):
             # Thousands of objects take seconds to read; the supervision goes on meanwhile.
-            mistakes, compiled = await asyncio.to_thread(self._check)
+            began = time.monotonic()
+            mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
+            self.on_checked()
             for mistake in mistakes:
                 log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
             generation = await self._publish(compiled)
+            metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
             log.info("manifests published", generation=generation)
 
     def _check(self) -> Checked:
@@ -62,7 +69,11 @@ class Manifests:
         )
 
     async def _publish_once(self, compiled: Compiled) -> int:
-        return await publish_objects(self._spool, compiled, self._keyring, encoder=self._encoder)
+        generation = await publish_objects(
+            self._spool, compiled, self._keyring, encoder=self._encoder
+        )
+        metrics.GENERATION.set(generation)
+        return generation
 
     async def _publish(self, compiled: Compiled) -> int:
         """Publish as soon as the queue lets it."""
@@ -70,6 +81,7 @@ class Manifests:
             try:
                 generation = await self._publish_once(compiled)
             except SpoolError as error:
+                metrics.ERRORS.labels("publish").inc()
                 log.warning("manifests cannot be published for now", error=str(error))
                 await asyncio.sleep(_RETRY)
             else:

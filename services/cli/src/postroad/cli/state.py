@@ -61,6 +61,11 @@ class StateFolder:
         return self.path / "access.json"
 
     @property
+    def findings(self) -> Path:
+        """What is not right with the objects, for `postroad status`."""
+        return self.path / "status.json"
+
+    @property
     def server_token(self) -> Path:
         """The token alone, for the processes."""
         return self.path / "nats.token"

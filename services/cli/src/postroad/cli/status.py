@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.cluster import Where, open_cluster, state_folder
+from postroad.cli.findings import Findings, read_findings
+from postroad.cli.findings_page import print_findings
 from postroad.cli.options import (
     ContextOption,
     Form,
@@ -76,7 +78,8 @@ class Glance:
     refusal: Exception | None
     processes: Sequence[SessionInfo]
     domains: Sequence[DomainMail]
-    orders: Sequence[tuple[Order, int]] = field(default_factory=tuple)
+    orders: Sequence[tuple[Order, int]] = ()
+    findings: Findings | None = None  # None on Kubernetes, where each object's status tells them
 
     def total(self, kind: WaitKind) -> int:
         """Return how many records of a kind there are."""
@@ -94,6 +97,9 @@ def status(
     """
     Show the cluster at a glance: its processes, its queue, the orders in force.
 
+    Of `postroad up` also what is wrong in its manifests, which smarthosts do not answer, and how
+    much of each Quota is used. On Kubernetes each object's status tells that.
+
     Example: postroad status --json
 
     Example: postroad status --context production --namespace mail
@@ -106,6 +112,7 @@ def status(
 
 
 async def _look(cluster: Where) -> Glance:
+    state = state_folder(cluster)
     async with open_cluster(cluster) as spool:
         sessions = [s for s in await spool.sessions.live() if s.role != "command"]
         domains = by_domain(await spool.waiting.counts())
@@ -120,6 +127,7 @@ async def _look(cluster: Where) -> Glance:
             processes=sorted(sessions, key=lambda session: session.process),
             domains=[*stuck, *domains[_TOP:]],
             orders=await standing(spool),
+            findings=read_findings(state) if state is not None else None,
         )
 
 
@@ -161,6 +169,8 @@ def _print(glance: Glance, *, wide: bool) -> None:
     if glance.orders:
         print()
         print_orders(glance.orders, wide=wide, empty="")
+    if glance.findings is not None:
+        print_findings(glance.findings, now, wide=wide)
 
 
 def _domain_cells(mail: DomainMail, now: datetime) -> tuple[str, ...]:
@@ -187,6 +197,7 @@ def _summary(glance: Glance) -> dict[str, object]:
             for s in glance.processes
         ],
         "orders": [row(order, changed) for order, changed in glance.orders],
+        "objects": glance.findings.as_json() if glance.findings is not None else None,
     }
 
 
