@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.cli.events import in_order
+from postroad.cli.events import event_type, in_order, line
 from postroad.spool.event import Event, EventType
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -38,3 +41,56 @@ async def test_what_lies_behind_is_told_at_once() -> None:
         START,
         START + timedelta(seconds=1),
     ]
+
+
+def told_of(**fields: Any) -> str:
+    return line(Event(at=START, queue_id="01JDX3M8Q2V5K7T9W4Y6Z8ABCD", **fields)).plain
+
+
+def test_client_means_the_client_that_was_proven() -> None:
+    told = told_of(
+        type=EventType.RECEPTION,
+        reverse_path="news@shop.example",
+        recipients=("you@far.example",),
+        client="default/shop",
+        peer_address="192.0.2.7",
+        helo="vm",
+    )
+    assert "accepted" in told
+    assert "from news@shop.example, client default/shop, peer 192.0.2.7 (helo vm)," in told
+
+
+def test_a_refusal_says_of_what_and_how_many_alike_there_were() -> None:
+    told = told_of(
+        type=EventType.REJECTION,
+        command="RCPT",
+        reverse_path="",
+        recipients=("victim@other.test",),
+        peer_address="192.0.2.7",
+        helo="vm\x1b[31m",
+        reply="550 5.7.1 relaying denied",
+        left_out=12,
+    )
+    assert "rejected" in told
+    assert "at RCPT, from <>, peer 192.0.2.7 (helo vm\\x1b[31m), to victim@other.test" in told
+    assert told.endswith('"550 5.7.1 relaying denied", and 12 alike before it')
+
+
+def test_a_delivery_says_how_long_it_took() -> None:
+    told = told_of(type=EventType.DELIVERY, host="mx.far.example", attempt=2, delay=61.26)
+    assert "delivered" in told
+    assert "via mx.far.example, try 2, after 61.3 s" in told
+
+
+@pytest.mark.parametrize("text", ["deferred", "Deferred", "TransientFailure", "transientfailure"])
+def test_a_type_is_named_by_its_word_or_as_it_is_stored(text: str) -> None:
+    assert event_type(text) is EventType.TRANSIENT_FAILURE
+
+
+def test_a_type_that_is_none_is_told_what_there_is() -> None:
+    with pytest.raises(typer.BadParameter, match="none of accepted, delivered, deferred"):
+        event_type("sent")
+
+
+def test_every_type_has_a_word_of_its_own() -> None:
+    assert len({kind.word for kind in EventType}) == len(EventType)

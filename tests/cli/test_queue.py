@@ -175,7 +175,7 @@ async def test_a_history_without_events_says_where_it_looked(
 ) -> None:
     assert (await run("events"))[1] == ("No events in the last 60m (--since looks further back).\n")
     _, out, _ = await run("events", "--type", "bounce", "--since", "3d")
-    assert out == "No events of type Bounce in the last 3d (--since looks further back).\n"
+    assert out == "No events of type bounced in the last 3d (--since looks further back).\n"
     assert (await run("events", "--json"))[1] == ""
 
 

@@ -20,8 +20,8 @@ async def test_the_demo_shows_four_messages_and_the_notification() -> None:
     assert code == 0, err
     _, *sections = out.split("\n\n")
     delivered, deferred, two, bounced, notification, *_ = sections
-    assert kinds(delivered) == ["Reception", "Delivery"]
-    assert kinds(deferred) == ["Reception", "TransientFailure", "Delivery"]
-    assert kinds(two) == ["Reception", "Delivery", "Delivery"]
-    assert kinds(bounced) == ["Reception", "Bounce"]
-    assert kinds(notification) == ["Delivery"]
+    assert kinds(delivered) == ["accepted", "delivered"]
+    assert kinds(deferred) == ["accepted", "deferred", "delivered"]
+    assert kinds(two) == ["accepted", "delivered", "delivered"]
+    assert kinds(bounced) == ["accepted", "bounced"]
+    assert kinds(notification) == ["delivered"]

@@ -60,5 +60,6 @@ async def test_a_message_is_one_trace_from_the_dot_to_its_last_attempt(
         assert attempt.parent_span_id == transaction.span_id
     assert collector.services == {"postroad-ingress", "postroad-delivery"}
     lines = [json.loads(line) for line in relay.log.read_text().splitlines() if line[:1] == "{"]
-    traced = [line.get("trace_id") for line in lines if line["event"] == "attempted"]
+    ends = ("deferred", "delivered")
+    traced = [line.get("trace_id") for line in lines if line["event"] in ends]
     assert traced == [transaction.trace_id.hex()] * 2

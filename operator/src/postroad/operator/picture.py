@@ -170,5 +170,5 @@ class Picture:
             return await self._kube.request("GET", secret_path(key))
         except Refused as error:
             if error.status == 403:
-                log.error("a Secret may not be read", secret=str(key), error=str(error))
+                log.error("a Secret may not be read", object=str(key), error=str(error))
             return None

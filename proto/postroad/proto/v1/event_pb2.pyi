@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("type", "at_us", "queue_id", "record_id", "reverse_path", "recipients", "domain", "site", "host", "peer_address", "client", "reply", "reason", "size", "attempt", "ambiguous", "sequence", "tls", "process", "traceparent", "helo", "command", "user", "left_out")
+    __slots__ = ("type", "at_us", "queue_id", "record_id", "reverse_path", "recipients", "domain", "site", "host", "peer_address", "client", "reply", "reason", "size", "attempt", "ambiguous", "sequence", "tls", "process", "traceparent", "helo", "command", "user", "relay", "delay", "left_out")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     AT_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,8 @@ class Event(_message.Message):
     HELO_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     USER_FIELD_NUMBER: _ClassVar[int]
+    RELAY_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     type: str
     at_us: int
@@ -55,8 +57,10 @@ class Event(_message.Message):
     helo: str
     command: str
     user: str
+    relay: str
+    delay: float
     left_out: int
-    def __init__(self, type: _Optional[str] = ..., at_us: _Optional[int] = ..., queue_id: _Optional[str] = ..., record_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[str]] = ..., domain: _Optional[str] = ..., site: _Optional[str] = ..., host: _Optional[str] = ..., peer_address: _Optional[str] = ..., client: _Optional[str] = ..., reply: _Optional[str] = ..., reason: _Optional[str] = ..., size: _Optional[int] = ..., attempt: _Optional[int] = ..., ambiguous: _Optional[bool] = ..., sequence: _Optional[int] = ..., tls: _Optional[str] = ..., process: _Optional[str] = ..., traceparent: _Optional[str] = ..., helo: _Optional[str] = ..., command: _Optional[str] = ..., user: _Optional[str] = ..., left_out: _Optional[int] = ...) -> None: ...
+    def __init__(self, type: _Optional[str] = ..., at_us: _Optional[int] = ..., queue_id: _Optional[str] = ..., record_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[str]] = ..., domain: _Optional[str] = ..., site: _Optional[str] = ..., host: _Optional[str] = ..., peer_address: _Optional[str] = ..., client: _Optional[str] = ..., reply: _Optional[str] = ..., reason: _Optional[str] = ..., size: _Optional[int] = ..., attempt: _Optional[int] = ..., ambiguous: _Optional[bool] = ..., sequence: _Optional[int] = ..., tls: _Optional[str] = ..., process: _Optional[str] = ..., traceparent: _Optional[str] = ..., helo: _Optional[str] = ..., command: _Optional[str] = ..., user: _Optional[str] = ..., relay: _Optional[str] = ..., delay: _Optional[float] = ..., left_out: _Optional[int] = ...) -> None: ...
 
 class EventBatch(_message.Message):
     __slots__ = ("events",)

@@ -42,6 +42,15 @@ _STYLES = {
 _LATEST = timedelta(seconds=2)  # processes write in batches, ten a second: none comes later
 
 
+def event_type(text: str) -> EventType:
+    """Read a type as people call it (deferred), or as it is stored (TransientFailure)."""
+    for kind in EventType:
+        if text.lower() in (kind.word, kind.value.lower()):
+            return kind
+    known = ", ".join(kind.word for kind in EventType)
+    raise typer.BadParameter(f"{text!r} is none of {known}")
+
+
 def events(
     state: StateOption = None,
     queue_id: Annotated[
@@ -49,7 +58,12 @@ def events(
     ] = None,
     kind: Annotated[
         list[EventType] | None,
-        typer.Option("--type", case_sensitive=False, help="Only these types; may be repeated."),
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            parser=event_type,
+            help=f"Only these: {', '.join(kind.word for kind in EventType)}; may be repeated.",
+        ),
     ] = None,
     since: Annotated[
         str, typer.Option(metavar="DURATION", help="How far to look back: 90s, 15m, 12h, 3d.")
@@ -65,7 +79,7 @@ def events(
     """
     Show what happened to mail, oldest first; with --follow in the order it becomes known.
 
-    Example: postroad events --follow --type Bounce --type Expiration
+    Example: postroad events --follow --type bounced --type expired
 
     Example: postroad events --id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD
 
@@ -117,7 +131,7 @@ async def _print(
 
 def _nothing(queue_id: str | None, since: datetime, types: frozenset[EventType] | None) -> str:
     """Return what is said instead of an empty answer: where was looked, and how to look further."""
-    named = f" of type {' or '.join(sorted(types))}" if types else ""
+    named = f" of type {' or '.join(sorted(kind.word for kind in types))}" if types else ""
     if queue_id is not None:
         return f"No events{named} of {queue_id}; the history keeps seven days."
     span = short(datetime.now(UTC) - since)
@@ -149,7 +163,7 @@ def _row(event: Event) -> dict[str, object]:
 def line(event: Event) -> Text:
     """Return an event as a line for people."""
     text = Text(f"{stamp(event.at)}  ")
-    text.append(f"{event.type.value:<16}", style=_STYLES.get(event.type, ""))
+    text.append(f"{event.type.word:<13}", style=_STYLES.get(event.type, ""))
     text.append(f"  {event.queue_id or '-'}  ")
     text.append(visible(_story(event)))
     return text
@@ -157,21 +171,36 @@ def line(event: Event) -> Text:
 
 def _story(event: Event) -> str:
     parts = []
+    if event.command:
+        parts.append(f"at {event.command}")
     if event.type in (EventType.RECEPTION, EventType.REJECTION):
-        parts.append(f"from {event.reverse_path or '<>'}")
+        parts += _origin(event)
     if event.recipients:
         more = f" and {len(event.recipients) - 3} more" if len(event.recipients) > 3 else ""
         parts.append(f"to {', '.join(event.recipients[:3])}{more}")
     if event.host:
-        parts.append(f"{_relation(event)} {event.host}")
+        parts.append(f"via {event.host}")
     if event.attempt:
         parts.append(f"try {event.attempt}")
+    if event.type is EventType.DELIVERY and event.delay:
+        parts.append(f"after {event.delay:.1f} s")
     if event.reply or event.reason:
         parts.append(json.dumps(event.reply or event.reason, ensure_ascii=False))
     if event.ambiguous:
         parts.append("ambiguous: the peer may have it")
+    if event.left_out:
+        parts.append(f"and {event.left_out} alike before it")
     return ", ".join(parts)
 
 
-def _relation(event: Event) -> str:
-    return "client" if event.type in (EventType.RECEPTION, EventType.REJECTION) else "via"
+def _origin(event: Event) -> list[str]:
+    """Return who sent it: the Client that was proven, the peer, and what that calls itself."""
+    parts = []
+    if event.reverse_path or event.command in ("", "RCPT", "DATA"):
+        parts.append(f"from {event.reverse_path or '<>'}")
+    if event.client:
+        parts.append(f"client {event.client}")
+    if event.user:
+        parts.append(f"user {event.user}")
+    helo = f" (helo {event.helo})" if event.helo else ""
+    return [*parts, f"peer {event.peer_address or 'unknown'}{helo}"]

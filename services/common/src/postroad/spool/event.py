@@ -1,8 +1,9 @@
 """
 What happened to a message, as a line of its history.
 
-Types are those of the field (KumoMTA's log records, RFC 3464's actions): written after the fact is
-durable, in small batches, never in the way of mail.
+Types are those of KumoMTA's log records and RFC 3464's actions; people are shown the words that
+mail servers' logs have. Written after the fact is durable, in small batches, never in the way of
+mail.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,24 @@ class EventType(StrEnum):
     HELD = "Held"
     RELEASED = "Released"
     MOVED = "Moved"
+
+    @property
+    def word(self) -> str:
+        """What people call it: accepted, delivered, deferred, bounced …"""
+        return _WORDS.get(self, self.value.lower())
+
+
+# Those whose value is another word; stored events have the values.
+_WORDS = {
+    EventType.RECEPTION: "accepted",
+    EventType.DELIVERY: "delivered",
+    EventType.TRANSIENT_FAILURE: "deferred",
+    EventType.BOUNCE: "bounced",
+    EventType.EXPIRATION: "expired",
+    EventType.REJECTION: "rejected",
+    EventType.ADMIN_BOUNCE: "admin-bounced",
+    EventType.ADMIN_DELETE: "deleted",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,4 +74,6 @@ class Event:
     helo: str = ""  # what a client called itself, for Reception and Rejection
     command: str = ""  # what was refused, for Rejection: CONNECT, AUTH, MAIL, RCPT, DATA …
     user: str = ""  # the name of a refused login
+    relay: str = ""  # the Relay that says how it leaves, namespace/name
+    delay: float = 0.0  # seconds since it was accepted
     left_out: int = 0  # Rejections alike before this one that were not written

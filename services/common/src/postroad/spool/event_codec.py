@@ -34,6 +34,7 @@ _TEXTS = (
     "helo",
     "command",
     "user",
+    "relay",
 )
 _OF_CLIENTS = (EventType.RECEPTION, EventType.REJECTION)
 
@@ -73,6 +74,7 @@ def _fill(stored: event_pb2.Event, event: Event) -> None:
     stored.sequence = event.sequence
     stored.ambiguous = event.ambiguous
     stored.left_out = event.left_out
+    stored.delay = event.delay
 
 
 def _event(stored: event_pb2.Event) -> Event:
@@ -90,6 +92,7 @@ def _event(stored: event_pb2.Event) -> Event:
         sequence=stored.sequence,
         ambiguous=stored.ambiguous,
         left_out=stored.left_out,
+        delay=stored.delay,
         **texts,
     )
 

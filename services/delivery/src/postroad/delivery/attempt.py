@@ -59,6 +59,7 @@ class Ended:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     reached: bool = False
     peer_address: str = ""
+    peers: dict[str, Peer] = field(default_factory=dict)  # by host, as each was tried last
 
 
 class Attempt:
@@ -126,6 +127,7 @@ class Attempt:
 
     async def _try(self, host: Host, place: Place, left: list[int]) -> list[int]:
         """Try one address; return the recipients another should be tried for."""
+        self._ended.peers[place.peer.host] = place.peer
         session, self._session = self._session, None
         session = session or self._tools.pool.take(place, time.monotonic())
         is_reused = session is not None

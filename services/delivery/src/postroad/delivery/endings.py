@@ -7,20 +7,22 @@ much of it is under way is bounded, and so is what a process has in hand.
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
+from postroad.delivery.lines import relay_object, tell_attempt, tell_given_up
 from postroad.delivery.outcome import Kind
 from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.unattempted import hold_ended, no_way_out, ordered, without_body
 from postroad.policy.model import RetrySchedule, WayOut
-from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
+from postroad.spool.event import Event
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 
@@ -53,9 +55,10 @@ class Endings:
 
     async def attempted(self, taken: Taken, way_out: WayOut, ended: Ended, site: str) -> None:
         """Settle an attempt behind the connection's back, as long as not too many are under way."""
-        attempted = Attempted(ended.outcomes, site, ended.peer_address)
+        relay = relay_object(way_out)
+        attempted = Attempted(ended.outcomes, site, ended.peer_address, relay)
         settlement = settle(taken.record, attempted, self.circumstances(way_out.retry))
-        self._log(taken.record, ended)
+        self._tell(taken.record, way_out, ended, settlement.events)
         if not settlement.puts and self._finishing < _SETTLES:
             self._finishing += 1
             self._tools.taking.finish(taken, settlement.events, self._finished)
@@ -107,23 +110,16 @@ class Endings:
             dice=self._dice,
         )
 
-    def _log(self, record: QueueRecord, ended: Ended) -> None:
+    def _tell(
+        self, record: QueueRecord, way_out: WayOut, ended: Ended, events: Sequence[Event]
+    ) -> None:
         now = datetime.now(UTC)
-        trace_id = tracing.trace_id_of(record.origin.traceparent)
-        traced = {"trace_id": trace_id} if trace_id else {}
-        for number, outcome in ended.outcomes.items():
+        for outcome in ended.outcomes.values():
             if outcome.kind is Kind.DELIVERED:
                 metrics.QUEUE_SECONDS.observe((now - record.arrival).total_seconds())
-            log.info(
-                "attempted",
-                queue_id=record.record_id.queue_id,
-                recipient=str(record.recipients[number].mailbox),
-                outcome=outcome.kind.value,
-                reply=outcome.text,
-                host=outcome.host,
-                attempt=record.attempts + 1,
-                **traced,
-            )
+        tell_attempt(record, way_out, ended, now)
+        for event in events:
+            tell_given_up(record, event)
 
     async def unattempted(self, taken: Taken, way_out: WayOut | None, order: Order | None) -> None:
         """End the taking of a record with an order on it, out of a hold, or without a way out."""
@@ -134,14 +130,16 @@ class Endings:
             log.info(
                 "ordered",
                 queue_id=record.record_id.queue_id,
-                recipients=[str(recipient.mailbox) for recipient in record.pending],
-                action=order.action,
+                to=",".join(str(recipient.mailbox) for recipient in record.pending[:5]),
+                order=order.action,
                 reason=order.said,
             )
         elif record.hold is not None:
             settlement = hold_ended(record, record.hold, at)
         else:
             settlement = no_way_out(record, at)
+        for event in settlement.events:
+            tell_given_up(record, event)
         await self.settle(taken, settlement)
 
     async def without_body(self, taken: Taken, error: SpoolError) -> None:

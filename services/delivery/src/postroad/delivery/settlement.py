@@ -39,6 +39,7 @@ class Attempted:
     outcomes: Mapping[int, Outcome]
     site: str
     peer_address: str = ""
+    relay: str = ""  # the Relay that says how it leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,8 @@ def _event(
         host=outcome.host if outcome else "",
         peer_address=attempted.peer_address if attempted else "",
         client=record.origin.client or "",
+        relay=attempted.relay if attempted else "",
+        delay=round((at.now - record.arrival).total_seconds(), 3),
         reply=outcome.text if outcome else "",
         reason=reason,
         size=record.size,

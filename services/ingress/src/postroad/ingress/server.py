@@ -161,6 +161,6 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._none_left.wait()
         except TimeoutError:
-            log.warning("messages that were coming in are cut off", sessions=len(self._sessions))
+            log.warning("messages that were coming in are cut off", count=len(self._sessions))
             for session in list(self._sessions):
                 session.end(replies.DRAINING)

@@ -1,0 +1,75 @@
+"""
+What delivery says of mail in the log: `delivered`, `deferred` and `bounced`, one line a recipient.
+
+They are what a mail administrator searches for, so each has all that is asked: who sent it, where
+it went, how long it took, what was answered.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from postroad.delivery.attempt import Ended
+from postroad.delivery.outcome import Kind, Outcome
+from postroad.delivery.peer import Peer
+from postroad.mail.status import DELIVERY_EXPIRED
+from postroad.policy.model import WayOut
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.spool.event import Event, EventType
+from postroad.spool.record import QueueRecord
+
+log = get_logger("delivery")
+
+_WORDS = {Kind.DELIVERED: "delivered", Kind.DEFERRED: "deferred", Kind.BOUNCED: "bounced"}
+_GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
+
+
+def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: datetime) -> None:
+    """Write what an attempt brought, for each recipient."""
+    shared = _shared(record, now)
+    shared["relay_object"] = relay_object(way_out)
+    shared["attempt"] = record.attempts + 1
+    for number, outcome in ended.outcomes.items():
+        fields = {"to": str(record.recipients[number].mailbox), **shared}
+        if outcome.host:
+            fields["relay"] = _relay(outcome, ended.peers)
+        if outcome.tls:
+            fields["tls"] = outcome.tls
+        log.info(_WORDS[outcome.kind], dsn=str(outcome.status), reply=outcome.text, **fields)
+
+
+def tell_given_up(record: QueueRecord, event: Event) -> None:
+    """Write what bounces though no host refused it: it expired, or a person ordered it."""
+    if event.type not in _GIVEN_UP:
+        return
+    fields = _shared(record, event.at)
+    if event.type is EventType.EXPIRATION:
+        fields["dsn"] = str(DELIVERY_EXPIRED)
+    for recipient in event.recipients:
+        log.info("bounced", to=recipient, reason=event.reason, **fields)
+
+
+def relay_object(way_out: WayOut) -> str:
+    """Return the Relay's name, or `domain:` and the name of the Domain whose route is taken."""
+    return way_out.name.removeprefix("relay:")
+
+
+def _shared(record: QueueRecord, now: datetime) -> dict[str, object]:
+    origin = record.origin
+    fields: dict[str, object] = {
+        "queue_id": record.record_id.queue_id,
+        "from": str(record.reverse_path or ""),
+        "delay": round((now - record.arrival).total_seconds(), 3),
+        "size": record.size,
+    }
+    if origin.client:
+        fields["client"] = origin.client
+    trace_id = tracing.trace_id_of(origin.traceparent)
+    if trace_id:
+        fields["trace_id"] = trace_id
+    return fields
+
+
+def _relay(outcome: Outcome, peers: Mapping[str, Peer]) -> str:
+    peer = peers.get(outcome.host)
+    return f"{peer.host}[{peer.address}]:{peer.port}" if peer is not None else outcome.host

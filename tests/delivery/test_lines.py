@@ -1,0 +1,70 @@
+"""What the log says of each recipient: delivered, deferred or bounced, with all that is asked."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
+from postroad.spool.event import Event, EventType
+from postroad.spool.memory import MemorySpool
+from postroad.testing.delivery import delivering, history, publish, send
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.queued_mail import now
+
+LATER = RetrySchedule(first=timedelta(hours=1))
+
+
+async def attempted(
+    reply: bytes, kind: EventType, **more: object
+) -> tuple[list[dict[str, Any]], Event, int]:
+    """Send to a host that answers RCPT so; return the lines, the event and the host's port."""
+
+    def script(line: bytes, _: int) -> bytes | None:
+        return reply if reply and line.startswith(b"RCPT") else None
+
+    spool = MemorySpool()
+    with capture_logs() as lines:
+        async with ScriptedMx(script) as mx:
+            hosts = (Smarthost("127.0.0.1", mx.port),)
+            way_out = WayOut("relay:shop/out", hosts, tls=TlsMode.NONE, retry=LATER)
+            await publish(spool, anywhere=way_out)
+            async with delivering(spool):
+                await send(spool, "b@y.example", **more)
+                [event] = await history(spool, kind)
+            port = mx.port
+    return [dict(line) for line in lines if line.get("to")], event, port
+
+
+@pytest.mark.parametrize(
+    ("word", "reply", "kind", "dsn"),
+    [
+        ("delivered", b"", EventType.DELIVERY, "2.0.0"),
+        ("deferred", b"451 4.7.1 later\r\n", EventType.TRANSIENT_FAILURE, "4.7.1"),
+        ("bounced", b"550 5.1.1 no such user\r\n", EventType.BOUNCE, "5.1.1"),
+    ],
+)
+async def test_a_line_for_each_recipient(
+    word: str, reply: bytes, kind: EventType, dsn: str
+) -> None:
+    lines, event, port = await attempted(reply, kind)
+    line = next(line for line in lines if line["to"] == "b@y.example")
+    assert line["event"] == word
+    assert line["dsn"] == dsn
+    assert line["reply"] == event.reply
+    assert line["queue_id"] == event.queue_id
+    assert line["relay"] == f"127.0.0.1[127.0.0.1]:{port}"
+    assert line["relay_object"] == event.relay == "shop/out"
+    assert (line["from"], line["size"], line["attempt"]) == (event.reverse_path, event.size, 1)
+    assert 0 <= line["delay"] < 60
+    assert 0 <= event.delay < 60
+
+
+async def test_what_expires_is_a_line_of_its_own() -> None:
+    soon = now() + timedelta(seconds=1)
+    lines, event, _ = await attempted(b"451 4.7.1 later\r\n", EventType.EXPIRATION, deadline=soon)
+    told = [(line["event"], line.get("reason")) for line in lines if line["to"] == "b@y.example"]
+    assert told[-1] == ("bounced", "expired")
+    assert set(told[:-1]) == {("deferred", None)}
+    assert event.reason == "expired"
