@@ -52,6 +52,33 @@ def test_good_manifests_are_fine(tmp_path: Path) -> None:
     assert check(str(tmp_path)) == (0, "No mistakes in 1 object (1 Relay).\n")
 
 
+LOGIN = """\
+apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData: {username: us, password: secret}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {name: provider}
+spec:
+  smarthosts: [{host: smtp.provider.example, port: 587}]
+  auth: {secretRef: {name: login}}
+  tls: {mode: Required%s}
+"""
+
+
+@pytest.mark.parametrize(("more", "warned"), [("", 0), (", allowUnverifiedLogin: true", 1)])
+def test_a_login_that_may_go_to_anybody_is_warned_of(
+    tmp_path: Path, more: str, warned: int
+) -> None:
+    (tmp_path / "relay.yaml").write_text(LOGIN % more)
+    code, output = check(str(tmp_path))
+    assert code == 0
+    assert output.count("the password is told to hosts whose certificate is not checked") == warned
+    assert output.count("spec.tls.allowUnverifiedLogin") == warned
+
+
 def test_what_was_looked_at_is_counted_by_kind(tmp_path: Path) -> None:
     (tmp_path / "relay.yaml").write_text(GOOD)
     (tmp_path / "more.yaml").write_text(

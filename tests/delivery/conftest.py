@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.tls import self_signed
-from postroad.testing.mx import server_tls
-from postroad.testing.tls_pair import tls_pair
+from postroad.testing.tls_pair import Vouched, vouched_for
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +15,15 @@ def mx_tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return self_signed(tmp_path_factory.mktemp("tls"), "mx.test").context
 
 
+@pytest.fixture(scope="session")
+def vouched(tmp_path_factory: pytest.TempPathFactory) -> Vouched:
+    """Give a certificate that is good for mx.test."""
+    return vouched_for(tmp_path_factory.mktemp("vouched"), "mx.test")
+
+
 @pytest.fixture
 def wanting_certificates(tmp_path: Path) -> ssl.SSLContext:
     """Give the context of a server that refuses clients without a certificate."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    for path, pem in zip((certificate, key), tls_pair("mx.test", "tests"), strict=True):
-        path.write_text(pem)
-    context = server_tls(certificate, key)
+    context = vouched_for(tmp_path, "mx.test").context
     context.verify_mode = ssl.CERT_REQUIRED
     return context

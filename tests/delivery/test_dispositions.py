@@ -1,7 +1,6 @@
 """The table of what is tried next: as the documentation has it, and as peers live through it."""
 
 import re
-import ssl
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import product
@@ -17,6 +16,7 @@ from postroad.smtp.client import Phase
 from postroad.testing.attempts import Bench
 from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.tls_pair import Vouched
 
 PAGE = Path(__file__).parents[2] / "docs" / "dispositions.md"
 UNTABLED = (Phase.RSET, Phase.QUIT)  # nothing depends on how they end
@@ -90,6 +90,7 @@ STATES = {
     Protection.FAILED: TlsMode.OPPORTUNISTIC,
     Protection.OPPORTUNISTIC: TlsMode.OPPORTUNISTIC,
     Protection.REQUIRED: TlsMode.REQUIRED,
+    Protection.VERIFIED: TlsMode.VERIFIED,
 }
 NO_TLS = b"454 4.7.0 no TLS now\r\n"
 LOGIN = Credentials("user", "secret")
@@ -138,10 +139,10 @@ def playable(phase: Phase, answer: Answer, protection: Protection) -> bool:
     if answer is Answer.TOO_MANY:
         return phase is Phase.RCPT  # elsewhere it is a 4yz like others
     if phase is Phase.STARTTLS:
-        return protection in (Protection.OPPORTUNISTIC, Protection.REQUIRED)
+        return protection not in (Protection.CLEAR, Protection.FAILED)
     if phase is Phase.AUTH:
-        # A session that is to log in never falls back.
-        return protection in (Protection.CLEAR, Protection.REQUIRED)
+        # A session that is to log in never falls back, and checks the certificate.
+        return protection in (Protection.CLEAR, Protection.VERIFIED)
     return True
 
 
@@ -154,16 +155,17 @@ def ids(case: tuple[Phase, Answer, Protection]) -> str:
 
 @pytest.mark.parametrize("case", PLAYED, ids=ids)
 async def test_what_is_tried_next_is_tried(
-    case: tuple[Phase, Answer, Protection], mx_tls: ssl.SSLContext
+    case: tuple[Phase, Answer, Protection], vouched: Vouched
 ) -> None:
     play = Case(*case)
     more: dict[str, object] = {"extensions": ("PIPELINING", "AUTH PLAIN")}
     if play.protection is not Protection.CLEAR:
-        more["tls"] = mx_tls
+        more["tls"] = vouched.context
     bench = Bench(
         timeouts=timeouts_for(play.answer),
         tls=STATES[play.protection],
         login=LOGIN if play.phase is Phase.AUTH else None,
+        ca_file=vouched.ca_file,
     )
     async with ScriptedMx(play.script, **more) as mx, ScriptedMx(**more) as other:  # type: ignore[arg-type]
         # An address of its own for each port: nobody else can have taken it.
@@ -171,8 +173,8 @@ async def test_what_is_tried_next_is_tried(
         beside = ScriptedMx(address=second, at_port=mx.port, **more)  # type: ignore[arg-type]
         async with beside:
             ended = await bench.attempt_at(
-                Host("one", mx.port, ("127.0.0.1", second)),
-                Host("other", other.port, ("127.0.0.1",)),
+                Host("mx.test", mx.port, ("127.0.0.1", second)),
+                Host("mx.test", other.port, ("127.0.0.1",)),
             )
     assert play.failed, "it was played"
     expected = step(*case)
@@ -192,6 +194,6 @@ def tried(play: Case, mx: ScriptedMx, beside: ScriptedMx, other: ScriptedMx) -> 
     if b"HELO relay.test" in mx.commands:
         return Step.HELO
     if mx.connections > (2 if play.protection is Protection.FAILED else 1):
-        was_protected = play.protection in (Protection.OPPORTUNISTIC, Protection.REQUIRED)
+        was_protected = play.protection not in (Protection.CLEAR, Protection.FAILED)
         return Step.IN_CLEAR if was_protected and not mx.messages[-1].tls else Step.PLAINLY
     return Step.NEXT_TRANSACTION if len(mx.messages) > 1 else None

@@ -104,6 +104,26 @@ def test_a_relay_is_what_its_manifest_says() -> None:
     assert way.limits.message_rate.count == 10
 
 
+@pytest.mark.parametrize(
+    ("tls", "unverified"),
+    [
+        ("{mode: Required}", False),
+        ("{mode: Required, allowUnverifiedLogin: true}", True),
+        ("{mode: Verified, allowUnverifiedLogin: true}", False),
+    ],
+)
+def test_a_login_that_may_go_to_anybody_shows_in_the_conditions(tls: str, unverified: bool) -> None:
+    outcome = compiled(
+        "kind: Relay\nmetadata: {name: out, namespace: x}\nspec:\n"
+        "  smarthosts: [{host: a.example, port: 587}]\n"
+        f"  auth: {{secretRef: {{name: s}}}}\n  tls: {tls}",
+        secret("me", "pass"),
+    )
+    [ready, *_] = outcome.conditions[Reference(Kind.RELAY, ObjectKey("x", "out"))]
+    assert ready.status
+    assert ("allowUnverifiedLogin" in ready.message) is unverified
+
+
 def test_a_client_holds_a_verifier_and_never_the_password() -> None:
     client = "kind: Client\nmetadata: {name: c, namespace: x}\nspec:\n"
     client += "  {auth: {secretRef: {name: s}}, senders: ['*'], class: Bulk}"

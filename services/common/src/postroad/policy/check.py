@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from postroad.policy.compile import compile_objects
+from postroad.policy.compile_entries import UNVERIFIED_LOGIN, logs_in_unverified
 from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
 from postroad.policy.declared import Problem
 from postroad.policy.model import Client, Domain, Relay
@@ -89,6 +90,10 @@ def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
         if isinstance(each, Domain)
     }
     for reference, origin in manifests.origins.items():
+        relay = compiled.entries.get(reference.entry_key)
+        if isinstance(relay, Relay) and logs_in_unverified(relay):
+            where = ("spec", "tls", "allowUnverifiedLogin")
+            yield origin.mistake(Problem(where, UNVERIFIED_LOGIN))
         client = compiled.entries.get(reference.entry_key)
         if not isinstance(client, Client) or client.relay or client.key.namespace in relays:
             continue

@@ -16,9 +16,11 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from postroad.policy.compile_entries import (
+    UNVERIFIED_LOGIN,
     admitted,
     client_entry,
     domain_entry,
+    logs_in_unverified,
     quota_entry,
     relay_entry,
     relay_key,
@@ -107,7 +109,7 @@ class _Compiler:
         """Compile a Relay."""
         spec, findings = declared.spec, invalid(declared)
         types = [ConditionType.ACCEPTED]
-        entry = None
+        entry, note = None, ""
         if isinstance(spec, RelaySpec):
             credentials = None
             if spec.login is not None:
@@ -115,7 +117,8 @@ class _Compiler:
                 where = ("auth",) if spec.auth else ("smarthosts", 0, "auth")
                 credentials = self._credentials(declared, spec.login, where, findings)
             entry = relay_entry(declared.reference.key, spec, credentials)
-        self._settle(declared, types, findings, entry)
+            note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
+        self._settle(declared, types, findings, entry, note=note)
 
     def domain(self, declared: Declared) -> None:
         """Compile a Domain; the older ones have claimed their names by now."""
@@ -186,6 +189,7 @@ class _Compiler:
         findings: list[Finding],
         entry: Entry | None,
         fallback: Entry | None = None,
+        note: str = "",
     ) -> None:
         """Put in force the entry; or, with findings, the last good one, or what the rest allows."""
         in_force, stale = entry, False
@@ -197,7 +201,9 @@ class _Compiler:
             in_force = kept if stale else fallback
         if in_force is not None:
             self._put_in_force(declared.reference.entry_key, in_force)
-        self.conditions[declared.reference] = conditions(declared, types, findings, stale=stale)
+        self.conditions[declared.reference] = conditions(
+            declared, types, findings, stale=stale, note=note
+        )
 
     def _put_in_force(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry

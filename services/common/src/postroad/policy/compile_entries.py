@@ -24,6 +24,7 @@ from postroad.policy.model import (
     Smarthost,
     Source,
     SubjectKind,
+    TlsMode,
     WayOut,
 )
 
@@ -60,6 +61,7 @@ def relay_entry(key: ObjectKey, spec: RelaySpec, credentials: Credentials | None
         tls=spec.tls.mode,
         implicit_tls=spec.implicit_tls,
         credentials=credentials,
+        unverified_login=spec.tls.allow_unverified_login,
         pool=spec.egress.pool,
         sources=tuple(
             Source(source.name, source.address, source.ehlo, source.weight)
@@ -71,6 +73,18 @@ def relay_entry(key: ObjectKey, spec: RelaySpec, credentials: Credentials | None
         ),
     )
     return Relay(key, spec.destinations, way_out)
+
+
+UNVERIFIED_LOGIN = (
+    "with tls.allowUnverifiedLogin the password is told to hosts whose certificate is not checked"
+)
+
+
+def logs_in_unverified(relay: Relay) -> bool:
+    """Whether a Relay's login may go to a host that is not proven to be the one that is named."""
+    way_out = relay.way_out
+    checked = way_out.tls is TlsMode.VERIFIED or not way_out.unverified_login
+    return way_out.credentials is not None and not checked
 
 
 def _smarthosts(hops: tuple[NextHop, ...]) -> tuple[Smarthost, ...]:

@@ -48,9 +48,18 @@ _GOOD = {
 
 
 def conditions(
-    declared: Declared, types: Iterable[ConditionType], findings: list[Finding], *, stale: bool
+    declared: Declared,
+    types: Iterable[ConditionType],
+    findings: list[Finding],
+    *,
+    stale: bool,
+    note: str = "",
 ) -> tuple[Condition, ...]:
-    """Return an object's conditions: the summary first, then one for each of `types`."""
+    """
+    Return an object's conditions: the summary first, then one for each of `types`.
+
+    `note` is what to say of an object in force though nothing is wrong with it.
+    """
     generation = declared.generation
     made = []
     for of in types:
@@ -62,7 +71,8 @@ def conditions(
             reason, message = _GOOD[of]
             made.append(Condition(of, True, reason, message, generation))
     if not findings:
-        ready = (True, Reason.COMPILED, "the object is part of the configuration")
+        message = "the object is part of the configuration" + (f"; {note}" if note else "")
+        ready = (True, Reason.COMPILED, message)
     elif stale:
         message = f"the last good form stays in force: {findings[0].message}"
         ready = (False, Reason.STALE, message)

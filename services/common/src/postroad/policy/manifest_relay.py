@@ -60,10 +60,14 @@ class RelayTls(Part):
 
     mode: TlsMode = TlsMode.OPPORTUNISTIC
     """None: never TLS. Opportunistic: TLS where offered, without checking certificates. Required:
-    TLS or no delivery. Verified: TLS with a certificate that is valid for the host's name."""
+    TLS or no delivery. Verified: TLS with a certificate that is valid for the host's name. Where
+    the Relay logs in, the certificate is checked in any mode."""
     implicit: Switch | None = None
     """TLS from the first byte instead of STARTTLS; when left out, on port 465 only. Smarthosts
     only."""
+    allow_unverified_login: Switch = False
+    """Log in under TLS though the certificate is not valid for the host's name. Whoever stands
+    between then learns the password; without it no login is said to such a host."""
 
 
 class EgressSource(Part):

@@ -107,6 +107,7 @@ class WayOut:
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     implicit_tls: bool = False
     credentials: Credentials | None = None
+    unverified_login: bool = False  # log in whatever the host's certificate says
     pool: str = "default"
     sources: tuple[Source, ...] = ()
     retry: RetrySchedule = RetrySchedule()

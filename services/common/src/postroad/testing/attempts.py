@@ -36,13 +36,16 @@ class Bench:
         timeouts: Timeouts | None = None,
         tls: TlsMode = TlsMode.NONE,
         login: Credentials | None = None,
+        ca_file: str | None = None,
         **limits: int,
     ) -> None:
         self.spool = MemorySpool()
         self.taking: MemoryTaking = self.spool.take(pool="default", room=10, room_bytes=1_000_000)
         self.pool = SessionPool()
         timeouts = timeouts or Timeouts(connect=SHORT, final_dot=SHORT)
-        self.tools = AttemptTools(self.spool, self.taking, self.pool, "relay.test", timeouts)
+        self.tools = AttemptTools(
+            self.spool, self.taking, self.pool, "relay.test", timeouts, ca_file=ca_file
+        )
         site_limits = SiteLimits(**limits)  # type: ignore[arg-type]
         self.way_out = WayOut("relay:a/b", tls=tls, credentials=login, limits=site_limits)
         self.site = Site(

@@ -1,6 +1,9 @@
 """A self-signed certificate and its key, made on the spot, that a test can tell from others."""
 
+import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -36,3 +39,21 @@ def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tupl
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     return pem.decode(), pem_key.decode()
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """A server's context, and the file of the authority that vouches for its certificate."""
+
+    context: ssl.SSLContext
+    ca_file: str
+
+
+def vouched_for(folder: Path, hostname: str) -> Vouched:
+    """Write a certificate that is its own authority into a folder."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    for path, pem in zip((certificate, key), tls_pair(hostname, "tests"), strict=True):
+        path.write_text(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return Vouched(context, str(certificate))

@@ -13,17 +13,21 @@ from postroad.delivery.worker import Worker
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.queue import open_keyring, open_queue
+from postroad.runtime.tls import check_authorities
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
 
 
 async def build(process: Process, settings: DeliverySettings) -> None:
     """Start the parts of a delivery process; ready when it is configured and has the queue."""
+    ca_file = settings.tls_ca_file or None
+    if ca_file is not None:
+        check_authorities(ca_file, setting="POSTROAD_TLS_CA_FILE")
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="delivery")
     configuration = Configuration(spool, keyring)
     process.spawn("configuration", configuration.run())
-    tools = _tools(process, settings, spool, configuration)
+    tools = _tools(process, settings, spool, configuration, ca_file)
     worker = Worker(tools)
     process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
     process.readiness.add("queue", lambda: _why_no_queue(spool))
@@ -33,7 +37,11 @@ async def build(process: Process, settings: DeliverySettings) -> None:
 
 
 def _tools(
-    process: Process, settings: DeliverySettings, spool: Spool, configuration: Configuration
+    process: Process,
+    settings: DeliverySettings,
+    spool: Spool,
+    configuration: Configuration,
+    ca_file: str | None,
 ) -> WorkerTools:
     server = settings.resolver
     taking = spool.take(
@@ -57,6 +65,7 @@ def _tools(
             pool=SessionPool(),
             hostname=settings.name,
             timeouts=Timeouts(),
+            ca_file=ca_file,
         ),
         notifier=Notifier(settings.name),
         process=process.name,

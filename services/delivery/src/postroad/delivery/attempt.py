@@ -50,6 +50,7 @@ class AttemptTools:
     hostname: str
     timeouts: Timeouts
     places: Places = field(default_factory=Places)
+    ca_file: str | None = None  # authorities to trust beside the system's
 
 
 @dataclass(slots=True)
@@ -162,6 +163,8 @@ class Attempt:
             tls=self._way_out.tls,
             implicit_tls=self._way_out.implicit_tls,
             credentials=self._way_out.credentials,
+            unverified_login=self._way_out.unverified_login,
+            ca_file=self._tools.ca_file,
             source=source.address if source else None,
         )
 

@@ -143,14 +143,16 @@ class Connection(asyncio.Protocol):
         kind = TlsFailed if self._tls_fault else NetworkError
         return kind(self._lost or "not connected")
 
-    async def start_tls(self, host: str, *, verify: bool, timeout: float) -> None:
+    async def start_tls(
+        self, host: str, *, verify: bool, timeout: float, ca_file: str | None = None
+    ) -> None:
         """Shake hands as a client; TlsFailed when that fails."""
         assert self._transport is not None
         try:
             transport = await asyncio.get_running_loop().start_tls(
                 self._transport,
                 self,
-                client_context(verify=verify),
+                client_context(verify=verify, ca_file=ca_file),
                 server_hostname=host,
                 ssl_handshake_timeout=timeout,
             )

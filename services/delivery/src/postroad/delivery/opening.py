@@ -10,7 +10,14 @@ import ipaddress
 from postroad.delivery.dialog import Dialog
 from postroad.delivery.disposition import Answer, Protection, Step, answer_of, step
 from postroad.delivery.network import TlsFailed, connect
-from postroad.delivery.peer import Peer, Refused, SessionLost, Timeouts, TlsUnavailable
+from postroad.delivery.peer import (
+    LoginUnavailable,
+    Peer,
+    Refused,
+    SessionLost,
+    Timeouts,
+    TlsUnavailable,
+)
 from postroad.delivery.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp import command
@@ -138,27 +145,32 @@ class _Opening:
         try:
             await self.dialog.connection.start_tls(
                 self.peer.host,
-                verify=self.peer.tls is TlsMode.VERIFIED,
+                verify=self.peer.verifies,
+                ca_file=self.peer.ca_file,
                 timeout=self.dialog.timeouts.of(Phase.HANDSHAKE),
             )
         except TlsFailed as error:
             raise self.dialog.lost(Phase.HANDSHAKE, str(error), Answer.TLS_FAULT) from error
 
     async def _log_in(self, credentials: Credentials) -> None:
-        """AUTH PLAIN, else LOGIN; Refused when it does not succeed."""
-        mechanisms = self._conversation.extensions.auth
-        if "PLAIN" in mechanisms or "LOGIN" not in mechanisms:
-            steps = [command.auth_plain(credentials.username, credentials.password)]
-        else:
-            steps = [
-                command.line("AUTH LOGIN"),
-                command.line(command.encoded(credentials.username)),
-                command.line(command.encoded(credentials.password)),
-            ]
-        for octets in steps:
+        """AUTH PLAIN, else LOGIN; LoginUnavailable without either, Refused when it fails."""
+        for octets in self._login_steps(credentials):
             reply = await self._ask(self._conversation.say_auth(octets))
             if reply.is_positive:
                 return
             if not reply.is_intermediate:
                 raise Refused(Phase.AUTH, reply)
         raise Refused(Phase.AUTH, reply)
+
+    def _login_steps(self, credentials: Credentials) -> list[bytes]:
+        offered = self._conversation.extensions.auth
+        if "PLAIN" in offered:
+            return [command.auth_plain(credentials.username, credentials.password)]
+        if "LOGIN" in offered:
+            return [
+                command.line("AUTH LOGIN"),
+                command.line(command.encoded(credentials.username)),
+                command.line(command.encoded(credentials.password)),
+            ]
+        what = f"only AUTH {' '.join(sorted(offered))}" if offered else "no AUTH"
+        raise LoginUnavailable(f"{self.peer.host} offers {what}: there is no way to log in")

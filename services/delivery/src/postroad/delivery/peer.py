@@ -97,6 +97,10 @@ class TlsUnavailable(SessionError):
     """TLS is required and cannot be had."""
 
 
+class LoginUnavailable(SessionError):
+    """A login is configured, and the server offers none that we know."""
+
+
 class Abandoned(SessionError):
     """We gave the transaction up before its final dot; nothing was delivered."""
 
@@ -112,12 +116,20 @@ class Peer:
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     implicit_tls: bool = False
     credentials: Credentials | None = None
+    unverified_login: bool = False
+    ca_file: str | None = None  # authorities to trust beside the system's
     source: str | None = None
+
+    @property
+    def verifies(self) -> bool:
+        """Whether its certificate has to be good for its name; a password goes to no other host."""
+        logs_in = self.credentials is not None and not self.unverified_login
+        return self.tls is TlsMode.VERIFIED or logs_in
 
     @property
     def protection(self) -> Protection:
         """How a session with it stands once TLS has begun."""
-        if self.tls is TlsMode.VERIFIED:
+        if self.verifies:
             return Protection.VERIFIED
         may_fail = self.tls is TlsMode.OPPORTUNISTIC and not self.implicit_tls
         # A login that was meant to be protected is not said in clear.

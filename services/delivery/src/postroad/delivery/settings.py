@@ -20,6 +20,9 @@ class DeliverySettings:
     """A DNS server to ask instead of the system's."""
     smtp_port: int = setting(25, minimum=1, maximum=65535)
     """The port of MX hosts."""
+    tls_ca_file: str = setting("")
+    """A file of certificate authorities (PEM) to trust beside the system's, for next hops whose
+    certificate is checked. Read at the start."""
     allow_private_mx: bool = setting(False)
     """Deliver to MX hosts on loopback, link-local and private addresses."""
     in_hand: int = setting(1500, minimum=10)

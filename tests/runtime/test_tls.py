@@ -1,0 +1,30 @@
+"""Contexts for outgoing connections: whom they trust."""
+
+from pathlib import Path
+
+import pytest
+
+from postroad.runtime.errors import StartupError
+from postroad.runtime.tls import check_authorities, client_context
+from postroad.testing.tls_pair import tls_pair
+
+
+def test_authorities_of_a_file_are_trusted_beside_the_system_s(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text(tls_pair("ca.test", "an authority")[0])
+    check_authorities(str(path), setting="CA")
+    more = client_context(verify=True, ca_file=str(path)).cert_store_stats()["x509"]
+    assert more == client_context(verify=True).cert_store_stats()["x509"] + 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file"), ("no certificate", "holds no certificate")]
+)
+def test_a_file_without_authorities_is_told_at_the_start(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(StartupError, match=f"CA: .*ca.pem: {reason}"):
+        check_authorities(str(path), setting="CA")
