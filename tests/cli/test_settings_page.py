@@ -1,7 +1,9 @@
 """docs/settings.md says what the declarations say."""
 
+import re
 from pathlib import Path
 
+from postroad.cli.all_settings import known_names, set_by_hand
 from postroad.cli.settings_page import page
 
 ROOT = Path(__file__).parents[2]
@@ -15,3 +17,25 @@ def test_the_committed_page_is_what_the_code_says() -> None:
 def test_every_variable_that_users_were_promised_is_there() -> None:
     for name in ("SMTP_PORT", "ALLOW_PRIVATE_MX", "LISTEN_RELAY", "HTTP", "NATS_URL"):
         assert f"| `POSTROAD_{name}` |" in page()
+
+
+def test_every_variable_of_the_page_is_known() -> None:
+    listed = set(re.findall(r"^\| `(POSTROAD_\w+)` \|", page(), re.MULTILINE))
+    assert listed
+    assert listed <= known_names()
+
+
+def test_what_is_set_by_hand_is_told_without_secrets() -> None:
+    environ = {
+        "POSTROAD_LIMIT_IDLE": "6m",
+        "POSTROAD_LIMIT_IDEL": "7m",
+        "POSTROAD_NATS_URL": "nats://elsewhere",
+        "POSTROAD_COMMAND_NATS_PASSWORD": "hunter2",
+        "POSTROAD_PASSWORD": "hunter2",
+        "POSTROAD_SMTP_PORT": "",
+        "PATH": "/bin",
+    }
+    assert set_by_hand(environ) == {
+        "POSTROAD_LIMIT_IDLE": "6m",
+        "POSTROAD_COMMAND_NATS_PASSWORD": "***",
+    }

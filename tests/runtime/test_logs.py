@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,31 @@ def test_a_field_cannot_take_the_place_of_what_a_line_says_of_itself(
     line = json.loads(text)
     assert (line["level"], line["process"], line["logger"]) == ("info", "ingress-0", "x")
     assert text.count('"ts":') == 1
+
+
+def test_a_line_at_a_terminal_is_short(written: Callable[..., Writing]) -> None:
+    def call() -> None:
+        log = logs.get_logger("ingress.session")
+        log.info("accepted", queue_id="Q", size=10, reply="250 ok", settings={"A": "1", "B": "2"})
+        log.warning("odd", reason='say "x"')
+
+    first, second = written(format=logs.LogFormat.CONSOLE)(call).splitlines()
+    clock, _, rest = first.partition(" ")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock)
+    assert rest == 'ingress-0  accepted queue_id=Q size=10 reply="250 ok" settings="A=1 B=2"'
+    assert second.partition(" ")[2] == (
+        r'ingress-0  warning odd reason="say \"x\"" [ingress.session]'
+    )
+
+
+def test_libraries_are_heard_when_something_is_wrong(written: Callable[..., Writing]) -> None:
+    def call() -> None:
+        logging.getLogger("watchfiles.main").info("3 changes detected")
+        logging.getLogger("nats").warning("slow")
+        logging.getLogger("postroad.spool.sites").info("ours")
+
+    def told(level: logs.LogLevel) -> list[str]:
+        return [json.loads(line)["event"] for line in written(level=level)(call).splitlines()]
+
+    assert told(logs.LogLevel.INFO) == ["slow", "ours"]
+    assert told(logs.LogLevel.DEBUG) == ["3 changes detected", "slow", "ours"]

@@ -9,7 +9,7 @@ import pytest
 
 from postroad.runtime.errors import SettingsError
 from postroad.runtime.quantities import ByteSize, ListenAddress, Secret, SocketAddress
-from postroad.runtime.settings import describe, group, load, setting
+from postroad.runtime.settings import changed, describe, group, load, names, setting, unknown
 
 
 class Colour(StrEnum):
@@ -152,3 +152,29 @@ def test_what_is_described_for_the_log_hides_secrets() -> None:
     assert described["POSTROAD_NATS_TOKEN"] == "***"
     assert described["POSTROAD_PORT_FOR_MX"] == "25"
     assert "t0ps3cret" not in str(described) + repr(settings)
+
+
+def test_only_what_differs_from_its_default_has_changed() -> None:
+    environ = {"POSTROAD_RELAY": ":25", "POSTROAD_IDLE": "5m", "POSTROAD_NATS_TOKEN": "t"}
+    environ["POSTROAD_URL"] = "nats://other"
+    assert changed(load(Settings, environ)) == {
+        "POSTROAD_RELAY": "[::]:25",
+        "POSTROAD_NATS_TOKEN": "***",
+        "POSTROAD_URL": "nats://other",
+    }
+
+
+def test_every_variable_has_a_name_and_a_secret_two() -> None:
+    found = names(Settings)
+    assert found >= {"POSTROAD_RELAY", "POSTROAD_PORT_FOR_MX", "POSTROAD_NATS_URL", "POSTROAD_URL"}
+    assert found >= {"POSTROAD_NATS_TOKEN", "POSTROAD_NATS_TOKEN_FILE"}
+    assert "POSTROAD_SMTP_PORT" not in found
+
+
+def test_a_name_that_no_setting_has_is_told_with_the_one_it_may_mean() -> None:
+    environ = ["POSTROAD_IDEL", "POSTROAD_NAST_TOKEN_FILE", "POSTROAD_X", "POSTROAD_IDLE", "PATH"]
+    assert unknown(environ, names(Settings)) == {
+        "POSTROAD_IDEL": "POSTROAD_IDLE",
+        "POSTROAD_NAST_TOKEN_FILE": "POSTROAD_NATS_TOKEN_FILE",
+        "POSTROAD_X": None,
+    }

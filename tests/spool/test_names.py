@@ -16,7 +16,7 @@ from postroad.spool.ids import (
     shard_of,
 )
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
-from postroad.spool.lanes import fnv1a32, lane_of
+from postroad.spool.lanes import fnv1a32, in_rows, lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.subjects import domain_of, domain_token, ready_subject
@@ -130,3 +130,17 @@ def test_the_same_consequence_at_another_time_has_the_same_message_id() -> None:
     again = record(QUEUE_ID, recipients=BASE.recipients, attempts=4)
     later = Scheduled(LATER + timedelta(minutes=3))
     assert message_id(Put(BASE, DUE), "p01", 7) == message_id(Put(again, later), "p01", 7)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "shown"),
+    [
+        (["p00"], "p00"),
+        (["p01", "p00"], "p00-p01"),
+        (["p07", "p00", "p02", "p01", "p12", "p08"], "p00-p02 p07-p08 p12"),
+        (["p99", "p100"], "p99-p100"),
+        ([], ""),
+    ],
+)
+def test_lanes_are_shown_in_rows(lanes: list[str], shown: str) -> None:
+    assert in_rows(lanes) == shown

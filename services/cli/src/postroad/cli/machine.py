@@ -214,8 +214,8 @@ class Machine:
         if is_too_short(name, entries):
             log.warning(
                 "this relay has no full name, and hosts may refuse its mail",
-                host=name,
-                reason="give the name that its address has in the DNS with --hostname",
+                setting="POSTROAD_HOSTNAME",
+                reason=f"it is {name}; --hostname takes the name that its address has in the DNS",
             )
 
     def _announce(self, ports: Mapping[str, Listeners]) -> None:

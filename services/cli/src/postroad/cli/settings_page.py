@@ -29,7 +29,8 @@ declarations by `make docs`. Durations are written as `90s`, `15m` or `4h`; size
 `50MB` (powers of 1000) and `128KiB` (powers of 1024); addresses as `ADDR:PORT`, `[ADDR]:PORT` for
 IPv6, or `fd:N` for a socket that a supervisor left open. A secret comes from its variable, or from
 the file that the variable with `_FILE` behind its name names. A variable that is set to nothing is
-not set. All mistakes are reported at once, with exit code 2.
+not set. All mistakes are reported at once, with exit code 2. A name that no setting has is warned
+of: by `postroad up` always, by a process on its own when it is nearly one of its settings' names.
 
 Under `postroad up` the addresses, NATS, the key and the certificate's folder are given to the
 processes by `up` itself; the rest is passed on from its own environment.

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from postroad.cli.all_settings import known_names, set_by_hand
 from postroad.cli.errors import Failure
 from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
 from postroad.cli.options import host_name, listener, server_address
@@ -92,6 +93,7 @@ def up(
     Example: postroad up --config /etc/postroad --relay 0.0.0.0:25 --workers ingress=2,delivery=2
     """
     _require_parts()
+    by_hand = set_by_hand(os.environ)
     if hostname:
         os.environ["POSTROAD_HOSTNAME"] = host_name(hostname, option="--hostname")
     options = MachineOptions(
@@ -102,6 +104,7 @@ def up(
         workers=parse_workers(workers),
         resolver=_resolver(resolver),
         drain=_drain_timeout(),
+        settings=by_hand,
     )
     folder = StateFolder(options.state)
     folder.prepare()
@@ -109,7 +112,12 @@ def up(
     where = _open_page(options.http)
     os.environ["POSTROAD_DRAIN_TIMEOUT"] = format_duration(options.drain + _OWN_DRAIN)
     os.environ.setdefault("POSTROAD_PROCESS", "up")
-    entry.main("up", NoSettings, lambda process, _: Machine(options, where, process).build())
+    entry.main(
+        "up",
+        NoSettings,
+        lambda process, _: Machine(options, where, process).build(),
+        known=known_names(),
+    )
 
 
 def _listeners(**given: str) -> dict[str, ListenAddress]:

@@ -19,7 +19,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -32,7 +32,7 @@ from postroad.runtime.health import HealthServer
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.log_sink import LineSink
 from postroad.runtime.quantities import ListenAddress
-from postroad.runtime.settings import describe, group, load, setting
+from postroad.runtime.settings import changed, describe, group, load, names, setting, unknown
 from postroad.runtime.sockets import listen
 from postroad.runtime.supervised import ReadyNotice, die_with_parent
 
@@ -71,26 +71,57 @@ class RuntimeSettings:
     """Set by a supervisor: the pipe that learns of readiness."""
 
 
-def main(role: str, of: type[S], build: Build[S]) -> NoReturn:
+def main(
+    role: str, of: type[S], build: Build[S], *, known: Collection[str] | None = None
+) -> NoReturn:
     """
     Be a process: read the settings, set the runtime up, run what `build` builds, exit.
 
     `build(process, settings)` starts the parts in order, registers their ends with `process` and
     returns. What it raises ends the process with one line: a StartupError as it is, anything else
     with its class; the traceback is logged at level debug.
+
+    Who supervises others gives the names of all settings as `known`, and tells people itself what
+    is in force.
     """
     runtime, settings = _read_settings(role, of)
     name = runtime.process or role
     sink = logs.configure(name, level=runtime.log.level, format=runtime.log.format)
-    _log.info("starting", settings=describe(runtime) | describe(settings))
+    quiet = logs.for_people(runtime.log.format) and (known is not None or bool(runtime.parent_pid))
+    _tell_start(runtime, settings, quiet=quiet)
+    if runtime.parent_pid is None:
+        _warn_of_unknown(known, names(RuntimeSettings) | names(of))
     try:
-        code = uvloop.run(_run(role, runtime, sink, lambda process: build(process, settings)))
+        code = uvloop.run(
+            _run(role, runtime, sink, lambda process: build(process, settings), quiet=quiet)
+        )
     except Exception as error:
         _log.debug("cannot start", exc_info=error)
         sink.close()  # so that the sentence comes last, where a person looks
         code = _complain(name, _sentence(error), 1)
     sink.close()
     sys.exit(code)
+
+
+def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> None:
+    """Log the settings: all of them for machines, what differs from the defaults for people."""
+    everything = describe(runtime) | describe(settings)
+    if not logs.for_people(runtime.log.format):
+        _log.info("starting", settings=everything)
+        return
+    _log.debug("starting", settings=everything)
+    if not quiet:
+        different = changed(runtime) | changed(settings)
+        _log.info("starting", **({"settings": different} if different else {}))
+
+
+def _warn_of_unknown(all_names: Collection[str] | None, own: Collection[str]) -> None:
+    """Warn of variables that no setting is read from: most are slips of the hand."""
+    for name, meant in unknown(os.environ, own if all_names is None else all_names).items():
+        if meant is not None:
+            _log.warning("unknown setting", setting=name, reason=f"did you mean {meant}?")
+        elif all_names is not None:  # else another process may read it, from the same environment
+            _log.warning("unknown setting", setting=name)
 
 
 def _read_settings(role: str, of: type[S]) -> tuple[RuntimeSettings, S]:
@@ -130,9 +161,11 @@ async def _run(
     runtime: RuntimeSettings,
     sink: LineSink,
     build: Callable[[Process], Coroutine[Any, Any, None]],
+    *,
+    quiet: bool,
 ) -> int:
     name = runtime.process or role
-    process = Process(role, name, drain_timeout=runtime.drain_timeout)
+    process = Process(role, name, drain_timeout=runtime.drain_timeout, quiet=quiet)
     _follow_signals(process, sink, supervised=runtime.parent_pid is not None)
     metrics.READY.set_function(lambda: int(not process.readiness.reasons()))
     tracing.start(role, name)

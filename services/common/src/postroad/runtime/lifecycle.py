@@ -35,7 +35,10 @@ class Process:
     who serves other processes' metrics with its own; `pages` are further ones over HTTP, by name.
     """
 
-    def __init__(self, role: str, name: str, *, drain_timeout: timedelta) -> None:
+    def __init__(
+        self, role: str, name: str, *, drain_timeout: timedelta, quiet: bool = False
+    ) -> None:
+        """With `quiet` somebody else tells people that it has started."""
         self.role = role
         self.name = name
         self.readiness = Readiness()
@@ -43,6 +46,7 @@ class Process:
         self.pages: dict[str, Page] = {}
         self.exit_code = 0
         self._drain_timeout = drain_timeout
+        self._quiet = quiet
         self._stopping = asyncio.Event()
         self._built = False
         self._drains: list[_Ending] = []
@@ -102,7 +106,7 @@ class Process:
             if building.done():
                 building.result()
                 self._built = True
-                _log.info("started")
+                (_log.debug if self._quiet else _log.info)("started")
                 await stopping
         finally:
             stopping.cancel()

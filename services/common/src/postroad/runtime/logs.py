@@ -14,6 +14,7 @@ The event loop never waits for whoever reads standard error (`log_sink`).
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -22,8 +23,8 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from postroad.mail.visible import visible
-from postroad.runtime.log_fields import MAX_TEXT, current_trace, limit_of, names_secret, plain
+from postroad.runtime.log_console import ConsoleLines
+from postroad.runtime.log_fields import MAX_TEXT, current_trace, limit_of, names_secret
 from postroad.runtime.log_json import JsonLines
 from postroad.runtime.log_sink import LineSink
 
@@ -65,6 +66,12 @@ def get_logger(name: str, **fields: object) -> Logger:
     return logger
 
 
+def for_people(format: LogFormat, stream: TextIO | None = None) -> bool:
+    """Whether a person reads the lines (on standard error when None)."""
+    stream = sys.stderr if stream is None else stream
+    return format is LogFormat.CONSOLE or (format is LogFormat.AUTO and stream.isatty())
+
+
 def configure(
     process: str,
     *,
@@ -78,9 +85,11 @@ def configure(
     Returns the sink, to be flushed when the process ends.
     """
     stream = sys.stderr if stream is None else stream
-    console = format is LogFormat.CONSOLE or (format is LogFormat.AUTO and stream.isatty())
     sink = LineSink(stream)
-    lines = _console_lines(process, stream.isatty()) if console else [JsonLines(process)]
+    if for_people(format, stream):
+        lines = _console_lines(process, stream.isatty() and not os.environ.get("NO_COLOR"))
+    else:
+        lines = [JsonLines(process)]
     structlog.configure(
         processors=lines,
         wrapper_class=structlog.make_filtering_bound_logger(level.number),
@@ -93,6 +102,7 @@ def configure(
 
 def _route_standard_library(sink: LineSink, lines: Sequence[Processor], level: LogLevel) -> None:
     handler = logging.StreamHandler(sink)
+    handler.addFilter(lambda record: _is_told(record, level))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_name_of_record],
@@ -108,6 +118,12 @@ def _route_standard_library(sink: LineSink, lines: Sequence[Processor], level: L
         logging.getLogger(noisy).setLevel(max(level.number, logging.WARNING))
 
 
+def _is_told(record: logging.LogRecord, level: LogLevel) -> bool:
+    """Whether a line of the standard library's loggers is written: of other libraries, trouble."""
+    ours = record.name.partition(".")[0] == "postroad"
+    return ours or level is LogLevel.DEBUG or record.levelno >= logging.WARNING
+
+
 def _name_of_record(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
     event_dict["_part"] = event_dict["_record"].name
     return event_dict
@@ -116,11 +132,11 @@ def _name_of_record(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDi
 def _console_lines(process: str, colours: bool) -> list[Processor]:
     return [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False, key="ts"),
         structlog.processors.format_exc_info,
         _Stamp(process),
         _make_safe,
-        _console(colours),
+        ConsoleLines(colours),
     ]
 
 
@@ -148,25 +164,3 @@ def _make_safe(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
         elif isinstance(value, bytes):
             event_dict[name] = value[:MAX_TEXT].decode("utf-8", "backslashreplace")
     return event_dict
-
-
-def _console(colours: bool) -> Processor:
-    renderer = structlog.dev.ConsoleRenderer(
-        colors=colours,
-        timestamp_key="ts",
-        sort_keys=False,
-        exception_formatter=structlog.dev.plain_traceback,
-    )
-
-    def render(logger: WrappedLogger, method: str, event_dict: EventDict) -> str:
-        traceback = event_dict.pop("exception", None)
-        for name, value in event_dict.items():
-            if not isinstance(value, int | float):
-                event_dict[name] = visible(plain(value))
-        line = str(renderer(logger, method, event_dict))
-        if traceback is None:
-            return line
-        # Indented, so that no line of a traceback can pass for a log line of its own.
-        return "\n    | ".join([line, *(visible(part) for part in str(traceback).split("\n"))])
-
-    return render

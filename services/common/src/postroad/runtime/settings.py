@@ -15,9 +15,10 @@ templates and compose files produce such. Secrets come from NAME, or from the fi
 names, which is how Kubernetes and systemd hand them over.
 """
 
+import difflib
 import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
@@ -41,6 +42,7 @@ from postroad.runtime.quantities import (
 )
 
 PREFIX = "POSTROAD_"
+_ALIKE = 0.85  # how much two names have in common for one to be meant by the other, 0 to 1
 
 T = TypeVar("T")
 
@@ -96,6 +98,43 @@ def describe(settings: object, prefix: str = PREFIX) -> dict[str, str]:
         elif value is not None:
             described[variable(each, prefix)] = shown(value)
     return described
+
+
+def changed(settings: object, prefix: str = PREFIX) -> dict[str, str]:
+    """Return variable name → value in force of what differs from its default."""
+    found: dict[str, str] = {}
+    for each in fields(cast(Any, settings)):
+        value = getattr(settings, each.name)
+        if is_dataclass(value) and type(value) not in _PARSERS:
+            found |= changed(value, group_prefix(each, prefix))
+        elif value is not None and value != each.default:
+            found[variable(each, prefix)] = shown(value)
+    return found
+
+
+def names(of: type[Any], prefix: str = PREFIX) -> frozenset[str]:
+    """Return the names of all variables that a group of settings is read from."""
+    hints = get_type_hints(of)
+    found: set[str] = set()
+    for each in fields(of):
+        if is_group(hints[each.name]):
+            found |= names(hints[each.name], group_prefix(each, prefix))
+            continue
+        name = variable(each, prefix)
+        found.add(name)
+        if plain_type(hints[each.name]) is Secret:
+            found.add(f"{name}_FILE")
+    return frozenset(found)
+
+
+def unknown(environ: Iterable[str], known: Collection[str]) -> dict[str, str | None]:
+    """Return the variables that look like settings and are none, each with the one it may mean."""
+    found = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
+            found[name] = close[0] if close else None
+    return found
 
 
 class _Reader:

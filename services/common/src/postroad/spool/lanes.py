@@ -4,7 +4,7 @@ Which lane a record belongs in: FNV-1a of its site, else its domain, over the nu
 The hash is the one nats-server uses in subject transforms, so a lane could be computed there too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from postroad.spool.record import QueueRecord
@@ -27,6 +27,17 @@ def tail_lane(name: str, lanes: int) -> str:
 def lane_names(lanes: int) -> Sequence[str]:
     """Return the names of all lanes when there are `lanes` of them."""
     return [_named(number) for number in range(lanes)]
+
+
+def in_rows(lanes: Iterable[str]) -> str:
+    """Return names of lanes as a person reads them: `p00-p07 p12`."""
+    rows: list[list[int]] = []
+    for number in sorted(int(lane[1:]) for lane in lanes):
+        if rows and rows[-1][-1] == number - 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return " ".join("-".join(map(_named, dict.fromkeys((row[0], row[-1])))) for row in rows)
 
 
 def _named(number: int) -> str:

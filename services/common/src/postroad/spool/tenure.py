@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from postroad.spool.bucket import Bucket, Outdated, is_deletion, token
 from postroad.spool.errors import SpoolError
-from postroad.spool.lanes import lane_names
+from postroad.spool.lanes import in_rows, lane_names
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.membership import Membership
@@ -77,13 +77,17 @@ class Tenures:
         if self._resets != self._membership.resets:
             self._resets = self._membership.resets
             await asyncio.gather(*(self._claim_again(key) for key in list(self._owned)))
-        for key in list(self._owned):
+        owned = list(self._owned)
+        for key in owned:
             if key not in wanted:
                 await self._move_out(key, now)
             else:
                 self._stay(key)
-        for key in sorted(wanted - self._owned.keys()):
+        _tell("lanes are released", [key for key in owned if key not in self._owned])
+        before = set(self._owned)
+        for key in sorted(wanted - before):
             await self._move_in(key)
+        _tell("lanes are taken", self._owned.keys() - before)
         for key in sorted(self._in_doubt - wanted - self._owned.keys()):
             await self._disown(key)
 
@@ -110,7 +114,6 @@ class Tenures:
             return
         self._in_doubt.discard(key)
         self._owned[key] = _Tenure(revision)
-        log.info("a lane is taken", lane=key.lane, pool=key.pool)
         self._take(key)
 
     async def _claim_again(self, key: LaneKey) -> None:
@@ -147,7 +150,6 @@ class Tenures:
         tenure = self._owned.pop(key, None)
         if tenure is None:
             return  # a look that was under way at the end has released it
-        log.info("a lane is released", lane=key.lane, pool=key.pool)
         try:
             await self._bucket.put(_name(key), b"", expected=tenure.revision)
         except SpoolError as error:
@@ -172,7 +174,18 @@ class Tenures:
 
     async def release_all(self) -> None:
         """Leave every lane, at the end."""
-        await asyncio.gather(*(self._release(key) for key in list(self._owned)))
+        owned = list(self._owned)
+        await asyncio.gather(*(self._release(key) for key in owned))
+        _tell("lanes are released", owned)
+
+
+def _tell(what: str, keys: Iterable[LaneKey]) -> None:
+    """Log that lanes changed hands, in a line for each pool."""
+    by_pool: dict[str, list[str]] = {}
+    for key in keys:
+        by_pool.setdefault(key.pool, []).append(key.lane)
+    for pool, lanes in sorted(by_pool.items()):
+        log.info(what, lanes=in_rows(lanes), pool=pool)
 
 
 def _name(key: LaneKey) -> str:

@@ -1,0 +1,31 @@
+"""The names of all variables that some part of Postroad reads, to tell the others from them."""
+
+from collections.abc import Mapping
+
+from postroad.cli.cluster import OwnLogin
+from postroad.delivery.settings import DeliverySettings
+from postroad.ingress.settings import IngressSettings
+from postroad.operator.settings import OperatorSettings
+from postroad.runtime.entry import RuntimeSettings
+from postroad.runtime.log_fields import names_secret
+from postroad.runtime.settings import names
+
+_OF_FLAGS = frozenset({"POSTROAD_STATE", "POSTROAD_PASSWORD"})
+_OF_UP = "POSTROAD_NATS_"  # `up` has a queue of its own, wherever these lead
+
+
+def known_names() -> frozenset[str]:
+    """Return all names."""
+    processes = (RuntimeSettings, IngressSettings, DeliverySettings, OperatorSettings)
+    found = _OF_FLAGS | names(OwnLogin, "POSTROAD_COMMAND_NATS_")
+    return found.union(*(names(each) for each in processes))
+
+
+def set_by_hand(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that an environment holds for the processes of `up`, without secrets."""
+    known = known_names() - _OF_FLAGS
+    return {
+        name: "***" if names_secret(name) else environ[name]
+        for name in sorted(known & environ.keys())
+        if environ[name].strip() and not name.startswith(_OF_UP)
+    }
