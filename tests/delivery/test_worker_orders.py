@@ -18,7 +18,7 @@ from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import Hold, OnHoldExpiry
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import CLIENT, delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
+from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import first, now, put
 
@@ -145,6 +145,33 @@ async def test_a_delete_order_removes_mail_and_tells_nobody(
         assert (event.queue_id, event.reason) == (queue_id, "by order of the test")
         assert [message.recipients for message in mx.messages] == [[b"RCPT TO:<c@y.example>"]]
         assert await waiting(spool) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [("delete", EventType.ADMIN_DELETE), ("hold", EventType.HELD)],
+)
+async def test_an_order_reaches_what_waits_for_its_turn_at_a_site(
+    action: str, told: EventType
+) -> None:
+    """A slow site keeps hundreds of records in hand, of which only a few have begun."""
+    spool = MemorySpool()
+    silent = asyncio.Event()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA":
+            silent.set()
+            return SILENCE
+        return None
+
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx, connections=1))
+        await send(spool, *(f"{n}@y.example" for n in range(5)))
+        async with delivering(spool, finish=0):
+            await asyncio.wait_for(silent.wait(), patient(5))
+            await spool.orders.place(order(action))
+            events = await history(spool, told, 4)
+        assert len({event.queue_id for event in events}) == 4
 
 
 @pytest.mark.parametrize("place", [None, Scheduled(now() + HOUR)])

@@ -1,5 +1,5 @@
 """
-Admin orders in delivery: on records as they are taken, and on what waits.
+Admin orders in delivery: on records as they are taken, on those in hand, and on what waits.
 
 The newest order that means a record decides, so a release after a hold is a release. Orders on what
 waits are carried out by paging and claiming: several processes may do it at once, and each record
@@ -8,7 +8,7 @@ queue once, and ends with all others, of which an owner that died may have left 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -46,15 +46,26 @@ def order_for(orders: Sequence[Order], taken: Taken) -> Order | None:
 
 
 class OrderKeeper:
-    """Carries orders out on what waits, each once, and tells how many records it changed."""
+    """
+    Carries orders out on what waits, each once, and tells how many records it changed.
+
+    `obey` is called when an order has come or gone, for what is in hand and has not begun.
+    """
 
     def __init__(
-        self, spool: Spool, taking: Taking, configuration: Configuration, process: str
+        self,
+        spool: Spool,
+        taking: Taking,
+        configuration: Configuration,
+        process: str,
+        *,
+        obey: Callable[[], None],
     ) -> None:
         self._spool = spool
         self._taking = taking
         self._configuration = configuration
         self._process = process
+        self._obey = obey
         self._done: set[str] = set()
 
     async def run(self) -> None:
@@ -71,6 +82,7 @@ class OrderKeeper:
     async def _carry_out_all(self) -> bool:
         orders = self._spool.orders.in_force(datetime.now(UTC))
         self._done &= {order.order_id for order in orders}
+        self._obey()
         complete = True
         for order in orders:
             if order.order_id in self._done:

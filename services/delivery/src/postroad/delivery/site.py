@@ -16,6 +16,7 @@ backlog is left in the stream, where its lane is not pulled for a moment.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from postroad.delivery.concurrency import Concurrency
@@ -204,9 +205,9 @@ class Site:
         self._leave_if_idle()
         return leaving
 
-    def withdraw(self, lane: str) -> list[Waiting]:
-        """Take out, and return, what waits and came from a lane."""
-        leaving = [each for room in self.rooms.values() for each in room if each.taken.lane == lane]
+    def withdraw(self, leaves: Callable[[Taken], bool]) -> list[Waiting]:
+        """Take out, and return, what waits and is to leave."""
+        leaving = [each for room in self.rooms.values() for each in room if leaves(each.taken)]
         for waiting in leaving:
             self.rooms[waiting.taken.record.traffic_class].remove(waiting)
         self._leave_if_idle()

@@ -33,6 +33,7 @@ from postroad.delivery.unattempted import (
 from postroad.delivery.way import Ways
 from postroad.policy.model import Relay, Source, WayOut
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Put, Scheduled, Taken
 from postroad.spool.record import QueueRecord
@@ -75,15 +76,25 @@ class Worker:
     def _withdraw(self, lane: str) -> None:
         """Leave what has not begun of a lane to its next owner, whose limits are his own."""
         for site in self._sites.values():
-            for waiting in site.withdraw(lane):
+            for waiting in site.withdraw(lambda taken: taken.lane == lane):
                 self._tasks.spawn(self._endings.give_back(waiting.taken))
+
+    def obey(self) -> None:
+        """Do as a new order says with what has not begun yet."""
+        for site in self._sites.values():
+            for waiting in site.withdraw(lambda taken: self._order(taken) is not None):
+                order = self._order(waiting.taken)
+                self._tasks.spawn(self._endings.unattempted(waiting.taken, waiting.way_out, order))
+
+    def _order(self, taken: Taken) -> Order | None:
+        return order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
 
     def _begin(self, taken: Taken) -> None:
         """Find the record's room; without a task when nothing has to be asked."""
         record = taken.record
         snapshot = self._tools.configuration.current
         way_out = self._ways.of(snapshot, record) if snapshot is not None else None
-        order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
+        order = self._order(taken)
         if way_out is None or record.hold is not None or order is not None:
             self._tasks.spawn(self._endings.unattempted(taken, way_out, order))
             return
@@ -95,6 +106,9 @@ class Worker:
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         route = await self._tools.directions.find(way_out, taken.record.domain)
+        if (order := self._order(taken)) is not None:  # it came meanwhile
+            await self._endings.unattempted(taken, way_out, order)
+            return
         if isinstance(route, NoRoute):
             ended = Ended(for_all(taken.record, nowhere(route)))
             await self._endings.attempted(taken, way_out, ended, taken.record.site)
