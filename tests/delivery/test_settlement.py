@@ -11,13 +11,14 @@ from typing import cast
 import pytest
 
 from postroad.delivery.bounce import Notifier
-from postroad.delivery.outcome import Outcome, bounced, deferred, of_reply
+from postroad.delivery.outcome import Kind, Outcome, bounced, deferred, of_reply
 from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
 from postroad.delivery.unattempted import ordered
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import RetrySchedule
+from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
@@ -133,6 +134,27 @@ def test_a_report_says_what_the_host_said_and_returns_no_content() -> None:
     content = cast(bytes, record.content)
     assert b"Subject: lunch" in content
     assert b"secret" not in content
+
+
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        (Phase.GREETING, "(mx.y.example said in its greeting):"),
+        (Phase.RCPT, "(mx.y.example said in answer to RCPT):"),
+        (Phase.FINAL_DOT, "(mx.y.example said in answer to the message):"),
+        (None, "(mx.y.example said):"),
+    ],
+)
+def test_a_reply_is_quoted_as_it_came_and_people_are_told_to_what(
+    phase: Phase | None, said: str
+) -> None:
+    reply = Reply.of(554, "5.7.1", "go away")
+    refused = of_reply(reply, phase, host="mx.y.example", kind=Kind.DEFERRED)
+    found = report(after(message("b@y.example"), {0: refused}, at(delay_warning=HOUR)))
+    assert found is not None
+    record, [block] = found
+    assert block["Diagnostic-Code"] == "smtp; 554 5.7.1 go away"
+    assert said.encode() in cast(bytes, record.content)
 
 
 def test_a_report_quotes_nobody_who_said_nothing() -> None:

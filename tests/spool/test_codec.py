@@ -30,7 +30,7 @@ moments = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(  # noqa:
     lambda naive: naive.replace(tzinfo=UTC)
 )
 mailboxes = st.builds(Mailbox, text.filter(bool), text.filter(bool))
-replies = st.builds(LastReply, text, moments, text, text)
+replies = st.builds(LastReply, text, moments, text, text, text)
 recipients = st.builds(
     QueuedRecipient,
     mailboxes,

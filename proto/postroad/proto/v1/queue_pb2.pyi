@@ -17,16 +17,18 @@ RECIPIENT_STATE_DELIVERED: RecipientState
 RECIPIENT_STATE_BOUNCED: RecipientState
 
 class LastReply(_message.Message):
-    __slots__ = ("text", "at_us", "status", "host")
+    __slots__ = ("text", "at_us", "status", "host", "phase")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     AT_US_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
     text: str
     at_us: int
     status: str
     host: str
-    def __init__(self, text: _Optional[str] = ..., at_us: _Optional[int] = ..., status: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
+    phase: str
+    def __init__(self, text: _Optional[str] = ..., at_us: _Optional[int] = ..., status: _Optional[str] = ..., host: _Optional[str] = ..., phase: _Optional[str] = ...) -> None: ...
 
 class Recipient(_message.Message):
     __slots__ = ("local_part", "domain", "notify", "orcpt", "state", "last")

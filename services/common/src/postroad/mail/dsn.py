@@ -40,6 +40,7 @@ class ReportedRecipient:
     diagnostic: str
     original: str | None = None  # `type;address` of ORCPT
     remote_mta: str = ""
+    answering: str = ""  # when it said so, for people: "in answer to RCPT"
     last_attempt: datetime | None = None
 
 
@@ -127,7 +128,10 @@ def _text(report: Report) -> Encoded:
         "",
     ]
     for recipient in report.recipients:
-        said = f" ({_clean(recipient.remote_mta, _MAX_NAME)} said)" if recipient.remote_mta else ""
+        said = ""
+        if recipient.remote_mta:
+            host, when = _clean(recipient.remote_mta, _MAX_NAME), recipient.answering
+            said = f" ({host} said{' ' if when else ''}{when})"
         lines.append(f"<{visible(str(recipient.mailbox))}>{said}:")
         lines += [f"    {line}" for line in _wrapped(_clean(recipient.diagnostic), 72)]
         lines.append("")

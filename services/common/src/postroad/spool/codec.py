@@ -199,6 +199,7 @@ def _recipient_out(recipient: QueuedRecipient) -> wire.Recipient:
                 at_us=_microseconds(last.at),
                 status=last.status,
                 host=last.host,
+                phase=last.phase,
             )
         )
     return message
@@ -208,7 +209,7 @@ def _recipient_in(message: wire.Recipient) -> QueuedRecipient:
     last = None
     if message.HasField("last"):
         said = message.last
-        last = LastReply(said.text, _moment(said.at_us), said.status, said.host)
+        last = LastReply(said.text, _moment(said.at_us), said.status, said.host, said.phase)
     notify = DEFAULT_NOTIFY
     if message.notify & _NOTIFY_SET:
         notify = Notify(message.notify & 7)

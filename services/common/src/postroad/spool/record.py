@@ -31,6 +31,7 @@ class LastReply:
     at: datetime
     status: str = ""  # enhanced status, "4.4.1"
     host: str = ""  # the remote MTA's name, empty when none answered
+    phase: str = ""  # to what it answered so, "RCPT"
 
 
 @dataclass(frozen=True, slots=True)

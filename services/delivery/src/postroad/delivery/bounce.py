@@ -18,6 +18,7 @@ from postroad.mail.header import header_block
 from postroad.mail.status import UNDEFINED_PERMANENT, EnhancedStatus
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule, Snapshot
+from postroad.smtp.client import Phase
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import Put, Ready
 from postroad.spool.record import BlobRef, Origin, QueuedRecipient, QueueRecord
@@ -117,8 +118,17 @@ def _reported(recipient: QueuedRecipient, last_attempt: datetime | None) -> Repo
         diagnostic=last.text if last else "unknown",
         original=recipient.orcpt,
         remote_mta=last.host if last else "",
+        answering=_answering(last.phase) if last else "",
         last_attempt=last_attempt,
     )
+
+
+def _answering(phase: str) -> str:
+    """Return for people when a host said what it did; "" where that is not known."""
+    if phase == Phase.GREETING:
+        return "in its greeting"
+    what = "the message" if phase in (Phase.FINAL_DOT, Phase.CONTENT) else phase
+    return f"in answer to {what}" if what else ""
 
 
 def _original_header(record: QueueRecord) -> bytes:

@@ -33,6 +33,8 @@ def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: dateti
         fields = {"to": str(record.recipients[number].mailbox), **shared}
         if outcome.host:
             fields["relay"] = _relay(outcome, ended.peers)
+        if outcome.phase and outcome.kind is not Kind.DELIVERED:
+            fields["phase"] = outcome.phase
         if outcome.tls:
             fields["tls"] = outcome.tls
         log.info(_WORDS[outcome.kind], dsn=str(outcome.status), reply=outcome.text, **fields)

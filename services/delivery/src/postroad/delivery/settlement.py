@@ -121,8 +121,9 @@ def give_up(record: QueueRecord, why: GivenUp, at: Circumstances) -> Settlement:
 def _after(recipient: QueuedRecipient, outcome: Outcome | None, now: datetime) -> QueuedRecipient:
     if outcome is None:
         return recipient
-    host = outcome.host if outcome.answered else ""  # a report must not quote who said nothing
-    last = LastReply(outcome.text, now, str(outcome.status), host)
+    # A report must not quote who said nothing.
+    host, phase = (outcome.host, outcome.phase) if outcome.answered else ("", "")
+    last = LastReply(outcome.text, now, str(outcome.status), host, phase)
     return replace(recipient, state=_STATES[outcome.kind], last=last)
 
 
