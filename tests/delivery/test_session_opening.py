@@ -4,6 +4,7 @@ import base64
 import ssl
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ from postroad.delivery.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
-from postroad.testing.tls_pair import Vouched
+from postroad.testing.tls_pair import Vouched, vouched_for
 
 LOGIN = Credentials("user", "pa ss")
 TIMEOUTS = Timeouts(command=timedelta(seconds=2), greeting=timedelta(seconds=2))
@@ -263,3 +264,39 @@ async def test_a_password_is_never_sent_in_clear_because_tls_failed(
         with pytest.raises(SessionError):
             await open_session(mx, credentials=LOGIN)
         assert not [line for line in mx.commands if line.startswith(b"AUTH")]
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("mx.test", "mx.test"),
+        ("MX.Test.", "mx.test"),
+        ("bücher.test", "xn--bcher-kva.test"),
+        ("127.0.0.1", None),
+        ("[127.0.0.1]", None),
+        ("[IPv6:::1]", None),
+        ("::1", None),
+        ("0x7f000001", None),
+        ("my_host.test", None),
+        (r"mx\032a.test", None),
+        ("a..b.test", None),
+        ("l" * 64 + ".test", None),
+    ],
+)
+async def test_the_handshake_names_a_host_by_its_dns_name_or_not_at_all(
+    tmp_path: Path, host: str, said: str | None
+) -> None:
+    heard: list[str | None] = []
+    tls = vouched_for(tmp_path, "mx.test").context
+    tls.sni_callback = lambda _, name, __: heard.append(name)
+    async with ScriptedMx(tls=tls) as mx:
+        assert (await open_session(mx, host=host)).tls
+    assert heard == [said]
+
+
+async def test_a_certificate_is_never_checked_for_what_is_no_name(
+    mx_tls: ssl.SSLContext,
+) -> None:
+    async with ScriptedMx(tls=mx_tls) as mx:
+        with pytest.raises(TlsUnavailable, match="no certificate is for such a name"):
+            await open_session(mx, tls=TlsMode.VERIFIED, host="a..b.test")

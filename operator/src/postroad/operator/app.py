@@ -228,7 +228,7 @@ class Leader:
             generations=self._publisher.generations,
             serving=self._acknowledgements.serving,
             patient=self._acknowledgements.patient,
-            hostname=self._settings.hostname,
+            hostname=self._settings.hostname or "",
             dns_checks=self._settings.dns_checks,
             dns=self._dns.facts,
             reachable=self._reachable.found,

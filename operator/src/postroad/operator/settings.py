@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize, SocketAddress
+from postroad.runtime.quantities import ByteSize, HostName, SocketAddress
 from postroad.runtime.queue import NatsSettings
 from postroad.runtime.settings import group, setting
 from postroad.spool.layout import Layout
@@ -58,7 +58,7 @@ class OperatorSettings:
     """The namespaces whose objects count, separated by commas; all when not set."""
     pools: tuple[str, ...] = setting(())
     """Egress pools that /backlog tells of also while nothing is in them, separated by commas."""
-    hostname: str = setting("")
+    hostname: HostName | None = None
     """The public name of ingress, which MX records should name; they are not judged without it."""
     dns_checks: bool = setting(True)
     """Look up the MX, SPF and DMARC records of Domains, for their status."""

@@ -14,6 +14,7 @@ from postroad.mail.errors import AddressSyntaxError
 from postroad.runtime.quantities import (
     ListenAddress,
     SocketAddress,
+    parse_host_name,
     parse_listen_address,
     parse_socket_address,
 )
@@ -94,20 +95,20 @@ def server_address(text: str, *, option: str, default_port: int) -> SocketAddres
             raise ValueError(f"{text!r} has port 0, where nobody listens")
     except ValueError as error:
         raise Failure(f"{option}: {error}", code=2) from error
-    if ":" not in address.host:
-        host_name(address.host, option=option)
+    try:  # what the DNS or a container network may call a host, and IP addresses
+        if ":" not in address.host:
+            normalise_domain(address.host)
+    except AddressSyntaxError as error:
+        raise Failure(f"{option}: {address.host!r} is no host's name: {error}", code=2) from error
     return address
 
 
 def host_name(text: str, *, option: str) -> str:
     """Return a host's name in lower-case A-labels; Failure when no host can have it."""
     try:
-        name = normalise_domain(text)
-    except AddressSyntaxError as error:
-        raise Failure(f"{option}: {text!r} is no host's name: {error}", code=2) from error
-    if name.startswith("["):
-        raise Failure(f"{option}: {text!r} is an address literal; write a name", code=2)
-    return name
+        return parse_host_name(text)
+    except ValueError as error:
+        raise Failure(f"{option}: {error}", code=2) from error
 
 
 def listen_address(text: str, *, option: str, default_port: int) -> ListenAddress:

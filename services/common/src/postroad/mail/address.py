@@ -87,6 +87,23 @@ def normalise_domain(text: str) -> str:
     return domain
 
 
+def host_name(text: str) -> str:
+    """
+    Return a host's name as lower-case A-labels without a final dot.
+
+    AddressSyntaxError where no host can have it (RFC 1123 §2.1): other than a domain, it has no
+    underscores, and does not end in a number.
+    """
+    name = normalise_domain(text)
+    if name.startswith("["):
+        raise AddressSyntaxError("host name is an address literal")
+    if "_" in name:
+        raise AddressSyntaxError("host name has an underscore")
+    if is_number(name):
+        raise AddressSyntaxError("host name ends in a number")
+    return name
+
+
 @lru_cache(maxsize=4096)
 def is_number(domain: str) -> bool:
     """

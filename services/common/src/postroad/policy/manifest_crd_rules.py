@@ -96,7 +96,7 @@ DOMAIN_PATTERN = matches(
 _ADDRESS_PATTERN = (
     "must be an address pattern; write info@example.com, *@example.com, *@*.example.com or *"
 )
-ADDRESS_PATTERN = matches(rf"^([*]|([*]|[^*\pZ\pC]{{1,64}})@{_DOMAIN_PATTERN})$", _ADDRESS_PATTERN)
+ADDRESS_PATTERN = matches(rf"^([*]|([*]|[^*\pZ\pC]+)@{_DOMAIN_PATTERN})$", _ADDRESS_PATTERN)
 # Short, as lists of it are long; that the domain fits is a rule of the whole Domain.
 LISTED_ADDRESS = matches(r"^([*]|([*]|[^*\s]+)@\S+)$", _ADDRESS_PATTERN)
 RATE = Rule(

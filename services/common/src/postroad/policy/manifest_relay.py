@@ -17,9 +17,9 @@ from postroad.policy.manifest_shared import (
 )
 from postroad.policy.manifest_types import (
     Count,
-    DomainName,
     DomainPattern,
     Duration,
+    EhloName,
     Factor,
     IpAddress,
     MessageRate,
@@ -77,7 +77,7 @@ class EgressSource(Part):
     """Name of the source in logs and metrics."""
     address: IpAddress | None = None
     """Local IP address of outgoing connections; the system's choice when left out."""
-    ehlo: DomainName | None = None
+    ehlo: EhloName | None = None
     """Host name to say in EHLO; the process's own when left out."""
     weight: Count = Field(default=1, ge=1, le=65535)
     """Share of connections among the sources."""

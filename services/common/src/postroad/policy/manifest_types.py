@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
-from postroad.mail.address import MAX_LOCAL_PART, is_number, normalise_domain
+from postroad.mail.address import MAX_LOCAL_PART, host_name, is_number, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
 from postroad.policy.manifest_crd_rules import (
     ADDRESS_PATTERN,
@@ -170,6 +170,15 @@ def _read_domain(text: str) -> str:
     return domain
 
 
+def _read_host_name(text: str) -> str:
+    """Read the name of a host as it says it of itself: a domain name without underscores."""
+    domain = _read_domain(text)
+    try:
+        return host_name(domain)
+    except AddressSyntaxError as error:
+        raise ValueError(f"{shown(text)} is not a host name: {error}") from None
+
+
 def _read_domain_pattern(text: str) -> str:
     if text == "*":
         return text
@@ -301,6 +310,11 @@ MessageRate = Annotated[
 DomainName = Annotated[
     str,
     _reads(_read_domain, "a domain name"),
+    _text_schema("domain", DOMAIN, maxLength=253),
+]
+EhloName = Annotated[
+    str,
+    _reads(_read_host_name, "a host name"),
     _text_schema("domain", DOMAIN, maxLength=253),
 ]
 DomainPattern = Annotated[

@@ -10,9 +10,12 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import NewType
 
+from postroad.mail.address import host_name
+from postroad.mail.errors import AddressSyntaxError
 from postroad.policy.quantities import parse_quantity
 
 ByteSize = NewType("ByteSize", int)
+HostName = NewType("HostName", str)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -107,6 +110,14 @@ def parse_listen_address(text: str) -> ListenAddress:
         raise ValueError(f"{text!r} names a host; listen on an IP address")
     host = "127.0.0.1" if address.host == "localhost" else address.host
     return ListenAddress(host, address.port)
+
+
+def parse_host_name(text: str) -> HostName:
+    """Read a host's name; the value is in lower-case A-labels, without a final dot."""
+    try:
+        return HostName(host_name(text))
+    except AddressSyntaxError as error:
+        raise ValueError(f"{text!r} is not a host name such as mail.example.com: {error}") from None
 
 
 def parse_network(text: str) -> Network:

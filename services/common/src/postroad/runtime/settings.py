@@ -29,11 +29,13 @@ from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime.errors import SettingsError
 from postroad.runtime.quantities import (
     ByteSize,
+    HostName,
     ListenAddress,
     Network,
     Secret,
     SocketAddress,
     parse_bool,
+    parse_host_name,
     parse_int,
     parse_listen_address,
     parse_network,
@@ -52,6 +54,7 @@ _PARSERS: dict[Any, Callable[[str], object]] = {
     bool: parse_bool,
     timedelta: parse_duration,
     ByteSize: parse_size,
+    HostName: parse_host_name,
     SocketAddress: parse_socket_address,
     ListenAddress: parse_listen_address,
     Network: parse_network,

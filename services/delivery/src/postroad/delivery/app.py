@@ -12,6 +12,7 @@ from postroad.delivery.tools import WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.lifecycle import Process
+from postroad.runtime.own_name import own_name
 from postroad.runtime.queue import open_keyring, open_queue
 from postroad.runtime.tls import check_authorities
 from postroad.spool.errors import SpoolUnavailable
@@ -44,7 +45,7 @@ def _tools(
     configuration: Configuration,
     ca_file: str | None,
 ) -> WorkerTools:
-    server = settings.resolver
+    server, name = settings.resolver, own_name(settings.hostname)
     taking = spool.take(
         pool=settings.queue.pool, room=settings.in_hand, room_bytes=settings.in_hand_bytes
     )
@@ -57,18 +58,18 @@ def _tools(
             DirectionSettings(
                 smtp_port=settings.smtp_port,
                 allow_private=settings.allow_private_mx,
-                own_names=frozenset({settings.name.lower()}),
+                own_names=frozenset({name}),
             ),
         ),
         attempts=AttemptTools(
             spool=spool,
             taking=taking,
             pool=SessionPool(),
-            hostname=settings.name,
+            hostname=name,
             timeouts=Timeouts(),
             ca_file=ca_file,
         ),
-        notifier=Notifier(settings.name),
+        notifier=Notifier(name),
         process=process.name,
         pool=settings.queue.pool,
         in_hand=settings.in_hand,

@@ -7,10 +7,13 @@ when its peer hangs up. Errors come out as one small tree; no OSError passes thi
 
 import asyncio
 import errno
+import ipaddress
 import ssl
 import time
 from typing import cast
 
+from postroad.mail.address import is_number, normalise_domain
+from postroad.mail.errors import AddressSyntaxError
 from postroad.runtime.tls import client_context
 
 _HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
@@ -148,12 +151,15 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Shake hands as a client; TlsFailed when that fails."""
         assert self._transport is not None
+        name = server_name(host, verify=verify)
+        if verify and name is None:
+            raise TlsFailed(f"no TLS with {host}: no certificate is for such a name")
         try:
             transport = await asyncio.get_running_loop().start_tls(
                 self._transport,
                 self,
                 client_context(verify=verify, ca_file=ca_file),
-                server_hostname=host,
+                server_hostname=name,
                 ssl_handshake_timeout=timeout,
             )
         except (OSError, ssl.SSLError, ssl.CertificateError) as error:
@@ -176,6 +182,25 @@ class Connection(asyncio.Protocol):
 def _give_up(reader: "asyncio.Future[None]") -> None:
     if not reader.done():
         reader.set_exception(TimeoutError())
+
+
+def server_name(host: str, *, verify: bool) -> str | None:
+    """
+    Return what a handshake calls the host: a host name, or an IP address, which is not in SNI.
+
+    None for what RFC 6066 §3 has no room for, such as a name with an underscore. Names with one
+    are used inside networks; `verify` needs the name that the certificate has, so they stay then.
+    """
+    literal = host[1:-1].removeprefix("IPv6:") if host.startswith("[") else host
+    try:
+        return str(ipaddress.ip_address(literal))
+    except ValueError:
+        pass
+    try:
+        name = normalise_domain(host)
+    except AddressSyntaxError:
+        return None
+    return None if is_number(name) or ("_" in name and not verify) else name
 
 
 async def connect(

@@ -1,10 +1,9 @@
 """The settings of a delivery process, from POSTROAD_… variables."""
 
-import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize, SocketAddress
+from postroad.runtime.quantities import ByteSize, HostName, SocketAddress
 from postroad.runtime.queue import QueueSettings
 from postroad.runtime.settings import group, setting
 
@@ -14,7 +13,7 @@ class DeliverySettings:
     """All of them."""
 
     queue: QueueSettings = group(QueueSettings, prefix="")
-    hostname: str = setting("")
+    hostname: HostName | None = None
     """The name this relay says in EHLO and reports; the machine's when not set."""
     resolver: SocketAddress | None = None
     """A DNS server to ask instead of the system's."""
@@ -31,8 +30,3 @@ class DeliverySettings:
     """Octets of records in this process's hands at a time."""
     finish: timedelta = setting(timedelta(seconds=15), minimum=timedelta(seconds=1))
     """How long deliveries under way may take to finish at a drain."""
-
-    @property
-    def name(self) -> str:
-        """The hostname in force."""
-        return self.hostname or socket.getfqdn()

@@ -10,12 +10,13 @@ from postroad.ingress.intake import IntakeTools
 from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.server import Server
-from postroad.ingress.settings import IngressSettings
+from postroad.ingress.settings import IngressSettings, TlsSettings
 from postroad.ingress.tls import Certificate, self_signed
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process
-from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.own_name import own_name
+from postroad.runtime.quantities import HostName, ListenAddress
 from postroad.runtime.queue import open_keyring, open_queue
 from postroad.runtime.sockets import listen
 from postroad.spool.interface import Spool
@@ -24,7 +25,8 @@ from postroad.spool.interface import Spool
 async def build(process: Process, settings: IngressSettings) -> None:
     """Start the parts of an ingress process; ready when it can publish and is configured."""
     listeners = _listeners(settings)
-    certificate = _certificate(settings)
+    name = own_name(settings.hostname)
+    certificate = _certificate(settings.tls, name)
     process.spawn("certificate", certificate.follow())
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="ingress")
@@ -37,7 +39,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
         spool=spool,
         quotas=quotas,
         limits=settings.limit,
-        hostname=settings.name,
+        hostname=name,
         process=process.name,
     )
     passwords = Passwords(keyring)
@@ -96,10 +98,10 @@ def _opened(
     return {kind: listen(address) for kind, address in wanted.items() if address is not None}
 
 
-def _certificate(settings: IngressSettings) -> Certificate:
-    if settings.tls.cert is not None and settings.tls.key is not None:
-        return Certificate(settings.tls.cert, settings.tls.key)
-    return self_signed(settings.tls.state, settings.name)
+def _certificate(settings: TlsSettings, name: HostName) -> Certificate:
+    if settings.cert is not None and settings.key is not None:
+        return Certificate(settings.cert, settings.key)
+    return self_signed(settings.state, name)
 
 
 def _why_unconfigured(configuration: Configuration) -> str | None:

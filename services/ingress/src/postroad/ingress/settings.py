@@ -1,13 +1,12 @@
 """The settings of an ingress process, from POSTROAD_… variables."""
 
-import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from postroad.ingress.content import LineEnds
 from postroad.ingress.limits import IngressLimits
-from postroad.runtime.quantities import ListenAddress, Network
+from postroad.runtime.quantities import HostName, ListenAddress, Network
 from postroad.runtime.queue import QueueSettings
 from postroad.runtime.settings import group, setting
 
@@ -69,7 +68,7 @@ class IngressSettings:
     proxy: ProxySettings = group(ProxySettings)
     tls: TlsSettings = group(TlsSettings)
     limit: IngressLimits = group(IngressLimits)
-    hostname: str = setting("")
+    hostname: HostName | None = None
     """The name this relay says in its greeting and trace fields; the machine's when not set."""
     insecure_auth: bool = setting(False)
     """Allow AUTH without TLS from loopback addresses."""
@@ -85,8 +84,3 @@ class IngressSettings:
                 "POSTROAD_PROXY_TRUSTED: is required with a port for PROXY headers;"
                 " name the load balancers' networks"
             )
-
-    @property
-    def name(self) -> str:
-        """The hostname in force."""
-        return self.hostname or socket.getfqdn()
