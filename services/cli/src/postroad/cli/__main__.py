@@ -3,13 +3,12 @@
 import os
 import sys
 
-import typer
-
 from postroad.cli import queue
 from postroad.cli.check import check
 from postroad.cli.demo import demo
 from postroad.cli.errors import Failure
 from postroad.cli.events import events
+from postroad.cli.help import Commands
 from postroad.cli.load import load
 from postroad.cli.send import send
 from postroad.cli.sink import sink
@@ -19,7 +18,7 @@ from postroad.cli.version import print_version
 from postroad.mail.visible import visible_lines
 from postroad.runtime.errors import StartupError
 
-app = typer.Typer(
+app = Commands(
     name="postroad",
     no_args_is_help=True,
     rich_markup_mode="rich",

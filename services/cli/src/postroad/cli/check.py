@@ -21,7 +21,7 @@ _TELL_EVERY = 0.5  # seconds
 
 def check(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Manifest files, or folders of them.")
+        list[Path], typer.Argument(metavar="PATH", help="Manifest files, or folders of them.")
     ],
     as_json: JsonFlag = False,
 ) -> None:

@@ -18,7 +18,7 @@ from postroad.cli.load_figures import LoadFigures
 from postroad.cli.load_plan import LoadPlan
 from postroad.cli.load_run import Load
 from postroad.cli.load_target import check_domains, permitted_address
-from postroad.cli.options import JsonFlag, mail_address, mail_domain, server_address
+from postroad.cli.options import JsonFlag, TlsOption, mail_address, mail_domain, server_address
 from postroad.cli.output import print_json
 from postroad.cli.send import read_password
 from postroad.mail.visible import visible
@@ -43,7 +43,9 @@ def load(
     duration: Annotated[
         str | None, typer.Option("--for", metavar="DURATION", help="How long: 30s, 10m.")
     ] = None,
-    sessions: Annotated[int, typer.Option(min=1, max=2000, help="Sessions at once.")] = 20,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=2000, metavar="N", help="Sessions at once.")
+    ] = 20,
     rate: Annotated[
         float | None,
         typer.Option(min=0.001, metavar="N", help="Messages a second; else as fast as it goes."),
@@ -69,7 +71,7 @@ def load(
     recipients: Annotated[
         int, typer.Option(min=1, max=1000, metavar="N", help="Recipients of each message.")
     ] = 1,
-    tls: Annotated[Tls, typer.Option(help="Protect the sessions.")] = Tls.NONE,
+    tls: TlsOption = Tls.NONE,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Take any certificate, as between mail servers.")
     ] = False,

@@ -8,6 +8,7 @@ import typer
 
 from postroad.cli.cluster import Where
 from postroad.cli.errors import Failure
+from postroad.cli.handover import Tls
 from postroad.cli.kubectl import Place
 from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
@@ -21,6 +22,10 @@ from postroad.runtime.quantities import (
 
 _KUBERNETES = "A cluster on Kubernetes"
 
+TlsOption = Annotated[
+    Tls,
+    typer.Option("--tls", metavar="MODE", help="Protect the session: none, starttls or implicit."),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 

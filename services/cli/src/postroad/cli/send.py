@@ -15,7 +15,7 @@ import typer
 
 from postroad.cli.errors import Failure
 from postroad.cli.handover import Access, Answer, Tls, default_port, hand_over, tls_context
-from postroad.cli.options import JsonFlag, mail_address, server_address
+from postroad.cli.options import JsonFlag, TlsOption, mail_address, server_address
 from postroad.cli.output import print_json
 from postroad.mail.visible import visible
 
@@ -38,9 +38,12 @@ def send(
             help="The SMTP server to hand it to; port 25 when left out, 587 or 465 with --tls.",
         ),
     ] = "127.0.0.1:2525",
-    subject: Annotated[str, typer.Option(help="Subject of a message made here.")] = "Hello",
+    subject: Annotated[
+        str, typer.Option(metavar="TEXT", help="Subject of a message made here.")
+    ] = "Hello",
     body: Annotated[
-        str | None, typer.Option(help="Text of a message made here; else it is a short greeting.")
+        str | None,
+        typer.Option(metavar="TEXT", help="Text of a message made here; else a greeting."),
     ] = None,
     file: Annotated[
         Path | None,
@@ -50,14 +53,16 @@ def send(
         list[str] | None,
         typer.Option(metavar="NAME:VALUE", help="A header field to add; may be repeated."),
     ] = None,
-    tls: Annotated[Tls, typer.Option(help="Protect the session.")] = Tls.NONE,
+    tls: TlsOption = Tls.NONE,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Accept any certificate, as of a first start.")
     ] = False,
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Trust the certificates in this file.")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="Log in with AUTH as this user.")] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Log in with AUTH as this user.")
+    ] = None,
     password_file: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The password's file; else $POSTROAD_PASSWORD is taken."),

@@ -5,7 +5,7 @@ import json
 import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvloop
@@ -16,7 +16,9 @@ from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
 from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import bound_address, listen
 
-Share = typer.Option(min=0.0, max=1.0, metavar="SHARE")
+
+def _share(help: str) -> Any:
+    return typer.Option(min=0.0, max=1.0, metavar="SHARE", help=help)
 
 
 def sink(
@@ -29,9 +31,9 @@ def sink(
     keep_last: Annotated[
         int, typer.Option(min=1, metavar="N", help="Keep no more than the last N.")
     ] = 1000,
-    defer: Annotated[float, Share] = 0.0,
-    reject: Annotated[float, Share] = 0.0,
-    disconnect: Annotated[float, Share] = 0.0,
+    defer: Annotated[float, _share("Answer this part of the messages with 451.")] = 0.0,
+    reject: Annotated[float, _share("Answer this part with 550.")] = 0.0,
+    disconnect: Annotated[float, _share("Hang up on this part, without an answer.")] = 0.0,
     latency: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="Wait before the last reply.")
     ] = 0.0,
@@ -44,8 +46,7 @@ def sink(
     Run an SMTP server that swallows mail, or keeps it.
 
     Shares are parts of the messages, from 0 to 1: `--defer 0.1` answers one message in ten with
-    451, `--reject` with 550, `--disconnect` hangs up without an answer. Counts are printed at the
-    end. Stop it with Ctrl-C.
+    451. Counts are printed at the end. Stop it with Ctrl-C.
 
     Example: postroad sink --keep ./mail --defer 0.2 --latency 0.05
     """

@@ -1,0 +1,56 @@
+"""Every help text, as a person reads it on a terminal of 80 columns."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from postroad.cli.__main__ import app
+from postroad.cli.help import unwrapped
+
+
+def walk(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of each command below one."""
+    yield words
+    for name, below in getattr(command, "commands", {}).items():
+        yield from walk(below, *words, name)
+
+
+COMMANDS = list(walk(typer.main.get_command(app)))
+
+
+def help_of(words: tuple[str, ...], columns: int = 80) -> str:
+    environment = {"COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
+    result = CliRunner().invoke(app, [*words, "--help"], env=environment)
+    assert result.exit_code == 0
+    return result.output
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_help_speaks_of_types(words: tuple[str, ...]) -> None:
+    text = help_of(words)
+    assert re.findall(r"<(?:bool|str|int|float|list|Path)\b[^>]*>?", text) == []
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_value_is_cut_in_mid_word(words: tuple[str, ...]) -> None:
+    text = help_of(words)
+    for word in set(re.findall(r"[A-Z][A-Z-]+(?:[\[:=,…][\w\[\]:=,…]*)?", help_of(words, 300))):
+        assert word in text, f"{word} is cut"
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_paragraph_is_as_wide_as_the_terminal(words: tuple[str, ...]) -> None:
+    head = help_of(words, 2000).partition("╭")[0]
+    lines = [line.strip() for line in head.splitlines() if line.strip()]
+    # None begins in the middle of a sentence, where a line of the source did.
+    assert [line for line in lines if not re.match(r"[A-Z$`-]|Usage:", line)] == []
+
+
+def test_a_paragraph_is_one_line_and_an_example_keeps_its_break() -> None:
+    text = "First\n    goes on.\n\n    Example: a \\\n    --b\n    "
+    assert unwrapped(text) == "First goes on.\n\nExample: a \\\n--b"
