@@ -5,16 +5,25 @@ A server that could not write keeps its stream frozen until it is restarted, and
 stream has lost what follows its replicas, as was seen after a SIGKILL. Only the whole of /healthz
 tells of either. But that page is also bad while a server catches up with the others or a
 stream has no leader, when a restart would make things worse. So the page's words decide, not its
-status. A server that does not answer at all is not alive.
+status. A server that does not answer at all is not alive; one that only leaves this page unanswered
+waits for its disk, which a restart does not make faster.
+
+It stands beside the server's disk, so it tells the other processes how much of that is free, too:
+ingress refuses mail by it while the queue can still be emptied. Failing to tell fails no probe.
 
 It runs in an image without Postroad: it needs Python's standard library and nothing else.
 """
 
+import json
+import os
+import socket
 import sys
 import urllib.error
 import urllib.request
 
-_TIMEOUT = 5.0  # seconds
+_TIMEOUT = 4.0  # seconds for the page
+_SHORT_TIMEOUT = 2.0  # seconds for what needs no disk
+_REPORT_LASTS = 60  # seconds
 # What does not mend by itself. The second is also said for a moment while a stream begins.
 _FOR_GOOD = ("write error", "monitor goroutine not running")
 
@@ -29,12 +38,56 @@ def why_restart(url: str) -> str | None:
             said = error.read().decode(errors="replace")
         return said if any(words in said for words in _FOR_GOOD) else None
     except OSError as error:
-        return f"no answer: {error}"
+        return None if _answers_by_itself(url) else f"no answer: {error}"
+
+
+def _answers_by_itself(url: str) -> bool:
+    """Whether the server says anything at all when it is not asked about its streams."""
+    try:
+        urllib.request.urlopen(f"{url}?js-server-only=true", timeout=_SHORT_TIMEOUT).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+def tell_free_space(address: str, folder: str) -> None:
+    """Publish how many octets are free where the server keeps its files; OSError."""
+    found = os.statvfs(folder)
+    report = json.dumps({"free": found.f_bavail * found.f_frsize}).encode()
+    header = f"NATS/1.0\r\nNats-TTL: {_REPORT_LASTS}\r\n\r\n".encode()
+    subject = f"$KV.presence.disk.{os.environ['POD_NAME']}"
+    login = {"user": "operator", "pass": os.environ["OPERATOR_PASSWORD"]}
+    options = {"verbose": False, "pedantic": False, "headers": True, "name": "alive", **login}
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=_SHORT_TIMEOUT) as connection:
+        heard = connection.makefile("rb")
+        heard.readline()  # what the server says of itself
+        sizes = f"{len(header)} {len(header) + len(report)}"
+        connection.sendall(
+            f"CONNECT {json.dumps(options)}\r\nHPUB {subject} {sizes}\r\n".encode()
+            + header
+            + report
+            + b"\r\nPING\r\n"
+        )
+        while (line := heard.readline()) != b"PONG\r\n":
+            if not line or line.startswith(b"-ERR"):
+                raise OSError(f"the report was not taken: {line.decode(errors='replace')}")
 
 
 def main() -> int:
-    """Look at the page named by the only argument; 0 when the server may go on."""
+    """
+    Look at the page named first; 0 when the server may go on.
+
+    With the server's address and its folder named as well, tell how much is free there.
+    """
     reason = why_restart(sys.argv[1])
+    if reason is None and len(sys.argv) > 3:
+        try:
+            tell_free_space(sys.argv[2], sys.argv[3])
+        except (OSError, KeyError, ValueError) as error:
+            print(f"free space was not told: {error}", file=sys.stderr)
     if reason is not None:
         print(reason, file=sys.stderr)
     return 0 if reason is None else 1

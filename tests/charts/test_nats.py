@@ -11,7 +11,7 @@ import threading
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -104,11 +104,17 @@ def test_a_changed_configuration_restarts_the_servers(
 
 
 @contextmanager
-def page(status: int, text: str) -> Iterator[str]:
-    """Serve one page that answers so, and give its address."""
+def page(status: int, text: str, *, stalled: threading.Event | None = None) -> Iterator[str]:
+    """
+    Serve one page that answers so, and give its address.
+
+    When `stalled`, it waits for that before it tells of streams, and answers for the server alone.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if stalled is not None and "js-server-only" not in self.path:
+                stalled.wait()
             self.send_response(status)
             self.end_headers()
             self.wfile.write(text.encode())
@@ -116,7 +122,7 @@ def page(status: int, text: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -144,6 +150,17 @@ def test_a_server_is_restarted_when_nothing_else_mends_it(
     with page(status, json.dumps(said)) as address:
         probe = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "alive.py"), address]
         assert subprocess.run(probe, capture_output=True).returncode == int(restarted)
+
+
+def test_a_server_that_waits_for_its_disk_is_left_alone() -> None:
+    # Four seconds: as long as the page may take.
+    over = threading.Event()
+    probe = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "alive.py")]
+    with page(200, "{}", stalled=over) as address:
+        try:
+            assert subprocess.run([*probe, address], capture_output=True).returncode == 0
+        finally:
+            over.set()
 
 
 def test_a_server_that_does_not_answer_is_not_alive() -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -125,6 +127,35 @@ async def test_a_full_store_is_told_and_drains_by_itself(
     await deliveries.wait_for(source.account, seconds=60)
     again = Source(relay.port())
     async with asyncio.timeout(patient(20)):
+        while not again.account.accepted:
+            await again.send(1)
+
+
+async def test_deferrals_do_not_fill_the_disk(
+    start_relay: StartRelay, sink_port: OpenSink, small_volume: Path
+) -> None:
+    # What is acknowledged stays on the disk for a minute or two, uncounted, and each deferral
+    # writes a body once more: the disk is full when half of it is counted. Half a minute, since the
+    # first retry may come only when the disk is full: each clears away a little.
+    sink, port = await sink_port(defer_share=1.0)
+    manifests = MANIFESTS.format(port=port).replace(
+        "2s, factor: 1.5, max: 5s", "25s, factor: 1, max: 25s"
+    )
+    relay = await start_relay(manifests, state=small_volume)
+    server = relay.children()["nats-server"]
+    loading = ("load", "--server", relay.addresses["relay"], "--size", "100KiB", "--json")
+    code, said, _ = await relay.command(*loading, "--rate", "60", "--for", "15s")
+    assert code == 0
+    load = json.loads(said)
+    assert load["first_refusal"].startswith("452 4.3.1 "), load
+    assert shutil.disk_usage(small_volume).free > 4_000_000
+    sink.behaviour = SinkBehaviour()
+    async with asyncio.timeout(patient(90)):
+        while sink.counts.accepted < load["accepted"]:
+            await asyncio.sleep(0.2)
+    assert relay.children()["nats-server"] == server
+    again = Source(relay.port())
+    async with asyncio.timeout(patient(60)):
         while not again.account.accepted:
             await again.send(1)
 

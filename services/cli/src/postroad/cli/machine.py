@@ -42,7 +42,7 @@ from postroad.runtime.logs import get_logger
 from postroad.runtime.quantities import ListenAddress, parse_listen_address
 from postroad.runtime.sockets import bound_address, listen
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect, provision
+from postroad.spool.jetstream import SpoolOptions, connect, provision, report_disk
 from postroad.spool.layout import SINGLE_MACHINE
 
 log = get_logger("up")
@@ -121,6 +121,7 @@ class Machine:
         await provision(options, layout=SINGLE_MACHINE, capacity=server.capacity)
         spool = await connect(options)
         self._process.on_stop("queue", spool.close)
+        self._process.spawn("disk", report_disk(options, self._state.store))
         self._watch_queue(spool, options, server)
         return spool
 

@@ -1,8 +1,13 @@
 """
-How full the queue's storage is: ingress refuses at 80 %, so that the rest is there for settling.
+How full the queue's storage is: ingress refuses while there still is room for settling.
 
-How much is used JetStream tells; how much there is, only its configuration knows, so whoever
-provisions writes it down. Asked every few seconds, what this process has published since is added
+Two figures count, and the worse one decides. How much is stored JetStream tells; how much there may
+be, only its configuration knows, so whoever provisions writes it down. How much the disks really
+have left is told beside them (`spool.disk`). New mail is refused at 80 % of the one, or when no
+more than a reserve is left of the other; with half of the reserve gone nothing is stored any more
+that only postpones a record.
+
+Asked every few seconds, more often when it matters, what this process has published since is added
 to the answer: a burst can fill a small volume between two looks. An unanswered question changes
 nothing.
 """
@@ -12,33 +17,68 @@ import asyncio
 import nats.errors
 import nats.js.errors
 
+from postroad.spool.bucket import Bucket
 from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.connection import NatsLink
-from postroad.spool.provision import CAPACITY_KEY
+from postroad.spool.disk import REPORTS, least_free, reserve
+from postroad.spool.errors import SpoolError
+from postroad.spool.provision import CAPACITY_KEY, PRESENCE
 
 _INTERVAL = 3.0  # seconds
+_CLOSE_INTERVAL = 0.5  # seconds, when the disk is near its reserve
 _NEAR = 0.80
 _AGAIN = 0.75  # below which mail is taken again, so that the answer does not flicker
+_WRITINGS = 2  # of a body: as it is taken, and as it is deferred, before the first is cleared away
+_DISK_AGAIN = 1.25  # times the reserve: the same for the disk
 
 
 class Capacity:
-    """Watches how much of the account's storage is used."""
+    """Watches how much of the account's storage is used, and how much the disks have left."""
 
     def __init__(self, link: NatsLink, *, copies: int) -> None:
         self._link = link
+        self._presence = Bucket(link, PRESENCE)
         self._copies = copies  # of everything: JetStream counts each
         self._watching: asyncio.Task[None] | None = None
         self._limit = 0  # octets, 0 when it is not known
         self._used = 0  # octets, as of the last look
+        self._free: int | None = None  # octets of the fullest disk, as of the last look
         self._published = 0  # octets this process had published by then
         self._was_near = False
+        self._disk_was_near = False
 
     @property
     def near_full(self) -> bool:
         """Whether new mail should be refused."""
+        return self._account_near or self._disk_near
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing should be stored that can as well wait as it is."""
+        return self._left_of_disk() < self._reserve / 2
+
+    @property
+    def _account_near(self) -> bool:
         share = _AGAIN if self._was_near else _NEAR
-        used = self._used + max(0, self._out() - self._published) * self._copies
+        used = self._used + self._published_since() * self._copies
         return self._limit > 0 and used >= self._limit * share
+
+    @property
+    def _disk_near(self) -> bool:
+        times = _DISK_AGAIN if self._disk_was_near else 1.0
+        return self._left_of_disk() < self._reserve * times
+
+    @property
+    def _reserve(self) -> int:
+        return reserve(self._limit // self._copies)
+
+    def _left_of_disk(self) -> float:
+        if self._free is None or not self._limit:
+            return float("inf")
+        return self._free - _WRITINGS * self._published_since()
+
+    def _published_since(self) -> int:
+        return max(0, self._out() - self._published)
 
     def _out(self) -> int:
         return int(self._link.client.stats["out_bytes"])
@@ -56,9 +96,10 @@ class Capacity:
         while True:
             try:
                 await self._look()
-            except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError):
+            except (nats.errors.Error, nats.js.errors.Error, SpoolError, OSError, TimeoutError):
                 heed_cancellation()  # else the connection says that the queue is away
-            await asyncio.sleep(_INTERVAL)
+            close = self._left_of_disk() < 2 * self._reserve
+            await asyncio.sleep(_CLOSE_INTERVAL if close else _INTERVAL)
 
     async def _look(self) -> None:
         js = self._link.jetstream
@@ -68,6 +109,8 @@ class Capacity:
             return  # nobody has said how much there is
         published = self._out()  # counted before the answer: rather too much than too little
         self._used = (await js.account_info()).storage or 0
+        self._free = least_free((await self._presence.changes(f"{REPORTS}*", after=0)).messages)
         self._published = published
         self._limit = int(message.data or b"0")
-        self._was_near = self.near_full
+        self._was_near = self._account_near
+        self._disk_was_near = self._disk_near

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
@@ -20,6 +21,7 @@ from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.capacity import Capacity
 from postroad.spool.config import JetStreamConfig
 from postroad.spool.connection import Access, NatsLink
+from postroad.spool.disk import free_space, keep_reporting
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import new_queue_id, shard_of
@@ -77,6 +79,16 @@ async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0)
     await link.open()
     try:
         return await provision_link(link, layout, capacity=capacity)
+    finally:
+        await link.close()
+
+
+async def report_disk(options: SpoolOptions, folder: Path) -> None:
+    """Tell the processes how much room there is in a server's folder, until cancelled."""
+    link = NatsLink(options.access())
+    await link.open(timeout=options.patience)
+    try:
+        await keep_reporting(Bucket(link, PRESENCE), options.process, partial(free_space, folder))
     finally:
         await link.close()
 
@@ -284,6 +296,7 @@ class JetStreamSpool:
             waiting=self._waiting,
             membership=self._membership,
             presence=Bucket(self._link, PRESENCE),
+            capacity=self._capacity,
             layout=self.layout,
             timings=self._options.timings,
         )

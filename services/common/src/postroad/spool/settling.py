@@ -3,9 +3,9 @@ Ending a record in hand, in the order that is the product's promise.
 
 Publish what follows, wait for the acknowledgement, acknowledge the record with a reply, and only
 then write events and delete a body. A settle that fails is tried again, under an extended lease,
-until it succeeds; the attempt is not repeated. Only when storage is full, a record that nothing has
-become of is given back as it is, for a while: if all that is in hand waited for room, nothing would
-be delivered that makes some.
+until it succeeds; the attempt is not repeated. Only when storage is full, or the disk nearly so, a
+record that nothing has become of is given back as it is, for a while: if all that is in hand waited
+for room, nothing would be delivered that makes some.
 """
 
 import asyncio
@@ -46,8 +46,10 @@ class Settling:
         blobs: Blobs,
         events: JetStreamEvents,
         only_unacknowledged: Callable[[Key], None],
+        exhausted: Callable[[], bool],
     ) -> None:
         self._hand = hand
+        self._exhausted = exhausted
         self._only_unacknowledged = only_unacknowledged
         self._requests = requests
         self._publisher = publisher
@@ -108,6 +110,8 @@ class Settling:
         """Store them, whatever it takes; SpoolFull when the record may as well stay as it was."""
         ready = list(puts)
         while True:
+            if self._exhausted() and _only_postpones(record, puts):
+                raise SpoolFull("the disk is nearly full")
             try:
                 ready = [await self._slim(put) for put in ready]
                 await self._publisher.publish(

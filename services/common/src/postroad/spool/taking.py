@@ -16,6 +16,7 @@ from typing import Any
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.blobs import Blobs
 from postroad.spool.bucket import Bucket
+from postroad.spool.capacity import Capacity
 from postroad.spool.codec import decode
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import RecordCorrupt, SpoolError
@@ -62,6 +63,7 @@ class TakingTools:
     waiting: JetStreamWaiting
     membership: Membership
     presence: Bucket
+    capacity: Capacity
     layout: Layout
     timings: Timings
 
@@ -118,6 +120,7 @@ class JetStreamTaking:
             blobs=tools.blobs,
             events=tools.events,
             only_unacknowledged=self._make_room,
+            exhausted=lambda: tools.capacity.exhausted,
         )
         self._leases = Leases(
             self._hand,

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
+from postroad.spool.capacity import Capacity
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import shard_of
@@ -122,10 +123,17 @@ class SimulatedSpool(MemorySpool):
             waiting=cast(JetStreamWaiting, _NothingOverdue()),
             membership=self.membership,
             presence=SimulatedBucket(self._link, self._requests, PRESENCE),
+            capacity=cast(Capacity, _RoomEnough()),
             layout=LAYOUT,
             timings=Timings(),
         )
         return self._taking(tools, pool="default", room=room, room_bytes=1_000_000)
+
+
+class _RoomEnough:
+    """Stands for the disks, which are not simulated."""
+
+    exhausted = False
 
 
 async def _remake() -> None:

@@ -44,6 +44,7 @@ class AcknowledgesFirst(WatchedTaking):
             blobs=tools.blobs,
             events=tools.events,
             only_unacknowledged=self._make_room,
+            exhausted=lambda: False,
         )
 
 

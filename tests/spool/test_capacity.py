@@ -1,0 +1,137 @@
+"""Mail is refused by what the disk has left, whatever JetStream has counted."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from postroad.spool.bucket import Bucket
+from postroad.spool.disk import encoded, keep_reporting, least_free, reserve
+from postroad.spool.errors import SpoolFull
+from postroad.spool.interface import Put, Scheduled
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.testing.nats_server import NatsServer, password_of
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import first, now, put, take
+
+pytestmark = pytest.mark.nats
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 1_000_000_000
+RESERVE = reserve(LIMIT)
+
+OpenLink = Callable[[], Awaitable[object]]
+OpenSpool = Callable[..., Awaitable[JetStreamSpool]]
+
+
+def test_the_reserve_is_a_share_of_the_limit_and_no_more_than_some_gigabytes() -> None:
+    assert reserve(10_000) == 2_000
+    assert reserve(10**13) == 4 * 1024**3
+
+
+@pytest.fixture
+async def presence(server: NatsServer, open_link: OpenLink) -> Bucket:
+    await provision(SpoolOptions(servers=(server.url,)), layout=SINGLE_MACHINE, capacity=LIMIT)
+    return Bucket(await open_link(), "presence")  # type: ignore[arg-type]
+
+
+async def until(spool: JetStreamSpool, *, accepting: bool) -> None:
+    async with asyncio.timeout(patient(15)):
+        while spool.accepting is not accepting:
+            await asyncio.sleep(0.05)
+
+
+async def test_mail_is_refused_while_the_disk_still_has_something_left(
+    presence: Bucket, open_spool: OpenSpool
+) -> None:
+    spool = await open_spool()
+    await presence.put("disk.a", encoded(10 * RESERVE))
+    await presence.put("disk.b", encoded(RESERVE // 2))  # the fullest of them counts
+    await until(spool, accepting=False)
+    assert isinstance(spool.refusal(), SpoolFull)
+    with pytest.raises(SpoolFull):
+        await put(spool)
+    await presence.put("disk.b", encoded(2 * RESERVE))
+    await until(spool, accepting=True)
+    await put(spool)
+
+
+async def test_a_report_that_is_not_renewed_counts_no_more(
+    presence: Bucket, open_spool: OpenSpool
+) -> None:
+    spool = await open_spool()
+    await presence.put("disk.a", encoded(0), lifetime=timedelta(seconds=1.5))
+    await until(spool, accepting=False)
+    await until(spool, accepting=True)
+
+
+async def test_a_deferral_is_not_written_to_a_disk_that_is_nearly_full(
+    presence: Bucket, open_spool: OpenSpool
+) -> None:
+    spool = await open_spool()
+    await put(spool)
+    taking = take(spool)
+    (taken,) = await first(taking, 1)
+    await presence.put("disk.a", encoded(RESERVE // 4))
+    await until(spool, accepting=False)
+    later = Scheduled(now() + timedelta(hours=1))
+    await taking.settle(taken, [Put(taken.record.next_step(), later)])
+    assert (await spool.waiting.backlog()).scheduled == 0  # it is ready still, as it was
+    await taking.close()
+
+
+async def test_what_is_free_is_told_and_told_again_when_it_changes(presence: Bucket) -> None:
+    free = [7 * 1024**3]
+    reporting = asyncio.create_task(keep_reporting(presence, "up", lambda: free[0]))
+    try:
+        for expected in (7 * 1024**3, 1024**3):
+            free[0] = expected
+            async with asyncio.timeout(patient(10)):
+                while least_free((await presence.changes("disk.*", after=0)).messages) != expected:
+                    await asyncio.sleep(0.05)
+    finally:
+        reporting.cancel()
+
+
+async def test_the_probe_of_a_server_tells_what_its_disk_has_left(tmp_path: Path) -> None:
+    accounts = ROOT / "charts" / "postroad" / "files" / "nats-accounts.conf"
+    async with NatsServer(tmp_path, accounts=accounts) as server:
+        login = {"user": "operator", "password": password_of("operator"), "role": "operator"}
+        options = SpoolOptions(servers=(server.url,), **login)  # type: ignore[arg-type]
+        # More than any disk has a fifth of: so whatever is told is too little.
+        await provision(options, layout=SINGLE_MACHINE, capacity=10**12)
+        login = {"user": "ingress", "password": password_of("ingress"), "role": "ingress"}
+        spool = await connect(SpoolOptions(servers=(server.url,), **login))  # type: ignore[arg-type]
+        try:
+            assert spool.accepting
+            probe = ROOT / "services" / "nats" / "alive.py"
+            environment = {"POD_NAME": "nats-0", "OPERATOR_PASSWORD": password_of("operator")}
+            await asyncio.to_thread(_tell, probe, server.url.removeprefix("nats://"), environment)
+            await until(spool, accepting=False)
+        finally:
+            await spool.close()
+
+
+def _tell(probe: Path, address: str, environment: dict[str, str]) -> None:
+    # Nothing is free in /proc.
+    script = "import runpy, sys; runpy.run_path(sys.argv[1])['tell_free_space'](*sys.argv[2:])"
+    subprocess.run(
+        [
+            sys.executable,
+            "-IS",
+            "-c",
+            script,
+            str(probe),
+            address,
+            "/proc",
+        ],  # nothing is free there
+        env={**os.environ, **environment},
+        check=True,
+        timeout=patient(20),
+    )
