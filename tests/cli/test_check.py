@@ -207,3 +207,42 @@ def test_at_a_terminal_it_tells_how_far_it_is(
     check_command([tmp_path])
     assert "objects read" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\033[K")
+
+
+PASSWORD_CLIENT = """\
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: shop}
+stringData: {username: shop, password: %s}
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {name: shop}
+spec: {auth: {secretRef: {name: shop}}, senders: ["*"]}
+"""
+
+
+@pytest.mark.parametrize(("password", "short"), [("hunter2", True), ("x" * 12, False)])
+def test_a_short_password_is_a_warning_that_does_not_show_it(
+    tmp_path: Path, password: str, short: bool
+) -> None:
+    (tmp_path / "client.yaml").write_text(GOOD + PASSWORD_CLIENT % password)
+    code, output = check(str(tmp_path))
+    assert code == 0
+    assert ("fewer than 12 characters" in output) is short
+    assert ("client.yaml:" in output) is short
+    assert password not in output
+
+
+def test_a_check_spends_no_time_on_hashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+
+    def noted(name: str, password: bytes, salt: bytes, iterations: int) -> bytes:
+        rounds.append(iterations)
+        return b"x" * 32
+
+    monkeypatch.setattr("hashlib.pbkdf2_hmac", noted)
+    (tmp_path / "client.yaml").write_text(GOOD + PASSWORD_CLIENT % ("x" * 12))
+    assert check(str(tmp_path))[0] == 0
+    assert sum(rounds) < 100

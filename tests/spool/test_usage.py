@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js.api import PubAck
 
+from postroad.ingress.brake import Brake, Guess
 from postroad.spool.bucket import Bucket
 from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolUnavailable
@@ -159,3 +160,18 @@ async def test_without_nats_a_lease_says_so_in_time(link: Link) -> None:
     await link.client.close()
     with pytest.raises(SpoolUnavailable):
         await usage.lease(KEY, amount=1, maximum=9, expires=in_an_hour())
+
+
+async def test_failed_logins_are_counted_for_all_processes_whatever_the_name(
+    open_link: OpenLink,
+) -> None:
+    one, two = usage_on(await open_link()), usage_on(await open_link())
+    guess = Guess.of("2001:db8::/64", "a.*> \r\n\udcff" * 500)
+    counts = Brake(per_network=5, per_name=3).shared(guess, datetime.now(UTC))
+    for _, count in counts:
+        granted = [
+            await usage.lease(count.key, amount=1, maximum=count.maximum, expires=count.expires)
+            for usage in (one, two) * 3
+        ]
+        assert sum(granted) == count.maximum
+        assert await one.used(count.key) == count.maximum

@@ -11,7 +11,9 @@ from postroad.policy.check import Checked, check
 from postroad.policy.codec import EntryEncoder
 from postroad.policy.compiled import Compiled
 from postroad.policy.seal import Keyring
+from postroad.policy.snapshot import SnapshotLoader
 from postroad.policy.source import ManifestReader
+from postroad.policy.verifiers import Verifiers
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
@@ -31,18 +33,28 @@ class Manifests:
         self._keyring = keyring
         self._reader = ManifestReader()
         self._encoder = EntryEncoder(keyring)
+        self._verifiers = Verifiers(keyring)
         self.in_force = Compiled()
         self.checked = Checked((), Compiled())  # what was found the last time
         self.on_checked: Callable[[], None] = lambda: None
 
     async def publish_first(self) -> None:
         """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
+        await self._take_over_verifiers()
         mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise Failure(f"the manifests cannot be used:\n{listed}")
         await self._publish_once(compiled)
         self.in_force = compiled
+
+    async def _take_over_verifiers(self) -> None:
+        """Know what is published from an earlier start: thousands of passwords take minutes."""
+        last = await self._spool.config.last()
+        if last is not None:
+            load = SnapshotLoader(self._keyring).load
+            loaded = await asyncio.to_thread(load, last.generation, last.entries)
+            self._verifiers = Verifiers(self._keyring, published=loaded.entries.values())
 
     async def watch(self) -> None:
         """Publish again after each edit; an object that went bad keeps its last good form."""
@@ -66,6 +78,7 @@ class Manifests:
             keyring=self._keyring,
             last_good=self.in_force.entries,
             reader=self._reader,
+            verifiers=self._verifiers,
         )
 
     async def _publish_once(self, compiled: Compiled) -> int:

@@ -12,12 +12,18 @@ from typing import NamedTuple
 
 from postroad.policy.compile import compile_objects
 from postroad.policy.compile_entries import UNVERIFIED_LOGIN, logs_in_unverified
+from postroad.policy.compile_findings import read_credentials
 from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
 from postroad.policy.declared import Problem
-from postroad.policy.model import Client, Domain, Relay
+from postroad.policy.manifest_client import ClientSpec
+from postroad.policy.model import Client, Credentials, Domain, ObjectKey, Relay
 from postroad.policy.patterns import specificity
 from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.policy.source import ManifestReader, Manifests, Mistake
+from postroad.policy.verifiers import Verifiers
+
+# NIST SP 800-63B asks for 15 of a password that is the only factor and that a person chose.
+_SHORT_PASSWORD = 12
 
 
 class Checked(NamedTuple):
@@ -42,15 +48,18 @@ def check(
     keyring: Keyring | None = None,
     last_good: Mapping[str, Entry] | None = None,
     reader: ManifestReader | None = None,
+    verifiers: Verifiers | None = None,
 ) -> Checked:
     """
     Read and compile manifests in files and folders.
 
     Who means to publish gives the cluster's keyring and what is published now. Without a keyring
-    passwords are salted at random, so that nothing kept from a mere check is of use. A reader that
-    is kept from check to check reads only what changed.
+    passwords are salted at random and hashed once, so that nothing kept from a mere check is of
+    use. A reader and verifiers that are kept from check to check do only what changed.
     """
-    return examine(paths, keyring=keyring, last_good=last_good, reader=reader).checked
+    return examine(
+        paths, keyring=keyring, last_good=last_good, reader=reader, verifiers=verifiers
+    ).checked
 
 
 def examine(
@@ -59,11 +68,16 @@ def examine(
     keyring: Keyring | None = None,
     last_good: Mapping[str, Entry] | None = None,
     reader: ManifestReader | None = None,
+    verifiers: Verifiers | None = None,
 ) -> Examined:
     """Do as `check` does, and tell what is no mistake and yet worth a word."""
     manifests = (reader or ManifestReader()).read(paths)
-    keyring = keyring or Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
-    compiled = compile_objects(manifests.objects, keyring=keyring, last_good=last_good)
+    if keyring is None:
+        keyring = Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
+        verifiers = Verifiers(keyring, iterations=1)
+    compiled = compile_objects(
+        manifests.objects, keyring=keyring, last_good=last_good, verifiers=verifiers
+    )
     found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
     return Examined(
         Checked(tuple(found), compiled),
@@ -83,6 +97,20 @@ def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
 
 
 def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    yield from _unverified_logins(compiled, manifests)
+    yield from _stranded(compiled, manifests)
+    yield from _short_passwords(manifests)
+
+
+def _unverified_logins(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    for reference, origin in manifests.origins.items():
+        relay = compiled.entries.get(reference.entry_key)
+        if isinstance(relay, Relay) and logs_in_unverified(relay):
+            where = ("spec", "tls", "allowUnverifiedLogin")
+            yield origin.mistake(Problem(where, UNVERIFIED_LOGIN))
+
+
+def _stranded(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
     relays = {each.key.namespace for each in compiled.entries.values() if isinstance(each, Relay)}
     senders = {
         each.domain: each.relay is not None
@@ -90,10 +118,6 @@ def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
         if isinstance(each, Domain)
     }
     for reference, origin in manifests.origins.items():
-        relay = compiled.entries.get(reference.entry_key)
-        if isinstance(relay, Relay) and logs_in_unverified(relay):
-            where = ("spec", "tls", "allowUnverifiedLogin")
-            yield origin.mistake(Problem(where, UNVERIFIED_LOGIN))
         client = compiled.entries.get(reference.entry_key)
         if not isinstance(client, Client) or client.relay or client.key.namespace in relays:
             continue
@@ -103,6 +127,24 @@ def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
                 f" {client.key.namespace}, or name one in spec.relayRef"
             )
             yield origin.mistake(Problem(("spec",), reason))
+
+
+def _short_passwords(manifests: Manifests) -> Iterable[Mistake]:
+    objects = manifests.objects
+    for declared in objects.declared:
+        spec, reference = declared.spec, declared.reference
+        if not isinstance(spec, ClientSpec) or spec.auth is None:
+            continue
+        secret = ObjectKey(reference.key.namespace, spec.auth.secret_ref.name)
+        login = read_credentials(objects.secrets, secret, ())
+        if isinstance(login, Credentials) and len(login.password) < _SHORT_PASSWORD:
+            reason = (
+                f"the password in Secret {secret} has fewer than {_SHORT_PASSWORD} characters;"
+                " programs can have long ones (openssl rand -base64 24)"
+            )
+            yield manifests.origins[reference].mistake(
+                Problem(("spec", "auth", "secretRef", "name"), reason)
+            )
 
 
 def _may_be_of(client: Client, domain: str) -> bool:

@@ -41,9 +41,9 @@ from postroad.policy.manifest_domain import DomainSpec
 from postroad.policy.manifest_quota import QuotaSpec
 from postroad.policy.manifest_relay import RelaySpec
 from postroad.policy.manifest_shared import RelayRef
-from postroad.policy.model import Client, Credentials, Domain, ObjectKey, ScramVerifier
-from postroad.policy.scram import ITERATIONS, make_verifier, salt_of
+from postroad.policy.model import Client, Credentials, Domain, ObjectKey
 from postroad.policy.seal import Keyring
+from postroad.policy.verifiers import Verifiers
 
 _E = TypeVar("_E", bound=Domain | Client)
 
@@ -51,14 +51,21 @@ _IN_FILES = datetime.max.replace(tzinfo=UTC)
 
 
 def compile_objects(
-    objects: Objects, *, keyring: Keyring, last_good: Mapping[str, Entry] | None = None
+    objects: Objects,
+    *,
+    keyring: Keyring,
+    last_good: Mapping[str, Entry] | None = None,
+    verifiers: Verifiers | None = None,
 ) -> Compiled:
     """
     Return what is to be in force and every object's conditions.
 
-    `last_good` is what is published now, by entry key. The keyring salts password verifiers.
+    `last_good` is what is published now, by entry key. The keyring salts password verifiers, of
+    which `verifiers` may know some already.
     """
-    compiler = _Compiler(objects, keyring, last_good or {})
+    last_good = last_good or {}
+    verifiers = verifiers or Verifiers(keyring, published=last_good.values())
+    compiler = _Compiler(objects, verifiers, last_good)
     by_age = sorted(objects.declared, key=_age)
     for kind, compile_one in (
         (Kind.RELAY, compiler.relay),
@@ -83,9 +90,11 @@ def _age(declared: Declared) -> tuple[datetime, int, ObjectKey]:
 class _Compiler:
     """One run: kinds in the order in which they refer to each other, objects oldest first."""
 
-    def __init__(self, objects: Objects, keyring: Keyring, last_good: Mapping[str, Entry]) -> None:
+    def __init__(
+        self, objects: Objects, verifiers: Verifiers, last_good: Mapping[str, Entry]
+    ) -> None:
         self._secrets = objects.secrets
-        self._keyring = keyring
+        self._verifiers = verifiers
         self._last_good = last_good
         self._relays = {
             each.reference.key: each.spec
@@ -164,7 +173,7 @@ class _Compiler:
                 declared.reference.key,
                 spec,
                 username=login.username if login else None,
-                verifier=self._verifier(declared, login, kept) if login else None,
+                verifier=self._verifiers.of(declared.reference.key, login) if login else None,
                 senders=self._allowed_senders(declared, spec.senders, denied),
                 relay=self._relay_named(declared, spec.relay_ref, ("relayRef",), findings),
             )
@@ -229,17 +238,6 @@ class _Compiler:
             findings.append(found)
             return None
         return found
-
-    def _verifier(
-        self, declared: Declared, login: Credentials, kept: Client | None
-    ) -> ScramVerifier:
-        client = declared.reference.key
-        salt = salt_of(self._keyring, client, login.username, login.password)
-        known = kept.verifier if kept else None
-        # The salt follows from the password: the same salt is the same password, already derived.
-        if known and known.salt == salt and known.iterations == ITERATIONS:
-            return known
-        return make_verifier(login.password, salt=salt)
 
     def _relay_named(
         self,
