@@ -8,11 +8,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing import children
@@ -166,9 +168,9 @@ async def test_a_cluster_is_reached_through_kubectl(
 
 
 async def test_an_order_is_given_through_kubectl(cluster: Cluster, ingress: JetStreamSpool) -> None:
-    await put(ingress)
+    await put(ingress, place=Scheduled(now() + timedelta(seconds=9)))
     code, out, _ = await cluster.run("queue", "hold", "--all", "--release", "mail")
-    assert (code, out) == (0, "hold: 0 of 1 records changed.\n")  # it is ready, nobody takes it
+    assert (code, out) == (0, "hold: 0 of 1 records changed.\n")  # it comes due by itself
     code, out, _ = await cluster.run("status", "--json", "-n", "mail")
     assert code == 0
     told = json.loads(out)

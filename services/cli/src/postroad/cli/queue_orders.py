@@ -69,14 +69,8 @@ class Found:
     selection: Selection
     records: int
     messages: int
-    waiting: int
     due_soon: int
     domains: Mapping[str, int]
-
-    @property
-    def ready(self) -> int:
-        """Records that delivery processes have, or take up in a moment."""
-        return self.records - self.waiting - self.due_soon
 
     def __str__(self) -> str:
         messages = f"{self.messages} message{'' if self.messages == 1 else 's'}"
@@ -170,7 +164,7 @@ async def _give(given: _Given, cluster: Where) -> None:
             given.reason,
         )
         await spool.orders.place(order)
-        affected = await _wait_for_reports(spool, order, found.waiting)
+        affected = await _wait_for_reports(spool, order, found.records - found.due_soon)
     _tell_order(given, order, found, affected)
 
 
@@ -178,21 +172,17 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
     """Count what fits; Failure when a Client's name fits several."""
     messages: set[str] = set()
     domains: Counter[str] = Counter()
-    waiting = due_soon = 0
+    due_soon = 0
     one: list[Queued] = []
     async for queued in choice.of(spool):
         one = one or [queued]
         messages.add(queued.record.record_id.queue_id)
         domains[queued.record.domain] += 1
-        if queued.due is not None:
-            claimable = queued.may_be_claimed(now)
-            waiting += claimable
-            due_soon += not claimable
+        due_soon += queued.due is not None and not queued.may_be_claimed(now)
     return Found(
         selection=choice.narrowed(one),
         records=domains.total(),
         messages=len(messages),
-        waiting=waiting,
         due_soon=due_soon,
         domains=dict(domains.most_common()),
     )

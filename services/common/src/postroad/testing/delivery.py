@@ -89,7 +89,7 @@ async def delivering(
         in_hand=room,
     )
     worker = Worker(tools)
-    keeper = OrderKeeper(spool, taking, configuration, "tests", obey=worker.obey)
+    keeper = OrderKeeper(tools, obey=worker.obey)
     parts = (configuration.run(), keeper.run(), worker.run())
     tasks = [asyncio.create_task(part) for part in parts]
     try:

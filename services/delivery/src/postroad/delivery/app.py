@@ -32,8 +32,7 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     worker = Worker(tools)
     process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
     process.readiness.add("queue", lambda: _why_no_queue(spool))
-    orders = OrderKeeper(spool, tools.taking, configuration, process.name, obey=worker.obey)
-    process.spawn("orders", orders.run())
+    process.spawn("orders", OrderKeeper(tools, obey=worker.obey).run())
     process.spawn("worker", worker.run())
     process.on_drain("worker", lambda: worker.drain(seconds=settings.finish.total_seconds()))
 

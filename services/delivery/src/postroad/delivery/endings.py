@@ -141,6 +141,8 @@ class Endings:
         for event in settlement.events:
             tell_given_up(record, event)
         await self.settle(taken, settlement)
+        if order is not None:
+            self._tools.order_counts.add(order.order_id)
 
     async def without_body(self, taken: Taken, error: SpoolError) -> None:
         """Hold a record whose body cannot be had for a person to look at."""

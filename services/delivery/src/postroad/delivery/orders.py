@@ -12,20 +12,20 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from postroad.runtime.configuration import Configuration
+from postroad.delivery.tools import WorkerTools
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Queued, Ready, Spool, Taken, Taking, held
+from postroad.spool.interface import Put, Queued, Ready, Taken, held
 from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
 
 log = get_logger("delivery.orders")
 
 ON_TAKING = frozenset({"hold", "bounce", "delete", "suspend"})
+_ENDS = frozenset({"bounce", "delete"})
 _AT_ONCE = 32  # records, all of which may be in memory
-_TELLS_EVERY = 100  # records
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
 
 
@@ -52,25 +52,25 @@ class OrderKeeper:
     `obey` is called when an order has come or gone, for what is in hand and has not begun.
     """
 
-    def __init__(
-        self,
-        spool: Spool,
-        taking: Taking,
-        configuration: Configuration,
-        process: str,
-        *,
-        obey: Callable[[], None],
-    ) -> None:
-        self._spool = spool
-        self._taking = taking
-        self._configuration = configuration
-        self._process = process
+    def __init__(self, tools: WorkerTools, *, obey: Callable[[], None]) -> None:
+        self._spool = tools.spool
+        self._taking = tools.taking
+        self._configuration = tools.configuration
+        self._process = tools.process
+        self._counts = tools.order_counts
         self._obey = obey
         self._done: set[str] = set()
 
     async def run(self) -> None:
         """Carry out what is in force and what comes, until cancelled."""
         await self._configuration.wait_loaded()
+        telling = asyncio.ensure_future(self._counts.run(self._spool.orders, self._process))
+        try:
+            await self._keep_up()
+        finally:
+            telling.cancel()
+
+    async def _keep_up(self) -> None:
         while True:
             changed = asyncio.ensure_future(self._spool.orders.changed())
             try:
@@ -96,15 +96,13 @@ class OrderKeeper:
         return complete
 
     async def _carry_out(self, order: Order) -> None:
-        affected = told = 0
+        affected = 0
         async for group in self._concerned(order):
             # One after the other, each would wait for a sync of the disk.
             changed = await asyncio.gather(*(self._change(order, queued) for queued in group))
             affected += sum(changed)
-            if affected - told >= _TELLS_EVERY:
-                told = affected
-                await self._spool.orders.report(order.order_id, self._process, affected)
-        await self._spool.orders.report(order.order_id, self._process, affected)
+            if order.action not in _ENDS:  # those are counted as they end
+                self._counts.add(order.order_id, sum(changed))
         log.info("an order was carried out", reason=order.action, count=affected)
 
     async def _concerned(self, order: Order) -> AsyncIterator[Sequence[Queued]]:
