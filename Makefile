@@ -7,8 +7,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.set-up
-INSTALL = $(PYTHON) -Im pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP = $(PYTHON) -Ium pip install --disable-pip-version-check --constraint constraints.txt
+# Installs what is WANTED, with a line for each package that comes.
+INSTALL = ( $(PIP) --no-build-isolation $(WANTED) || touch $@.failed ) | \
+	sed -n 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s/^Installing collected.*/  writing them into $(VENV)/p'; \
+	! rm $@.failed 2>/dev/null
 
 # The first of these that runs, is new enough and can make virtual environments. The distribution's
 # own first: it is built with profile-guided optimisation, and takes a seventh more mail than the plain
@@ -34,12 +39,12 @@ E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(STAMP) ## Install everything into .venv; then .venv/bin/postroad is the command
+setup: $(STAMP) ## Install everything into .venv, what the tests need too
 
-run: $(STAMP) ## Run the relay on this machine; mail ends in a sink of its own
+run: $(RUNS) ## Run the relay on this machine; mail ends in a sink of its own
 	@exec $(BIN)/postroad up
 
-demo: $(STAMP) ## Send through a relay: delivered, deferred, to two domains, bounced
+demo: $(RUNS) ## Send through a relay: delivered, deferred, to two domains, bounced
 	@exec $(BIN)/postroad demo
 
 test: check ## Check style, types, layers and freshness, and run every test
@@ -107,9 +112,11 @@ lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
 clean: ## Remove .venv and what tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-# pip first, since the one that comes with Python may not know dependency groups, then what builds
-# the project, so that it too is the version that constraints.txt says.
-$(STAMP): pyproject.toml constraints.txt Makefile
+# What running needs, for whoever tries it; then, for whoever works on it, all the rest. pip first,
+# since the one that comes with Python may not know dependency groups, and what builds the project,
+# so that it too is the version that constraints.txt says.
+$(RUNS): WANTED = --editable '.[cli]'
+$(RUNS): pyproject.toml constraints.txt Makefile
 	@if ! $(PYTHON) -Ic '$(NEW_ENOUGH)' 2>/dev/null; then \
 		for candidate in $(CANDIDATES); do \
 			if "$$candidate" -Ic '$(FIT)' 2>/dev/null; then found="$$candidate"; break; fi; \
@@ -120,8 +127,13 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 		echo "Setting up $(VENV) with $$found ($$("$$found" -V)) ..."; \
 		"$$found" -m venv --clear $(VENV) || exit 1; \
 	fi
-	@echo "Installing what constraints.txt pins ..."
-	@$(INSTALL) pip==26.3
-	@$(INSTALL) hatchling
-	@$(INSTALL) --no-build-isolation --group dev --editable '.[api,cli,operator]'
+	@echo "Installing what running needs, at the versions of constraints.txt (a minute or two):"
+	@$(PIP) --quiet pip==26.3 hatchling
+	@$(INSTALL)
+	@touch $@
+
+$(STAMP): WANTED = --group dev --editable '.[api,cli,operator]'
+$(STAMP): $(RUNS)
+	@echo "Installing what checks and tests need:"
+	@$(INSTALL)
 	@touch $@

@@ -27,7 +27,7 @@ from postroad.cli.oversight import Oversight
 from postroad.cli.own_name import is_too_short
 from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
-from postroad.cli.state import StateFolder, default_state_folder, lock_store
+from postroad.cli.state import StateFolder, lock_store, usual_state_folder
 from postroad.cli.supervisor import ChildSpec, StartRefused, Supervisor
 from postroad.operator.backlog import BacklogCounts
 from postroad.operator.storage import look_at_storage
@@ -222,7 +222,7 @@ class Machine:
     def _announce(self, ports: Mapping[str, Listeners]) -> None:
         options = self._options
         named = {name: port.address for name, port in ports.items()}
-        default = options.state == default_state_folder()
+        usual = options.state == usual_state_folder()  # another terminal has no $POSTROAD_STATE
         banner = Banner(
             ports=named if self._page is None else {**named, "http": self._page},
             state=options.state,
@@ -230,7 +230,7 @@ class Machine:
             sink=None if options.config else self._state.sink,
             settings=options.settings,
             command=own_command(),
-            state_flag="" if default else f" --state {shlex.quote(str(options.state))}",
+            state_flag="" if usual else f" --state {shlex.quote(str(options.state))}",
         )
         print(banner, flush=True)
 

@@ -22,9 +22,12 @@ _ORPHAN_GRACE = 10.0  # seconds an orphaned nats-server has to end before it is 
 
 
 def default_state_folder() -> Path:
-    """Return $POSTROAD_STATE, else `postroad` in the user's state folder (XDG base directories)."""
-    if chosen := os.environ.get("POSTROAD_STATE"):
-        return Path(chosen)
+    """Return $POSTROAD_STATE, else where state is kept when nobody says otherwise."""
+    return Path(os.environ.get("POSTROAD_STATE") or usual_state_folder())
+
+
+def usual_state_folder() -> Path:
+    """Return `postroad` in the user's state folder (XDG base directories)."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "postroad"
 
