@@ -85,3 +85,9 @@ def test_a_status_tells_what_stands_there_instead() -> None:
         "state": "Different",
         "found": "other.example",
     }
+
+
+def test_a_record_does_not_steer_who_reads_the_status() -> None:
+    records = wanted("shop.example", receives=True, sends=False, hostname=HOST)
+    [record], _ = compare(records, facts(mx=Answer(("\x1b[2J.example",))), hostname=HOST)
+    assert record.as_status()["found"] == r"\x1b[2J.example"

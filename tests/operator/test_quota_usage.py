@@ -53,6 +53,14 @@ async def test_of_many_counts_the_greatest_are_shown() -> None:
     assert [line["used"] for line in lines[other.key]] == [7]
 
 
+async def test_a_sender_does_not_steer_who_reads_the_status() -> None:
+    spool = MemorySpool()
+    quota = Quota(ObjectKey("shop", "q"), QuotaSubject(SubjectKind.SENDER, "*"), (HOURLY,))
+    await spend(spool, quota, "a\u202eb\x9b@shop.example", 1)
+    [line] = (await read_usage([quota], spool.usage, NOW))[quota.key]
+    assert line["subject"] == r"a\u202eb\x9b@shop.example"
+
+
 async def test_a_new_window_begins_at_nothing() -> None:
     spool = MemorySpool()
     quota = Quota(ObjectKey("shop", "q"), QuotaSubject(SubjectKind.SENDER, "*"), (HOURLY,))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from postroad.mail.visible import visible
 from postroad.operator.conditions import Judgement, Truth, Type
 
 _LONGEST_FOUND = 1024
@@ -62,7 +63,7 @@ class Record:
         """Return it as status.dnsRecords has it."""
         shown = {"name": self.name, "type": self.type, "value": self.value, "state": self.state}
         made = {name: str(text) for name, text in shown.items()}
-        return made | ({"found": self.found[:_LONGEST_FOUND]} if self.found else {})
+        return made | ({"found": visible(self.found)[:_LONGEST_FOUND]} if self.found else {})
 
 
 def wanted(domain: str, *, receives: bool, sends: bool, hostname: str) -> tuple[Record, ...]:

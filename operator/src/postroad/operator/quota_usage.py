@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from postroad.mail.visible import visible
 from postroad.operator import metrics
 from postroad.operator.conditions import timestamp
 from postroad.policy.model import ObjectKey, Quota, QuotaLimit
@@ -108,6 +109,6 @@ async def _most_used(
 def _line(limit: QuotaLimit, now: datetime, used: int, subject: str = "") -> Mapping[str, Any]:
     line: dict[str, Any] = {"limit": f"{limit.unit.value}/{format_duration(limit.window)}"}
     if subject:
-        line["subject"] = subject[:_LONGEST_SUBJECT]
+        line["subject"] = visible(subject)[:_LONGEST_SUBJECT]
     resets = timestamp(window_end(limit.window, now))
     return line | {"used": used, "max": limit.maximum, "resetsAt": resets}
