@@ -51,7 +51,7 @@ def test_a_relay_with_or_without_objects_is_one(look: Look, greeting: str) -> No
 
 
 def test_a_port_that_begins_with_tls_is_asked_so(look: Look, tmp_path: Path) -> None:
-    context = self_signed(tmp_path, "relay.example.com").context
+    context = self_signed(tmp_path, "relay.example.com").context.in_force
     with greeter(b"421 4.3.2 not configured yet\r\n", context) as port:
         assert look(f"smtps://127.0.0.1:{port}") == "421 4.3.2 not configured yet"
 
