@@ -1,5 +1,7 @@
 """The table of what is tried next: as the documentation has it, and as peers live through it."""
 
+import asyncio
+import random
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,10 +13,12 @@ import pytest
 from postroad.delivery.disposition import Answer, Protection, Step, step
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.routing import Host
+from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
+from postroad.spool.record import QueuedRecipient
 from postroad.testing.attempts import Bench
-from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
+from postroad.testing.mx import BREAK_TLS, HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.tls_pair import Vouched
 
@@ -84,6 +88,7 @@ SAID = {
     Answer.GARBLED: b"\x16\x03\x01\r\n",
     Answer.CLOSED: HANG_UP,
     Answer.SILENT: SILENCE,
+    Answer.TLS_FAULT: BREAK_TLS,
 }
 STATES = {
     Protection.CLEAR: TlsMode.NONE,
@@ -92,6 +97,7 @@ STATES = {
     Protection.REQUIRED: TlsMode.REQUIRED,
     Protection.VERIFIED: TlsMode.VERIFIED,
 }
+IN_CLEAR = (Protection.CLEAR, Protection.FAILED)
 NO_TLS = b"454 4.7.0 no TLS now\r\n"
 LOGIN = Credentials("user", "secret")
 
@@ -134,12 +140,14 @@ class Case:
 
 
 def playable(phase: Phase, answer: Answer, protection: Protection) -> bool:
-    if answer is Answer.TLS_FAULT or protection not in STATES or phase not in VERBS:
+    if phase not in VERBS:
+        return False
+    if answer is Answer.TLS_FAULT and (protection in IN_CLEAR or phase is Phase.STARTTLS):
         return False
     if answer is Answer.TOO_MANY:
         return phase is Phase.RCPT  # elsewhere it is a 4yz like others
     if phase is Phase.STARTTLS:
-        return protection not in (Protection.CLEAR, Protection.FAILED)
+        return protection not in IN_CLEAR
     if phase is Phase.AUTH:
         # A session that is to log in never falls back, and checks the certificate.
         return protection in (Protection.CLEAR, Protection.VERIFIED)
@@ -194,6 +202,46 @@ def tried(play: Case, mx: ScriptedMx, beside: ScriptedMx, other: ScriptedMx) -> 
     if b"HELO relay.test" in mx.commands:
         return Step.HELO
     if mx.connections > (2 if play.protection is Protection.FAILED else 1):
-        was_protected = play.protection not in (Protection.CLEAR, Protection.FAILED)
+        was_protected = play.protection not in IN_CLEAR
         return Step.IN_CLEAR if was_protected and not mx.messages[-1].tls else Step.PLAINLY
     return Step.NEXT_TRANSACTION if len(mx.messages) > 1 else None
+
+
+# ---------------------------------------------------------------- whatever peers say
+
+REPLIES = [
+    *(octets for answer, octets in SAID.items() if answer is not Answer.SILENT),
+    b"250 2.0.0 ok\r\n",
+    b"354 go on\r\n",
+    b"250ok\r\n",
+    b"250-more\r\n550 5.1.1 no\r\n",
+    b"*** hello ***\r\n250 ok\r\n",
+    b"250 ok\r\n250 ok\r\n",
+    b"552 5.2.2 full\r\n",
+]
+TWELVE = tuple(QueuedRecipient(parse_mailbox(f"r{n}@y.example")) for n in range(12))
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_every_recipient_has_one_outcome_after_a_bounded_number_of_tries(
+    seed: int, vouched: Vouched
+) -> None:
+    dice = random.Random(seed)
+    oddness = dice.choice([0.05, 0.2, 0.5])
+
+    def script(line: bytes, count: int) -> bytes | None:
+        return dice.choice(REPLIES) if dice.random() < oddness else None
+
+    words = ("PIPELINING",) if dice.random() < 0.7 else ()
+    tls = dice.choice([TlsMode.NONE, TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED])
+    times = Timeouts(*([timedelta(seconds=patient(0.3))] * 7))
+    bench = Bench(timeouts=times, tls=tls, ca_file=vouched.ca_file)
+    odd = [ScriptedMx(script, extensions=words, tls=vouched.context) for _ in range(3)]
+    async with odd[0] as one, odd[1] as two, odd[2] as three:
+        for _ in range(4):
+            async with asyncio.timeout(patient(60)):
+                ended = await bench.attempt(one, two, three, recipients=TWELVE)
+            assert sorted(ended.outcomes) == list(range(12))
+        commands = sum(len(mx.commands) for mx in odd)
+        await bench.pool.close()
+    assert commands < 4 * 6 * 4 * 40, "tries, sessions in each, commands in each"

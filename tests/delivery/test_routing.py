@@ -123,6 +123,14 @@ def test_a_host_with_very_many_addresses_is_tried_at_some() -> None:
     assert usable_addresses(many, allow_private=False) == many.addresses[:MAX_ADDRESSES]
 
 
+def test_sites_with_long_names_stay_apart() -> None:
+    many = [f"host-number-{n:03}.example" for n in range(20)]
+    one, two = roll_up([*many, "x.example"]), roll_up([*many, "y.example"])
+    assert len(one) == len(two) == 120
+    assert one != two
+    assert roll_up(["x" * 300 + ".example"]) != roll_up(["x" * 300 + ".test"])
+
+
 SIX = tuple(f"2606:4700::{n}" for n in range(1, 12))
 
 

@@ -7,6 +7,7 @@ its own, and AUTH without checking anything.
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,12 @@ from postroad.testing.streams import hang_up
 HANG_UP = b""  # as a reply: close without a word
 SILENCE = b"\0"  # as a reply: say and hear nothing more
 
+BREAK_TLS = b"\1"  # as a reply: say what is no record of TLS, and close
+
+_ENDS = (HANG_UP, SILENCE, BREAK_TLS)
+
 # Given a command line (or b"." for the final dot) and how often that verb was heard before in all
-# sessions, return the reply, HANG_UP, SILENCE, or None for the usual one.
+# sessions, return the reply, HANG_UP, SILENCE, BREAK_TLS, or None for the usual one.
 Script = Callable[[bytes, int], bytes | None]
 
 
@@ -155,7 +160,9 @@ class _MxSession:
         """Say a reply; return whether the session goes on."""
         if reply == SILENCE:
             await self._reader.read()
-        if reply in (HANG_UP, SILENCE):
+        if reply == BREAK_TLS:
+            os.write(self._writer.get_extra_info("socket").fileno(), b"no record of TLS\r\n")
+        if reply in _ENDS:
             return False
         self._writer.write(reply)
         return True
@@ -195,7 +202,7 @@ class _MxSession:
         while (line := await self._reader.readuntil(b"\r\n")) != b".\r\n":
             content += line[1:] if line.startswith(b".") else line
         reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
-        if reply in (HANG_UP, SILENCE):
+        if reply in _ENDS:
             return await self._says(reply)
         if _decides(reply, b"2") and content:
             message = Received(self._mail, list(self._recipients), bytes(content), self._tls)

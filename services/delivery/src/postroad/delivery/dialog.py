@@ -7,6 +7,7 @@ that the dialog is over, and says in which phase.
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from postroad.delivery.disposition import Answer
 from postroad.delivery.network import Connection, NetworkError, TlsFailed
@@ -29,6 +30,14 @@ class Dialog:
     def open(self) -> bool:
         """Whether another command can be said, and nothing is unread or unexpected."""
         return not self.conversation.over and self.connection.usable
+
+    def say(self, phase: Phase, octets: Callable[[], bytes]) -> None:
+        """Say a command; SessionLost where the peer has ended the session, or said too much."""
+        conversation = self.conversation
+        if conversation.over:
+            fault = conversation.fault or NetworkError("the server has closed the session")
+            raise self.lost(phase, str(fault), _answer(fault))
+        self.write(octets())
 
     def write(self, *parts: bytes) -> None:
         """Write octets; SessionLost when the connection is lost."""

@@ -6,6 +6,8 @@ without TLS.
 """
 
 import ipaddress
+from collections.abc import Callable
+from functools import partial
 
 from postroad.delivery.dialog import Dialog
 from postroad.delivery.disposition import Answer, Protection, Step, answer_of, step
@@ -94,8 +96,8 @@ class _Opening:
         """The TLS version and cipher, "" without TLS."""
         return self.dialog.connection.tls
 
-    async def _ask(self, octets: bytes) -> Reply:
-        self.dialog.write(octets)
+    async def _ask(self, phase: Phase, octets: Callable[[], bytes]) -> Reply:
+        self.dialog.say(phase, octets)
         return await self.dialog.answer()
 
     async def _greet(self) -> None:
@@ -107,14 +109,15 @@ class _Opening:
 
     async def _introduce(self) -> None:
         """Say EHLO, or HELO to a server that does not know it."""
-        reply = await self._ask(self._conversation.say_ehlo(self.peer.ehlo))
+        name, conversation = self.peer.ehlo, self._conversation
+        reply = await self._ask(Phase.EHLO, lambda: conversation.say_ehlo(name))
         if reply.is_positive:
             self._conversation.greeted(reply, extended=True)
             return
         next_step = step(Phase.EHLO, answer_of(Phase.EHLO, reply), self.protection)
         if next_step is not Step.HELO or self._conversation.over:
             raise Refused(Phase.EHLO, reply)
-        reply = await self._ask(self._conversation.say_helo(self.peer.ehlo))
+        reply = await self._ask(Phase.HELO, lambda: conversation.say_helo(name))
         if not reply.is_positive:
             raise Refused(Phase.HELO, reply)
         self._conversation.greeted(reply, extended=False)
@@ -130,7 +133,7 @@ class _Opening:
 
     async def _start_tls(self) -> None:
         self.protection = self.peer.protection
-        reply = await self._ask(self._conversation.say_starttls())
+        reply = await self._ask(Phase.STARTTLS, self._conversation.say_starttls)
         if not reply.is_positive:
             raise Refused(Phase.STARTTLS, reply)
         try:
@@ -155,7 +158,7 @@ class _Opening:
     async def _log_in(self, credentials: Credentials) -> None:
         """AUTH PLAIN, else LOGIN; LoginUnavailable without either, Refused when it fails."""
         for octets in self._login_steps(credentials):
-            reply = await self._ask(self._conversation.say_auth(octets))
+            reply = await self._ask(Phase.AUTH, partial(self._conversation.say_auth, octets))
             if reply.is_positive:
                 return
             if not reply.is_intermediate:

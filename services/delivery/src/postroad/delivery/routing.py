@@ -7,6 +7,7 @@ on addresses that are nobody's on the Internet are refused unless allowed: a dom
 be able to make this relay talk to what is behind its firewall.
 """
 
+import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def roll_up(hosts: Sequence[str]) -> str:
     """
     names = sorted(set(hosts))
     if len(names) <= 1:
-        return "".join(names)[:_SITE_LENGTH]
+        return _bounded("".join(names))
     split = [name.split(".") for name in names]
     common: list[str] = []
     while all(len(labels) > len(common) + 1 for labels in split):
@@ -107,7 +108,15 @@ def roll_up(hosts: Sequence[str]) -> str:
         common.insert(0, label)
     heads = [".".join(labels[: len(labels) - len(common)]) for labels in split]
     tail = "." + ".".join(common) if common else ""
-    return f"({'|'.join(heads)}){tail}"[:_SITE_LENGTH]
+    return _bounded(f"({'|'.join(heads)}){tail}")
+
+
+def _bounded(site: str) -> str:
+    """Return a name that is not too long, and still that of one site alone."""
+    if len(site) <= _SITE_LENGTH:
+        return site
+    digest = hashlib.sha256(site.encode()).hexdigest()[:12]
+    return f"{site[: _SITE_LENGTH - 13]}~{digest}"
 
 
 def distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:

@@ -126,6 +126,9 @@ class Session:
         if self._conversation.over:
             if transaction.data is not None and transaction.data.is_intermediate:
                 transaction.data = None  # an invitation to nothing
+            if self._conversation.fault is not None:
+                # An answer too many: nobody knows which of them was to what.
+                raise self._dialog.lost(Phase.DATA, str(self._conversation.fault))
             return
         accepted = any(reply is not None and reply.is_positive for reply in transaction.recipients)
         if transaction.data is not None and transaction.data.is_intermediate:
@@ -185,19 +188,20 @@ class Session:
         transaction.data = await self._dialog.answer()
 
     async def _say_one_by_one(self, outgoing: Outgoing, transaction: Transaction) -> None:
-        say = self._conversation.say_one
-        self._dialog.write(say(Phase.MAIL, self._mail_command(outgoing)))
-        transaction.mail = await self._dialog.answer()
-        if not transaction.mail.is_positive:
+        mail = transaction.mail = await self._ask(Phase.MAIL, self._mail_command(outgoing))
+        if not mail.is_positive:
             return
         for number, mailbox in enumerate(outgoing.recipients):
-            self._dialog.write(say(Phase.RCPT, command.rcpt(mailbox), number))
-            transaction.recipients[number] = await self._dialog.answer()
-            if self._conversation.over:
+            reply = await self._ask(Phase.RCPT, command.rcpt(mailbox), number)
+            transaction.recipients[number] = reply
+            if reply.code == 421:
                 return
-        if any(reply is not None and reply.is_positive for reply in transaction.recipients):
-            self._dialog.write(say(Phase.DATA, b"DATA\r\n"))
-            transaction.data = await self._dialog.answer()
+        if transaction.accepted:
+            transaction.data = await self._ask(Phase.DATA, b"DATA\r\n")
+
+    async def _ask(self, phase: Phase, octets: bytes, number: int = 0) -> Reply:
+        self._dialog.say(phase, lambda: self._conversation.say_one(phase, octets, number))
+        return await self._dialog.answer()
 
     async def _send_content(
         self, outgoing: Outgoing, before_dot: BeforeDot, following: Following
