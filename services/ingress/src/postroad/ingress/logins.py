@@ -9,7 +9,7 @@ brakes by its own.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
@@ -60,6 +60,7 @@ class Logins:
         self, snapshot: Snapshot, address: Address, username: str, password: str
     ) -> Client | LoginRefused:
         """Return the Client that a name and a password prove, or what is said instead."""
+        began = _time()
         guess = Guess.of(network_of(address), username)
         if self._brake.shuts_out(guess, datetime.now(UTC)):
             return _shut_out()
@@ -67,7 +68,9 @@ class Logins:
         if client is None:
             proven = await self._proven(snapshot, guess, username, password)
             if isinstance(proven, LoginRefused):
-                return proven
+                # From the first on: how long the hashing took tells nobody whether the name exists.
+                left = proven.delay - timedelta(seconds=_time() - began)
+                return replace(proven, delay=max(left, timedelta()))
             client = proven
         self._brake.succeeded(guess)
         metrics.LOGINS.labels("succeeded").inc()
@@ -90,12 +93,10 @@ class Logins:
             now = datetime.now(UTC)
             delay = self._brake.failed(guess, now)
         metrics.LOGINS.labels("failed").inc()
-        began = _time()
         await self._count_everywhere(guess, now)
-        delay -= timedelta(seconds=_time() - began)
         # The Client may be the object that cannot be read here.
         reply = replies.AUTH_LATER if snapshot.stale else replies.AUTH_FAILED
-        return LoginRefused(reply, max(delay, timedelta()))
+        return LoginRefused(reply, delay)
 
     async def _count_everywhere(self, guess: Guess, now: datetime) -> None:
         """Take a failed login from what the whole cluster allows; note what is used up there."""
