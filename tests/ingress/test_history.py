@@ -1,17 +1,20 @@
 """Why was my mail refused? Each refusal is a counter, a line and an event; a flood is cut."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from postroad.ingress import metrics, replies
+from postroad.ingress.admission import ListenerKind
 from postroad.ingress.reasons import REASONS, reason_of
 from postroad.runtime.log_limit import OF_ONE_NETWORK
 from postroad.smtp.reply import Reply
 from postroad.spool.event import Event, EventType
 from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.smtp_peer import Peer
 
 
 async def rejections(scene: Scene) -> list[Event]:
@@ -182,3 +185,24 @@ def all_refusals() -> list[Any]:
 def test_every_reply_has_a_reason_of_its_own(reply: Reply) -> None:
     assert reason_of(reply) in REASONS
     assert reason_of(reply) != "other"
+
+
+async def test_malformed_headers_of_a_balancer_are_told_a_few_times(scene: Scene) -> None:
+    """Anybody in its network can send them, and each was a line."""
+    before = proxy_refusals()
+    with capture_logs() as written:
+        for _ in range(60):
+            port = scene.proxy_ports[ListenerKind.RELAY]
+            peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+            scene.peers.append(peer)
+            peer.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert await peer.reply() == ""
+    assert proxy_refusals() == before + 60
+    lines = [line for line in written if line["event"] == "a proxied connection is refused"]
+    assert 1 <= len(lines) <= OF_ONE_NETWORK.burst + 5
+
+
+def proxy_refusals() -> float:
+    samples = (sample for family in metrics.PROXY_REFUSED.collect() for sample in family.samples)
+    return sum(sample.value for sample in samples if sample.name.endswith("_total"))
