@@ -12,7 +12,7 @@ import pytest
 
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.outcome import Kind, Outcome, bounced, deferred, of_reply
-from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
 from postroad.delivery.unattempted import ordered
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
@@ -314,3 +314,28 @@ def test_the_reason_of_a_hold_stays_with_the_mail(reason: str, said: str) -> Non
 
 def an_order(action: str, reason: str) -> Order:
     return Order("order", action, Selection(), NOW, NOW + timedelta(hours=1), NOW, reason)
+
+
+def test_what_is_put_off_was_not_tried() -> None:
+    record = message(attempts=2, last_attempt=NOW - HOUR)
+    settlement = put_off(record, timedelta(minutes=1), "site", "suspended: away", at())
+    [put] = settlement.puts
+    assert put.place == Scheduled(NOW + timedelta(minutes=1))
+    assert (put.record.attempts, put.record.last_attempt) == (2, NOW - HOUR)
+    assert {each.last.text for each in put.record.recipients if each.last} == {"suspended: away"}
+    assert settlement.events == ()
+
+
+def test_what_is_put_off_keeps_the_last_answer_it_got() -> None:
+    last = LastReply("450 4.2.1 busy", NOW - HOUR, "4.2.1", "mx.y.example")
+    record = message(recipients=(QueuedRecipient(parse_mailbox("b@y.example"), last=last),))
+    [put] = put_off(record, timedelta(minutes=1), "site", "suspended: away", at()).puts
+    assert put.record.recipients[0].last == last
+
+
+def test_what_is_put_off_expires_and_is_warned_of_as_if_it_had_been_tried() -> None:
+    late = put_off(message(), timedelta(minutes=1), "site", "away", at(delay_warning=HOUR / 2))
+    assert [event.type for event in late.events] == [EventType.DELAYED]
+    over = put_off(message(), timedelta(minutes=1), "site", "away", at(NOW + 25 * HOUR))
+    assert [event.type for event in over.events] == [EventType.EXPIRATION]
+    assert report(over) is not None

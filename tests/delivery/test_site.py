@@ -1,6 +1,7 @@
 """A site's waiting room: express first, bounded, and left alone while it is down."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
 
 from postroad.delivery.limits import SiteLimiter
@@ -8,7 +9,7 @@ from postroad.delivery.shares import Shares
 from postroad.delivery.site import MAX_DOWN, Site, Waiting
 from postroad.delivery.total import SiteTotal
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import SiteLimits, WayOut
+from postroad.policy.model import Rate, SiteLimits, WayOut
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
@@ -53,10 +54,16 @@ def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
     assert room.has_room(100.0)
 
 
+def begin(room: Site, now: float) -> Waiting:
+    first = room.next()
+    assert first is not None
+    room.begin(first, now)
+    return first
+
+
 def work(room: Site, now: float, seconds: float) -> None:
     """Let a site begin a message and end it so many seconds later."""
-    room.next()
-    room.begin(now)
+    begin(room, now)
     room.ended(now + seconds, seconds)
 
 
@@ -82,8 +89,7 @@ def test_a_site_that_says_nothing_holds_little_and_the_last_go_first() -> None:
     for number in range(300):
         room.add(waiting(f"n{number}"), 1000.0)
     for _ in range(5):
-        room.next()
-        room.begin(1000.0)
+        begin(room, 1000.0)
         room.occupy()
     assert room.surplus(1001.0) == [], "nothing is known of it yet"
     surplus = room.surplus(1030.0)
@@ -98,8 +104,7 @@ def test_a_site_that_falls_silent_holds_little_however_fast_it_was() -> None:
     for _ in range(300):
         room.add(waiting("a"), 1000.0)
     now = at_work(room, 400, seconds=3)
-    room.next()
-    room.begin(now)
+    begin(room, now)
     room.occupy()
     assert room.room(now + 1.0) > 1000
     assert room.room(now + 11.0) < 100
@@ -156,3 +161,25 @@ def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
     room.next()
     room.occupy()
     assert not room.idle
+
+
+def test_what_comes_while_a_site_is_down_comes_back_when_it_may_be_up_one_first() -> None:
+    room = site()
+    room.went_down("no connection", 100.0, retry_first=30.0)
+    waits = [room.suspend(110.0) for _ in range(100)]
+    assert waits[0] == 5.0
+    assert waits == sorted(waits)
+    assert 10 < waits[-1] < 20
+    room.went_down("no connection", 120.0, retry_first=30.0)
+    assert room.suspend(130.0) == 5.0
+
+
+def test_a_record_that_was_refused_is_the_next_and_costs_nothing_of_the_rate() -> None:
+    rate = Rate(1, timedelta(hours=1))
+    limiter = SiteLimiter(SiteLimits(message_rate=rate))
+    room = Site("relay:a/b", limiter, Shares(4), SiteTotal("mx.test"))
+    for each in ("first", "second"):
+        room.add(waiting(each), 100.0)
+    room.put_back(begin(room, 100.0))
+    assert room.next_start(101.0) == 101.0
+    assert name(room.next()) == "first"

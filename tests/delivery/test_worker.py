@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.site import Site
+from postroad.delivery.site import Site, Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
@@ -158,9 +158,9 @@ async def test_no_more_messages_in_a_window_than_a_site_allows(
     starts: list[float] = []
     begin = Site.begin
 
-    def noted(site: Site, now: float) -> None:
+    def noted(site: Site, waiting: Waiting, now: float) -> None:
         starts.append(now)
-        begin(site, now)
+        begin(site, waiting, now)
 
     monkeypatch.setattr(Site, "begin", noted)
     spool = MemorySpool()
@@ -192,8 +192,16 @@ async def test_a_site_that_is_away_is_not_asked_for_each_message() -> None:
     await publish(spool, anywhere=to_smarthost(port, connections=1))
     await send(spool, *(f"{n}@y.example" for n in range(5)))
     async with delivering(spool):
-        events = await history(spool, EventType.TRANSIENT_FAILURE, 5)
-    assert sum(event.reply.startswith("suspended for a while: ") for event in events) == 4
+        await history(spool, EventType.TRANSIENT_FAILURE)
+    queued = [each.record async for each in spool.waiting.list(Selection())]
+    assert sorted(record.attempts for record in queued) == [0, 0, 0, 0, 1]
+    reasons = [
+        recipient.last.text
+        for record in queued
+        for recipient in record.recipients
+        if recipient.last
+    ]
+    assert sum(reason.startswith("suspended for a while: ") for reason in reasons) == 4
     assert await waiting(spool) == [WaitKind.SCHEDULED] * 5
 
 

@@ -48,6 +48,9 @@ class ScriptedMx:
     greeting: bytes = b"220 mx.test ESMTP\r\n"
     address: str = "127.0.0.1"
     at_port: int = 0  # any that is free
+    sessions: int | None = None  # beyond so many at a time it greets with 421
+    slowness: float = 0.0  # seconds before it answers a final dot
+    turned_away: int = 0
     messages: list[Received] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     connections: int = 0
@@ -140,7 +143,12 @@ class _MxSession:
         self.in_handshake = False  # for good when it failed
 
     async def run(self) -> None:
-        if not await self._says(self._mx.greeting):
+        mx = self._mx
+        if mx.sessions is not None and mx.open_now > mx.sessions:
+            mx.turned_away += 1
+            await self._says(b"421 4.7.0 too many connections from your address\r\n")
+            return
+        if not await self._says(mx.greeting):
             return
         while True:
             line = (await self._reader.readuntil(b"\r\n")).rstrip(b"\r\n")
@@ -204,6 +212,8 @@ class _MxSession:
         reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
         if reply in _ENDS:
             return await self._says(reply)
+        if self._mx.slowness:
+            await asyncio.sleep(self._mx.slowness)
         if _decides(reply, b"2") and content:
             message = Received(self._mail, list(self._recipients), bytes(content), self._tls)
             await self._mx.keep(message)

@@ -55,7 +55,7 @@ class AttemptTools:
 
 @dataclass(slots=True)
 class Ended:
-    """An attempt's end: outcomes by recipient position, and whether the site was reached at all."""
+    """An attempt's end: outcomes by recipient position; `reached`: some host gave it a session."""
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     reached: bool = False
@@ -180,7 +180,6 @@ class Attempt:
         try:
             session = await open_session(peer, timeouts, tls_failed=tls_failed)
         except Refused as error:
-            self._ended.reached = True
             refusal = of_reply(error.reply, error.phase, host=peer.host, kind=Kind.DEFERRED)
             self._stand(left, replace(refusal, status=LOST))
         except (SessionError, NetworkError) as error:

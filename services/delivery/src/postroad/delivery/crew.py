@@ -10,8 +10,8 @@ from functools import partial
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Attempt, Ended
-from postroad.delivery.directions import OWN_ERROR
 from postroad.delivery.endings import Endings
+from postroad.delivery.lines import relay_object
 from postroad.delivery.outcome import deferred
 from postroad.delivery.place import Place
 from postroad.delivery.routing import Route
@@ -25,6 +25,8 @@ from postroad.runtime.logs import get_logger
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
 
 log = get_logger("delivery.worker")
+
+_MOST_REFUSALS = 5  # of one record; then it waits by its schedule
 
 
 class Crew:
@@ -59,7 +61,7 @@ class Crew:
             metrics.CONNECTIONS.inc()
             first = site.next()
             assert first is not None
-            site.begin(now)
+            site.begin(first, now)
             self._tasks.spawn(self._work(site, first))
 
     def _pump_later(self, site: Site, seconds: float) -> None:
@@ -85,37 +87,43 @@ class Crew:
                     attempt, began = attempt.successor, now
                     if site.waiting and site.has_slot:
                         self.pump(site)
-                waiting = None
-                now = loop.time()
-                if not self.stopping and site.next_start(now) <= now and not site.makes_way:
-                    waiting = site.next()
-                    if waiting is not None:
-                        site.begin(loop.time())
+                waiting = self._next(site, loop.time())
         finally:
             site.vacate()
             metrics.CONNECTIONS.dec()
             self.pump(site)
 
+    def _next(self, site: Site, now: float) -> Waiting | None:
+        """Take the record out with which a connection goes on, None when it is to end."""
+        if self.stopping or site.next_start(now) > now or site.makes_way or site.has_too_many:
+            return None
+        waiting = site.next()
+        if waiting is not None:
+            site.begin(waiting, now)
+        return waiting
+
     async def _attempt(self, site: Site, waiting: Waiting) -> Attempt | None:
         """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
         taken, way_out = waiting.taken, waiting.way_out
         record = taken.record
-        if site.is_down(asyncio.get_running_loop().time()):
-            outcome = deferred(f"suspended for a while: {site.down_reason}")
-            await self._endings.attempted(
-                taken, way_out, Ended(for_all(record, outcome)), site.name
-            )
-            return None
         route = self._tools.directions.known(way_out, record.domain)
         if route is None:
             route = await self._tools.directions.find(way_out, record.domain)
-        if isinstance(route, Route):
+        now = asyncio.get_running_loop().time()
+        if site.is_down(now):
+            self.suspend(site, waiting, now)
+        elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
-        ended = Ended(for_all(record, nowhere(route)))
-        if route is not OWN_ERROR:
-            self._judge(site, way_out, ended)
-        await self._endings.attempted(taken, way_out, ended, site.name)
+        else:  # which says nothing about the site: it is another domain's, too
+            ended = Ended(for_all(record, nowhere(route)))
+            await self._endings.attempted(taken, way_out, ended, site.name)
         return None
+
+    def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
+        """Put a record off whose site is down: that is no attempt."""
+        metrics.SUSPENDED.inc()
+        reason = f"suspended for a while: {site.down_reason}"
+        self._endings.put_off(waiting, site.name, site.suspend(now), reason)
 
     def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
         return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))
@@ -136,7 +144,7 @@ class Crew:
         if attempt.place is not place or not self._tools.taking.fresh(waiting.taken):
             return None
         site.next()
-        site.begin(now)
+        site.begin(waiting, now)
         return attempt
 
     async def _carry_out_guarded(self, site: Site, attempt: Attempt) -> None:
@@ -166,8 +174,26 @@ class Crew:
             log.exception("an attempt failed", record_id=str(record.record_id))
             ended = Ended(for_all(record, deferred("an error of ours")))
         else:
+            if not ended.reached and await self._turned_back(site, attempt.waiting):
+                return
             self._judge(site, way_out, ended)
         await self._endings.attempted(taken, way_out, ended, site.name)
+
+    async def _turned_back(self, site: Site, waiting: Waiting) -> bool:
+        """
+        Put a record back that got no session, if others work at its site; return whether.
+
+        Then it is the connections that are too many, and not the mail or the host that is at fault.
+        """
+        working = site.limiter.connections - 1
+        if self.stopping or not working or waiting.refusals >= _MOST_REFUSALS:
+            return False
+        site.concurrency.refused(asyncio.get_running_loop().time(), working)
+        if self._tools.taking.serves(waiting.taken):
+            site.put_back(waiting)
+        else:
+            await self._endings.give_back(waiting.taken)
+        return True
 
     async def _run(self, attempt: Attempt) -> Ended:
         record = attempt.waiting.taken.record
@@ -182,10 +208,20 @@ class Crew:
             return ended
 
     def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
+        now = asyncio.get_running_loop().time()
         if ended.reached:
             site.came_up()
-            site.concurrency.answered(site.limiter.limits.connections)
+            site.concurrency.answered(now, site.limiter.limits.connections)
         elif ended.outcomes:
             reason = next(iter(ended.outcomes.values())).text
-            now = asyncio.get_running_loop().time()
             site.went_down(reason, now, way_out.retry.first.total_seconds())
+            seconds = round(site.down_until - now, 1)
+            log.info(
+                "a site is left alone",
+                site=site.name,
+                relay_object=relay_object(way_out),
+                seconds=seconds,
+                reason=reason,
+            )
+            for waiting in site.empty():
+                self.suspend(site, waiting, now)

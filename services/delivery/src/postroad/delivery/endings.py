@@ -8,13 +8,14 @@ much of it is under way is bounded, and so is what a process has in hand.
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
 from postroad.delivery.lines import relay_object, tell_attempt, tell_given_up
 from postroad.delivery.outcome import Kind
-from postroad.delivery.settlement import Attempted, Circumstances, Settlement, settle
+from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
+from postroad.delivery.site import Waiting
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.unattempted import hold_ended, no_way_out, ordered, without_body
@@ -80,6 +81,13 @@ class Endings:
         """Settle: tried until it succeeds."""
         await self._tools.taking.settle(taken, settlement.puts, settlement.events)
         self._gone()
+
+    def put_off(self, waiting: Waiting, site: str, seconds: float, reason: str) -> None:
+        """Let a record wait that is not tried now, and not for a reason of its own."""
+        at = self.circumstances(waiting.way_out.retry)
+        wait = timedelta(seconds=seconds)
+        settlement = put_off(waiting.taken.record, wait, site, reason, at)
+        self._tasks.spawn(self.settle(waiting.taken, settlement))
 
     async def give_back(self, taken: Taken) -> None:
         """Let another process have a record that was not begun."""

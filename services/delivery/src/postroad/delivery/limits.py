@@ -55,3 +55,8 @@ class SiteLimiter:
         """Take down that a message begins."""
         if self.limits.message_rate is not None:
             self._starts.append(now)
+
+    def take_back(self, begun: float) -> None:
+        """A message that began then was not sent after all."""
+        if begun in self._starts:
+            self._starts.remove(begun)

@@ -37,6 +37,11 @@ PARKED = _GROUP.counter(
     "postroad_delivery_parked_total",
     "Records put off without an attempt because their site's waiting room was full.",
 )
+SUSPENDED = _GROUP.counter(
+    "postroad_delivery_suspended_total",
+    "Records put off without an attempt because their site is left alone for a while.",
+    watch="A rate that stays: the log says which site, and why.",
+)
 MOVED = _GROUP.counter(
     "postroad_delivery_moved_total", "Records moved to the lane or pool they belong in."
 )

@@ -29,9 +29,14 @@ def next_try(
     dice: random.Random,
 ) -> datetime | None:
     """Return when to try again, None to give up: then the queue lifetime is over."""
+    due = now + next_delay(schedule, attempts, dice)
+    return in_time(due, deadline=deadline, now=now)
+
+
+def in_time(due: datetime, *, deadline: datetime, now: datetime) -> datetime | None:
+    """Return when to try what is due then, None to give up: then the queue lifetime is over."""
     if now >= deadline:
         return None
-    due = now + next_delay(schedule, attempts, dice)
     # Never past the deadline without one last try just before it, and that one is the last.
     last = deadline - LAST_TRY if now < deadline - LAST_TRY else deadline
     return max(now + timedelta(seconds=1), min(due, last))

@@ -8,11 +8,11 @@ and what the sender is told. The result is what a settle puts; doing it twice gi
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.outcome import Kind, Outcome
-from postroad.delivery.retry import next_try, warns
+from postroad.delivery.retry import in_time, next_try, warns
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.policy.model import RetrySchedule, Snapshot
@@ -30,6 +30,8 @@ _STATES = {
     Kind.DEFERRED: RecipientState.PENDING,
     Kind.BOUNCED: RecipientState.BOUNCED,
 }
+
+_NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +88,50 @@ def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Sett
         for number, outcome in attempted.outcomes.items()
         if outcome.kind is Kind.BOUNCED
     ]
-    if due is None and tried.pending:
-        tried, expired = _expire(tried, at.now)
-        newly_bounced += expired
-        events.append(_event(EventType.EXPIRATION, tried, expired, at, reason="expired"))
+    return _go_on(tried, due, at, newly_bounced, events)
+
+
+def _go_on(
+    record: QueueRecord,
+    due: datetime | None,
+    at: Circumstances,
+    newly_bounced: list[QueuedRecipient],
+    events: list[Event],
+) -> Settlement:
+    """Return what follows for who is pending, who has bounced, and their sender; None: expired."""
+    if due is None and record.pending:
+        record, expired = _expire(record, at.now)
+        newly_bounced = newly_bounced + expired
+        events.append(_event(EventType.EXPIRATION, record, expired, at, reason="expired"))
     puts: list[Put] = []
-    if tried.pending and due is not None:
-        tried, warning = _warn(tried, at, events)
-        puts.append(Put(_next(tried), Scheduled(due)))
+    if record.pending and due is not None:
+        record, warning = _warn(record, at, events)
+        puts.append(Put(_next(record), Scheduled(due)))
         puts += warning
     if newly_bounced:
-        puts += at.notifier.notification(tried, Action.FAILED, newly_bounced, at.snapshot, at.now)
+        puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
     return Settlement(tuple(puts), tuple(events))
+
+
+def put_off(
+    record: QueueRecord, wait: timedelta, site: str, reason: str, at: Circumstances
+) -> Settlement:
+    """
+    Return what follows when a record is not tried now, for a reason that is not its own.
+
+    No attempt was made, so its schedule does not advance; it expires, and its sender is warned, as
+    after one.
+    """
+    why = LastReply(reason, at.now, str(_NOT_TRIED))
+    recipients = tuple(
+        replace(each, last=why)
+        if each.last is None and each.state is RecipientState.PENDING
+        else each
+        for each in record.recipients
+    )
+    waiting = replace(record, recipients=recipients, site=site)
+    due = in_time(at.now + wait, deadline=record.deadline, now=at.now)
+    return _go_on(waiting, due, at, [], [])
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Waiting:
     taken: Taken
     way_out: WayOut
     source: Source | None = None
+    begun: float = 0.0  # when, by the limiters
+    refusals: int = 0  # connections that its site refused while others worked
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +64,7 @@ class Site:
     pace: Pace = field(default_factory=Pace)
     down_until: float = 0.0
     down_reason: str = ""
+    suspended: int = 0  # records put off since it went down
     parked: int = 0
     timer_set: bool = False
     _counted: SiteLimits | None = None  # in the total, while there is mail
@@ -122,6 +125,11 @@ class Site:
     def has_slot(self) -> bool:
         """Whether another connection may be used."""
         return self.limiter.has_slot and self.limiter.connections < self.concurrency.window
+
+    @property
+    def has_too_many(self) -> bool:
+        """Whether more connections are in use than it is seen to bear."""
+        return self.limiter.connections > self.concurrency.window
 
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later."""
@@ -213,8 +221,16 @@ class Site:
         self._leave_if_idle()
         return leaving
 
-    def begin(self, now: float) -> None:
+    def put_back(self, waiting: Waiting) -> None:
+        """Let a record wait again, before all others, that was not even begun at the host."""
+        waiting.refusals += 1
+        self.limiter.take_back(waiting.begun)
+        self.total.limiter.take_back(waiting.begun)
+        self.rooms[waiting.taken.record.traffic_class].appendleft(waiting)
+
+    def begin(self, waiting: Waiting, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""
+        waiting.begun = now
         self.limiter.begin(now)
         self.total.limiter.begin(now)
         if not self.waiting:
@@ -247,6 +263,14 @@ class Site:
         """Its hosts could not be reached: leave them alone for a while."""
         self.down_until = now + min(MAX_DOWN, retry_first / 2)
         self.down_reason = reason
+        self.suspended = 0
+
+    def suspend(self, now: float) -> float:
+        """Return for how many seconds a record is put off that comes while it is down."""
+        self.suspended += 1
+        # The first finds out whether it is up again; not all of them at the same moment.
+        turn = (self.suspended - 1) / (self.pace.rate(now) or _UNKNOWN_RATE)
+        return self.down_until - now + min(turn, _LONGEST_PARK)
 
     def came_up(self) -> None:
         """It was reached."""

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
@@ -19,7 +19,6 @@ from postroad.delivery.endings import Endings
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.orders import order_for
 from postroad.delivery.routing import NoRoute, Route
-from postroad.delivery.settlement import Settlement
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.tasks import Tasks
@@ -35,7 +34,7 @@ from postroad.policy.model import Relay, Source, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Put, Scheduled, Taken
+from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery.worker")
@@ -137,11 +136,14 @@ class Worker:
         now = asyncio.get_running_loop().time()
         if now - self._counted >= _RECOUNT:
             self._count_shares(now)
-        if not site.has_room(now):
-            self._park(taken, site, now)
-            return
-        site.add(Waiting(taken, way_out, self._source(way_out)), now)
-        self._crew.pump(site)
+        waiting = Waiting(taken, way_out, self._source(way_out))
+        if site.is_down(now):
+            self._crew.suspend(site, waiting, now)
+        elif site.has_room(now):
+            site.add(waiting, now)
+            self._crew.pump(site)
+        else:
+            self._park(waiting, site, now)
 
     def _count_shares(self, now: float) -> None:
         self._counted = now
@@ -180,11 +182,10 @@ class Worker:
             return None
         return self._dice.choices(sources, [max(0, source.weight) for source in sources])[0]
 
-    def _park(self, taken: Taken, site: Site, now: float) -> None:
+    def _park(self, waiting: Waiting, site: Site, now: float) -> None:
         metrics.PARKED.inc()
-        due = datetime.now(UTC) + timedelta(seconds=site.park(now))
-        put = Put(taken.record.next_step(site=site.name), Scheduled(due))
-        self._tasks.spawn(self._endings.settle(taken, Settlement((put,), ())))
+        reason = "others are before it at its site"
+        self._endings.put_off(waiting.taken, waiting.way_out, site.name, site.park(now), reason)
 
     # ------------------------------------------------------------ the whole
 
@@ -198,7 +199,7 @@ class Worker:
             self._count_shares(now)
             for site in self._sites.values():
                 for waiting in site.surplus(now):
-                    self._park(waiting.taken, site, now)
+                    self._park(waiting, site, now)
             self._forget_sites(now)
             metrics.IN_HAND.set(self._endings.in_hand)
             snapshot = self._tools.configuration.current

@@ -44,6 +44,8 @@ class Temper:
     rcpt_bad: float = 0.0
     slow: float = 0.0  # seconds, at most, before it answers a final dot
     unreachable: float = 0.0  # share of connects
+    bears: int | None = None  # sessions at a time; the next is greeted with a 421
+    mute: float = 0.0  # share of connections on which it says nothing at all
     pipelining: bool = True
     always_refuses: frozenset[str] = frozenset()  # recipients
 
@@ -60,6 +62,12 @@ class Host:
     dice: random.Random
     loop: SimulatedLoop
     calm: bool = False
+    sessions: int = 0  # open now
+
+    @property
+    def bears_another(self) -> bool:
+        """Whether one more session is not too many."""
+        return self.calm or self.temper.bears is None or self.sessions < self.temper.bears
 
     def chance(self, share: float) -> bool:
         """Whether something bad of this share happens now."""
@@ -92,13 +100,22 @@ class HostSession(asyncio.Protocol):
         self._judging = False  # what comes meanwhile waits
         self._heard_at = 0.0
         self._silent = False
+        self._counts = False  # as one of the sessions that the host bears
 
     # ------------------------------------------------------------ the transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
         self._end = cast(End, transport)
-        self._say("220 ready")
+        if self._host.temper.mute and self._host.chance(self._host.temper.mute):
+            self._silent = True
+        elif self._host.bears_another:
+            self._counts = True
+            self._host.sessions += 1
+            self._say("220 ready")
+        else:
+            self._say("421 4.7.0 too many sessions")
+            self._hang_up()
 
     def data_received(self, data: bytes) -> None:
         """Take octets."""
@@ -118,6 +135,8 @@ class HostSession(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The relay is gone."""
         self._silent = True
+        self._host.sessions -= self._counts
+        self._counts = False
         self._host.ledger.ended(self)
 
     @property

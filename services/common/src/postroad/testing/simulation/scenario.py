@@ -3,8 +3,9 @@ What one seed plays: its processes, destinations, mail and faults, drawn before 
 
 Small on purpose: what a fault breaks, it breaks with a few messages, and many seeds find more than
 much mail does. In every fourth seed the mail comes at once and to one destination, so that it waits
-in line there. In every eighth, half of them such, the hosts close connections with a 421. Times are
-seconds, shorter than in real life, but for those of leases and sessions.
+in line there. In every eighth, half of them such, the hosts close connections with a 421; in every
+other eighth they bear one session or two and refuse the next, or say nothing on some connections.
+Times are seconds, shorter than in real life, but for those of leases and sessions.
 """
 
 import random
@@ -42,6 +43,7 @@ RETRY = RetrySchedule(
 )
 QUOTA_WINDOW = timedelta(seconds=20)
 _CLOSING = (7, 9)  # of every 16 seeds
+_REFUSING, _MUTE = 11, 5
 _WHIMS = [whim for whim in Whim if whim is not Whim.CLOSES]
 
 
@@ -106,6 +108,8 @@ def draw(seed: int) -> Scenario:
         for temper in tempers.values():
             temper.whims = (Whim.CLOSES, temper.whims[0])
             temper.bad = max(temper.bad, 0.3)
+    if seed % 16 in (_REFUSING, _MUTE):
+        _make_unwelcoming(tempers, seed)
     if in_line:
         letters = [_letter(dice, n, domains[:1], 2.0) for n in range(dice.randint(6, 14))]
     else:
@@ -138,6 +142,15 @@ def _temper(dice: random.Random, domain: str) -> Temper:
         pipelining=dice.random() < 0.7,
         always_refuses=frozenset({f"nobody@{domain}"}),
     )
+
+
+def _make_unwelcoming(tempers: dict[str, Temper], seed: int) -> None:
+    dice = random.Random(seed + 2)  # its own: what else is drawn of a seed stays as it was
+    for temper in tempers.values():
+        if seed % 16 == _REFUSING:
+            temper.bears = dice.choice([1, 2])
+        else:
+            temper.mute = dice.choice([0.3, 0.9])
 
 
 def _letter(dice: random.Random, number: int, domains: list[str], within: float) -> Letter:

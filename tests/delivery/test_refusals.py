@@ -1,0 +1,68 @@
+"""Hosts that refuse connections: fewer are used, and the mail that waits is not spent on them."""
+
+import asyncio
+from datetime import timedelta
+
+from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.spool.event import EventType
+from postroad.spool.memory import MemorySpool
+from postroad.spool.selection import Selection
+from postroad.testing.delivery import delivering, history, publish, send
+from postroad.testing.mx import HANG_UP, ScriptedMx
+from postroad.testing.patience import patient
+
+LATER = RetrySchedule(first=timedelta(hours=1))
+
+
+def to(port: int, retry: RetrySchedule = LATER, connections: int = 20) -> WayOut:
+    host, limits = Smarthost("127.0.0.1", port), SiteLimits(connections=connections)
+    return WayOut("relay:shop/out", (host,), tls=TlsMode.NONE, retry=retry, limits=limits)
+
+
+async def test_a_host_that_takes_two_connections_gets_all_mail_over_two() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx(sessions=2, slowness=0.01) as mx:
+        await publish(spool, anywhere=to(mx.port))
+        async with delivering(spool):
+            await send(spool, *(f"{n}@y.example" for n in range(150)))
+            async with asyncio.timeout(patient(20)):
+                await mx.received(150)
+            await history(spool, EventType.DELIVERY, 150)
+        assert mx.turned_away < 10
+        failed = [
+            event
+            async for event in spool.events.read(follow=False)
+            if event.type is EventType.TRANSIENT_FAILURE
+        ]
+        assert failed == [], "no mail was spent on refusals"
+
+
+async def test_a_host_that_refuses_every_connection_is_asked_with_one_message() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx(sessions=0) as mx:
+        await publish(spool, anywhere=to(mx.port))
+        await send(spool, *(f"{n}@y.example" for n in range(30)))
+        async with delivering(spool):
+            [failure] = await history(spool, EventType.TRANSIENT_FAILURE)
+        assert "421 4.7.0 too many connections from your address" in failure.reply
+        assert mx.turned_away <= 10
+    queued = [each.record async for each in spool.waiting.list(Selection())]
+    assert sum(record.attempts for record in queued) == 1
+
+
+async def test_mail_that_was_not_tried_comes_back_as_soon_as_its_site_may_be_up() -> None:
+    retry = RetrySchedule(first=timedelta(seconds=3), longest=timedelta(seconds=3))
+    spool = MemorySpool()
+    up = asyncio.Event()
+    async with ScriptedMx(lambda *_: None if up.is_set() else HANG_UP) as mx:
+        await publish(spool, anywhere=to(mx.port, retry, connections=1))
+        async with delivering(spool):
+            await send(spool, "first@y.example")
+            await history(spool, EventType.TRANSIENT_FAILURE)
+            up.set()
+            await send(spool, "second@y.example")
+            delivered = await history(spool, EventType.DELIVERY, 2)
+    assert [(event.recipients, event.attempt) for event in delivered] == [
+        (("second@y.example",), 1),
+        (("first@y.example",), 2),
+    ]
