@@ -11,7 +11,7 @@ from postroad.mail.envelope import Body
 from postroad.spool.errors import LeaseLost
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.testing.attempts import TO, Bench, summary
-from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
 
 
 def saying(verb: bytes, reply: bytes) -> Script:
@@ -273,3 +273,29 @@ async def test_addresses_without_a_route_leave_the_tries_to_others() -> None:
         bench = Bench()
         hosts = (Host("six", mx.port, nowhere), Host("four", mx.port, ("127.0.0.1",)))
         assert summary(await bench.attempt_at(*hosts)) == [("Delivered", "2.0.0", "four")] * 2
+
+
+async def test_a_dead_host_costs_its_time_only_once() -> None:
+    bench = Bench(messages_per_connection=1)
+    async with ScriptedMx(greeting=SILENCE) as dead, ScriptedMx() as good:
+        for _ in range(3):
+            ended = await bench.attempt(dead, good)
+            assert [outcome.host for outcome in ended.outcomes.values()] == ["mx1"] * 2
+        assert dead.connections == 1
+        assert good.connections == 3
+
+
+async def test_a_dead_host_is_tried_all_the_same_where_there_is_no_other() -> None:
+    bench = Bench()
+    async with ScriptedMx(greeting=SILENCE) as dead:
+        for _ in range(2):
+            assert not (await bench.attempt(dead)).reached
+        assert dead.connections == 2
+
+
+async def test_a_host_that_wants_no_session_now_is_not_dead() -> None:
+    bench = Bench()
+    async with ScriptedMx(greeting=b"421 4.3.2 later\r\n") as busy, ScriptedMx() as good:
+        for _ in range(2):
+            await bench.attempt(busy, good)
+        assert busy.connections == 2

@@ -42,7 +42,7 @@ class Bench:
         self.spool = MemorySpool()
         self.taking: MemoryTaking = self.spool.take(pool="default", room=10, room_bytes=1_000_000)
         self.pool = SessionPool()
-        timeouts = timeouts or Timeouts(connect=SHORT, final_dot=SHORT)
+        timeouts = timeouts or Timeouts(connect=SHORT, greeting=SHORT, final_dot=SHORT)
         self.tools = AttemptTools(
             self.spool, self.taking, self.pool, "relay.test", timeouts, ca_file=ca_file
         )

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from postroad.delivery import metrics
-from postroad.delivery.candidates import Candidates
+from postroad.delivery.candidates import Candidates, Target
 from postroad.delivery.disposition import Step
 from postroad.delivery.network import NetworkError, NoRoute
-from postroad.delivery.opening import open_session
+from postroad.delivery.opening import is_nobody_there, open_session
+from postroad.delivery.outages import Endpoint, Outages
 from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
 from postroad.delivery.peer import Peer, Refused, SessionError, Timeouts
 from postroad.delivery.place import Place, Places
@@ -51,6 +52,7 @@ class AttemptTools:
     timeouts: Timeouts
     places: Places = field(default_factory=Places)
     ca_file: str | None = None  # authorities to trust beside the system's
+    outages: Outages = field(default_factory=Outages)
 
 
 @dataclass(slots=True)
@@ -94,7 +96,13 @@ class Attempt:
         self._ended = Ended()
         self._standing: dict[int, Outcome] = {}  # of recipients that are not decided
         source = waiting.source.address if waiting.source else None
-        self._candidates = Candidates(route, source)
+        is_dead = self._is_dead if tools.outages else None  # there are few, and many attempts
+        self._candidates = Candidates(route, source, is_dead)
+
+    def _is_dead(self, target: Target) -> bool:
+        source = self.waiting.source.address if self.waiting.source else None
+        endpoint = Endpoint(target[1], target[0].port, source)
+        return self._tools.outages.has(endpoint, time.monotonic())
 
     async def run(self) -> Ended:
         """Try address after address until every pending recipient has an outcome."""
@@ -177,17 +185,23 @@ class Attempt:
         timeouts = self._tools.timeouts
         if self._site.is_hurried(time.monotonic()):
             timeouts = timeouts.hurried
+        outages, endpoint = self._tools.outages, Endpoint(peer.address, peer.port, peer.source)
+        outages.tries(endpoint, time.monotonic())
         try:
             session = await open_session(peer, timeouts, tls_failed=tls_failed)
         except Refused as error:
+            outages.answers(endpoint)
             refusal = of_reply(error.reply, error.phase, host=peer.host, kind=Kind.DEFERRED)
             self._stand(left, replace(refusal, status=LOST))
         except (SessionError, NetworkError) as error:
             if isinstance(error, NoRoute):
                 self._candidates.untried()
+            elif is_nobody_there(error):
+                outages.fails(endpoint, time.monotonic())
             reason = f"{peer.host} ({peer.address}): {error}"
             self._stand(left, deferred(reason, status=_UNREACHABLE, host=peer.host))
         else:
+            outages.answers(endpoint)
             metrics.OPENED.inc()
             self._ended.reached = True
             return session

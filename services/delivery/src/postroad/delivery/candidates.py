@@ -5,6 +5,8 @@ The caps count what was tried: an address that cannot even be asked from here, b
 leads there or the source's family is another, takes no place from one that can.
 """
 
+from collections.abc import Callable
+
 from postroad.delivery.addresses import of_family
 from postroad.delivery.routing import Host, Route
 
@@ -15,14 +17,22 @@ Target = tuple[Host, str]
 
 
 class Candidates:
-    """A route's addresses in order. `source`: the address that connections leave from."""
+    """
+    A route's addresses in order. `source`: the address that connections leave from.
 
-    def __init__(self, route: Route, source: str | None) -> None:
-        self._left: list[Target] = [
+    Those that `is_dead` says have just failed are left out, unless all have.
+    """
+
+    def __init__(
+        self, route: Route, source: str | None, is_dead: Callable[[Target], bool] | None = None
+    ) -> None:
+        targets = [
             (host, address)
             for host in route.hosts
             for address in (host.addresses if source is None else of_family(host.addresses, source))
         ]
+        alive = [target for target in targets if not is_dead(target)] if is_dead else targets
+        self._left: list[Target] = alive or targets
         self._tries = 0
         self._verdicts = 0
         self.first: Target | None = self._left[0] if self._left else None

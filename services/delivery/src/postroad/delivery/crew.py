@@ -123,7 +123,8 @@ class Crew:
         """Put a record off whose site is down: that is no attempt."""
         metrics.SUSPENDED.inc()
         reason = f"suspended for a while: {site.down_reason}"
-        self._endings.put_off(waiting, site.name, site.suspend(now), reason)
+        seconds = site.suspend(now)
+        self._endings.put_off(waiting.taken, waiting.way_out, site.name, seconds, reason)
 
     def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
         return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))

@@ -15,7 +15,6 @@ from postroad.delivery.attempt import Ended
 from postroad.delivery.lines import relay_object, tell_attempt, tell_given_up
 from postroad.delivery.outcome import Kind
 from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
-from postroad.delivery.site import Waiting
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.unattempted import hold_ended, no_way_out, ordered, without_body
@@ -82,12 +81,15 @@ class Endings:
         await self._tools.taking.settle(taken, settlement.puts, settlement.events)
         self._gone()
 
-    def put_off(self, waiting: Waiting, site: str, seconds: float, reason: str) -> None:
+    def put_off(
+        self, taken: Taken, way_out: WayOut, site: str, seconds: float, reason: str
+    ) -> None:
         """Let a record wait that is not tried now, and not for a reason of its own."""
-        at = self.circumstances(waiting.way_out.retry)
-        wait = timedelta(seconds=seconds)
-        settlement = put_off(waiting.taken.record, wait, site, reason, at)
-        self._tasks.spawn(self.settle(waiting.taken, settlement))
+        at = self.circumstances(way_out.retry)
+        settlement = put_off(taken.record, timedelta(seconds=seconds), site, reason, at)
+        for event in settlement.events:
+            tell_given_up(taken.record, event)
+        self._tasks.spawn(self.settle(taken, settlement))
 
     async def give_back(self, taken: Taken) -> None:
         """Let another process have a record that was not begun."""

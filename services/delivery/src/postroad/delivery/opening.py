@@ -11,11 +11,12 @@ from functools import partial
 
 from postroad.delivery.dialog import Dialog
 from postroad.delivery.disposition import Answer, Protection, Step, answer_of, step
-from postroad.delivery.network import TlsFailed, connect
+from postroad.delivery.network import NetworkError, TlsFailed, connect
 from postroad.delivery.peer import (
     LoginUnavailable,
     Peer,
     Refused,
+    SessionError,
     SessionLost,
     Timeouts,
     TlsUnavailable,
@@ -45,6 +46,13 @@ async def open_session(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") 
         except _TlsGaveWay as error:
             tls_failed = str(error)
     return await _opened(peer, timeouts, tls_failed=tls_failed)
+
+
+def is_nobody_there(error: SessionError | NetworkError) -> bool:
+    """Whether opening failed without a connection or a greeting, so for everybody who tries."""
+    if isinstance(error, SessionLost):
+        return error.phase is Phase.GREETING
+    return isinstance(error, NetworkError)
 
 
 async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Session:
