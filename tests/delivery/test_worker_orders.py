@@ -152,6 +152,7 @@ async def test_a_delete_order_removes_mail_and_tells_nobody(
             await put(spool, "c@y.example", origin=CLIENT)
             await asyncio.wait_for(mx.received(1), patient(5))
         assert (event.queue_id, event.reason) == (queue_id, "by order of the test")
+        assert (event.client, event.size > 0) == (CLIENT.client, True)
         assert [message.recipients for message in mx.messages] == [[b"RCPT TO:<c@y.example>"]]
         assert await waiting(spool) == []
 
@@ -206,6 +207,7 @@ async def test_every_way_into_a_hold_keeps_the_reason(place: Scheduled | None) -
         async with delivering(spool):
             [event] = await history(spool, EventType.HELD)
         assert event.reason == "by order of the test"
+        assert (event.client, event.size > 0) == (CLIENT.client, True)
         [queued] = [queued async for queued in spool.waiting.list(Selection())]
         assert queued.record.hold == Hold("Admin", note="by order of the test")
 
@@ -229,6 +231,7 @@ async def test_the_history_tells_why_mail_went_on(
             [event] = await history(spool, told)
             await asyncio.wait_for(mx.received(1), patient(5))
         assert event.reason == "by order of the test"
+        assert (event.client, event.size > 0) == (CLIENT.client, True)
 
 
 async def test_suspended_mail_waits_without_an_attempt() -> None:

@@ -9,14 +9,15 @@ queue once, and ends with all others, of which an owner that died may have left 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from postroad.delivery.settlement import event_about
 from postroad.delivery.tools import WorkerTools
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import ClaimLost, SpoolError
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import EventType
 from postroad.spool.interface import Put, Queued, Ready, Taken, held
 from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
@@ -25,6 +26,11 @@ log = get_logger("delivery.orders")
 
 ON_TAKING = frozenset({"hold", "bounce", "delete", "suspend"})
 _ENDS = frozenset({"bounce", "delete"})
+_TOLD = {
+    "retry": EventType.RETRIED,
+    "release": EventType.RELEASED,
+    "hold": EventType.HELD,
+}
 _AT_ONCE = 32  # records, all of which may be in memory
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
 
@@ -137,37 +143,24 @@ class OrderKeeper:
 
     async def _claim(self, order: Order, queued: Queued, now: datetime) -> None:
         record = queued.record
-        events: Sequence[Event] = ()
-        match order.action:
-            case "retry" | "release":
-                puts = [Put(record.next_step(hold=None), Ready())]
-                kind = EventType.RELEASED if order.action == "release" else EventType.RETRIED
-                events = (self._event(kind, queued, order, now),)
-            case "hold":
-                puts = [held(record, Hold(ADMIN, note=order.reason), now=now)]
-                events = (self._event(EventType.HELD, queued, order, now),)
-            case "bounce" | "delete":
-                # Its owner meets the order as it takes the record, and settles it as any end.
-                puts = [Put(record.next_step(hold=None), Ready())]
-            case _:
-                return  # suspending concerns what is taken
-        await self._spool.waiting.claim(queued, puts, now)
-        for event in events:
+        put = Put(record.next_step(hold=None), Ready())
+        if order.action == "hold":
+            put = held(record, Hold(ADMIN, note=order.reason), now=now)
+        elif order.action == "suspend":
+            return  # that concerns what is taken
+        await self._spool.waiting.claim(queued, [put], now)
+        # What is bounced or deleted is told by its owner, who meets the order as it takes it.
+        if order.action in _TOLD:
+            at = _Occasion(now, self._process)
+            pending = record.pending
+            event = event_about(_TOLD[order.action], record, pending, at, reason=order.said)
             self._spool.events.add(event)
 
-    def _event(self, kind: EventType, queued: Queued, order: Order, now: datetime) -> Event:
-        record = queued.record
-        return Event(
-            type=kind,
-            at=now,
-            queue_id=record.record_id.queue_id,
-            record_id=str(record.record_id),
-            reverse_path=str(record.reverse_path or ""),
-            recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
-            domain=record.domain,
-            reason=order.said,
-            process=self._process,
-        )
+
+@dataclass(frozen=True, slots=True)
+class _Occasion:
+    now: datetime
+    process: str
 
 
 def _concerns(order: Order, queued: Queued) -> bool:

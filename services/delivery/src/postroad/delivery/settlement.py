@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.outcome import Kind, Outcome
@@ -50,6 +51,18 @@ class Settlement:
 
     puts: tuple[Put, ...]
     events: tuple[Event, ...]
+
+
+class Occasion(Protocol):
+    """When something happens to a record, and in which process."""
+
+    @property
+    def now(self) -> datetime:
+        """The time."""
+
+    @property
+    def process(self) -> str:
+        """The process, as people know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +115,7 @@ def _go_on(
     if due is None and record.pending:
         record, expired = _expire(record, at.now)
         newly_bounced = newly_bounced + expired
-        events.append(_event(EventType.EXPIRATION, record, expired, at, reason="expired"))
+        events.append(event_about(EventType.EXPIRATION, record, expired, at, reason="expired"))
     puts: list[Put] = []
     if record.pending and due is not None:
         record, warning = _warn(record, at, events)
@@ -147,7 +160,7 @@ class GivenUp:
 def give_up(record: QueueRecord, why: GivenUp, at: Circumstances) -> Settlement:
     """Return what follows when all that is pending is bounced, by order or for its hold's end."""
     bounced = [_ended(recipient, why.told, why.status, at.now) for recipient in record.pending]
-    events = (_event(why.kind, record, bounced, at, reason=why.reason),)
+    events = (event_about(why.kind, record, bounced, at, reason=why.reason),)
     puts = at.notifier.notification(record, Action.FAILED, bounced, at.snapshot, at.now)
     return Settlement(tuple(puts), events)
 
@@ -196,7 +209,7 @@ def _warn(
         return record, []
     puts = at.notifier.notification(record, Action.DELAYED, record.pending, at.snapshot, at.now)
     if puts:
-        events.append(_event(EventType.DELAYED, record, record.pending, at, reason="delayed"))
+        events.append(event_about(EventType.DELAYED, record, record.pending, at, reason="delayed"))
     return replace(record, delay_warned=True), puts
 
 
@@ -206,16 +219,18 @@ def _outcome_events(record: QueueRecord, attempted: Attempted, at: Circumstances
     for number, outcome in attempted.outcomes.items():
         groups.setdefault(outcome, []).append(record.recipients[number])
     return [
-        _event(_TYPES[outcome.kind], record, recipients, at, outcome=outcome, attempted=attempted)
+        event_about(
+            _TYPES[outcome.kind], record, recipients, at, outcome=outcome, attempted=attempted
+        )
         for outcome, recipients in groups.items()
     ]
 
 
-def _event(
+def event_about(
     kind: EventType,
     record: QueueRecord,
     recipients: Sequence[QueuedRecipient],
-    at: Circumstances,
+    at: Occasion,
     *,
     outcome: Outcome | None = None,
     attempted: Attempted | None = None,

@@ -15,6 +15,7 @@ from postroad.delivery.settlement import (
     Circumstances,
     GivenUp,
     Settlement,
+    event_about,
     give_up,
     settle,
 )
@@ -39,7 +40,7 @@ def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
             )
             return give_up(record, why, at)
         case "delete":
-            return Settlement((), (event_of(EventType.ADMIN_DELETE, record, order.said, at),))
+            return Settlement((), (_told(EventType.ADMIN_DELETE, record, order.said, at),))
         case "hold":
             metrics.HELD.labels("order").inc()
             return _held(record, Hold(ADMIN, note=order.reason), order.said, at)
@@ -53,7 +54,7 @@ def hold_ended(record: QueueRecord, hold: Hold, at: Circumstances) -> Settlement
         told, status = "its hold has ended", DELIVERY_EXPIRED.with_class(5)
         why = GivenUp(EventType.EXPIRATION, reason=told, told=told, status=status)
         return give_up(record, why, at)
-    event = event_of(EventType.RELEASED, record, "its hold has ended", at)
+    event = _told(EventType.RELEASED, record, "its hold has ended", at)
     return Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
 
 
@@ -72,13 +73,13 @@ def without_body(record: QueueRecord, reason: str, at: Circumstances) -> Settlem
 def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settlement:
     """Return what follows when a record goes on in the lane where its site's mail is."""
     metrics.MOVED.inc()
-    event = event_of(EventType.MOVED, record, f"to {target.site}", at)
+    event = _told(EventType.MOVED, record, f"to {target.site}", at)
     return Settlement((Put(target, Ready()),), (event,))
 
 
 def _held(record: QueueRecord, hold: Hold, said: str, at: Circumstances) -> Settlement:
     put = held(record, hold, now=at.now)
-    return Settlement((put,), (event_of(EventType.HELD, record, said, at),))
+    return Settlement((put,), (_told(EventType.HELD, record, said, at),))
 
 
 def nowhere(route: NoRoute) -> Outcome:
@@ -97,16 +98,5 @@ def for_all(record: QueueRecord, outcome: Outcome) -> dict[int, Outcome]:
     }
 
 
-def event_of(kind: EventType, record: QueueRecord, reason: str, at: Circumstances) -> Event:
-    """Return an event about all that is pending of a record."""
-    return Event(
-        type=kind,
-        at=at.now,
-        queue_id=record.record_id.queue_id,
-        record_id=str(record.record_id),
-        reverse_path=str(record.reverse_path or ""),
-        recipients=tuple(str(recipient.mailbox) for recipient in record.pending),
-        domain=record.domain,
-        reason=reason,
-        process=at.process,
-    )
+def _told(kind: EventType, record: QueueRecord, reason: str, at: Circumstances) -> Event:
+    return event_about(kind, record, record.pending, at, reason=reason)

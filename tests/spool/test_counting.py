@@ -1,0 +1,52 @@
+"""How old the oldest mail is, where there is too much of it for every subject to be listed."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from postroad.spool.ids import new_queue_id
+from postroad.spool.interface import Put, Scheduled
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import Layout
+from postroad.spool.selection import WaitKind
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.queued_mail import now, record
+
+pytestmark = pytest.mark.nats
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> AsyncIterator[JetStreamSpool]:
+    async with NatsServer(tmp_path) as server:
+        await provision(SpoolOptions((server.url,), role="operator"), layout=Layout(1, 2, 1))
+        opened = await connect(SpoolOptions((server.url,)))
+        yield opened
+        await opened.close()
+
+
+async def defer(spool: JetStreamSpool, arrival: datetime, domains: int = 1) -> None:
+    place = Scheduled(now() + timedelta(hours=1))
+
+    def compose(queue_id: str) -> list[Put]:
+        return [
+            Put(record(queue_id, f"b@d{number}.example", number, arrival=arrival), place)
+            for number in range(domains)
+        ]
+
+    await spool.accept(new_queue_id(arrival, 0), compose, timeout=timedelta(seconds=10))
+
+
+async def test_of_much_mail_the_first_that_was_stored_tells_the_age(spool: JetStreamSpool) -> None:
+    two_days, five_days = (now() - timedelta(days=days) for days in (2, 5))
+    await defer(spool, two_days)
+    await defer(spool, five_days)
+    few = await spool.waiting.backlog()
+    assert few.oldest[WaitKind.SCHEDULED] == five_days.replace(
+        microsecond=five_days.microsecond // 1000 * 1000
+    )
+    await defer(spool, now(), domains=1000)
+    much = await spool.waiting.backlog()
+    assert much.scheduled == 1002
+    assert much.oldest[WaitKind.SCHEDULED] == two_days
