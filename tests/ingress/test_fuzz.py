@@ -50,7 +50,7 @@ class Fuzzed:
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
     folder = tmp_path_factory.mktemp("fuzz")
     with asyncio.Runner() as runner:
-        scene = runner.run(start_ingress(tls=folder / "tls", insecure_auth=True))
+        scene = runner.run(start_ingress(tls=folder / "tls", insecure_auth=True, errors=1000))
         runner.run(scene.configure(MANIFESTS, folder))
         yield Fuzzed(runner, scene)
         runner.run(scene.end())

@@ -11,7 +11,7 @@ import pytest
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import SMTP
 
-from postroad.ingress import metrics, session
+from postroad.ingress import metrics, session, wire
 from postroad.spool.interface import Stored
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
@@ -96,10 +96,10 @@ def test_no_state_of_ours_has_a_name_of_a_base_class() -> None:
     base = SMTP(Sink(), loop=loop)
     loop.close()
     theirs = set(vars(base)) | set(dir(SMTP))
-    tree = ast.parse(inspect.getsource(session.SmtpSession))
     ours = {
         node.attr
-        for node in ast.walk(tree)
+        for ours in (wire.Wire, session.SmtpSession)
+        for node in ast.walk(ast.parse(inspect.getsource(ours)))
         if isinstance(node, ast.Attribute)
         and isinstance(node.ctx, ast.Store)
         and isinstance(node.value, ast.Name)

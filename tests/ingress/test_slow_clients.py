@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.ingress import session
+from postroad.ingress import wire
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
@@ -86,8 +86,8 @@ async def test_a_client_that_reads_no_replies_is_idle_too(
     open_scene: OpenScene, deaf: Deaf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it holds a session, and what is to be written to it, for as long as it likes."""
-    monkeypatch.setattr(session, "_LINGER", 0.1)
-    scene = await open_scene(idle=QUICK, connections=1)
+    monkeypatch.setattr(wire, "_LINGER", 0.1)
+    scene = await open_scene(idle=QUICK, connections=1, junk_commands=10**9)
     await deaf.connect(scene)
     await deaf.talk_until_nobody_listens()
     async with asyncio.timeout(patient(5)):
@@ -99,7 +99,7 @@ async def test_a_client_that_reads_late_has_an_answer_to_all_it_said(
     open_scene: OpenScene, deaf: Deaf
 ) -> None:
     """What comes in while replies cannot go out is not forgotten once they can."""
-    scene = await open_scene()
+    scene = await open_scene(junk_commands=10**9)
     await deaf.connect(scene)
     said = await deaf.say_until_nobody_listens(b"EHLO a\r\n")
     answered = -1  # the greeting

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords
+from postroad.ingress.descriptors import within_descriptors
 from postroad.ingress.intake import IntakeTools
 from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
@@ -38,7 +39,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
     tools = IntakeTools(
         spool=spool,
         quotas=quotas,
-        limits=settings.limit,
+        limits=within_descriptors(settings.limit),
         hostname=name,
         process=process.name,
     )

@@ -276,7 +276,8 @@ class Dialog:
         return replies.RECIPIENT_OK
 
     def _recipient(self, transaction: Transaction, path: str) -> tuple[Mailbox, WayOut] | Reply:
-        if len(transaction.recipients) >= self._host.tools.limits.recipients:
+        transaction.asked += 1
+        if transaction.asked > self._host.tools.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
         snapshot = transaction.snapshot
         here = postmaster_domain(snapshot) if path.lower() == "<postmaster>" else None

@@ -60,6 +60,7 @@ class Transaction:
     body: Body
     smtputf8: bool
     recipients: dict[Mailbox, WayOut]
+    asked: int = 0  # RCPT commands, also those that were refused or said twice
     size: int = 0  # octets of content, once it came
 
     @property

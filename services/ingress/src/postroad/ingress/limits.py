@@ -19,13 +19,39 @@ class IngressLimits:
     """Open connections of this process, on all its listeners together."""
     connections_per_address: int = setting(100, minimum=1)
     """Open connections of one IP address to this process."""
+
+    connections_per_network: int = setting(100, minimum=1)
+    """Open connections of one network, where that is more than one address."""
+
+    ipv4_prefix: int = setting(32, minimum=8, maximum=32)
+    """The prefix length of what counts as one IPv4 network; 32 is each address by itself."""
+
+    ipv6_prefix: int = setting(64, minimum=16, maximum=128)
+    """The prefix length of what counts as one IPv6 network; whoever has one address has a /64."""
+
+    kept_for_clients: int = setting(10, minimum=0, maximum=90)
+    """Percent of `connections` that are kept for addresses in the networks of Clients."""
     idle: timedelta = setting(timedelta(minutes=5), minimum=timedelta(seconds=1))
-    """How long a session may say nothing (RFC 5321 §4.5.3.2.7)."""
+    """
+    How long a client may take for a step (RFC 5321 §4.5.3.2.7): a command, an AUTH exchange,
+    reading its replies. While places are scarce, 10 s at most.
+    """
+
+    data_rate: ByteSize = setting(ByteSize(500), minimum=ByteSize(1))
+    """Content has the time of a step, and a second more for each so many bytes that came."""
     errors: int = setting(20, minimum=1)
-    """Commands with an error before a session is closed."""
+    """Commands with an error before a session is closed; from half of it on, replies are late."""
+
+    rejections: int = setting(100, minimum=1)
+    """Senders, recipients and messages refused with 550 before it is closed; likewise."""
+
+    junk_commands: int = setting(100, minimum=10)
+    """Commands that move no mail, such as RSET, between two messages, before it is closed."""
+
     failed_logins: int = setting(30, minimum=1)
     """Failed logins of one address (an IPv6 /64) in ten minutes, over the whole cluster, before its
     logins hear 454; but those of names that have logged in from there go on."""
+
     failed_logins_per_name: int = setting(10, minimum=1)
     """The same with one username, from one address."""
     received_fields: int = setting(50, minimum=10)

@@ -11,14 +11,15 @@ SESSIONS = _GROUP.counter(
 )
 OPEN_SESSIONS = _GROUP.gauge(
     "postroad_ingress_open_sessions",
-    "SMTP sessions open now.",
+    "Connections open now, from accept on and whatever they are at.",
     watch="Near the limit on connections, clients are turned away with 421.",
 )
 TURNED_AWAY = _GROUP.counter(
     "postroad_ingress_turned_away_total",
-    "Connections answered 421 at once.",
-    labels={"reason": ("configuration", "connections", "address", "draining")},
-    watch="`configuration` other than at a start: the process has no configuration in force.",
+    "Connections answered 421 at once; those over a limit on a TLS port are closed.",
+    labels={"reason": ("configuration", "connections", "kept", "address", "network", "draining")},
+    watch="`configuration` other than at a start: the process has no configuration in force."
+    " `kept`: what is left is kept for the networks of Clients.",
 )
 PROXY_REFUSED = _GROUP.counter(
     "postroad_ingress_proxy_refused_total",
@@ -66,8 +67,9 @@ LOGINS = _GROUP.counter(
 )
 TLS_HANDSHAKES = _GROUP.counter(
     "postroad_ingress_tls_handshakes_total",
-    "TLS handshakes by their end.",
-    labels={"outcome": ("succeeded", "failed")},
+    "TLS handshakes on every port by their end.",
+    labels={"outcome": ("succeeded", "failed", "abandoned")},
+    watch="`abandoned`: the client closed before the end, as health checks do.",
 )
 INTERNAL_ERRORS = _GROUP.counter(
     "postroad_ingress_internal_errors_total",

@@ -1,5 +1,5 @@
 """
-The listeners: ports, TLS, and how many connections there may be, in all and from one address.
+The listeners and the places: who may connect, and what becomes of those who stay too long.
 
 A connection over a limit is answered 421 and closed; so is every one while there is no
 configuration. At a drain the listeners close, idle sessions hear 421, and messages that are coming
@@ -7,17 +7,22 @@ in may finish, within a bound.
 """
 
 import asyncio
+import math
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 
 from postroad.ingress import metrics, replies
-from postroad.ingress.admission import ListenerKind
+from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.connections import Connections, Full, KnownNetworks, Place
 from postroad.ingress.content import LineEnds
+from postroad.ingress.door import Door
+from postroad.ingress.handshake import SCARCE_TIMEOUT
+from postroad.ingress.history import Refusal
 from postroad.ingress.intake import IntakeTools
+from postroad.ingress.listener import Listener
 from postroad.ingress.logins import Logins
-from postroad.ingress.proxied import ProxiedListener
 from postroad.ingress.session import SmtpSession
 from postroad.policy.model import Snapshot
 from postroad.runtime.configuration import Configuration
@@ -27,16 +32,22 @@ from postroad.smtp.reply import Reply
 
 log = get_logger("ingress.server")
 
-_SWEEP = 1.0  # seconds between looks for sessions that have been idle for too long
+_SWEEP = 1.0  # seconds between looks for clients that take too long
+_LAST_REPLIES = 0.5  # seconds at a drain in which clients may take the last replies
 
 _NOT_CONFIGURED = metrics.TURNED_AWAY.labels("configuration")
-_TOO_MANY = metrics.TURNED_AWAY.labels("connections")
-_TOO_MANY_FROM_ONE = metrics.TURNED_AWAY.labels("address")
 _DRAINING = metrics.TURNED_AWAY.labels("draining")
+_FULL = {
+    Full.CONNECTIONS: replies.TOO_MANY_CONNECTIONS,
+    Full.KEPT: replies.TOO_MANY_CONNECTIONS,
+    Full.ADDRESS: replies.TOO_MANY_FROM_YOU,
+    Full.NETWORK: replies.TOO_MANY_FROM_NETWORK,
+}
+_COUNTED = {full: metrics.TURNED_AWAY.labels(full.value) for full in Full}
 
 
 class Server:
-    """All listeners of a process and the sessions on them; implements session.Host."""
+    """All listeners of a process and the connections to them; implements host.Host."""
 
     def __init__(
         self,
@@ -54,113 +65,150 @@ class Server:
         self.insecure_auth = insecure_auth
         self.line_ends = line_ends
         self.draining = False
+        self.scarce = False
+        self.patience = tools.limits.idle.total_seconds()
+        self.connections = Connections(tools.limits)
         self._configuration = configuration
-        self._servers: list[asyncio.Server | ProxiedListener] = []
-        self._connected: set[SmtpSession] = set()  # those with a place
+        self._known: KnownNetworks | None = None
+        self._servers: list[asyncio.Server | Listener] = []
         self._sessions: set[SmtpSession] = set()  # those whose conversation goes on
-        self._by_address: Counter[object] = Counter()
-        self._none_left = asyncio.Event()
+        self._none_left = asyncio.Event()  # no conversation, at a drain
+        self._nobody_left = asyncio.Event()  # no connection
 
     def snapshot(self) -> Snapshot | None:
         """Return the configuration in force."""
         return self._configuration.current
 
+    # ------------------------------------------------------------ listeners
+
     async def listen(self, kind: ListenerKind, listener: socket.socket) -> None:
         """Serve a listening socket."""
-        loop = asyncio.get_running_loop()
-        tls = self.tls if kind is ListenerKind.SUBMISSIONS else None
-        self._servers.append(
-            await loop.create_server(
-                lambda: SmtpSession(self, kind, loop),
-                sock=listener,
-                ssl=tls,
-                ssl_handshake_timeout=30.0 if tls else None,
-            )
-        )
+        loop, tls = asyncio.get_running_loop(), self._tls_of(kind)
+        if tls is not None:
+            self._servers.append(Listener(self, kind, listener, trusted=None, tls=tls))
+            return
+        # The loop accepts faster than we do, and here nothing precedes the session.
+        server = await loop.create_server(lambda: Door(self, kind, loop), sock=listener)
+        self._servers.append(server)
 
     def listen_proxied(
         self, kind: ListenerKind, listener: socket.socket, *, trusted: Iterable[Network]
     ) -> None:
         """Serve a listening socket whose connections begin with a PROXY header."""
-        loop = asyncio.get_running_loop()
-        proxied = ProxiedListener(
-            kind,
-            listener,
-            lambda client: SmtpSession(self, kind, loop, client=client),
-            trusted=trusted,
-            tls=self.tls if kind is ListenerKind.SUBMISSIONS else None,
-            at_once=self.tools.limits.connections,
-            lines=self.tools.lines,
-        )
-        proxied.start()
-        self._servers.append(proxied)
+        tls = self._tls_of(kind)
+        self._servers.append(Listener(self, kind, listener, trusted=trusted, tls=tls))
+
+    def _tls_of(self, kind: ListenerKind) -> ssl.SSLContext | None:
+        return self.tls if kind is ListenerKind.SUBMISSIONS else None
+
+    # ------------------------------------------------------------ places
+
+    def enter(self, address: Address) -> Place | Reply:
+        """Take a place for a new connection; a reply says why there is none."""
+        return self._taken(self.connections.take(address, self._is_known), address)
+
+    def enter_unnamed(self) -> Place | Reply:
+        """Take a place for a load balancer's connection, whose client is not known yet."""
+        return self._taken(self.connections.take_unnamed(), None)
+
+    def name(self, place: Place, address: Address) -> Reply | None:
+        """Count a place for its client; a reply says why it is given back."""
+        full = self.connections.name(place, address, self._is_known)
+        refusal = self._taken(full or place, address)
+        return refusal if isinstance(refusal, Reply) else None
+
+    def _taken(self, taken: Place | Full, address: Address | None) -> Place | Reply:
+        self._count()
+        if isinstance(taken, Place):
+            return taken
+        _COUNTED[taken].inc()
+        reply = _FULL[taken]
+        if address is not None:
+            self.tools.history.refused(Refusal(command="CONNECT", reply=reply, peer=address))
+        return reply
+
+    def leave(self, place: Place) -> None:
+        """Give a place back; once is enough, more does no harm."""
+        self.connections.give_back(place)
+        self._count()
+        if not len(self.connections):
+            self._nobody_left.set()
+
+    def _count(self) -> None:
+        metrics.OPEN_SESSIONS.set(len(self.connections))
+        if self.scarce is not self.connections.scarce:
+            self.scarce = not self.scarce
+            idle = self.tools.limits.idle.total_seconds()
+            self.patience = min(idle, SCARCE_TIMEOUT) if self.scarce else idle
+
+    def _is_known(self, address: Address) -> bool:
+        snapshot = self._configuration.current
+        if snapshot is None:
+            return False
+        if self._known is None or self._known.snapshot is not snapshot:
+            self._known = KnownNetworks(snapshot)
+        return address in self._known
+
+    # ------------------------------------------------------------ sessions
 
     def admit(self, session: SmtpSession) -> Reply | None:
-        """Count a new session; return why it is turned away, None when it is not."""
-        refusal = self._refusal(session)
-        if refusal is None:
-            self._sessions.add(session)
-            self._connected.add(session)
-            self._by_address[session.address] += 1
-            metrics.SESSIONS.labels(session.kind.value).inc()
-            metrics.OPEN_SESSIONS.set(len(self._connected))
-        return refusal
-
-    def _refusal(self, session: SmtpSession) -> Reply | None:
-        limits = self.tools.limits
+        """Begin a session; return why it is turned away, None when it is not."""
+        self._sessions.add(session)
         if self.draining:
             _DRAINING.inc()
             return replies.DRAINING
         if self._configuration.current is None:
             _NOT_CONFIGURED.inc()
             return replies.NOT_CONFIGURED
-        if len(self._connected) >= limits.connections:
-            _TOO_MANY.inc()
-            return replies.TOO_MANY_CONNECTIONS
-        if self._by_address[session.address] >= limits.connections_per_address:
-            _TOO_MANY_FROM_ONE.inc()
-            return replies.TOO_MANY_FROM_YOU
+        metrics.SESSIONS.labels(session.kind.value).inc()
         return None
 
-    def release(self, session: SmtpSession) -> None:
-        """Give back the place of a session whose connection is gone."""
-        if session not in self._connected:
-            return
-        self._connected.discard(session)
-        self._by_address[session.address] -= 1
-        if self._by_address[session.address] <= 0:
-            del self._by_address[session.address]
-        metrics.OPEN_SESSIONS.set(len(self._connected))
-
     def forget(self, session: SmtpSession) -> None:
-        """Forget a session whose conversation is over; its place is free, too."""
-        self.release(session)
+        """Forget a session whose conversation is over."""
         self._sessions.discard(session)
         if self.draining and not self._sessions:
             self._none_left.set()
 
     async def sweep(self) -> None:
-        """Close sessions that have been silent for too long, until cancelled."""
+        """End connections whose clients take too long, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_SWEEP)
             now = loop.time()
-            for session in [s for s in self._sessions if s.deadline < now]:
-                session.end(replies.IDLE)
+            most = SCARCE_TIMEOUT if self.scarce else math.inf
+            for place in self.connections:
+                holder = place.holder
+                if holder and holder.waiting_since + min(holder.patience, most) < now:
+                    holder.end(replies.IDLE)
+
+    # ------------------------------------------------------------ the end
 
     async def drain(self, *, seconds: float) -> None:
         """Take no new session, end the idle ones, let messages that are coming in finish."""
         self.draining = True
         for server in self._servers:
             server.close()
-        for session in list(self._sessions):
-            session.end_if_idle(replies.DRAINING)
-        if not self._sessions:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._none_left.wait()
-        except TimeoutError:
-            log.warning("messages that were coming in are cut off", count=len(self._sessions))
-            for session in list(self._sessions):
-                session.end(replies.DRAINING)
+        for place in self.connections:
+            if place.holder and not place.holder.in_content:
+                place.holder.end(replies.DRAINING)
+        if self._sessions:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._none_left.wait()
+            except TimeoutError:
+                log.warning("messages that were coming in are cut off", count=len(self._sessions))
+        await self._close_all()
+
+    async def _close_all(self) -> None:
+        for place in self.connections:
+            if place.holder:
+                place.holder.end(replies.DRAINING)
+        if len(self.connections):
+            self._nobody_left.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_REPLIES):
+                    await self._nobody_left.wait()
+        for place in self.connections:
+            if place.holder:
+                place.holder.abort()
+        await asyncio.sleep(0)

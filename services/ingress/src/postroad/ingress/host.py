@@ -1,0 +1,45 @@
+"""What a connection needs of the process that took it."""
+
+import ssl
+from typing import TYPE_CHECKING, Protocol
+
+from postroad.ingress.admission import Address
+from postroad.ingress.connections import Place
+from postroad.ingress.content import LineEnds
+from postroad.ingress.intake import IntakeTools
+from postroad.ingress.logins import Logins
+from postroad.policy.model import Snapshot
+from postroad.smtp.reply import Reply
+
+if TYPE_CHECKING:
+    from postroad.ingress.session import SmtpSession
+
+
+class Host(Protocol):
+    """The server, as its connections see it."""
+
+    tools: IntakeTools
+    logins: Logins
+    tls: ssl.SSLContext | None
+    insecure_auth: bool
+    line_ends: LineEnds
+    draining: bool
+    scarce: bool
+    """Whether places are scarce."""
+    patience: float
+    """Seconds that a client has for a step."""
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the configuration in force."""
+
+    def enter(self, address: Address) -> Place | Reply:
+        """Take a place for a new connection; a reply says why there is none."""
+
+    def leave(self, place: Place) -> None:
+        """Give a place back; once is enough, more does no harm."""
+
+    def admit(self, session: "SmtpSession") -> Reply | None:
+        """Begin a session; return why it is turned away."""
+
+    def forget(self, session: "SmtpSession") -> None:
+        """Forget a session whose conversation is over."""
