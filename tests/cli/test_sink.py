@@ -1,12 +1,19 @@
 """The sink: a next hop that answers as it is told, and counts what it took."""
 
 import asyncio
+import base64
+import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.ingress.tls import self_signed
+from postroad.runtime.quantities import ListenAddress
+from postroad.testing.children import run
 from postroad.testing.streams import hang_up
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -122,3 +129,56 @@ async def test_it_keeps_no_more_than_told(open_peer: OpenPeer, tmp_path: Path) -
     for _ in range(3):
         await peer.say(ENVELOPE + MESSAGE, 4)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["000002.eml", "000003.eml"]
+
+
+def plain(user: str, password: str) -> bytes:
+    return base64.b64encode(f"\0{user}\0{password}".encode())
+
+
+async def test_a_sink_with_a_login_takes_mail_after_it_only(open_peer: OpenPeer) -> None:
+    peer = await open_peer(Sink(SinkBehaviour(login=("shop", "secret"))))
+    assert await peer.say(b"MAIL FROM:<a@x.example>\r\n") == [b"530"]
+    assert await peer.say(b"AUTH CRAM-MD5\r\n") == [b"504"]
+    assert await peer.say(b"AUTH PLAIN " + plain("shop", "wrong") + b"\r\n") == [b"535"]
+    assert await peer.say(b"AUTH PLAIN =\r\n") == [b"535"]
+    assert await peer.say(b"AUTH LOGIN\r\n*\r\n", 2) == [b"334", b"501"]
+    assert await peer.say(b"AUTH PLAIN\r\n" + plain("shop", "secret") + b"\r\n", 2) == [
+        b"334",
+        b"235",
+    ]
+    assert (await peer.say(ENVELOPE + MESSAGE, 4))[-1] == b"250"
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_send_logs_in_at_a_sink(tmp_path: Path, tls: bool) -> None:
+    context = self_signed(tmp_path, "localhost").context if tls else None
+    sink = Sink(SinkBehaviour(tls=context, login=("shop", "secret")))
+    serving, address = await listen_sink(sink, ListenAddress("127.0.0.1", 0))
+    port = address.rpartition(":")[2]
+    where = ("--server", f"localhost:{port}", "--to", "you@far.example", "--user", "shop")
+    flags = ("--tls", "starttls", "--ca", str(tmp_path / "cert.pem")) if tls else ()
+    environment = {**os.environ, "POSTROAD_PASSWORD": "secret"}
+    code, _, err = await run("send", *where, *flags, environment=environment)
+    assert code == 0, err
+    code, _, err = await run("send", *where, environment=environment)
+    assert code == int(tls), err
+    assert ("takes no login here; try --tls starttls" in err) is tls
+    serving.close()
+    await sink.hang_up()
+
+
+async def test_what_was_said_in_clear_behind_starttls_is_not_taken(
+    open_peer: OpenPeer, tmp_path: Path
+) -> None:
+    peer = await open_peer(Sink(SinkBehaviour(tls=self_signed(tmp_path, "localhost").context)))
+    assert await peer.say(b"STARTTLS\r\nMAIL FROM:<a@x.example>\r\n") == [b"220"]
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    await peer.writer.start_tls(trusting, server_hostname="localhost")
+    assert await peer.say(b"RCPT TO:<b@y.example>\r\nDATA\r\n", 2) == [b"250", b"354"]
+    assert await peer.say(b".\r\nSTARTTLS\r\n", 2) == [b"250", b"503"]
+
+
+async def test_a_login_without_a_password_is_a_mistake_in_the_flags() -> None:
+    code, _, err = await run("sink", "--auth", "shop")
+    assert code == 2
+    assert "--auth takes USER:PASSWORD" in err

@@ -158,3 +158,10 @@ async def test_the_cache_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatc
         assert zone.asked["x.example", "MX"] == 1, "what was used last stays"
         await resolver.mx("gone.example")
         assert zone.asked["gone.example", "MX"] == 2
+
+
+@pytest.mark.parametrize("host", ["localhost", "sink.localhost"])
+async def test_localhost_is_this_machine_whatever_the_dns_says(host: str) -> None:
+    async with Zone({host: ["A 192.0.2.1"]}) as zone:
+        answer = await Resolver(zone.address).addresses(host)
+    assert answer == AddressAnswer(("::1", "127.0.0.1"))

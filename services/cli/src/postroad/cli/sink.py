@@ -13,6 +13,8 @@ import uvloop
 from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag, listen_address
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.state import default_state_folder
+from postroad.ingress.tls import self_signed
 from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import bound_address, listen
 
@@ -40,6 +42,13 @@ def sink(
     defer_first: Annotated[
         bool, typer.Option("--defer-first", help="Defer the first try of each message.")
     ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Offer STARTTLS, with a certificate for localhost.")
+    ] = False,
+    auth: Annotated[
+        str | None,
+        typer.Option(metavar="USER:PASSWORD", help="Take mail only after this login."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -48,16 +57,35 @@ def sink(
     Shares are parts of the messages, from 0 to 1: `--defer 0.1` answers one message in ten with
     451. Counts are printed at the end. Stop it with Ctrl-C.
 
+    With --tls and --auth it stands in for a provider's smarthost. Its certificate is kept; a relay
+    that has its path in $POSTROAD_TLS_CA_FILE trusts it as `localhost`.
+
     Example: postroad sink --keep ./mail --defer 0.2 --latency 0.05
+
+    Example: postroad sink --tls --auth example:secret
     """
     if defer + reject + disconnect > 1.0:
         raise Failure("--defer, --reject and --disconnect add up to more than 1; lower one of them")
     if keep is not None:
         _make_folder(keep)
-    behaviour = SinkBehaviour(defer, reject, disconnect, latency, defer_first, keep, keep_last)
+    address = listen_address(where, option="--listen", default_port=2526)
+    login = _login(auth) if auth is not None else None
+    folder = default_state_folder() / "sink-tls"
+    behaviour = SinkBehaviour(
+        *(defer, reject, disconnect, latency, defer_first, keep, keep_last),
+        tls=self_signed(folder, "localhost").context if tls else None,
+        login=login,
+    )
     server = Sink(behaviour)
-    uvloop.run(_serve(server, listen_address(where, option="--listen", default_port=2526)))
+    uvloop.run(_serve(server, address, folder / "cert.pem" if tls else None))
     _print_counts(server, as_json=as_json)
+
+
+def _login(text: str) -> tuple[str, str]:
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise Failure("--auth takes USER:PASSWORD", code=2)
+    return user, password
 
 
 def _make_folder(folder: Path) -> None:
@@ -67,13 +95,14 @@ def _make_folder(folder: Path) -> None:
         raise Failure(f"cannot keep mail in {folder}: {error.strerror}") from error
 
 
-async def _serve(server: Sink, address: ListenAddress) -> None:
+async def _serve(server: Sink, address: ListenAddress, certificate: Path | None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     listener, where = await listen_sink(server, address)
-    typer.echo(f"sink listens on {where}", err=True)
+    shown = f", with the certificate {certificate}" if certificate else ""
+    typer.echo(f"sink listens on {where}{shown}", err=True)
     await stop.wait()
     listener.close()
     await server.hang_up()

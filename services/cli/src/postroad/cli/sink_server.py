@@ -3,21 +3,25 @@ An SMTP server that swallows mail, or keeps it, and fails in the shares it is to
 
 The far end for demonstrations, load and fault tests. One protocol object for each connection and
 no task: what two cores can send, it can take. It is a next hop for tests, not a mail server: it
-checks nothing about addresses and speaks no TLS.
+checks nothing about addresses. With a context it offers STARTTLS, with a login it wants one.
 """
 
 import asyncio
 import itertools
 import random
+import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from postroad.cli.sink_login import SinkLogin
+
 _GREETING = b"220 sink ESMTP\r\n"
 _EHLO = b"250-sink\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n"
-_EHLO += b"250-ENHANCEDSTATUSCODES\r\n250 SMTPUTF8\r\n"
+_EHLO += b"250-ENHANCEDSTATUSCODES\r\n%b250 SMTPUTF8\r\n"
+_NOT_NOW = b"503 5.5.1 not now\r\n"
 _OK = b"250 2.0.0 ok\r\n"
 _MAX_LINE = 4096
 _MAX_TRIED = 100_000
@@ -34,6 +38,8 @@ class SinkBehaviour:
     defer_first: bool = False  # the first try of each message is deferred
     keep: Path | None = None
     keep_last: int = 1000
+    tls: ssl.SSLContext | None = None  # of a server; STARTTLS is offered with it
+    login: tuple[str, str] | None = None  # user and password that mail needs, under TLS if there is
 
 
 @dataclass
@@ -147,6 +153,9 @@ class SinkProtocol(asyncio.Protocol):
         self._connection: asyncio.Transport | None = None  # also once the sink has hung up
         self._waiting = False
         self._searched = 0  # octets of the content known to hold no end
+        self._login = SinkLogin(*login) if (login := sink.behaviour.login) else None
+        self._secured = False
+        self._securing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
@@ -183,6 +192,9 @@ class SinkProtocol(asyncio.Protocol):
             return False
         line = bytes(self._buffer[:end]).rstrip(b"\r")
         del self._buffer[: end + 1]
+        if self._login is not None and self._login.pending:
+            replies.append(self._login.answer(line))
+            return True
         replies.append(self._answer(line[:4].upper(), line))
         if line[:4].upper() == b"QUIT" and self._transport is not None:
             self._transport.write(b"".join(replies))
@@ -194,7 +206,15 @@ class SinkProtocol(asyncio.Protocol):
     def _answer(self, verb: bytes, line: bytes) -> bytes:
         match verb:
             case b"EHLO":
-                return _EHLO
+                return _EHLO % self._offers()
+            case b"STAR" if self._sink.behaviour.tls is not None:
+                return self._start_tls(self._sink.behaviour.tls)
+            case b"AUTH" if self._login is not None:
+                if self._needs_tls:
+                    return b"538 5.7.11 STARTTLS first\r\n"
+                return self._login.begin(line)
+            case b"MAIL" if self._login is not None and not self._login.done:
+                return b"530 5.7.0 log in first\r\n"
             case b"MAIL":
                 self._reverse_path, self._forward_paths = _path(line), []
                 return _OK
@@ -211,6 +231,40 @@ class SinkProtocol(asyncio.Protocol):
             case b"HELO" | b"RSET" | b"NOOP":
                 return _OK
         return b"502 5.5.1 not here\r\n"
+
+    @property
+    def _needs_tls(self) -> bool:
+        return self._sink.behaviour.tls is not None and not self._secured
+
+    def _offers(self) -> bytes:
+        """Return the lines of EHLO's reply that depend on the session."""
+        if self._needs_tls:
+            return b"250-STARTTLS\r\n"
+        return b"250-AUTH PLAIN LOGIN\r\n" if self._login is not None else b""
+
+    def _start_tls(self, context: ssl.SSLContext) -> bytes:
+        if self._secured or self._transport is None:
+            return _NOT_NOW
+        self._secured = True
+        self._transport.pause_reading()  # the handshake is not ours to read
+        self._buffer.clear()  # what was said in clear behind it is not taken for said under TLS
+        self._forward_paths = []
+        self._waiting = True  # commands may be there before we know that the handshake is done
+        self._securing = asyncio.create_task(self._secure(self._transport, context))
+        return b"220 2.0.0 go ahead\r\n"
+
+    async def _secure(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            secured = await loop.start_tls(transport, self, context, server_side=True)
+        except OSError:
+            secured = None
+        if secured is None:
+            self.connection_lost(None)
+        else:
+            self._transport = secured
+            self._waiting = False
+            self._proceed()
 
     def _content(self, replies: list[bytes]) -> bool:
         if self._buffer.startswith(b".\r\n"):

@@ -23,6 +23,7 @@ _CACHED = 50_000
 _LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
 _NEGATIVE = 60.0  # seconds, when a negative answer brings no SOA
 _TROUBLE = 5.0
+_LOOPBACK = ("::1", "127.0.0.1")
 _LIFETIME = 10.0  # seconds for one look-up, all tries included
 
 
@@ -53,7 +54,9 @@ class Resolver:
         return MxAnswer(records, found.trouble, found.detail)
 
     async def addresses(self, host: str) -> AddressAnswer:
-        """Return a host's IPv6 and IPv4 addresses."""
+        """Return a host's IPv6 and IPv4 addresses; `localhost` is this machine (RFC 6761 §6.3)."""
+        if host == "localhost" or host.endswith(".localhost"):
+            return AddressAnswer(_LOOPBACK)
         six, four = await asyncio.gather(self._look_up(host, "AAAA"), self._look_up(host, "A"))
         addresses = tuple(str(r.address) for r in (*six.rdata, *four.rdata))
         if addresses:
