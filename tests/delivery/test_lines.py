@@ -17,7 +17,7 @@ LATER = RetrySchedule(first=timedelta(hours=1))
 
 
 async def attempted(
-    reply: bytes, kind: EventType, **more: object
+    reply: bytes, kind: EventType, retry: RetrySchedule = LATER, **more: object
 ) -> tuple[list[dict[str, Any]], Event, int]:
     """Send to a host that answers RCPT so; return the lines, the event and the host's port."""
 
@@ -28,7 +28,7 @@ async def attempted(
     with capture_logs() as lines:
         async with ScriptedMx(script) as mx:
             hosts = (Smarthost("127.0.0.1", mx.port),)
-            way_out = WayOut("relay:shop/out", hosts, tls=TlsMode.NONE, retry=LATER)
+            way_out = WayOut("relay:shop/out", hosts, tls=TlsMode.NONE, retry=retry)
             await publish(spool, anywhere=way_out)
             async with delivering(spool):
                 await send(spool, "b@y.example", **more)
@@ -68,3 +68,31 @@ async def test_what_expires_is_a_line_of_its_own() -> None:
     assert told[-1] == ("bounced", "expired")
     assert set(told[:-1]) == {("deferred", None)}
     assert event.reason == "expired"
+
+
+async def test_a_bounce_names_the_notification() -> None:
+    lines, event, _ = await attempted(b"550 5.1.1 no such user\r\n", EventType.BOUNCE)
+    [notified] = [line for line in lines if line["event"] == "notified"]
+    assert notified["queue_id"] == event.queue_id != notified["notification"]
+    assert notified["to"] == event.reverse_path
+
+
+async def test_mail_without_a_way_out_is_told_as_deferred() -> None:
+    spool = MemorySpool()
+    with capture_logs() as lines:
+        await publish(spool, other_example=WayOut("relay:shop/other"))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            [event] = await history(spool, EventType.TRANSIENT_FAILURE)
+    [line] = [line for line in lines if line["event"] == "deferred"]
+    assert (line["to"], line["reply"]) == ("b@y.example", event.reply)
+
+
+async def test_a_delayed_message_is_told_once_for_each_try_and_its_warning_is_named() -> None:
+    warned = RetrySchedule(first=timedelta(hours=1), delay_warning=timedelta(0))
+    lines, event, _ = await attempted(
+        b"451 4.7.1 later\r\n", EventType.TRANSIENT_FAILURE, retry=warned
+    )
+    assert [line["event"] for line in lines if line["to"] == "b@y.example"] == ["deferred"]
+    [notified] = [line for line in lines if line["event"] == "notified"]
+    assert notified["to"] == event.reverse_path

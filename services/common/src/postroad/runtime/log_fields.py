@@ -16,6 +16,7 @@ FIELDS = {
     "logger": "the part that says so",
     "process": "which process, such as ingress-0",
     "queue_id": "one message, through all its attempts",
+    "notification": "the queue id of the message that tells a sender of this one",
     "record_id": "one message's part for one destination domain",
     "client": "the Client that was proven, namespace/name",
     "user": "the name given at a login that failed",

@@ -7,12 +7,11 @@ much of it is under way is bounded, and so is what a process has in hand.
 
 import asyncio
 import random
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
-from postroad.delivery.lines import relay_object, tell_attempt, tell_given_up
+from postroad.delivery.lines import relay_object, tell_attempt, tell_settlement
 from postroad.delivery.outcome import Kind
 from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
 from postroad.delivery.tasks import Tasks
@@ -22,7 +21,6 @@ from postroad.policy.model import RetrySchedule, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
-from postroad.spool.event import Event
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 
@@ -58,7 +56,7 @@ class Endings:
         relay = relay_object(way_out)
         attempted = Attempted(ended.outcomes, site, ended.peer_address, relay)
         settlement = settle(taken.record, attempted, self.circumstances(way_out.retry))
-        self._tell(taken.record, way_out, ended, settlement.events)
+        self._tell(taken.record, way_out, ended, settlement)
         if not settlement.puts and self._finishing < _SETTLES:
             self._finishing += 1
             self._tools.taking.finish(taken, settlement.events, self._finished)
@@ -87,8 +85,7 @@ class Endings:
         """Let a record wait that is not tried now, and not for a reason of its own."""
         at = self.circumstances(way_out.retry)
         settlement = put_off(taken.record, timedelta(seconds=seconds), site, reason, at)
-        for event in settlement.events:
-            tell_given_up(taken.record, event)
+        tell_settlement(taken.record, settlement, attempted=False)
         self._tasks.spawn(self.settle(taken, settlement))
 
     async def give_back(self, taken: Taken) -> None:
@@ -121,15 +118,15 @@ class Endings:
         )
 
     def _tell(
-        self, record: QueueRecord, way_out: WayOut, ended: Ended, events: Sequence[Event]
+        self, record: QueueRecord, way_out: WayOut, ended: Ended, settlement: Settlement
     ) -> None:
         now = datetime.now(UTC)
         for outcome in ended.outcomes.values():
             if outcome.kind is Kind.DELIVERED:
                 metrics.QUEUE_SECONDS.observe((now - record.arrival).total_seconds())
         tell_attempt(record, way_out, ended, now)
-        for event in events:
-            tell_given_up(record, event)
+        if settlement.puts:
+            tell_settlement(record, settlement, attempted=True)
 
     async def unattempted(self, taken: Taken, way_out: WayOut | None, order: Order | None) -> None:
         """End the taking of a record with an order on it, out of a hold, or without a way out."""
@@ -148,8 +145,7 @@ class Endings:
             settlement = hold_ended(record, record.hold, at)
         else:
             settlement = no_way_out(record, at)
-        for event in settlement.events:
-            tell_given_up(record, event)
+        tell_settlement(record, settlement, attempted=False)
         await self.settle(taken, settlement)
         if order is not None:
             self._tools.order_counts.add(order.order_id)

@@ -11,6 +11,7 @@ from datetime import datetime
 from postroad.delivery.attempt import Ended
 from postroad.delivery.outcome import Kind, Outcome
 from postroad.delivery.peer import Peer
+from postroad.delivery.settlement import Settlement
 from postroad.mail.status import DELIVERY_EXPIRED
 from postroad.policy.model import WayOut
 from postroad.runtime import tracing
@@ -40,15 +41,30 @@ def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: dateti
         log.info(_WORDS[outcome.kind], dsn=str(outcome.status), reply=outcome.text, **fields)
 
 
-def tell_given_up(record: QueueRecord, event: Event) -> None:
-    """Write what bounces though no host refused it: it expired, or a person ordered it."""
-    if event.type not in _GIVEN_UP:
-        return
-    fields = _shared(record, event.at)
-    if event.type is EventType.EXPIRATION:
-        fields["dsn"] = str(DELIVERY_EXPIRED)
+def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: bool) -> None:
+    """
+    Write what follows: what bounces though no host refused it, and how the sender is told.
+
+    Without an attempt that is all there is to tell, so what is deferred is told here too.
+    """
+    for event in settlement.events:
+        if event.type in _GIVEN_UP:
+            dsn = {"dsn": str(DELIVERY_EXPIRED)} if event.type is EventType.EXPIRATION else {}
+            _tell_all("bounced", record, event, reason=event.reason, **dsn)
+        elif event.type is EventType.TRANSIENT_FAILURE and not attempted:
+            _tell_all("deferred", record, event, reply=event.reply)
+    queue_id = record.record_id.queue_id
+    for put in settlement.puts:
+        notification = put.record.record_id.queue_id
+        if notification != queue_id:
+            to = str(put.record.recipients[0].mailbox)
+            log.info("notified", queue_id=queue_id, to=to, notification=notification)
+
+
+def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None:
+    fields = _shared(record, event.at) | said
     for recipient in event.recipients:
-        log.info("bounced", to=recipient, reason=event.reason, **fields)
+        log.info(word, to=recipient, **fields)
 
 
 def relay_object(way_out: WayOut) -> str:
