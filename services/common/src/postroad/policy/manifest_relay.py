@@ -157,7 +157,8 @@ class Limits(Part):
     messages_per_connection: Count = Field(default=100, ge=1, le=100_000)
     """Messages sent over one connection before it is closed."""
     message_rate: MessageRate | None = None
-    """Messages per window to a site from the whole cluster; unlimited when left out."""
+    """Messages per window to a site from the whole cluster; unlimited when left out. One whose
+    recipients need several transactions, or several hosts, counts once."""
 
 
 class RelaySpec(Part):

@@ -61,8 +61,9 @@ _REFUSALS = frozenset({Answer.REFUSED, Answer.FINAL})
 _NO_EHLO = _REFUSALS | {Answer.MISPLACED, Answer.WANTS_TLS, Answer.ODD}
 _INTRODUCTION = frozenset({Phase.EHLO, Phase.HELO})
 _TLS = frozenset({Phase.STARTTLS, Phase.HANDSHAKE})
-_ENVELOPE = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
-_OUT_OF_STEP = frozenset({Answer.ODD, Answer.MISPLACED, Answer.GARBLED})
+ENVELOPE = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
+# Answers to something else than was said.
+ASTRAY = frozenset({Answer.ODD, Answer.MISPLACED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ RULES = (
     Rule(_of(Phase.FINAL_DOT), _DOUBTFUL, None, Step.LATER),
     Rule(None, frozenset({Answer.TLS_FAULT}), Protection.OPPORTUNISTIC, Step.IN_CLEAR),
     Rule(_of(Phase.RCPT), frozenset({Answer.TOO_MANY}), None, Step.NEXT_TRANSACTION),
-    Rule(_ENVELOPE, _OUT_OF_STEP, None, Step.PLAINLY),
+    Rule(ENVELOPE, ASTRAY | {Answer.GARBLED}, None, Step.PLAINLY),
     Rule(_of(Phase.FINAL_DOT), frozenset({Answer.MISPLACED}), None, Step.PLAINLY),
     Rule(_of(Phase.RCPT, Phase.DATA), frozenset({Answer.SILENT}), None, Step.PLAINLY),
     Rule(None, frozenset({Answer.TEMPORARY, Answer.TOO_MANY}), None, Step.NEXT_HOST),
@@ -145,7 +146,7 @@ def _of_refusal(phase: Phase, reply: Reply) -> Answer:
     if subject in (1, 2, 6) or (subject, detail) == (3, 4):
         return Answer.FINAL
     # After the final dot 500 may be about a line of the content.
-    misplaced = (500, 502, 503) if phase in _ENVELOPE else (503,)
+    misplaced = (500, 502, 503) if phase in ENVELOPE else (503,)
     if code in misplaced or (subject, detail) == (5, 1):
         return Answer.MISPLACED
     if code == 530 and "STARTTLS" in reply.text.upper():

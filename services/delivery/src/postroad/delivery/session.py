@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from postroad.delivery.dialog import Dialog
-from postroad.delivery.disposition import Answer, Protection, answer_of
+from postroad.delivery.disposition import ASTRAY, Answer, Protection, answer_of
 from postroad.delivery.peer import Abandoned, Peer, SessionError, SessionLost
 from postroad.delivery.transaction import Outgoing, Transaction
 from postroad.smtp import command
@@ -19,8 +19,6 @@ from postroad.smtp.reply import Reply
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
 NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")
-
-_OUT_OF_STEP = (Answer.MISPLACED, Answer.ODD)
 
 BeforeDot = Callable[[], Awaitable[bool]]
 Following = Callable[[], Outgoing | None]
@@ -130,9 +128,12 @@ class Session:
                 # An answer too many: nobody knows which of them was to what.
                 raise self._dialog.lost(Phase.DATA, str(self._conversation.fault))
             return
-        accepted = any(reply is not None and reply.is_positive for reply in transaction.recipients)
         if transaction.data is not None and transaction.data.is_intermediate:
-            if not accepted or transaction.mail is None or not transaction.mail.is_positive:
+            if (
+                not transaction.accepted
+                or transaction.mail is None
+                or not transaction.mail.is_positive
+            ):
                 # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
                 self._conversation.break_off()
                 self._dialog.write(b".\r\n")
@@ -180,11 +181,11 @@ class Session:
 
     async def _hear_envelope(self, transaction: Transaction, *, ahead: bool = False) -> None:
         mail = transaction.mail = await self._dialog.answer(ahead=ahead)
-        if not mail.is_positive and answer_of(Phase.MAIL, mail) in _OUT_OF_STEP:
+        if not mail.is_positive and answer_of(Phase.MAIL, mail) in ASTRAY:
             # The other answers answer something else, too, or do not come at all.
             raise self._dialog.lost(Phase.MAIL, f"MAIL was answered with {mail}", Answer.MISPLACED)
         for number in range(len(transaction.recipients)):
-            transaction.recipients[number] = await self._dialog.answer()
+            transaction.hear_recipient(number, await self._dialog.answer())
         transaction.data = await self._dialog.answer()
 
     async def _say_one_by_one(self, outgoing: Outgoing, transaction: Transaction) -> None:
@@ -193,7 +194,7 @@ class Session:
             return
         for number, mailbox in enumerate(outgoing.recipients):
             reply = await self._ask(Phase.RCPT, command.rcpt(mailbox), number)
-            transaction.recipients[number] = reply
+            transaction.hear_recipient(number, reply)
             if reply.code == 421:
                 return
         if transaction.accepted:

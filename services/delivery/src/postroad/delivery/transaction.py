@@ -3,12 +3,10 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from postroad.delivery.disposition import Answer, answer_of
+from postroad.delivery.disposition import ASTRAY, Answer, answer_of
 from postroad.mail.address import Mailbox
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
-
-_OUT_OF_STEP = (Answer.MISPLACED, Answer.ODD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,8 @@ class Transaction:
     """
     What was answered: to MAIL, to each RCPT, to DATA, and to the final dot.
 
-    `unasked`: the peer was not asked at all, `mail` is a refusal of ours.
+    `unasked`: the peer was not asked at all, `mail` is a refusal of ours. `accepted`: how many
+    recipients the peer took, whatever came then.
     """
 
     mail: Reply | None = None
@@ -37,6 +36,13 @@ class Transaction:
     data: Reply | None = None
     final: Reply | None = None
     unasked: bool = False
+    accepted: int = 0
+
+    def hear_recipient(self, number: int, reply: Reply) -> None:
+        """Take down the answer to an RCPT."""
+        self.recipients[number] = reply
+        if reply.is_positive:
+            self.accepted += 1
 
     def reply_for(self, number: int) -> Reply | None:
         """Return the reply that decides about one recipient, None when there is none."""
@@ -59,9 +65,8 @@ class Transaction:
     @property
     def is_delivered(self) -> bool:
         """Whether the peer took the message for every recipient, as it nearly always does."""
-        if self.final is None or not self.final.is_positive:
-            return False
-        return all(reply is not None and reply.is_positive for reply in self.recipients)
+        is_taken = self.final is not None and self.final.is_positive
+        return is_taken and self.accepted == len(self.recipients)
 
     @property
     def farewell(self) -> Reply | None:
@@ -70,21 +75,17 @@ class Transaction:
         return next((reply for reply in replies if reply and reply.code == 421), None)
 
     @property
-    def accepted(self) -> int:
-        """How many recipients the peer took, whatever came then."""
-        return sum(reply is not None and reply.is_positive for reply in self.recipients)
-
-    @property
     def too_many(self) -> list[int]:
         """The recipients that were too many for one transaction, where it took any."""
-        found = [
+        if not 0 < self.accepted < len(self.recipients):
+            return []
+        return [
             number
             for number, reply in enumerate(self.recipients)
             if reply is not None
             and not reply.is_positive
             and answer_of(Phase.RCPT, reply) is Answer.TOO_MANY
         ]
-        return found if found and self.accepted else []
 
     @property
     def ends_in_too_many(self) -> bool:
@@ -106,7 +107,7 @@ class Transaction:
         """Whether MAIL or DATA was answered as if it were another command: no answer counts."""
         mail, data = self.mail, self.data
         if mail is not None and not mail.is_positive:
-            return answer_of(Phase.MAIL, mail) in _OUT_OF_STEP
+            return answer_of(Phase.MAIL, mail) in ASTRAY
         if data is None or data.is_intermediate or not self.accepted:
             return False  # without recipients DATA may be refused in any way
-        return answer_of(Phase.DATA, data) in _OUT_OF_STEP
+        return answer_of(Phase.DATA, data) in ASTRAY

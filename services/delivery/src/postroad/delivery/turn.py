@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from postroad.delivery import metrics
-from postroad.delivery.disposition import Step
+from postroad.delivery.disposition import ENVELOPE, Step
 from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.delivery.outgoing import outgoing
 from postroad.delivery.peer import Abandoned, SessionLost
@@ -24,8 +24,6 @@ from postroad.delivery.verdict import LOST, Circumstances, Verdict, judge
 from postroad.smtp.client import Phase
 from postroad.spool.errors import LeaseLost
 from postroad.spool.interface import Spool, Taken, Taking
-
-_ENVELOPE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 
 
 @dataclass(slots=True)
@@ -172,7 +170,7 @@ class Turn:
 
         What refuses MAIL then may also answer the message before: no mail bounces for it.
         """
-        if (lost is not None and lost.phase in _ENVELOPE) or transaction.is_out_of_step:
+        if (lost is not None and lost.phase in ENVELOPE) or transaction.is_out_of_step:
             self._place.speak_plainly()
             return True
         mail = transaction.mail
