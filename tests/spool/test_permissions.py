@@ -187,6 +187,7 @@ async def test_a_person_looks_at_the_queue_and_gives_orders(open_as: OpenAs) -> 
     await wait_for(lambda: list(delivery.orders.in_force(now())) == [order])
     await delivery.orders.report("o1", "delivery-0", 3)
     assert await command.orders.reports("o1") == {"delivery-0": 3}
+    assert await delivery.orders.reports("o1") == {"delivery-0": 3}  # after it was started again
     assert await command.orders.withdraw("o1")
     assert {each.role for each in await command.sessions.live()} == {"ingress", "delivery"}
 

@@ -12,8 +12,8 @@ _QUOTAS = 10
 _TROUBLES = (
     Column("OBJECT"),
     Column("CONDITION", 2),
-    Column("REASON", 1),
-    Column("MESSAGE", 3, 30),
+    Column("REASON", 3),
+    Column("MESSAGE", 1, 18),
 )
 _USE = (
     Column("QUOTA"),
