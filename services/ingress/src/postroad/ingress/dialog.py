@@ -23,8 +23,9 @@ from postroad.ingress.admission import (
 from postroad.ingress.commands import Command, CommandSyntaxError, path_in, read_path
 from postroad.ingress.hangup import Hangup
 from postroad.ingress.history import Refusal
-from postroad.ingress.intake import Intake, Transaction
+from postroad.ingress.intake import Intake
 from postroad.ingress.login_dialog import LoginDialog
+from postroad.ingress.transaction import Transaction
 from postroad.mail.address import (
     Mailbox,
     complete_reverse_path,

@@ -2,29 +2,25 @@
 From an accepted envelope and its content to records in the queue.
 
 Content stays in memory up to the inline size and goes to the blob store past it, as it streams in:
-a message costs a bounded window, whatever its size. When it is whole, the trace field is composed,
-loops are looked for, quotas are spent, and everything is stored at once or not at all. The reply is
-250 only after the queue's acknowledgement.
+a message costs a bounded window, whatever its size. When it is whole, loops are looked for, quotas
+are spent, and its records are stored at once or not at all. The reply is 250 only after the queue's
+acknowledgement.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import format_datetime, make_msgid
 from time import monotonic
 
 from postroad.ingress import metrics, replies
-from postroad.ingress.admission import Address, Sender
 from postroad.ingress.history import History
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
-from postroad.mail.address import Mailbox
-from postroad.mail.envelope import Body
-from postroad.mail.header import HeaderReader, count_fields
-from postroad.mail.trace import Hop, received_field
-from postroad.mail.traffic import TrafficClass
+from postroad.ingress.records import WholeMessage, header_reader, records
+from postroad.ingress.transaction import Transaction
+from postroad.mail.header import count_fields
 from postroad.policy.ledger import Exceeded, Spent
-from postroad.policy.model import OnExceeded, Snapshot, WayOut
+from postroad.policy.model import OnExceeded
 from postroad.policy.quota import Sending
 from postroad.runtime import tracing
 from postroad.runtime.log_limit import LineLimit
@@ -32,41 +28,14 @@ from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.spool.event import Event, EventType
-from postroad.spool.ids import RecordId
 from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Place, Put, Ready, Spool
-from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueRecord
+from postroad.spool.record import BlobRef, Hold
 
 log = get_logger("ingress.intake")
 
 # RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
 # that hears 451 after that can do something better than wait.
 _SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
-_COMPLETED = (b"date", b"message-id")  # RFC 6409 §8.2 and §8.3
-_PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes
-
-
-@dataclass(slots=True)
-class Transaction:
-    """What MAIL and RCPT have said and were allowed, and who said it."""
-
-    snapshot: Snapshot
-    sender: Sender
-    helo: str
-    peer: Address
-    peer_text: str  # the same for people: written several times for each message
-    protocol: str
-    tls: str
-    submitted: bool
-    body: Body
-    smtputf8: bool
-    recipients: dict[Mailbox, WayOut]
-    asked: int = 0  # RCPT commands, also those that were refused or said twice
-    size: int = 0  # octets of content, once it came
-
-    @property
-    def reverse_path(self) -> str:
-        """The reverse-path for people."""
-        return str(self.sender.reverse_path or "")
 
 
 @dataclass(slots=True)
@@ -94,10 +63,7 @@ class Intake:
         self._transaction = transaction
         self._pieces: list[bytes] = []
         self._size = 0
-        submitted = transaction.submitted
-        self._header = HeaderReader(
-            asked=_COMPLETED if submitted else (), dropped=_PRIVATE if submitted else ()
-        )
+        self._header = header_reader(transaction)
         self._writer: BodyWriter | None = None
         self._failure: SpoolError | None = None
         self._too_large = False
@@ -226,13 +192,16 @@ class Intake:
     async def _accept(self, hold: Hold | None) -> Reply:
         content = await self._content()
         arrival = datetime.now(UTC)
-        queue_id = self._tools.spool.new_queue_id(arrival)
+        tools = self._tools
+        whole = WholeMessage(self._transaction, self._header, content, arrival, hold)
         place: Place = Ready() if hold is None else Held(arrival + HOLD_LIMIT)
 
-        def compose(chosen: str) -> Sequence[Put]:
-            return [Put(record, place) for record in self._records(chosen, arrival, content, hold)]
+        def compose(queue_id: str) -> Sequence[Put]:
+            made = records(whole, queue_id, hostname=tools.hostname, sites=tools.spool.sites)
+            return [Put(record, place) for record in made]
 
-        stored = await self._tools.spool.accept(queue_id, compose, timeout=self._tools.limits.store)
+        queue_id = tools.spool.new_queue_id(arrival)
+        stored = await tools.spool.accept(queue_id, compose, timeout=tools.limits.store)
         self._count_accepted(stored.queue_id, stored.sequence, arrival, hold)
         return Reply.of(250, "2.0.0", f"queued as {stored.queue_id}")
 
@@ -246,79 +215,6 @@ class Intake:
                 raise self._failure
         assert self._writer is not None
         return await self._writer.finish(sole=len(domains) == 1)
-
-    def _records(
-        self, queue_id: str, arrival: datetime, content: bytes | BlobRef, hold: Hold | None
-    ) -> list[QueueRecord]:
-        transaction, spool = self._transaction, self._tools.spool
-        destinations: dict[str, list[Mailbox]] = {}
-        for mailbox in transaction.recipients:
-            destinations.setdefault(mailbox.domain, []).append(mailbox)
-        trace = self._trace(queue_id, arrival)
-        origin = self._origin()
-        client = transaction.sender.client
-        records = []
-        for number, (domain, mailboxes) in enumerate(destinations.items()):
-            way_out = transaction.recipients[mailboxes[0]]
-            records.append(
-                QueueRecord(
-                    record_id=RecordId(queue_id, number),
-                    reverse_path=transaction.sender.reverse_path,
-                    recipients=tuple(QueuedRecipient(mailbox) for mailbox in mailboxes),
-                    domain=domain,
-                    arrival=arrival,
-                    deadline=arrival + way_out.retry.lifetime,
-                    origin=origin,
-                    body=transaction.body,
-                    smtputf8=transaction.smtputf8,
-                    traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
-                    pool=way_out.pool,
-                    site=spool.sites.lookup(domain) if way_out.by_mx else way_out.name,
-                    trace=trace,
-                    content=content,
-                    header=self._header.block if isinstance(content, BlobRef) else b"",
-                    hold=hold,
-                )
-            )
-        return records
-
-    def _origin(self) -> Origin:
-        transaction = self._transaction
-        client = transaction.sender.client
-        return Origin(
-            client=str(client.key) if client else None,
-            namespace=client.key.namespace if client else "",
-            peer=transaction.peer_text,
-            helo=transaction.helo,
-            protocol=transaction.protocol,
-            traceparent=tracing.current_traceparent(),
-        )
-
-    def _trace(self, queue_id: str, arrival: datetime) -> bytes:
-        transaction = self._transaction
-        only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
-        hop = Hop(
-            helo=transaction.helo,
-            peer=transaction.peer_text,
-            by=self._tools.hostname,
-            protocol=transaction.protocol,
-            tls=transaction.tls,
-            queue_id=queue_id,
-            received=arrival,
-            recipient=only,
-        )
-        completed = self._completed(arrival) if transaction.submitted else b""
-        separator = b"\r\n" if self._header.needs_separator else b""
-        return received_field(hop) + completed + separator
-
-    def _completed(self, arrival: datetime) -> bytes:
-        """Return the fields a submitted message lacks."""
-        fields = b""
-        if not self._header.has(b"date"):
-            fields += f"Date: {format_datetime(arrival)}\r\n".encode()
-        if not self._header.has(b"message-id"):
-            fields += f"Message-ID: {make_msgid(domain=self._tools.hostname)}\r\n".encode()
-        return fields
 
     def _count_accepted(
         self, queue_id: str, sequence: int, arrival: datetime, hold: Hold | None

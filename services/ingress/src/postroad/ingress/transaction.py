@@ -1,0 +1,32 @@
+"""What a client has said of one message before its content, and who said it."""
+
+from dataclasses import dataclass
+
+from postroad.ingress.admission import Address, Sender
+from postroad.mail.address import Mailbox
+from postroad.mail.envelope import Body
+from postroad.policy.model import Snapshot, WayOut
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What MAIL and RCPT have said and were allowed, and who said it."""
+
+    snapshot: Snapshot
+    sender: Sender
+    helo: str
+    peer: Address
+    peer_text: str  # the same for people: written several times for each message
+    protocol: str
+    tls: str
+    submitted: bool
+    body: Body
+    smtputf8: bool
+    recipients: dict[Mailbox, WayOut]
+    asked: int = 0  # RCPT commands, also those that were refused or said twice
+    size: int = 0  # octets of content, once it came
+
+    @property
+    def reverse_path(self) -> str:
+        """The reverse-path for people."""
+        return str(self.sender.reverse_path or "")
