@@ -39,9 +39,10 @@ def test_a_long_line_is_broken(content: bytes, out: bytes) -> None:
     assert folded(content) == out
 
 
+# Without the octets that a mark of signed content has: nothing behind such a one is folded.
 LINES = st.lists(
     st.sampled_from([b"", b".", b"x" * 60, b"x" * 998, b"x" * 999, b"word " * 700, b"y" * 3000])
-    | st.binary(max_size=20).map(lambda octets: re.sub(rb"[\r\n]", b"", octets)),
+    | st.binary(max_size=20).map(lambda octets: re.sub(rb"[\r\n/-]", b"", octets)),
     max_size=8,
 )
 
