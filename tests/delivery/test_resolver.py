@@ -1,6 +1,7 @@
 """Asking the DNS: what an answer means, for how long it is kept, and that trouble is temporary."""
 
 import asyncio
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from postroad.delivery import resolver as resolver_module
 from postroad.delivery.answers import AddressAnswer, Trouble
 from postroad.delivery.resolver import Resolver
+from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Zone
 from postroad.testing.zone import Trouble as Fault
 
@@ -165,3 +167,66 @@ async def test_localhost_is_this_machine_whatever_the_dns_says(host: str) -> Non
     async with Zone({host: ["A 192.0.2.1"]}) as zone:
         answer = await Resolver(zone.address).addresses(host)
     assert answer == AddressAnswer(("::1", "127.0.0.1"))
+
+
+async def test_an_answer_lives_as_long_as_the_shortest_link_of_its_chain(clock: Clock) -> None:
+    table = dict(TABLE)
+    table["mail.cn.example"] = ["1 CNAME a.cn.example."]
+    table["a.cn.example"] = ["3600 A 192.0.2.1"]
+    table["b.cn.example"] = ["3600 A 192.0.2.2"]
+    async with Zone(table) as zone:
+        resolver = Resolver(zone.address)
+        assert (await resolver.addresses("mail.cn.example")).addresses == ("192.0.2.1",)
+        zone.table["mail.cn.example"] = ["1 CNAME b.cn.example."]
+        clock.now += 1.1
+        assert (await resolver.addresses("mail.cn.example")).addresses == ("192.0.2.2",)
+
+
+async def test_an_alias_of_nothing_is_kept_no_longer_than_the_alias(clock: Clock) -> None:
+    async with Zone({"mail.cn.example": ["1 CNAME gone.cn.example."]}) as zone:
+        resolver = Resolver(zone.address)
+        assert (await resolver.addresses("mail.cn.example")).addresses == ()
+        zone.table["mail.cn.example"] = ["A 192.0.2.1"]
+        clock.now += 1.1
+        assert (await resolver.addresses("mail.cn.example")).addresses == ("192.0.2.1",)
+
+
+async def test_a_family_that_is_never_answered_for_holds_up_nothing(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    monkeypatch.setattr(resolver_module, "_GRACE", 0.1)
+    async with Zone({"half.example": ["AAAA SILENCE", "0 A 192.0.2.1"]}) as zone:
+        resolver = Resolver(zone.address)
+        async with asyncio.timeout(patient(10)):
+            assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
+            monkeypatch.setattr(resolver_module, "_GRACE", 60.0)  # it is not waited for again
+            clock.now += 60
+            assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
+
+
+async def test_both_families_are_waited_for_when_the_first_has_nothing(clock: Clock) -> None:
+    async with Zone({"four.example": ["A 192.0.2.1"]}) as zone:
+        resolver = Resolver(zone.address)
+        assert (await resolver.addresses("four.example")).addresses == ("192.0.2.1",)
+        assert resolver.knows_addresses("four.example")
+        assert not resolver.knows_addresses("other.example")
+
+
+async def test_a_dns_that_is_away_is_asked_little_until_it_answers(clock: Clock) -> None:
+    async with Zone({}) as zone:
+        address = zone.address
+    resolver = Resolver(address)
+    answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(50)))
+    assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
+    answers = await asyncio.gather(*(resolver.mx(f"e{n}.example") for n in range(50)))
+    assert Counter(answer.trouble for answer in answers)[Trouble.UNASKED] >= 40
+
+
+async def test_a_server_that_fails_for_some_names_is_not_away(clock: Clock) -> None:
+    table: Table = {f"d{n}.example": Fault.SERVFAIL for n in range(20)}
+    async with Zone({**table, "x.example": ["MX 1 mx.x.example."]}) as zone:
+        resolver = Resolver(zone.address)
+        answers = [await resolver.mx(f"d{n}.example") for n in range(20)]
+        assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
+        assert (await resolver.mx("x.example")).records

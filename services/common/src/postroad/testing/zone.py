@@ -1,8 +1,9 @@
 """
 A small DNS server on loopback that answers from a table: the world's names, as a test has them.
 
-UDP only, as a stub resolver asks. A name's entry is a list of records in their usual text form, or
-one of NXDOMAIN, SERVFAIL and SILENCE. It counts what it was asked.
+UDP only, as a stub resolver asks. A name's entry is a list of records in their usual text form,
+perhaps with a TTL before it, or one of NXDOMAIN, SERVFAIL and SILENCE. A record such as "AAAA
+SILENCE" says nothing to questions for its type. It counts what it was asked.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ class Zone(asyncio.DatagramProtocol):
     def __init__(self, table: Table, *, ttl: int = TTL) -> None:
         self.table = dict(table)
         self.asked: Counter[tuple[str, str]] = Counter()
+        self._heard = asyncio.Event()
         self._ttl = ttl
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -58,6 +60,12 @@ class Zone(asyncio.DatagramProtocol):
         if self._transport is not None:
             self._transport.close()
 
+    async def was_asked(self, count: int) -> None:
+        """Wait until so many questions have come."""
+        while self.asked.total() < count:
+            self._heard.clear()
+            await self._heard.wait()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast(asyncio.DatagramTransport, transport)
@@ -74,6 +82,7 @@ class Zone(asyncio.DatagramProtocol):
         name = question.name.to_text(omit_final_dot=True).lower()
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked[name, kind] += 1
+        self._heard.set()
         entry = self.table.get(name, Trouble.NXDOMAIN)
         if entry is Trouble.SILENCE:
             return None
@@ -83,10 +92,35 @@ class Zone(asyncio.DatagramProtocol):
             code = dns.rcode.NXDOMAIN if entry is Trouble.NXDOMAIN else dns.rcode.SERVFAIL
             answer.set_rcode(code)
             return answer
-        texts = [text.partition(" ")[2] for text in entry if text.partition(" ")[0] == kind]
-        if texts:
+        return self._fill(answer, question.name, kind)
+
+    def _fill(
+        self, answer: dns.message.Message, name: dns.name.Name, kind: str
+    ) -> dns.message.Message | None:
+        """Add a name's records to an answer, along its aliases; None where it says nothing."""
+        entry = self.table.get(name.to_text(omit_final_dot=True).lower(), ())
+        records = [] if isinstance(entry, Trouble) else [_record(text, self._ttl) for text in entry]
+        for found in (kind, "CNAME"):
+            of_kind = [(ttl, text) for ttl, kind, text in records if kind == found]
+            if not of_kind:
+                continue
+            if of_kind[0][1] == "SILENCE":
+                return None
+            ttl, texts = of_kind[0][0], [text for _, text in of_kind]
             rrset = dns.rrset.from_text_list(
-                question.name, self._ttl, "IN", kind, texts, origin=dns.name.root, relativize=False
+                name, ttl, "IN", found, texts, origin=dns.name.root, relativize=False
             )
             answer.answer.append(rrset)
+            if found == "CNAME":
+                return self._fill(answer, dns.name.from_text(texts[0]), kind)
+            break
         return answer
+
+
+def _record(text: str, ttl: int) -> tuple[int, str, str]:
+    """Return the TTL, type and value of an entry's record."""
+    first, _, rest = text.partition(" ")
+    if first.isdigit():
+        ttl = int(first)
+        first, _, rest = rest.partition(" ")
+    return ttl, first, rest

@@ -10,6 +10,7 @@ class Trouble(Enum):
     NO_SUCH_NAME = auto()  # NXDOMAIN: nothing by that name
     NO_DATA = auto()  # the name is there, records of the type are not
     TEMPORARY = auto()  # SERVFAIL, a timeout, no server: unknown means temporary
+    UNASKED = auto()  # the DNS is known not to answer, so it was not asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from postroad.delivery import metrics
 from postroad.delivery.attempt import Attempt, Ended
 from postroad.delivery.endings import Endings
 from postroad.delivery.lines import relay_object
+from postroad.delivery.lookups import Lookups
 from postroad.delivery.outcome import deferred
 from postroad.delivery.place import Place
 from postroad.delivery.routing import Route
@@ -23,6 +24,7 @@ from postroad.policy.model import WayOut
 from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
+from postroad.spool.interface import Taken
 
 log = get_logger("delivery.worker")
 
@@ -32,10 +34,13 @@ _MOST_REFUSALS = 5  # of one record; then it waits by its schedule
 class Crew:
     """All connections of a process, at whatever site."""
 
-    def __init__(self, tools: WorkerTools, endings: Endings, tasks: Tasks) -> None:
+    def __init__(
+        self, tools: WorkerTools, endings: Endings, tasks: Tasks, lookups: Lookups
+    ) -> None:
         self._tools = tools
         self._endings = endings
         self._tasks = tasks
+        self._lookups = lookups
         self.stopping = False  # nothing more is begun
 
     def pump(self, site: Site) -> None:
@@ -114,10 +119,17 @@ class Crew:
             self.suspend(site, waiting, now)
         elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
+        elif not route.asked:
+            self.ask_later(taken, way_out, route.reason)
         else:  # which says nothing about the site: it is another domain's, too
             ended = Ended(for_all(record, nowhere(route)))
             await self._endings.attempted(taken, way_out, ended, site.name)
         return None
+
+    def ask_later(self, taken: Taken, way_out: WayOut, reason: str) -> None:
+        """Put a record off whose destination cannot be looked up now: that is no attempt."""
+        wait = self._lookups.wait(asyncio.get_running_loop().time())
+        self._endings.put_off(taken, way_out, taken.record.site, wait, reason)
 
     def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
         """Put a record off whose site is down: that is no attempt."""

@@ -10,7 +10,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroad.delivery import metrics
 from postroad.delivery.addresses import usable_addresses
@@ -26,6 +26,7 @@ from postroad.delivery.routing import (
     mx_route,
     order_mx,
     order_smarthosts,
+    unknown,
 )
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
@@ -73,6 +74,15 @@ class Directions:
         # It may have been edited since. Nearly always it is the same object.
         return kept.route if kept.way_out is way_out or kept.way_out == way_out else None
 
+    def asks_nobody(self, way_out: WayOut, domain: str) -> bool:
+        """Whether a route is found at once: all that has to be known is."""
+        if way_out.smarthosts:
+            return all(
+                _literal(host) is not None or self._resolver.knows_addresses(host.host)
+                for host in way_out.smarthosts
+            )
+        return literal_address(domain) is not None or self._resolver.knows_hosts(domain)
+
     async def find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
         """Look for a route. An error nobody planned leads nowhere, for a while."""
         try:
@@ -100,7 +110,7 @@ class Directions:
 
     async def _smarthost_route(self, way_out: WayOut) -> Route | NoRoute:
         hosts = []
-        trouble = "none of the smarthosts has an address"
+        trouble = NoRoute(EnhancedStatus(4, 4, 3), "none of the smarthosts has an address")
         for smarthost in order_smarthosts(way_out.smarthosts, self._dice):
             answer = await self._addresses(smarthost)
             # A smarthost was named by a person who may: any address is meant.
@@ -108,18 +118,17 @@ class Directions:
             if addresses:
                 hosts.append(Host(smarthost.host, smarthost.port, addresses))
             elif answer.detail:
-                trouble = f"{smarthost.host}: {answer.detail}"
+                why = unknown(answer)
+                trouble = replace(why, reason=f"{smarthost.host}: {why.reason}")
         if not hosts:
-            return NoRoute(EnhancedStatus(4, 4, 3), trouble)
+            return trouble
         return Route(way_out.name, distinct(hosts))
 
     async def _addresses(self, smarthost: Smarthost) -> AddressAnswer:
-        text = smarthost.host.strip("[]")
-        try:
-            literal = literal_address(f"[{'IPv6:' if ':' in text else ''}{text}]")
-        except ValueError:
+        literal = _literal(smarthost)
+        if literal is None:
             return await self._resolver.addresses(smarthost.host)
-        return AddressAnswer((str(literal),))
+        return AddressAnswer((literal,))
 
     async def _mx_route(self, domain: str) -> Route | NoRoute:
         settings = self._settings
@@ -154,3 +163,12 @@ class Directions:
             if usable >= MAX_HOSTS:
                 break
         return answers
+
+
+def _literal(smarthost: Smarthost) -> str | None:
+    """Return a smarthost's address where it is named by that."""
+    text = smarthost.host.strip("[]")
+    try:
+        return str(literal_address(f"[{'IPv6:' if ':' in text else ''}{text}]"))
+    except ValueError:
+        return None

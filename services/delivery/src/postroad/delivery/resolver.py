@@ -1,13 +1,16 @@
 """
 Looking names up: dnspython's only home, with a cache that respects each answer's time to live.
 
-Negative answers are cached as RFC 2308 says, trouble for some seconds only. Look-ups of one name at
-the same time are one question. The cache is bounded: what was used longest ago goes first.
+An answer lives as long as the shortest TTL of its chain of aliases, a negative one as RFC 2308
+says, trouble for some seconds only. Look-ups of one name at the same time are one question; no more
+than a hundred are asked at a time, and few while the DNS is away. The cache is bounded: what was
+used longest ago goes first.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +21,17 @@ import dns.rdatatype
 import dns.resolver
 
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.breaker import Breaker
 
 _CACHED = 50_000
 _LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
 _NEGATIVE = 60.0  # seconds, when a negative answer brings no SOA
 _TROUBLE = 5.0
 _LOOPBACK = ("::1", "127.0.0.1")
+_ONE_SIDED = 300.0  # seconds, for trouble with one family where the other is there
+_GRACE = 1.0  # seconds that are waited for one family when the other is there
 _LIFETIME = 10.0  # seconds for one look-up, all tries included
+_AT_ONCE = 100  # questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,10 @@ class _Found:
     trouble: Trouble | None
     detail: str
     until: float
+
+
+_FAMILIES = ("AAAA", "A")
+_NOTHING_YET = _Found((), Trouble.TEMPORARY, "the DNS does not answer", 0.0)
 
 
 class Resolver:
@@ -46,6 +57,9 @@ class Resolver:
         self._resolver.lifetime = _LIFETIME
         self._cache: OrderedDict[tuple[str, str], _Found] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Task[_Found]] = {}
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._breaker = Breaker()
+        self._one_sided: OrderedDict[tuple[str, str], float] = OrderedDict()  # until when
 
     async def mx(self, domain: str) -> MxAnswer:
         """Return a domain's MX records."""
@@ -55,25 +69,70 @@ class Resolver:
 
     async def addresses(self, host: str) -> AddressAnswer:
         """Return a host's IPv6 and IPv4 addresses; `localhost` is this machine (RFC 6761 §6.3)."""
-        if host == "localhost" or host.endswith(".localhost"):
+        if _is_local(host):
             return AddressAnswer(_LOOPBACK)
-        six, four = await asyncio.gather(self._look_up(host, "AAAA"), self._look_up(host, "A"))
+        six, four = await self._both(host)
         addresses = tuple(str(r.address) for r in (*six.rdata, *four.rdata))
         if addresses:
             return AddressAnswer(addresses)
         # Temporary trouble with either family leaves the question open.
-        for trouble in (Trouble.TEMPORARY, Trouble.NO_DATA, Trouble.NO_SUCH_NAME):
+        for trouble in (Trouble.TEMPORARY, Trouble.UNASKED, Trouble.NO_DATA, Trouble.NO_SUCH_NAME):
             for found in (six, four):
                 if found.trouble is trouble:
                     return AddressAnswer((), trouble, found.detail)
         return AddressAnswer((), Trouble.NO_DATA, "no addresses")
 
+    def knows_hosts(self, domain: str) -> bool:
+        """Whether a domain's MX hosts and their addresses are known without a question."""
+        found = self._known(domain, "MX")
+        if found is None:
+            return False
+        hosts = [_host(r.exchange) for r in found.rdata] or [domain]
+        return all(self.knows_addresses(host) for host in hosts)
+
+    def knows_addresses(self, host: str) -> bool:
+        """Whether a host's addresses are known without a question."""
+        return _is_local(host) or all(self._known(host, kind) for kind in _FAMILIES)
+
+    async def _both(self, host: str) -> list[_Found]:
+        """Look both families up; go on with one where the other has nothing to say in time."""
+        known = [self._known(host, kind) for kind in _FAMILIES]
+        if all(known):
+            return [found for found in known if found]
+        tasks = [asyncio.ensure_future(self._look_up(host, kind)) for kind in _FAMILIES]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if any(task.done() and task.result().rdata for task in tasks):
+            late = next((k for k, t in zip(_FAMILIES, tasks, strict=True) if not t.done()), None)
+            if late is not None:
+                await self._wait_for_the_other(tasks, host, late)
+        else:
+            await asyncio.wait(tasks)
+        return [task.result() if task.done() else _NOTHING_YET for task in tasks]
+
+    async def _wait_for_the_other(
+        self, tasks: Sequence["asyncio.Task[_Found]"], host: str, late: str
+    ) -> None:
+        now = time.monotonic()
+        if self._one_sided.get((host, late), 0.0) > now:
+            return
+        _, pending = await asyncio.wait(tasks, timeout=_GRACE)
+        if pending:
+            self._one_sided[host, late] = now + _ONE_SIDED
+            while len(self._one_sided) > _CACHED:
+                self._one_sided.popitem(last=False)
+
+    def _known(self, name: str, kind: str) -> _Found | None:
+        found = self._cache.get((name, kind))
+        if found is None or found.until <= time.monotonic():
+            return None
+        self._cache.move_to_end((name, kind))
+        return found
+
     async def _look_up(self, name: str, kind: str) -> _Found:
-        key = (name, kind)
-        found = self._cache.get(key)
-        if found is not None and found.until > time.monotonic():
-            self._cache.move_to_end(key)
+        found = self._known(name, kind)
+        if found is not None:
             return found
+        key = (name, kind)
         asking = self._asking.get(key)
         if asking is None:
             asking = asyncio.create_task(self._ask(name, kind))
@@ -91,18 +150,45 @@ class Resolver:
         return found
 
     async def _question(self, name: str, kind: str) -> _Found:
-        now = time.monotonic()
+        """Ask, when it is its turn, unless it is known that nobody answers."""
+        breaker = self._breaker
+        async with self._turns:
+            if not breaker.admits(time.monotonic()):
+                return _Found((), Trouble.UNASKED, "the DNS does not answer", 0.0)
+            breaker.asking += 1
+            try:
+                return await self._asked(name, kind)
+            finally:
+                breaker.asking -= 1
+
+    async def _asked(self, name: str, kind: str) -> _Found:
         try:
             answer = await self._resolver.resolve(name + ".", kind, search=False)
         except dns.resolver.NXDOMAIN as error:
-            return _Found((), Trouble.NO_SUCH_NAME, "no such domain", now + _negative(error))
+            return self._answered((), Trouble.NO_SUCH_NAME, "no such domain", _negative(error))
         except dns.resolver.NoAnswer as error:
-            until = now + _negative_response(error.kwargs.get("response"))
-            return _Found((), Trouble.NO_DATA, f"no {kind} record", until)
+            ttl = _negative_response(error.kwargs.get("response"))
+            return self._answered((), Trouble.NO_DATA, f"no {kind} record", ttl)
         except (dns.exception.DNSException, OSError, ValueError) as error:
+            if _was_answered(error):
+                return self._answered((), Trouble.TEMPORARY, _sentence(error), _TROUBLE)
+            self._breaker.is_silent()
+            now = time.monotonic()
             return _Found((), Trouble.TEMPORARY, _sentence(error), now + _TROUBLE)
-        ttl = min(float(answer.rrset.ttl if answer.rrset is not None else 0), _LONGEST)
-        return _Found(tuple(answer), None, "", now + ttl)
+        # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
+        ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
+        return self._answered(tuple(answer), None, "", ttl)
+
+    def _answered(
+        self, rdata: tuple[Any, ...], trouble: Trouble | None, detail: str, ttl: float
+    ) -> _Found:
+        now = time.monotonic()
+        self._breaker.answers(now)
+        return _Found(rdata, trouble, detail, now + ttl)
+
+
+def _is_local(host: str) -> bool:
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _host(name: dns.name.Name) -> str:
@@ -115,11 +201,19 @@ def _negative(error: dns.resolver.NXDOMAIN) -> float:
 
 
 def _negative_response(response: Any) -> float:
-    """Return how long a negative answer holds: the SOA's minimum or TTL (RFC 2308 §5)."""
+    """Return how long a negative answer holds: the SOA's minimum or TTL (RFC 2308 §5), or less."""
+    aliases = [float(rrset.ttl) for rrset in getattr(response, "answer", ())]
     for rrset in getattr(response, "authority", ()):
         if rrset.rdtype == dns.rdatatype.SOA:
-            return float(min(rrset.ttl, rrset[0].minimum, _LONGEST))
-    return _NEGATIVE
+            return min(float(rrset.ttl), float(rrset[0].minimum), _LONGEST, *aliases)
+    return min([_NEGATIVE, *aliases])
+
+
+def _was_answered(error: Exception) -> bool:
+    """Whether any server said something, be it SERVFAIL: then the DNS is not away."""
+    if not isinstance(error, dns.resolver.NoNameservers | dns.resolver.LifetimeTimeout):
+        return isinstance(error, dns.exception.DNSException)
+    return any(tried[-1] is not None for tried in error.kwargs.get("errors", ()))
 
 
 def _sentence(error: Exception) -> str:

@@ -41,10 +41,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class NoRoute:
-    """Why there is nowhere to try: permanent when the DNS says so, else for now."""
+    """
+    Why there is nowhere to try: permanent when the DNS says so, else for now.
+
+    `asked`: the DNS was asked; else it is known to be away, and this was no attempt.
+    """
 
     status: EnhancedStatus
     reason: str
+    asked: bool = True
 
     @property
     def is_permanent(self) -> bool:
@@ -68,12 +73,18 @@ def order_smarthosts(hosts: Sequence[Smarthost], dice: random.Random) -> list[Sm
     return [host for _, _, host in sorted(keyed, key=lambda item: item[:2])]
 
 
+def unknown(answer: MxAnswer | AddressAnswer) -> NoRoute:
+    """Return why there is no route where the DNS left the question open."""
+    asked = answer.trouble is not Trouble.UNASKED
+    return NoRoute(EnhancedStatus(4, 4, 3), answer.detail, asked)
+
+
 def order_mx(
     domain: str, answer: MxAnswer, own_names: frozenset[str], dice: random.Random
 ) -> Sequence[str] | NoRoute:
     """Return the MX hosts of a domain in the order to try them."""
-    if answer.trouble is Trouble.TEMPORARY:
-        return NoRoute(EnhancedStatus(4, 4, 3), answer.detail)
+    if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
+        return unknown(answer)
     if answer.trouble is Trouble.NO_SUCH_NAME:
         return _NO_DOMAIN
     if answer.trouble is Trouble.NO_DATA or not answer.records:
@@ -153,8 +164,8 @@ def mx_route(
 
 def _no_host(domain: str, names: Sequence[str], answers: Mapping[str, AddressAnswer]) -> NoRoute:
     for answer in answers.values():
-        if answer.trouble is Trouble.TEMPORARY:
-            return NoRoute(EnhancedStatus(4, 4, 3), answer.detail)
+        if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
+            return unknown(answer)
     if any(answer.addresses for answer in answers.values()):
         return _PRIVATE
     if list(names) == [domain]:

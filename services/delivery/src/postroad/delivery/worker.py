@@ -17,6 +17,7 @@ from postroad.delivery.attempt import Ended
 from postroad.delivery.crew import Crew
 from postroad.delivery.endings import Endings
 from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.lookups import Lookups
 from postroad.delivery.orders import order_for
 from postroad.delivery.routing import NoRoute, Route
 from postroad.delivery.shares import Shares
@@ -39,6 +40,7 @@ from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery.worker")
 
+_ASKING = 4  # the part of all places that mail may have that waits for the DNS
 _HOUSEKEEPING = 1.0  # seconds
 _RECOUNT = 0.25  # seconds
 _REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
@@ -56,7 +58,8 @@ class Worker:
         self._counted = 0.0
         self._tasks = Tasks()
         self._endings = Endings(tools, self._tasks)
-        self._crew = Crew(tools, self._endings, self._tasks)
+        self._lookups = Lookups(max(1, tools.in_hand // _ASKING))
+        self._crew = Crew(tools, self._endings, self._tasks, self._lookups)
         self._dice = random.Random()
         self._ways = Ways()
 
@@ -100,13 +103,27 @@ class Worker:
         route = self._tools.directions.known(way_out, record.domain)
         if isinstance(route, Route):
             self._admit(taken, way_out, route)
-        else:
+        elif self._tools.directions.asks_nobody(way_out, record.domain):
             self._tasks.spawn(self._look_for_route(taken, way_out))
+        elif self._lookups.has_place:
+            self._lookups.taken += 1
+            self._tasks.spawn(self._ask_for_route(taken, way_out))
+        else:
+            self._crew.ask_later(taken, way_out, "others are before it at the DNS")
+
+    async def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
+        try:
+            await self._look_for_route(taken, way_out)
+        finally:
+            self._lookups.taken -= 1
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         route = await self._tools.directions.find(way_out, taken.record.domain)
         if (order := self._order(taken)) is not None:  # it came meanwhile
             await self._endings.unattempted(taken, way_out, order)
+            return
+        if isinstance(route, NoRoute) and not route.asked:
+            self._crew.ask_later(taken, way_out, route.reason)
             return
         if isinstance(route, NoRoute):
             ended = Ended(for_all(taken.record, nowhere(route)))
