@@ -14,7 +14,7 @@ import structlog
 from postroad.runtime import log_fields, logs
 from postroad.runtime.quantities import Secret
 
-HOSTILE = 'x\r\n{"event":"forged"}\x1b[31m\x00\u2028\u202e\x9b\udc80'
+HOSTILE = 'x\r\n{"event":"forged"}\x1b[31m\x7f\x00\u2028\u202e\x9b\udc80'
 
 Writing = Callable[[Callable[[], None]], str]
 
