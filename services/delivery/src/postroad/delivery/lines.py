@@ -27,18 +27,20 @@ _GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
 
 def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: datetime) -> None:
     """Write what an attempt brought, for each recipient."""
-    shared = _shared(record, now)
-    shared["relay_object"] = relay_object(way_out)
-    shared["attempt"] = record.attempts + 1
+    whose, rest = _whose(record), _rest(record, now)
+    rest["relay_object"] = relay_object(way_out)
+    rest["attempt"] = record.attempts + 1
     for number, outcome in ended.outcomes.items():
-        fields = {"to": str(record.recipients[number].mailbox), **shared}
+        fields = {**whose, "to": str(record.recipients[number].mailbox)}
         if outcome.host:
             fields["relay"] = _relay(outcome, ended.peers)
+        fields["dsn"] = str(outcome.status)
+        fields["reply"] = outcome.text
         if outcome.phase and outcome.kind is not Kind.DELIVERED:
             fields["phase"] = outcome.phase
         if outcome.tls:
             fields["tls"] = outcome.tls
-        log.info(_WORDS[outcome.kind], dsn=str(outcome.status), reply=outcome.text, **fields)
+        log.info(_WORDS[outcome.kind], **fields, **rest)
 
 
 def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: bool) -> None:
@@ -62,9 +64,9 @@ def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: b
 
 
 def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None:
-    fields = _shared(record, event.at) | said
+    whose, rest = _whose(record), _rest(record, event.at)
     for recipient in event.recipients:
-        log.info(word, to=recipient, **fields)
+        log.info(word, **whose, to=recipient, **said, **rest)
 
 
 def relay_object(way_out: WayOut) -> str:
@@ -72,11 +74,13 @@ def relay_object(way_out: WayOut) -> str:
     return way_out.name.removeprefix("relay:")
 
 
-def _shared(record: QueueRecord, now: datetime) -> dict[str, object]:
+def _whose(record: QueueRecord) -> dict[str, object]:
+    return {"queue_id": record.record_id.queue_id, "from": str(record.reverse_path or "")}
+
+
+def _rest(record: QueueRecord, now: datetime) -> dict[str, object]:
     origin = record.origin
     fields: dict[str, object] = {
-        "queue_id": record.record_id.queue_id,
-        "from": str(record.reverse_path or ""),
         "delay": round((now - record.arrival).total_seconds(), 3),
         "size": record.size,
     }

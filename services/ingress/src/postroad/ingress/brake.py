@@ -84,6 +84,11 @@ class Brake:
         if len(self._at_home) > _MOST:
             self._at_home.popitem(last=False)
 
+    @property
+    def pause(self) -> timedelta:
+        """How long the reply to one who is shut out is held back: refusing at once invites more."""
+        return FIRST_DELAY * 8
+
     def shared(self, guess: Guess, now: datetime) -> tuple[tuple[str, SharedCount], ...]:
         """Return the cluster's counts of a failed login, each with the name it has here."""
         return (

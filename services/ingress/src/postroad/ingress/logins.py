@@ -63,7 +63,7 @@ class Logins:
         began = _time()
         guess = Guess.of(network_of(address), username)
         if self._brake.shuts_out(guess, datetime.now(UTC)):
-            return _shut_out()
+            return self._shut_out()
         client = self._passwords.recognised(snapshot, username, password)
         if client is None:
             proven = await self._proven(snapshot, guess, username, password)
@@ -82,7 +82,7 @@ class Logins:
         turn = self._turns.setdefault(guess.network, asyncio.Lock())
         async with turn:
             if self._brake.shuts_out(guess, datetime.now(UTC)):
-                return _shut_out()
+                return self._shut_out()
             try:
                 client = await self._passwords.prove(snapshot, username, password)
             except PasswordsBusy:
@@ -97,6 +97,10 @@ class Logins:
         # The Client may be the object that cannot be read here.
         reply = replies.AUTH_LATER if snapshot.stale else replies.AUTH_FAILED
         return LoginRefused(reply, delay)
+
+    def _shut_out(self) -> LoginRefused:
+        metrics.LOGINS.labels("shut_out").inc()
+        return LoginRefused(replies.AUTH_SHUT_OUT, self._brake.pause)
 
     async def _count_everywhere(self, guess: Guess, now: datetime) -> None:
         """Take a failed login from what the whole cluster allows; note what is used up there."""
@@ -128,11 +132,6 @@ class Logins:
             return False
         self._tokens -= 1
         return True
-
-
-def _shut_out() -> LoginRefused:
-    metrics.LOGINS.labels("shut_out").inc()
-    return LoginRefused(replies.AUTH_SHUT_OUT)
 
 
 def _time() -> float:
