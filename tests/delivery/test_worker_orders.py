@@ -157,6 +157,27 @@ async def test_a_delete_order_removes_mail_and_tells_nobody(
         assert await waiting(spool) == []
 
 
+async def test_an_order_reaches_mail_that_was_being_sent_and_was_deferred() -> None:
+    """Its next try may be hours away, when the order has ended."""
+    spool = MemorySpool()
+    ordering: list[asyncio.Future[None]] = []
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA":
+            ordering.append(asyncio.ensure_future(spool.orders.place(order("delete"))))
+        return b"451 4.2.1 busy\r\n" if line == b"." else None
+
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        [queue_id] = await send(spool, "b@y.example")
+        async with delivering(spool):
+            [event] = await history(spool, EventType.ADMIN_DELETE)
+            await counted(spool, "delete", 1)
+        assert event.queue_id == queue_id
+        assert len(ordering) == 1, "it was tried once"
+    assert await waiting(spool) == []
+
+
 async def test_a_process_that_starts_again_adds_to_what_it_had_told() -> None:
     spool = MemorySpool()
     await spool.orders.report("hold", "tests", 5)

@@ -12,11 +12,18 @@ from datetime import UTC, datetime, timedelta
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
 from postroad.delivery.lines import relay_object, tell_attempt, tell_settlement
+from postroad.delivery.orders import order_for
 from postroad.delivery.outcome import Kind
 from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
-from postroad.delivery.unattempted import hold_ended, no_way_out, ordered, without_body
+from postroad.delivery.unattempted import (
+    hold_ended,
+    no_way_out,
+    ordered,
+    taken_again,
+    without_body,
+)
 from postroad.policy.model import RetrySchedule, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
@@ -57,12 +64,17 @@ class Endings:
         attempted = Attempted(ended.outcomes, site, ended.peer_address, relay)
         settlement = settle(taken.record, attempted, self.circumstances(way_out.retry))
         self._tell(taken.record, way_out, ended, settlement)
+        if settlement.puts and self._ordered_meanwhile(taken):
+            settlement = taken_again(settlement)
         if not settlement.puts and self._finishing < _SETTLES:
             self._finishing += 1
             self._tools.taking.finish(taken, settlement.events, self._finished)
             return
         await self._settling.acquire()
         self._tasks.spawn(self._settle_released(taken, settlement))
+
+    def _ordered_meanwhile(self, taken: Taken) -> bool:
+        return order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken) is not None
 
     def _finished(self) -> None:
         self._finishing -= 1

@@ -82,6 +82,15 @@ def _held(record: QueueRecord, hold: Hold, said: str, at: Circumstances) -> Sett
     return Settlement((put,), (_told(EventType.HELD, record, said, at),))
 
 
+def taken_again(settlement: Settlement) -> Settlement:
+    """Return a settlement whose record does not wait for its next try: an order on it has come."""
+    puts = tuple(
+        Put(put.record, Ready()) if isinstance(put.place, Scheduled) else put
+        for put in settlement.puts
+    )
+    return Settlement(puts, settlement.events)
+
+
 def nowhere(route: NoRoute) -> Outcome:
     """Return the outcome of mail for which there is no host to ask."""
     if route.is_permanent:
