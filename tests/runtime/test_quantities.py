@@ -71,3 +71,17 @@ def test_a_secret_is_shown_by_nothing() -> None:
     secret = q.Secret("t0ps3cret")
     assert "t0ps3cret" not in f"{secret} {secret!r} {[secret]}"
     assert secret.reveal() == "t0ps3cret"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("192.0.2.1", "192.0.2.1:53"), ("[::1]", "[::1]:53"), ("[::1]:5353", "[::1]:5353")],
+)
+def test_name_servers(text: str, read: str) -> None:
+    assert str(q.parse_name_server(text)) == read
+
+
+@pytest.mark.parametrize("text", ["dns.example", "dns.example:53", "localhost", "", "::1"])
+def test_a_name_server_is_an_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"IP address|brackets|HOST:PORT"):
+        q.parse_name_server(text)

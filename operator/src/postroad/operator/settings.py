@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize, HostName, SocketAddress
+from postroad.runtime.quantities import ByteSize, HostName, NameServer
 from postroad.runtime.queue import NatsSettings
 from postroad.runtime.settings import group, setting
 from postroad.spool.layout import Layout
@@ -62,8 +62,8 @@ class OperatorSettings:
     """The public name of ingress, which MX records should name; they are not judged without it."""
     dns_checks: bool = setting(True)
     """Look up the MX, SPF and DMARC records of Domains, for their status."""
-    resolver: SocketAddress | None = None
-    """A DNS server to ask instead of the system's."""
+    resolver: NameServer | None = None
+    """A DNS server to ask instead of the system's: its IP address, and its port unless it is 53."""
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
     """How often everything is listed anew, to mend what a watch has missed."""
 

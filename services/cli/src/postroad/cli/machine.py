@@ -211,11 +211,12 @@ class Machine:
         return ChildSpec(f"{role}-{number}", f"postroad.{role}", environment, descriptors)
 
     async def _warn_of_name(self, entries: Iterable[Entry]) -> None:
-        name = os.environ.get("POSTROAD_HOSTNAME", "") or await asyncio.to_thread(socket.getfqdn)
+        if os.environ.get("POSTROAD_HOSTNAME"):
+            return  # of a name that was given, ingress and delivery speak
+        name = await asyncio.to_thread(socket.getfqdn)
         if is_too_short(name, entries):
             log.warning(
-                "this relay has no full name, and hosts may refuse its mail",
-                setting="POSTROAD_HOSTNAME",
+                "this machine has no full name, and hosts may refuse its mail",
                 reason=f"it is {name}; --hostname takes the name that its address has in the DNS",
             )
 

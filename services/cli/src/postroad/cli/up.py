@@ -1,6 +1,5 @@
 """`postroad up`: the whole relay on one machine, from one command."""
 
-import ipaddress
 import os
 from datetime import timedelta
 from importlib.util import find_spec
@@ -12,11 +11,11 @@ import typer
 from postroad.cli.all_settings import known_names, set_by_hand
 from postroad.cli.errors import Failure
 from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
-from postroad.cli.options import host_name, listener, server_address
+from postroad.cli.options import host_name, listener
 from postroad.cli.state import StateFolder, default_state_folder, lock_up
 from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime import entry
-from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.quantities import ListenAddress, parse_name_server
 from postroad.runtime.sockets import bound_address, listen
 
 _DRAIN = timedelta(seconds=25)
@@ -165,14 +164,10 @@ def _drain_timeout() -> timedelta:
 def _resolver(text: str | None) -> str | None:
     if text is None:
         return None
-    address = server_address(text, option="--resolver", default_port=53)
     try:
-        ipaddress.ip_address(address.host)
+        return str(parse_name_server(text))
     except ValueError as error:
-        raise Failure(
-            f"--resolver: {text!r} names a host; give the server's IP address", code=2
-        ) from error
-    return str(address)
+        raise Failure(f"--resolver: {error}", code=2) from error
 
 
 def parse_workers(text: str) -> Workers:

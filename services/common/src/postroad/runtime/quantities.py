@@ -33,6 +33,9 @@ class SocketAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+NameServer = NewType("NameServer", SocketAddress)
+
+
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """Where to listen: an IP address and port, or a socket that the parent left open as `fd`."""
@@ -118,6 +121,15 @@ def parse_host_name(text: str) -> HostName:
         return HostName(host_name(text))
     except AddressSyntaxError as error:
         raise ValueError(f"{text!r} is not a host name such as mail.example.com: {error}") from None
+
+
+def parse_name_server(text: str) -> NameServer:
+    """Read ADDR or ADDR:PORT of a DNS server, port 53 when it is left out. ADDR is never a name."""
+    bare = text.endswith("]") or ":" not in text
+    address = parse_socket_address(f"{text}:53" if bare else text)
+    if not _is_ip(address.host):
+        raise ValueError(f"{text!r} names a host; give the DNS server's IP address")
+    return NameServer(address)
 
 
 def parse_network(text: str) -> Network:

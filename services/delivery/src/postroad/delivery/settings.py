@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize, HostName, SocketAddress
+from postroad.runtime.quantities import ByteSize, HostName, NameServer
 from postroad.runtime.queue import QueueSettings
 from postroad.runtime.settings import group, setting
 
@@ -15,8 +15,8 @@ class DeliverySettings:
     queue: QueueSettings = group(QueueSettings, prefix="")
     hostname: HostName | None = None
     """The name this relay says in EHLO and reports; the machine's when not set."""
-    resolver: SocketAddress | None = None
-    """A DNS server to ask instead of the system's."""
+    resolver: NameServer | None = None
+    """A DNS server to ask instead of the system's: its IP address, and its port unless it is 53."""
     smtp_port: int = setting(25, minimum=1, maximum=65535)
     """The port of MX hosts."""
     tls_ca_file: str = setting("")
