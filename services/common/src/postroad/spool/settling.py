@@ -23,7 +23,7 @@ from postroad.spool.in_hand import InHand, Key
 from postroad.spool.interface import HOLD_LIMIT, Put, Ready
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
-from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 from postroad.spool.requests import Answer, Requests, is_refused
 
 log = get_logger("spool.settling")
@@ -167,10 +167,19 @@ def _return_delay(returns: int) -> float:
     return min(_FIRST_RETURN * 2.0 ** min(returns - 1, 10), _LONGEST_RETURN)
 
 
-def leaves_as_it_was(record: QueueRecord, puts: Sequence[Put]) -> bool:
-    """Whether every recipient that was pending is so in what follows: nothing was achieved."""
+def delivers_nothing(record: QueueRecord, puts: Sequence[Put]) -> bool:
+    """
+    Whether the record stays in the queue, and nobody has got it by this attempt.
+
+    Then who has it meanwhile loses nothing if this attempt's outcome is forgotten, reports of
+    refusals with it: the next attempt is told the same.
+    """
     own = [put.record for put in puts if put.record.record_id == record.record_id]
-    return bool(own) and all(len(each.pending) == len(record.pending) for each in own)
+    return bool(own) and all(_delivered(each) == _delivered(record) for each in own)
+
+
+def _delivered(record: QueueRecord) -> int:
+    return sum(each.state is RecipientState.DELIVERED for each in record.recipients)
 
 
 def _only_postpones(record: QueueRecord, puts: Sequence[Put]) -> bool:

@@ -36,7 +36,7 @@ from postroad.spool.record import (
     QueueRecord,
 )
 from postroad.spool.requests import Requests
-from postroad.spool.settling import ACK_TIMEOUT, Settling, leaves_as_it_was
+from postroad.spool.settling import ACK_TIMEOUT, Settling, delivers_nothing
 from postroad.spool.suspects import put_on_hold, reason_to_hold, unreadable
 from postroad.spool.tenure import Tenures
 from postroad.spool.waiting import JetStreamWaiting
@@ -326,11 +326,11 @@ class JetStreamTaking:
         """
         Put what follows, then end the record, then write the events.
 
-        Where nothing has become of the record and its lease is in doubt, it is dropped instead:
+        Where nobody has got the record and its lease is in doubt, it is dropped instead:
         who has it now may have delivered it, and a deferral of ours would bring it back.
         """
         own = _own(taken)
-        if puts and leaves_as_it_was(own.record, puts) and not await self.confirm(taken):
+        if puts and delivers_nothing(own.record, puts) and not await self.confirm(taken):
             log.warning(
                 "a record was dropped, its lease is in doubt", record_id=str(own.record.record_id)
             )

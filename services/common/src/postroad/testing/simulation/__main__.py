@@ -3,17 +3,20 @@
 
     --seed N            play one and tell what happened
     --seeds N           play so many, from --first on (0), in --jobs processes at a time
+    --aim WHAT          play what is made for something: leases, scaling
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 from postroad.testing.simulation.play import Result
 from postroad.testing.simulation.quiet import play_quietly
+from postroad.testing.simulation.scenario import Aim
 
 
 def main() -> int:
@@ -23,25 +26,28 @@ def main() -> int:
     options.add_argument("--first", type=int, default=0)
     options.add_argument("--seeds", type=int, default=1000)
     options.add_argument("--jobs", type=int, default=1)
+    options.add_argument("--aim", type=Aim, choices=list(Aim))
     chosen = options.parse_args()
+    play = partial(play_quietly, aim=chosen.aim)
     if chosen.seed is not None:
-        return _tell(play_quietly(chosen.seed))
-    return _play_many(range(chosen.first, chosen.first + chosen.seeds), chosen.jobs)
+        return _tell(play(chosen.seed))
+    seeds = range(chosen.first, chosen.first + chosen.seeds)
+    return _play_many(_results(play, seeds, chosen.jobs), len(seeds))
 
 
-def _results(seeds: range, jobs: int) -> Iterator[Result]:
+def _results(play: Callable[[int], Result], seeds: range, jobs: int) -> Iterator[Result]:
     if jobs == 1:
-        yield from map(play_quietly, seeds)
+        yield from map(play, seeds)
         return
     # Spawned: each starts as an interpreter of its own, as a replay does.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(play_quietly, seeds, chunksize=50)
+        yield from pool.map(play, seeds, chunksize=50)
 
 
-def _play_many(seeds: range, jobs: int) -> int:
+def _play_many(results: Iterator[Result], number: int) -> int:
     began = time.perf_counter()
     broken = copies = duplicates = faults = 0
-    for result in _results(seeds, jobs):
+    for result in results:
         copies += result.copies
         duplicates += result.duplicates
         faults += len(result.faults)
@@ -51,7 +57,7 @@ def _play_many(seeds: range, jobs: int) -> int:
             sys.stdout.flush()
     took = time.perf_counter() - began
     sys.stdout.write(
-        f"{len(seeds)} seeds in {took:.0f} s: {faults} faults, {copies} copies delivered,"
+        f"{number} seeds in {took:.0f} s: {faults} faults, {copies} copies delivered,"
         f" {duplicates} of them again for a reason, {broken} seeds broke a promise\n"
     )
     if broken:

@@ -30,6 +30,9 @@ class Faults:
         self._dice = random.Random(scenario.seed + 2)
         self._left = scenario.faults
         self._every = scenario.fault_every
+        self._kinds = scenario.fault_kinds
+        self._pauses = scenario.pauses
+        self._role = scenario.fault_role
         self._until = self._countdown()
         self._lives = 0
 
@@ -38,7 +41,7 @@ class Faults:
 
     def before_step(self, process: SimulatedProcess) -> None:
         """Count a step while there is mail, and do a fault when it is time for one."""
-        if not self._around.servers.store.records:
+        if not self._around.servers.store.records or not process.name.startswith(self._role):
             return
         self._until -= 1
         if self._until == 0:
@@ -75,7 +78,8 @@ class Faults:
             self._fill,
             self._stop,
         ]
-        self._dice.choice(kinds)(running)
+        wanted = [f"_{kind}" for kind in self._kinds]
+        self._dice.choice([k for k in kinds if not wanted or k.__name__ in wanted])(running)
 
     def _note(self, process: str, kind: str, seconds: float) -> None:
         now = self._around.network.time()
@@ -110,7 +114,7 @@ class Faults:
         network.call_later(delay, self._start, again, context=network.world)
 
     def _pause(self, running: RunningProcess) -> None:
-        seconds = self._dice.choice([0.5, 5.0, 14.0, 18.0, 25.0, 45.0])
+        seconds = self._dice.choice(self._pauses)
         self._note(running.simulated.name, "pause", seconds + 1.0)
         running.simulated.life = Life.PAUSED
         network = self._around.network

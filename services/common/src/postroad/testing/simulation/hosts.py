@@ -43,6 +43,7 @@ class Temper:
     whims: tuple[Whim, ...] = (Whim.DEFERS,)
     rcpt_bad: float = 0.0
     slow: float = 0.0  # seconds, at most, before it answers a final dot
+    slow_from: float = 0.0  # and at least
     unreachable: float = 0.0  # share of connects
     bears: int | None = None  # sessions at a time; the next is greeted with a 421
     mute: float = 0.0  # share of connections on which it says nothing at all
@@ -221,7 +222,9 @@ class HostSession(asyncio.Protocol):
             self._judge()
         else:
             self._judging = True
-            host.loop.call_later(host.dice.uniform(0.0, host.temper.slow), self._judge_late)
+            host.loop.call_later(
+                host.dice.uniform(host.temper.slow_from, host.temper.slow), self._judge_late
+            )
 
     def _judge_late(self) -> None:
         self._judging = False

@@ -30,7 +30,7 @@ from postroad.testing.simulation.processes import (
     IngressProcess,
     Surroundings,
 )
-from postroad.testing.simulation.scenario import RETRY, Scenario, draw
+from postroad.testing.simulation.scenario import RETRY, Aim, Scenario, draw
 from postroad.testing.simulation.servers import SimulatedServers
 from postroad.testing.simulation.spool import LAYOUT, WatchedTaking
 
@@ -55,9 +55,11 @@ class Result:
     duplicates: int
 
 
-def play(seed: int, *, taking: type[WatchedTaking] = WatchedTaking) -> Result:
+def play(
+    seed: int, *, taking: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+) -> Result:
     """Play a seed and judge it."""
-    scenario = draw(seed)
+    scenario = draw(seed, aim)
     dice = random.Random(seed + 1)
     network = Network(most_steps=_MOST_STEPS, dice=dice)  # type: ignore[abstract]
     with moved_clock(network.time, seed):
@@ -129,6 +131,11 @@ class Performance:
             self.start_process(f"ingress-{number}")
         for number in range(self.scenario.deliveries):
             self.start_process(f"delivery-{number}")
+        if self.scenario.joins is not None:
+            another = f"delivery-{self.scenario.deliveries}"
+            self.network.call_later(
+                self.scenario.joins, self.start_process, another, context=self.network.world
+            )
         self.network.before_step = self.faults.before_step
         sender = Sender(self.network, self._doors, self.ledger, self._dice)
         letters = [asyncio.create_task(sender.send(letter)) for letter in self.scenario.letters]

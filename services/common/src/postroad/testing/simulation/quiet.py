@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import structlog
 
 from postroad.testing.simulation.play import Result, play
+from postroad.testing.simulation.scenario import Aim
 from postroad.testing.simulation.spool import WatchedTaking
 
 
@@ -24,7 +25,9 @@ def quiet_logs() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def play_quietly(seed: int, taking: type[WatchedTaking] = WatchedTaking) -> Result:
+def play_quietly(
+    seed: int, taking: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+) -> Result:
     """Play a seed without a word in the log."""
     with quiet_logs():
-        return play(seed, taking=taking)
+        return play(seed, taking=taking, aim=aim)

@@ -6,11 +6,14 @@ much mail does. In every fourth seed the mail comes at once and to one destinati
 in line there. In every eighth, half of them such, the hosts close connections with a 421; in every
 other eighth they bear one session or two and refuse the next, or say nothing on some connections.
 Times are seconds, shorter than in real life, but for those of leases and sessions.
+
+A play may be aimed at something that seeds meet once in thousands.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from ipaddress import ip_network
 
 from postroad.mail.traffic import TrafficClass
@@ -47,6 +50,13 @@ _REFUSING, _MUTE = 11, 5
 _WHIMS = [whim for whim in Whim if whim is not Whim.CLOSES]
 
 
+class Aim(StrEnum):
+    """What a play is made for, where its seed leaves it to chance."""
+
+    LEASES = "leases"  # an attempt ends after its lease has, and the mail was deferred
+    SCALING = "scaling"  # another process joins while mail waits in line for a slow host
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A message to be sent in: when, by whom, to whom, how large."""
@@ -72,6 +82,10 @@ class Scenario:
     room: int  # records in the hands of one delivery process
     fault_every: float
     faults: int
+    fault_kinds: tuple[str, ...] = ()  # of all when there are none
+    fault_role: str = ""  # what the names of those begin with that are hit
+    pauses: tuple[float, ...] = (0.5, 5.0, 14.0, 18.0, 25.0, 45.0)  # seconds
+    joins: float | None = None  # when another delivery process starts; seconds
 
     @property
     def objects(self) -> Compiled:
@@ -97,8 +111,65 @@ class Scenario:
         )
 
 
-def draw(seed: int) -> Scenario:
-    """Return the play of a seed."""
+def draw(seed: int, aim: Aim | None = None) -> Scenario:
+    """Return the play of a seed, made for something if that is said."""
+    drawn = _draw(seed)
+    if aim is None:
+        return drawn
+    dice = random.Random(seed + 3)
+    if aim is Aim.LEASES:
+        return _for_leases(drawn, dice)
+    return _for_scaling(drawn, dice)
+
+
+def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Hosts that take long and then defer; a process that stands still while it waits for them."""
+    domains = [f"d{number}.example" for number in range(6)]
+    tempers = {
+        domain: Temper(bad=0.5, whims=(Whim.DEFERS,), slow=38.0, slow_from=28.0)
+        for domain in domains
+    }
+    people = [f"{who}@{domain}" for domain in domains for who in ("ann", "bob")]
+    letters = tuple(
+        Letter(f"m{number}", 0.05 * number, f"shop@{SENDER_DOMAIN}", (person,), 100)
+        for number, person in enumerate(people)
+    )
+    return replace(
+        drawn,
+        ingresses=1,
+        deliveries=2,
+        tempers=tempers | {SENDER_DOMAIN: Temper()},
+        letters=letters,
+        limits=SiteLimits(connections=2, messages_per_connection=1, message_rate=None),
+        quota=100,
+        room=dice.choice([4, 6]),
+        faults=1,
+        fault_every=dice.choice([50.0, 100.0]),
+        fault_kinds=("pause",),
+        fault_role="delivery",
+        pauses=(25.0,),  # the lease is over then, and the host has not answered yet
+    )
+
+
+def _for_scaling(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Slow hosts, one connection each, mail that keeps coming; and then one process more."""
+    domains = [f"d{number}.example" for number in range(3)]
+    tempers = dict.fromkeys(domains, Temper(slow=15.0)) | {SENDER_DOMAIN: Temper()}
+    letters = [_letter(dice, number, [dice.choice(domains)], 40.0) for number in range(40)]
+    return replace(
+        drawn,
+        deliveries=1,
+        tempers=tempers,
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        limits=SiteLimits(connections=1, messages_per_connection=1, message_rate=None),
+        quota=100,
+        room=40,
+        faults=0,
+        joins=dice.uniform(8.0, 14.0),
+    )
+
+
+def _draw(seed: int) -> Scenario:
     dice = random.Random(seed)
     domains = [f"d{number}.example" for number in range(dice.randint(1, 3))]
     tempers = {domain: _temper(dice, domain) for domain in domains}

@@ -98,6 +98,10 @@ class KeepsWhatItLeft(WatchedTaking):
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """Tell nobody."""
 
+    def serves(self, taken: Taken) -> bool:
+        """Say yes to all that is in hand."""
+        return not self._stopped
+
 
 class MakesNoRoom(WatchedTaking):
     """Lets what only waits for its acknowledgement take room, so that nothing new is asked for."""
