@@ -11,7 +11,7 @@ import contextvars
 import random
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
 from postroad.testing.simulation.loop import SimulatedLoop, SimulatedProcess
 
@@ -43,6 +43,10 @@ class End(asyncio.Transport):
         self._closing = False
         self._gone = False
         self._arrives = 0.0  # when the last octets under way to here arrive
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand what arrives to another protocol."""
+        self.protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send octets."""
