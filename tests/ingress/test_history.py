@@ -107,6 +107,23 @@ async def test_a_session_that_is_ended_is_told_once(open_scene: OpenScene) -> No
     assert told == [("OTHER", "syntax"), ("OTHER", "syntax"), ("SESSION", "errors")]
 
 
+@pytest.mark.parametrize(
+    ("octets", "told"),
+    [
+        (b"NOOP\nNOOP\r\n", [("SESSION", "syntax")]),
+        (b"x" * 70_000, [("SESSION", "syntax")]),
+        (b"NOOP " + b"x" * 5000 + b"\r\n", [("OTHER", "syntax")]),
+    ],
+)
+async def test_lines_that_are_none_are_told(
+    scene: Scene, octets: bytes, told: list[tuple[str, str]]
+) -> None:
+    peer = await scene.peer()
+    await peer.say("EHLO mx.sender.example")
+    await peer.send(octets)
+    assert [(event.command, event.reason) for event in await rejections(scene)] == told
+
+
 async def test_a_password_said_too_early_is_in_no_line_and_no_event(scene: Scene) -> None:
     """Its client goes on with AUTH LOGIN though it heard 538: the lines are commands by now."""
     peer = await scene.peer()

@@ -79,7 +79,7 @@ class SmtpSession(Wire):
         except Hangup as hangup:
             if hangup.reply is not None:
                 self.output.append(hangup.reply.wire)
-                if hangup.reply.code == 421 and not hangup.told:
+                if hangup.reply.code >= 400 and not hangup.told:
                     self._tell("SESSION", hangup.reply)
         except (asyncio.CancelledError, ConnectionError):
             pass  # the peer left, or the process ends: there is nobody to talk to
@@ -89,6 +89,7 @@ class SmtpSession(Wire):
             if left_out is not None:
                 log.exception("a session failed", peer=self.address_text, left_out=left_out)
             self.output.append(replies.INTERNAL.wire)
+            self._tell("SESSION", replies.INTERNAL)
         finally:
             self.close()
             self.host.forget(self)
@@ -163,6 +164,7 @@ class SmtpSession(Wire):
 
     def _too_long(self) -> None:
         self.say(replies.LINE_TOO_LONG)
+        self._tell("OTHER", replies.LINE_TOO_LONG)
         verdict = self._conduct.mistake(scarce=self.host.scarce)
         if isinstance(verdict, Reply):
             raise Hangup(verdict)
