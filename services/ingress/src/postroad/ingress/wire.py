@@ -86,12 +86,18 @@ class Wire(SMTP):
         _wake(paused)
 
     def eof_received(self) -> bool:
-        """The client will say nothing more: what it said is still answered."""
-        if self._closing and self.transport is not None and not self.tls_active:
-            self.transport.close()
+        """The client will say nothing more: what it said is still answered, but for TLS."""
         self._ended = True
+        if self.tls_active:
+            # The loops close TLS both ways: there is nobody to answer any more.
+            self._closing = True
+            self.input.clear()
+            self._wake_all()
+            return False
+        if self._closing and self.transport is not None:
+            self.transport.close()
         self._wake_reader()
-        return not self.tls_active  # keep our side open for replies; TLS cannot be half closed
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone: its place is free at once, whatever the session is at."""

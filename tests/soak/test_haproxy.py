@@ -1,0 +1,28 @@
+"""
+Twenty seconds of the soak (`make soak` runs two minutes).
+
+It takes its twenty seconds: some of what it looks for shows only after a time-out.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from postroad.testing.soak import haproxy, soak
+
+
+def test_health_checks_pass_and_mail_flows_beside_clients_that_leave(tmp_path: Path) -> None:
+    program = haproxy()
+    if program is None and not os.environ.get("POSTROAD_TEST_ALL"):
+        pytest.skip("HAProxy is not installed; on Debian and Ubuntu: apt-get install haproxy")
+    assert program is not None, "this run may leave nothing out"
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(soak(program, seconds=20, folder=tmp_path))
+    assert result.messages > 20
+    assert result.left > 50
+    assert result.failed_checks
+    assert len(result.failed_checks) == 10
+    assert set(result.failed_checks.values()) == {0}
