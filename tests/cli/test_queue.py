@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
@@ -296,6 +297,32 @@ async def test_what_cannot_be_undone_needs_a_yes(
     order, (code, out, _) = await obeyed(spool, run("queue", action, "--all", "--yes"))
     assert (code, out) == (0, f"{action}: 2 of 2 records changed.\n")
     assert order.action == action
+
+
+async def test_ctrl_c_at_the_question_changes_nothing(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
+    await put(spool, "a@one.example")
+    keyboard, terminal = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-Im", "postroad.cli", "queue", "bounce", "--all"),
+        stdin=terminal,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "POSTROAD_NATS_URL": server.url},
+    )
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(patient(30)):
+            await process.stderr.readuntil(b"[y/N]:")
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() != 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+        os.close(keyboard)
+        os.close(terminal)
+    assert list(spool.orders.in_force(now())) == []
 
 
 async def test_at_a_terminal_the_count_is_shown_and_no_is_the_answer_to_nothing(

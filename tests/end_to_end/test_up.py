@@ -369,3 +369,9 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     _, out, _ = await relay.command("events", "--id", queue_id, "--json")
     said = [(event["type"], event.get("reason")) for event in map(json.loads, out.splitlines())]
     assert said[-2:] == [("Held", "ticket 5"), ("AdminBounce", "wrong list")]
+    _, out, _ = await relay.command("queue", "delete", "--from", "<>", "--yes", "--json")
+    assert (json.loads(out)["matching"], json.loads(out)["affected"]) == (1, 1)
+    _, out, _ = await relay.command("queue", "list")
+    assert out == "The queue is empty.\n"
+    _, out, _ = await relay.command("events", "--type", "AdminDelete", "--json")
+    assert json.loads(out)["reason"] == "by order"

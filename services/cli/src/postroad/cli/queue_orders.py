@@ -117,7 +117,7 @@ def order_command(action: Action) -> Callable[..., None]:
         if asks and not sys.stdin.isatty():
             asks = _refuse_unasked(action)
         given = _Given(action, choice, reason, now, asks=asks, dry_run=dry_run, as_json=as_json)
-        asyncio.run(_give(given, where(state, context, namespace, release)))
+        _run(given, where(state, context, namespace, release))
 
     command.__doc__ = f"{action.help}\n\nExample: postroad queue {action.name} {action.example}"
     return command
@@ -145,27 +145,38 @@ class _Given:
     as_json: bool
 
 
-async def _give(given: _Given, cluster: Where) -> None:
-    async with open_cluster(cluster) as spool:
-        found = await count(spool, given.choice, given.now)
-        if given.dry_run or not found.records:
-            _tell_count(given, found)
-            return
-        if given.asks and not await asyncio.to_thread(_agreed, given.action, found):
-            raise Failure("nothing was changed")
-        now = datetime.now(UTC)
-        order = Order(
-            uuid4().hex,
-            given.action.name,
-            found.selection,
-            now,
-            now + _ORDER_LIFE,
-            given.now,
-            given.reason,
-        )
-        await spool.orders.place(order)
-        affected = await _wait_for_reports(spool, order, found.records - found.due_soon)
+def _run(given: _Given, cluster: Where) -> None:
+    found = asyncio.run(_count(given, cluster))
+    if given.dry_run or not found.records:
+        _tell_count(given, found)
+        return
+    # No connection waits for the answer, nor an event loop, which would keep Ctrl-C from us.
+    if given.asks and not _agreed(given.action, found):
+        raise Failure("nothing was changed")
+    order, affected = asyncio.run(_give(given, cluster, found))
     _tell_order(given, order, found, affected)
+
+
+async def _count(given: _Given, cluster: Where) -> Found:
+    async with open_cluster(cluster) as spool:
+        return await count(spool, given.choice, given.now)
+
+
+async def _give(given: _Given, cluster: Where, found: Found) -> tuple[Order, int]:
+    """Place the order, and return it with the number of records it has changed."""
+    now = datetime.now(UTC)
+    order = Order(
+        uuid4().hex,
+        given.action.name,
+        found.selection,
+        now,
+        now + _ORDER_LIFE,
+        given.now,
+        given.reason,
+    )
+    async with open_cluster(cluster) as spool:
+        await spool.orders.place(order)
+        return order, await _wait_for_reports(spool, order, found.records - found.due_soon)
 
 
 async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
