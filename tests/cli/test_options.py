@@ -23,6 +23,11 @@ def test_every_address_may_leave_out_its_port(text: str, read: str) -> None:
     assert str(here) == read.format(local="127.0.0.1")
 
 
+def test_a_server_is_called_what_its_certificate_and_sni_have() -> None:
+    server = server_address("MX.Bücher.Example.", option="--server", default_port=25)
+    assert str(server) == "mx.xn--bcher-kva.example:25"
+
+
 @pytest.mark.parametrize("text", ["", "none", "None"])
 def test_a_listener_can_be_switched_off(text: str) -> None:
     assert listener(text, option="--relay", default_port=25) is None

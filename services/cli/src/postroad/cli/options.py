@@ -100,12 +100,12 @@ def server_address(text: str, *, option: str, default_port: int) -> SocketAddres
             raise ValueError(f"{text!r} has port 0, where nobody listens")
     except ValueError as error:
         raise Failure(f"{option}: {error}", code=2) from error
-    try:  # what the DNS or a container network may call a host, and IP addresses
-        if ":" not in address.host:
-            normalise_domain(address.host)
+    if ":" in address.host:
+        return address
+    try:  # what the DNS or a container network may call a host, and IPv4 addresses
+        return SocketAddress(normalise_domain(address.host), address.port)
     except AddressSyntaxError as error:
         raise Failure(f"{option}: {address.host!r} is no host's name: {error}", code=2) from error
-    return address
 
 
 def host_name(text: str, *, option: str) -> str:
