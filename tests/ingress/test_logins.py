@@ -156,3 +156,10 @@ async def test_a_password_proven_by_hashing_is_hashed_once(
     for _ in range(3):
         assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
     assert len(hashed) == 1
+
+
+async def test_a_name_of_thousands_of_letters_is_told_in_part(open_scene: OpenScene) -> None:
+    scene = await open_scene()
+    assert (await log_in(scene, HERE, "\u202e" + "x" * 5000, "wrong")).startswith("535 ")
+    [event] = [event async for event in scene.spool.events.read()]
+    assert len(event.user) == 255

@@ -122,7 +122,7 @@ class Dialog:
                 peer=session.address,
                 helo=self._helo,
                 client=self._client_text(transaction),
-                user=self._login.username if command == "AUTH" else "",
+                user=self._login.username[:_MAX_NAME] if command == "AUTH" else "",
                 sender=sender,
                 recipients=recipients,
                 size=transaction.size if transaction else 0,
