@@ -252,6 +252,10 @@ async def test_eight_bit_and_smtputf8_are_asked_for_where_the_mail_needs_them() 
         ended = await Bench().attempt(old, smtputf8=True, recipients=utf8)
         assert summary(ended) == [("Bounced", "5.6.7", "mx0")]
         assert not ended.outcomes[0].answered, "the refusal is ours"
+        async with ScriptedMx() as able:
+            ended = await Bench().attempt(old, able, smtputf8=True, recipients=utf8)
+            assert summary(ended) == [("Bounced", "5.6.7", "mx0")]
+            assert able.commands == [], "though it might have taken it"
 
 
 async def test_a_body_in_the_blob_store_arrives_behind_its_trace() -> None:

@@ -206,8 +206,14 @@ async def endless(chunk: bytes) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-async def content_to(*, reply: bytes, closes: bool) -> tuple[Transaction, SessionLost | None]:
-    """Send content without end to a server that answers DATA, says `reply`, and reads no more."""
+async def content_to(
+    *, reply: bytes, closes: bool, trickles: bool = False
+) -> tuple[Transaction, SessionLost | None]:
+    """
+    Send content without end to a server that answers DATA, says `reply`, and reads no more.
+
+    One that `trickles` reads on, some octets at a time.
+    """
     release = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -217,6 +223,9 @@ async def content_to(*, reply: bytes, closes: bool) -> tuple[Transaction, Sessio
             writer.write(answer)
         await reader.readexactly(1000)
         writer.write(reply)
+        while trickles and not release.is_set():
+            await reader.read(16)
+            await asyncio.sleep(0.01)
         if not closes:
             await release.wait()
         await hang_up(writer)
@@ -243,8 +252,11 @@ async def content_to(*, reply: bytes, closes: bool) -> tuple[Transaction, Sessio
         return transaction, error
 
 
-async def test_a_peer_that_reads_no_more_is_given_up_within_the_content() -> None:
-    _, error = await content_to(reply=b"", closes=False)
+@pytest.mark.parametrize("trickles", [False, True])
+async def test_a_peer_that_reads_next_to_nothing_is_given_up_within_the_content(
+    trickles: bool,
+) -> None:
+    _, error = await content_to(reply=b"", closes=False, trickles=trickles)
     assert error is not None
     assert (error.phase, error.ambiguous) == (Phase.CONTENT, False)
 

@@ -61,6 +61,13 @@ async def test_a_server_that_does_not_want_us(
         assert mx.connections == 1
 
 
+async def test_a_server_that_hangs_up_at_ehlo_is_not_asked_with_helo() -> None:
+    async with ScriptedMx(saying(b"EHLO", HANG_UP)) as mx:
+        with pytest.raises(SessionLost):
+            await open_session(mx)
+        assert [line.split()[0] for line in mx.commands] == [b"EHLO"]
+
+
 async def test_a_server_that_is_not_there() -> None:
     async with ScriptedMx() as mx:
         peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test")
