@@ -40,23 +40,22 @@ class Conduct:
         A reply in return is the one that ends the session, behind the command's own. While places
         are scarce, half of each limit is all there is.
         """
-        limits = self._limits
         if verb in _MOVES_NO_MAIL:
             self._junk += 1
-            if self._junk > limits.junk_commands:
+            if self._junk > self._limits.junk_commands:
                 return replies.TOO_MUCH_JUNK
         elif verb == "RCPT":
             self._recipients += 1
-            if self._recipients > limits.recipients + _OVERSHOOT:
+            if self._recipients > self._limits.recipients + _OVERSHOOT:
                 return self.mistake(scarce=scarce)
-        elif verb == "DATA" and reply.is_positive:
+        elif verb == "DATA" and reply.code < 300:
             self._errors = self._rejections = self._junk = self._recipients = 0
-        if not reply.is_permanent:
+        if reply.code < 500:
             return 0.0
         if reply.code != 550:
             return self.mistake(scarce=scarce)
         self._rejections += 1
-        return _consequence(self._rejections, limits.rejections, scarce=scarce)
+        return _consequence(self._rejections, self._limits.rejections, scarce=scarce)
 
     def mistake(self, *, scarce: bool) -> float | Reply:
         """Count a mistake; return what `judge` does."""

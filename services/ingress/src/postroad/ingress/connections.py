@@ -65,8 +65,9 @@ class Connections:
         self._kept = limits.connections * limits.kept_for_clients // 100
         self._scarce = limits.connections * _SCARCE
         self._places: set[Place] = set()
-        self._by_address: Counter[Address] = Counter()
-        self._by_network: Counter[tuple[int, int]] = Counter()
+        # By number, which is faster than by address: an IPv6 address has one bit more.
+        self._by_address: Counter[int] = Counter()
+        self._by_network: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -102,16 +103,19 @@ class Connections:
             self.give_back(place)
             return full
         place.address = address
-        self._by_address[address] += 1
-        self._by_network[self._network(address)] += 1
+        number = _number(address)
+        self._by_address[number] += 1
+        if bits := self._bits(address):
+            self._by_network[number >> bits] += 1
         return None
 
     def _full(self, address: Address, known: Callable[[Address], bool]) -> Full | None:
         limits = self._limits
-        if self._by_address[address] >= limits.connections_per_address:
+        number = _number(address)
+        if self._by_address[number] >= limits.connections_per_address:
             return Full.ADDRESS
-        wide = self._prefix(address) < address.max_prefixlen
-        if wide and self._by_network[self._network(address)] >= limits.connections_per_network:
+        bits = self._bits(address)
+        if bits and self._by_network[number >> bits] >= limits.connections_per_network:
             return Full.NETWORK
         if len(self._places) > limits.connections - self._kept and not known(address):
             return Full.KEPT
@@ -124,20 +128,27 @@ class Connections:
         self._places.discard(place)
         place.holder = None
         if place.address is not None:
-            _less(self._by_address, place.address)
-            _less(self._by_network, self._network(place.address))
+            number = _number(place.address)
+            _less(self._by_address, number)
+            if bits := self._bits(place.address):
+                _less(self._by_network, number >> bits)
 
-    def _prefix(self, address: Address) -> int:
-        limits = self._limits
-        return limits.ipv4_prefix if address.version == 4 else limits.ipv6_prefix
+    def _bits(self, address: Address) -> int:
+        """Return how many bits of an address are not its network's, 0 when it is by itself."""
+        if address.version == 4:
+            return 32 - self._limits.ipv4_prefix
+        return 128 - self._limits.ipv6_prefix
 
-    def _network(self, address: Address) -> tuple[int, int]:
-        return address.version, int(address) >> (address.max_prefixlen - self._prefix(address))
+
+def _number(address: Address) -> int:
+    return int(address) if address.version == 4 else int(address) | 1 << 128
 
 
-def _less(counter: Counter, key: object) -> None:  # type: ignore[type-arg]
-    counter[key] -= 1
-    if counter[key] <= 0:
+def _less(counter: Counter[int], key: int) -> None:
+    left = counter[key] - 1
+    if left > 0:
+        counter[key] = left
+    else:
         del counter[key]
 
 

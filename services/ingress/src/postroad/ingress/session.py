@@ -95,24 +95,25 @@ class SmtpSession(Wire):
             self.host.forget(self)
 
     async def _converse(self) -> None:
-        turned_away = self.host.admit(self)
+        host = self.host
+        turned_away = host.admit(self)
         if turned_away is not None:
             self._tell("CONNECT", turned_away)
             raise Hangup(turned_away, told=True)
-        self.say(_greeting(self.host.tools.hostname))
+        self.say(_greeting(host.tools.hostname))
         dialog = self._dialog = Dialog(self)
         while True:
             line = self._next_line()
             if not dialog.greeted:
                 self._check_opening(line)
             if line is None:
-                if self.host.draining:
+                if host.draining:
                     raise Hangup(replies.DRAINING)
                 await self.more()
                 continue
-            self.new_step()
+            self.patience = host.patience  # a step for the command, and one for what comes then
             await self._obey(dialog, line)
-            self.new_step()
+            self.patience = host.patience
             if len(self.output) >= _REPLIES_AT_ONCE:
                 await self.until_written()
 

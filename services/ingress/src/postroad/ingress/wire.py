@@ -135,8 +135,10 @@ class Wire(SMTP):
 
     def earn(self, octets: int) -> None:
         """Give the client time for so many octets of content more, up to that of a whole step."""
-        limits = self.host.tools.limits
-        self.patience = min(self.host.patience, self.patience + octets / limits.data_rate)
+        most = self.host.patience
+        if self.patience < most:
+            earned = octets / self.host.tools.limits.data_rate
+            self.patience = min(most, self.patience + earned)
 
     async def more(self) -> None:
         """Write the replies, then wait for more input; Hangup when there is none to come."""
