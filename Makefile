@@ -34,7 +34,7 @@ APP_VERSION = $(shell sed -n 's/^appVersion: *//p' charts/postroad/Chart.yaml)
 SCENARIOS := tests/cluster
 E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 
-.PHONY: help setup run test simulate e2e images $(IMAGES:%=image-%) bench chaos endurance soak profile check fmt demo proto crds docs lock clean
+.PHONY: help setup run test simulate e2e images $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -78,6 +78,9 @@ chaos: $(STAMP) ## Kill processes under load and account for all mail (docs/chao
 endurance: $(STAMP) ## Pass a million messages, queue 300,000 (docs/endurance.md)
 	$(PYTHON) -Im postroad.testing.endurance_run --messages $(or $(MESSAGES),1000000) \
 		--queued $(or $(QUEUED),300000) --part $(or $(PART),both) --page docs/endurance.md
+
+flood: $(STAMP) ## Measure a Client's mail beside a flood of connections
+	$(PYTHON) -Im postroad.testing.flood --seconds $(or $(SECONDS),30)
 
 soak: $(STAMP) ## Check an ingress with HAProxy for two minutes, beside clients that leave
 	$(PYTHON) -Im postroad.testing.soak --seconds $(or $(SECONDS),120)

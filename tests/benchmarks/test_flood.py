@@ -1,0 +1,11 @@
+"""The flood, short: what is measured comes about; how much is left says `make flood`."""
+
+from postroad.testing.flood import flood
+
+
+def test_a_clients_mail_is_taken_beside_a_flood_of_connections() -> None:
+    phases, turned_away = flood(seconds=1, rate=1000)
+    assert [phase.name for phase in phases][1::2] == ["one address", "200 addresses"]
+    assert all(phase.rate > 0 for phase in phases)
+    assert sum(phase.failed for phase in phases) == 0
+    assert turned_away > 0
