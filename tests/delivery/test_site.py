@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
+import pytest
+
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import MAX_DOWN, Site, Waiting
@@ -126,6 +128,15 @@ def test_what_is_parked_comes_back_in_its_turn_and_not_all_at_once() -> None:
     assert turns == sorted(turns)
     assert turns[0] >= 1
     assert turns[-1] > turns[0]
+
+
+def test_what_is_parked_again_goes_behind_those_that_wait_and_not_behind_all_that_ever_did() -> (
+    None
+):
+    room = site(room=2)
+    first = [room.park(1000.0) for _ in range(100)]
+    again = [room.park(1000.0 + first[-1]) for _ in range(100)]
+    assert again == pytest.approx(first)
 
 
 def test_the_pace_is_that_of_a_site_at_work() -> None:

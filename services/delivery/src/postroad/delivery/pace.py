@@ -73,6 +73,10 @@ class Pace:
             return self._rate or None
         return self._smoothed(self._ended / elapsed)
 
+    def guess(self, connections: int) -> float | None:
+        """Return what so many connections would take in a second, None when nothing is known."""
+        return connections / max(self._took, 0.001) if self._took is not None else None
+
     @property
     def since(self) -> float:
         """When something last happened there."""

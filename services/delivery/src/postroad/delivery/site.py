@@ -60,13 +60,14 @@ class Site:
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
+    waiting: int = 0  # records, in both rooms
     concurrency: Concurrency = field(default_factory=Concurrency)
     pace: Pace = field(default_factory=Pace)
     down_until: float = 0.0
     down_reason: str = ""
     suspended: int = 0  # records put off since it went down
-    parked: int = 0
     timer_set: bool = False
+    _last_turn: float = 0.0  # when the one that was parked last comes back
     _counted: SiteLimits | None = None  # in the total, while there is mail
 
     @property
@@ -105,11 +106,6 @@ class Site:
         if self._counted is not None and self.idle:
             self.total.leaves(self._counted)
             self._counted = None
-
-    @property
-    def waiting(self) -> int:
-        """How many records wait."""
-        return sum(map(len, self.rooms.values()))
 
     @property
     def held(self) -> int:
@@ -177,6 +173,7 @@ class Site:
         for line in reversed(self.rooms.values()):  # bulk first, and who came last
             while line and self.waiting > room:
                 found.append(line.pop())
+                self.waiting -= 1
         self._leave_if_idle()
         return found
 
@@ -190,6 +187,7 @@ class Site:
         if self._counted is None:
             self._join()
         self.rooms[waiting.taken.record.traffic_class].append(waiting)
+        self.waiting += 1
         self.pace.waits(now)
 
     def first(self) -> Waiting | None:
@@ -201,7 +199,8 @@ class Site:
         for room in self.rooms.values():
             if room:
                 if self.waiting < self.shares.least // 2:
-                    self.parked = 0
+                    self._last_turn = 0.0
+                self.waiting -= 1
                 return room.popleft()
         return None
 
@@ -210,6 +209,7 @@ class Site:
         leaving = [waiting for room in self.rooms.values() for waiting in room]
         for room in self.rooms.values():
             room.clear()
+        self.waiting = 0
         self._leave_if_idle()
         return leaving
 
@@ -218,6 +218,7 @@ class Site:
         leaving = [each for room in self.rooms.values() for each in room if leaves(each.taken)]
         for waiting in leaving:
             self.rooms[waiting.taken.record.traffic_class].remove(waiting)
+        self.waiting -= len(leaving)
         self._leave_if_idle()
         return leaving
 
@@ -227,6 +228,7 @@ class Site:
         self.limiter.take_back(waiting.begun)
         self.total.limiter.take_back(waiting.begun)
         self.rooms[waiting.taken.record.traffic_class].appendleft(waiting)
+        self.waiting += 1
 
     def begin(self, waiting: Waiting, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""
@@ -241,13 +243,14 @@ class Site:
         self.pace.ends(now, seconds)
 
     def park(self, now: float) -> float:
-        """Return for how many seconds a record that finds no room is put off."""
-        self.parked += 1
+        """Return for how many seconds a record that finds no room is put off: until its turn."""
         rate = self.pace.rate(now)
-        turn = (self.waiting + self.parked) / max(
-            _UNKNOWN_RATE if rate is None else rate, _LEAST_RATE
-        )
-        return min(max(turn, _SHORTEST_PARK), _LONGEST_PARK)
+        if rate is None:
+            rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
+        gap = 1 / max(rate, _LEAST_RATE)
+        turn = max(self._last_turn, now + self.waiting * gap) + gap
+        self._last_turn = min(turn, now + _LONGEST_PARK)
+        return max(self._last_turn - now, _SHORTEST_PARK)
 
     def may_be_forgotten(self, now: float) -> bool:
         """Whether nothing would come of forgetting it but that its pace is not known."""
