@@ -214,7 +214,7 @@ async def content_to(
 
     One that `trickles` reads on, some octets at a time.
     """
-    release = asyncio.Event()
+    release, gone = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mx.test\r\n")
@@ -229,6 +229,7 @@ async def content_to(
         if not closes:
             await release.wait()
         await hang_up(writer)
+        gone.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -246,9 +247,12 @@ async def content_to(
         except SessionLost as lost:
             error = lost
         finally:
+            reusable = session.reusable
+            session.abort()
             release.set()
+            await gone.wait()
             await content.aclose()  # type: ignore[attr-defined]
-        assert not session.reusable
+        assert not reusable
         return transaction, error
 
 
