@@ -28,6 +28,11 @@ def test_a_server_is_called_what_its_certificate_and_sni_have() -> None:
     assert str(server) == "mx.xn--bcher-kva.example:25"
 
 
+def test_a_wrong_address_is_quoted_as_it_came() -> None:
+    with pytest.raises(Failure, match=r"^--relay: 'relay' names a host"):
+        listen_address("relay", option="--relay", default_port=25)
+
+
 @pytest.mark.parametrize("text", ["", "none", "None"])
 def test_a_listener_can_be_switched_off(text: str) -> None:
     assert listener(text, option="--relay", default_port=25) is None

@@ -178,7 +178,17 @@ async def test_what_was_said_in_clear_behind_starttls_is_not_taken(
     assert await peer.say(b".\r\nSTARTTLS\r\n", 2) == [b"250", b"503"]
 
 
-async def test_a_login_without_a_password_is_a_mistake_in_the_flags() -> None:
-    code, _, err = await run("sink", "--auth", "shop")
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--auth", "shop"), "--auth takes USER:PASSWORD"),
+        (("--defer", "0.6", "--reject", "0.6"), "add up to more than 1"),
+    ],
+)
+async def test_a_wrong_flag_is_one_sentence_and_exit_code_2(
+    flags: tuple[str, ...], says: str
+) -> None:
+    code, _, err = await run("sink", *flags)
     assert code == 2
-    assert "--auth takes USER:PASSWORD" in err
+    assert says in err
+    assert len(err.splitlines()) == 1

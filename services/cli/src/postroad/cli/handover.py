@@ -57,7 +57,7 @@ def tls_context(insecure: bool, ca: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=str(ca) if ca else None)
     except OSError as error:
-        raise Failure(f"cannot read the certificates in {ca}: {error}") from error
+        raise Failure(f"cannot read the certificates in {ca}: {error.strerror or error}") from error
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -82,7 +82,8 @@ def hand_over(access: Access, sender: str, to: list[str], content: bytes) -> Ans
     except smtplib.SMTPException as error:
         raise Failure(f"cannot talk to {server}: {error}") from error
     except OSError as error:
-        raise Failure(f"cannot talk to {server}: {error}; is the relay running?") from error
+        why = error.strerror or error
+        raise Failure(f"cannot talk to {server}: {why}; is the relay running?") from error
 
 
 def why_no_tls(server: SocketAddress, error: OSError) -> str:

@@ -24,7 +24,7 @@ def permitted_address(server: SocketAddress, *, permitted: bool) -> str:
     try:
         found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Failure(f"cannot find {server.host}: {error}") from error
+        raise Failure(f"cannot find {server.host}: {error.strerror or error}") from error
     addresses = [str(each[4][0]) for each in found]
     if not permitted:
         for address in addresses:

@@ -121,7 +121,8 @@ def listen_address(text: str, *, option: str, default_port: int) -> ListenAddres
     try:
         return parse_listen_address(_with_port(text, default_port))
     except ValueError as error:
-        raise Failure(f"{option}: {error}", code=2) from error
+        said = str(error).replace(repr(_with_port(text, default_port)), repr(text))
+        raise Failure(f"{option}: {said}", code=2) from error
 
 
 def listener(text: str, *, option: str, default_port: int) -> ListenAddress | None:

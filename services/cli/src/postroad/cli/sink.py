@@ -65,7 +65,9 @@ def sink(
     Example: postroad sink --tls --auth example:secret
     """
     if defer + reject + disconnect > 1.0:
-        raise Failure("--defer, --reject and --disconnect add up to more than 1; lower one of them")
+        raise Failure(
+            "--defer, --reject and --disconnect add up to more than 1; lower one of them", code=2
+        )
     if keep is not None:
         _make_folder(keep)
     address = listen_address(where, option="--listen", default_port=2526)

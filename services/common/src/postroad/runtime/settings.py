@@ -18,7 +18,7 @@ names, which is how Kubernetes and systemd hand them over.
 import difflib
 import os
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
@@ -94,28 +94,28 @@ def load(of: type[T], environ: Mapping[str, str] | None = None) -> T:
     return loaded
 
 
-def describe(settings: object, prefix: str = PREFIX) -> dict[str, str]:
+def describe(settings: object) -> dict[str, str]:
     """Return variable name → value in force, for the log at start; secrets are redacted."""
-    described: dict[str, str] = {}
-    for each in fields(cast(Any, settings)):
-        value = getattr(settings, each.name)
-        if is_dataclass(value) and type(value) not in _PARSERS:
-            described |= describe(value, group_prefix(each, prefix))
-        elif value is not None:
-            described[variable(each, prefix)] = shown(value)
-    return described
+    return {name: shown(value) for name, _, value in _in_force(settings, PREFIX)}
 
 
-def changed(settings: object, prefix: str = PREFIX) -> dict[str, str]:
+def changed(settings: object) -> dict[str, str]:
     """Return variable name → value in force of what differs from its default."""
-    found: dict[str, str] = {}
+    return {
+        name: shown(value)
+        for name, each, value in _in_force(settings, PREFIX)
+        if value != each.default
+    }
+
+
+def _in_force(settings: object, prefix: str) -> Iterator[tuple[str, Field[Any], object]]:
+    """Yield the variable, the field and the value of everything that is set or has a default."""
     for each in fields(cast(Any, settings)):
         value = getattr(settings, each.name)
         if is_dataclass(value) and type(value) not in _PARSERS:
-            found |= changed(value, group_prefix(each, prefix))
-        elif value is not None and value != each.default:
-            found[variable(each, prefix)] = shown(value)
-    return found
+            yield from _in_force(value, group_prefix(each, prefix))
+        elif value is not None:
+            yield variable(each, prefix), each, value
 
 
 def names(of: type[Any], prefix: str = PREFIX) -> frozenset[str]:
