@@ -422,3 +422,30 @@ async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:
             messages = await asyncio.wait_for(mx.received(6), patient(15))
         assert len({message.recipients[0] for message in messages}) == 6
     assert await waiting(spool) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "place"),
+    [
+        ("bounce", None),
+        ("delete", Scheduled(now() + HOUR)),
+        ("hold", Scheduled(now() + HOUR)),
+        ("release", Held(now() + HOLD_LIMIT)),
+    ],
+)
+async def test_an_order_is_carried_out_though_nothing_is_configured(
+    action: str, place: Scheduled | Held | None
+) -> None:
+    spool = MemorySpool()
+    await publish(spool)  # a configuration without an object
+    await put(spool, "b@y.example", place=place)
+    given = order(action)
+    await spool.orders.place(given)
+    async with delivering(spool):
+        done = {
+            "bounce": EventType.ADMIN_BOUNCE,
+            "delete": EventType.ADMIN_DELETE,
+            "hold": EventType.HELD,
+            "release": EventType.RELEASED,
+        }
+        await history(spool, done[action])

@@ -36,7 +36,7 @@ class Configuration:
         self._loaded = asyncio.Event()
         self._changed = asyncio.Event()
         self._current: Snapshot | None = None
-        self._published = False
+        self._found = asyncio.Event()
 
     @property
     def current(self) -> Snapshot | None:
@@ -46,7 +46,11 @@ class Configuration:
     @property
     def published(self) -> bool:
         """Whether a configuration was found, be it an empty one: this process follows it."""
-        return self._published
+        return self._found.is_set()
+
+    async def wait_published(self) -> None:
+        """Wait until a configuration was found, be it an empty one."""
+        await self._found.wait()
 
     async def wait_loaded(self) -> Snapshot:
         """Wait for a Snapshot to be in force, and return it."""
@@ -74,7 +78,7 @@ class Configuration:
     async def _apply(self, state: ConfigState) -> None:
         loaded = self._loader.load(state.generation, state.entries)
         self._current = loaded.snapshot if state.entries else None
-        self._published = True
+        self._found.set()
         if self._current is not None:
             self._loaded.set()
         else:

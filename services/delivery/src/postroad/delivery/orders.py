@@ -69,7 +69,7 @@ class OrderKeeper:
 
     async def run(self) -> None:
         """Carry out what is in force and what comes, until cancelled."""
-        await self._configuration.wait_loaded()
+        await self._configuration.wait_published()
         telling = asyncio.ensure_future(self._counts.run(self._spool.orders, self._process))
         try:
             await self._keep_up()

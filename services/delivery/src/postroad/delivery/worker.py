@@ -67,8 +67,10 @@ class Worker:
 
     async def run(self) -> None:
         """Take records until the taking is stopped."""
-        snapshot = await self._tools.configuration.wait_loaded()
-        self._tools.taking.know_pools(_pools(snapshot.relays.values()))
+        # An empty one will do: an order may mean what is in the queue, whatever is configured.
+        await self._tools.configuration.wait_published()
+        snapshot = self._tools.configuration.current
+        self._tools.taking.know_pools(_pools(snapshot.relays.values()) if snapshot else ())
         self._tools.taking.on_leaving(self._withdraw)
         self._tasks.spawn(self._housekeep())
         async for taken in self._tools.taking:
