@@ -233,3 +233,11 @@ def test_a_collector_without_an_answer_does_not_hold_up_the_end(
     assert process.returncode == 0
     assert "the last traces were not exported in time" in errors
     assert events(errors)[-1] == "stopped"
+
+
+def test_a_crash_leaves_no_memory_on_the_disk(start: Start) -> None:
+    process = start({})
+    until_started(process)
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max core file size"))
+    assert line.split()[4:6] == ["0", "0"]

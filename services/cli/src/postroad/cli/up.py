@@ -138,6 +138,7 @@ def _open_page(address: ListenAddress | None) -> str | None:
     os.environ.pop("POSTROAD_HTTP", None)
     if address is None:
         return None
+    os.umask(0o077)  # mail, keys and passwords: nobody else reads what is written
     page = listen(address)
     where = bound_address(page)
     os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"

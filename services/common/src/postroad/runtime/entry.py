@@ -17,6 +17,7 @@ when a second signal n forced the end. A start that fails says so in one line on
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Collection, Coroutine
@@ -84,6 +85,7 @@ def main(
     Who supervises others gives the names of all settings as `known`, and tells people itself what
     is in force.
     """
+    _leave_no_core()
     runtime, settings = _read_settings(role, of)
     name = runtime.process or role
     sink = logs.configure(name, level=runtime.log.level, format=runtime.log.format)
@@ -122,6 +124,16 @@ def _warn_of_unknown(all_names: Collection[str] | None, own: Collection[str]) ->
             _log.warning("unknown setting", setting=name, reason=f"did you mean {meant}?")
         elif all_names is not None:  # else another process may read it, from the same environment
             _log.warning("unknown setting", setting=name)
+
+
+def _leave_no_core() -> None:
+    """
+    Let no crash write this process's memory to a disk: logins and mail are in it.
+
+    Inherited by what it starts, nats-server too. Not PR_SET_DUMPABLE: without it a process that is
+    not root's cannot read what its own metrics are made of.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _read_settings(role: str, of: type[S]) -> tuple[RuntimeSettings, S]:

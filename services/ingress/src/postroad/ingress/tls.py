@@ -136,7 +136,8 @@ def self_signed(folder: Path, hostname: str) -> Certificate:
 
 def _make(folder: Path, hostname: str) -> None:
     """Write a new key and certificate, unless another process was first: several start at once."""
-    with (folder / ".lock").open("w") as lock:
+    descriptor = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "key.pem").exists():
             certificate, key = _new_pair(hostname)
@@ -177,5 +178,6 @@ def _write(path: Path, octets: bytes, *, mode: int) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)  # whatever the umask
         file.write(octets)
     temporary.replace(path)
