@@ -19,6 +19,8 @@ from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
 
+ROOT = Path(__file__).parents[2]
+
 pytestmark = pytest.mark.nats
 
 StartRelay = Callable[..., Awaitable[RunningRelay]]
@@ -375,3 +377,58 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     assert out == "The queue is empty.\n"
     _, out, _ = await relay.command("events", "--type", "AdminDelete", "--json")
     assert json.loads(out)["reason"] == "by order"
+
+
+async def test_nobody_else_reads_the_state_folder_whatever_the_umask(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    _, port = await sink_port()
+    before = os.umask(0)
+    try:
+        relay = await start_relay(CLIENT + RELAY.format(port=port))
+    finally:
+        os.umask(before)
+    page = (ROOT / "docs" / "operations.md").read_text()
+    table = page.partition("## The state folder")[2].partition("\n## ")[0]
+    documented = {
+        name.rstrip("/"): int(mode, 8)
+        for names, mode in re.findall(r"^\| (`.*?`) \| (0\d+) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(.*?)`", names)
+    }
+    found = {
+        str(path.relative_to(relay.state)): path.stat().st_mode & 0o777
+        for path in relay.state.rglob("*")
+        if path.relative_to(relay.state).parts[0] != "nats"
+    }
+    found["nats"] = (relay.state / "nats").stat().st_mode & 0o777
+    assert {name: oct(mode) for name, mode in found.items()} == {
+        name: oct(documented[name]) for name in found
+    }
+    assert {"cluster.key", "access.json", "tls/key.pem", "tls/.lock", "nats"} <= found.keys()
+    assert relay.state.stat().st_mode & 0o777 == 0o700
+
+
+async def test_manifests_that_are_all_gone_change_nothing_but_the_log(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    sink, port = await sink_port()
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    relay.manifests.rename(relay.manifests.with_suffix(".away"))
+    relay.manifests.write_text("# nothing\n")
+    async with asyncio.timeout(patient(20)):
+        while "no object is configured" not in relay.log.read_text():
+            await asyncio.sleep(0.1)
+    account = await Source(relay.port()).send(3)
+    assert len(account.accepted) == 3
+    await deliveries.wait_for(account, seconds=20)
+    relay.manifests.write_text(CLIENT)  # what is left out of some is out of force, as ever
+    async with asyncio.timeout(patient(20)):
+        while "manifests published" not in relay.log.read_text():
+            await asyncio.sleep(0.1)
+
+
+async def test_an_empty_configuration_is_told_at_the_start(start_relay: StartRelay) -> None:
+    relay = await start_relay("# nothing\n")
+    assert "no object is configured" in relay.log.read_text()

@@ -1,8 +1,13 @@
-"""The manifests of `postroad up`: read, compiled, published, and followed while they are edited."""
+"""
+The manifests of `postroad up`: read, compiled, published, and followed while they are edited.
+
+An edit may remove any object, but not all of them at once: who wants no mail any more stops `up`.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from postroad.cli.errors import Failure
@@ -22,6 +27,7 @@ from postroad.spool.interface import Spool
 log = get_logger("up.manifests")
 
 _RETRY = 1.0  # seconds
+_LOOK_EVERY = 1000  # milliseconds
 
 
 class Manifests:
@@ -45,8 +51,14 @@ class Manifests:
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise Failure(f"the manifests cannot be used:\n{listed}")
+        if not compiled.entries:
+            self._warn_of_nothing("until there are some, every client is answered 421")
         await self._publish_once(compiled)
         self.in_force = compiled
+
+    def _warn_of_nothing(self, what_follows: str) -> None:
+        named = ", ".join(str(path) for path in self._paths)
+        log.warning("no object is configured", file=named, reason=what_follows)
 
     async def _take_over_verifiers(self) -> None:
         """Know what is published from an earlier start: thousands of passwords take minutes."""
@@ -58,18 +70,47 @@ class Manifests:
 
     async def watch(self) -> None:
         """Publish again after each edit; an object that went bad keeps its last good form."""
-        from watchfiles import awatch  # here, since an image with the command alone has it not
-
-        async for _ in awatch(*self._paths, recursive=True, raise_interrupt=False):
+        async for _ in self._edits():
             # Thousands of objects take seconds to read; the supervision goes on meanwhile.
             began = time.monotonic()
             mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
             self.on_checked()
             for mistake in mistakes:
                 log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
+            if self.in_force.entries and not compiled.entries:
+                # A folder moved away, a volume not mounted: rather that than somebody's will.
+                self._warn_of_nothing("all were there before, so what was in force stays")
+                continue
             generation = await self._publish(compiled)
             metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
             log.info("manifests published", generation=generation)
+
+    async def _edits(self) -> AsyncIterator[None]:
+        """Yield after each change of the files, also of those that another takes the place of."""
+        from watchfiles import awatch  # here, since an image with the command alone has it not
+
+        seen = self._marks()
+        while True:
+            # What is watched is an inode: who writes a file anew gives it another.
+            watching = awatch(
+                *(path for path in self._paths if path.exists()),
+                recursive=True,
+                raise_interrupt=False,
+                yield_on_timeout=True,
+                rust_timeout=_LOOK_EVERY,
+            )
+            async with aclosing(watching):
+                async for changes in watching:
+                    before, seen = seen, self._marks()
+                    if changes or seen != before:
+                        yield
+                    if seen != before:
+                        break
+                else:
+                    return
+
+    def _marks(self) -> list[int]:
+        return [path.stat().st_ino if path.exists() else 0 for path in self._paths]
 
     def _check(self) -> Checked:
         """Read and compile the files, of which only what changed is read anew."""
