@@ -58,7 +58,7 @@ class Manifests:
 
     def _warn_of_nothing(self, what_follows: str) -> None:
         named = ", ".join(str(path) for path in self._paths)
-        log.warning("no object is configured", file=named, reason=what_follows)
+        log.warning("no object is configured", reason=f"{named}: {what_follows}")
 
     async def _take_over_verifiers(self) -> None:
         """Know what is published from an earlier start: thousands of passwords take minutes."""
