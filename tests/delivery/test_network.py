@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import resource
 
-from postroad.delivery.network import NetworkError, connect
+import pytest
+
+from postroad.delivery.network import NetworkError, NoRoute, connect
+from postroad.testing.mx import ScriptedMx
 
 FLOOD = 64 * 1024 * 1024  # octets; what two sockets' buffers hold is a tenth of it
 BLOCK = b"250 and more\r\n" * 4096
@@ -36,3 +40,14 @@ async def test_a_host_that_talks_without_end_is_made_to_wait() -> None:
                 heard += len(await connection.read(5.0))
         assert heard == said  # once it is listened to, all of it comes
         connection.abort()
+
+
+async def test_having_no_descriptors_left_says_nothing_about_the_host() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with ScriptedMx() as mx:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            with pytest.raises(NoRoute, match="Too many open files"):
+                await connect("127.0.0.1", mx.port, timeout=5.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

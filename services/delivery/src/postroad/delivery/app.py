@@ -11,6 +11,7 @@ from postroad.delivery.settings import DeliverySettings
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.runtime.configuration import Configuration
+from postroad.runtime.descriptors import raise_limit
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.own_name import own_name
 from postroad.runtime.queue import open_keyring, open_queue
@@ -24,6 +25,7 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     ca_file = settings.tls_ca_file or None
     if ca_file is not None:
         check_authorities(ca_file, setting="POSTROAD_TLS_CA_FILE")
+    raise_limit()  # a connection for each record in hand, and more that idle, are many
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="delivery")
     configuration = Configuration(spool, keyring)

@@ -18,6 +18,7 @@ from postroad.runtime.tls import client_context
 
 _HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # this machine has no more
 _AT_ONCE = 2.0  # seconds: what takes longer is the word of a router far away
 _MOST_UNREAD = 256 * 1024  # octets that a host may say unasked, before it is made to wait
 
@@ -217,7 +218,8 @@ async def connect(
     except TimeoutError as error:
         raise NetworkError(f"no connection in {timeout:g} s") from error
     except OSError as error:
-        if error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE:
+        unroutable = error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE
+        if unroutable or error.errno in _OURS:
             raise NoRoute(_reason(error)) from error
         raise NetworkError(_reason(error)) from error
     return connection

@@ -4,6 +4,7 @@ import dataclasses
 import resource
 
 from postroad.ingress.limits import IngressLimits
+from postroad.runtime.descriptors import raise_limit
 from postroad.runtime.logs import get_logger
 
 log = get_logger("ingress.descriptors")
@@ -18,9 +19,7 @@ def within_descriptors(limits: IngressLimits) -> IngressLimits:
     Where it is too low for `connections`, the log says so, and there are as many places as fit:
     a process without descriptors cannot even say 421.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    hard = raise_limit()
     fitting = fitting_connections(limits.connections, hard)
     if fitting == limits.connections:
         return limits
