@@ -148,8 +148,7 @@ class Limits(Part):
     """
     What each site (set of MX hosts, or the smarthosts) is asked to bear.
 
-    Kept for each Relay, whoever else sends to the same hosts. Relays that send to one site at the
-    same time together keep the largest of their limits.
+    Kept for each Relay, whoever else sends to the same hosts.
     """
 
     connections: Count = Field(default=20, ge=1, le=10_000)
@@ -180,7 +179,8 @@ class RelaySpec(Part):
     retry: Retry = Retry()
     """When to try again what was deferred."""
     limits: Limits = Limits()
-    """What each site is asked to bear by this Relay's mail."""
+    """What each site is asked to bear by this Relay's mail. Relays of one pool that send to a site
+    at the same time together keep the largest of their limits; pools count apart."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Which namespaces' Domains and Clients may name this Relay."""
 
