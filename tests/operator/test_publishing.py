@@ -36,6 +36,7 @@ class Api:
     writes: list[tuple[str, str]] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)  # instead of taking the next statuses
+    secrets: dict[str, Object | int] = field(default_factory=dict)  # or the status instead
     version: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -102,8 +103,11 @@ class Api:
     async def _namespaces(self, _: web.Request) -> web.Response:
         return web.json_response({"items": [{"metadata": {"name": "shop", "labels": {}}}]})
 
-    async def _secret(self, _: web.Request) -> web.Response:
-        return web.json_response({"message": "not found"}, status=404)
+    async def _secret(self, request: web.Request) -> web.Response:
+        found = self.secrets.get(request.match_info["name"], 404)
+        if isinstance(found, int):
+            return web.json_response({"message": "no"}, status=found)
+        return web.json_response(found)
 
     async def _event(self, request: web.Request) -> web.Response:
         async with self.changed:
@@ -246,3 +250,16 @@ async def test_what_somebody_else_published_is_put_right(scene: Scene) -> None:
             await asyncio.sleep(0.02)
     assert published is not None
     assert found.entries == published.entries
+
+
+async def test_a_secret_that_cannot_be_read_holds_up_its_own_object_alone(scene: Scene) -> None:
+    # Five seconds, after which it is asked for again.
+    scene.api.secrets["login"] = 500
+    names_it = {"smarthosts": [{"host": "h.example"}], "auth": {"secretRef": {"name": "login"}}}
+    scene.event("Relay", scene.api.put("relays", "a", names_it))
+    scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
+    await scene.api.until_ready("relays", "b", "True", "Programmed")
+    login = {"username": "dQ==", "password": "cA=="}
+    metadata = {"name": "login", "namespace": "shop", "resourceVersion": "1"}
+    scene.api.secrets["login"] = {"metadata": metadata, "data": login}
+    await scene.api.until_ready("relays", "a", "True", "Programmed")

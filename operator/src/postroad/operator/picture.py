@@ -9,7 +9,7 @@ watch may miss an event and nobody would ever know.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -31,6 +31,7 @@ from postroad.runtime.logs import get_logger
 _FIRST_RESYNC = timedelta(seconds=30)
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 _SECRETS_AT_ONCE = 8
+_SECRETS_AGAIN = timedelta(seconds=5)
 
 log = get_logger("operator.picture")
 
@@ -120,9 +121,17 @@ class Picture:
         self._soon.clear()
 
     async def fetch_missing_secrets(self) -> None:
-        """Read the Secrets that are named and were not looked for; KubeError when that fails."""
-        while missing := self._store.missing_secrets():
-            await self._fetch(missing)
+        """
+        Read the Secrets that are named and were not looked for.
+
+        One that the API server cannot give holds up nobody but who names it, and is asked for again
+        in a moment: until then that object keeps its last good form.
+        """
+        failed: frozenset[ObjectKey] = frozenset()
+        while missing := [key for key in self._store.missing_secrets() if key not in failed]:
+            failed |= await self._fetch(missing)
+        if failed:
+            self._loop.call_later(_SECRETS_AGAIN.total_seconds(), self._declared)
 
     async def _list_all(self) -> None:
         # What one list brings is told at once: the next one may fail.
@@ -154,16 +163,26 @@ class Picture:
         if self._store.listed("Namespace"):
             self._declared()
 
-    async def _fetch(self, keys: Sequence[ObjectKey] | frozenset[ObjectKey]) -> None:
+    async def _fetch(self, keys: Iterable[ObjectKey]) -> frozenset[ObjectKey]:
+        """Read Secrets, and return those that cannot be read for now."""
         free = asyncio.Semaphore(_SECRETS_AT_ONCE)
+        failed = set()
 
         async def fetch(key: ObjectKey) -> bool:
             async with free:
                 asked = self._store.now
-                return self._store.secret_found(key, await self._secret(key), asked=asked)
+                try:
+                    found = await self._secret(key)
+                except KubeError as error:
+                    metrics.ERRORS.labels("list").inc()
+                    log.warning("a Secret cannot be read", object=str(key), error=str(error))
+                    failed.add(key)
+                    return False
+                return self._store.secret_found(key, found, asked=asked)
 
         if any(await asyncio.gather(*(fetch(key) for key in sorted(keys)))):
             self._declared()
+        return frozenset(failed)
 
     async def _secret(self, key: ObjectKey) -> Mapping[str, Any] | None:
         try:
