@@ -23,6 +23,7 @@ class Deaf:
     def __init__(self) -> None:
         self._socket = socket.socket()
         self._rest = b""
+        self._cut_off = False
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.setblocking(False)
 
@@ -33,10 +34,14 @@ class Deaf:
     async def talk_until_nobody_listens(self) -> None:
         """Send commands until the server takes no more of them, or hangs up."""
         sending = asyncio.get_running_loop().sock_sendall
-        with contextlib.suppress(TimeoutError, OSError):
+        try:
             while True:
                 async with asyncio.timeout(0.3):
                     await sending(self._socket, b"HELP\r\n" * 10_000)
+        except TimeoutError:
+            pass
+        except OSError:
+            self._cut_off = True  # a slow machine: idle before the first word
 
     async def say_until_nobody_listens(self, command: bytes) -> int:
         """Send a command again and again until the server takes no more; return how often."""
@@ -68,7 +73,7 @@ class Deaf:
 
     async def until_cut_off(self) -> None:
         """Wait until the connection is reset, without reading anything."""
-        while not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        while not self._cut_off and not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             await asyncio.sleep(0.05)
 
     def close(self) -> None:
