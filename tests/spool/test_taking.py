@@ -268,6 +268,27 @@ async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -
     await taking.close()
 
 
+async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
+    open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroad.spool.taking._LATER", b'-NAK {"delay": 50000000}')
+    older = await open_spool()
+    await put(older, needs=frozenset({"teleport"}))
+    taking = take(older)
+    with pytest.raises(TimeoutError):  # long enough to be handed back more often than poison is
+        async with asyncio.timeout(patient(3)):
+            await first(taking, 1)
+    await taking.close()
+    monkeypatch.setattr("postroad.spool.taking.KNOWN_FEATURES", frozenset({"teleport"}))
+    newer = take(await open_spool())
+    async with asyncio.timeout(patient(20)):
+        [taken] = await first(newer, 1)
+    assert taken.deliveries > POISON
+    assert taken.record.hold is None
+    await newer.settle(taken)
+    await newer.close()
+
+
 async def test_leases_do_not_wait_for_a_stream_without_a_leader(
     open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,9 @@ from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
 from postroad.spool.subjects import domain_of
 
 POISON = 8  # deliveries without a settle
+# Of a record that needs what not every version can: those that cannot hand it back each half minute
+# of an upgrade, and that counts as well.
+POISON_IN_AN_UPGRADE = 500
 UNREADABLE = "Unreadable"
 
 
@@ -22,7 +25,8 @@ def reason_to_hold(record: QueueRecord, deliveries: int) -> str | None:
     """Return why a record is held instead of attempted, None when it is not."""
     if record.hold is not None and record.hold.reason == UNREADABLE:
         return UNREADABLE
-    return "Poison" if deliveries >= POISON else None
+    most = POISON_IN_AN_UPGRADE if record.needs else POISON
+    return "Poison" if deliveries >= most else None
 
 
 def put_on_hold(record: QueueRecord, reason: str, now: datetime) -> Put:
