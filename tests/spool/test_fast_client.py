@@ -174,6 +174,20 @@ async def test_without_a_connection_nothing_is_posted(
         client.post("t", b"")
 
 
+async def test_an_answer_that_comes_after_who_asked_has_left_ends_nothing(
+    client: FastClient,
+) -> None:
+    ears = Ears()
+    await client.listen("t.*", ears)
+    for _ in range(20):
+        asking = asyncio.create_task(client.flush())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    client.post("t.1", b"still heard")
+    assert [each.data for each in await ears.until(1)] == [b"still heard"]
+
+
 async def test_who_stops_listening_hears_nothing_more(client: FastClient) -> None:
     ears, others = Ears(), Ears()
     listening = await client.listen("t", ears)

@@ -7,7 +7,7 @@ a task, some 60 µs, and as much again when one is written. Here what is heard b
 out of the block it came in and handed over at once, and all that is posted in one turn of the event
 loop is one write. Order is kept between both ways, as there is one connection.
 
-It reaches into the client's private parts (`_ps`, `_pending`, `_process_msg`), which is why nats-py
+It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`), so nats-py
 is pinned; tests/spool/test_fast_client.py fails where another version is built otherwise.
 """
 
@@ -108,6 +108,16 @@ class FastClient(Client):
         if writer is not None:
             writer.transport.abort()
         await super()._attempt_reconnect()
+
+    async def _process_pong(self) -> None:
+        """
+        Take the server's answer to a PING.
+
+        Whoever asked may have stopped waiting: nats-py would fail on that and hear nothing more.
+        """
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def listen(self, subject: str, listener: Listener) -> Listening:
         """Call `listener` with each message, as it is read; it must not raise, nor wait."""
