@@ -146,6 +146,28 @@ def test_a_reply_that_never_ends_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "octets",
+    [
+        b"250-x\r\n" * (MAX_LINES + 5) + b"250 x\r\n",
+        b"250-x\r\n250-" + b"x" * (MAX_LINE + 1),
+        b"250 " + b"x" * (MAX_LINE + 1),
+        b"250-x\r\n\0\0\r\n",
+    ],
+)
+def test_what_takes_the_message_is_trusted_even_beyond_all_bounds(octets: bytes) -> None:
+    taken = ReplyReader(lambda: Due.FINAL_DOT).feed(octets)
+    assert next(taken).code == 250
+    with pytest.raises(RemoteProtocolError):
+        next(taken)
+
+
+@pytest.mark.parametrize("first", [b"", b"250-x\r\n"])
+def test_what_refuses_the_message_beyond_all_bounds_decides_nothing(first: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        read(first + b"550-x\r\n" * MAX_LINES, due=Due.FINAL_DOT)
+
+
+@pytest.mark.parametrize(
     ("octets", "status", "text"),
     [
         (b"450 4.2.1 wait\r\n", "4.2.1", "wait"),

@@ -4,7 +4,8 @@ Replies out of octets as they come (RFC 5321 §4.2), bounded against peers that 
 The code of a reply's last line decides, and lines without one are passed over, as Postfix does by
 default: strictness here would be paid for in mail that never arrives. Only where several replies
 are due such a line ends the conversation, as it might shift all that follow. The answer to the
-final dot is trusted once it begins with a positive code: what is not understood there comes twice.
+final dot is trusted once it begins with a positive code, even if it then breaks the bounds: what is
+not understood there comes twice.
 """
 
 import re
@@ -47,14 +48,34 @@ class ReplyReader:
     def feed(self, data: bytes) -> Iterator[Reply]:
         """Yield the replies that are complete; RemoteProtocolError where one is none."""
         self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            text = self._buffer[:end].rstrip(b"\r").decode("utf-8", "replace")
-            del self._buffer[: end + 1]
-            reply = self._line(text)
-            if reply is not None:
-                yield reply
-        if len(self._buffer) > MAX_LINE:
-            raise RemoteProtocolError("a reply line does not end")
+        try:
+            while (end := self._buffer.find(b"\n")) >= 0:
+                text = self._buffer[:end].rstrip(b"\r").decode("utf-8", "replace")
+                del self._buffer[: end + 1]
+                reply = self._line(text)
+                if reply is not None:
+                    yield reply
+            self._check_rest()
+        except RemoteProtocolError:
+            taken = self._taken()
+            if taken is not None:
+                yield taken
+            raise
+
+    def _check_rest(self) -> None:
+        if len(self._buffer) <= MAX_LINE:
+            return
+        positive = _POSITIVE.fullmatch(self._buffer[:MAX_LINE].decode("utf-8", "replace"))
+        if positive is not None:
+            self._codes.add(int(positive[1]))
+            self._lines.append(positive[2])
+        raise RemoteProtocolError("a reply line does not end")
+
+    def _taken(self) -> Reply | None:
+        """Return the answer to the final dot as far as it came, if all of that is positive."""
+        if self._due() is not Due.FINAL_DOT or not self._codes or max(self._codes) >= 300:
+            return None
+        return _mixed_reply(max(self._codes), self._begin_anew())
 
     def clear(self) -> None:
         """Forget what is half read: after STARTTLS nothing of before counts."""
