@@ -2,14 +2,20 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from postroad.ingress import wire
-from postroad.ingress.admission import ListenerKind
+from postroad.ingress.admission import ListenerKind, Sender
+from postroad.ingress.intake import Intake
+from postroad.ingress.transaction import Transaction
+from postroad.mail.address import Mailbox
+from postroad.mail.envelope import Body
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
@@ -133,3 +139,37 @@ async def until_content(scene: Scene) -> Peer:
     await peer.envelope("a@near.example", "b@far.example")
     assert (await peer.say("DATA")).startswith("354 ")
     return peer
+
+
+async def test_content_that_comes_in_tiny_pieces_takes_little_more_memory_than_its_size(
+    scene: Scene,
+) -> None:
+    snapshot = scene.configuration.current
+    assert snapshot is not None
+    domain = snapshot.domains["here.example"].receive
+    assert domain is not None
+    transaction = Transaction(
+        snapshot=snapshot,
+        sender=Sender(None, None),
+        helo="client.example",
+        peer=ipaddress.IPv4Address("192.0.2.1"),
+        peer_text="192.0.2.1",
+        protocol="ESMTP",
+        tls="",
+        submitted=False,
+        body=Body.SEVEN_BIT,
+        smtputf8=False,
+        recipients={Mailbox("known", "here.example"): domain.way_out},
+    )
+    intake = Intake(scene.server.tools, transaction)
+    lines = [b"%x\r\n" % (number % 16) for number in range(40_000)]
+    tracemalloc.start()
+    try:
+        for line in lines:
+            await intake.add(bytes(bytearray(line)))  # an object of its own, as from a socket
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 2 * intake.size
+    assert (await intake.finish(bare=False)).is_positive
+    assert await scene.body() == b"".join(lines)

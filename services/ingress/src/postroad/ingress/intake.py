@@ -36,6 +36,9 @@ log = get_logger("ingress.intake")
 # RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
 # that hears 451 after that can do something better than wait.
 _SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
+# Pieces are joined when there are so many. Each costs some 40 octets more than it has: a client
+# that sends an octet or two at a time would take twenty times the memory of its content.
+_MOST_PIECES = 256
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ class Intake:
         if self._writer is None:
             self._pieces.append(piece)
             if self._size <= self._tools.limits.inline_size:
+                if len(self._pieces) >= _MOST_PIECES:
+                    self._pieces = [b"".join(self._pieces)]
                 return
             piece = self._begin_large()
         if passed := self._header.feed(piece):
