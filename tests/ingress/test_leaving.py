@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import gc
 import inspect
 import socket
 import struct
@@ -53,6 +54,28 @@ async def test_a_reset_connection_gives_its_place_back(open_scene: OpenScene, sa
             reset(peer)
         await until_all_left()
     assert (await (await scene.peer()).say("NOOP")).startswith("250 ")
+
+
+async def test_a_session_that_ended_leaves_nothing_to_be_collected(scene: Scene) -> None:
+    """Cycles of objects, one for each connection, would have the collector run all the time."""
+
+    def sessions() -> int:
+        return sum(isinstance(each, session.SmtpSession) for each in gc.get_objects())
+
+    gc.disable()
+    try:
+        before = sessions()
+        for _ in range(3):
+            peer = await scene.peer()
+            peer.writer.write(ENVELOPE + b"QUIT\r\n")
+            while not (await peer.reply()).startswith("221 "):
+                pass
+            peer.writer.close()
+        await until_all_left()
+        await asyncio.sleep(0)
+        assert sessions() == before
+    finally:
+        gc.enable()
 
 
 async def test_a_drain_does_not_wait_for_those_who_are_gone(scene: Scene) -> None:

@@ -3,8 +3,9 @@ Where log lines go: standard error, without the event loop ever waiting for its 
 
 A pipe that nobody drains and a terminal paused by a key block the one who writes to it. A relay
 must not stop taking mail for that, so a thread of its own writes: what has gathered, in one write,
-then sleeps a moment so that a busy process wakes it 50 times a second and not once a line. When
-10,000 lines wait the newest are dropped and counted, and the count is written once there is room.
+then sleeps a moment so that a busy process wakes it ten times a second and not once a line: each
+time the two threads take the interpreter from each other a few times. When 10,000 lines wait the
+newest are dropped and counted, and the count is written once there is room.
 """
 
 import atexit
@@ -16,7 +17,7 @@ from typing import TextIO
 from postroad.runtime.metrics import LOG_LINES_DROPPED
 
 MAX_WAITING = 10_000  # lines; a line is at most some KiB, most are 300 octets
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.1
 
 
 class LineSink:

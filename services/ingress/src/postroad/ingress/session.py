@@ -92,6 +92,7 @@ class SmtpSession(Wire):
             self._tell("SESSION", replies.INTERNAL)
         finally:
             self.close()
+            self._dialog = None  # it knows the session: without that, only a collection frees both
             self.host.forget(self)
 
     async def _converse(self) -> None:
