@@ -139,6 +139,25 @@ def test_what_is_parked_again_goes_behind_those_that_wait_and_not_behind_all_tha
     assert again == pytest.approx(first)
 
 
+def test_a_site_that_gets_under_way_slowly_does_not_keep_its_mail_parked_for_minutes() -> None:
+    """A greeting that comes after five seconds, say, tells nothing of the pace behind it."""
+    room = site(room=1000)
+    for _ in range(300):
+        room.add(waiting("a"), 1000.0)
+    begin(room, 1000.0)
+    assert [max(room.park(at) for _ in range(500)) for at in (1002.0, 1005.0)] == [8.0, 20.0]
+    room.ended(1005.0, 5.0)
+    assert max(room.park(1005.1) for _ in range(500)) <= 5.0, "it moves, and nobody knows how fast"
+
+
+def test_mail_is_parked_the_longer_the_longer_a_site_stands_still() -> None:
+    room = site(room=1000)
+    for _ in range(300):
+        room.add(waiting("a"), 1000.0)
+    begin(room, 1000.0)
+    assert max(room.park(1300.0) for _ in range(500)) == 900.0
+
+
 def test_the_pace_is_that_of_a_site_at_work() -> None:
     room = site(room=1000)
     for second in (86_400, 90_000):  # the clock has been running, and the site was idle between

@@ -77,6 +77,10 @@ class Pace:
         """Return what so many connections would take in a second, None when nothing is known."""
         return connections / max(self._took, 0.001) if self._took is not None else None
 
+    def still(self, now: float) -> float:
+        """Return for how many seconds nothing has ended there, or nothing came."""
+        return now - self._last
+
     @property
     def since(self) -> float:
         """When something last happened there."""

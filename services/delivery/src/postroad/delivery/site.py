@@ -31,6 +31,7 @@ from postroad.spool.interface import Taken
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
 _UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
 _LEAST_RATE = 0.5  # messages per second: one that stands still may move again
+_SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood still
 MAX_DOWN = 60.0  # seconds
 
 
@@ -245,11 +246,14 @@ class Site:
     def park(self, now: float) -> float:
         """Return for how many seconds a record that finds no room is put off: until its turn."""
         rate = self.pace.rate(now)
+        longest = _LONGEST_PARK
+        if not rate:  # it may only be getting under way, as behind a greeting that is late
+            longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
         if rate is None:
             rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
         gap = 1 / max(rate, _LEAST_RATE)
         turn = max(self._last_turn, now + self.waiting * gap) + gap
-        self._last_turn = min(turn, now + _LONGEST_PARK)
+        self._last_turn = min(turn, now + longest)
         return max(self._last_turn - now, _SHORTEST_PARK)
 
     def may_be_forgotten(self, now: float) -> bool:
