@@ -57,6 +57,7 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "nats.auth.existingSecret": "passwords",
         "clusterKey.existingSecret": "key",
         "operator.watchNamespaces[0]": "shop",
+        "delivery.caBundle.configMapName": "authorities",
         "operator.dnsChecks": False,
         "operator.resolver": "192.0.2.53:53",
         "image.registry": "registry.example.com:5000",

@@ -80,6 +80,20 @@ def test_clients_keep_their_addresses(
     assert spec.get("externalTrafficPolicy") == policy
 
 
+def test_further_authorities_are_a_file_that_delivery_reads(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    delivery = named(rendered["theirs"], "Deployment", "delivery")
+    pod = delivery["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (file,) = [e["value"] for e in container["env"] if e["name"] == "POSTROAD_TLS_CA_FILE"]
+    (mount,) = [m for m in container["volumeMounts"] if file.startswith(m["mountPath"] + "/")]
+    (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    (item,) = volume["configMap"]["items"]
+    assert volume["configMap"]["name"] == "authorities"
+    assert (item["key"], mount["mountPath"] + "/" + item["path"]) == ("ca.crt", file)
+
+
 def test_a_proxy_header_is_read_on_ports_of_its_own(rendered: Mapping[str, list[Object]]) -> None:
     plain, proxied = (
         {p["targetPort"] for p in named(rendered["proxy"], "Service", name)["spec"]["ports"]}
