@@ -92,23 +92,6 @@ async def test_refusals_of_a_session_out_of_step_do_not_count() -> None:
         assert summary(await Bench().attempt(mx)) == [("Delivered", "2.0.0", "mx0")] * 2
 
 
-@pytest.mark.parametrize("reply", [b"451 4.3.0 later\r\n", b"550 5.7.1 no\r\n"])
-async def test_who_refuses_the_sender_and_takes_recipients_gets_no_empty_message(
-    reply: bytes,
-) -> None:
-    contents: list[bytes] = []
-
-    def script(line: bytes, count: int) -> bytes | None:
-        if line == b".":
-            contents.append(line)
-        return reply if line.startswith(b"MAIL") and count == 0 else None
-
-    async with ScriptedMx(script) as mx:
-        assert summary(await Bench().attempt(mx)) == [("Delivered", "2.0.0", "mx0")] * 2
-        assert len(contents) == len(mx.messages) == 1
-        assert mx.connections == 2, "once pipelined, once plainly"
-
-
 # ---------------------------------------------------------------- degraded by missing TLS
 
 WANTS_TLS = b"530 5.7.0 Must issue a STARTTLS command first\r\n"

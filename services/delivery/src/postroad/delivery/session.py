@@ -121,10 +121,6 @@ class Session:
             # RFC 5321 §3.3: 354 or a refusal. Anything else answers something else.
             code, transaction.data = transaction.data.code, None
             raise self._dialog.lost(Phase.DATA, f"DATA was answered with {code}", Answer.ODD)
-        if transaction.accepted and not transaction.is_begun:
-            # A recipient without a sender; whom it took would get what ends DATA, an empty message.
-            reason = f"RCPT was taken, and MAIL answered with {transaction.mail}"
-            raise self._dialog.lost(Phase.MAIL, reason, Answer.MISPLACED)
         if self._conversation.over:
             if transaction.data is not None and transaction.data.is_intermediate:
                 transaction.data = None  # an invitation to nothing
@@ -133,7 +129,11 @@ class Session:
                 raise self._dialog.lost(Phase.DATA, str(self._conversation.fault))
             return
         if transaction.data is not None and transaction.data.is_intermediate:
-            if not transaction.accepted:
+            if (
+                not transaction.accepted
+                or transaction.mail is None
+                or not transaction.mail.is_positive
+            ):
                 # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
                 self._conversation.break_off()
                 self._dialog.write(b".\r\n")
