@@ -1,6 +1,7 @@
 """A delivery process over a queue in memory: what it sends, what it leaves, what it writes down."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from postroad.delivery.resolver import Resolver
 from postroad.delivery.site import Site, Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
@@ -16,6 +18,7 @@ from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.queued_mail import now
 from postroad.testing.zone import Table, Trouble, Zone
 
 QUICK = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
@@ -203,6 +206,33 @@ async def test_a_site_that_is_away_is_not_asked_for_each_message() -> None:
     ]
     assert sum(reason.startswith("suspended for a while: ") for reason in reasons) == 4
     assert await waiting(spool) == [WaitKind.SCHEDULED] * 5
+
+
+async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue's own trouble is no attempt: the mail does not wait for its retry schedule."""
+
+    async def no_answer(_: MemorySpool, __: object) -> AsyncIterator[bytes]:
+        raise SpoolUnavailable("it does not answer")
+        yield b""
+
+    monkeypatch.setattr(MemorySpool, "read_body", no_answer)
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "b@y.example", content=BlobRef(0, "there", 1, 10, b"", sole=True))
+            async with asyncio.timeout(patient(10)):
+                while await waiting(spool) != [WaitKind.SCHEDULED]:
+                    await asyncio.sleep(0.01)
+    [queued] = [each async for each in spool.waiting.list(Selection())]
+    assert queued.record.attempts == 0
+    assert queued.due is not None
+    assert queued.due - now() < timedelta(seconds=31)
+    last = queued.record.recipients[0].last
+    assert last is not None
+    assert "the body cannot be read now: it does not answer" in last.text
 
 
 async def test_a_missing_body_holds_the_record_for_a_person() -> None:

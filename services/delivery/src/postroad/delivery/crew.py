@@ -6,6 +6,7 @@ same place, it is begun with the end of the one before.
 """
 
 import asyncio
+import random
 from functools import partial
 
 from postroad.delivery import metrics
@@ -29,6 +30,7 @@ from postroad.spool.interface import Taken
 log = get_logger("delivery.worker")
 
 _MOST_REFUSALS = 5  # of one record; then it waits by its schedule
+_BODY_LATER = (10.0, 30.0)  # seconds until a body is read again whose stream did not answer
 
 
 class Crew:
@@ -180,8 +182,11 @@ class Crew:
         except (BodyMissing, BodyCorrupt) as error:
             await self._endings.without_body(taken, error)
             return
-        except SpoolError as error:
-            ended = Ended(for_all(record, deferred(f"the body cannot be read now: {error}")))
+        except SpoolError as error:  # our trouble, not the mail's: its schedule does not advance
+            wait = random.uniform(*_BODY_LATER)
+            reason = f"the body cannot be read now: {error}"
+            self._endings.put_off(taken, way_out, site.name, wait, reason)
+            return
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("an attempt failed", record_id=str(record.record_id))
