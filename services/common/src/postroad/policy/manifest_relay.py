@@ -157,7 +157,8 @@ class Limits(Part):
     """Messages sent over one connection before it is closed."""
     message_rate: MessageRate | None = None
     """Messages per window to a site from the whole cluster; unlimited when left out. One whose
-    recipients need several transactions, or several hosts, counts once."""
+    recipients need several transactions, or several hosts, counts once. A delivery process that
+    takes a site over, as after a restart, begins a new window."""
 
 
 class RelaySpec(Part):
