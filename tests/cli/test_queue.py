@@ -150,6 +150,18 @@ async def test_tables_fit_the_terminal(spool: JetStreamSpool, run: Run, columns:
     assert "LAST REPLY" in out
 
 
+async def test_status_says_how_many_domains_its_table_leaves_out(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    for number in range(12):
+        await put(spool, f"x@d{number}.example")
+    _, out, _ = await run("status")
+    assert sum(line.startswith("d") for line in out.splitlines()) == 10
+    assert "and 2 more" in out
+    _, out, _ = await run("status", "--json")
+    assert len(json.loads(out)["domains"]) == 12
+
+
 async def test_status_is_in_one_order_and_says_what_is_stuck(
     spool: JetStreamSpool, run: Run
 ) -> None:
@@ -216,6 +228,12 @@ async def test_a_filter_that_cannot_fit_is_an_error(
     code, out, err = await run("queue", "hold", flag, value)
     assert (code, out) == (2, "")
     assert err.startswith(f"postroad: {complaint}")
+
+
+async def test_show_names_its_argument_when_it_cannot_be_a_queue_id(run: Run) -> None:
+    code, _, err = await run("queue", "show", "42")
+    assert code == 2
+    assert err.startswith("postroad: QUEUE-ID takes a queue id")
 
 
 async def test_addresses_fit_however_their_domain_is_written(

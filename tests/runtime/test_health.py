@@ -56,8 +56,8 @@ async def test_a_process_that_is_not_ready_is_alive() -> None:
     readiness = Readiness()
     readiness.add("queue", lambda: "away")
     async with served(listen(LOOPBACK), readiness) as url:
-        status, _, _ = await get(f"{url}/healthz")
-        assert status == 200
+        status, _, body = await get(f"{url}/healthz")
+        assert (status, body) == (200, '{"alive": true}\n')
 
 
 async def test_metrics_come_in_the_text_format() -> None:

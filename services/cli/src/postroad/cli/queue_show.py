@@ -20,7 +20,7 @@ from postroad.cli.options import (
 )
 from postroad.cli.output import ago, print_json, size, stamp
 from postroad.cli.queue_listing import STATES, oldest_of, row
-from postroad.cli.selection import Choice, build_choice
+from postroad.cli.selection import Choice, build_choice, read_queue_id
 from postroad.cli.tables import Column, print_table
 from postroad.mail.visible import visible_lines
 from postroad.spool.interface import Queued, Spool
@@ -46,7 +46,7 @@ def show(
 
     Example: postroad queue show 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --content
     """
-    choice = build_choice(queue_id=queue_id)
+    choice = build_choice(queue_id=read_queue_id(queue_id, "QUEUE-ID"))
     cluster = where(state, context, namespace, release)
     asyncio.run(_show(choice, cluster, content=content, as_json=as_json))
 

@@ -119,7 +119,7 @@ def describe(selection: Selection) -> str:
     return " ".join(said) or "--all"
 
 
-def read_queue_id(text: str) -> str:
+def read_queue_id(text: str, named: str = "--id") -> str:
     """Read a queue id, or a record's, which names its message too; Failure when it is none."""
     queue_id = text.upper()
     try:
@@ -128,7 +128,7 @@ def read_queue_id(text: str) -> str:
         shard_of(queue_id)
     except ValueError as error:
         raise Failure(
-            f"--id takes a queue id, the 26 letters and digits after `queued as`, not {text!r}",
+            f"{named} takes a queue id, the 26 letters and digits after `queued as`, not {text!r}",
             code=2,
         ) from error
     return queue_id

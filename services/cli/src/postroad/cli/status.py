@@ -166,6 +166,8 @@ def _print(glance: Glance, *, wide: bool) -> None:
         print()
         stuck = [_domain_cells(each, now) for each in glance.domains[:_TOP]]
         print_table(_DOMAINS, stuck, empty="", wide=wide)
+        if more := len(glance.domains) - len(stuck):
+            print(f"and {more} more; --json has all")
     if glance.orders:
         print()
         print_orders(glance.orders, wide=wide, empty="")

@@ -92,7 +92,8 @@ class HealthServer:
 
 
 def _as_json(status: HTTPStatus, content: object) -> Response:
-    return Response(status, json.dumps(content).encode(), "application/json; charset=utf-8")
+    text = f"{json.dumps(content)}\n"  # a line of its own where curl shows it
+    return Response(status, text.encode(), "application/json; charset=utf-8")
 
 
 async def own_page(wanted: Format) -> str:
