@@ -24,8 +24,13 @@ import urllib.request
 _TIMEOUT = 4.0  # seconds for the page
 _SHORT_TIMEOUT = 2.0  # seconds for what needs no disk
 _REPORT_LASTS = 60  # seconds
-# What does not mend by itself. The second is also said for a moment while a stream begins.
-_FOR_GOOD = ("write error", "monitor goroutine not running")
+# What does not mend by itself. The last two are also said for a moment while a stream begins. A
+# server that has lost consumers names one of them at a time, with either sentence.
+_FOR_GOOD = (
+    "write error",
+    "monitor goroutine not running",
+    "consumer assignment error: stream not found",
+)
 
 
 def why_restart(url: str) -> str | None:

@@ -139,6 +139,7 @@ def page(status: int, text: str, *, stalled: threading.Event | None = None) -> I
         (200, {"status": "ok"}, False),
         (503, {"error": "JetStream stream '$G > A' write error: no space left on device"}, True),
         (503, {"error": "'$G > A' is not current: monitor goroutine not running"}, True),
+        (503, {"error": "not current: consumer assignment error: stream not found (10059)"}, True),
         # While it catches up, or a stream has no leader, a restart would only make it worse.
         (503, {"error": "JetStream stream '$G > A' is not current"}, False),
         (503, {"error": "JetStream has not established contact with a meta leader"}, False),
