@@ -355,7 +355,7 @@ async def test_at_a_terminal_the_count_is_shown_and_no_is_the_answer_to_nothing(
         os.close(keyboard)
         os.close(terminal)
     assert "one.example  1" in out
-    assert "bounce 1 message (2 records, one for each domain)? (its senders are notified)" in err
+    assert "bounce 1 message (2 records, one for each domain)? (the senders are notified)" in err
     assert code == 1
     assert err.endswith("postroad: nothing was changed\n")
     assert list(spool.orders.in_force(now())) == []

@@ -23,7 +23,7 @@ _COVERS = (
 ACTIONS = (
     Action(
         "retry",
-        "Try deferred mail at once, and not when its next try is due. If that try fails, its"
+        "Try deferred mail now, and not when its next try is due. If that try fails, its"
         f" schedule goes on. {_COVERS}",
         frozenset({WaitKind.SCHEDULED}),
         "--domain example.net",
@@ -42,7 +42,7 @@ ACTIONS = (
         " counted and asked about first; a script says --yes.",
         frozenset(WaitKind),
         "--id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --reason 'wrong list'",
-        "its senders are notified",
+        "the senders are notified",
     ),
     Action(
         "delete",

@@ -49,7 +49,9 @@ _DOMAINS = 10  # shown before a question
 AllFlag = Annotated[bool, typer.Option("--all", help="Every message that waits.")]
 YesFlag = Annotated[
     bool,
-    typer.Option("--yes", "-y", help="Ask nothing; --all is asked about at a terminal, too."),
+    typer.Option(
+        "--yes", "-y", help="Do not ask. Otherwise --all asks at a terminal, whatever the order."
+    ),
 ]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Count what fits; change nothing.")]
 ReasonOption = Annotated[
