@@ -1,9 +1,14 @@
-"""For all tests: chance does not decide which of two processes owns a lane."""
+"""For all tests: what chance, or whoever started them, must not decide."""
 
+import signal
 from itertools import count
 from uuid import UUID
 
 import pytest
+
+# A shell that starts them in the background has them ignore Ctrl-C, and so would all they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

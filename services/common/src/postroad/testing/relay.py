@@ -68,7 +68,7 @@ class RunningRelay:
                 *self._flags,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **self._environment},
+                env={**_surroundings(), **self._environment},
                 preexec_fn=children.dies_with_us(),
             )
         assert self._process.stdout is not None
@@ -110,6 +110,12 @@ class RunningRelay:
         """Run a `postroad` command on this relay; return exit code, output and error output."""
         environment = {**os.environ, "POSTROAD_STATE": str(self.state), "COLUMNS": "200"}
         return await children.run(*words, environment=environment, python=self._python)
+
+
+def _surroundings() -> dict[str, str]:
+    """Return the environment without what is meant for the tests: a relay warns of such names."""
+    of_tests = ("POSTROAD_TEST_", "POSTROAD_E2E_")
+    return {name: text for name, text in os.environ.items() if not name.startswith(of_tests)}
 
 
 def process_name(pid: int) -> str:
