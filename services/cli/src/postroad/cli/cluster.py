@@ -11,12 +11,12 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from postroad.cli.errors import Failure
-from postroad.cli.kubectl import Place, forwarded
+from postroad.cli.kubectl import forwarded
 from postroad.cli.state import StateFolder, default_state_folder
+from postroad.cli.where import Where
 from postroad.runtime import logs
 from postroad.runtime.errors import SettingsError
 from postroad.runtime.quantities import Secret
@@ -45,14 +45,6 @@ class CommandSettings:
 
     nats: NatsSettings = group(NatsSettings)
     command_nats: OwnLogin = group(OwnLogin)
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which cluster the user means, from the command line."""
-
-    state: Path | None = None
-    place: Place = field(default_factory=Place)
 
 
 def state_folder(where: Where) -> StateFolder | None:

@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
 from postroad.cli.events import line
 from postroad.cli.handover import Access, Tls, hand_over, tls_context
 from postroad.cli.send import compose
 from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink, SinkBehaviour
+from postroad.cli.where import Where
 from postroad.runtime.quantities import ListenAddress, SocketAddress, parse_socket_address
 from postroad.runtime.supervised import die_with_parent
 from postroad.spool.event import Event, EventType

@@ -12,18 +12,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
-from postroad.cli.options import (
-    ContextOption,
-    JsonFlag,
-    NamespaceOption,
-    ReleaseOption,
-    StateOption,
-    where,
-)
+from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json, short, stamp
 from postroad.cli.selection import read_queue_id
+from postroad.cli.where import Where
 from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.spool.event import Event, EventType
@@ -52,7 +46,7 @@ def event_type(text: str) -> EventType:
 
 
 def events(
-    state: StateOption = None,
+    cluster: Where,
     queue_id: Annotated[
         str | None, typer.Option("--id", metavar="QUEUE-ID", help="Only this message's history.")
     ] = None,
@@ -71,9 +65,6 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
     ] = False,
-    context: ContextOption = None,
-    namespace: NamespaceOption = None,
-    release: ReleaseOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -87,7 +78,6 @@ def events(
     """
     wanted, start = _wanted(queue_id, since)
     types = frozenset(kind) if kind else None
-    cluster = where(state, context, namespace, release)
     asyncio.run(_print(cluster, wanted, start, types, follow=follow, as_json=as_json))
 
 

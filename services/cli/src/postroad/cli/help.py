@@ -12,6 +12,8 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from postroad.cli.option_groups import spread
+
 _BREAK_OF_SOURCE = re.compile(r"(?<![\\\n])\n(?!\n)")  # a backslash keeps the break of an example
 
 
@@ -42,8 +44,9 @@ class Commands(typer.Typer):
         super().__init__(cls=Group, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Any:
-        """Return what registers a function as a command."""
-        return super().command(name, cls=Command, **settings)
+        """Return what registers a function as a command, groups of options spread."""
+        register = super().command(name, cls=Command, **settings)
+        return lambda command: register(spread(command))
 
 
 def unwrapped(text: str) -> str:

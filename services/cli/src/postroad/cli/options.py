@@ -1,15 +1,12 @@
 """Options that several commands share, and how their values are read."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from postroad.cli.cluster import Where
 from postroad.cli.errors import Failure
 from postroad.cli.handover import Tls
-from postroad.cli.kubectl import Place
 from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
 from postroad.runtime.quantities import (
@@ -19,8 +16,6 @@ from postroad.runtime.quantities import (
     parse_listen_address,
     parse_socket_address,
 )
-
-_KUBERNETES = "A cluster on Kubernetes"
 
 TlsOption = Annotated[
     Tls,
@@ -45,51 +40,6 @@ FormOption = Annotated[
         help="`wide`: every column, also where the terminal has no room; `json`: as --json.",
     ),
 ]
-StateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        metavar="DIR",
-        envvar="POSTROAD_STATE",
-        help="State folder of the `postroad up` to talk to.",
-        show_default="~/.local/state/postroad",
-    ),
-]
-ContextOption = Annotated[
-    str | None,
-    typer.Option(
-        "--context",
-        metavar="NAME",
-        help="The kubeconfig context of a cluster to talk to, through kubectl port-forward.",
-        rich_help_panel=_KUBERNETES,
-    ),
-]
-NamespaceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--namespace",
-        "-n",
-        metavar="NAME",
-        help="The namespace Postroad is installed in, when it is not the context's own.",
-        rich_help_panel=_KUBERNETES,
-    ),
-]
-ReleaseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--release",
-        metavar="NAME",
-        help="The Helm release, where a namespace has several.",
-        rich_help_panel=_KUBERNETES,
-    ),
-]
-
-
-def where(
-    state: Path | None, context: str | None, namespace: str | None, release: str | None
-) -> Where:
-    """Return which cluster the options above mean."""
-    return Where(state, Place(context, namespace, release))
 
 
 def server_address(text: str, *, option: str, default_port: int) -> SocketAddress:

@@ -15,28 +15,12 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.cluster import Where, open_cluster
-from postroad.cli.options import (
-    ContextOption,
-    Form,
-    FormOption,
-    JsonFlag,
-    NamespaceOption,
-    ReleaseOption,
-    StateOption,
-    where,
-)
+from postroad.cli.cluster import open_cluster
+from postroad.cli.options import Form, FormOption, JsonFlag
 from postroad.cli.output import ago, print_json, short, size
-from postroad.cli.selection import (
-    Choice,
-    ClientOption,
-    DomainOption,
-    IdOption,
-    RecipientOption,
-    SenderOption,
-    build_choice,
-)
+from postroad.cli.selection import Choice, Mail
 from postroad.cli.tables import Column, print_table
+from postroad.cli.where import Where
 from postroad.spool.interface import Queued
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
@@ -78,18 +62,11 @@ class Listing:
 
 
 def list_queue(
-    state: StateOption = None,
-    queue_id: IdOption = None,
-    domain: DomainOption = None,
-    sender: SenderOption = None,
-    recipient: RecipientOption = None,
-    client: ClientOption = None,
+    cluster: Where,
+    mail: Mail,
     held: Annotated[bool, typer.Option("--held", help="Only held mail.")] = False,
     deferred: Annotated[bool, typer.Option("--deferred", help="Only deferred mail.")] = False,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show no more than N.")] = 100,
-    context: ContextOption = None,
-    namespace: NamespaceOption = None,
-    release: ReleaseOption = None,
     form: FormOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -105,16 +82,9 @@ def list_queue(
     kinds = frozenset(
         ([WaitKind.HELD] if held else []) + ([WaitKind.SCHEDULED] if deferred else [])
     ) or frozenset(WaitKind)
-    choice = build_choice(
-        queue_id=queue_id,
-        domain=domain,
-        sender=sender,
-        recipient=recipient,
-        client=client,
-        kinds=kinds,
-    )
-    everything = choice == build_choice()
-    listing = asyncio.run(_look(choice, where(state, context, namespace, release), limit))
+    choice = mail.choice(kinds=kinds)
+    everything = choice == Mail().choice()
+    listing = asyncio.run(_look(choice, cluster, limit))
     if as_json or form is Form.JSON:
         for queued in listing.shown:
             print_json(row(queued))

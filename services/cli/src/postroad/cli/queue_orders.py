@@ -16,28 +16,14 @@ from uuid import uuid4
 
 import typer
 
-from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
-from postroad.cli.options import (
-    ContextOption,
-    JsonFlag,
-    NamespaceOption,
-    ReleaseOption,
-    StateOption,
-    where,
-)
+from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
 from postroad.cli.queue_actions import Action
-from postroad.cli.selection import (
-    Choice,
-    ClientOption,
-    DomainOption,
-    IdOption,
-    RecipientOption,
-    SenderOption,
-    build_choice,
-)
+from postroad.cli.selection import Choice, Mail
 from postroad.cli.tables import Column, print_table
+from postroad.cli.where import Where
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.selection import Selection
@@ -85,41 +71,25 @@ def order_command(action: Action) -> Callable[..., None]:
     """Return the command that gives an order of this kind."""
 
     def command(
-        state: StateOption = None,
-        queue_id: IdOption = None,
-        domain: DomainOption = None,
-        sender: SenderOption = None,
-        recipient: RecipientOption = None,
-        client: ClientOption = None,
+        cluster: Where,
+        mail: Mail,
         everything: AllFlag = False,
         reason: ReasonOption = "",
         yes: YesFlag = False,
         dry_run: DryRunFlag = False,
-        context: ContextOption = None,
-        namespace: NamespaceOption = None,
-        release: ReleaseOption = None,
         as_json: JsonFlag = False,
     ) -> None:
-        named = (queue_id, domain, sender, recipient, client)
-        if all(value is None for value in named) and not everything:
+        if mail == Mail() and not everything:
             raise Failure(
                 "say which mail: --id, --domain, --from, --to, --client, or --all", code=2
             )
         now = datetime.now(UTC)
-        choice = build_choice(
-            queue_id=queue_id,
-            domain=domain,
-            sender=sender,
-            recipient=recipient,
-            client=client,
-            kinds=action.kinds,
-            arrived_before=now,
-        )
+        choice = mail.choice(kinds=action.kinds, arrived_before=now)
         asks = not yes and not dry_run and (bool(action.warning) or everything)
         if asks and not sys.stdin.isatty():
             asks = _refuse_unasked(action)
         given = _Given(action, choice, reason, now, asks=asks, dry_run=dry_run, as_json=as_json)
-        _run(given, where(state, context, namespace, release))
+        _run(given, cluster)
 
     command.__doc__ = f"{action.help}\n\nExample: postroad queue {action.name} {action.example}"
     return command

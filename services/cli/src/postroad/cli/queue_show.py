@@ -8,20 +8,14 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
-from postroad.cli.options import (
-    ContextOption,
-    JsonFlag,
-    NamespaceOption,
-    ReleaseOption,
-    StateOption,
-    where,
-)
+from postroad.cli.options import JsonFlag
 from postroad.cli.output import ago, print_json, size, stamp
 from postroad.cli.queue_listing import STATES, oldest_of, row
-from postroad.cli.selection import Choice, build_choice, read_queue_id
+from postroad.cli.selection import Choice, Mail, read_queue_id
 from postroad.cli.tables import Column, print_table
+from postroad.cli.where import Where
 from postroad.mail.visible import visible_lines
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.record import ADMIN, BlobRef, LastReply, QueueRecord
@@ -31,14 +25,11 @@ _PARTS = 1000  # of one message, at most
 
 
 def show(
+    cluster: Where,
     queue_id: Annotated[str, typer.Argument(metavar="QUEUE-ID", help="The message to show.")],
-    state: StateOption = None,
     content: Annotated[
         bool, typer.Option("--content", help="Print the message itself, header and body.")
     ] = False,
-    context: ContextOption = None,
-    namespace: NamespaceOption = None,
-    release: ReleaseOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -46,8 +37,7 @@ def show(
 
     Example: postroad queue show 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --content
     """
-    choice = build_choice(queue_id=read_queue_id(queue_id, "QUEUE-ID"))
-    cluster = where(state, context, namespace, release)
+    choice = Mail(queue_id=read_queue_id(queue_id, "QUEUE-ID")).choice()
     asyncio.run(_show(choice, cluster, content=content, as_json=as_json))
 
 

@@ -7,21 +7,13 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.cluster import Where, open_cluster
+from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
-from postroad.cli.options import (
-    ContextOption,
-    Form,
-    FormOption,
-    JsonFlag,
-    NamespaceOption,
-    ReleaseOption,
-    StateOption,
-    where,
-)
+from postroad.cli.options import Form, FormOption, JsonFlag
 from postroad.cli.output import ago, print_json
 from postroad.cli.selection import describe
 from postroad.cli.tables import Column, print_table
+from postroad.cli.where import Where
 from postroad.mail.visible import visible
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Spool
@@ -38,14 +30,7 @@ _COLUMNS = (
 )
 
 
-def orders(
-    state: StateOption = None,
-    context: ContextOption = None,
-    namespace: NamespaceOption = None,
-    release: ReleaseOption = None,
-    form: FormOption = None,
-    as_json: JsonFlag = False,
-) -> None:
+def orders(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -> None:
     """
     List the orders in force: what each means, how much it has changed, and when it ends.
 
@@ -54,7 +39,6 @@ def orders(
 
     Example: postroad queue orders -o wide
     """
-    cluster = where(state, context, namespace, release)
     found = asyncio.run(_look(cluster))
     if as_json or form is Form.JSON:
         for order, changed in found:
@@ -109,13 +93,10 @@ def row(order: Order, changed: int) -> dict[str, object]:
 
 
 def cancel(
+    cluster: Where,
     order_id: Annotated[
         str, typer.Argument(metavar="ORDER", help="The order's id, or the beginning of it.")
     ],
-    state: StateOption = None,
-    context: ContextOption = None,
-    namespace: NamespaceOption = None,
-    release: ReleaseOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """
@@ -123,7 +104,7 @@ def cancel(
 
     Example: postroad queue cancel 3f2a91c0
     """
-    order = asyncio.run(_cancel(order_id, where(state, context, namespace, release)))
+    order = asyncio.run(_cancel(order_id, cluster))
     if as_json:
         print_json({"order_id": order.order_id, "action": order.action, "cancelled": True})
     else:

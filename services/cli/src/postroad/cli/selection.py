@@ -16,30 +16,6 @@ from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.selection import Selection, WaitKind
 
-IdOption = Annotated[
-    str | None, typer.Option("--id", metavar="QUEUE-ID", help="The message with this queue id.")
-]
-DomainOption = Annotated[
-    str | None, typer.Option("--domain", metavar="DOMAIN", help="Mail to this domain.")
-]
-SenderOption = Annotated[
-    str | None,
-    typer.Option(
-        "--from", metavar="ADDRESS", help="Mail with this reverse-path; '<>' is notifications."
-    ),
-]
-RecipientOption = Annotated[
-    str | None, typer.Option("--to", metavar="ADDRESS", help="Mail to this recipient.")
-]
-ClientOption = Annotated[
-    str | None,
-    typer.Option(
-        "--client",
-        metavar="NAMESPACE/NAME",
-        help="Mail that this Client submitted. The name alone will do where one namespace has it.",
-    ),
-]
-
 _CLIENT = re.compile(r"(?:[a-z0-9.-]+/)?[a-z0-9.-]+")
 
 
@@ -82,28 +58,53 @@ def _refuse_several(clients: set[str]) -> None:
         )
 
 
-def build_choice(
-    *,
-    queue_id: str | None = None,
-    domain: str | None = None,
-    sender: str | None = None,
-    recipient: str | None = None,
-    client: str | None = None,
-    kinds: frozenset[WaitKind] = frozenset(WaitKind),
-    arrived_before: datetime | None = None,
-) -> Choice:
-    """Make a Choice of option values; Failure when one of them is malformed."""
-    full, bare = _client(client) if client is not None else (None, None)
-    selection = Selection(
-        queue_id=read_queue_id(queue_id) if queue_id is not None else None,
-        domain=_domain(domain) if domain is not None else None,
-        reverse_path=_reverse_path(sender) if sender is not None else None,
-        recipient=_mailbox(recipient, "--to") if recipient is not None else None,
-        client=full,
-        kinds=kinds,
-        arrived_before=arrived_before,
-    )
-    return Choice(selection, bare)
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Which mail is meant; a command that has a parameter of this type has these options."""
+
+    queue_id: Annotated[
+        str | None, typer.Option("--id", metavar="QUEUE-ID", help="The message with this queue id.")
+    ] = None
+    domain: Annotated[
+        str | None, typer.Option("--domain", metavar="DOMAIN", help="Mail to this domain.")
+    ] = None
+    sender: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="ADDRESS", help="Mail with this reverse-path; '<>' is notifications."
+        ),
+    ] = None
+    recipient: Annotated[
+        str | None, typer.Option("--to", metavar="ADDRESS", help="Mail to this recipient.")
+    ] = None
+    client: Annotated[
+        str | None,
+        typer.Option(
+            "--client",
+            metavar="NAMESPACE/NAME",
+            help="Mail that this Client submitted. The name alone will do where one namespace has"
+            " it.",
+        ),
+    ] = None
+
+    def choice(
+        self,
+        *,
+        kinds: frozenset[WaitKind] = frozenset(WaitKind),
+        arrived_before: datetime | None = None,
+    ) -> Choice:
+        """Read the values; Failure when one of them is malformed."""
+        full, bare = _client(self.client) if self.client is not None else (None, None)
+        selection = Selection(
+            queue_id=read_queue_id(self.queue_id) if self.queue_id is not None else None,
+            domain=_domain(self.domain) if self.domain is not None else None,
+            reverse_path=_reverse_path(self.sender) if self.sender is not None else None,
+            recipient=_mailbox(self.recipient, "--to") if self.recipient is not None else None,
+            client=full,
+            kinds=kinds,
+            arrived_before=arrived_before,
+        )
+        return Choice(selection, bare)
 
 
 def describe(selection: Selection) -> str:

@@ -5,23 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from postroad.cli.cluster import Where, open_cluster, state_folder
+from postroad.cli.cluster import open_cluster, state_folder
 from postroad.cli.findings import Findings, read_findings
 from postroad.cli.findings_page import print_findings
-from postroad.cli.options import (
-    ContextOption,
-    Form,
-    FormOption,
-    JsonFlag,
-    NamespaceOption,
-    ReleaseOption,
-    StateOption,
-    where,
-)
+from postroad.cli.options import Form, FormOption, JsonFlag
 from postroad.cli.output import ago, print_json, short
 from postroad.cli.queue_listing import last_reply
 from postroad.cli.queue_standing import print_orders, row, standing
 from postroad.cli.tables import Column, print_table
+from postroad.cli.where import Where
 from postroad.spool.agreement import Order, SessionInfo
 from postroad.spool.backlog import Counts, Tally
 from postroad.spool.interface import Spool
@@ -86,14 +78,7 @@ class Glance:
         return sum(domain.of(kind) for domain in self.domains)
 
 
-def status(
-    state: StateOption = None,
-    context: ContextOption = None,
-    namespace: NamespaceOption = None,
-    release: ReleaseOption = None,
-    form: FormOption = None,
-    as_json: JsonFlag = False,
-) -> None:
+def status(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -> None:
     """
     Show the cluster at a glance: its processes, its queue, the orders in force.
 
@@ -104,7 +89,7 @@ def status(
 
     Example: postroad status --context production --namespace mail
     """
-    glance = asyncio.run(_look(where(state, context, namespace, release)))
+    glance = asyncio.run(_look(cluster))
     if as_json or form is Form.JSON:
         print_json(_summary(glance))
     else:
