@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.record import Hold, Origin
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now, record
@@ -288,6 +290,71 @@ async def test_an_order_shows_what_it_means_and_can_be_cancelled(
     code, _, err = await run("queue", "cancel", order.order_id[:6])
     assert code == 1
     assert "is in force" in err
+
+
+async def in_force(spool: JetStreamSpool, *actions: str) -> list[Order]:
+    """Return the orders in force as soon as they are these."""
+    async with asyncio.timeout(patient(10)):
+        while [each.action for each in spool.orders.in_force(now())] != list(actions):
+            await spool.orders.changed()
+    return list(spool.orders.in_force(now()))
+
+
+@pytest.mark.parametrize("way", ["resume", "cancel"])
+async def test_a_suspension_is_for_later_mail_too_and_its_end_tries_what_waits(
+    spool: JetStreamSpool, run: Run, way: str
+) -> None:
+    words = ("--domain", "Example.NET")
+    code, out, err = await run("queue", "suspend", *words, "--for", "2h", "--reason", "ticket 5")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(
+        r"Suspended: --domain example\.net, until [\d-]{10} [\d:.]{12} \(in 2h\);"
+        r" `postroad queue resume --domain example\.net` ends it\.\n",
+        out,
+    )
+    [order] = await in_force(spool, "suspend")
+    assert (order.cutoff, order.reason) == (None, "ticket 5")
+    assert order.until - order.placed == timedelta(hours=2)
+    await run("queue", "suspend", *words, "--for", "3h")
+    async with asyncio.timeout(patient(10)):
+        while (ids := [o.order_id for o in await in_force(spool, "suspend")]) == [order.order_id]:
+            await spool.orders.changed()
+    _, out, _ = await run("queue", way, *(words if way == "resume" else ids))
+    assert re.search(r" --domain example\.net[;.] [Ww]hat waits is tried now\.\n", out)
+    [retry] = await in_force(spool, "retry")
+    assert retry.selection.domain == "example.net"
+
+
+async def test_what_is_suspended_otherwise_stays_so_when_a_suspension_ends(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await run("queue", "suspend", "--all")
+    await run("queue", "suspend", "--domain", "example.net")
+    await run("queue", "resume", "--domain", "example.net")
+    _, standing = await in_force(spool, "retry", "suspend")
+    assert standing.selection == Selection(kinds=frozenset({WaitKind.READY}))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["suspend"], 2, "say which mail: --id, --domain, --from, --to, --client, or --all"),
+        (["suspend", "--all", "--domain", "a.example"], 2, "--all means all mail"),
+        (["suspend", "--client", "news"], 2, "--client takes NAMESPACE/NAME here, not 'news'"),
+        (["suspend", "--all", "--for", "31d"], 2, "--for takes a duration of 30d at most"),
+        (["suspend", "--all", "--for", "0"], 2, "--for takes a duration of 30d at most"),
+        (["suspend", "--all", "--for", "5"], 2, "--for: '5' is not a duration"),
+        (["resume", "--domain", "a.example"], 1, "nothing is suspended by --domain a.example"),
+        (["resume", "--all"], 1, "nothing is suspended; `postroad queue orders`"),
+    ],
+    ids=str,
+)
+async def test_a_suspension_that_cannot_be_meant_is_an_error(
+    run: Run, words: list[str], code: int, said: str
+) -> None:
+    exit_code, out, err = await run("queue", *words)
+    assert (exit_code, out) == (code, "")
+    assert said in err
 
 
 @pytest.mark.parametrize("action", ["bounce", "delete"])

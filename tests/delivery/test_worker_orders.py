@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from postroad.cli.queue_listing import last_reply
 from postroad.delivery.attempt import Attempt
 from postroad.delivery.directions import Directions
 from postroad.delivery.order_counts import OrderCounts
@@ -255,17 +256,78 @@ async def test_the_history_tells_why_mail_went_on(
         assert (event.client, event.size > 0) == (CLIENT.client, True)
 
 
-async def test_suspended_mail_waits_without_an_attempt() -> None:
+def suspension(length: timedelta = HOUR) -> Order:
+    selection = Selection(domain="y.example", kinds=frozenset({WaitKind.READY}))
+    return Order("suspend", "suspend", selection, now(), now() + length, None, "maintenance")
+
+
+async def test_a_suspension_keeps_what_waits_and_what_comes_until_it_ends() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "a@y.example")
+        await spool.orders.place(suspension())
+        async with delivering(spool):
+            await send(spool, "b@y.example", "c@z.example")
+            await asyncio.wait_for(mx.received(1), patient(5))
+            await counted(spool, "suspend", 2)
+            kept = [(WaitKind.SCHEDULED, f"{name}@y.example") for name in "ab"]
+            assert await waiting(spool) == kept
+            [first_one, _] = [queued async for queued in spool.waiting.list(Selection())]
+            assert first_one.record.attempts == 0
+            assert last_reply(first_one.record) == "suspended: maintenance"
+            await spool.orders.withdraw("suspend")
+            await spool.orders.place(order("retry", domain="y.example"))
+            await asyncio.wait_for(mx.received(3), patient(5))
+        assert await waiting(spool) == []
+
+
+@pytest.mark.parametrize(("length", "latest"), [(5, 5), (600, 18)])
+async def test_suspended_mail_is_looked_at_when_it_ends_and_every_quarter_of_an_hour(
+    length: int, latest: int
+) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         await send(spool, "b@y.example")
-        await spool.orders.place(order("suspend", domain="y.example"))
+        placed = suspension(timedelta(minutes=length))
+        await spool.orders.place(placed)
         async with delivering(spool):
-            await send(spool, "c@z.example")
-            await asyncio.wait_for(mx.received(1), patient(5))
-        assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
-        assert len(mx.messages) == 1
+            await counted(spool, "suspend", 1)
+    [queued] = [queued async for queued in spool.waiting.list(Selection())]
+    assert queued.due is not None
+    assert placed.placed < queued.due <= now() + timedelta(minutes=latest)
+    assert mx.messages == []
+
+
+async def test_a_suspension_is_no_way_out_of_a_hold_that_ends_in_a_bounce() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, origin=CLIENT, hold=Hold("Quota", OnHoldExpiry.BOUNCE))
+        await spool.orders.place(suspension())
+        async with delivering(spool):
+            [message] = await asyncio.wait_for(mx.received(1), patient(5))
+        assert message.recipients == [b"RCPT TO:<a@x.example>"]
+
+
+async def test_mail_that_is_deferred_as_it_is_suspended_keeps_its_schedule() -> None:
+    spool = MemorySpool()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA":
+            placing.append(asyncio.ensure_future(spool.orders.place(suspension())))
+        return b"451 4.2.1 busy\r\n" if line == b"." else None
+
+    placing: list[asyncio.Future[None]] = []
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "b@y.example")
+        async with delivering(spool):
+            await history(spool, EventType.TRANSIENT_FAILURE)
+        [queued] = [queued async for queued in spool.waiting.list(Selection())]
+    assert queued.due is not None
+    assert queued.due > now() + timedelta(minutes=45), "an hour and its jitter, no quarter"
 
 
 @pytest.mark.parametrize("on_expiry", list(OnHoldExpiry))

@@ -6,6 +6,7 @@ from postroad.cli.queue_listing import list_queue
 from postroad.cli.queue_orders import order_command
 from postroad.cli.queue_show import show
 from postroad.cli.queue_standing import cancel, orders
+from postroad.cli.queue_suspension import resume, suspend
 
 app = Commands(
     no_args_is_help=True,
@@ -15,5 +16,7 @@ app.command("list")(list_queue)
 app.command("show")(show)
 for action in ACTIONS:
     app.command(action.name)(order_command(action))
+app.command("suspend")(suspend)
+app.command("resume")(resume)
 app.command("orders")(orders)
 app.command("cancel")(cancel)

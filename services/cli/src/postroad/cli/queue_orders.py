@@ -28,7 +28,7 @@ from postroad.spool.agreement import Order
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.selection import Selection
 
-_ORDER_LIFE = timedelta(hours=1)
+ORDER_LIFE = timedelta(hours=1)
 _REPORT_WAIT = 10.0  # seconds
 _DOMAINS = 10  # shown before a question
 
@@ -142,7 +142,7 @@ async def _give(given: _Given, cluster: Where, found: Found) -> tuple[Order, int
         given.action.name,
         found.selection,
         now,
-        now + _ORDER_LIFE,
+        now + ORDER_LIFE,
         given.now,
         given.reason,
     )

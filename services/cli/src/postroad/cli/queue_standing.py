@@ -11,6 +11,7 @@ from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
 from postroad.cli.options import Form, FormOption, JsonFlag
 from postroad.cli.output import ago, print_json
+from postroad.cli.queue_suspension import try_again
 from postroad.cli.selection import describe
 from postroad.cli.tables import Column, print_table
 from postroad.cli.where import Where
@@ -35,7 +36,8 @@ def orders(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -
     List the orders in force: what each means, how much it has changed, and when it ends.
 
     An order stands for an hour, so that a process that starts meanwhile obeys it too. It means mail
-    that was accepted before it.
+    that was accepted before it. A suspension stands for its time and means later mail too; each
+    time it puts a message off is counted.
 
     Example: postroad queue orders -o wide
     """
@@ -100,7 +102,8 @@ def cancel(
     as_json: JsonFlag = False,
 ) -> None:
     """
-    End an order before its time. What it has changed already stays as it is.
+    End an order before its time. What it has changed already stays as it is; what a suspension has
+    put off is tried.
 
     Example: postroad queue cancel 3f2a91c0
     """
@@ -109,9 +112,9 @@ def cancel(
         print_json({"order_id": order.order_id, "action": order.action, "cancelled": True})
     else:
         meant = visible(describe(order.selection))
-        typer.echo(
-            f"Cancelled: {order.action} {meant}. What it has changed already stays as it is."
-        )
+        suspension = order.action == "suspend"
+        rest = "waits is tried now" if suspension else "it has changed already stays as it is"
+        typer.echo(f"Cancelled: {order.action} {meant}. What {rest}.")
 
 
 async def _cancel(text: str, cluster: Where) -> Order:
@@ -119,6 +122,7 @@ async def _cancel(text: str, cluster: Where) -> Order:
         order = named(text, spool.orders.in_force(datetime.now(UTC)))
         if not await spool.orders.withdraw(order.order_id):
             raise Failure(f"the order {order.order_id} has ended already")
+        await try_again(spool, order)
         return order
 
 

@@ -74,7 +74,9 @@ class Endings:
         self._tasks.spawn(self._settle_released(taken, settlement))
 
     def _ordered_meanwhile(self, taken: Taken) -> bool:
-        return order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken) is not None
+        """Whether it is to be taken again because of an order; suspended is what waits anyway."""
+        order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
+        return order is not None and order.action != "suspend"
 
     def _finished(self) -> None:
         self._finishing -= 1
@@ -144,6 +146,8 @@ class Endings:
         """End the taking of a record with an order on it, out of a hold, or without a way out."""
         record = taken.record
         at = self.circumstances(way_out.retry if way_out else None)
+        if order is not None and order.action == "suspend" and record.hold is not None:
+            order = None  # the hold decides first whether it goes on at all
         if order is not None:
             settlement = ordered(record, order, at)
             log.info(

@@ -146,8 +146,6 @@ class OrderKeeper:
         put = Put(record.next_step(hold=None), Ready())
         if order.action == "hold":
             put = held(record, Hold(ADMIN, note=order.reason), now=now)
-        elif order.action == "suspend":
-            return  # that concerns what is taken
         await self._spool.waiting.claim(queued, [put], now)
         # What is bounced or deleted is told by its owner, who meets the order as it takes it.
         if order.action in _TOLD:
@@ -164,6 +162,8 @@ class _Occasion:
 
 
 def _concerns(order: Order, queued: Queued) -> bool:
+    if order.action == "suspend":
+        return False  # it means what is taken
     if order.cutoff is not None and queued.record.arrival >= order.cutoff:
         return False
     if order.action == "release":

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.outcome import Outcome, bounced, deferred
+from postroad.delivery.retry import JITTER
 from postroad.delivery.routing import NoRoute
 from postroad.delivery.settlement import (
     Attempted,
@@ -17,6 +18,7 @@ from postroad.delivery.settlement import (
     Settlement,
     event_about,
     give_up,
+    put_off,
     settle,
 )
 from postroad.mail.status import DELIVERY_EXPIRED, DELIVERY_NOT_AUTHORIZED
@@ -25,7 +27,9 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Scheduled, held
 from postroad.spool.record import ADMIN, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
-_SUSPENDED = timedelta(minutes=1)  # after which it is looked at again
+# After which it is looked at again: the order may have been cancelled, and a million records that
+# wait are a thousand writes a second.
+_LOOKED_AT = timedelta(minutes=15)
 
 
 def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
@@ -45,7 +49,9 @@ def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
             metrics.HELD.labels("order").inc()
             return _held(record, Hold(ADMIN, note=order.reason), order.said, at)
         case _:
-            return Settlement((Put(record.next_step(), Scheduled(at.now + _SUSPENDED)),), ())
+            wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
+            said = f"suspended: {order.reason}" if order.reason else "suspended by order"
+            return put_off(record, wait, record.site, said, at)
 
 
 def hold_ended(record: QueueRecord, hold: Hold, at: Circumstances) -> Settlement:
