@@ -14,7 +14,8 @@ from postroad.smtp.folding import LONGEST, LineFolder, has_long_line, is_signed
 
 def folded(content: bytes, size: int = 10_000_000) -> bytes:
     folder = LineFolder()
-    return b"".join(folder.feed(content[at : at + size]) for at in range(0, len(content), size))
+    chunks = (content[at : at + size] for at in range(0, len(content), size))
+    return b"".join(map(folder.feed, chunks)) + folder.end()
 
 
 def longest(content: bytes) -> int:
@@ -57,6 +58,32 @@ def test_however_content_is_cut_no_line_is_long_and_only_folds_are_added(
     assert re.sub(rb"\r\n| ", b"", out) == re.sub(rb"\r\n| ", b"", content)
     if not has_long_line(content):
         assert out == content
+
+
+@given(
+    before=st.integers(0, 4) | st.integers(990, 1000),
+    characters=st.text("aé€😀", min_size=1, max_size=8),
+    cut=st.integers(980, 1010),
+    size=st.integers(1, 1200),
+)
+def test_no_character_is_cut_in_two_also_where_a_chunk_ends_within_it(
+    before: int, characters: str, cut: int, size: int
+) -> None:
+    content = b"x" * before + (characters * 500).encode() + b"\r\n"
+    folder = LineFolder()
+    in_two = folder.feed(content[:cut]) + folder.feed(content[cut:]) + folder.end()
+    for out in (in_two, folded(content, size)):
+        assert longest(out) <= LONGEST
+        assert "".join(line.decode() for line in out.split(b"\r\n ")) == content.decode()
+
+
+@pytest.mark.parametrize("last", ["é".encode()[:1], "😀".encode()[:3], b"\xff"])
+def test_a_line_that_fits_is_left_alone_whatever_it_ends_with(last: bytes) -> None:
+    for content in (b"x" * (LONGEST - len(last)) + last, b"x" * (LONGEST - 1) + last[:1] + b"\r\n"):
+        for cut in range(LONGEST - 4, LONGEST + 1):
+            folder = LineFolder()
+            out = folder.feed(content[:cut]) + folder.feed(content[cut:]) + folder.end()
+            assert out == content
 
 
 def test_a_header_field_is_folded_and_says_the_same() -> None:

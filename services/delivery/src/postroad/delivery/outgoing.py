@@ -21,7 +21,8 @@ def outgoing(spool: Spool, record: QueueRecord, group: Sequence[int]) -> Outgoin
     else:
         content = record.trace + record.content
         if has_long_line(content) and not is_signed(header_block(record.content)):
-            content = LineFolder().feed(content)
+            folder = LineFolder()
+            content = folder.feed(content) + folder.end()
             size = len(content)
     return Outgoing(
         mail=record.reverse_path,
@@ -38,6 +39,8 @@ async def _folded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     folder = LineFolder()
     async for chunk in chunks:
         yield folder.feed(chunk)
+    if tail := folder.end():
+        yield tail
 
 
 def _needs_utf8(record: QueueRecord, group: Sequence[int]) -> bool:
