@@ -36,6 +36,17 @@ def test_refused_recipients_have_a_higher_limit() -> None:
     assert heard[100] is replies.TOO_MANY_ERRORS
 
 
+def test_recipients_that_a_client_names_are_answered_at_once_however_many_are_refused() -> None:
+    session = conduct()
+    said = [("RCPT", REFUSED), ("RCPT", Reply.of(553, "5.1.3", "no")), ("DATA", replies.RCPT_FIRST)]
+    for verb, reply in said * 300:
+        assert session.judge(verb, reply, scarce=True, by_client=True) == 0.0
+    asked = [session.judge("RCPT", REFUSED, scarce=False, by_client=True) for _ in range(1421)]
+    assert (
+        asked[-1] is replies.TOO_MANY_ERRORS
+    )  # but not for ever: as anybody's, past the overshoot
+
+
 def test_a_message_that_is_accepted_starts_the_counts_anew() -> None:
     session = conduct(errors=4)
     verdicts(session, "BOGUS", MISTAKE, 4)
@@ -60,6 +71,12 @@ async def ask(peer: Peer, *commands: str) -> list[str]:
                 break
         assert len(said) < 5000
     return said
+
+
+async def ask_once(peer: Peer, *commands: str) -> list[str]:
+    """Say commands in one write; return the replies."""
+    peer.writer.write("".join(f"{command}\r\n" for command in commands).encode())
+    return [await peer.reply() for _ in commands]
 
 
 async def test_commands_that_move_no_mail_end_a_session(open_scene: OpenScene) -> None:
@@ -101,3 +118,20 @@ async def test_asking_for_recipients_that_do_not_exist_ends_a_session(
     await peer.envelope("a@elsewhere.example")
     heard = await ask(peer, "RCPT TO:<nobody@here.example>")
     assert [reply[:9] for reply in heard] == ["550 5.1.1"] * 5 + ["421 4.7.0"]
+
+
+async def test_a_client_is_neither_slowed_down_nor_cut_off_for_who_is_in_its_list(
+    open_scene: OpenScene,
+) -> None:
+    scene = await open_scene(rejections=4, errors=4)
+    peer = await scene.peer()
+    await peer.envelope("me@near.example", "you@far.example")
+    wrong = ["nobody@here.example", "a@b@[x", "a b@far.example", "you@localhost"] * 33
+    heard = await ask_once(peer, *(f"RCPT TO:<{address}>" for address in wrong))
+    assert {reply[:1] for reply in heard} == {"5"}
+    assert (await peer.message()).startswith("250 ")
+    for _ in range(6):  # a message to nobody, as clients pipeline it
+        await ask_once(peer, "MAIL FROM:<me@near.example>", "RCPT TO:<no@here.example>", "DATA")
+        await ask_once(peer, "RSET")
+    assert (await peer.say("NOOP")).startswith("250 ")
+    assert (await ask(peer, "BOGUS"))[-1].startswith("421 ")

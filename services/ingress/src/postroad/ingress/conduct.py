@@ -5,7 +5,8 @@ Each is counted until a message is accepted. From half of its limit on, each fur
 refusal makes the client wait a little longer; over the limit the session ends. Postfix has the same
 under the names smtpd_soft_error_limit, smtpd_hard_error_limit, smtpd_junk_command_limit and
 smtpd_recipient_overshoot_limit. A recipient that does not exist is the list's mistake rather than
-the client's, so there may be more of those. No I/O, no clock.
+the client's, so there may be more of those. What a proven Client's list has in it is not counted at
+all: the brake is for those who try out addresses, and a Client may send to any. No I/O, no clock.
 """
 
 from postroad.ingress import replies
@@ -33,12 +34,14 @@ class Conduct:
         self._junk = 0
         self._recipients = 0
 
-    def judge(self, verb: str, reply: Reply, *, scarce: bool) -> float | Reply:
+    def judge(
+        self, verb: str, reply: Reply, *, scarce: bool, by_client: bool = False
+    ) -> float | Reply:
         """
         Count a command and its reply; return how many seconds the reply has to wait.
 
         A reply in return is the one that ends the session, behind the command's own. While places
-        are scarce, half of each limit is all there is.
+        are scarce, half of each limit is all there is. `by_client`: in the name of a Client.
         """
         if verb in _MOVES_NO_MAIL:
             self._junk += 1
@@ -50,7 +53,7 @@ class Conduct:
                 return self.mistake(scarce=scarce)
         elif verb == "DATA" and reply.code < 300:
             self._errors = self._rejections = self._junk = self._recipients = 0
-        if reply.code < 500:
+        if reply.code < 500 or (by_client and _is_of_list(verb, reply)):
             return 0.0
         if reply.code != 550:
             return self.mistake(scarce=scarce)
@@ -61,6 +64,11 @@ class Conduct:
         """Count a mistake; return what `judge` does."""
         self._errors += 1
         return _consequence(self._errors, self._limits.errors, scarce=scarce)
+
+
+def _is_of_list(verb: str, reply: Reply) -> bool:
+    """Whether a refusal is of a recipient, or follows from none being left."""
+    return verb == "RCPT" or (verb == "DATA" and reply is replies.RCPT_FIRST)
 
 
 def _consequence(count: int, limit: int, *, scarce: bool) -> float | Reply:

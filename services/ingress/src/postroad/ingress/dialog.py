@@ -78,6 +78,13 @@ class Dialog:
         """Whether the client has said who it is."""
         return bool(self._helo)
 
+    @property
+    def by_client(self) -> bool:
+        """Whether what is said now is said in the name of a Client: by login, or by this MAIL."""
+        transaction = self._transaction
+        named = transaction is not None and transaction.sender.client is not None
+        return named or self._authenticated is not None
+
     async def obey(self, command: Command) -> Reply | None:
         """Do what a command says and return the reply; None when all replies are given."""
         verb, argument = command

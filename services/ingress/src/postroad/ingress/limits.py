@@ -43,7 +43,8 @@ class IngressLimits:
     """Commands with an error before a session is closed; from half of it on, replies are late."""
 
     rejections: int = setting(100, minimum=1)
-    """Senders, recipients and messages refused with 550 before it is closed; likewise."""
+    """Senders, recipients and messages refused with 550 before it is closed; likewise. Recipients
+    that a Client names do not count, nor as errors."""
 
     junk_commands: int = setting(100, minimum=10)
     """Commands that move no mail, such as RSET, between two messages, before it is closed."""

@@ -137,7 +137,8 @@ class SmtpSession(Wire):
             return
         if reply.code == 421:
             raise Hangup(reply, told=True)
-        verdict = self._conduct.judge(verb, reply, scarce=self.host.scarce)
+        by_client = reply.code >= 500 and dialog.by_client
+        verdict = self._conduct.judge(verb, reply, scarce=self.host.scarce, by_client=by_client)
         if verdict:
             await self._slow_down(verdict, reply)
         self.say(reply)
