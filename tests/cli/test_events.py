@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.cli.errors import Failure
 from postroad.cli.events import event_type, in_order, line
 from postroad.spool.event import Event, EventType
 
@@ -88,7 +88,7 @@ def test_a_type_is_named_by_its_word_or_as_it_is_stored(text: str) -> None:
 
 
 def test_a_type_that_is_none_is_told_what_there_is() -> None:
-    with pytest.raises(typer.BadParameter, match="none of accepted, delivered, deferred"):
+    with pytest.raises(Failure, match=r"^--type takes accepted, delivered, .*, not 'sent'$"):
         event_type("sent")
 
 

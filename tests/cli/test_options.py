@@ -1,7 +1,14 @@
 """Values that several flags take are read by the same rules."""
 
-import pytest
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from postroad.cli.__main__ import app
 from postroad.cli.errors import Failure
 from postroad.cli.options import listen_address, listener, mail_address, mail_domain, server_address
 
@@ -53,3 +60,69 @@ def test_what_is_no_mail_address_names_its_flag(text: str) -> None:
 def test_what_is_no_domain_names_its_flag(text: str) -> None:
     with pytest.raises(Failure, match=r"^--domain: "):
         mail_domain(text, option="--domain")
+
+
+def commands(command: Any, *words: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Yield each command that does something, with its words."""
+    below = getattr(command, "commands", {})
+    if not below:
+        yield command, words
+    for name, each in below.items():
+        yield from commands(each, *words, name)
+
+
+VALUES = [
+    pytest.param(command, option.opts[-1], id=f"{' '.join(words)} {option.opts[-1]}")
+    for command, words in commands(typer.main.get_command(app))
+    for option in command.params
+    if option.param_type_name == "option" and not option.is_flag
+]
+
+
+@pytest.mark.parametrize("value", ["", "\N{SUPERSCRIPT TWO}", "-1", "nan", "1e999", "9" * 5000])
+@pytest.mark.parametrize(("command", "option"), VALUES)
+def test_a_flag_takes_a_value_or_is_refused_in_words_of_ours(
+    command: Any, option: str, value: str
+) -> None:
+    needed = [
+        word
+        for each in command.params
+        if each.required
+        for word in ([each.opts[0], "x"] if each.param_type_name == "option" else ["x"])
+    ]
+    with suppress(Failure):
+        command.make_context("postroad", [*needed, option, value])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("send --to a@b.example --tls x", "--tls takes none, starttls or implicit, not 'x'"),
+        ("queue list --limit 0", "--limit takes a whole number from 1 on, not '0'"),
+        ("queue list -o yaml", "--output takes wide or json, not 'yaml'"),
+        ("load --sessions 2001", "--sessions takes a whole number from 1 to 2000, not '2001'"),
+        ("load --rate inf", "--rate takes a number from 0.001 on, not 'inf'"),
+        ("load --for 0", "--for takes a time that a load can last, such as 30s or 10m, not '0'"),
+        ("load --size 4KiB:x", "--size SIZE: takes a number from 0.001 to 1e+09, not 'x'"),
+        ("load --size 2GiB", "--size takes sizes up to 1GiB, not '2GiB'"),
+        ("sink --defer 1.5", "--defer takes a number from 0 to 1, not '1.5'"),
+        (
+            "up --workers delivery=²",
+            "--workers delivery= takes a whole number from 1 to 64, not '²'",
+        ),
+        ("up --config=", "--config takes a path, and got an empty one"),
+        ("queue hold --all --reason \udcff", "--reason takes one line of at most 500 characters"),
+        ("send --to a@b.example --subject a\nb", "--subject takes one line of text, not 'a\\nb'"),
+        ("send --to a@b.example --body \udcff", "--body takes text in UTF-8"),
+        ("send --to a@b.example --header From:<", "--header: a field From cannot be '<'"),
+        ("send --to a@b.example --user \udcff", "--user takes a name in UTF-8, not '\\udcff'"),
+    ],
+    ids=ascii,
+)
+def test_a_wrong_value_is_one_sentence(
+    words: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTROAD_PASSWORD", "secret")
+    result = CliRunner().invoke(app, words.split(" "))
+    assert isinstance(result.exception, Failure)
+    assert (str(result.exception), result.exception.code) == (said, 2)

@@ -149,15 +149,17 @@ async def test_a_sink_with_a_login_takes_mail_after_it_only(open_peer: OpenPeer)
     assert (await peer.say(ENVELOPE + MESSAGE, 4))[-1] == b"250"
 
 
-@pytest.mark.parametrize("tls", [True, False])
-async def test_send_logs_in_at_a_sink(tmp_path: Path, tls: bool) -> None:
+@pytest.mark.parametrize(
+    ("tls", "user", "password"), [(True, "shop", "secret"), (False, "schäfer", "größe")]
+)
+async def test_send_logs_in_at_a_sink(tmp_path: Path, tls: bool, user: str, password: str) -> None:
     context = self_signed(tmp_path, "localhost").context if tls else None
-    sink = Sink(SinkBehaviour(tls=context, login=("shop", "secret")))
+    sink = Sink(SinkBehaviour(tls=context, login=(user, password)))
     serving, address = await listen_sink(sink, ListenAddress("127.0.0.1", 0))
     port = address.rpartition(":")[2]
-    where = ("--server", f"localhost:{port}", "--to", "you@far.example", "--user", "shop")
+    where = ("--server", f"localhost:{port}", "--to", "you@far.example", "--user", user)
     flags = ("--tls", "starttls", "--ca", str(tmp_path / "cert.pem")) if tls else ()
-    environment = {**os.environ, "POSTROAD_PASSWORD": "secret"}
+    environment = {**os.environ, "POSTROAD_PASSWORD": password}
     code, _, err = await run("send", *where, *flags, environment=environment)
     assert code == 0, err
     code, _, err = await run("send", *where, environment=environment)

@@ -12,6 +12,7 @@ import typer
 
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
+from postroad.cli.values import path
 from postroad.mail.visible import visible
 from postroad.policy.check import Examined, examine
 from postroad.policy.source import ManifestReader, Mistake
@@ -21,7 +22,10 @@ _TELL_EVERY = 0.5  # seconds
 
 def check(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH", help="Manifest files, or folders of them.")
+        list[Path],
+        typer.Argument(
+            metavar="PATH", parser=path("PATH"), help="Manifest files, or folders of them."
+        ),
     ],
     as_json: JsonFlag = False,
 ) -> None:

@@ -17,6 +17,7 @@ from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json, short, stamp
 from postroad.cli.selection import read_queue_id
+from postroad.cli.values import listed, wrong
 from postroad.cli.where import Where
 from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
@@ -41,8 +42,7 @@ def event_type(text: str) -> EventType:
     for kind in EventType:
         if text.lower() in (kind.word, kind.value.lower()):
             return kind
-    known = ", ".join(kind.word for kind in EventType)
-    raise typer.BadParameter(f"{text!r} is none of {known}")
+    raise wrong("--type", listed(kind.word for kind in EventType), text)
 
 
 def events(

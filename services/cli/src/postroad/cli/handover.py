@@ -5,6 +5,7 @@ What smtplib raises becomes a sentence about what to do: most failures are a --t
 with the port, and such a port says so by its silence only.
 """
 
+import base64
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -152,10 +153,23 @@ def _start_tls(session: smtplib.SMTP, access: Access) -> None:
 
 def _log_in(session: smtplib.SMTP, access: Access, login: tuple[str, str]) -> None:
     try:
-        session.login(*login)
+        if "".join(login).isascii():
+            session.login(*login)
+        else:
+            _log_in_beyond_ascii(session, login)
     except smtplib.SMTPNotSupportedError as error:
         hint = "; try --tls starttls" if access.tls is Tls.NONE else ""
         raise Failure(f"{access.server} takes no login here{hint}") from error
+
+
+def _log_in_beyond_ascii(session: smtplib.SMTP, login: tuple[str, str]) -> None:
+    """Log in with AUTH PLAIN, which is in UTF-8 (RFC 4616); smtplib's own knows ASCII alone."""
+    if not session.has_extn("auth"):
+        raise smtplib.SMTPNotSupportedError
+    secret = base64.b64encode("\0".join(("", *login)).encode()).decode()
+    code, text = session.docmd("AUTH", f"PLAIN {secret}")
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
 
 
 def _mail_options(session: smtplib.SMTP, sender: str, to: list[str], content: bytes) -> list[str]:

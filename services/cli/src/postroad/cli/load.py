@@ -20,13 +20,15 @@ from postroad.cli.load_run import Load
 from postroad.cli.load_target import check_domains, permitted_address
 from postroad.cli.options import JsonFlag, TlsOption, mail_address, mail_domain, server_address
 from postroad.cli.output import print_json
-from postroad.cli.send import read_password
+from postroad.cli.send import read_login
+from postroad.cli.values import decimal, path, whole, wrong
 from postroad.mail.visible import visible
 from postroad.policy.quantities import parse_duration
 from postroad.runtime.quantities import SocketAddress, parse_size
 
 _OPENING = 10.0  # seconds for a first greeting, from any of the connections
 _LOOK = 0.5  # seconds between two looks at a running load
+_LARGEST = 1 << 30  # octets of a message, which is made in memory
 _SENDERS = ("from@near.example",)
 _SHOWN = 0.2  # of the rate: how much of the last look goes into what is shown
 
@@ -38,21 +40,36 @@ def load(
     ] = "127.0.0.1:2525",
     messages: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many messages; 1000 without --for."),
+        typer.Option(
+            metavar="N",
+            parser=whole("--messages", 1),
+            help="How many messages; 1000 without --for.",
+        ),
     ] = None,
     duration: Annotated[
         str | None, typer.Option("--for", metavar="DURATION", help="How long: 30s, 10m.")
     ] = None,
     sessions: Annotated[
-        int, typer.Option(min=1, max=2000, metavar="N", help="Sessions at once.")
+        int,
+        typer.Option(
+            metavar="N", parser=whole("--sessions", 1, 2000), help="Sessions at once, 2000 at most."
+        ),
     ] = 20,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, metavar="N", help="Messages a second; else as fast as it goes."),
+        typer.Option(
+            metavar="N",
+            parser=decimal("--rate", 0.001),
+            help="Messages a second; else as fast as it goes.",
+        ),
     ] = None,
     per_connection: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Messages of a connection; 1 is a new one for each."),
+        typer.Option(
+            metavar="N",
+            parser=whole("--per-connection", 1),
+            help="Messages of a connection; 1 is a new one for each.",
+        ),
     ] = None,
     size: Annotated[
         str,
@@ -66,22 +83,39 @@ def load(
         str, typer.Option(metavar="DOMAIN", help="Recipients' domain, or what theirs end in.")
     ] = "far.example",
     domains: Annotated[
-        int, typer.Option(min=1, max=100_000, metavar="N", help="How many recipients' domains.")
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole("--domains", 1, 100_000),
+            help="How many recipients' domains, 100000 at most.",
+        ),
     ] = 1,
     recipients: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="Recipients of each message.")
+        int,
+        typer.Option(
+            metavar="N",
+            parser=whole("--recipients", 1, 1000),
+            help="Recipients of each message, 1000 at most.",
+        ),
     ] = 1,
     tls: TlsOption = Tls.NONE,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Take any certificate, as between mail servers.")
     ] = False,
     ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trust the certificates in this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path("--ca"), help="Trust the certificates in this file."
+        ),
     ] = None,
     user: Annotated[str | None, typer.Option(metavar="NAME", help="Log in as this user.")] = None,
     password_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its password; else $POSTROAD_PASSWORD."),
+        typer.Option(
+            metavar="FILE",
+            parser=path("--password-file"),
+            help="Its password; else $POSTROAD_PASSWORD.",
+        ),
     ] = None,
     permitted: Annotated[
         bool,
@@ -123,7 +157,7 @@ def load(
         recipients=recipients,
         tls=tls,
         context=tls_context(insecure, ca) if tls is not Tls.NONE else None,
-        login=(user, read_password(password_file)) if user is not None else None,
+        login=read_login(user, password_file),
         tls_name=target.host,
         opening=_OPENING,
     )
@@ -138,9 +172,12 @@ def _seconds(duration: str | None) -> float | None:
     if duration is None:
         return None
     try:
-        return parse_duration(duration).total_seconds()
+        seconds = parse_duration(duration).total_seconds()
     except ValueError as error:
         raise Failure(f"--for: {error}", code=2) from error
+    if not seconds:
+        raise wrong("--for", "a time that a load can last, such as 30s or 10m", duration)
+    return seconds
 
 
 def parse_sizes(text: str) -> list[tuple[int, float]]:
@@ -148,13 +185,14 @@ def parse_sizes(text: str) -> list[tuple[int, float]]:
     sizes = []
     for part in text.split(","):
         size, colon, share = part.strip().partition(":")
+        weight = decimal("--size SIZE:", 0.001, 1e9)(share) if colon else 1.0
         try:
-            weight = float(share) if colon else 1.0
-            if not 0.0 < weight < 1e9:
-                raise ValueError(f"{share} is no share; shares are over 0")
-            sizes.append((int(parse_size(size)), weight))
+            octets = int(parse_size(size))
         except ValueError as error:
             raise Failure(f"--size: {error}", code=2) from error
+        if octets > _LARGEST:
+            raise wrong("--size", "sizes up to 1GiB", size)
+        sizes.append((octets, weight))
     return sizes
 
 

@@ -7,6 +7,7 @@ import typer
 
 from postroad.cli.errors import Failure
 from postroad.cli.handover import Tls
+from postroad.cli.values import one_of
 from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
 from postroad.runtime.quantities import (
@@ -19,7 +20,12 @@ from postroad.runtime.quantities import (
 
 TlsOption = Annotated[
     Tls,
-    typer.Option("--tls", metavar="MODE", help="Protect the session: none, starttls or implicit."),
+    typer.Option(
+        "--tls",
+        metavar="MODE",
+        parser=one_of("--tls", Tls),
+        help="Protect the session: none, starttls or implicit.",
+    ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
@@ -37,6 +43,7 @@ FormOption = Annotated[
         "--output",
         "-o",
         metavar="FORM",
+        parser=one_of("--output", Form),
         help="`wide`: every column, also where the terminal has no room; `json`: as --json.",
     ),
 ]

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from postroad.cli import values
 from postroad.cli.cluster import open_cluster
 from postroad.cli.options import Form, FormOption, JsonFlag
 from postroad.cli.output import ago, print_json, short, size
@@ -66,7 +67,10 @@ def list_queue(
     mail: Mail,
     held: Annotated[bool, typer.Option("--held", help="Only held mail.")] = False,
     deferred: Annotated[bool, typer.Option("--deferred", help="Only deferred mail.")] = False,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Show no more than N.")] = 100,
+    limit: Annotated[
+        int,
+        typer.Option(metavar="N", parser=values.whole("--limit", 1), help="Show no more than N."),
+    ] = 100,
     form: FormOption = None,
     as_json: JsonFlag = False,
 ) -> None:

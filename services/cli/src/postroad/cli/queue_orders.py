@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import typer
 
+from postroad.cli import values
 from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
@@ -44,6 +45,7 @@ ReasonOption = Annotated[
     str,
     typer.Option(
         metavar="TEXT",
+        parser=values.reason,
         help="Why. It stands in the message's history, with held mail, and in the notification of"
         " mail that is bounced.",
     ),

@@ -17,6 +17,7 @@ from postroad.cli.errors import Failure
 from postroad.cli.handover import Access, Answer, Tls, default_port, hand_over, tls_context
 from postroad.cli.options import JsonFlag, TlsOption, mail_address, server_address
 from postroad.cli.output import print_json
+from postroad.cli.values import is_text, one_line, path
 from postroad.mail.visible import visible
 
 Field = tuple[str, str]
@@ -47,7 +48,11 @@ def send(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A whole message (RFC 5322) to send; - for stdin."),
+        typer.Option(
+            metavar="FILE",
+            parser=path("--file"),
+            help="A whole message (RFC 5322) to send; - for stdin.",
+        ),
     ] = None,
     header: Annotated[
         list[str] | None,
@@ -58,14 +63,21 @@ def send(
         bool, typer.Option("--insecure", help="Accept any certificate, as of a first start.")
     ] = False,
     ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trust the certificates in this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path("--ca"), help="Trust the certificates in this file."
+        ),
     ] = None,
     user: Annotated[
         str | None, typer.Option(metavar="NAME", help="Log in with AUTH as this user.")
     ] = None,
     password_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The password's file; else $POSTROAD_PASSWORD is taken."),
+        typer.Option(
+            metavar="FILE",
+            parser=path("--password-file"),
+            help="The password's file; else $POSTROAD_PASSWORD is taken.",
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -86,9 +98,12 @@ def send(
     if sender:
         mail_address(sender, option="--from")
     fields = [_split_field(text) for text in header or []]
+    if not one_line(subject):
+        raise Failure(f"--subject takes one line of text, not {subject!r}", code=2)
+    if body is not None and not is_text(body):
+        raise Failure("--body takes text in UTF-8", code=2)
     content = _whole(file, fields) if file else compose(sender, to, subject, body, fields)
-    login = (user, read_password(password_file)) if user is not None else None
-    access = Access(endpoint, tls, tls_context(insecure, ca), login)
+    access = Access(endpoint, tls, tls_context(insecure, ca), read_login(user, password_file))
     answer = hand_over(access, sender, to, content)
     _print_answer(answer, as_json=as_json)
 
@@ -116,14 +131,17 @@ def compose(
     for name in {name for name, _ in fields if name in message}:
         del message[name]  # one that we set: what the user says counts
     for name, value in fields:
-        message[name] = value
+        try:
+            message[name] = value
+        except (ValueError, IndexError) as error:  # what the library makes of `From: <`
+            raise Failure(f"--header: a field {name} cannot be {value!r}", code=2) from error
     message.set_content(body if body is not None else "Hello from Postroad.\n")
     return message.as_bytes(policy=email.policy.SMTPUTF8)
 
 
 def _split_field(text: str) -> Field:
     name, colon, value = text.partition(":")
-    if not colon or not _FIELD_NAME.fullmatch(name) or any(c in text for c in "\r\n\0"):
+    if not colon or not _FIELD_NAME.fullmatch(name) or not one_line(text):
         raise Failure(f"--header takes NAME:VALUE on one line, not {text!r}", code=2)
     return name, value.strip()
 
@@ -137,14 +155,23 @@ def _read(file: Path) -> bytes:
         raise Failure(f"cannot read {file}: {error.strerror}") from error
 
 
-def read_password(file: Path | None) -> str:
-    """Return the password from a file or the environment; Failure when there is none."""
-    if file is not None:
-        return _read(file).decode().rstrip("\n")
-    password = os.environ.get("POSTROAD_PASSWORD")
-    if password is None:
-        raise Failure("give the password with --password-file or in $POSTROAD_PASSWORD", code=2)
-    return password
+def read_login(user: str | None, file: Path | None) -> tuple[str, str] | None:
+    """Return a user and its password, from a file or the environment; None without a user."""
+    if user is None:
+        return None
+    try:
+        password = _read(file).decode().rstrip("\n") if file else os.environ["POSTROAD_PASSWORD"]
+    except UnicodeDecodeError as error:
+        raise Failure(f"--password-file: {file} has no password in UTF-8", code=2) from error
+    except KeyError:
+        raise Failure(
+            "give the password with --password-file or in $POSTROAD_PASSWORD", code=2
+        ) from None
+    if not user or not is_text(user):
+        raise Failure(f"--user takes a name in UTF-8, not {user!r}", code=2)
+    if not is_text(password):
+        raise Failure("$POSTROAD_PASSWORD has no password in UTF-8", code=2)
+    return user, password
 
 
 def _print_answer(answer: Answer, *, as_json: bool) -> None:

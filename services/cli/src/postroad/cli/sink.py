@@ -14,13 +14,14 @@ from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag, listen_address
 from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
 from postroad.cli.state import default_state_folder
+from postroad.cli.values import decimal, path, whole
 from postroad.ingress.tls import self_signed
 from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import bound_address, listen
 
 
-def _share(help: str) -> Any:
-    return typer.Option(min=0.0, max=1.0, metavar="SHARE", help=help)
+def _share(option: str, help: str) -> Any:
+    return typer.Option(metavar="SHARE", parser=decimal(option, 0, 1), help=help)
 
 
 def sink(
@@ -28,16 +29,27 @@ def sink(
         str, typer.Option("--listen", metavar="ADDR[:PORT]", help="Where to listen.")
     ] = "127.0.0.1:2526",
     keep: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keep mail there, one .eml file each.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=path("--keep"), help="Keep mail there, one .eml file each."
+        ),
     ] = None,
     keep_last: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Keep no more than the last N.")
+        int,
+        typer.Option(
+            metavar="N", parser=whole("--keep-last", 1), help="Keep no more than the last N."
+        ),
     ] = 1000,
-    defer: Annotated[float, _share("Answer this part of the messages with 451.")] = 0.0,
-    reject: Annotated[float, _share("Answer this part with 550.")] = 0.0,
-    disconnect: Annotated[float, _share("Hang up on this part, without an answer.")] = 0.0,
+    defer: Annotated[float, _share("--defer", "Answer this part of the messages with 451.")] = 0.0,
+    reject: Annotated[float, _share("--reject", "Answer this part with 550.")] = 0.0,
+    disconnect: Annotated[float, _share("--disconnect", "Hang up on this part, unanswered.")] = 0.0,
     latency: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="Wait before the last reply.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            parser=decimal("--latency", 0, 3600),
+            help="Wait before the last reply.",
+        ),
     ] = 0.0,
     defer_first: Annotated[
         bool, typer.Option("--defer-first", help="Defer the first try of each message.")
@@ -86,7 +98,7 @@ def sink(
 def _login(text: str) -> tuple[str, str]:
     user, _, password = text.partition(":")
     if not user or not password:
-        raise Failure("--auth takes USER:PASSWORD", code=2)
+        raise Failure("--auth takes USER:PASSWORD, neither of them empty", code=2)
     return user, password
 
 

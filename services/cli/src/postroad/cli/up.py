@@ -13,6 +13,7 @@ from postroad.cli.errors import Failure
 from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
 from postroad.cli.options import host_name, listener
 from postroad.cli.state import StateFolder, default_state_folder, lock_up
+from postroad.cli.values import path, whole, wrong
 from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime import entry
 from postroad.runtime.quantities import ListenAddress, parse_name_server
@@ -31,6 +32,7 @@ def up(
         typer.Option(
             "--config",
             metavar="PATH",
+            parser=path("--config"),
             help="A manifest file or a folder of them; may be repeated. Without it an example set"
             " is used whose mail ends in a sink on this machine.",
         ),
@@ -39,6 +41,7 @@ def up(
         Path | None,
         typer.Option(
             metavar="DIR",
+            parser=path("--state"),
             envvar="POSTROAD_STATE",
             help="Where the queue, keys and certificates are kept.",
             show_default="~/.local/state/postroad",
@@ -176,9 +179,7 @@ def parse_workers(text: str) -> Workers:
     counts = {"ingress": 1, "delivery": 1}
     for part in text.split(","):
         name, equals, number = part.strip().partition("=")
-        if name not in counts or not equals or not number.isdigit() or not 1 <= int(number) <= 64:
-            raise Failure(
-                f"--workers takes ingress=N,delivery=N with N from 1 to 64, not {text!r}", code=2
-            )
-        counts[name] = int(number)
+        if name not in counts or not equals:
+            raise wrong("--workers", "ingress=N,delivery=N", text)
+        counts[name] = whole(f"--workers {name}=", 1, 64)(number)
     return Workers(**counts)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from postroad.cli.kubectl import Place
+from postroad.cli.values import path
 
 _KUBERNETES = "A cluster on Kubernetes"
 
@@ -20,6 +21,7 @@ class Where:
         typer.Option(
             "--state",
             metavar="DIR",
+            parser=path("--state"),
             envvar="POSTROAD_STATE",
             help="State folder of the `postroad up` to talk to.",
             show_default="~/.local/state/postroad",
