@@ -1,5 +1,6 @@
 """A site's waiting room: express first, bounded, and left alone while it is down."""
 
+import itertools
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -202,6 +203,19 @@ def test_what_comes_while_a_site_is_down_comes_back_when_it_may_be_up_one_first(
     assert 10 < waits[-1] < 20
     room.went_down("no connection", 120.0, retry_first=30.0)
     assert room.suspend(130.0) == 5.0
+
+
+def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
+    room = site(room=1000)
+    for _ in range(20):
+        room.add(waiting("a"), 100.0)
+    for moment in range(2):
+        work(room, 100.0 + moment / 100, 0.01)
+    room.went_down("no connection", 100.1, retry_first=20.0)
+    waits = [room.suspend(100.1) for _ in room.empty()]
+    waits += [room.suspend(100.1 + second) + second for second in range(1, 10)]
+    gaps = [later - sooner for sooner, later in itertools.pairwise(waits)]
+    assert max(gaps) < 0.2, "ten a second find out whether it is up, whenever they came"
 
 
 def test_a_record_that_was_refused_is_the_next_and_costs_nothing_of_the_rate() -> None:

@@ -103,6 +103,12 @@ class Site:
         self.total.limiter.connections -= 1
         self._leave_if_idle()
 
+    def _was_emptied(self) -> None:
+        """Take down that records were taken out that were not begun."""
+        if not self.waiting:
+            self.pace.waits_no_more()  # or it is slower by each second in which nothing comes
+        self._leave_if_idle()
+
     def _leave_if_idle(self) -> None:
         if self._counted is not None and self.idle:
             self.total.leaves(self._counted)
@@ -175,7 +181,7 @@ class Site:
             while line and self.waiting > room:
                 found.append(line.pop())
                 self.waiting -= 1
-        self._leave_if_idle()
+        self._was_emptied()
         return found
 
     def add(self, waiting: Waiting, now: float) -> None:
@@ -211,7 +217,7 @@ class Site:
         for room in self.rooms.values():
             room.clear()
         self.waiting = 0
-        self._leave_if_idle()
+        self._was_emptied()
         return leaving
 
     def withdraw(self, leaves: Callable[[Taken], bool]) -> list[Waiting]:
@@ -220,7 +226,7 @@ class Site:
         for waiting in leaving:
             self.rooms[waiting.taken.record.traffic_class].remove(waiting)
         self.waiting -= len(leaving)
-        self._leave_if_idle()
+        self._was_emptied()
         return leaving
 
     def put_back(self, waiting: Waiting) -> None:
@@ -275,8 +281,9 @@ class Site:
     def suspend(self, now: float) -> float:
         """Return for how many seconds a record is put off that comes while it is down."""
         self.suspended += 1
-        # The first finds out whether it is up again; not all of them at the same moment.
-        turn = (self.suspended - 1) / (self.pace.rate(now) or _UNKNOWN_RATE)
+        # The first finds out whether it is up again; not all of them at the same moment. How it
+        # failed says nothing of how it will be: what comes too fast then is parked by its pace.
+        turn = (self.suspended - 1) / max(self.pace.rate(now) or 0.0, _UNKNOWN_RATE)
         return self.down_until - now + min(turn, _LONGEST_PARK)
 
     def came_up(self) -> None:
