@@ -67,11 +67,32 @@ async def _node(verb: str, name: str) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
-    """Keep what the cluster looks like when a scenario fails."""
+    """Say at once why a scenario failed, and keep what the cluster looks like."""
     outcome = yield
     if outcome.failed:
+        # Not only at the end: whoever sets a limit to the whole run would never learn of it.
+        writer = item.config.get_terminal_writer()
+        writer.line(f"\n{item.name}, {outcome.when}: {outcome.longreprtext}")
         _look_around(item.name)
+        writer.line(_overview())
     return outcome
+
+
+def _overview() -> str:
+    """Return the release's pods, and what each of its nats-servers says of itself."""
+    namespace = base_namespace()
+    said = [_output("get", "pods", "-n", namespace, "-o", "wide")]
+    for pod in range(3):
+        page = kube.pod_page(namespace, f"postroad-nats-{pod}", 8222, "healthz")
+        said.append(_output("get", "--raw", page))
+    return "\n".join(said)
+
+
+def _output(*words: str) -> str:
+    done = subprocess.run(
+        ("kubectl", *words, "--request-timeout=10s"), capture_output=True, timeout=30, check=False
+    )
+    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 def _look_around(scenario: str) -> None:
