@@ -44,6 +44,9 @@ Build = Callable[[Process, S], Coroutine[Any, Any, None]]
 
 _log = logs.get_logger("runtime.entry")
 
+# The postroad command reads these; it runs in the pods of others, with their environment.
+_OF_THE_COMMAND = "POSTROAD_COMMAND_"
+
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
@@ -120,6 +123,8 @@ def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> N
 def _warn_of_unknown(all_names: Collection[str] | None, own: Collection[str]) -> None:
     """Warn of variables that no setting is read from: most are slips of the hand."""
     for name, meant in unknown(os.environ, own if all_names is None else all_names).items():
+        if all_names is None and name.startswith(_OF_THE_COMMAND):
+            continue
         if meant is not None:
             _log.warning("unknown setting", setting=name, reason=f"did you mean {meant}?")
         elif all_names is not None:  # else another process may read it, from the same environment
