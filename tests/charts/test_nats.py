@@ -103,6 +103,39 @@ def test_a_changed_configuration_restarts_the_servers(
     assert checksum("default") != checksum("single")
 
 
+def started(folder: Path) -> subprocess.Popen[str]:
+    """Start a server as the image does, with its queue in a folder."""
+    start = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "start.py"), str(folder)]
+    config = folder / "nats-server.conf"
+    config.write_text(f'port: -1\njetstream {{ store_dir: "{folder}" }}\n')
+    command = [*start, str(SERVER), "--config", str(config)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def heard(server: subprocess.Popen[str], words: str) -> None:
+    """Read what a server says until it says that."""
+    assert server.stderr is not None
+    assert any(words in line for line in server.stderr), f"it never said {words!r}"
+
+
+@pytest.mark.nats
+def test_a_server_waits_for_the_one_that_still_has_its_folder(tmp_path: Path) -> None:
+    with started(tmp_path) as first:
+        heard(first, "Server is ready")
+        with started(tmp_path) as second:
+            heard(second, "is in use")
+            first.kill()
+            heard(second, "Server is ready")
+            second.terminate()
+        with started(tmp_path) as third:
+            heard(third, "Server is ready")
+            with started(tmp_path) as fourth:
+                heard(fourth, "is in use")
+                fourth.terminate()
+                assert fourth.wait() == 0
+            third.kill()
+
+
 @contextmanager
 def page(status: int, text: str, *, stalled: threading.Event | None = None) -> Iterator[str]:
     """

@@ -15,6 +15,16 @@ from postroad.testing.scene import Scene, open_scene
 Lab = Callable[..., Awaitable[None]]
 
 _LEFT_BEHIND = Path("build/cluster-logs")
+# Not by way of the API server, which keeps to itself what a page says that is not well.
+_SHOW_HEALTH = """
+import urllib.error, urllib.request
+try:
+    page = urllib.request.urlopen("http://localhost:8222/healthz", timeout=5)
+except urllib.error.HTTPError as error:
+    page = error
+print(page.read().decode())
+"""
+_HEALTH = ("python3", "-I", "-S", "-c", _SHOW_HEALTH)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,11 +91,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _overview() -> str:
     """Return the release's pods, and what each of its nats-servers says of itself."""
     namespace = base_namespace()
-    said = [_output("get", "pods", "-n", namespace, "-o", "wide")]
-    for pod in range(3):
-        page = kube.pod_page(namespace, f"postroad-nats-{pod}", 8222, "healthz")
-        said.append(_output("get", "--raw", page))
-    return "\n".join(said)
+    pods = _output("get", "pods", "-n", namespace, "-o", "wide")
+    servers = (f"postroad-nats-{number}" for number in range(3))
+    said = (_output("exec", "-n", namespace, server, "--", *_HEALTH) for server in servers)
+    return "\n".join((pods, *said))
 
 
 def _output(*words: str) -> str:
