@@ -69,6 +69,23 @@ async def test_the_rest_goes_out_at_once_in_the_same_session(
         assert said(mx)[4:] == [5, 2], "and remembered"
 
 
+async def test_what_was_the_number_of_a_bad_moment_grows_again() -> None:
+    bad = taking(5)
+    is_bad = True
+
+    def script(line: bytes, count: int) -> bytes | None:
+        return bad(line, count) if is_bad else None
+
+    async with ScriptedMx(script) as mx:
+        bench = Bench()
+        await bench.attempt(mx, recipients=recipients(10))
+        is_bad = False
+        for _ in range(10):
+            await bench.attempt(mx, recipients=recipients(10))
+    assert said(mx)[:4] == [10, 5, 5, 5]
+    assert said(mx)[-2:] == [10, 10]
+
+
 async def test_a_limit_that_is_announced_is_kept() -> None:
     extensions = ("PIPELINING", "LIMITS RCPTMAX=5 MAILMAX=3")
     async with ScriptedMx(taking(5), extensions=extensions) as mx:

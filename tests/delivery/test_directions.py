@@ -1,11 +1,16 @@
 """From a way out and a domain to hosts, over a zone of our own."""
 
+import asyncio
+
 import pytest
 
+from postroad.delivery import directions as directions_module
+from postroad.delivery import resolver as resolver_module
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.routing import NoRoute, Route
 from postroad.policy.model import Smarthost, WayOut
+from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone
 
 BY_MX = WayOut("relay:shop/direct")
@@ -25,6 +30,9 @@ TABLE: Table = {
     "alias.x.example": ["CNAME a.x.example."],
     "number.example": ["MX 1 192.0.2.1."],
     "half-null.example": ["MX 0 .", "MX 10 a.x.example."],
+    "silent.example": ["MX 1 s1.silent.example.", "MX 2 a.x.example.", "MX 3 s2.silent.example."],
+    "s1.silent.example": Trouble.SILENCE,
+    "s2.silent.example": Trouble.SILENCE,
     "repeats.example": [f"MX {n} a.x.example." for n in range(12)] + ["MX 99 b.x.example."],
     "dangling.example": [f"MX {n} gone{n}.example." for n in range(12)] + ["MX 99 b.x.example."],
 }
@@ -110,3 +118,34 @@ async def test_a_burst_asks_once_and_each_way_out_has_its_own_route() -> None:
         assert ways.known(BY_MX, "implicit.example") is None
         assert ways.known(WayOut("relay:shop/other"), "x.example") is None
         assert route.site == "(a|b).x.example"
+
+
+@pytest.mark.parametrize("way", ["mx", "smarthosts"])
+async def test_a_host_whose_addresses_nobody_tells_holds_up_no_other(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    monkeypatch.setattr(directions_module, "_GRACE", 0.1)
+    hosts = ("s1.silent.example", "a.x.example", "s2.silent.example")
+    smarthosts = tuple(Smarthost(host, priority=n) for n, host in enumerate(hosts))
+    way_out = BY_MX if way == "mx" else WayOut("relay:a/b", smarthosts)
+    async with asyncio.timeout(patient(10)):
+        found_hosts = await found("silent.example", way_out)
+    assert isinstance(found_hosts, list)
+    assert [host.partition(":")[0] for host in found_hosts] == ["a.x.example"]
+
+
+async def test_hosts_that_are_known_to_be_silent_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
+    monkeypatch.setattr(resolver_module, "_TROUBLE", 0.0)
+    async with Zone(TABLE) as zone:
+        ways = directions(zone)
+        await ways.find(BY_MX, "silent.example")
+        monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+        monkeypatch.setattr(directions_module, "_GRACE", 60.0)
+        async with asyncio.timeout(patient(5)):
+            route = await ways.find(BY_MX, "silent.example")
+    assert isinstance(route, Route)
+    assert [host.name for host in route.hosts] == ["a.x.example"]

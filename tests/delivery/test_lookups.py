@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+from postroad.delivery.answers import MxAnswer
+from postroad.delivery.answers import Trouble as Answer
 from postroad.delivery.lookups import Lookups
 from postroad.delivery.resolver import Resolver
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
@@ -35,6 +37,54 @@ async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing() -> No
         queued = [each.record async for each in spool.waiting.list(Selection())]
         assert len(queued) == 400
         assert sum(record.attempts for record in queued) == 0, "what was not asked was not tried"
+
+
+class Forgetful(Resolver):
+    """A DNS whose silent names are asked for a second time in vain, and for ever."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        super().__init__(server)
+        self.vain: set[str] = set()
+        self.waiting = self.came_again = 0
+
+    async def mx(self, domain: str) -> MxAnswer:
+        if not domain.startswith("silent"):
+            return await super().mx(domain)
+        if domain in self.vain:
+            self.waiting += 1
+            await asyncio.Event().wait()
+        self.vain.add(domain)
+        return MxAnswer((), Answer.TEMPORARY, "the DNS does not answer")
+
+    def is_slow(self, domain: str) -> bool:
+        self.came_again += domain in self.vain
+        return domain in self.vain or super().is_slow(domain)
+
+
+async def test_names_that_are_asked_for_again_and_again_leave_places_to_new_ones() -> None:
+    """A Relay that retries after seconds would have them all for domains whose servers are gone."""
+    spool = MemorySpool()
+    again = RetrySchedule(first=timedelta(seconds=1))
+    async with ScriptedMx() as mx, Zone({"new.test": ["A 127.0.0.1"]}) as zone:
+        resolver = Forgetful(zone.address)
+        await publish(spool, anywhere=WayOut("relay:shop/mx", retry=again, tls=TlsMode.NONE))
+        await send(spool, *(f"a@silent{n}.test" for n in range(60)))
+        async with delivering(spool, resolver=resolver, port=mx.port, room=100, finish=0.1):
+            async with asyncio.timeout(patient(20)):
+                while resolver.came_again < 40:
+                    await asyncio.sleep(0.01)
+            assert resolver.waiting == 8, "a third of a quarter of all places"
+            await send(spool, "b@new.test")
+            async with asyncio.timeout(patient(8)):
+                await mx.received(1)
+
+
+def test_names_that_were_not_answered_have_a_part_of_the_places() -> None:
+    room = Lookups(9)
+    assert [room.enter(slow=True) for _ in range(4)] == [True] * 3 + [False]
+    assert [room.enter(slow=False) for _ in range(7)] == [True] * 6 + [False]
+    room.leave(slow=True)
+    assert room.enter(slow=True)
 
 
 def test_what_is_put_off_comes_back_a_little_at_a_time() -> None:

@@ -200,8 +200,7 @@ async def test_a_family_that_is_never_answered_for_holds_up_nothing(
         resolver = Resolver(zone.address)
         async with asyncio.timeout(patient(10)):
             assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
-            monkeypatch.setattr(resolver_module, "_GRACE", 60.0)  # it is not waited for again
-            clock.now += 60
+            clock.now += 60  # it is not waited for again
             assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
 
 
@@ -230,3 +229,59 @@ async def test_a_server_that_fails_for_some_names_is_not_away(clock: Clock) -> N
         answers = [await resolver.mx(f"d{n}.example") for n in range(20)]
         assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
         assert (await resolver.mx("x.example")).records
+
+
+async def test_a_family_that_was_late_once_is_waited_for_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server far away takes a second when nobody asked of late; that is no silence."""
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    monkeypatch.setattr(resolver_module, "_GRACE", 0.05)
+    async with Zone({"far.example": ["AAAA 2001:db8::1", "A 192.0.2.1"]}) as zone:
+        zone.late["far.example", "AAAA"] = 0.3
+        resolver = Resolver(zone.address)
+        async with asyncio.timeout(patient(10)):
+            assert (await resolver.addresses("far.example")).addresses == ("192.0.2.1",)
+            while not resolver.knows_addresses("far.example"):
+                await asyncio.sleep(0.01)
+            clock.now += 61
+            monkeypatch.setattr(resolver_module, "_GRACE", 60.0)
+            both = ("2001:db8::1", "192.0.2.1")
+            assert (await resolver.addresses("far.example")).addresses == both
+
+
+async def test_names_that_were_not_answered_leave_turns_to_others(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = [f"silent{n}.example" for n in range(100)]
+    table: Table = dict.fromkeys(silent, Fault.SILENCE)
+    async with Zone({**table, "x.example": ["MX 1 mx.x.example."]}, ttl=0) as zone:
+        resolver = Resolver(zone.address)
+        await asyncio.gather(*(resolver.mx(name) for name in silent))
+        assert resolver.is_slow(silent[0])
+        assert not resolver.is_slow("x.example")
+        clock.now += 10
+        assert (await resolver.mx("x.example")).records, "the DNS is there"
+        monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+        asking = [asyncio.create_task(resolver.mx(name)) for name in silent]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(patient(5)):
+            assert (await resolver.mx("x.example")).records
+        for task in asking:
+            task.cancel()
+
+
+async def test_a_name_whose_addresses_nobody_tells_is_slow_until_somebody_does(
+    clock: Clock,
+) -> None:
+    table: Table = {"x.example": ["MX 1 mx.x.example."], "mx.x.example": Fault.SILENCE}
+    async with Zone(table, ttl=60) as zone:
+        resolver = Resolver(zone.address)
+        await resolver.mx("x.example")
+        assert not resolver.is_slow("x.example")
+        await resolver.addresses("mx.x.example")
+        assert resolver.is_slow("x.example")
+        zone.table["mx.x.example"] = ["A 192.0.2.1"]
+        clock.now += 6
+        await resolver.addresses("mx.x.example")
+        assert not resolver.is_slow("x.example")

@@ -3,7 +3,8 @@ A small DNS server on loopback that answers from a table: the world's names, as 
 
 UDP only, as a stub resolver asks. A name's entry is a list of records in their usual text form,
 perhaps with a TTL before it, or one of NXDOMAIN, SERVFAIL and SILENCE. A record such as "AAAA
-SILENCE" says nothing to questions for its type. It counts what it was asked.
+SILENCE" says nothing to questions for its type; `late` holds an answer back for some seconds. It
+counts what it was asked.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ class Zone(asyncio.DatagramProtocol):
     def __init__(self, table: Table, *, ttl: int = TTL) -> None:
         self.table = dict(table)
         self.asked: Counter[tuple[str, str]] = Counter()
+        self.late: dict[tuple[str, str], float] = {}
         self._heard = asyncio.Event()
         self._ttl = ttl
         self._transport: asyncio.DatagramTransport | None = None
@@ -73,14 +75,21 @@ class Zone(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one question."""
         query = dns.message.from_wire(data)
-        answer = self._answer(query)
-        if answer is not None and self._transport is not None:
-            self._transport.sendto(answer.to_wire(), addr)
-
-    def _answer(self, query: dns.message.Message) -> dns.message.Message | None:
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
         kind = dns.rdatatype.to_text(question.rdtype)
+        answer = self._answer(query, name, kind)
+        if answer is not None:
+            wait = self.late.get((name, kind), 0.0)
+            asyncio.get_running_loop().call_later(wait, self._send, answer.to_wire(), addr)
+
+    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._transport is not None:
+            self._transport.sendto(data, addr)
+
+    def _answer(
+        self, query: dns.message.Message, name: str, kind: str
+    ) -> dns.message.Message | None:
         self.asked[name, kind] += 1
         self._heard.set()
         entry = self.table.get(name, Trouble.NXDOMAIN)
@@ -92,7 +101,7 @@ class Zone(asyncio.DatagramProtocol):
             code = dns.rcode.NXDOMAIN if entry is Trouble.NXDOMAIN else dns.rcode.SERVFAIL
             answer.set_rcode(code)
             return answer
-        return self._fill(answer, question.name, kind)
+        return self._fill(answer, query.question[0].name, kind)
 
     def _fill(
         self, answer: dns.message.Message, name: dns.name.Name, kind: str

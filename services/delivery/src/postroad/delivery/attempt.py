@@ -259,7 +259,8 @@ class Attempt:
         if self.successor is None:
             return None
         try:
-            begun = self.successor.take_over(session, session.group_size(place.most_recipients))
+            most = session.group_size(place.recipients.most(time.monotonic()))
+            begun = self.successor.take_over(session, most)
         except Exception:
             return None  # it will fail of itself when it is run, and nobody else for it
         self._handed = session

@@ -4,6 +4,8 @@ Whether the DNS answers at all: a circuit breaker. No I/O; the clock is an argum
 A question that nobody answers takes ten seconds and a place. When several in a row end so, and
 nothing was answered for a while, only a few are asked, and the rest is known to be unanswered.
 The first answer, of whatever kind, ends that: a server that says no is there.
+
+Names whose own servers are known to be silent say nothing of the DNS, and are no use to find out.
 """
 
 from dataclasses import dataclass
@@ -21,9 +23,9 @@ class Breaker:
     _silent: int = 0
     _answered: float = 0.0
 
-    def admits(self, now: float) -> bool:
-        """Whether a question is worth asking now."""
-        return not self._is_open(now) or self.asking < _AT_ONCE
+    def admits(self, now: float, *, slow: bool = False) -> bool:
+        """Whether a question is worth asking now; `slow`: its name was not answered of late."""
+        return not self._is_open(now) or self.asking < (1 if slow else _AT_ONCE)
 
     def _is_open(self, now: float) -> bool:
         return self._silent >= _SILENT and now - self._answered >= _QUIET
@@ -32,6 +34,6 @@ class Breaker:
         """A question was answered."""
         self._silent, self._answered = 0, now
 
-    def is_silent(self) -> None:
+    def is_silent(self, *, slow: bool = False) -> None:
         """A question was not answered in its time."""
-        self._silent += 1
+        self._silent += not slow

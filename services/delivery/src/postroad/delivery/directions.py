@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from postroad.delivery import metrics
 from postroad.delivery.addresses import usable_addresses
-from postroad.delivery.answers import AddressAnswer
+from postroad.delivery.answers import AddressAnswer, Trouble
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.routing import (
     MAX_HOSTS,
@@ -36,6 +36,8 @@ from postroad.runtime.logs import get_logger
 log = get_logger("delivery.directions")
 
 OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "an error of ours")  # says nothing about the site
+_NOT_IN_TIME = AddressAnswer((), Trouble.TEMPORARY, "the DNS does not answer")
+_GRACE = 3.0  # seconds that are waited for all hosts' addresses when some are there
 _KEPT = 5.0  # seconds
 _MANY = 20_000
 _MOST_ASKED = 3 * MAX_HOSTS  # MX hosts of a domain that are looked up
@@ -83,6 +85,15 @@ class Directions:
             )
         return literal_address(domain) is not None or self._resolver.knows_hosts(domain)
 
+    def is_slow(self, way_out: WayOut, domain: str) -> bool:
+        """Whether the DNS did not answer of late for what a route depends on."""
+        if way_out.smarthosts:
+            return all(
+                _literal(host) is None and self._resolver.has_slow_addresses(host.host)
+                for host in way_out.smarthosts
+            )
+        return self._resolver.is_slow(domain)
+
     async def find(self, way_out: WayOut, domain: str) -> Route | NoRoute:
         """Look for a route. An error nobody planned leads nowhere, for a while."""
         try:
@@ -111,8 +122,11 @@ class Directions:
     async def _smarthost_route(self, way_out: WayOut) -> Route | NoRoute:
         hosts = []
         trouble = NoRoute(EnhancedStatus(4, 4, 3), "none of the smarthosts has an address")
+        names = [host.host for host in way_out.smarthosts if _literal(host) is None]
+        answers = await self._ask(list(dict.fromkeys(names)), allow_private=True)
         for smarthost in order_smarthosts(way_out.smarthosts, self._dice):
-            answer = await self._addresses(smarthost)
+            literal = _literal(smarthost)
+            answer = AddressAnswer((literal,)) if literal else answers[smarthost.host]
             # A smarthost was named by a person who may: any address is meant.
             addresses = usable_addresses(answer, allow_private=True)
             if addresses:
@@ -123,12 +137,6 @@ class Directions:
         if not hosts:
             return trouble
         return Route(way_out.name, distinct(hosts))
-
-    async def _addresses(self, smarthost: Smarthost) -> AddressAnswer:
-        literal = _literal(smarthost)
-        if literal is None:
-            return await self._resolver.addresses(smarthost.host)
-        return AddressAnswer((literal,))
 
     async def _mx_route(self, domain: str) -> Route | NoRoute:
         settings = self._settings
@@ -154,15 +162,41 @@ class Directions:
         usable = 0
         for start in range(0, min(len(names), _MOST_ASKED), MAX_HOSTS):
             asked = names[start : start + MAX_HOSTS]
-            found = await asyncio.gather(*(self._resolver.addresses(name) for name in asked))
-            answers |= zip(asked, found, strict=True)
             allow_private = self._settings.allow_private
+            found = await self._ask(asked, allow_private=allow_private)
+            answers |= found
             usable += sum(
-                bool(usable_addresses(answer, allow_private=allow_private)) for answer in found
+                bool(usable_addresses(answer, allow_private=allow_private))
+                for answer in found.values()
             )
             if usable >= MAX_HOSTS:
                 break
         return answers
+
+    async def _ask(self, names: Sequence[str], *, allow_private: bool) -> dict[str, AddressAnswer]:
+        """Look hosts up; with one that can be used, others are not waited for long."""
+        tasks = {name: asyncio.ensure_future(self._resolver.addresses(name)) for name in names}
+        began = time.monotonic()
+        try:
+            while open_ones := [name for name, task in tasks.items() if not task.done()]:
+                answers = [task.result() for task in tasks.values() if task.done()]
+                timeout = None
+                if any(usable_addresses(each, allow_private=allow_private) for each in answers):
+                    slow = all(self._resolver.has_slow_addresses(name) for name in open_ones)
+                    timeout = 0.0 if slow else began + _GRACE - time.monotonic()
+                    if timeout <= 0.0:
+                        break
+                await asyncio.wait(
+                    [tasks[name] for name in open_ones],
+                    timeout=timeout,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            return {
+                name: task.result() if task.done() else _NOT_IN_TIME for name, task in tasks.items()
+            }
+        finally:
+            for task in tasks.values():
+                task.cancel()
 
 
 def _literal(smarthost: Smarthost) -> str | None:

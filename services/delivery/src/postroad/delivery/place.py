@@ -6,14 +6,12 @@ Sessions are kept by place, and what a host made of an envelope that came ahead 
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postroad.delivery.peer import Peer
-
-PER_TRANSACTION = 100  # recipients, RFC 5321 §4.5.3.1.8: all servers take so many
+from postroad.delivery.recipient_limit import RecipientLimit
 
 _PLAIN = 6 * 3600.0  # seconds: each trial costs a session, and seconds, where it fails
-_LEARNED = 3600.0  # seconds for which a number of recipients holds
 _MANY = 20_000
 
 
@@ -32,8 +30,7 @@ class Place:
     plain_until: float = 0.0
     one_by_one_until: float = 0.0
     pause: float = math.inf
-    _recipients: int = PER_TRANSACTION
-    _learned_until: float = 0.0
+    recipients: RecipientLimit = field(default_factory=RecipientLimit)
 
     def speak_plainly(self) -> None:
         """An envelope that went ahead was lost, or not understood: leave that for a while."""
@@ -42,17 +39,6 @@ class Place:
     def speak_one_by_one(self) -> None:
         """Its answers did not fit what was said: leave pipelining for a while."""
         self.one_by_one_until = time.monotonic() + _PLAIN
-
-    def learn_recipients(self, count: int) -> None:
-        """It took so many recipients of a message and no more: send no more for a while."""
-        self._recipients, self._learned_until = count, time.monotonic() + _LEARNED
-
-    @property
-    def most_recipients(self) -> int:
-        """How many recipients a message to it may have."""
-        if self._recipients < PER_TRANSACTION and time.monotonic() >= self._learned_until:
-            self._recipients = PER_TRANSACTION
-        return self._recipients
 
 
 class Places:

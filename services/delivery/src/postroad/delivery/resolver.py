@@ -3,14 +3,16 @@ Looking names up: dnspython's only home, with a cache that respects each answer'
 
 An answer lives as long as the shortest TTL of its chain of aliases, a negative one as RFC 2308
 says, trouble for some seconds only. Look-ups of one name at the same time are one question; no more
-than a hundred are asked at a time, and few while the DNS is away. The cache is bounded: what was
-used longest ago goes first.
+than a hundred are asked at a time, and few while the DNS is away. What was not answered is
+remembered for a while: it has few of those places, and is not waited for where other answers will
+do. The cache is bounded: what was used longest ago goes first.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +30,11 @@ _LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
 _NEGATIVE = 60.0  # seconds, when a negative answer brings no SOA
 _TROUBLE = 5.0
 _LOOPBACK = ("::1", "127.0.0.1")
-_ONE_SIDED = 300.0  # seconds, for trouble with one family where the other is there
+_SILENT = 300.0  # seconds for which it is known that a question was not answered
 _GRACE = 1.0  # seconds that are waited for one family when the other is there
 _LIFETIME = 10.0  # seconds for one look-up, all tries included
 _AT_ONCE = 100  # questions
+_SLOW_AT_ONCE = 25  # of them, those that were not answered of late
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,12 @@ class _Found:
     trouble: Trouble | None
     detail: str
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    since: float
+    answer: "asyncio.Task[_Found]"
 
 
 _FAMILIES = ("AAAA", "A")
@@ -54,12 +63,12 @@ class Resolver:
         if server is not None:
             self._resolver.nameservers = [server[0]]
             self._resolver.port = server[1]
-        self._resolver.lifetime = _LIFETIME
         self._cache: OrderedDict[tuple[str, str], _Found] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Task[_Found]] = {}
+        self._asking: dict[tuple[str, str], _Asking] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._slow_turns = asyncio.Semaphore(_SLOW_AT_ONCE)
         self._breaker = Breaker()
-        self._one_sided: OrderedDict[tuple[str, str], float] = OrderedDict()  # until when
+        self._silent: OrderedDict[tuple[str, str], float] = OrderedDict()  # until when
 
     async def mx(self, domain: str) -> MxAnswer:
         """Return a domain's MX records."""
@@ -90,6 +99,23 @@ class Resolver:
         hosts = [_host(r.exchange) for r in found.rdata] or [domain]
         return all(self.knows_addresses(host) for host in hosts)
 
+    def is_slow(self, domain: str) -> bool:
+        """Whether a domain's MX records, or all of its MX hosts, were not answered for of late."""
+        if self._is_silent(domain, "MX"):
+            return True
+        found = self._known(domain, "MX")
+        if found is None:
+            return False
+        hosts = [_host(r.exchange) for r in found.rdata] or [domain]
+        return all(self.has_slow_addresses(host) for host in hosts)
+
+    def has_slow_addresses(self, host: str) -> bool:
+        """Whether a host's addresses were not answered for of late."""
+        known = (self._known(host, kind) for kind in _FAMILIES)
+        return any(self._is_silent(host, kind) for kind in _FAMILIES) and not any(
+            found is not None and found.rdata for found in known
+        )
+
     def knows_addresses(self, host: str) -> bool:
         """Whether a host's addresses are known without a question."""
         return _is_local(host) or all(self._known(host, kind) for kind in _FAMILIES)
@@ -112,14 +138,15 @@ class Resolver:
     async def _wait_for_the_other(
         self, tasks: Sequence["asyncio.Task[_Found]"], host: str, late: str
     ) -> None:
-        now = time.monotonic()
-        if self._one_sided.get((host, late), 0.0) > now:
+        if self._is_silent(host, late):
             return
-        _, pending = await asyncio.wait(tasks, timeout=_GRACE)
-        if pending:
-            self._one_sided[host, late] = now + _ONE_SIDED
-            while len(self._one_sided) > _CACHED:
-                self._one_sided.popitem(last=False)
+        asking = self._asking.get((host, late))  # None: the answer has just come
+        passed = time.monotonic() - asking.since if asking is not None else 0.0
+        if passed < _GRACE:
+            await asyncio.wait(tasks, timeout=_GRACE - passed)
+
+    def _is_silent(self, name: str, kind: str) -> bool:
+        return self._silent.get((name, kind), 0.0) > time.monotonic()
 
     def _known(self, name: str, kind: str) -> _Found | None:
         found = self._cache.get((name, kind))
@@ -135,11 +162,11 @@ class Resolver:
         key = (name, kind)
         asking = self._asking.get(key)
         if asking is None:
-            asking = asyncio.create_task(self._ask(name, kind))
+            asking = _Asking(time.monotonic(), asyncio.create_task(self._ask(name, kind)))
             self._asking[key] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+            asking.answer.add_done_callback(lambda _: self._asking.pop(key, None))
         # Whoever waits may give up; the question goes on for the others.
-        return await asyncio.shield(asking)
+        return await asyncio.shield(asking.answer)
 
     async def _ask(self, name: str, kind: str) -> _Found:
         found = await self._question(name, kind)
@@ -152,39 +179,52 @@ class Resolver:
     async def _question(self, name: str, kind: str) -> _Found:
         """Ask, when it is its turn, unless it is known that nobody answers."""
         breaker = self._breaker
-        async with self._turns:
-            if not breaker.admits(time.monotonic()):
+        slow = self._is_silent(name, kind)
+        async with self._slow_turns if slow else nullcontext(), self._turns:
+            if not breaker.admits(time.monotonic(), slow=slow):
                 return _Found((), Trouble.UNASKED, "the DNS does not answer", 0.0)
             breaker.asking += 1
             try:
-                return await self._asked(name, kind)
+                return await self._asked(name, kind, slow=slow)
             finally:
                 breaker.asking -= 1
 
-    async def _asked(self, name: str, kind: str) -> _Found:
+    async def _asked(self, name: str, kind: str, *, slow: bool) -> _Found:
+        """Ask, and remember whether there was an answer."""
+        found, answered = await self._tried(name, kind)
+        now = time.monotonic()
+        if answered:
+            self._breaker.answers(now)
+            self._silent.pop((name, kind), None)
+        else:
+            self._breaker.is_silent(slow=slow)
+            self._silent[name, kind] = now + _SILENT
+            self._silent.move_to_end((name, kind))
+            while len(self._silent) > _CACHED:
+                self._silent.popitem(last=False)
+        return found
+
+    async def _tried(self, name: str, kind: str) -> tuple[_Found, bool]:
+        """Return what was found, and whether that is an answer, be it SERVFAIL."""
         try:
-            answer = await self._resolver.resolve(name + ".", kind, search=False)
+            answer = await self._resolver.resolve(
+                name + ".", kind, search=False, lifetime=_LIFETIME
+            )
         except dns.resolver.NXDOMAIN as error:
-            return self._answered((), Trouble.NO_SUCH_NAME, "no such domain", _negative(error))
+            return _found((), Trouble.NO_SUCH_NAME, "no such domain", _negative(error)), True
         except dns.resolver.NoAnswer as error:
             ttl = _negative_response(error.kwargs.get("response"))
-            return self._answered((), Trouble.NO_DATA, f"no {kind} record", ttl)
+            return _found((), Trouble.NO_DATA, f"no {kind} record", ttl), True
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            if _was_answered(error):
-                return self._answered((), Trouble.TEMPORARY, _sentence(error), _TROUBLE)
-            self._breaker.is_silent()
-            now = time.monotonic()
-            return _Found((), Trouble.TEMPORARY, _sentence(error), now + _TROUBLE)
+            found = _found((), Trouble.TEMPORARY, _sentence(error), _TROUBLE)
+            return found, _was_answered(error)
         # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
         ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
-        return self._answered(tuple(answer), None, "", ttl)
+        return _found(tuple(answer), None, "", ttl), True
 
-    def _answered(
-        self, rdata: tuple[Any, ...], trouble: Trouble | None, detail: str, ttl: float
-    ) -> _Found:
-        now = time.monotonic()
-        self._breaker.answers(now)
-        return _Found(rdata, trouble, detail, now + ttl)
+
+def _found(rdata: tuple[Any, ...], trouble: Trouble | None, detail: str, ttl: float) -> _Found:
+    return _Found(rdata, trouble, detail, time.monotonic() + ttl)
 
 
 def _is_local(host: str) -> bool:

@@ -84,7 +84,7 @@ class Turn:
                     self._place.speak_plainly()
                 self._closed(left)
                 break
-            size = self._session.group_size(self._place.most_recipients)
+            size = self._session.group_size(self._place.recipients.most(time.monotonic()))
             if begun is not None:
                 size = len(begun.recipients)
             rest = left[size:]
@@ -142,6 +142,7 @@ class Turn:
             assert transaction.final is not None
             outcome = of_reply(transaction.final, Phase.FINAL_DOT, host=host, tls=tls)
             self.verdict.add_delivered(group, outcome)
+            self._place.recipients.took(len(group))
             return []
         found = judge(group, transaction, self._circumstances(), lost)
         if may_be_stale and not transaction.is_begun and (lost or transaction.farewell):
@@ -198,5 +199,5 @@ class Turn:
             self.tls_failed = str(lost)
         too_many = found.left_to(Step.NEXT_TRANSACTION)
         if too_many and transaction.ends_in_too_many:
-            self._place.learn_recipients(transaction.accepted)
+            self._place.recipients.refused(transaction.accepted, time.monotonic())
         return too_many

@@ -107,17 +107,21 @@ class Worker:
             self._admit(taken, way_out, route)
         elif self._tools.directions.asks_nobody(way_out, record.domain):
             self._tasks.spawn(self._look_for_route(taken, way_out))
-        elif self._lookups.has_place:
-            self._lookups.taken += 1
-            self._tasks.spawn(self._ask_for_route(taken, way_out))
         else:
-            self._crew.ask_later(taken, way_out, "others are before it at the DNS")
+            self._ask_for_route(taken, way_out)
 
-    async def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
+    def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
+        slow = self._tools.directions.is_slow(way_out, taken.record.domain)
+        if not self._lookups.enter(slow=slow):
+            self._crew.ask_later(taken, way_out, "others are before it at the DNS")
+            return
+        self._tasks.spawn(self._look_in_turn(taken, way_out, slow=slow))
+
+    async def _look_in_turn(self, taken: Taken, way_out: WayOut, *, slow: bool) -> None:
         try:
             await self._look_for_route(taken, way_out)
         finally:
-            self._lookups.taken -= 1
+            self._lookups.leave(slow=slow)
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         route = await self._tools.directions.find(way_out, taken.record.domain)
