@@ -4,15 +4,18 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Scheduled, Spool
+from postroad.spool.interface import Held, Put, Ready, Scheduled, Spool
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
 
 ALL = Selection()
+LATER = timedelta(hours=1)
 
 
 async def waiting(spool: Spool, selection: Selection = ALL) -> list[WaitKind]:
@@ -122,6 +125,29 @@ async def test_what_follows_from_another_form_of_a_record_is_no_repetition(spool
             [follows] = await first(taking, 1)
             await taking.settle(follows)
     assert await waiting(spool) == []
+    await taking.close()
+
+
+@pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)])
+async def test_a_record_is_not_taken_again_when_a_later_form_of_it_waits(
+    spool: Spool, place: Scheduled | Held
+) -> None:
+    """A process that was killed had stored what follows, and not yet ended the record."""
+    due = place.due if isinstance(place, Scheduled) else place.until
+    queue_id = await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    follows = [Put(taken.record.next_step(attempts=1), place)]
+    await spool.accept(queue_id, lambda _: follows, timeout=5 * SECOND)
+    await taking.give_back(taken)
+    again = asyncio.ensure_future(first(taking, 1))
+    async with asyncio.timeout(patient(20)):
+        while WaitKind.READY in await waiting(spool):
+            await asyncio.sleep(0.01)
+    assert not again.done()
+    [queued] = [queued async for queued in spool.waiting.list(ALL)]
+    assert (queued.record.attempts, queued.due) == (1, due)
+    again.cancel()
     await taking.close()
 
 

@@ -50,7 +50,12 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
 # What seeds meet once in thousands by chance, and plays made for it soon.
 @pytest.mark.parametrize(
     ("mistake", "aim", "within"),
-    [(wrong.SettlesRegardless, Aim.LEASES, 80), (wrong.KeepsWhatItLeft, Aim.SCALING, 20)],
+    [
+        (wrong.SettlesRegardless, Aim.LEASES, 80),
+        (wrong.AsksForNoLaterForm, Aim.SETTLING, 20),
+        (wrong.BeginsBeforeTheFormerIsGone, Aim.SETTLING, 20),
+        (wrong.KeepsWhatItLeft, Aim.SCALING, 20),
+    ],
 )
 def test_a_rare_mistake_is_found_by_plays_made_for_it(
     mistake: type[WatchedTaking], aim: Aim, within: int

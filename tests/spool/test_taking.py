@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Put, Ready, Scheduled, Taken, Taking
+from postroad.spool.interface import Taken, Taking
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.membership import Timings
 from postroad.spool.pull import Puller
-from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.suspects import POISON
 from postroad.spool.taking import JetStreamTaking
@@ -184,38 +183,6 @@ async def test_a_process_that_cannot_renew_starts_nothing(
             await asyncio.sleep(0.05)
     await taking.settle(taken)
     await taking.close()
-
-
-@pytest.mark.parametrize("published", [1, 2])
-async def test_a_crash_in_the_middle_of_a_settle_loses_and_doubles_nothing(
-    open_spool: OpenJetStream, published: int
-) -> None:
-    """The first try stored its consequences and died; the second attempt ends differently."""
-    spool, heir = await open_spool(), await open_spool()
-    await put(spool, "b@y.example")
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    report = record(taken.record.record_id.queue_id, "a@x.example", 9)
-    puts = [Put(taken.record.next_step(attempts=1), Scheduled(now() + LATER)), Put(report, Ready())]
-    shard = taken.record.record_id.shard
-    await spool._publisher.publish(puts[:published], shard=shard, timeout=timedelta(seconds=5))
-    assert isinstance(taking, JetStreamTaking)
-    await crash(taking)
-    await spool.close()
-    successor = take(heir)
-    async with asyncio.timeout(patient(20)):
-        while True:
-            [again] = await first(successor, 1)
-            if again.record.record_id == taken.record.record_id:
-                break
-            await successor.settle(again)  # the report that the first try had stored
-    [recipient] = again.record.recipients
-    bounced = (replace(recipient, state=RecipientState.BOUNCED),)
-    other = [Put(again.record.next_step(recipients=bounced), Scheduled(now() + LATER))]
-    await successor.settle(again, other)
-    [left] = [q async for q in heir.waiting.list(Selection(domain="y.example"))]
-    assert left.record.recipients == bounced
-    await successor.close()
 
 
 async def test_a_record_that_kills_its_process_is_held(open_spool: OpenJetStream) -> None:

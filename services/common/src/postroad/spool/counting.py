@@ -20,7 +20,7 @@ from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.layout import Layout
 from postroad.spool.requests import Requests
 from postroad.spool.selection import WaitKind
-from postroad.spool.subjects import domain_of, queue_stream
+from postroad.spool.subjects import domain_of, domain_of_ready, queue_stream
 
 _FEW = 1000  # scheduled records of a shard whose subjects are listed at every look
 
@@ -131,5 +131,5 @@ def _count_key(subject: str) -> tuple[WaitKind, TrafficClass | None, str]:
     tokens = subject.split(".")
     kind = WaitKind(tokens[3])
     if kind is WaitKind.READY:
-        return kind, TrafficClass(tokens[5]), domain_of(tokens[7])
+        return kind, TrafficClass(tokens[5]), domain_of_ready(subject)
     return kind, None, domain_of(tokens[5])

@@ -113,6 +113,10 @@ class InHand(Generic[T]):
         if len(self._finished) > _REMEMBERED:
             self._finished.popitem(last=False)
 
+    def has_finished(self, key: Key) -> bool:
+        """Whether a record was settled here, and the queue has heard so."""
+        return key in self._finished
+
     def drop(self, key: Key) -> None:
         """Let go of a record, which may come again and be new then."""
         entry = self._entries.pop(key, None)

@@ -112,7 +112,9 @@ class Taking(Protocol):
         Put what follows, wait for the acknowledgement, then end the record, then write the events.
 
         All `puts` go to the record's shard, all or none of them. Repeats until it succeeds, so it
-        returns or is cancelled. A blob only this record used is deleted when no put refers to it.
+        returns or is cancelled. When it is cut off between the two, the record is not handed out
+        again: a later form of it, by its step, has taken its place. A blob only this record used
+        is deleted when no put refers to it.
         """
 
     def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:

@@ -35,7 +35,8 @@ from postroad.spool.publisher import Publisher, Refused
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
 from postroad.spool.sites import JetStreamSites
-from postroad.spool.taking import JetStreamTaking, TakingTools
+from postroad.spool.taken import TakingTools
+from postroad.spool.taking import JetStreamTaking
 from postroad.spool.usage import JetStreamUsage
 from postroad.spool.waiting import JetStreamWaiting
 

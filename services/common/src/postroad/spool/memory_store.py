@@ -41,15 +41,22 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Stored:
-    """A record as the store keeps it; `holder` has it in hand, until `lapses` if that is set."""
+    """
+    A record as the store keeps it, stored `at` a time.
+
+    `holder` has it in hand, until `lapses` if that is set. `follows` is the sequence of the record
+    it follows from, 0 where nobody has said so.
+    """
 
     sequence: int
     record: QueueRecord
     kind: WaitKind
     due: datetime | None
+    at: datetime
     deliveries: int = 0
     holder: object | None = None
     lapses: datetime | None = None
+    follows: int = 0
 
 
 @dataclass
@@ -79,7 +86,14 @@ class MemoryStore:
         """Return the message ids of what follows from the record `origin`, 0 for new mail."""
         return [message_id(put, self.lane_of(put.record), origin) for put in puts]
 
-    def append(self, puts: Sequence[Put], names: Sequence[str], *, settling: bool = False) -> int:
+    def append(
+        self,
+        puts: Sequence[Put],
+        names: Sequence[str],
+        *,
+        settling: bool = False,
+        follows: Sequence[int] = (),
+    ) -> int:
         """
         Store all puts or none and return the last one's sequence; a repetition changes nothing.
 
@@ -94,8 +108,9 @@ class MemoryStore:
         for name in names:
             if name in self._seen:
                 return self._seen[name][1]
-        for name, put in zip(names, puts, strict=True):
-            self._seen[name] = (self.clock(), self._store(put))
+        former = follows or [0] * len(puts)
+        for name, put, follows_from in zip(names, puts, former, strict=True):
+            self._seen[name] = (self.clock(), self._store(put, follows_from))
         self.wake()
         return self._sequence
 
@@ -111,12 +126,14 @@ class MemoryStore:
         """Forget a record, wherever it is."""
         self.records.pop(sequence, None)
 
-    def _store(self, put: Put) -> int:
+    def _store(self, put: Put, follows: int) -> int:
         self._sequence += 1
         kind, due = _kind_and_due(put)
         if due is not None:
             self._supersede(kind, put.record)
-        self.records[self._sequence] = Stored(self._sequence, put.record, kind, due)
+        self.records[self._sequence] = Stored(
+            self._sequence, put.record, kind, due, self.clock(), follows=follows
+        )
         if due is None:
             self._make_ready(self._sequence)
         else:
@@ -159,6 +176,15 @@ class MemoryStore:
                 return stored
         return None
 
+    def is_followed(self, stored: Stored) -> bool:
+        """Whether a later form of a record is stored: one that its settle has left, and died."""
+        record = stored.record
+        return any(
+            other.record.record_id == record.record_id and other.record.step > record.step
+            for sequence, other in self.records.items()
+            if sequence > stored.sequence
+        )
+
     def take_back(self, sequence: int) -> None:
         """Make a record that was handed out ready again, at once."""
         if sequence in self.records:
@@ -170,11 +196,11 @@ class MemoryStore:
         if sequence in self.records:
             self._schedule(self.clock() + ACK_WAIT, sequence)
 
-    def lease(self, sequence: int) -> None:
-        """Let a record in hand come again ack_wait from now, unless this is called again."""
+    def lease(self, sequence: int, lasts: timedelta = ACK_WAIT) -> None:
+        """Let a record in hand come again after some time, unless this is called again."""
         stored = self.records.get(sequence)
         if stored is not None and stored.holder is not None:
-            stored.lapses = self.clock() + ACK_WAIT
+            stored.lapses = self.clock() + lasts
             self._schedule(stored.lapses, sequence)
 
     def restart(self) -> None:

@@ -84,9 +84,10 @@ class MemoryTaking:
             for lane in lane_names(self._store.lanes):
                 if not self._owns(pool, lane):
                     continue
-                stored = self._store.hand_out((pool, lane), self)
-                if stored is not None:
-                    return self._hold(stored, lane)
+                while (stored := self._store.hand_out((pool, lane), self)) is not None:
+                    if stored.deliveries == 1 or not self._store.is_followed(stored):
+                        return self._hold(stored, lane)
+                    self._store.remove(stored.sequence)
         return None
 
     def _owns(self, pool: str, lane: str) -> bool:

@@ -25,6 +25,7 @@ from postroad.spool.layout import Layout
 from postroad.spool.message_id import message_id
 from postroad.spool.requests import NoResponders, Requests
 from postroad.spool.subjects import queue_stream, ready_subject, subject_of
+from postroad.spool.succession import FOLLOWS, comes_soon
 
 LONGEST = timedelta(seconds=60)
 MAX_BATCH = 1000  # messages, a limit of the server
@@ -71,7 +72,9 @@ class Publisher:
         for the first put, which takes a waiting record's place with them. Raises Refused,
         SpoolUnavailable, SpoolFull, ClaimLost.
         """
-        messages = [self._message(put, shard, origin) for put in puts]
+        # What a claim follows from is gone with it.
+        former = 0 if claim else origin
+        messages = [self._message(put, shard, origin, former) for put in puts]
         if claim:
             messages[0].headers.update(claim)
         return await self._until_stored(messages, shard, min(timeout, LONGEST))
@@ -135,18 +138,21 @@ class Publisher:
                 _post(client, message, headers)
         return acked_sequence(answer)
 
-    def _message(self, put: Put, shard: int, origin: int) -> _Message:
+    def _message(self, put: Put, shard: int, origin: int, former: int) -> _Message:
         record = put.record
         lane = lane_of(record, self._layout.lanes)
-        subject = subject_of(shard, put, lane)
+        follows = bool(former and record.step) and comes_soon(put.place, datetime.now(UTC))
+        subject = subject_of(shard, put, lane, by_id=follows)
         headers = {
             "Nats-Msg-Id": message_id(put, lane, origin),
             "Nats-Expected-Stream": queue_stream(shard),
         }
+        if follows:
+            headers[FOLLOWS] = str(former)
         due = _due(put)
         if due is not None:
             headers["Nats-Schedule"] = f"@at {due.isoformat().replace('+00:00', 'Z')}"
-            headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane)
+            headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane, by_id=follows)
         payload = encode(record)
         limit = self._link.client.max_payload or 0
         if limit and len(payload) + len(str(headers)) + _HEADROOM > limit:

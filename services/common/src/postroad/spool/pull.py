@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import nats.errors
 
@@ -22,6 +22,7 @@ from postroad.spool.log import get_logger
 from postroad.spool.ownership import LaneKey
 from postroad.spool.requests import Requests
 from postroad.spool.subjects import lane_consumer, lane_filter, queue_stream
+from postroad.spool.succession import FOLLOWS
 
 log = get_logger("spool.pull")
 
@@ -32,6 +33,7 @@ _MAX_ACK_PENDING = 2000
 _IDLE_BATCH, _BUSY_BATCH = 16, 256  # records
 _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _MADE_AT_ONCE = 32  # consumers
+_FOLLOWS = FOLLOWS.encode()
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 _INACTIVE = 7 * 24 * 3600  # seconds after which the server forgets a consumer nobody uses
 
@@ -40,13 +42,25 @@ Room = Callable[["LanePull"], int]  # how many more records may be asked for
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A record as the server delivered it."""
+    """
+    A record as the server delivered it.
+
+    `again`: it may have been in somebody's hands before.
+    """
 
     shard: int
     sequence: int
     deliveries: int
+    again: bool
     pull: "LanePull"
     message: Incoming
+
+    @property
+    def follows(self) -> int:
+        """The sequence of the record it follows from, 0 when that does not matter any more."""
+        if _FOLLOWS not in self.message.header:
+            return 0
+        return int(self.message.field(FOLLOWS) or 0)
 
 
 class LanePull:
@@ -63,6 +77,7 @@ class LanePull:
         self.heard = 0.0  # loop time of the last word about it
         self.retry_at = 0.0
         self.made = False
+        self.made_at = 0  # when the server made its consumer; nanoseconds by the server's clock
         self.being_made = False
         self.single = False  # the next record is larger than a request allows
 
@@ -87,6 +102,15 @@ class LanePull:
         self.asked = max(0, self.asked - unused)
         if unused:
             self.batch = _IDLE_BATCH
+
+    def may_repeat(self, number: int, stored_at: int) -> bool:
+        """
+        Whether the consumer's delivery of this number may not be the record's first.
+
+        What an earlier consumer had handed out, and the servers forgot, was stored before this one
+        was made, and it is the first that this one delivers.
+        """
+        return number <= _MAX_ACK_PENDING and stored_at < self.made_at
 
     @property
     def low(self) -> bool:
@@ -305,10 +329,12 @@ class Puller:
         answer = await self._requests.send(
             f"{subject}.{config['filter_subject']}", request, timeout=5.0
         )
-        error = json.loads(answer.data).get("error")
+        said = json.loads(answer.data)
+        error = said.get("error")
         if error is not None:
             raise SpoolUnavailable(f"no consumer: {error.get('description')}")
         pull.made = True
+        pull.made_at = int(datetime.fromisoformat(said["created"]).timestamp() * 1e9)
 
     def _on_message(self, message: Incoming) -> None:
         now = asyncio.get_running_loop().time()
@@ -326,8 +352,10 @@ class Puller:
             pull.arrived(now)
             if pull.low:
                 self._low[pull] = None
+        deliveries = int(tokens[base + 2])
+        again = deliveries > 1 or pull.may_repeat(int(tokens[base + 4]), int(tokens[base + 5]))
         self._deliver(
-            Delivered(pull.shard, int(tokens[base + 3]), int(tokens[base + 2]), pull, message)
+            Delivered(pull.shard, int(tokens[base + 3]), deliveries, again, pull, message)
         )
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:

@@ -75,6 +75,12 @@ class Settling:
         if isinstance(body, BlobRef) and body.sole and not _refers(puts, body):
             await self._blobs.delete(body)
 
+    async def pass_over(self, key: Key) -> None:
+        """End a record that a later form has taken the place of; that has its body, too."""
+        self._only_unacknowledged(key)
+        await self._acknowledge(key)
+        self._hand.finish(key)
+
     def finish(
         self, key: Key, record: QueueRecord, events: Sequence[Event], ended: Callable[[bool], None]
     ) -> None:

@@ -2,8 +2,9 @@
 The names of the queue in NATS: streams, subjects, consumers. Untrusted text becomes one safe token.
 
 `pr.q.<k>.r.<pool>.<class>.<lane>.<domain>` is ready, `pr.q.<k>.s.<lane>.<domain>.<record id>`
-scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body. Ids stand in waiting subjects only:
-each distinct subject costs memory in every replica.
+scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body. Ready records have no ids there: each
+distinct subject costs memory in every replica. But for those that waited for minutes only, which
+have to be found by their ids (`spool.succession`): `pr.q.<k>.r.….<domain>.<record id>`.
 """
 
 import re
@@ -47,10 +48,16 @@ def blob_subject(shard: int, blob_id: str) -> str:
     return f"pr.b.{shard}.{blob_id}"
 
 
-def ready_subject(shard: int, record: QueueRecord, lane: str) -> str:
-    """Return where a record is when it is ready."""
+def ready_subject(shard: int, record: QueueRecord, lane: str, *, by_id: bool = False) -> str:
+    """Return where a record is when it is ready, `by_id` with its id at the end."""
     token = domain_token(record.domain)
-    return f"pr.q.{shard}.r.{pool_token(record.pool)}.{record.traffic_class}.{lane}.{token}"
+    subject = f"pr.q.{shard}.r.{pool_token(record.pool)}.{record.traffic_class}.{lane}.{token}"
+    return f"{subject}.{record.record_id}" if by_id else subject
+
+
+def domain_of_ready(subject: str) -> str:
+    """Return the domain that a ready record's subject says."""
+    return domain_of(subject.split(".")[7])
 
 
 def waiting_subject(shard: int, kind: WaitKind, record: QueueRecord, lane: str) -> str:
@@ -58,11 +65,17 @@ def waiting_subject(shard: int, kind: WaitKind, record: QueueRecord, lane: str) 
     return f"pr.q.{shard}.{kind}.{lane}.{domain_token(record.domain)}.{record.record_id}"
 
 
-def subject_of(shard: int, put: Put, lane: str) -> str:
-    """Return where a put goes."""
+def subjects_of_record(shard: int, record: QueueRecord) -> tuple[str, str]:
+    """Return filters for the forms of a record that have its id: those that wait, those ready."""
+    end = f"{domain_token(record.domain)}.{record.record_id}"
+    return f"pr.q.{shard}.*.*.{end}", f"pr.q.{shard}.r.*.*.*.{end}"
+
+
+def subject_of(shard: int, put: Put, lane: str, *, by_id: bool = False) -> str:
+    """Return where a put goes, `by_id` with its id also if it is ready."""
     match put.place:
         case Ready():
-            return ready_subject(shard, put.record, lane)
+            return ready_subject(shard, put.record, lane, by_id=by_id)
         case Scheduled():
             return waiting_subject(shard, WaitKind.SCHEDULED, put.record, lane)
         case Held():

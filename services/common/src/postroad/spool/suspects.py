@@ -12,7 +12,7 @@ from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.pull import Delivered
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
-from postroad.spool.subjects import domain_of
+from postroad.spool.subjects import domain_of_ready
 
 POISON = 8  # deliveries without a settle
 # Of a record that needs what not every version can: those that cannot hand it back each half minute
@@ -39,7 +39,7 @@ def put_on_hold(record: QueueRecord, reason: str, now: datetime) -> Put:
 def unreadable(delivered: Delivered) -> QueueRecord:
     """Return a record that holds, verbatim, what could not be read as one."""
     now = datetime.now(UTC)
-    domain = domain_of(delivered.message.subject.rpartition(".")[2])
+    domain = domain_of_ready(delivered.message.subject)
     origin = f"{delivered.shard}.{delivered.sequence}"
     queue_id = derived_queue_id(now, delivered.shard, origin=origin)
     return QueueRecord(

@@ -9,37 +9,25 @@ room and leaves the rest to the others. A record is this process's while it has 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.blobs import Blobs
-from postroad.spool.bucket import Bucket
-from postroad.spool.capacity import Capacity
 from postroad.spool.codec import decode
-from postroad.spool.connection import NatsLink
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
-from postroad.spool.events import JetStreamEvents
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
-from postroad.spool.layout import Layout
 from postroad.spool.leases import Leases
 from postroad.spool.log import get_logger
-from postroad.spool.membership import Membership, Timings
 from postroad.spool.ownership import LaneKey
-from postroad.spool.publisher import Publisher
 from postroad.spool.pull import Delivered, LanePull, Puller
-from postroad.spool.record import (
-    KNOWN_FEATURES,
-    QueueRecord,
-)
-from postroad.spool.requests import Requests
+from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling, delivers_nothing
+from postroad.spool.succession import Succession
 from postroad.spool.suspects import put_on_hold, reason_to_hold, unreadable
+from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.spool.tenure import Tenures
-from postroad.spool.waiting import JetStreamWaiting
 
 log = get_logger("spool.taking")
 
@@ -47,52 +35,14 @@ _TICK = 0.5  # seconds between looks at lanes
 _BULK_SHARE = 0.75  # of the room: express always finds some
 _LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
 _UNDIVIDED = 16  # records: a lane may fill a room as small as that
-_SOON = b'-NAK {"delay": 250000000}'  # nanoseconds; not to us again, if our request still stands
-_LATER = b'-NAK {"delay": 30000000000}'  # nanoseconds; for a newer process to take
 
 
-@dataclass(frozen=True, slots=True)
-class TakingTools:
-    """What a taking is made of."""
-
-    link: NatsLink
-    requests: Requests
-    publisher: Publisher
-    blobs: Blobs
-    events: JetStreamEvents
-    waiting: JetStreamWaiting
-    membership: Membership
-    presence: Bucket
-    capacity: Capacity
-    layout: Layout
-    timings: Timings
+def _nak(delay: timedelta) -> bytes:
+    return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
 
 
-class JetStreamTaken:
-    """A record in hand."""
-
-    __slots__ = ("_deliveries", "_record", "key", "lane_key")
-
-    def __init__(self, record: QueueRecord, key: Key, lane_key: LaneKey, deliveries: int) -> None:
-        self._record = record
-        self._deliveries = deliveries
-        self.key = key
-        self.lane_key = lane_key
-
-    @property
-    def record(self) -> QueueRecord:
-        """The record as it was stored."""
-        return self._record
-
-    @property
-    def deliveries(self) -> int:
-        """How often the queue handed it out, at least."""
-        return self._deliveries
-
-    @property
-    def lane(self) -> str:
-        """The lane it came from."""
-        return self.lane_key.lane
+_SOON = _nak(timedelta(seconds=0.25))  # not to us again, if our request still stands
+_LATER = _nak(timedelta(seconds=30))  # for a newer process to take
 
 
 class JetStreamTaking:
@@ -122,6 +72,10 @@ class JetStreamTaking:
             only_unacknowledged=self._make_room,
             exhausted=lambda: tools.capacity.exhausted,
         )
+        self._succession = Succession(tools.requests)
+        # What was in a dead process's hands comes again when its lease has run out. Who waits for
+        # that must not wait here: it would keep the room that the other needs.
+        self._wait_for_former = _nak(tools.timings.ack_wait / 2)
         self._leases = Leases(
             self._hand,
             link=tools.link,
@@ -255,12 +209,44 @@ class JetStreamTaking:
         taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
         lane = delivered.pull.key
         self._hand.add(Entry(key, reply, len(delivered.message.data), sent, taken, lane))
-        reason = reason_to_hold(record, delivered.deliveries - self._hand.returns(key))
+        if delivered.again or delivered.follows:
+            self._spawn(self._look_first(taken, delivered))
+        else:
+            self._line_up(taken)
+
+    def _line_up(self, taken: JetStreamTaken) -> None:
+        """Let a record be handed out, or hold it where it had better not be."""
+        record = taken.record
+        reason = reason_to_hold(record, taken.deliveries - self._hand.returns(taken.key))
         if reason is not None:
             self._spawn(self._hold(taken, reason))
             return
         self._come[record.traffic_class].append(taken)
         self._wake.set()
+
+    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+        """Line a record up when that cannot be a repetition; see `spool.succession`."""
+        key = taken.key
+        try:
+            if delivered.again and await self._succession.is_followed(key, taken.record):
+                log.info("a later form goes on", record_id=str(taken.record.record_id))
+                await self._settling.pass_over(key)
+                self._let_go(key)
+                return
+            if delivered.follows and not await self._is_gone(Key(key.shard, delivered.follows)):
+                await self._return(taken, self._wait_for_former)
+                return
+        except SpoolError as error:
+            log.debug("a record's forms cannot be looked for", error=str(error))
+            await self.give_back(taken)
+            return
+        if self.serves(taken):
+            self._line_up(taken)
+        else:
+            await self.give_back(taken)
+
+    async def _is_gone(self, former: Key) -> bool:
+        return self._hand.has_finished(former) or await self._succession.is_gone(former)
 
     def _read(self, delivered: Delivered) -> QueueRecord:
         try:
@@ -378,12 +364,14 @@ class JetStreamTaking:
 
     async def give_back(self, taken: Taken) -> None:
         """Return a record that was not begun."""
-        own = _own(taken)
-        entry = self._hand.get(own.key)
+        await self._return(_own(taken), b"-NAK")
+
+    async def _return(self, taken: JetStreamTaken, nak: bytes) -> None:
+        entry = self._hand.get(taken.key)
         if entry is not None:
-            self._hand.give_back(own.key)
-            await self._say(entry.reply, b"-NAK")
-            self._let_go(own.key)
+            self._hand.give_back(taken.key)
+            await self._say(entry.reply, nak)
+            self._let_go(taken.key)
 
     def drop(self, taken: Taken) -> None:
         """Let go of a record; it comes again when its lease has run out."""

@@ -67,7 +67,8 @@ class JetStreamWaiting:
         domain = domain_token(selection.domain) if selection.domain else "*"
         lanes = sorted(selection.lanes) if selection.lanes is not None else ["*"]
         if kind is WaitKind.READY:
-            return [f"pr.q.{shard}.r.*.*.{lane}.{domain}" for lane in lanes]
+            ends = [">"] if domain == "*" else [domain, f"{domain}.*"]
+            return [f"pr.q.{shard}.r.*.*.{lane}.{end}" for lane in lanes for end in ends]
         return [f"pr.q.{shard}.{kind}.{lane}.{domain}.*" for lane in lanes]
 
     async def _found(

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from postroad.spool.interface import Put
 from postroad.testing.simulation.ledger import EVERYTHING
 from postroad.testing.simulation.loop import Life, SimulatedProcess
 from postroad.testing.simulation.processes import DeliveryProcess, RunningProcess, Surroundings
@@ -33,6 +34,7 @@ class Faults:
         self._kinds = scenario.fault_kinds
         self._pauses = scenario.pauses
         self._role = scenario.fault_role
+        self._at_store = scenario.fault_at_store
         self._until = self._countdown()
         self._lives = 0
 
@@ -48,6 +50,20 @@ class Faults:
             self._left -= 1
             self._until = self._countdown()
             self._do(process)
+
+    def stored(self, put: Put, process: SimulatedProcess) -> None:
+        """Kill who has just stored what follows of a record, where that is what the play is for."""
+        if not put.record.step or not self._left or self._dice.random() >= self._at_store:
+            return
+        running = self.processes.get(process.name)
+        if running is not None:
+            self._left -= 1
+            network = self._around.network
+            network.call_soon(self._crash_if_there, running, context=network.world)
+
+    def _crash_if_there(self, running: RunningProcess) -> None:
+        if self.processes.get(running.simulated.name) is running:
+            self._crash(running)
 
     def mend(self) -> None:
         """Do no more, and end what is under way."""

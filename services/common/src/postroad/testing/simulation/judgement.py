@@ -5,8 +5,10 @@ Whether what happened keeps the promises. Each broken one is a sentence in `ledg
   one is due, or it is still in the queue.
 - A second copy comes only of a first whose end nobody could know: the host took it and did not say
   so, or a fault hit the process or the servers before the queue had heard of it, or the queue had
-  the record twice because of one (a fault between storing what follows and the acknowledgement, or
-  a restart between two tries of one publish, which forgets the ids of records that are gone).
+  the record twice because of one (what follows was written while the process had the record and
+  came when another had it, or a restart fell between two tries of one publish, which forgets the
+  ids of records that are gone). That a process died between storing what follows and the
+  acknowledgement is no reason.
 - What waits moves: once all is mended nothing but held mail is left.
 - No site gets more connections, or messages in its window, than its limits; a fault or a change of
   members in the minute before is an excuse for what several processes do together, never for one.
@@ -58,8 +60,9 @@ def _nothing_vanished(ledger: Ledger, store: MemoryStore) -> None:
         token = tokens.get(str(stored.record.record_id), "")
         cases = [(token, str(recipient.mailbox)) for recipient in stored.record.pending]
         sender = str(stored.record.reverse_path or "")
-        # A record that came back after it was done, for a fault, finds nothing to send.
-        if not all(_is_ended(ledger, case, sender, queued) for case in cases):
+        # A record may come back when one who is alive has done it; the dead bring none back.
+        is_done = all(_is_ended(ledger, case, sender, queued) for case in cases)
+        if not is_done or all(trouble.kind == "crash" for trouble in ledger.troubles):
             ledger.violations.append(f"the body of {stored.record.record_id} is gone")
 
 
@@ -153,19 +156,11 @@ def _doubts_are_told(ledger: Ledger, cluster: MemoryCluster) -> None:
 def _is_in_the_queue_twice(ledger: Ledger, record_id: str) -> bool:
     """Whether a fault has left a record and what follows of it, or one publish, in the queue."""
     puts = [put for put in ledger.puts if put.record_id == record_id]
-    ends = [end for end in ledger.ended_records if end.record_id == record_id]
-    for number, put in enumerate(puts):
-        if put.step:
-            acked = min(
-                (end.at for end in ends if end.process == put.process and end.at >= put.at),
-                default=float("inf"),
-            )
-            if ledger.troubled(put.process, put.at - _SLACK, acked):
-                return True
-        for later in puts[number + 1 :]:
-            if later.step == put.step and ledger.restarted(put.at, later.at):
-                return True
-    return False
+    return any(put.late for put in puts) or any(
+        later.step == put.step and ledger.restarted(put.at, later.at)
+        for number, put in enumerate(puts)
+        for later in puts[number + 1 :]
+    )
 
 
 # ---------------------------------------------------------------- limits

@@ -47,7 +47,11 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A record that the servers stored, and by whom."""
+    """
+    A record that the servers stored, and by whom.
+
+    `late`: it follows from one that was not in its process's hands any more.
+    """
 
     at: float
     process: str
@@ -55,6 +59,7 @@ class Put:
     record_id: str
     step: int
     domain: str
+    late: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,11 +180,12 @@ class Performance:
 
     # ------------------------------------------------------------ what the servers see
 
-    def _stored(self, put: StoredPut, link: SimulatedLink) -> None:
+    def _stored(self, put: StoredPut, link: SimulatedLink, late: bool) -> None:
         record, now = put.record, self.network.time()
         content = record.header if isinstance(record.content, BlobRef) else record.content
         token = _TOKEN.search(content)
         self.ledger.note(now, "stored", str(record.record_id), record.step, link.process.name)
+        self.faults.stored(put, link.process)
         self.ledger.puts.append(
             Put(
                 now,
@@ -193,6 +194,7 @@ class Performance:
                 str(record.record_id),
                 record.step,
                 record.domain,
+                late,
             )
         )
 

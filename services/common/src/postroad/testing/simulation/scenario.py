@@ -54,6 +54,7 @@ class Aim(StrEnum):
     """What a play is made for, where its seed leaves it to chance."""
 
     LEASES = "leases"  # an attempt ends after its lease has, and the mail was deferred
+    SETTLING = "settling"  # processes die between storing what follows and acknowledging
     SCALING = "scaling"  # another process joins while mail waits in line for a slow host
 
 
@@ -85,6 +86,7 @@ class Scenario:
     fault_kinds: tuple[str, ...] = ()  # of all when there are none
     fault_role: str = ""  # what the names of those begin with that are hit
     pauses: tuple[float, ...] = (0.5, 5.0, 14.0, 18.0, 25.0, 45.0)  # seconds
+    fault_at_store: float = 0.0  # of the deferrals that are stored: as many kill their process
     joins: float | None = None  # when another delivery process starts; seconds
 
     @property
@@ -117,9 +119,13 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
     if aim is None:
         return drawn
     dice = random.Random(seed + 3)
-    if aim is Aim.LEASES:
-        return _for_leases(drawn, dice)
-    return _for_scaling(drawn, dice)
+    match aim:
+        case Aim.LEASES:
+            return _for_leases(drawn, dice)
+        case Aim.SETTLING:
+            return _for_settling(drawn, dice)
+        case Aim.SCALING:
+            return _for_scaling(drawn, dice)
 
 
 def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
@@ -148,6 +154,25 @@ def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
         fault_kinds=("pause",),
         fault_role="delivery",
         pauses=(25.0,),  # the lease is over then, and the host has not answered yet
+    )
+
+
+def _for_settling(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Hosts that defer at first; a process that dies with each third deferral, some of them."""
+    domains = [f"d{number}.example" for number in range(3)]
+    temper = Temper(bad=0.7, whims=(Whim.DEFERS,), rcpt_bad=dice.choice([0.0, 0.3]))
+    letters = [_letter(dice, number, domains, 20.0) for number in range(10)]
+    return replace(
+        drawn,
+        deliveries=dice.choice([1, 2]),
+        tempers=dict.fromkeys(domains, temper) | {SENDER_DOMAIN: Temper()},
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        limits=SiteLimits(connections=5, messages_per_connection=100, message_rate=None),
+        quota=100,
+        room=8,
+        faults=6,
+        fault_every=1e9,  # steps: none but those
+        fault_at_store=0.3,
     )
 
 

@@ -10,15 +10,17 @@ One shard: a queue id's shard is all that several would add here.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.codec import decode, encode
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
 from postroad.spool.memory_store import ACK_WAIT, MemoryStore, Stored
 from postroad.spool.subjects import domain_of
+from postroad.spool.succession import FOLLOWS
 from postroad.testing.simulation.buckets import Buckets
 from postroad.testing.simulation.link import SimulatedLink
+from postroad.testing.simulation.looks import look
 from postroad.testing.simulation.network import Network
 
 _FULL = 10047
@@ -43,6 +45,8 @@ class Consumer:
     pool: str
     traffic_class: TrafficClass
     lane: str
+    created: datetime
+    deliveries: int = 0
     pulls: list[Pull] = field(default_factory=list)
     delivered: set[int] = field(default_factory=set)
     reached: int = 0
@@ -57,7 +61,7 @@ class SimulatedServers:
         self.deaf_until = 0.0  # they do nothing, as without a leader
         self.links: list[SimulatedLink] = []
         self.buckets = Buckets(network.time)
-        self.on_stored: Callable[[Put, SimulatedLink], None] = lambda *_: None
+        self.on_stored: Callable[[Put, SimulatedLink, bool], None] = lambda *_: None
         self.on_acked: Callable[[int, SimulatedLink], None] = lambda *_: None
         self.store = store
         self._network = network
@@ -106,6 +110,8 @@ class SimulatedServers:
             return
         elif subject.startswith("$JS.API.CONSUMER.CREATE."):
             answer = self._made(subject)
+        elif subject.startswith("$JS.API.STREAM.MSG.GET."):
+            answer = look(self.store, data), {}
         elif subject.startswith("$KV."):
             answer = self.buckets.receive(subject, data, headers), {}
         else:
@@ -137,10 +143,12 @@ class SimulatedServers:
         puts = [Put(decode(data), _place(subject, each)) for data, subject, each in messages]
         before = set(self.store.records)
         names = [each["Nats-Msg-Id"] for _, _, each in messages]
-        sequence = self.store.append(puts, names, settling=True)
+        follows = [int(each.get(FOLLOWS, "0")) for _, _, each in messages]
+        sequence = self.store.append(puts, names, settling=True, follows=follows)
         if sequence not in before:
-            for put in puts:
-                self.on_stored(put, link)
+            for put, former in zip(puts, follows, strict=True):
+                late = former > 0 and not self.has_lease(former, link)
+                self.on_stored(put, link, late)
         return b'{"stream":"POSTROAD_Q_0","seq":%d}' % sequence
 
     # ------------------------------------------------------------ consumers
@@ -151,9 +159,9 @@ class SimulatedServers:
         pool, traffic_class, lane = tokens[10:13]
         if name not in self._consumers:
             self._consumers[name] = Consumer(
-                name, domain_of(pool), TrafficClass(traffic_class), lane
+                name, domain_of(pool), TrafficClass(traffic_class), lane, self.store.clock()
             )
-        return b"{}", {}
+        return json.dumps({"created": self._consumers[name].created.isoformat()}).encode(), {}
 
     def _asked(self, link: SimulatedLink, subject: str, data: bytes, reply: str) -> None:
         consumer = self._consumers.get(subject.rpartition(".")[2])
@@ -213,8 +221,13 @@ class SimulatedServers:
         pull.told = self._network.time()
         if pull.left == 0:
             consumer.pulls.remove(pull)
-        reply = f"$JS.ACK.POSTROAD_Q_0.{consumer.name}.{stored.deliveries}.{sequence}.0.0.0"
-        pull.link.deliver(pull.token, encode(stored.record), reply, {})
+        consumer.deliveries += 1
+        number, at = consumer.deliveries, int(stored.at.timestamp() * 1e9)
+        reply = (
+            f"$JS.ACK.POSTROAD_Q_0.{consumer.name}.{stored.deliveries}.{sequence}.{number}.{at}.0"
+        )
+        headers = {FOLLOWS: str(stored.follows)} if stored.follows else {}
+        pull.link.deliver(pull.token, encode(stored.record), reply, headers)
 
     # ------------------------------------------------------------ acknowledgements
 
@@ -235,7 +248,11 @@ class SimulatedServers:
                 self.on_acked(sequence, link)
                 self.store.remove(sequence)
         elif sequence in consumer.delivered and self._in_hand(sequence):
-            self.store.take_back(sequence)
+            delay = json.loads(data.removeprefix(b"-NAK") or b"{}").get("delay", 0)
+            if delay:
+                self.store.lease(sequence, timedelta(microseconds=delay / 1e3))
+            else:
+                self.store.take_back(sequence)
         return b"", {}
 
     def _in_hand(self, sequence: int) -> bool:

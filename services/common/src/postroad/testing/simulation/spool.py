@@ -27,7 +27,8 @@ from postroad.spool.provision import PRESENCE
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
-from postroad.spool.taking import JetStreamTaken, JetStreamTaking, TakingTools
+from postroad.spool.taken import JetStreamTaken, TakingTools
+from postroad.spool.taking import JetStreamTaking
 from postroad.spool.usage import JetStreamUsage
 from postroad.spool.waiting import JetStreamWaiting
 from postroad.testing.simulation.buckets import SimulatedBucket

@@ -16,7 +16,7 @@ from postroad.spool.ownership import LaneKey
 from postroad.spool.pull import Delivered
 from postroad.spool.record import QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling
-from postroad.spool.taking import JetStreamTaken, TakingTools
+from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.testing.simulation.spool import WatchedTaking
 
 
@@ -143,3 +143,20 @@ class OrphansLanes(WatchedTaking):
     def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._tenures._in_doubt = _NoDoubts()
+
+
+class AsksForNoLaterForm(WatchedTaking):
+    """Attempts what a killed process had in hand, though what follows of it is stored."""
+
+    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+        self._line_up(taken)
+
+
+class BeginsBeforeTheFormerIsGone(WatchedTaking):
+    """Delivers what is ready soon, while the record it follows from may come again."""
+
+    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+        if delivered.again:
+            await super()._look_first(taken, delivered)
+        else:
+            self._line_up(taken)

@@ -1,0 +1,95 @@
+"""
+Earlier and later forms of one record in the queue, after a settle that was cut off.
+
+A process may be killed when what follows of a record is stored and the record not yet acknowledged.
+Then both are in the queue, and the earlier one is handed out again. It must not be attempted: the
+later form has all that is left of it. So whoever gets a record that was handed out before asks
+first whether a later form is there.
+
+That form might have become ready and been delivered meanwhile. Where it comes back soon enough for
+that, it names the record it follows from, and is not begun while that is in the queue; and it keeps
+its id in its subject as it becomes ready, so that it can be found. One that waits longer is found
+waiting. The leader is asked, never a follower that may lag.
+"""
+
+import asyncio
+import base64
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from postroad.spool.codec import decode
+from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
+from postroad.spool.in_hand import Key
+from postroad.spool.interface import Held, Place, Ready, Scheduled
+from postroad.spool.record import QueueRecord
+from postroad.spool.requests import Requests
+from postroad.spool.subjects import queue_stream, subjects_of_record
+
+FOLLOWS = "Postroad-Follows"  # the sequence of the record that a stored one follows from
+# A record whose holder was killed is handed out again 20 s later, or 40 s when its lane goes to
+# another process. What waits longer than this is surely still waiting then.
+SOON = timedelta(minutes=5)
+
+_NOT_FOUND = 404
+_MOMENTS = (0.0, 0.02, 0.5)  # seconds before each look
+
+
+def comes_soon(place: Place, now: datetime) -> bool:
+    """Whether what is put there may be delivered before its earlier form is handed out again."""
+    match place:
+        case Ready():
+            return True
+        case Scheduled(due) | Held(due):
+            return due - now < SOON
+
+
+class Succession:
+    """Asks the shards' leaders about the forms of a record; SpoolUnavailable without an answer."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    async def is_followed(self, key: Key, record: QueueRecord) -> bool:
+        """Whether a later form of a stored record is in the queue, waiting or ready."""
+        # Waiting first: a schedule that fires is stored as ready before it is purged.
+        for subject in subjects_of_record(key.shard, record):
+            after = key.sequence
+            while (found := await self._find(key.shard, after + 1, subject)) is not None:
+                if _step(found) > record.step:
+                    return True
+                after = int(found["seq"])
+        return False
+
+    async def is_gone(self, former: Key) -> bool:
+        """Whether an earlier form is acknowledged, now or in the moment that this may take."""
+        for pause in _MOMENTS:
+            await asyncio.sleep(pause)
+            if await self._ask(former.shard, {"seq": former.sequence}) is None:
+                return True
+        return False
+
+    async def _find(self, shard: int, sequence: int, subject: str) -> dict[str, Any] | None:
+        """Return the first message on a subject from a sequence on."""
+        return await self._ask(shard, {"seq": sequence, "next_by_subj": subject})
+
+    async def _ask(self, shard: int, request: dict[str, object]) -> dict[str, Any] | None:
+        stream = queue_stream(shard)
+        answer = await self._requests.send(
+            f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps(request).encode()
+        )
+        said = json.loads(answer.data)
+        error = said.get("error")
+        if error is None:
+            message: dict[str, Any] = said["message"]
+            return message
+        if error.get("code") == _NOT_FOUND:
+            return None
+        raise SpoolUnavailable(f"{stream} answers {error.get('description')}")
+
+
+def _step(message: dict[str, Any]) -> int:
+    try:
+        return decode(base64.b64decode(message.get("data", ""))).step
+    except RecordCorrupt:
+        return -1  # it will be held; the form that can be read goes on

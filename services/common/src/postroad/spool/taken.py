@@ -1,0 +1,61 @@
+"""A record in hand, and what the taking of records needs of the queue's other parts."""
+
+from dataclasses import dataclass
+
+from postroad.spool.blobs import Blobs
+from postroad.spool.bucket import Bucket
+from postroad.spool.capacity import Capacity
+from postroad.spool.connection import NatsLink
+from postroad.spool.events import JetStreamEvents
+from postroad.spool.in_hand import Key
+from postroad.spool.layout import Layout
+from postroad.spool.membership import Membership, Timings
+from postroad.spool.ownership import LaneKey
+from postroad.spool.publisher import Publisher
+from postroad.spool.record import QueueRecord
+from postroad.spool.requests import Requests
+from postroad.spool.waiting import JetStreamWaiting
+
+
+@dataclass(frozen=True, slots=True)
+class TakingTools:
+    """What a taking is made of."""
+
+    link: NatsLink
+    requests: Requests
+    publisher: Publisher
+    blobs: Blobs
+    events: JetStreamEvents
+    waiting: JetStreamWaiting
+    membership: Membership
+    presence: Bucket
+    capacity: Capacity
+    layout: Layout
+    timings: Timings
+
+
+class JetStreamTaken:
+    """A record in hand."""
+
+    __slots__ = ("_deliveries", "_record", "key", "lane_key")
+
+    def __init__(self, record: QueueRecord, key: Key, lane_key: LaneKey, deliveries: int) -> None:
+        self._record = record
+        self._deliveries = deliveries
+        self.key = key
+        self.lane_key = lane_key
+
+    @property
+    def record(self) -> QueueRecord:
+        """The record as it was stored."""
+        return self._record
+
+    @property
+    def deliveries(self) -> int:
+        """How often the queue handed it out, at least."""
+        return self._deliveries
+
+    @property
+    def lane(self) -> str:
+        """The lane it came from."""
+        return self.lane_key.lane

@@ -1,0 +1,37 @@
+"""What the servers' leader answers to a look at one stored record, as `spool.succession` asks."""
+
+import base64
+import json
+from collections.abc import Iterator
+
+from postroad.spool.codec import encode
+from postroad.spool.ids import RecordId
+from postroad.spool.memory_store import MemoryStore, Stored
+from postroad.spool.selection import WaitKind
+
+_READY_BY_ID = 9  # tokens of such a subject; one of a waiting record has fewer
+
+
+def look(store: MemoryStore, request: bytes) -> bytes:
+    """Answer STREAM.MSG.GET."""
+    said = json.loads(request)
+    sequence = int(said["seq"])
+    subject = said.get("next_by_subj")
+    if subject is None:
+        stored = store.records.get(sequence)
+    else:
+        stored = next((s for s in _on(store, subject) if s.sequence >= sequence), None)
+    if stored is None:
+        return b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}'
+    data = base64.b64encode(encode(stored.record)).decode()
+    return json.dumps({"message": {"seq": stored.sequence, "data": data}}).encode()
+
+
+def _on(store: MemoryStore, subject: str) -> Iterator[Stored]:
+    """Yield the records that have their id in their subject, and fit a filter that ends in one."""
+    tokens = subject.split(".")
+    record_id, ready = RecordId.parse(tokens[-1]), len(tokens) == _READY_BY_ID
+    for _, stored in sorted(store.records.items()):
+        fits = (stored.kind is WaitKind.READY) is ready and (stored.follows > 0 or not ready)
+        if stored.record.record_id == record_id and fits:
+            yield stored

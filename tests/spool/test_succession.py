@@ -1,0 +1,184 @@
+"""
+A delivery process dies between storing what follows of a record and acknowledging the record.
+
+Both are in the queue then. A way to nats-server on which acknowledgements get lost stands for the
+process that was killed before it could write one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from postroad.spool.interface import Held, Place, Put, Ready, Scheduled, Taken
+from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import SECOND, first, now, put, take
+from postroad.testing.streams import hang_up
+
+pytestmark = pytest.mark.nats
+
+OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
+LATER = timedelta(hours=1)
+
+
+class Deaf:
+    """A way to nats-server on which acknowledgements get lost."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self.lost_one = asyncio.Event()
+        self._to = int(server.url.rpartition(":")[2])
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Deaf":
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        for way in ((reader, far_writer), (far_reader, writer)):
+            self._tasks.add(asyncio.create_task(self._pass_on(*way)))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            if b"+ACK" in data:
+                self.lost_one.set()
+            else:
+                writer.write(data)
+        await hang_up(writer)
+
+
+@pytest.fixture
+async def way(server: NatsServer) -> AsyncIterator[Deaf]:
+    async with Deaf(server) as way:
+        yield way
+
+
+Dies = Callable[[Place], Awaitable[None]]
+
+
+@pytest.fixture
+async def dies_settling(open_spool: OpenJetStream, way: Deaf) -> Dies:
+    """Give a function that takes a record, puts what follows of it somewhere, and dies."""
+    spool = await open_spool(servers=(way.url,))
+
+    async def die(place: Place) -> None:
+        taking = take(spool)
+        [taken] = await first(taking, 1)
+        follows = Put(taken.record.next_step(), place)
+        settling = asyncio.create_task(taking.settle(taken, [follows]))
+        await asyncio.wait_for(way.lost_one.wait(), patient(10))
+        settling.cancel()
+        await taking.stop()
+        await spool.close()
+
+    return die
+
+
+async def kinds(spool: JetStreamSpool) -> list[WaitKind]:
+    return sorted([queued.kind async for queued in spool.waiting.list(Selection())])
+
+
+async def until(spool: JetStreamSpool, *wanted: WaitKind) -> None:
+    async with asyncio.timeout(patient(20)):
+        while await kinds(spool) != list(wanted):
+            await asyncio.sleep(0.05)
+
+
+async def all_that_comes(spool: JetStreamSpool) -> list[Taken]:
+    """Deliver until nothing is left that is ready or becomes so at once; return what that was."""
+    taking, come = take(spool), list[Taken]()
+
+    async def deliver() -> None:
+        async for taken in taking:
+            come.append(taken)
+            await taking.settle(taken)
+
+    delivering = asyncio.create_task(deliver())
+    async with asyncio.timeout(patient(20)):
+        while WaitKind.READY in await kinds(spool):
+            await asyncio.sleep(0.05)
+    delivering.cancel()
+    await taking.close()
+    return come
+
+
+@pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)], ids=["s", "h"])
+async def test_what_waits_goes_on_alone(
+    open_spool: OpenJetStream, dies_settling: Dies, place: Place
+) -> None:
+    heir = await open_spool()
+    await put(heir)
+    await dies_settling(place)
+    assert await all_that_comes(heir) == []
+    [left] = [queued async for queued in heir.waiting.list(Selection())]
+    assert left.record.step == 1
+
+
+async def test_what_waits_goes_on_alone_when_the_servers_have_forgotten_who_had_the_record(
+    open_spool: OpenJetStream, dies_settling: Dies, server: NatsServer
+) -> None:
+    """As after a power cut: the record is handed out for the first time, by all they know."""
+    await put(await open_spool())
+    await dies_settling(Scheduled(now() + LATER))
+    await server.restart()
+    heir = await open_spool()
+    assert await all_that_comes(heir) == []
+    assert await kinds(heir) == [WaitKind.SCHEDULED]
+
+
+@pytest.mark.parametrize("place", [Scheduled(now()), Ready()], ids=["due", "ready"])
+async def test_what_is_ready_before_the_record_comes_again_is_delivered_once(
+    open_spool: OpenJetStream, dies_settling: Dies, place: Place
+) -> None:
+    heir = await open_spool()
+    await put(heir)
+    await dies_settling(place)
+    await until(heir, WaitKind.READY, WaitKind.READY)
+    assert [taken.record.step for taken in await all_that_comes(heir)] == [1]
+
+
+async def test_a_body_stays_with_what_goes_on(
+    open_spool: OpenJetStream, dies_settling: Dies
+) -> None:
+    heir = await open_spool()
+    writer = heir.write_body(lifetime=LATER)
+    await writer.write(b"Subject: large\r\n\r\n" + b"x" * 100_000)
+    await put(heir, content=await writer.finish(sole=True))
+    await dies_settling(Scheduled(now() + 4 * SECOND))
+    assert await all_that_comes(heir) == []
+    taking = take(heir)
+    async with asyncio.timeout(patient(20)):
+        [taken] = await first(taking, 1)
+    assert sum([len(chunk) async for chunk in heir.read_body(taken.record)]) > 100_000
+    await taking.settle(taken)
+    await taking.close()
+
+
+async def test_what_waited_for_moments_is_found_and_counted_like_all_that_is_ready(
+    open_spool: OpenJetStream,
+) -> None:
+    spool = await open_spool()
+    queue_id = await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    await taking.stop()
+    await taking.settle(taken, [Put(taken.record.next_step(), Ready())])
+    for wanted in (Selection(), Selection(domain="y.example"), Selection(queue_id=queue_id)):
+        assert [queued.kind async for queued in spool.waiting.list(wanted)] == [WaitKind.READY]
+    assert [domain for _, _, domain in await spool.waiting.counts()] == ["y.example"]
+    assert sum((await spool.waiting.backlog()).ready.values()) == 1
+    await taking.close()
