@@ -1,8 +1,15 @@
-"""The embedded nats-server, as far as it is decided without starting it."""
+"""The embedded nats-server: what it is given, and how it ends."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
-from postroad.cli.embedded import memory_goal
+from postroad.cli.embedded import EmbeddedServer, memory_goal
+from postroad.cli.state import StateFolder, lock_store
+from postroad.testing.patience import patient
 
 MIB = 1024 * 1024
 
@@ -10,3 +17,22 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize(("physical", "goal"), [(512, 256), (2048, 512), (65536, 1024)])
 def test_the_server_aims_at_a_quarter_of_the_memory_within_bounds(physical: int, goal: int) -> None:
     assert memory_goal(physical * MIB) == goal * MIB
+
+
+@pytest.mark.nats
+async def test_a_server_that_hangs_is_killed_while_somebody_waits_for_its_end(
+    tmp_path: Path,
+) -> None:
+    """It takes the four seconds that the server has."""
+    state = StateFolder(tmp_path / "state")
+    state.prepare()
+    lock = lock_store(state)
+    server = EmbeddedServer(state, store_lock=lock)
+    await server.start()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    async with asyncio.timeout(patient(10)):
+        await server.stop()
+    assert not Path(f"/proc/{server.pid}").exists()
+    assert not state.server_pid.exists()
+    os.close(lock)

@@ -171,6 +171,7 @@ async def test_status_is_in_one_order_and_says_what_is_stuck(
         await put(spool, f"x@{domain}", age=timedelta(hours=3))
     await put(spool, "x@c.example", age=timedelta(days=3))
     _, out, _ = await run("status")
+    assert "ready 0, deferred 4, held 0\n" in out
     lines = [line.split() for line in out.splitlines() if ".example" in line]
     assert [(line[0], line[4]) for line in lines] == [
         ("c.example", "3d"),
@@ -178,7 +179,9 @@ async def test_status_is_in_one_order_and_says_what_is_stuck(
         ("b.example", "3h"),
     ]
     _, out, _ = await run("status", "-o", "json")
+    assert json.loads(out)["queue"] == {"ready": 0, "deferred": 4, "held": 0}
     domains = json.loads(out)["domains"]
+    assert domains["c.example"]["deferred"] == 2
     assert list(domains) == ["c.example", "a.example", "b.example"]
     moment = domains["c.example"]["oldest"]
     assert moment.endswith("Z")

@@ -356,7 +356,7 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     status = json.loads(out)
     assert status["accepting"] is True
     assert {p["process"] for p in status["processes"]} >= {"ingress-0", "delivery-0"}
-    assert status["queue"]["scheduled"] == 1
+    assert status["queue"]["deferred"] == 1
     code, out, err = await relay.command(
         *("queue", "hold", "--id", queue_id, "--reason", "ticket 5", "--json")
     )

@@ -26,7 +26,19 @@ WHOLE_OBJECTS = [
     ),
     (
         RELAY.replace("Relay", "Relais"),
-        "2: kind: 'Relais' is not a kind of postroad.dev; known are Client, Domain, Quota, Relay",
+        "2: kind: 'Relais' is not a kind of postroad.dev; did you mean Relay?",
+    ),
+    (
+        RELAY.replace("Relay", "clients"),
+        "2: kind: 'clients' is not a kind of postroad.dev; did you mean Client?",
+    ),
+    (
+        RELAY.replace("Relay", "Mailbox"),
+        "2: kind: 'Mailbox' is not a kind of postroad.dev; known are Client, Domain, Quota, Relay",
+    ),
+    (
+        "apiVersion: v1\nkind: Secrets\nmetadata: {name: s}\n",
+        "2: kind: 'Secrets' is not a kind of v1; did you mean Secret?",
     ),
     (
         RELAY.replace("Relay", "Policy"),

@@ -112,3 +112,22 @@ def test_a_reader_tells_how_far_it_is(tmp_path: Path) -> None:
     told: list[int] = []
     ManifestReader(told.append).read([tmp_path])
     assert told == [1, 2, 3]
+
+
+def test_a_document_that_is_no_yaml_hides_no_mistake_of_another(tmp_path: Path) -> None:
+    good, wrong = DOMAIN.format(1), DOMAIN.format(2).replace("domain:", "domian:")
+    documents = ("a: [1,\n", wrong, "b: 'begun\n", good, wrong)
+    (tmp_path / "a.yaml").write_text("---\n".join(documents))
+    (tmp_path / "b.yaml").write_text(DOMAIN.format(3).replace("domain:", "domian:"))
+    checked = check([tmp_path])
+    found = [(Path(each.file).name, each.line, each.field) for each in checked.mistakes]
+    assert found == [
+        ("a.yaml", 2, "yaml"),
+        ("a.yaml", 6, "spec.domain"),
+        ("a.yaml", 7, "spec.domian"),
+        ("a.yaml", 11, "yaml"),
+        ("a.yaml", 21, "metadata.name"),
+        ("b.yaml", 4, "spec.domain"),
+        ("b.yaml", 5, "spec.domian"),
+    ]
+    assert [entry.key.name for entry in checked.compiled.entries.values()] == ["d1"]

@@ -23,6 +23,7 @@ import aiohttp
 
 from postroad.cli.errors import Failure
 from postroad.cli.state import StateFolder, process_start_time
+from postroad.runtime.lifecycle import STOP_LIMIT
 from postroad.runtime.logs import get_logger
 from postroad.runtime.supervised import die_with_parent, let_others_finish
 
@@ -32,7 +33,10 @@ _LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
 _START_TIMEOUT = 10.0  # seconds
 _LOOK_INTERVAL = 0.1
 _LOOKS_PER_HEALTH = 20
-_STOP_TIMEOUT = 15.0
+# Seconds. What was acknowledged is synced, so a server that hangs may be killed; and it has to be
+# while somebody waits for that: left behind it would keep the store from the next `up`.
+_STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
+_KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
 _RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
 _STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
 _MAX_PAYLOAD = 2 * 1024 * 1024  # octets; records and chunks stay far below
@@ -199,8 +203,10 @@ class EmbeddedServer:
         try:
             await asyncio.to_thread(process.wait, _STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
+            log.warning("nats-server does not stop and is killed", seconds=_STOP_TIMEOUT)
             process.kill()
-            await asyncio.to_thread(process.wait)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, _KILL_TIMEOUT)
 
 
 def memory_goal(physical: int) -> int:

@@ -29,6 +29,10 @@ log = get_logger("up.manifests")
 _RETRY = 1.0  # seconds
 _LOOK_EVERY = 1000  # milliseconds
 
+_NOTHING_NEW = "manifests changed in nothing that matters"
+_WRONG = "manifests not published: what was changed is wrong, and what was in force stays"
+_WRONG_IN_PART = "manifests published in part: of what is wrong, what was in force stays"
+
 
 class Manifests:
     """The files that configure this machine's relay."""
@@ -40,6 +44,7 @@ class Manifests:
         self._reader = ManifestReader()
         self._encoder = EntryEncoder(keyring)
         self._verifiers = Verifiers(keyring)
+        self._generation = 0
         self.in_force = Compiled()
         self.checked = Checked((), Compiled())  # what was found the last time
         self.on_checked: Callable[[], None] = lambda: None
@@ -81,9 +86,15 @@ class Manifests:
                 # A folder moved away, a volume not mounted: rather that than somebody's will.
                 self._warn_of_nothing("all were there before, so what was in force stays")
                 continue
+            before = self._generation
             generation = await self._publish(compiled)
             metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
-            log.info("manifests published", generation=generation)
+            if mistakes:
+                said = _WRONG_IN_PART if generation != before else _WRONG
+                log.warning(said, generation=generation, count=len(mistakes))
+            else:
+                said = "manifests published" if generation != before else _NOTHING_NEW
+                log.info(said, generation=generation)
 
     async def _edits(self) -> AsyncIterator[None]:
         """Yield after each change of the files, also of those that another takes the place of."""
@@ -95,7 +106,6 @@ class Manifests:
             watching = awatch(
                 *(path for path in self._paths if path.exists()),
                 recursive=True,
-                raise_interrupt=False,
                 yield_on_timeout=True,
                 rust_timeout=_LOOK_EVERY,
             )
@@ -127,6 +137,7 @@ class Manifests:
             self._spool, compiled, self._keyring, encoder=self._encoder
         )
         metrics.GENERATION.set(generation)
+        self._generation = generation
         return generation
 
     async def _publish(self, compiled: Compiled) -> int:

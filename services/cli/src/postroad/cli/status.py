@@ -10,7 +10,7 @@ from postroad.cli.findings import Findings, read_findings
 from postroad.cli.findings_page import print_findings
 from postroad.cli.options import Form, FormOption, JsonFlag
 from postroad.cli.output import ago, print_json, short
-from postroad.cli.queue_listing import last_reply
+from postroad.cli.queue_listing import STATES, last_reply
 from postroad.cli.queue_standing import print_orders, row, standing
 from postroad.cli.tables import Column, print_table
 from postroad.cli.where import Where
@@ -140,7 +140,7 @@ async def _last_reply(spool: Spool, mail: DomainMail) -> str:
 def _print(glance: Glance, *, wide: bool) -> None:
     now, refusal = glance.now, glance.refusal
     accepting = "accepting mail" if refusal is None else f"refusing mail: {refusal}"
-    totals = ", ".join(f"{kind.name.lower()} {glance.total(kind)}" for kind in WaitKind)
+    totals = ", ".join(f"{state} {glance.total(kind)}" for kind, state in STATES.items())
     print(f"queue: {accepting}; {totals}\n")
     rows = [
         (each.process, each.role, each.pool, str(each.generation), ago(each.started, now))
@@ -162,7 +162,7 @@ def _print(glance: Glance, *, wide: bool) -> None:
 
 def _domain_cells(mail: DomainMail, now: datetime) -> tuple[str, ...]:
     oldest = short(now - mail.oldest) if mail.oldest is not None else ""
-    numbers = [str(mail.of(kind)) for kind in WaitKind]
+    numbers = [str(mail.of(kind)) for kind in STATES]
     return (mail.domain, *numbers, oldest, mail.last_reply)
 
 
@@ -171,7 +171,7 @@ def _summary(glance: Glance) -> dict[str, object]:
     return {
         "accepting": refusal is None,
         "refusal": str(refusal) if refusal else None,
-        "queue": {kind.name.lower(): glance.total(kind) for kind in WaitKind},
+        "queue": {state: glance.total(kind) for kind, state in STATES.items()},
         "domains": {each.domain: _domain_row(each) for each in glance.domains},
         "processes": [
             {
@@ -189,7 +189,7 @@ def _summary(glance: Glance) -> dict[str, object]:
 
 
 def _domain_row(mail: DomainMail) -> dict[str, object]:
-    told: dict[str, object] = {kind.name.lower(): mail.of(kind) for kind in WaitKind}
+    told: dict[str, object] = {state: mail.of(kind) for kind, state in STATES.items()}
     if mail.oldest is not None:
         told["oldest"] = mail.oldest
     if mail.last_reply:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -96,15 +96,31 @@ def read_object(raw: object) -> Read:
     if group != GROUP:
         alike = "postroad" in group or difflib.get_close_matches(group, [GROUP], cutoff=0.8)
         if not alike and (kind not in set(Kind) or "/" in str(version)):
-            return Foreign(f"{kind} of {version}")
+            return _foreign(str(version), str(kind))
     if version != f"{GROUP}/{VERSION}":
         return _refuse(("apiVersion",), f"{shown(version)} is unknown; use {GROUP}/{VERSION}")
     if kind in LATER_KINDS:
         return _refuse(("kind",), f"{kind} is not supported yet; remove the object")
     if kind not in set(Kind):
-        known = ", ".join(sorted(Kind))
-        return _refuse(("kind",), f"{shown(kind)} is not a kind of {GROUP}; known are {known}")
+        near = _near(str(kind), list(Kind), cutoff=0.6)
+        advice = f"did you mean {near}?" if near else f"known are {', '.join(sorted(Kind))}"
+        return _refuse(("kind",), f"{shown(kind)} is not a kind of {GROUP}; {advice}")
     return _read_declared(raw, Kind(str(kind)))
+
+
+def _foreign(version: str, kind: str) -> Foreign | Refused:
+    """Return an object of another group; a misspelt Secret or Namespace is none."""
+    near = _near(kind, ["Secret", "Namespace"], cutoff=0.9) if version == "v1" else None
+    if near is not None:
+        return _refuse(("kind",), f"{shown(kind)} is not a kind of v1; did you mean {near}?")
+    return Foreign(f"{kind} of {version}")
+
+
+def _near(kind: str, known: Sequence[str], *, cutoff: float) -> str | None:
+    """Return the kind that may be meant, whatever the case of its letters."""
+    by_letters = {each.casefold(): str(each) for each in known}
+    near = difflib.get_close_matches(kind.casefold(), by_letters, n=1, cutoff=cutoff)
+    return by_letters[near[0]] if near else None
 
 
 def _refuse(path: Path, reason: str) -> Refused:

@@ -147,7 +147,7 @@ class _Reading:
         self._result.mistakes.append(Mistake(str(file), line, field, reason))
 
     def read_file(self, file: FilePath) -> None:
-        """Read one file to its end, or to what is not YAML in it."""
+        """Read one file: a document that is not YAML hides no other."""
         above = 0
         try:
             for text in cut(_text(file)):
@@ -156,7 +156,6 @@ class _Reading:
                     self._add(found, Origin(str(file), above, found))
                 if piece.mistake is not None:
                     self._not_yaml(file, piece.mistake, above)
-                    return
                 above += count_lines(text)
         except OSError as error:
             self.unreadable(file, 1, "file", f"cannot be read: {error.strerror or error}")

@@ -1,0 +1,67 @@
+"""What `postroad up` says of its manifests while they are edited."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from postroad.cli.manifests import Manifests
+from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
+from postroad.spool.memory import MemorySpool
+from postroad.testing.patience import patient
+
+CLIENT = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {{name: {0}}}
+spec: {{networks: ["{1}"], senders: ["*@{0}.example"]}}
+---
+"""
+GOOD = CLIENT.format("near", "10.0.0.0/8")
+WRONG = CLIENT.format("near", "10.0.0.0/99")
+OTHER = CLIENT.format("other", "10.1.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("edited", "level", "said", "generation"),
+    [
+        (GOOD + OTHER, "info", "manifests published", 2),
+        (GOOD + "# a word\n", "info", "manifests changed in nothing that matters", 1),
+        (
+            WRONG,
+            "warning",
+            "manifests not published: what was changed is wrong, and what was in force stays",
+            1,
+        ),
+        (
+            WRONG + OTHER,
+            "warning",
+            "manifests published in part: of what is wrong, what was in force stays",
+            2,
+        ),
+    ],
+)
+async def test_an_edit_is_told_as_what_became_of_it(
+    edited: str, level: str, said: str, generation: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(GOOD)
+    manifests = Manifests([file], MemorySpool(), Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    await manifests.publish_first()
+    [in_force] = manifests.in_force.entries.values()
+    with capture_logs() as lines:
+        watching = asyncio.create_task(manifests.watch())
+        try:
+            async with asyncio.timeout(patient(20)):
+                while not any(line["event"].startswith("manifests") for line in lines):
+                    file.write_text(edited)  # again: perhaps the file was not watched yet
+                    await asyncio.sleep(0.2)
+        finally:
+            watching.cancel()
+    assert in_force in manifests.in_force.entries.values()
+    told = next(line for line in lines if line["event"].startswith("manifests"))
+    assert (told["event"], told["log_level"], told["generation"]) == (said, level, generation)
+    wrong = [line["reason"] for line in lines if line["event"].startswith("a manifest is wrong")]
+    assert bool(wrong) == edited.startswith(WRONG)
+    assert all("m.yaml:4: spec.networks[0]: " in reason for reason in wrong)
