@@ -1,6 +1,7 @@
 """A delivery process over a queue in memory: what it sends, what it leaves, what it writes down."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from postroad.delivery.resolver import Resolver
 from postroad.delivery.site import Site, Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
-from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
@@ -233,6 +234,48 @@ async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
     last = queued.record.recipients[0].last
     assert last is not None
     assert "the body cannot be read now: it does not answer" in last.text
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SpoolUnavailable, WaitKind.SCHEDULED),
+        (BodyMissing, WaitKind.HELD),
+        (OSError, WaitKind.SCHEDULED),
+    ],
+)
+async def test_who_has_got_the_mail_is_not_sent_it_again_when_the_rest_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], kind: WaitKind
+) -> None:
+    """The host takes two recipients a message, and the body is read for each message."""
+    reads = itertools.count()
+
+    async def once(_: MemorySpool, __: object) -> AsyncIterator[bytes]:
+        if next(reads):
+            raise error("it does not answer")
+        yield b"Subject: hi\r\n\r\nhello\r\n"
+
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"550 5.1.1 nobody\r\n" if b"<b@" in line else None
+
+    monkeypatch.setattr(MemorySpool, "read_body", once)
+    spool = MemorySpool()
+    recipients = tuple(QueuedRecipient(parse_mailbox(f"{n}@y.example")) for n in "abcd")
+    body = BlobRef(0, "there", 1, 10, b"", sole=True)
+    async with ScriptedMx(script, extensions=("PIPELINING", "LIMITS RCPTMAX=2")) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "a@y.example", recipients=recipients, content=body)
+            [delivery] = await history(spool, EventType.DELIVERY)
+            [bounce] = await history(spool, EventType.BOUNCE)
+            async with asyncio.timeout(patient(10)):
+                while await waiting(spool) != [kind]:
+                    await asyncio.sleep(0.01)
+    sent = [message.recipients for message in mx.messages]
+    assert [b"<a@x.example>" in line[0] for line in sent] == [False, True], "its sender is told"
+    assert (delivery.recipients, bounce.recipients) == (("a@y.example",), ("b@y.example",))
+    [left] = [queued async for queued in spool.waiting.list(Selection())]
+    assert [str(each.mailbox) for each in left.record.pending] == ["c@y.example", "d@y.example"]
 
 
 async def test_a_missing_body_holds_the_record_for_a_person() -> None:

@@ -7,11 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Taken, Taking
+from postroad.mail.address import parse_mailbox
+from postroad.spool.direct_get import Link
+from postroad.spool.ids import shard_of
+from postroad.spool.interface import Put, Scheduled, Taken, Taking
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.membership import Timings
 from postroad.spool.pull import Puller
+from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.subjects import queue_stream
 from postroad.spool.suspects import POISON
 from postroad.spool.taking import JetStreamTaking
 from postroad.testing.nats_server import NatsServer
@@ -182,6 +187,30 @@ async def test_a_process_that_cannot_renew_starts_nothing(
         while not await taking.confirm(taken):
             await asyncio.sleep(0.05)
     await taking.settle(taken)
+    await taking.close()
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended by another", "not ended"])
+async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_another_has_ended_it(
+    spool: JetStreamSpool, link: Link, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    """One of two recipients has got it by us; the other, if another process had the record."""
+    one, other = (QueuedRecipient(parse_mailbox(f"{name}@y.example")) for name in "bc")
+    queue_id = await put(spool, recipients=(one, other))
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+
+    async def in_doubt(_: Taken) -> bool:
+        return False
+
+    monkeypatch.setattr(taking, "confirm", in_doubt)
+    if ended:
+        [queued] = [queued async for queued in spool.waiting.list(ALL)]
+        await link.jetstream.delete_msg(queue_stream(shard_of(queue_id)), queued.sequence)
+    served = (replace(one, state=RecipientState.DELIVERED), other)
+    follows = taken.record.next_step(recipients=served)
+    await taking.settle(taken, [Put(follows, Scheduled(now() + LATER))])
+    assert await waiting(spool) == ([] if ended else [WaitKind.SCHEDULED])
     await taking.close()
 
 

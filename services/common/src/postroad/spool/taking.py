@@ -312,11 +312,12 @@ class JetStreamTaking:
         """
         Put what follows, then end the record, then write the events.
 
-        Where nobody has got the record and its lease is in doubt, it is dropped instead:
-        who has it now may have delivered it, and a deferral of ours would bring it back.
+        Where its lease is in doubt it is dropped instead, if nobody has got it by us, or another
+        has ended it: who has it now may have delivered it, and a deferral of ours would bring it
+        back.
         """
         own = _own(taken)
-        if puts and delivers_nothing(own.record, puts) and not await self.confirm(taken):
+        if puts and not await self.confirm(taken) and await self._may_forget(own, puts):
             log.warning(
                 "a record was dropped, its lease is in doubt", record_id=str(own.record.record_id)
             )
@@ -324,6 +325,14 @@ class JetStreamTaking:
             return
         await self._settling.settle(own.key, own.record, puts, events)
         self._let_go(own.key)
+
+    async def _may_forget(self, own: JetStreamTaken, puts: Sequence[Put]) -> bool:
+        if delivers_nothing(own.record, puts):
+            return True
+        try:
+            return await self._succession.is_gone(own.key)
+        except SpoolError:
+            return False
 
     def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
         """Settle a record of which nothing follows, behind the caller's back."""

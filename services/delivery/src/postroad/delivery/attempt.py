@@ -104,8 +104,21 @@ class Attempt:
         endpoint = Endpoint(target[1], target[0].port, source)
         return self._tools.outages.has(endpoint, time.monotonic())
 
+    @property
+    def known(self) -> Ended:
+        """What has come of it so far: all of it when it was broken off."""
+        return self._ended
+
     async def run(self) -> Ended:
         """Try address after address until every pending recipient has an outcome."""
+        try:
+            await self._walk()
+        finally:
+            for outcome in self._ended.outcomes.values():
+                metrics.OUTCOMES[outcome.kind].inc()
+        return self._ended
+
+    async def _walk(self) -> None:
         left = self._pending()
         place = self.place
         while left and (target := self._candidates.next()) is not None:
@@ -114,9 +127,6 @@ class Attempt:
         if left:
             none = deferred("no address of the hosts can be tried from here", status=_UNREACHABLE)
             self._ended.outcomes |= {n: self._standing.get(n, none) for n in left}
-        for outcome in self._ended.outcomes.values():
-            metrics.OUTCOMES[outcome.kind].inc()
-        return self._ended
 
     def _pending(self) -> list[int]:
         return [
@@ -229,16 +239,22 @@ class Attempt:
             is_reused=is_reused,
             hand_over=partial(self._hand_over, session, place, most_messages),
         )
-        verdict = await turn.run(left, begun)
+        try:
+            await turn.run(left, begun)
+        finally:  # what was decided stays so when the rest is broken off
+            self._take_down(turn, session)
+        if session is not self._handed:
+            self._keep(session, place, most_messages)
+        return turn
+
+    def _take_down(self, turn: Turn, session: Session) -> None:
+        verdict = turn.verdict
         self._ended.reached |= turn.reached
         if verdict.decided:
             self._ended.peer_address = session.peer.address
         self._ended.outcomes |= verdict.decided
         for number, (_, outcome) in verdict.open.items():
             self._stand([number], outcome)
-        if session is not self._handed:
-            self._keep(session, place, most_messages)
-        return turn
 
     def _most_messages(self, session: Session) -> int:
         most = self._way_out.limits.messages_per_connection

@@ -30,7 +30,7 @@ from postroad.spool.interface import Taken
 log = get_logger("delivery.worker")
 
 _MOST_REFUSALS = 5  # of one record; then it waits by its schedule
-_BODY_LATER = (10.0, 30.0)  # seconds until a body is read again whose stream did not answer
+_SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on
 
 
 class Crew:
@@ -176,26 +176,39 @@ class Crew:
         record = taken.record
         try:
             ended = await self._run(attempt)
-        except LeaseLost:
-            self._endings.drop(taken)
-            return
-        except (BodyMissing, BodyCorrupt) as error:
-            await self._endings.without_body(taken, error)
-            return
-        except SpoolError as error:  # our trouble, not the mail's: its schedule does not advance
-            wait = random.uniform(*_BODY_LATER)
-            reason = f"the body cannot be read now: {error}"
-            self._endings.put_off(taken, way_out, site.name, wait, reason)
+        except SpoolError as error:
+            await self._broken_off(site, attempt, error)
             return
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("an attempt failed", record_id=str(record.record_id))
-            ended = Ended(for_all(record, deferred("an error of ours")))
+            ended = attempt.known
+            ended.outcomes = for_all(record, deferred("an error of ours")) | ended.outcomes
         else:
             if not ended.reached and await self._turned_back(site, attempt.waiting):
                 return
             self._judge(site, way_out, ended)
         await self._endings.attempted(taken, way_out, ended, site.name)
+
+    async def _broken_off(self, site: Site, attempt: Attempt, error: SpoolError) -> None:
+        """
+        End an attempt that the queue has broken off: our trouble, not the mail's.
+
+        Its schedule does not advance. Who has the mail by then is not sent it again.
+        """
+        taken, way_out, known = attempt.waiting.taken, attempt.waiting.way_out, attempt.known
+        reason = f"the body cannot be read now: {error}"
+        if isinstance(error, BodyMissing | BodyCorrupt):
+            await self._endings.without_body(taken, way_out, site.name, error, known)
+            return
+        if isinstance(error, LeaseLost):
+            metrics.LEASES_LOST.inc()
+            if not known.outcomes:
+                self._endings.drop(taken)
+                return
+            reason = "the mail may have been in other hands"
+        wait = random.uniform(*_SOON)
+        self._endings.put_off(taken, way_out, site.name, wait, reason, known)
 
     async def _turned_back(self, site: Site, waiting: Waiting) -> bool:
         """

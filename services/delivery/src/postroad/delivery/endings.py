@@ -60,8 +60,7 @@ class Endings:
 
     async def attempted(self, taken: Taken, way_out: WayOut, ended: Ended, site: str) -> None:
         """Settle an attempt behind the connection's back, as long as not too many are under way."""
-        relay = relay_object(way_out)
-        attempted = Attempted(ended.outcomes, site, ended.peer_address, relay)
+        attempted = _attempted(way_out, ended, site)
         settlement = settle(taken.record, attempted, self.circumstances(way_out.retry))
         self._tell(taken.record, way_out, ended, settlement)
         if settlement.puts and self._ordered_meanwhile(taken):
@@ -94,12 +93,24 @@ class Endings:
         self._gone()
 
     def put_off(
-        self, taken: Taken, way_out: WayOut, site: str, seconds: float, reason: str
+        self,
+        taken: Taken,
+        way_out: WayOut,
+        site: str,
+        seconds: float,
+        reason: str,
+        known: Ended | None = None,
     ) -> None:
-        """Let a record wait that is not tried now, and not for a reason of its own."""
-        at = self.circumstances(way_out.retry)
-        settlement = put_off(taken.record, timedelta(seconds=seconds), site, reason, at)
-        tell_settlement(taken.record, settlement, attempted=False)
+        """
+        Let a record wait that is not tried now, and not for a reason of its own.
+
+        `known` is what had come of an attempt that was broken off.
+        """
+        record, known = taken.record, known or Ended()
+        at, attempted = self.circumstances(way_out.retry), _attempted(way_out, known, site)
+        settlement = put_off(record, timedelta(seconds=seconds), site, reason, at, attempted)
+        self._tell_outcomes(record, way_out, known)
+        tell_settlement(record, settlement, attempted=False)
         self._tasks.spawn(self.settle(taken, settlement))
 
     async def give_back(self, taken: Taken) -> None:
@@ -109,7 +120,6 @@ class Endings:
 
     def drop(self, taken: Taken) -> None:
         """Let go of a record whose lease is in doubt: another process may have it."""
-        metrics.LEASES_LOST.inc()
         record_id = str(taken.record.record_id)
         log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
         self._tools.taking.drop(taken)
@@ -134,13 +144,16 @@ class Endings:
     def _tell(
         self, record: QueueRecord, way_out: WayOut, ended: Ended, settlement: Settlement
     ) -> None:
+        self._tell_outcomes(record, way_out, ended)
+        if settlement.puts:
+            tell_settlement(record, settlement, attempted=True)
+
+    def _tell_outcomes(self, record: QueueRecord, way_out: WayOut, ended: Ended) -> None:
         now = datetime.now(UTC)
         for outcome in ended.outcomes.values():
             if outcome.kind is Kind.DELIVERED:
                 metrics.QUEUE_SECONDS.observe((now - record.arrival).total_seconds())
         tell_attempt(record, way_out, ended, now)
-        if settlement.puts:
-            tell_settlement(record, settlement, attempted=True)
 
     async def unattempted(self, taken: Taken, way_out: WayOut | None, order: Order | None) -> None:
         """End the taking of a record with an order on it, out of a hold, or without a way out."""
@@ -166,10 +179,19 @@ class Endings:
         if order is not None:
             self._tools.order_counts.add(order.order_id)
 
-    async def without_body(self, taken: Taken, error: SpoolError) -> None:
-        """Hold a record whose body cannot be had for a person to look at."""
+    async def without_body(
+        self, taken: Taken, way_out: WayOut, site: str, error: SpoolError, known: Ended
+    ) -> None:
+        """Hold a record whose body cannot be had for a person to look at, after what is known."""
         record, reason = taken.record, type(error).__name__
         log.error(
             "a record is held", record_id=str(record.record_id), reason=reason, error=str(error)
         )
-        await self.settle(taken, without_body(record, reason, self.circumstances()))
+        attempted, at = _attempted(way_out, known, site), self.circumstances()
+        settlement = without_body(record, reason, at, attempted)
+        self._tell(record, way_out, known, settlement)
+        await self.settle(taken, settlement)
+
+
+def _attempted(way_out: WayOut, ended: Ended, site: str) -> Attempted:
+    return Attempted(ended.outcomes, site, ended.peer_address, relay_object(way_out))

@@ -18,8 +18,8 @@ from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Scheduled
-from postroad.spool.record import LastReply, QueuedRecipient, QueueRecord, RecipientState
+from postroad.spool.interface import Put, Scheduled, held
+from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
 
 _TYPES = {
     Kind.DELIVERED: EventType.DELIVERY,
@@ -37,12 +37,19 @@ _NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """One attempt as it ended: an outcome for each recipient that was pending, by its position."""
+    """
+    One attempt as it ended, or was broken off.
+
+    There is an outcome for each recipient that was pending, or for some, by its position.
+    """
 
     outcomes: Mapping[int, Outcome]
     site: str
     peer_address: str = ""
     relay: str = ""  # the Relay that says how it leaves
+
+
+NOTHING = Attempted({}, "")  # where there was no attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +93,28 @@ def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Sett
         outcome.kind is Kind.DELIVERED for outcome in outcomes.values()
     ):
         return Settlement((), tuple(events))  # nearly always: nothing is left to put
-    recipients = tuple(
-        _after(recipient, attempted.outcomes.get(number), at.now)
-        for number, recipient in enumerate(record.recipients)
-    )
-    tried = replace(
-        record, recipients=recipients, attempts=attempts, last_attempt=at.now, site=attempted.site
-    )
+    tried, newly_bounced = _taken_down(record, attempted, at.now)
+    tried = replace(tried, attempts=attempts, last_attempt=at.now, site=attempted.site)
     due = next_try(
         at.schedule, attempts=attempts, deadline=record.deadline, now=at.now, dice=at.dice
+    )
+    return _go_on(tried, due, at, newly_bounced, events)
+
+
+def _taken_down(
+    record: QueueRecord, attempted: Attempted, now: datetime
+) -> tuple[QueueRecord, list[QueuedRecipient]]:
+    """Return the record with what is known of its recipients, and those that have bounced."""
+    recipients = tuple(
+        _after(recipient, attempted.outcomes.get(number), now)
+        for number, recipient in enumerate(record.recipients)
     )
     newly_bounced = [
         recipients[number]
         for number, outcome in attempted.outcomes.items()
         if outcome.kind is Kind.BOUNCED
     ]
-    return _go_on(tried, due, at, newly_bounced, events)
+    return replace(record, recipients=recipients), newly_bounced
 
 
 def _go_on(
@@ -127,14 +140,21 @@ def _go_on(
 
 
 def put_off(
-    record: QueueRecord, wait: timedelta, site: str, reason: str, at: Circumstances
+    record: QueueRecord,
+    wait: timedelta,
+    site: str,
+    reason: str,
+    at: Circumstances,
+    known: Attempted = NOTHING,
 ) -> Settlement:
     """
     Return what follows when a record is not tried now, for a reason that is not its own.
 
-    No attempt was made, so its schedule does not advance; it expires, and its sender is warned, as
-    after one.
+    No attempt was made, or one was broken off when no more than `known` had come of it. So its
+    schedule does not advance; it expires, and its sender is warned, as after one.
     """
+    events = _outcome_events(record, known, at)
+    record, newly_bounced = _taken_down(record, known, at.now)
     why = LastReply(reason, at.now, str(_NOT_TRIED))
     recipients = tuple(
         replace(each, last=why)
@@ -144,7 +164,20 @@ def put_off(
     )
     waiting = replace(record, recipients=recipients, site=site)
     due = in_time(at.now + wait, deadline=record.deadline, now=at.now)
-    return _go_on(waiting, due, at, [], [])
+    return _go_on(waiting, due, at, newly_bounced, events)
+
+
+def hold(
+    record: QueueRecord, why: Hold, said: str, at: Circumstances, known: Attempted = NOTHING
+) -> Settlement:
+    """Return what follows when a record waits for a person, after no more than `known`."""
+    events = _outcome_events(record, known, at)
+    record, newly_bounced = _taken_down(record, known, at.now)
+    events.append(event_about(EventType.HELD, record, record.pending, at, reason=said))
+    puts = [held(record, why, now=at.now)]
+    if newly_bounced:
+        puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), tuple(events))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ from postroad.delivery.settlement import (
     Settlement,
     event_about,
     give_up,
+    hold,
     put_off,
     settle,
 )
 from postroad.mail.status import DELIVERY_EXPIRED, DELIVERY_NOT_AUTHORIZED
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Scheduled, held
+from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.record import ADMIN, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
 # After which it is looked at again: the order may have been cancelled, and a million records that
@@ -47,16 +48,16 @@ def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
             return Settlement((), (_told(EventType.ADMIN_DELETE, record, order.said, at),))
         case "hold":
             metrics.HELD.labels("order").inc()
-            return _held(record, Hold(ADMIN, note=order.reason), order.said, at)
+            return hold(record, Hold(ADMIN, note=order.reason), order.said, at)
         case _:
             wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
             said = f"suspended: {order.reason}" if order.reason else "suspended by order"
             return put_off(record, wait, record.site, said, at)
 
 
-def hold_ended(record: QueueRecord, hold: Hold, at: Circumstances) -> Settlement:
+def hold_ended(record: QueueRecord, ended: Hold, at: Circumstances) -> Settlement:
     """Return what follows when a record comes out of its hold: it goes on, or is bounced."""
-    if hold.on_expiry is OnHoldExpiry.BOUNCE:
+    if ended.on_expiry is OnHoldExpiry.BOUNCE:
         told, status = "its hold has ended", DELIVERY_EXPIRED.with_class(5)
         why = GivenUp(EventType.EXPIRATION, reason=told, told=told, status=status)
         return give_up(record, why, at)
@@ -70,10 +71,12 @@ def no_way_out(record: QueueRecord, at: Circumstances) -> Settlement:
     return settle(record, Attempted(outcomes, record.site), at)
 
 
-def without_body(record: QueueRecord, reason: str, at: Circumstances) -> Settlement:
+def without_body(
+    record: QueueRecord, reason: str, at: Circumstances, known: Attempted
+) -> Settlement:
     """Return what follows when a body is gone, or is not what was stored: a person looks."""
     metrics.HELD.labels("body").inc()
-    return _held(record, Hold(reason), reason, at)
+    return hold(record, Hold(reason), reason, at, known)
 
 
 def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settlement:
@@ -81,11 +84,6 @@ def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settle
     metrics.MOVED.inc()
     event = _told(EventType.MOVED, record, f"to {target.site}", at)
     return Settlement((Put(target, Ready()),), (event,))
-
-
-def _held(record: QueueRecord, hold: Hold, said: str, at: Circumstances) -> Settlement:
-    put = held(record, hold, now=at.now)
-    return Settlement((put,), (_told(EventType.HELD, record, said, at),))
 
 
 def taken_again(settlement: Settlement) -> Settlement:
