@@ -1,14 +1,16 @@
 """A configuration half published is in force nowhere; the next publication completes it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from postroad.spool.agreement import ConfigState
-from postroad.spool.bucket import Bucket
+from postroad.spool.bucket import Bucket, Write
 from postroad.spool.config import JetStreamConfig
+from postroad.spool.direct_get import Page
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import SINGLE_MACHINE
@@ -48,7 +50,7 @@ class Follower:
 class Killed(JetStreamConfig):
     """A publisher that is killed before it writes the head."""
 
-    async def _commit(self, *_: object) -> None:
+    async def _commit(self, *_: object) -> int:
         raise SpoolUnavailable("killed")
 
 
@@ -122,4 +124,67 @@ async def test_thousands_of_entries_are_few_round_trips(open_link: OpenLink) -> 
     await config.publish(few)
     assert link.client.stats["in_msgs"] - heard < 2600  # what was written is read once
     await follower.until(few)
+    await follower.stop()
+
+
+class Counted(Bucket):
+    """A bucket that counts the messages that are read of it."""
+
+    read = 0
+
+    async def changes(self, keys: str, *, after: int) -> Page:
+        page = await super().changes(keys, after=after)
+        self.read += len(page.messages)
+        return page
+
+
+async def test_a_publisher_does_not_read_what_it_wrote(open_link: OpenLink) -> None:
+    bucket = Counted(await open_link(), "config")
+    config = JetStreamConfig(bucket)
+    entries = {f"domain.a.{number}": b"1" for number in range(50)}
+    await config.publish(entries)
+    for number in range(3):
+        del entries[f"domain.a.{number}"]
+        entries["domain.a.40"] = b"%d" % number
+        await config.publish(entries)
+    assert bucket.read == 0
+    stored = await JetStreamConfig(bucket).last()
+    assert stored is not None
+    assert stored.entries == entries
+
+
+async def test_what_another_publisher_wrote_in_between_is_read(open_link: OpenLink) -> None:
+    first = JetStreamConfig(Bucket(await open_link(), "config"))
+    other = Bucket(await open_link(), "config")
+    await first.publish(FIRST)
+    with pytest.raises(SpoolUnavailable):
+        await Killed(other).publish({**FIRST, "relay.a.other": b"1"})
+    await JetStreamConfig(other).publish(SECOND)
+    generation = await first.publish(FIRST)
+    assert (await first.publish(FIRST)) == generation
+    stored = await JetStreamConfig(other).last()
+    assert stored is not None
+    assert (stored.generation, stored.entries) == (generation, FIRST)
+
+
+class Interrupted(Bucket):
+    """A bucket into which another publisher writes, once, just before the head."""
+
+    interrupted = False
+
+    async def put_all(self, writes: Sequence[Write], *, patience: timedelta) -> None:
+        await super().put_all(writes, patience=patience)
+        if not self.interrupted:
+            self.interrupted = True
+            await super().put_all([Write("entry.relay=2Ea=2Eother", b"1")], patience=patience)
+
+
+async def test_what_another_publisher_writes_meanwhile_is_put_right_by_the_next_publication(
+    open_link: OpenLink,
+) -> None:
+    config = JetStreamConfig(Interrupted(await open_link(), "config"))
+    await config.publish(FIRST)
+    follower = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
+    await config.publish(FIRST)
+    await follower.until(FIRST)
     await follower.stop()

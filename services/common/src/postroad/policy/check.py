@@ -57,21 +57,28 @@ def check(
     passwords are salted at random and hashed once, so that nothing kept from a mere check is of
     use. A reader and verifiers that are kept from check to check do only what changed.
     """
-    return examine(
-        paths, keyring=keyring, last_good=last_good, reader=reader, verifiers=verifiers
-    ).checked
+    manifests = (reader or ManifestReader()).read(paths)
+    return _compiled(manifests, keyring, last_good, verifiers)
 
 
-def examine(
-    paths: Iterable[Path],
-    *,
-    keyring: Keyring | None = None,
-    last_good: Mapping[str, Entry] | None = None,
-    reader: ManifestReader | None = None,
-    verifiers: Verifiers | None = None,
-) -> Examined:
+def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> Examined:
     """Do as `check` does, and tell what is no mistake and yet worth a word."""
     manifests = (reader or ManifestReader()).read(paths)
+    checked = _compiled(manifests, None, None, None)
+    return Examined(
+        checked,
+        tuple(sorted(_warnings_of(checked.compiled, manifests))),
+        manifests.counts(),
+        tuple(manifests.passed_over),
+    )
+
+
+def _compiled(
+    manifests: Manifests,
+    keyring: Keyring | None,
+    last_good: Mapping[str, Entry] | None,
+    verifiers: Verifiers | None,
+) -> Checked:
     if keyring is None:
         keyring = Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
         verifiers = Verifiers(keyring, iterations=1)
@@ -79,12 +86,7 @@ def examine(
         manifests.objects, keyring=keyring, last_good=last_good, verifiers=verifiers
     )
     found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
-    return Examined(
-        Checked(tuple(found), compiled),
-        tuple(sorted(_warnings_of(compiled, manifests))),
-        manifests.counts(),
-        tuple(manifests.passed_over),
-    )
+    return Checked(tuple(found), compiled)
 
 
 def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:

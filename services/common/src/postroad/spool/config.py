@@ -17,7 +17,7 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
@@ -140,7 +140,11 @@ class JetStreamConfig:
             await self._write(entries, changed, gone, generation)
             wanted = {name: _Entry(entries[name], digest) for name, digest in digests.items()}
             head = _Head(generation, len(wanted), _digest_of_all(wanted))
-            await self._commit(head, view.head)
+            revision = await self._commit(head, view.head)
+            if revision == view.revision + len(changed) + len(gone) + 1:
+                # Nothing but what was written here came in between: it need not be read.
+                head = replace(head, revision=revision)
+                self._published = _View(wanted, head, generation, revision)
             self._highest = generation
             return generation
 
@@ -197,19 +201,22 @@ class JetStreamConfig:
         ]
         await self._bucket.put_all(writes, patience=_PATIENCE)
 
-    async def _commit(self, head: _Head, before: _Head | None) -> None:
-        """Write the head over the one it follows from; nobody may have written another."""
+    async def _commit(self, head: _Head, before: _Head | None) -> int:
+        """
+        Write the head over the one it follows from, and return its revision.
+
+        Nobody may have written another.
+        """
         expected = before.revision if before else 0
         deadline = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
         while True:
             try:
-                await self._bucket.put(_HEAD, head.encoded(), expected=expected)
-                return
+                return await self._bucket.put(_HEAD, head.encoded(), expected=expected)
             except Outdated:
                 # Perhaps by an earlier try of this very head, whose acknowledgement was lost.
                 stored = await self._bucket.get(_HEAD)
                 if stored is not None and stored.data == head.encoded():
-                    return
+                    return stored.sequence
                 raise SpoolUnavailable("another process publishes the configuration") from None
             except SpoolUnavailable:
                 if asyncio.get_running_loop().time() > deadline:
