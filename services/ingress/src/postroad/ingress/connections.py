@@ -11,6 +11,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 from postroad.ingress.admission import Address
@@ -174,9 +175,13 @@ class KnownNetworks:
 
 def address_of(peer: object) -> Address:
     """Return the IP address of a socket's peer; an IPv4 address in IPv6 clothes as what it is."""
-    host = peer[0] if isinstance(peer, tuple) else ""
+    return _address(str(peer[0]) if isinstance(peer, tuple) else "")
+
+
+@lru_cache(maxsize=1024)  # most connections come from a few addresses
+def _address(host: str) -> Address:
     try:
-        address = ipaddress.ip_address(str(host).partition("%")[0])
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return ipaddress.IPv4Address(0)
     mapped = getattr(address, "ipv4_mapped", None)

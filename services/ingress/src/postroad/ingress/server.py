@@ -43,6 +43,7 @@ _FULL = {
     Full.ADDRESS: replies.TOO_MANY_FROM_YOU,
     Full.NETWORK: replies.TOO_MANY_FROM_NETWORK,
 }
+_BEGUN = {kind: metrics.SESSIONS.labels(kind.value) for kind in ListenerKind}
 _COUNTED = {full: metrics.TURNED_AWAY.labels(full.value) for full in Full}
 
 
@@ -160,7 +161,7 @@ class Server:
         if self._configuration.current is None:
             _NOT_CONFIGURED.inc()
             return replies.NOT_CONFIGURED
-        metrics.SESSIONS.labels(session.kind.value).inc()
+        _BEGUN[session.kind].inc()
         return None
 
     def forget(self, session: SmtpSession) -> None:
