@@ -79,8 +79,9 @@ endurance: $(STAMP) ## Pass a million messages, queue 300,000 (docs/endurance.md
 	$(PYTHON) -Im postroad.testing.endurance_run --messages $(or $(MESSAGES),1000000) \
 		--queued $(or $(QUEUED),300000) --part $(or $(PART),both) --page docs/endurance.md
 
-flood: $(STAMP) ## Measure a Client's mail beside a flood of connections
+flood: $(STAMP) ## Measure a Client's mail beside a flood of connections, and the memory that many take
 	$(PYTHON) -Im postroad.testing.flood --seconds $(or $(SECONDS),30)
+	$(PYTHON) -Im postroad.testing.hoard
 
 soak: $(STAMP) ## Check an ingress with HAProxy for two minutes, beside clients that leave
 	$(PYTHON) -Im postroad.testing.soak --seconds $(or $(SECONDS),120)

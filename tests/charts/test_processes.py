@@ -30,7 +30,12 @@ def containers(objects: list[Object]) -> Iterator[tuple[str, Object]]:
 
 def variables(pod: Object) -> dict[str, str]:
     (container,) = pod["containers"]
-    return {each["name"]: each.get("value", "from-elsewhere") for each in container["env"]}
+    return {each["name"]: each.get("value", _from_elsewhere(each)) for each in container["env"]}
+
+
+def _from_elsewhere(variable: Object) -> str:
+    """Return what the cluster may bring: octets for what a container may use, else a word."""
+    return "536870912" if "resourceFieldRef" in variable.get("valueFrom", {}) else "from-elsewhere"
 
 
 def settings(role: str, pod: Object) -> tuple[RuntimeSettings, Any]:

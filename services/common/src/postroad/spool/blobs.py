@@ -76,6 +76,11 @@ class BlobWriter:
         self._failure: SpoolError | None = None
         self._finished = False
 
+    @property
+    def held(self) -> int:
+        """Octets whose chunk is not whole, or on its way."""
+        return len(self._buffer) + len(self._under_way) * self._room.chunk
+
     async def write(self, data: bytes) -> None:
         """Take octets, waiting while the window is full."""
         self._digest.update(data)

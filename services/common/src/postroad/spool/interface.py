@@ -64,6 +64,10 @@ class Stored:
 class BodyWriter(Protocol):
     """A body on its way into the blob store, a bounded window of chunks in memory at a time."""
 
+    @property
+    def held(self) -> int:
+        """Octets that are in memory: their chunk is not whole, or on its way."""
+
     async def write(self, data: bytes) -> None:
         """Take octets, waiting while the window is full; SpoolUnavailable or SpoolFull if not."""
 

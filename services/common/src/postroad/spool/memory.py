@@ -59,6 +59,11 @@ class MemoryBodyWriter:
         self._digest = hashlib.sha256()
         self._size = 0
 
+    @property
+    def held(self) -> int:
+        """Octets that are in no chunk yet."""
+        return len(self._buffer)
+
     async def write(self, data: bytes) -> None:
         """Take octets."""
         self._refuse_if_away()

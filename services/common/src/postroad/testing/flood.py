@@ -91,16 +91,17 @@ def _mail(port: int, seconds: float) -> tuple[int, int]:
     accepted = failed = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if _one_message(port):
+        if one_message(port):
             accepted += 1
         else:
             failed += 1
     return accepted, failed
 
 
-def _one_message(port: int) -> bool:
+def one_message(port: int, *, timeout: float = 10) -> bool:
+    """Send a message of 4 KiB on a connection of its own; say whether it was accepted."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout) as client:
             replies = client.makefile("rb")
             if not replies.readline().startswith(b"220 "):
                 return False

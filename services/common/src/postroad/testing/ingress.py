@@ -118,6 +118,8 @@ class Scene:
     async def end(self) -> None:
         """Hang up, and stop as a process does."""
         for peer in self.peers:
+            # asyncio never ends TLS by itself where nobody reads and the other side has closed.
+            peer.writer.transport.abort()
             await hang_up(peer.writer)
         await self.server.drain(seconds=5)
         for task in self.tasks:

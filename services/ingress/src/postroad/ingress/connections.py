@@ -16,6 +16,7 @@ from typing import Protocol
 
 from postroad.ingress.admission import Address
 from postroad.ingress.limits import IngressLimits
+from postroad.ingress.memory import Memory
 from postroad.policy.model import Snapshot
 from postroad.smtp.reply import Reply
 
@@ -40,22 +41,39 @@ class Holder(Protocol):
     """Seconds it waits at most."""
     in_content: bool
     """Whether a message is coming in."""
+    storing: bool
+    """Whether a message has come in and is being stored."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a Client's."""
+
+    def settle(self) -> None:
+        """Count how much memory is held now."""
 
     def end(self, reply: Reply) -> None:
         """Say this, if anything may be said, and close."""
+
+    def turn_out(self, reply: Reply) -> None:
+        """Say this and close, whether the client reads it or not."""
 
     def abort(self) -> None:
         """Close at once."""
 
 
 class Place:
-    """The place of one connection. `address` is None until a load balancer names the client."""
+    """
+    The place of one connection, and the octets that were counted for it last.
 
-    __slots__ = ("address", "holder")
+    `address` is None until a load balancer names the client.
+    """
+
+    __slots__ = ("address", "held", "holder")
 
     def __init__(self) -> None:
         self.address: Address | None = None
         self.holder: Holder | None = None
+        self.held = 0
 
 
 class Connections:
@@ -65,6 +83,7 @@ class Connections:
         self._limits = limits
         self._kept = limits.connections * limits.kept_for_clients // 100
         self._scarce = limits.connections * _SCARCE
+        self.memory = Memory(limits.memory)
         self._places: set[Place] = set()
         # By number, which is faster than by address: an IPv6 address has one bit more.
         self._by_address: Counter[int] = Counter()
@@ -78,8 +97,8 @@ class Connections:
 
     @property
     def scarce(self) -> bool:
-        """Whether so many places are taken that clients get less time for each step."""
-        return len(self._places) >= self._scarce
+        """Whether so much is taken, of places or memory, that clients get less time for a step."""
+        return len(self._places) >= self._scarce or self.memory.scarce
 
     def take(self, address: Address, known: Callable[[Address], bool]) -> Place | Full:
         """Give a connection from `address` a place; `known` tells whether a Client is there."""
@@ -127,12 +146,18 @@ class Connections:
         if place not in self._places:
             return
         self._places.discard(place)
+        self.memory.count(place, 0)
         place.holder = None
         if place.address is not None:
             number = _number(place.address)
             _less(self._by_address, number)
             if bits := self._bits(place.address):
                 _less(self._by_network, number >> bits)
+
+    def count(self, place: Place, octets: int) -> None:
+        """Say how much memory the holder of a place takes; nothing counts that has none."""
+        if place in self._places:
+            self.memory.count(place, octets)
 
     def _bits(self, address: Address) -> int:
         """Return how many bits of an address are not its network's, 0 when it is by itself."""

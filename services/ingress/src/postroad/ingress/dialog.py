@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
 _MAX_NAME = 255
+_SETTLED_AFTER = 32  # recipients, some 20 KB
 
 _ACCEPTED = metrics.RECIPIENTS.labels("accepted")
 _REJECTED = metrics.RECIPIENTS.labels("rejected")
@@ -84,6 +85,11 @@ class Dialog:
         transaction = self._transaction
         named = transaction is not None and transaction.sender.client is not None
         return named or self._authenticated is not None
+
+    @property
+    def held(self) -> int:
+        """Octets of memory that the envelope takes."""
+        return self._transaction.held if self._transaction is not None else 0
 
     async def obey(self, command: Command) -> Reply | None:
         """Do what a command says and return the reply; None when all replies are given."""
@@ -279,7 +285,9 @@ class Dialog:
             (_REJECTED if outcome.is_permanent else _DEFERRED).inc()
             return outcome
         mailbox, way_out = outcome
-        transaction.recipients[mailbox] = way_out
+        transaction.accept(mailbox, way_out)
+        if not len(transaction.recipients) % _SETTLED_AFTER:
+            self._session.settle()
         _ACCEPTED.inc()
         return replies.RECIPIENT_OK
 
@@ -287,6 +295,8 @@ class Dialog:
         transaction.asked += 1
         if transaction.asked > self._host.tools.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
+        if self._host.scarce and not self._session.has_room():
+            return replies.MEMORY_SCARCE
         snapshot = transaction.snapshot
         here = postmaster_domain(snapshot) if path.lower() == "<postmaster>" else None
         try:

@@ -25,7 +25,7 @@ class Host(Protocol):
     line_ends: LineEnds
     draining: bool
     scarce: bool
-    """Whether places are scarce."""
+    """Whether places or memory are scarce."""
     patience: float
     """Seconds that a client has for a step."""
 
@@ -37,6 +37,15 @@ class Host(Protocol):
 
     def leave(self, place: Place) -> None:
         """Give a place back; once is enough, more does no harm."""
+
+    def is_known(self, address: Address) -> bool:
+        """Whether an address is in the networks of a Client."""
+
+    def hold(self, place: Place, octets: int) -> None:
+        """Say how much memory a connection takes; whoever takes the most may have to go."""
+
+    def has_room(self, place: Place, *, known: bool) -> bool:
+        """Whether a connection may take more memory."""
 
     def admit(self, session: "SmtpSession") -> Reply | None:
         """Begin a session; return why it is turned away."""

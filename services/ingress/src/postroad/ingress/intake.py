@@ -66,10 +66,20 @@ class Intake:
         self._transaction = transaction
         self._pieces: list[bytes] = []
         self._size = 0
+        self._destinations = len({mailbox.domain for mailbox in transaction.recipients})
         self._header = header_reader(transaction)
         self._writer: BodyWriter | None = None
         self._failure: SpoolError | None = None
-        self._too_large = False
+        self._verdict: Reply | None = None  # of what is refused while it comes in
+
+    @property
+    def held(self) -> int:
+        """Octets of memory that the message takes, and will take when its records are made."""
+        if self._writer is not None:
+            content = self._writer.held
+        else:
+            content = self._size * (1 + self._destinations) if self._pieces else 0
+        return self._transaction.held + content
 
     @property
     def size(self) -> int:
@@ -84,11 +94,10 @@ class Intake:
     async def add(self, piece: bytes) -> None:
         """Take a piece of content, waiting while the blob store's window is full."""
         self._size += len(piece)
-        if self._too_large or self._failure is not None:
+        if self._verdict is not None or self._failure is not None:
             return
         if self._size > self._tools.limits.message_size:
-            self._too_large = True
-            await self.abort()
+            await self.refuse(replies.TOO_LARGE)
             return
         if self._writer is None:
             self._pieces.append(piece)
@@ -114,6 +123,11 @@ class Intake:
         except SpoolError as error:
             self._failure = error
             await self.abort()
+
+    async def refuse(self, reply: Reply) -> None:
+        """Keep nothing of the content, also of what comes; this is the reply to its final dot."""
+        self._verdict = self._verdict or reply
+        await self.abort()
 
     async def abort(self) -> None:
         """Give the message up: the client is gone, or it will be refused."""
@@ -159,8 +173,8 @@ class Intake:
             await self._write(tail)
 
     def _refusal(self, bare: bool) -> Reply | None:
-        if self._too_large:
-            return replies.TOO_LARGE
+        if self._verdict is not None:
+            return self._verdict
         if self._failure is not None:
             return _unavailable(self._failure)
         if bare:
@@ -211,15 +225,14 @@ class Intake:
         return Reply.of(250, "2.0.0", f"queued as {stored.queue_id}")
 
     async def _content(self) -> bytes | BlobRef:
-        domains = {mailbox.domain for mailbox in self._transaction.recipients}
-        if self._writer is None and len(domains) <= _SHARED_BODY:
+        if self._writer is None and self._destinations <= _SHARED_BODY:
             return b"".join(self._pieces)
         if self._writer is None:
             await self._write(self._begin_large())
             if self._failure is not None:
                 raise self._failure
         assert self._writer is not None
-        return await self._writer.finish(sole=len(domains) == 1)
+        return await self._writer.finish(sole=self._destinations == 1)
 
     def _count_accepted(
         self, queue_id: str, sequence: int, arrival: datetime, hold: Hold | None

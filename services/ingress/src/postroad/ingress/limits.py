@@ -31,6 +31,9 @@ class IngressLimits:
 
     kept_for_clients: int = setting(10, minimum=0, maximum=90)
     """Percent of `connections` that are kept for addresses in the networks of Clients."""
+    memory: ByteSize = setting(ByteSize(512 * 1024 * 1024), minimum=ByteSize(64 * 1024 * 1024))
+    """Memory this process may use. What all connections hold may be half of it: input, recipients,
+    content that is not stored yet. From a quarter on strangers hear 452 or 421, Clients later."""
     idle: timedelta = setting(timedelta(minutes=5), minimum=timedelta(seconds=1))
     """
     How long a client may take for a step (RFC 5321 §4.5.3.2.7): a command, an AUTH exchange,

@@ -145,6 +145,8 @@ class _Opening:
     """A connection that has a place and no session yet; the holder of its place."""
 
     in_content = False
+    storing = False
+    known = False
 
     def __init__(
         self,
@@ -190,8 +192,15 @@ class _Opening:
             self._connection.close()
             self._host.leave(self.place)
 
+    def settle(self) -> None:
+        """Count nothing: TLS holds little before the session, and nobody else does."""
+
     def end(self, _: Reply) -> None:
         """Close: before the session there is nothing to be said."""
+        self.abort()
+
+    def turn_out(self, _: Reply) -> None:
+        """Close."""
         self.abort()
 
     def abort(self) -> None:

@@ -14,6 +14,11 @@ OPEN_SESSIONS = _GROUP.gauge(
     "Connections open now, from accept on and whatever they are at.",
     watch="Near the limit on connections, clients are turned away with 421.",
 )
+HELD = _GROUP.gauge(
+    "postroad_ingress_held_bytes",
+    "What connections hold in memory: input, recipients, content not stored yet, unread replies.",
+    watch="From a quarter of POSTROAD_LIMIT_MEMORY on, strangers are refused with `memory`.",
+)
 TURNED_AWAY = _GROUP.counter(
     "postroad_ingress_turned_away_total",
     "Connections answered 421 at once; those over a limit on a TLS port are closed.",

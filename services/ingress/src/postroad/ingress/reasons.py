@@ -27,6 +27,7 @@ _REASONS = {
     "idle": (replies.IDLE,),
     "internal": (replies.INTERNAL,),
     "loop": (replies.LOOP,),
+    "memory": (replies.MEMORY_SCARCE, replies.TURNED_OUT),
     "password": (replies.AUTH_FAILED, replies.AUTH_CANCELLED),
     "protocol": (replies.NOT_SMTP,),
     "queue": (replies.QUEUE_AWAY, replies.QUEUE_FULL),

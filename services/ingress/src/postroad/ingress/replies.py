@@ -33,6 +33,8 @@ AUTH_LATER = Reply.of(454, "4.7.0", "not configured completely, try again later"
 INTERNAL = Reply.of(451, "4.3.0", "an error of ours, try again later")
 QUOTA_LATER = Reply.of(451, "4.7.1", "the quota is used up, try again later")
 QUOTA_NEVER = Reply.of(550, "5.7.1", "the quota is used up")
+MEMORY_SCARCE = Reply.of(452, "4.3.1", "too little memory for this now, try again later")
+TURNED_OUT = Reply.of(421, "4.3.1", "too little memory for you now, try again later")
 TOO_MANY_RECIPIENTS = Reply.of(452, "4.5.3", "too many recipients, send the rest separately")
 
 UNKNOWN_COMMAND = Reply.of(500, "5.5.1", "no such command")

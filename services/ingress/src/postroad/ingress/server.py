@@ -70,6 +70,7 @@ class Server:
         self.patience = tools.limits.idle.total_seconds()
         self.connections = Connections(tools.limits)
         self._configuration = configuration
+        self._nobody_to_turn_out = False  # as far as the last look showed
         self._known: KnownNetworks | None = None
         self._servers: list[asyncio.Server | Listener] = []
         self._sessions: set[SmtpSession] = set()  # those whose conversation goes on
@@ -106,7 +107,7 @@ class Server:
 
     def enter(self, address: Address) -> Place | Reply:
         """Take a place for a new connection; a reply says why there is none."""
-        return self._taken(self.connections.take(address, self._is_known), address)
+        return self._taken(self.connections.take(address, self.is_known), address)
 
     def enter_unnamed(self) -> Place | Reply:
         """Take a place for a load balancer's connection, whose client is not known yet."""
@@ -114,7 +115,7 @@ class Server:
 
     def name(self, place: Place, address: Address) -> Reply | None:
         """Count a place for its client; a reply says why it is given back."""
-        full = self.connections.name(place, address, self._is_known)
+        full = self.connections.name(place, address, self.is_known)
         refusal = self._taken(full or place, address)
         return refusal if isinstance(refusal, Reply) else None
 
@@ -137,18 +138,44 @@ class Server:
 
     def _count(self) -> None:
         metrics.OPEN_SESSIONS.set(len(self.connections))
+        self._mind_scarcity()
+
+    def _mind_scarcity(self) -> None:
         if self.scarce is not self.connections.scarce:
             self.scarce = not self.scarce
             idle = self.tools.limits.idle.total_seconds()
             self.patience = min(idle, SCARCE_TIMEOUT) if self.scarce else idle
 
-    def _is_known(self, address: Address) -> bool:
+    def is_known(self, address: Address) -> bool:
+        """Whether an address is in the networks of a Client."""
         snapshot = self._configuration.current
         if snapshot is None:
             return False
         if self._known is None or self._known.snapshot is not snapshot:
             self._known = KnownNetworks(snapshot)
         return address in self._known
+
+    # ------------------------------------------------------------ memory
+
+    def hold(self, place: Place, octets: int) -> None:
+        """Say how much memory a connection takes; whoever takes the most may have to go."""
+        self.connections.count(place, octets)
+        if self.connections.memory.full and not self._nobody_to_turn_out:
+            self._turn_out()
+        self._mind_scarcity()
+
+    def has_room(self, place: Place, *, known: bool) -> bool:
+        """Whether a connection may take more memory."""
+        return self.connections.memory.has_room(place, len(self.connections), known=known)
+
+    def _turn_out(self) -> None:
+        memory = self.connections.memory
+        for place in memory.to_turn_out(self.connections):
+            if place.holder is not None:
+                place.holder.turn_out(replies.TURNED_OUT)
+            self.connections.count(place, 0)
+        # When that is not enough, all else is being stored: it takes a moment, and no more looks.
+        self._nobody_to_turn_out = memory.full
 
     # ------------------------------------------------------------ sessions
 
@@ -177,10 +204,14 @@ class Server:
             await asyncio.sleep(_SWEEP)
             now = loop.time()
             most = SCARCE_TIMEOUT if self.scarce else math.inf
+            self._nobody_to_turn_out = False
             for place in self.connections:
                 holder = place.holder
+                if holder:
+                    holder.settle()
                 if holder and holder.waiting_since + min(holder.patience, most) < now:
                     holder.end(replies.IDLE)
+            metrics.HELD.set(self.connections.memory.held)
 
     # ------------------------------------------------------------ the end
 

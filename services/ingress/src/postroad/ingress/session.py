@@ -24,14 +24,15 @@ from postroad.ingress.hangup import Hangup
 from postroad.ingress.history import Refusal
 from postroad.ingress.host import Host
 from postroad.ingress.intake import Intake
-from postroad.ingress.wire import Wire
+from postroad.ingress.wire import NOTABLE, Wire
 from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 
 log = get_logger("ingress.session")
 
-# Replies written at once: to a block of short commands they are many times as long as it is.
-_REPLIES_AT_ONCE = 1000
+# Commands obeyed before others have their turn, and replies written at once: to a block of short
+# commands they are many times as long as it is, and a long list of recipients takes its time.
+_AT_ONCE = 100
 # RFC 5321 §4.5.3.1.4 says 512, more with extensions; RFC 4954 §4 wants 12288 for AUTH.
 _COMMAND_LINE = 4096
 _AUTH_LINE = 12288
@@ -62,6 +63,7 @@ class SmtpSession(Wire):
         self._conduct = Conduct(host.tools.limits)
         self._conversation: asyncio.Task[None] | None = None
         self._dialog: Dialog | None = None
+        self._intake: Intake | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session, unless the client has left already."""
@@ -93,6 +95,7 @@ class SmtpSession(Wire):
         finally:
             self.close()
             self._dialog = None  # it knows the session: without that, only a collection frees both
+            self.settle()
             self.host.forget(self)
 
     async def _converse(self) -> None:
@@ -115,8 +118,9 @@ class SmtpSession(Wire):
             self.patience = host.patience  # a step for the command, and one for what comes then
             await self._obey(dialog, line)
             self.patience = host.patience
-            if len(self.output) >= _REPLIES_AT_ONCE:
+            if len(self.output) >= _AT_ONCE:
                 await self.until_written()
+                await asyncio.sleep(0)
 
     def _check_opening(self, line: bytes | None) -> None:
         """End the session of a client that speaks another protocol, before it is taken for ours."""
@@ -180,6 +184,25 @@ class SmtpSession(Wire):
             refusal = Refusal(command=command, reply=reply, peer=self.address)
             self.host.tools.history.refused(refusal)
 
+    # ------------------------------------------------------------ memory
+
+    @property
+    def known(self) -> bool:
+        """Whether this is a Client: by login, by the transaction, or by its network."""
+        by_client = self._dialog is not None and self._dialog.by_client
+        return by_client or self.host.is_known(self.address)
+
+    def held(self) -> int:
+        """Return how much memory the session takes."""
+        octets = super().held()
+        if self._dialog is not None:
+            octets += self._dialog.held
+        return octets + (self._intake.held if self._intake is not None else 0)
+
+    def has_room(self) -> bool:
+        """Whether the session may take more memory."""
+        return self.host.has_room(self.place, known=self.known)
+
     # ------------------------------------------------------------ what the dialog needs
 
     async def line(self) -> str:
@@ -198,15 +221,19 @@ class SmtpSession(Wire):
         """Take a message's content up to its end and return the reply to its final dot."""
         normalise = self.host.line_ends.normalised(submitted=intake.submitted)
         reader = ContentReader(normalise=normalise)
-        self.in_content = True
+        self.in_content, self._intake = True, intake
         try:
             while True:
                 piece = reader.take(self.input)
+                self.storing = reader.done
                 if piece:
                     await intake.add(piece)
                     self.earn(len(piece))
                 if reader.done:
                     break
+                # A small message passes: what its envelope takes is free again behind it.
+                if self.host.scarce and intake.size > NOTABLE and not self.has_room():
+                    await intake.refuse(replies.MEMORY_SCARCE)
                 if not piece:
                     await self.more()
             return await intake.finish(bare=reader.bare)
@@ -214,7 +241,7 @@ class SmtpSession(Wire):
             await intake.abort()
             raise
         finally:
-            self.in_content = False
+            self.in_content, self.storing, self._intake = False, False, None
 
     @property
     def tls_text(self) -> str:
@@ -247,7 +274,7 @@ class SmtpSession(Wire):
             raise Hangup
         # What is in the input by now came under TLS: the transport changed hands before any wait.
         self.transport = secure
-        self.session.ssl = {"started": True}
+        self.under_tls()
 
     def end(self, reply: Reply) -> None:
         """Say this and close, whatever the session is at; what else the client said is dropped."""

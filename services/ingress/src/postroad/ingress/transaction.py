@@ -1,11 +1,14 @@
 """What a client has said of one message before its content, and who said it."""
 
 from dataclasses import dataclass
+from sys import getsizeof
 
 from postroad.ingress.admission import Address, Sender
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
 from postroad.policy.model import Snapshot, WayOut
+
+_RECIPIENT = 160  # octets: its object, and its place in the table
 
 
 @dataclass(slots=True)
@@ -25,6 +28,12 @@ class Transaction:
     recipients: dict[Mailbox, WayOut]
     asked: int = 0  # RCPT commands, also those that were refused or said twice
     size: int = 0  # octets of content, once it came
+    held: int = 0  # octets of memory that the recipients take
+
+    def accept(self, recipient: Mailbox, way_out: WayOut) -> None:
+        """Take a recipient."""
+        self.recipients[recipient] = way_out
+        self.held += _RECIPIENT + getsizeof(recipient.local_part) + getsizeof(recipient.domain)
 
     @property
     def reverse_path(self) -> str:

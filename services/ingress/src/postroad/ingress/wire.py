@@ -11,9 +11,10 @@ import asyncio
 import math
 import socket
 import struct
+import sys
 from contextlib import suppress
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, Session
 
@@ -22,12 +23,16 @@ from postroad.ingress.hangup import Hangup
 from postroad.ingress.host import Host
 from postroad.smtp.reply import Reply
 
-# Octets of unread input at which the client is made to wait, and at which it may go on.
-_HIGH_WATER = 256 * 1024
-_LOW_WATER = 64 * 1024
+# Octets of unread input at which a client waits that is not being read from: one that leaves is
+# noticed as long as we read.
+_HIGH_WATER = 64 * 1024
+NOTABLE = 16 * 1024  # octets of input that are counted at once, and not only by the sweep
+# TLS keeps what came at once: as it was read, and in its own buffer, encrypted and not.
+_TLS_COPIES = 3
 _LINGER = 10.0  # seconds in which a client may read the last replies of a closed session
 _RESET = struct.pack("ii", 1, 0)
 _LAST_WORDS = 2.0  # seconds in which it may go on talking after them, heard by nobody
+_TURNED_OUT = 0.25  # seconds in which all is written, or not, when memory is needed
 
 
 class Wire(SMTP):
@@ -47,6 +52,7 @@ class Wire(SMTP):
         self.input = bytearray()
         self.output: list[bytes] = []
         self.in_content = False
+        self.storing = False
         # None of these has the name of an attribute of a base class: `_task` was one that asyncio
         # set to None when the connection was lost.
         self._arrived: asyncio.Future[None] | None = None
@@ -56,6 +62,8 @@ class Wire(SMTP):
         self._ended = False  # the client will say nothing more that counts
         self._closing = False  # we will say nothing more
         self._shaking_hands = False
+        self._turned_out = False
+        self._most_at_once = 0  # octets that came under TLS
 
     # ------------------------------------------------------------ the transport's calls
 
@@ -64,17 +72,26 @@ class Wire(SMTP):
         self.transport = cast(asyncio.Transport, transport)
         self.session = Session(self.loop)
         if transport.get_extra_info("ssl_object") is not None:
-            self.session.ssl = {"started": True}
+            self.under_tls()
 
     def data_received(self, data: bytes) -> None:
         """Take octets; the session's task is woken when it waits for them."""
         if self._ended:
             return
         self.input += data
-        if len(self.input) > _HIGH_WATER and not self._reading_paused and self.transport:
+        if len(self.input) > NOTABLE:
+            self._much_came(len(data))
+        self._wake_reader()
+
+    def _much_came(self, octets: int) -> None:
+        if self.tls_active:
+            self._most_at_once = max(self._most_at_once, octets)
+        # Whoever waits for it takes it off at once.
+        waits = self._arrived is not None or self._reading_paused
+        if len(self.input) > _HIGH_WATER and not waits and self.transport:
             self._reading_paused = True
             self.transport.pause_reading()
-        self._wake_reader()
+        self.settle()
 
     def pause_writing(self) -> None:
         """The client does not read: it is asked for nothing more until it does."""
@@ -125,6 +142,25 @@ class Wire(SMTP):
         """Whether the session is under TLS."""
         return self.session is not None and self.session.ssl is not None
 
+    def under_tls(self) -> None:
+        """Note that the session is under TLS; what that keeps unread is bounded as in clear."""
+        assert self.session is not None
+        self.session.ssl = {"started": True}
+        transport = cast(Any, self.transport)  # typeshed does not know reading's limits
+        transport.set_read_buffer_limits(high=_HIGH_WATER)
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
+
+    def settle(self) -> None:
+        """Count how much memory is held now."""
+        self.host.hold(self.place, 0 if self._turned_out else self.held())
+
+    def held(self) -> int:
+        """Return how much memory the connection takes, apart from what each one does."""
+        octets = sys.getsizeof(self.input) + self._most_at_once * _TLS_COPIES
+        if self.transport is not None:
+            octets += self.transport.get_write_buffer_size()
+        return octets
+
     def say(self, reply: Reply) -> None:
         """Add a reply to what is written when the input is used up."""
         self.output.append(reply.wire)
@@ -148,9 +184,11 @@ class Wire(SMTP):
             return  # it came while replies could not go out, and nobody was there to be woken
         if self._ended:
             raise Hangup
-        if self._reading_paused and len(self.input) <= _LOW_WATER and self.transport:
+        if self._reading_paused and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
+        if self.place.held > NOTABLE:
+            self.settle()
         self._arrived = self.loop.create_future()
         self.waiting_since = began = self.loop.time()
         await self._arrived
@@ -194,6 +232,12 @@ class Wire(SMTP):
             return
         self.output.append(reply.wire)
         self.close()
+
+    def turn_out(self, reply: Reply) -> None:
+        """Say this and close, whether the client reads it or not: what is held is needed."""
+        self._turned_out = True
+        self.end(reply)
+        self.loop.call_later(_TURNED_OUT, self._reset)
 
     def abort(self) -> None:
         """Close at once."""
