@@ -1,5 +1,7 @@
 """A file read piece by piece is the file read whole, and an edit costs what it changed."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -127,7 +129,30 @@ def test_a_document_that_is_no_yaml_hides_no_mistake_of_another(tmp_path: Path) 
         ("a.yaml", 7, "spec.domian"),
         ("a.yaml", 11, "yaml"),
         ("a.yaml", 21, "metadata.name"),
+        ("a.yaml", 22, "spec.domain"),
+        ("a.yaml", 23, "spec.domian"),
         ("b.yaml", 4, "spec.domain"),
         ("b.yaml", 5, "spec.domian"),
     ]
     assert [entry.key.name for entry in checked.compiled.entries.values()] == ["d1"]
+
+
+def test_a_folder_that_cannot_be_read_is_a_mistake_and_takes_nothing_out_of_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "m.yaml").write_text(DOMAIN.format(1))
+    before = check([tmp_path]).compiled.entries
+    scandir = os.scandir
+
+    def forbidden(folder: str) -> object:
+        if Path(folder).name == "inner":
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidden)  # root, as whom tests may run, may read all
+    mistakes, compiled = check([tmp_path], last_good=before)
+    assert [(Path(each.file).name, each.field, each.reason) for each in mistakes] == [
+        ("inner", "folder", "cannot be read: Permission denied")
+    ]
+    assert compiled.entries == before

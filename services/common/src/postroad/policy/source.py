@@ -102,7 +102,7 @@ class ManifestReader:
 def _files(paths: Iterable[FilePath], reading: "_Reading") -> Iterator[FilePath]:
     count = 0
     for path in paths:
-        for file in _walk(path) if path.is_dir() else (path,):
+        for file in _walk(path, reading.unreadable_folder) if path.is_dir() else (path,):
             count += 1
             if count > MAX_FILES:
                 reason = f"there are more than {MAX_FILES} files; name fewer folders"
@@ -111,8 +111,8 @@ def _files(paths: Iterable[FilePath], reading: "_Reading") -> Iterator[FilePath]
             yield file
 
 
-def _walk(folder: FilePath) -> Iterator[FilePath]:
-    for where, folders, files in os.walk(folder):
+def _walk(folder: FilePath, unreadable: Callable[[OSError], None]) -> Iterator[FilePath]:
+    for where, folders, files in os.walk(folder, onerror=unreadable):
         # ConfigMap volumes keep their versions in folders named ..2026_11_24 and the like.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -145,6 +145,11 @@ class _Reading:
         """Note what keeps a file, or its rest, from being read."""
         self._complete = False
         self._result.mistakes.append(Mistake(str(file), line, field, reason))
+
+    def unreadable_folder(self, error: OSError) -> None:
+        """Note that a folder cannot be read: what is declared there is not known."""
+        reason = f"cannot be read: {error.strerror or error}"
+        self.unreadable(FilePath(error.filename), 1, "folder", reason)
 
     def read_file(self, file: FilePath) -> None:
         """Read one file: a document that is not YAML hides no other."""
@@ -180,9 +185,10 @@ class _Reading:
         elif isinstance(read, NamespaceObject):
             if self._is_first(("Namespace", read.name), f"Namespace {read.name}", origin):
                 self._namespaces[read.name] = read.labels
-        elif self._is_first(read.reference, str(read.reference), origin):
-            self._declared.append(replace(read, order=len(self._declared)))
-            self._result.origins[read.reference] = origin
+        else:
+            if self._is_first(read.reference, str(read.reference), origin):
+                self._declared.append(replace(read, order=len(self._declared)))
+                self._result.origins[read.reference] = origin
             self._refuse(origin, read.problems)
         if self._tell is not None:
             self._tell(len(self._where))
