@@ -17,10 +17,11 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from postroad.runtime import logs
 from postroad.testing.children import dies_with_us
 from postroad.testing.ending import run_orderly
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
@@ -32,8 +33,11 @@ from postroad.testing.streams import hang_up
 _CONFIGURATION = """\
 global
   stats socket {stats} mode 600
+  log stderr format raw local0
 defaults
+  log global
   mode tcp
+  option log-health-checks
   timeout connect 10s
   timeout client 60s
   timeout server 60s
@@ -82,14 +86,21 @@ class Soak:
     messages: int = 0
     left: int = 0
     failed_checks: dict[str, int] | None = None
+    reasons: list[str] = field(default_factory=list)  # of the failures, as HAProxy says them
 
 
 class Balancer:
     """A running HAProxy in front of an ingress."""
 
-    def __init__(self, stats: Path, frontend: int) -> None:
+    def __init__(self, stats: Path, frontend: int, told: Path) -> None:
         self._stats = stats
+        self._told = told
         self.frontend = frontend
+
+    def reasons(self) -> list[str]:
+        """Return what HAProxy said of each check that failed."""
+        lines = self._told.read_text(errors="replace").splitlines()
+        return [line for line in lines if "ealth check" in line and " failed" in line]
 
     async def failed_checks(self) -> dict[str, int]:
         """Return how often each backend's check failed; those that are down count as well."""
@@ -111,18 +122,20 @@ async def balanced(program: str, scene: Scene, folder: Path) -> AsyncIterator[Ba
         configuration.write_text(
             _CONFIGURATION.format(stats=stats, frontend=frontend.fileno(), **ports)
         )
-        process = await asyncio.create_subprocess_exec(
-            *(program, "-q", "-db", "-f", str(configuration)),
-            pass_fds=[frontend.fileno()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=dies_with_us(),
-        )
+        told = folder / "haproxy.log"
+        with told.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(program, "-db", "-f", str(configuration)),
+                pass_fds=[frontend.fileno()],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                preexec_fn=dies_with_us(),
+            )
         try:
             async with asyncio.timeout(patient(10)):
                 for _ in itertools.takewhile(lambda _: not stats.exists(), itertools.count()):
                     await asyncio.sleep(0.05)
-            yield Balancer(stats, frontend.getsockname()[1])
+            yield Balancer(stats, frontend.getsockname()[1], told)
         finally:
             process.kill()
             await process.wait()
@@ -169,6 +182,7 @@ async def soak(program: str, *, seconds: float, folder: Path) -> Soak:
             working.create_task(_send_mail(balancer.frontend, result, until))
             working.create_task(_leave(scene, result, until))
         result.failed_checks = await balancer.failed_checks()
+        result.reasons = balancer.reasons()
     for peer in scene.peers:
         peer.writer.transport.abort()  # those that stayed
     await gone(scene, before)
@@ -184,11 +198,13 @@ def main() -> None:
     program = haproxy()
     if program is None:
         raise SystemExit("HAProxy is not installed; on Debian and Ubuntu: apt-get install haproxy")
+    logs.configure("ingress", level=logs.LogLevel.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         result = run_orderly(soak(program, seconds=seconds, folder=Path(folder)))
     print(f"{result.messages} messages accepted, {result.left} clients left")
     for check, failures in (result.failed_checks or {}).items():
         print(f"{check}: {failures} checks failed")
+    print(*result.reasons, sep="\n")
     if not result.messages or any((result.failed_checks or {"none": 1}).values()):
         raise SystemExit(1)
 
