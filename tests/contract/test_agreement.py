@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from postroad.spool.agreement import Order
+from postroad.spool.agreement import Order, SiteKind, SiteView
 from postroad.spool.interface import Spool
 from postroad.spool.selection import Selection
 from postroad.testing.patience import patient
@@ -102,3 +102,39 @@ async def test_sessions_tell_their_generation(open_spool: OpenSpool) -> None:
     await other.sessions.announce(5)
     live = {s.process: s.generation for s in await one.sessions.live()}
     assert live == {"process-0": 4, "process-1": 5}
+
+
+async def test_a_site_s_record_has_the_changes_of_all(open_spool: OpenSpool) -> None:
+    spools = [await open_spool() for _ in range(3)]
+
+    async def count(spool: Spool) -> None:
+        def one_more(view: SiteView) -> bytes:
+            return b"%d" % (int(view.record or b"0") + 1)
+
+        for _ in range(10):
+            await spool.site_records.change(
+                SiteKind.CONNECTIONS, "(mx1|mx2).example", one_more, lifetime=LATER
+            )
+
+    await asyncio.gather(*map(count, spools))
+    assert await spools[0].site_records.news(SiteKind.CONNECTIONS) == [b"30"]
+    assert await spools[0].site_records.news(SiteKind.MESSAGES) == []
+
+
+async def test_records_of_a_site_tell_who_lives(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    views: list[SiteView] = []
+
+    def look(view: SiteView) -> bytes:
+        views.append(view)
+        return b"claimed"
+
+    kind = SiteKind.CONNECTIONS
+    await one.site_records.change(kind, "mx.example", look, lifetime=LATER)
+    assert (views[-1].record, views[-1].certain) == (b"", True)
+    await other.site_records.change(kind, "mx.example", look, lifetime=LATER)
+    assert views[-1].record == b"claimed"
+    assert views[-1].live >= {one.site_records.owner, other.site_records.owner}
+    await one.close()
+    await other.site_records.change(kind, "mx.example", look, lifetime=LATER)
+    assert one.site_records.owner not in views[-1].live

@@ -77,3 +77,21 @@ def test_no_window_ever_holds_more_than_its_count(
         starts.append(now)
     for earlier, later in zip(starts, starts[count:], strict=False):
         assert later - earlier >= length - 1e-9
+
+
+def test_where_messages_are_leased_none_begins_without_a_slice() -> None:
+    rate = Rate(3, timedelta(seconds=10))
+    site = SiteLimiter(SiteLimits(message_rate=rate), leased=True)
+    assert site.needs_slice(0.0)
+    site.lease(2, until=5.0)
+    assert site.next_start(1.0) == 1.0
+    site.begin(1.0)
+    site.take_back(1.0)
+    site.begin(2.0)
+    site.begin(3.0)
+    assert site.needs_slice(3.0)
+    site.lease(2, until=5.0)
+    assert site.needs_slice(5.0), "a slice has an end"
+    site.lease(2, until=9.0)
+    site.begin(5.0)
+    assert site.next_start(6.0) == 12.0, "its own count holds beside it"

@@ -1,20 +1,9 @@
 """Several ways out to one site: together they keep the largest of their limits."""
 
-from collections import Counter
 from datetime import timedelta
 
-from postroad.delivery.total import SiteTotal, largest
+from postroad.delivery.total import SiteTotal
 from postroad.policy.model import Rate, SiteLimits
-
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-
-
-def test_the_largest_limit_counts_in_each_respect() -> None:
-    slow = SiteLimits(connections=30, message_rate=Rate(100, HOUR))
-    quick = SiteLimits(connections=5, message_rate=Rate(2, MINUTE))
-    both = largest(Counter([slow, quick]))
-    assert (both.connections, both.message_rate) == (30, Rate(2, MINUTE))
-    assert largest(Counter([slow, quick, SiteLimits()])).message_rate is None
 
 
 def test_only_who_sends_counts() -> None:
@@ -38,3 +27,21 @@ def test_who_uses_more_than_an_even_part_makes_way_for_who_waits() -> None:
     assert not total.makes_way("b", 20), "it would make way for itself"
     assert total.line() == ["b"]
     assert not total.makes_way("a", 20)
+
+
+def test_of_a_shared_site_only_what_is_leased_is_used() -> None:
+    total: SiteTotal[str] = SiteTotal("mx.test")
+    rate = Rate(5, timedelta(minutes=1))
+    total.joins(SiteLimits(connections=8, message_rate=rate))
+    total.share()
+    assert not total.limiter.has_slot
+    total.lease(3, rate)
+    total.limiter.connections = 3
+    assert not total.limiter.has_slot
+    assert not total.has_too_many
+    total.lease(2, rate)
+    assert total.has_too_many
+    total.joins(SiteLimits(connections=20))
+    assert total.limiter.limits.connections == 2, "it has another limit, and no other portion"
+    total.unshare()
+    assert total.limiter.limits == SiteLimits(connections=20)

@@ -55,6 +55,7 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
         (wrong.AsksForNoLaterForm, Aim.SETTLING, 20),
         (wrong.BeginsBeforeTheFormerIsGone, Aim.SETTLING, 20),
         (wrong.KeepsWhatItLeft, Aim.SCALING, 20),
+        (wrong.SeesNoOthers, Aim.POOLS, 20),
     ],
 )
 def test_a_rare_mistake_is_found_by_plays_made_for_it(

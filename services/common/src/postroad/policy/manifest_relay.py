@@ -158,7 +158,7 @@ class Limits(Part):
     message_rate: MessageRate | None = None
     """Messages per window to a site from the whole cluster; unlimited when left out. One whose
     recipients need several transactions, or several hosts, counts once. A delivery process that
-    takes a site over, as after a restart, begins a new window."""
+    takes a site over, as after a restart, goes on with the window."""
 
 
 class RelaySpec(Part):
@@ -180,8 +180,8 @@ class RelaySpec(Part):
     retry: Retry = Retry()
     """When to try again what was deferred."""
     limits: Limits = Limits()
-    """What each site is asked to bear by this Relay's mail. Relays of one pool that send to a site
-    at the same time together keep the largest of their limits; pools count apart."""
+    """What each site is asked to bear by this Relay's mail. Relays that send to a site at the same
+    time, also those of several pools, together keep the largest of their limits."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """Which namespaces' Domains and Clients may name this Relay."""
 

@@ -5,9 +5,10 @@ who is alive, which site a domain's mail goes to, what quotas have left, and the
 Every process sees the same of each, a moment later at most. `spool.interface` has the mail.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from postroad.spool.event import Event, EventType
@@ -105,6 +106,64 @@ class Usage(Protocol):
 
     def all(self) -> AsyncIterator[tuple[str, int]]:
         """Yield each key with what is leased or spent under it; very long keys are left out."""
+
+
+class SiteKind(StrEnum):
+    """What a record of a site is about."""
+
+    CONNECTIONS = "connections"
+    MESSAGES = "messages"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """
+    A record of a site as it stands, b"" when there is none, and whose claims in it count.
+
+    `certain`: it has all that was written. The servers may have lost it, and not everybody who
+    lives may have written his part again.
+    """
+
+    record: bytes
+    live: frozenset[str]
+    certain: bool
+
+
+class SiteRecords(Protocol):
+    """
+    What the processes that send to one site have agreed on: records changed by compare and set.
+
+    What they mean, those know who write them. All raise SpoolUnavailable.
+    """
+
+    @property
+    def owner(self) -> str:
+        """This process's name in records: its session."""
+
+    @property
+    def losses(self) -> int:
+        """How often the records were seen to be lost; what is claimed is to be written again."""
+
+    def lives(self, owner: str) -> bool:
+        """Whether an owner was alive at the last look, some seconds ago."""
+
+    async def change(
+        self,
+        kind: SiteKind,
+        name: str,
+        decide: Callable[[SiteView], bytes],
+        *,
+        lifetime: timedelta,
+    ) -> None:
+        """
+        Bring a record to what `decide` makes of it; asked again when somebody was faster.
+
+        It is forgotten `lifetime` after it was written last. SpoolUnavailable leaves open whether
+        it was written.
+        """
+
+    async def news(self, kind: SiteKind) -> Sequence[bytes]:
+        """Return the records of a kind that were written since this was asked before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from postroad.spool.agreement import Config, Events, Orders, Sessions, Sites, Usage
+from postroad.spool.agreement import (
+    Config,
+    Events,
+    Orders,
+    Sessions,
+    SiteRecords,
+    Sites,
+    Usage,
+)
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
 from postroad.spool.record import BlobRef, Hold, QueueRecord
@@ -236,6 +244,10 @@ class Spool(Protocol):
     @property
     def sessions(self) -> Sessions:
         """Who is alive."""
+
+    @property
+    def site_records(self) -> SiteRecords:
+        """What the processes that send to one site have agreed on."""
 
     @property
     def sites(self) -> Sites:

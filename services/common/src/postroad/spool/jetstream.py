@@ -34,6 +34,7 @@ from postroad.spool.provision import PRESENCE, provision_link, read_layout, rema
 from postroad.spool.publisher import Publisher, Refused
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
+from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.sites import JetStreamSites
 from postroad.spool.taken import TakingTools
 from postroad.spool.taking import JetStreamTaking
@@ -173,6 +174,7 @@ class JetStreamSpool:
             options.timings,
             remake=partial(remake_presence, link, layout),
         )
+        self._site_records = JetStreamSiteRecords(Bucket(link, PRESENCE), self._membership)
 
     @property
     def config(self) -> JetStreamConfig:
@@ -193,6 +195,11 @@ class JetStreamSpool:
     def sessions(self) -> Membership:
         """Who is alive."""
         return self._membership
+
+    @property
+    def site_records(self) -> JetStreamSiteRecords:
+        """What the processes that send to one site have agreed on."""
+        return self._site_records
 
     @property
     def sites(self) -> JetStreamSites:

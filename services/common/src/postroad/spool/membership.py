@@ -77,6 +77,16 @@ class Membership:
         return self._live
 
     @property
+    def remembers(self) -> bool:
+        """Whether the keys were lost so lately that not all may have been written again."""
+        return asyncio.get_running_loop().time() < self._remember_until
+
+    async def is_known(self) -> bool:
+        """Whether this process's session is there; if not, all keys may have been lost."""
+        found = await self._bucket.get(self._key)
+        return found is not None and not is_deletion(found)
+
+    @property
     def confirmed(self) -> float:
         """
         The loop time at which the last renewal that was answered was sent.
@@ -188,7 +198,7 @@ class Membership:
                     info = _decode(message.data)
                     found += [info] if info is not None else []
             pending = page.pending if page.messages else 0
-        if asyncio.get_running_loop().time() < self._remember_until:
+        if self.remembers:
             known = {info.session_id for info in found}
             found += [info for info in self._remembered if info.session_id not in known]
         self._live = tuple(sorted(found, key=lambda info: info.session_id))

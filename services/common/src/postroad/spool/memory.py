@@ -30,6 +30,7 @@ from postroad.spool.memory_agreement import (
     MemoryEvents,
     MemoryOrders,
     MemorySessions,
+    MemorySiteRecords,
     MemorySites,
     MemoryUsage,
 )
@@ -161,6 +162,7 @@ class MemorySpool:
         self.events = MemoryEvents(agreement)
         self.orders = MemoryOrders(agreement)
         self.sessions = MemorySessions(agreement, info)
+        self.site_records = MemorySiteRecords(agreement, info.session_id)
         self.sites = MemorySites(agreement)
         self.usage = MemoryUsage(agreement)
         self.waiting = MemoryWaiting(self.store)

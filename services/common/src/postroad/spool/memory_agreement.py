@@ -1,11 +1,11 @@
 """What a cluster of memory spools agrees on: configuration, orders, sites, usage, events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from postroad.spool.agreement import ConfigState, Order, SessionInfo
+from postroad.spool.agreement import ConfigState, Order, SessionInfo, SiteKind, SiteView
 from postroad.spool.event import Event, EventType
 
 
@@ -37,6 +37,7 @@ class Agreement:
     sites: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, SessionInfo] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=dict)
+    site_records: dict[tuple[SiteKind, str], bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     events_bell: Bell = field(default_factory=Bell)
 
@@ -170,6 +171,44 @@ class MemoryUsage:
         """Yield each key with what is leased or spent."""
         for key, used in list(self._shared.usage.items()):
             yield key, used
+
+
+class MemorySiteRecords:
+    """Implements agreement.SiteRecords. Nothing is forgotten, and `news` are all records."""
+
+    def __init__(self, agreement: Agreement, session_id: str) -> None:
+        self._shared = agreement
+        self._session_id = session_id
+
+    @property
+    def owner(self) -> str:
+        """This process's session."""
+        return self._session_id
+
+    losses = 0
+
+    def lives(self, owner: str) -> bool:
+        """Whether a session is there."""
+        return owner in self._shared.sessions
+
+    async def change(
+        self,
+        kind: SiteKind,
+        name: str,
+        decide: Callable[[SiteView], bytes],
+        *,
+        lifetime: timedelta,
+    ) -> None:
+        """Bring a record to what `decide` makes of it."""
+        key = kind, name
+        record = self._shared.site_records.get(key, b"")
+        view = SiteView(record, frozenset(self._shared.sessions), certain=True)
+        self._shared.site_records[key] = decide(view)
+
+    async def news(self, kind: SiteKind) -> Sequence[bytes]:
+        """Return the records of a kind."""
+        records = self._shared.site_records.items()
+        return [record for (each, _), record in records if each is kind]
 
 
 class MemoryEvents:

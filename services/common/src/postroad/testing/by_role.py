@@ -15,6 +15,7 @@ from postroad.spool.agreement import (
     Orders,
     SessionInfo,
     Sessions,
+    SiteRecords,
     Sites,
     Usage,
 )
@@ -45,6 +46,7 @@ class ByRole:
         self.events: Events = _Events(self._ingress.events, spools["command"].events)
         self.orders: Orders = _Orders(spools["command"].orders, self._delivery.orders)
         self.sessions: Sessions = _Sessions(self._delivery.sessions)
+        self.site_records: SiteRecords = self._delivery.site_records
         self.sites: Sites = self._delivery.sites
         self.usage: Usage = self._ingress.usage
         self.waiting: Waiting = _Waiting(

@@ -72,10 +72,11 @@ async def delivering(
     room: int = 1000,
     finish: float = 5.0,
     timeouts: Timeouts | None = None,
+    pool: str = "default",
 ) -> AsyncIterator[tuple[Worker, MemoryTaking]]:
     """Run a worker until the block ends, then drain it: `finish` are seconds for the attempts."""
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
-    taking = spool.take(pool="default", room=room, room_bytes=100_000_000)
+    taking = spool.take(pool=pool, room=room, room_bytes=100_000_000)
     settings = DirectionSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
     tools = WorkerTools(
         spool=spool,
@@ -85,7 +86,7 @@ async def delivering(
         attempts=AttemptTools(spool, taking, SessionPool(), NAME, timeouts or Timeouts()),
         notifier=Notifier(NAME),
         process="tests",
-        pool="default",
+        pool=pool,
         in_hand=room,
     )
     worker = Worker(tools)

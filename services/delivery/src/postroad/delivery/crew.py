@@ -6,6 +6,7 @@ same place, it is begun with the end of the one before.
 """
 
 import asyncio
+import math
 import random
 from functools import partial
 
@@ -17,10 +18,13 @@ from postroad.delivery.lookups import Lookups
 from postroad.delivery.outcome import deferred
 from postroad.delivery.place import Place
 from postroad.delivery.routing import Route
+from postroad.delivery.sharing import Sharing
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
+from postroad.delivery.total import SiteTotal
 from postroad.delivery.unattempted import for_all, nowhere
+from postroad.delivery.windows import Windows
 from postroad.policy.model import WayOut
 from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
@@ -40,6 +44,8 @@ class Crew:
         self, tools: WorkerTools, endings: Endings, tasks: Tasks, lookups: Lookups
     ) -> None:
         self._tools = tools
+        self.sharing = Sharing(tools.spool.site_records, tools.attempts.pool, tasks, self.resume)
+        self._windows = Windows(tools.spool.site_records, tasks, self.resume)
         self._endings = endings
         self._tasks = tasks
         self._lookups = lookups
@@ -52,11 +58,17 @@ class Crew:
                 self._pump(each)
         self._pump(site)
 
+    def resume(self, total: SiteTotal[Site]) -> None:
+        """Go on with the mail that waited for what was leased now."""
+        for each in total.line():
+            self._pump(each)
+
     def _pump(self, site: Site) -> None:
         loop = asyncio.get_running_loop()
         while site.waiting and site.has_slot and not self.stopping:
             if not site.total.limiter.has_slot:
                 site.total.waits(site)
+                self.sharing.ask(site.total)
                 return
             now = loop.time()
             start = site.next_start(now)
@@ -72,7 +84,9 @@ class Crew:
             self._tasks.spawn(self._work(site, first))
 
     def _pump_later(self, site: Site, seconds: float) -> None:
-        if not site.timer_set:
+        if seconds == math.inf:
+            self._windows.ask(site)
+        elif not site.timer_set:
             site.timer_set = True
             asyncio.get_running_loop().call_later(seconds, self._pump_again, site)
 
@@ -149,7 +163,7 @@ class Crew:
         # A message rate says when the next may begin, and that is rarely now.
         if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
             return None
-        if site.makes_way:
+        if site.makes_way or site.has_too_many:
             return None
         now = asyncio.get_running_loop().time()
         route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)

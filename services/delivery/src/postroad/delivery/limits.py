@@ -2,21 +2,32 @@
 What one site is asked to bear: connections at a time and messages in a window. No I/O, no clock.
 
 The message rate is exact over the window that slides: the moments of the last `count` starts are
-kept, and the next may begin when the oldest of them has left the window.
+kept, and the next may begin when the oldest of them has left the window. Where others send to the
+site too, before, after or beside this process, messages are begun from slices that are leased
+(`policy.slices`).
 """
 
+import math
 from collections import deque
+from collections.abc import Sequence
 
 from postroad.policy.model import SiteLimits
 
 
 class SiteLimiter:
-    """Counts one site's connections and starts. Times are seconds by any one monotonic clock."""
+    """
+    Counts one site's connections and starts. Times are seconds by any one monotonic clock.
 
-    def __init__(self, limits: SiteLimits) -> None:
+    `leased`: a message may begin only from a slice.
+    """
+
+    def __init__(self, limits: SiteLimits, *, leased: bool = False) -> None:
         self.limits = limits
+        self.leased = leased
         self.connections = 0
         self._starts: deque[float] = deque()
+        self._slice = 0  # messages that may begin
+        self._slice_ends = 0.0
 
     def adopt(self, limits: SiteLimits) -> None:
         """Go on with other limits; what is counted stays counted."""
@@ -33,16 +44,31 @@ class SiteLimiter:
         return max(0, self.limits.connections - self.connections)
 
     def next_start(self, now: float) -> float:
-        """Return when the next message may begin: `now`, or later."""
+        """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
         rate = self.limits.message_rate
         if rate is None:
             return now
         window = rate.window.total_seconds()
         while self._starts and self._starts[0] <= now - window:
             self._starts.popleft()
-        if len(self._starts) < rate.count:
-            return now
-        return self._starts[-rate.count] + window
+        if len(self._starts) >= rate.count and (start := self._starts[-rate.count] + window) > now:
+            return start
+        if self.leased and (self._slice <= 0 or now >= self._slice_ends):
+            return math.inf
+        return now
+
+    def needs_slice(self, now: float) -> bool:
+        """Whether the next message may not begin before a slice is leased."""
+        return self.next_start(now) == math.inf
+
+    @property
+    def starts(self) -> Sequence[float]:
+        """The starts that are remembered, oldest first."""
+        return tuple(self._starts)
+
+    def lease(self, count: int, until: float) -> None:
+        """Take down that so many messages may begin, until then, whatever was left before."""
+        self._slice, self._slice_ends = count, until
 
     def remembers(self, now: float) -> bool:
         """Whether a start is still in its window: forgotten, too many would be let begin."""
@@ -55,8 +81,10 @@ class SiteLimiter:
         """Take down that a message begins."""
         if self.limits.message_rate is not None:
             self._starts.append(now)
+            self._slice -= 1
 
     def take_back(self, begun: float) -> None:
         """A message that began then was not sent after all."""
         if begun in self._starts:
             self._starts.remove(begun)
+            self._slice += 1

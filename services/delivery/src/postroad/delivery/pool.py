@@ -68,6 +68,10 @@ class SessionPool:
         self._counts.update(under)
         return True
 
+    def count(self, key: Hashable) -> int:
+        """Return how many sessions are kept under a key."""
+        return self._counts.get(key, 0)
+
     def surplus(self, key: Hashable, room: int) -> list[Session]:
         """Take out the sessions kept under a key beyond `room`; the caller says goodbye."""
         if self._counts.get(key, 0) <= room:

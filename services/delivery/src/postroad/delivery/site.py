@@ -131,11 +131,11 @@ class Site:
 
     @property
     def has_too_many(self) -> bool:
-        """Whether more connections are in use than it is seen to bear."""
-        return self.limiter.connections > self.concurrency.window
+        """Whether more connections are in use than it is seen to bear, or may be."""
+        return self.limiter.connections > self.concurrency.window or self.total.has_too_many
 
     def next_start(self, now: float) -> float:
-        """Return when the next message may begin: `now`, or later."""
+        """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
         return max(self.limiter.next_start(now), self.total.limiter.next_start(now))
 
     @property

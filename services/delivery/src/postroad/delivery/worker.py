@@ -8,7 +8,6 @@ belongs into another lane is moved there, and what is not to be attempted ends a
 import asyncio
 import random
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -31,7 +30,7 @@ from postroad.delivery.unattempted import (
     nowhere,
 )
 from postroad.delivery.way import Ways
-from postroad.policy.model import Relay, Source, WayOut
+from postroad.policy.model import Snapshot, Source, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
@@ -62,6 +61,8 @@ class Worker:
         self._crew = Crew(tools, self._endings, self._tasks, self._lookups)
         self._dice = random.Random()
         self._ways = Ways()
+        self._pools_of: Snapshot | None = None  # the configuration whose pools are known
+        self._several_pools = False  # that send by MX, so that they may meet at a site
 
     # ------------------------------------------------------------ taking
 
@@ -69,10 +70,10 @@ class Worker:
         """Take records until the taking is stopped."""
         # An empty one will do: an order may mean what is in the queue, whatever is configured.
         await self._tools.configuration.wait_published()
-        snapshot = self._tools.configuration.current
-        self._tools.taking.know_pools(_pools(snapshot.relays.values()) if snapshot else ())
+        self._know_pools(self._tools.configuration.current)
         self._tools.taking.on_leaving(self._withdraw)
         self._tasks.spawn(self._housekeep())
+        self._tasks.spawn(self._crew.sharing.run())
         async for taken in self._tools.taking:
             self._endings.took()
             self._begin(taken)
@@ -97,6 +98,7 @@ class Worker:
         """Find the record's room; without a task when nothing has to be asked."""
         record = taken.record
         snapshot = self._tools.configuration.current
+        self._know_pools(snapshot)
         way_out = self._ways.of(snapshot, record) if snapshot is not None else None
         order = self._order(taken)
         if way_out is None or record.hold is not None or order is not None:
@@ -191,9 +193,12 @@ class Worker:
         key = name, way_out.name
         site = self._sites.get(key)
         if site is None:
-            total = self._totals.setdefault(name, SiteTotal(name))
+            total = self._totals.get(name)
+            if total is None:
+                total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
+                self._share(total)
             total.members += 1
-            limiter = SiteLimiter(way_out.limits)
+            limiter = SiteLimiter(way_out.limits, leased=True)
             site = self._sites[key] = Site(way_out.name, limiter, self._shares, total)
         elif site.limiter.limits != way_out.limits:
             site.adopt(way_out.limits)
@@ -225,9 +230,28 @@ class Worker:
                     self._park(waiting, site, now)
             self._forget_sites(now)
             metrics.IN_HAND.set(self._endings.in_hand)
-            snapshot = self._tools.configuration.current
-            if snapshot is not None:
-                self._tools.taking.know_pools(_pools(snapshot.relays.values()))
+            self._know_pools(self._tools.configuration.current)
+
+    def _know_pools(self, snapshot: Snapshot | None) -> None:
+        """Heed which pools there are, before the first record is begun under a configuration."""
+        if snapshot is None or snapshot is self._pools_of:
+            return
+        self._pools_of = snapshot
+        relays = snapshot.relays.values()
+        self._tools.taking.know_pools({relay.way_out.pool for relay in relays})
+        several = len({relay.way_out.pool for relay in relays if relay.way_out.by_mx}) > 1
+        if several != self._several_pools:
+            self._several_pools = several
+            for total in self._totals.values():
+                self._share(total)
+
+    def _share(self, total: SiteTotal[Site]) -> None:
+        """Lease what is used of a site where another pool may send there too."""
+        if self._several_pools and total.by_mx:
+            total.share()
+        elif total.is_shared:
+            total.unshare()
+            self._crew.resume(total)
 
     def _forget_sites(self, now: float) -> None:
         """Forget sites that have had no mail for a while, the more the shorter ago."""
@@ -254,7 +278,3 @@ class Worker:
         self._tasks.cancel_all()
         await self._tools.taking.close()
         await self._tools.attempts.pool.close()
-
-
-def _pools(relays: Iterable[Relay]) -> set[str]:
-    return {relay.way_out.pool for relay in relays}

@@ -106,6 +106,7 @@ class Performance:
         self.around = Surroundings(
             network, self.servers, cluster, self.ledger, dice, zone, scenario.room, taking
         )
+        self.around.pools, self.around.hosts = scenario.pools, scenario.hosts
         self.faults = Faults(scenario, self.around, self.start_process)
         self.around.on_death = self.faults.died
         self._doors = [("192.0.2.10", 25), ("192.0.2.11", 25)][: scenario.ingresses]

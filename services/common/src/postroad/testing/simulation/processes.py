@@ -4,8 +4,8 @@ Ingress and delivery as their processes put them together, over the simulated qu
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 
@@ -67,18 +67,21 @@ class Surroundings:
     zone: dict[str, str]
     room: int
     taking: type[WatchedTaking] = WatchedTaking
+    pools: tuple[str, ...] = ("default",)
+    hosts: Mapping[str, str] = field(default_factory=dict)
     on_death: Callable[[str], None] = lambda _: None
 
 
 class _SimulatedResolver(Resolver):
     """A resolver that knows a table and asks nobody."""
 
-    def __init__(self, zone: dict[str, str]) -> None:
+    def __init__(self, zone: dict[str, str], hosts: Mapping[str, str]) -> None:
         self._zone = zone
+        self._hosts = hosts
 
     async def mx(self, domain: str) -> MxAnswer:
         if domain in self._zone:
-            return MxAnswer(((10, f"mx.{domain}"),))
+            return MxAnswer(((10, f"mx.{self._hosts.get(domain, domain)}"),))
         return MxAnswer((), Trouble.NO_SUCH_NAME, "no such domain")
 
     async def addresses(self, host: str) -> AddressAnswer:
@@ -139,9 +142,11 @@ class RunningProcess(ABC):
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.around.network.create_task(work, context=self.simulated.context)
 
-    async def _join(self, role: str) -> tuple[SimulatedSpool, Configuration]:
+    async def _join(self, role: str, pool: str = "default") -> tuple[SimulatedSpool, Configuration]:
         around = self.around
-        spool = SimulatedSpool(around.cluster, self.link, role=role, taking=around.taking)
+        spool = SimulatedSpool(
+            around.cluster, self.link, role=role, pool=pool, taking=around.taking
+        )
         await spool.start()
         configuration = Configuration(spool, KEYRING)
         self._spawn(configuration.run())
@@ -183,7 +188,9 @@ class DeliveryProcess(RunningProcess):
 
     async def _main(self) -> None:
         around = self.around
-        spool, configuration = await self._join("delivery")
+        number = int(self.simulated.name.partition("-")[2].partition(".")[0])
+        pool = around.pools[number % len(around.pools)]
+        spool, configuration = await self._join("delivery", pool)
         taking = spool.take_lanes(room=around.room)
         taking.on_permitted = self._check_lease
         settings = DirectionSettings(smtp_port=25, allow_private=True, own_names=frozenset({NAME}))
@@ -191,11 +198,11 @@ class DeliveryProcess(RunningProcess):
             spool=spool,
             taking=taking,
             configuration=configuration,
-            directions=Directions(_SimulatedResolver(around.zone), settings),
+            directions=Directions(_SimulatedResolver(around.zone, around.hosts), settings),
             attempts=AttemptTools(spool, taking, SessionPool(), NAME, TIMEOUTS),
             notifier=Notifier(NAME),
             process=self.simulated.name,
-            pool="default",
+            pool=pool,
             in_hand=around.room,
         )
         self.worker = Worker(tools)

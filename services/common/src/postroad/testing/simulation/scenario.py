@@ -11,7 +11,8 @@ A play may be aimed at something that seeds meet once in thousands.
 """
 
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_network
@@ -56,6 +57,7 @@ class Aim(StrEnum):
     LEASES = "leases"  # an attempt ends after its lease has, and the mail was deferred
     SETTLING = "settling"  # processes die between storing what follows and acknowledging
     SCALING = "scaling"  # another process joins while mail waits in line for a slow host
+    POOLS = "pools"  # one host is sent to by Relays of two pools, whose processes crash and stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,15 @@ class Scenario:
     pauses: tuple[float, ...] = (0.5, 5.0, 14.0, 18.0, 25.0, 45.0)  # seconds
     fault_at_store: float = 0.0  # of the deferrals that are stored: as many kill their process
     joins: float | None = None  # when another delivery process starts; seconds
+    pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
+    hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one
+    excused: bool = True  # limits may be passed by several processes after a fault
 
     @property
     def objects(self) -> Compiled:
         """The configuration it is played under."""
         key = ObjectKey("shop", "net")
-        relay = ObjectKey("shop", "out")
+        relay = ObjectKey("shop", "out") if len(self.pools) == 1 else None
         client = Client(
             key,
             networks=(ip_network(NETWORK),),
@@ -101,16 +106,20 @@ class Scenario:
             relay=relay,
             traffic_class=TrafficClass.EXPRESS if self.seed % 2 else TrafficClass.BULK,
         )
-        way_out = WayOut("relay:shop/out", tls=TlsMode.NONE, retry=RETRY, limits=self.limits)
+        relays = {f"relay.shop.{each.key.name}": each for each in self._relays()}
         limit = QuotaLimit(QuotaUnit.MESSAGES, self.quota, QUOTA_WINDOW)
         quota = Quota(ObjectKey("shop", "few"), QuotaSubject(SubjectKind.CLIENT), (limit,))
-        return Compiled(
-            {
-                "client.shop.net": client,
-                "relay.shop.out": Relay(relay, ("*",), way_out),
-                "quota.shop.few": quota,
-            }
-        )
+        return Compiled({"client.shop.net": client, **relays, "quota.shop.few": quota})
+
+    def _relays(self) -> Iterator[Relay]:
+        """Yield a Relay for each pool: the first for all mail but that of the others' domain."""
+        for number, pool in enumerate(self.pools):
+            name = f"out{number or ''}"
+            way_out = WayOut(
+                f"relay:shop/{name}", tls=TlsMode.NONE, retry=RETRY, limits=self.limits, pool=pool
+            )
+            destinations = (f"d{number}.example",) if number else ("*",)
+            yield Relay(ObjectKey("shop", name), destinations, way_out)
 
 
 def draw(seed: int, aim: Aim | None = None) -> Scenario:
@@ -126,6 +135,8 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
             return _for_settling(drawn, dice)
         case Aim.SCALING:
             return _for_scaling(drawn, dice)
+        case Aim.POOLS:
+            return _for_pools(drawn, dice)
 
 
 def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
@@ -191,6 +202,36 @@ def _for_scaling(drawn: Scenario, dice: random.Random) -> Scenario:
         room=40,
         faults=0,
         joins=dice.uniform(8.0, 14.0),
+    )
+
+
+def _for_pools(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Two domains with one host, a pool for each, much mail, and few connections or messages."""
+    domains = ["d0.example", "d1.example"]
+    letters = [_letter(dice, number, [dice.choice(domains)], 30.0) for number in range(30)]
+    rate = Rate(dice.choice([1, 2, 5]), timedelta(seconds=5))
+    return replace(
+        drawn,
+        ingresses=1,
+        deliveries=dice.choice([2, 3, 4]),
+        tempers=dict.fromkeys(domains, Temper(slow=dice.choice([0.5, 3.0])))
+        | {SENDER_DOMAIN: Temper()},
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        limits=SiteLimits(
+            connections=dice.choice([1, 2, 3]),
+            messages_per_connection=dice.choice([1, 100]),
+            message_rate=dice.choice([None, rate]),
+        ),
+        quota=100,
+        room=40,
+        faults=dice.choice([0, 1, 3]),
+        fault_every=dice.choice([50.0, 150.0]),
+        fault_kinds=("crash", "stop"),
+        fault_role="delivery",
+        joins=dice.choice([None, dice.uniform(5.0, 25.0)]),
+        pools=("default", "bulk"),
+        hosts={"d1.example": "d0.example"},
+        excused=False,
     )
 
 

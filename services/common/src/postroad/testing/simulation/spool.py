@@ -27,6 +27,7 @@ from postroad.spool.provision import PRESENCE
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
+from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.spool.taking import JetStreamTaking
 from postroad.spool.usage import JetStreamUsage
@@ -42,6 +43,7 @@ class WatchedTaking(JetStreamTaking):
     """Tells each time the product decides that an attempt may begin, or a final dot be sent."""
 
     on_permitted: Callable[[int, SimulatedLink], None]
+    site_records = JetStreamSiteRecords
 
     def fresh(self, taken: Taken) -> bool:
         """Ask the product, and tell of a yes."""
@@ -81,6 +83,7 @@ class SimulatedSpool(MemorySpool):
         link: SimulatedLink,
         *,
         role: str,
+        pool: str = "default",
         taking: type[WatchedTaking] = WatchedTaking,
     ) -> None:
         super().__init__(cluster, role=role, process=link.process.name)
@@ -91,9 +94,13 @@ class SimulatedSpool(MemorySpool):
         self._publisher = Publisher(link.as_link, self._requests, LAYOUT)
         self.real_usage = JetStreamUsage(SimulatedBucket(link, self._requests, "quotas"))
         started = datetime.now(UTC)
-        info = SessionInfo(uuid4().hex, role, link.process.name, "default", 0, started)
+        self._pool = pool
+        info = SessionInfo(uuid4().hex, role, link.process.name, pool, 0, started)
         self.membership = Membership(
             SimulatedBucket(link, self._requests, PRESENCE), info, Timings(), remake=_remake
+        )
+        self.site_records = taking.site_records(  # type: ignore[assignment]
+            SimulatedBucket(link, self._requests, PRESENCE), self.membership
         )
 
     async def start(self) -> None:
@@ -128,7 +135,7 @@ class SimulatedSpool(MemorySpool):
             layout=LAYOUT,
             timings=Timings(),
         )
-        return self._taking(tools, pool="default", room=room, room_bytes=1_000_000)
+        return self._taking(tools, pool=self._pool, room=room, room_bytes=1_000_000)
 
 
 class _RoomEnough:

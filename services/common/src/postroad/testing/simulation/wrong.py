@@ -6,7 +6,10 @@ Each is one plausible mistake; the test says within how many seeds it must be fo
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
+from postroad.spool.agreement import SiteKind, SiteView
 from postroad.spool.errors import SpoolError
 from postroad.spool.event import Event
 from postroad.spool.in_hand import Entry, InHand, Key
@@ -16,6 +19,7 @@ from postroad.spool.ownership import LaneKey
 from postroad.spool.pull import Delivered
 from postroad.spool.record import QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling
+from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.testing.simulation.spool import WatchedTaking
 
@@ -130,6 +134,27 @@ class SettlesRegardless(WatchedTaking):
         assert isinstance(taken, JetStreamTaken)
         await self._settling.settle(taken.key, taken.record, puts, events)
         self._let_go(taken.key)
+
+
+class _Alone(JetStreamSiteRecords):
+    async def change(
+        self,
+        kind: SiteKind,
+        name: str,
+        decide: Callable[[SiteView], bytes],
+        *,
+        lifetime: timedelta,
+    ) -> None:
+        def alone(view: SiteView) -> bytes:
+            return decide(replace(view, record=b""))
+
+        await super().change(kind, name, alone, lifetime=lifetime)
+
+
+class SeesNoOthers(WatchedTaking):
+    """Takes all of a site, whoever else has claimed a portion of it."""
+
+    site_records = _Alone
 
 
 class _NoDoubts(set[LaneKey]):

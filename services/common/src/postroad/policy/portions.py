@@ -1,0 +1,175 @@
+"""
+How the connections that a site is asked to bear are shared by processes that do not own it alone.
+
+A site that Relays of two pools send to has an owner in each pool. All owners claim a portion of the
+site's connections in one record that is changed by compare and set, so the portions never add up
+to more than the limit. One who is alone has all of it. Where others want more, each has an even
+part, and gives up what it holds beyond that as its connections end.
+
+Pure: the record in, the record out. A claim is void once its process is gone; the caller leaves
+such claims out.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from postroad.policy.model import Rate, SiteLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one process has of a site: `holds` connections, and whether it `wants` more."""
+
+    owner: str
+    limits: SiteLimits  # the largest of its ways out's
+    holds: int
+    wants: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """
+    What one process asks for.
+
+    It has `busy` connections in use and `idle` ones kept open, and knows to hold `held`.
+    """
+
+    owner: str
+    limits: SiteLimits
+    busy: int
+    wants: bool
+    held: int = 0
+    idle: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """The record as it is to be, and what the process may use from now on."""
+
+    claims: tuple[Claim, ...]
+    connections: int
+    limits: SiteLimits  # of all together
+
+
+def portioned(claims: Sequence[Claim], demand: Demand, *, certain: bool = True) -> Portion:
+    """
+    Return a process's portion of a site, and the record that says so.
+
+    Claims stand in the order in which their owners are served. `certain`: the record has all
+    claims. It may have been lost, and not all written again; then nobody gets more than he held.
+    """
+    known = next((claim for claim in claims if claim.owner == demand.owner), None)
+    others = [claim for claim in claims if claim.owner != demand.owner]
+    held = demand.held if not certain else known.holds if known is not None else 0
+    limits = largest([demand.limits, *(claim.limits for claim in others)])
+    left = max(0, limits.connections - sum(claim.holds for claim in others))
+    mine = Claim(demand.owner, demand.limits, held, demand.wants)
+    line = _in_line(claims, mine)
+    if any(claim.wants for claim in others):
+        line, part = _even_part(line, mine, demand.busy, limits.connections)
+    else:
+        part = left if demand.wants or not others else min(held, left)
+    if part > held:
+        holds = max(held, min(part, left)) if certain else held
+    else:
+        holds = max(part, min(held, demand.busy + demand.idle))
+    wants = demand.wants and holds < limits.connections
+    mine = Claim(demand.owner, demand.limits, holds, wants)
+    return Portion(_in_line(line, mine), min(holds, part), limits)
+
+
+def without(claims: Iterable[Claim], owner: str) -> tuple[Claim, ...]:
+    """Return the record once a process has nothing more to send to the site."""
+    return tuple(claim for claim in claims if claim.owner != owner)
+
+
+def largest(limits: Iterable[SiteLimits]) -> SiteLimits:
+    """Return limits that are as large as the largest in each respect."""
+    several = list(limits)
+    if len(several) == 1:
+        return several[0]
+    rates = [each.message_rate for each in several]
+    return SiteLimits(
+        connections=max(each.connections for each in several),
+        messages_per_connection=max(each.messages_per_connection for each in several),
+        message_rate=_highest([rate for rate in rates if rate]) if all(rates) else None,
+    )
+
+
+def _highest(rates: list[Rate]) -> Rate:
+    return max(rates, key=lambda rate: rate.count / rate.window.total_seconds())
+
+
+def _in_line(claims: Sequence[Claim], mine: Claim) -> tuple[Claim, ...]:
+    """Return the claims with ours in its place, which is the last if it is new."""
+    if all(claim.owner != mine.owner for claim in claims):
+        return (*claims, mine)
+    return tuple(mine if claim.owner == mine.owner else claim for claim in claims)
+
+
+def _even_part(
+    line: tuple[Claim, ...], mine: Claim, busy: int, total: int
+) -> tuple[tuple[Claim, ...], int]:
+    """Return our even part, and the line: who has had his turn stands behind who has none."""
+    parts = _even(line, mine, busy, total)
+    if mine.holds and any(c.wants and not c.holds and not parts[c.owner] for c in line):
+        line = (*without(line, mine.owner), mine)
+        parts = _even(line, mine, busy, total)
+    return line, parts[mine.owner]
+
+
+def _even(line: Sequence[Claim], mine: Claim, busy: int, total: int) -> dict[str, int]:
+    """Share `total` evenly, nobody getting more than he asks for; odd ones go to the first."""
+    asks = {claim.owner: total if claim.wants else claim.holds for claim in line}
+    if not mine.wants:
+        asks[mine.owner] = busy
+    parts = dict.fromkeys(asks, 0)
+    while total and (hungry := [owner for owner, ask in asks.items() if parts[owner] < ask]):
+        each = max(1, total // len(hungry))
+        for owner in hungry:
+            more = min(each, asks[owner] - parts[owner], total)
+            parts[owner] += more
+            total -= more
+    return parts
+
+
+# ---------------------------------------------------------------- as bytes
+
+
+def encode(site: str, claims: Iterable[Claim]) -> bytes:
+    """Write a site's record."""
+    return json.dumps({"site": site, "claims": [_written(claim) for claim in claims]}).encode()
+
+
+def decode(record: bytes) -> tuple[str, tuple[Claim, ...]]:
+    """Read a record; of one that another release wrote otherwise, nothing is known."""
+    try:
+        said = json.loads(record)
+        return str(said["site"]), tuple(_read(claim) for claim in said["claims"])
+    except (ValueError, KeyError, TypeError):
+        return "", ()
+
+
+def _written(claim: Claim) -> dict[str, Any]:
+    rate = claim.limits.message_rate
+    return {
+        "owner": claim.owner,
+        "connections": claim.limits.connections,
+        "perConnection": claim.limits.messages_per_connection,
+        "rate": [rate.count, rate.window.total_seconds()] if rate is not None else None,
+        "holds": claim.holds,
+        "wants": claim.wants,
+    }
+
+
+def _read(said: dict[str, Any]) -> Claim:
+    rate = said["rate"]
+    limits = SiteLimits(
+        connections=int(said["connections"]),
+        messages_per_connection=int(said["perConnection"]),
+        message_rate=Rate(int(rate[0]), timedelta(seconds=rate[1])) if rate else None,
+    )
+    return Claim(str(said["owner"]), limits, int(said["holds"]), said["wants"] is True)

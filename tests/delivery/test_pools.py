@@ -1,0 +1,243 @@
+"""A site that Relays of two pools send to, each from a process of its own, bears one limit."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+from postroad.delivery.resolver import Resolver
+from postroad.policy.model import Rate, RetrySchedule, SiteLimits, TlsMode, WayOut
+from postroad.policy.portions import Claim, decode, encode
+from postroad.policy.slices import decode as decode_slices
+from postroad.spool.agreement import SiteKind
+from postroad.spool.event import EventType
+from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory_agreement import MemorySiteRecords
+from postroad.testing.delivery import delivering, history, publish, send
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.patience import patient
+from postroad.testing.zone import Table, Zone
+
+TABLE: Table = {
+    "a.test": ["MX 10 mx.big.test."],
+    "b.test": ["MX 10 mx.big.test."],
+    "mx.big.test": ["A 127.0.0.1"],
+}
+SITE = "mx.big.test"
+POOLS = {"a.test": "default", "b.test": "bulk"}
+
+
+def way(domain: str, limits: SiteLimits, pool: str) -> WayOut:
+    return WayOut(
+        f"relay:shop/{domain}",
+        tls=TlsMode.NONE,
+        pool=pool,
+        retry=RetrySchedule(first=timedelta(hours=1)),
+        limits=limits,
+    )
+
+
+class Timed:
+    """A host that takes note of when it was sent what."""
+
+    def __init__(self, **more: float) -> None:
+        self.mx = ScriptedMx(self._hear, **more)  # type: ignore[arg-type]
+        self.ends: list[float] = []
+
+    def _hear(self, line: bytes, count: int) -> None:
+        if line == b".":
+            self.ends.append(time.monotonic())
+
+    def most_within(self, seconds: float) -> int:
+        """Return the most messages that ended in any window of so many seconds."""
+        return max(sum(at <= end < at + seconds for end in self.ends) for at in self.ends)
+
+
+class _Counted(MemorySiteRecords):
+    def __init__(self, two: "TwoPools", spool: MemorySpool) -> None:
+        super().__init__(two.cluster.agreement, spool.site_records.owner)
+        self._two = two
+
+    async def change(self, kind: SiteKind, *args: Any, **more: Any) -> None:
+        self._two.changes += kind is SiteKind.CONNECTIONS
+        await super().change(kind, *args, **more)
+
+
+class TwoPools:
+    """A cluster in memory; `running` is a delivery process of a pool."""
+
+    def __init__(self, mx: ScriptedMx, limits: SiteLimits, pools: Mapping[str, str]) -> None:
+        self._mx = mx
+        self._pools = pools
+        self._ways = {domain: way(domain, limits, pool) for domain, pool in pools.items()}
+        self._stack = AsyncExitStack()
+        self.changes = 0  # of records of connections
+        self.cluster = MemoryCluster()
+        self._outside = MemorySpool(self.cluster, role="command")
+
+    async def __aenter__(self) -> "TwoPools":
+        await self._stack.enter_async_context(self._mx)
+        self._zone = await self._stack.enter_async_context(Zone(TABLE))
+        await self.publish(*self._pools.values())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def publish(self, *pools: str) -> None:
+        """Bring the Relays of these pools into force."""
+        ways = self._ways.items()
+        now = {domain.replace(".", "_"): way for domain, way in ways if way.pool in pools}
+        await publish(self._outside, **now)
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What is claimed of the site."""
+        record = self.cluster.agreement.site_records.get((SiteKind.CONNECTIONS, SITE), b"")
+        return decode(record)[1]
+
+    async def send(self, domain: str, count: int) -> None:
+        """Queue so many messages, where ingress would put them."""
+        to = (f"{number}@{domain}" for number in range(count))
+        await send(self._outside, *to, pool=self._pools[domain])
+
+    async def start(self, pool: str) -> AsyncExitStack:
+        """Start a delivery process, which ends with the cluster unless it is ended before."""
+        spool = MemorySpool(self.cluster, pool=pool)
+        spool.site_records = _Counted(self, spool)
+        process = AsyncExitStack()
+        resolver = Resolver(self._zone.address)
+        running = delivering(spool, resolver=resolver, port=self._mx.port, pool=pool, finish=0.5)
+        process.push_async_callback(spool.close)
+        await process.enter_async_context(running)
+        await self._stack.enter_async_context(process)
+        return process
+
+    async def delivered(self, count: int) -> Counter[str]:
+        """Wait for so many deliveries; return how many there were of each domain."""
+        events = await history(self._outside, EventType.DELIVERY, count)
+        return Counter(event.domain for event in events)
+
+    def so_far(self) -> Counter[str]:
+        """Return how many deliveries there were of each domain."""
+        events = self.cluster.agreement.events
+        return Counter(each.domain for each in events if each.type is EventType.DELIVERY)
+
+
+async def test_two_pools_together_use_no_more_connections_than_the_limit() -> None:
+    mx = ScriptedMx(slowness=0.02)
+    async with TwoPools(mx, SiteLimits(connections=4), POOLS) as two:
+        await two.send("a.test", 100)
+        await two.send("b.test", 100)
+        for pool in POOLS.values():
+            await two.start(pool)
+        assert await two.delivered(200) == {"a.test": 100, "b.test": 100}
+    assert mx.most_open == 4
+
+
+async def test_a_pool_that_comes_later_soon_has_half() -> None:
+    mx = ScriptedMx(slowness=0.05)
+    async with TwoPools(mx, SiteLimits(connections=4), POOLS) as two:
+        await two.send("a.test", 300)
+        await two.start("default")
+        await two.delivered(20)
+        await two.send("b.test", 300)
+        await two.start("bulk")
+        assert (await two.delivered(250))["b.test"] > 50
+    assert mx.most_open == 4
+
+
+async def test_two_pools_pass_one_connection_to_and_fro() -> None:
+    mx = ScriptedMx(slowness=0.02)
+    async with TwoPools(mx, SiteLimits(connections=1), POOLS) as two:
+        for domain, pool in POOLS.items():
+            await two.send(domain, 200)
+            await two.start(pool)
+        async with asyncio.timeout(patient(20)):
+            while min(two.so_far()[domain] for domain in POOLS) < 20:
+                await asyncio.sleep(0.01)
+    assert mx.most_open == 1
+
+
+async def test_the_rest_is_for_who_is_left_when_a_process_ends() -> None:
+    mx = ScriptedMx(slowness=0.05)
+    async with TwoPools(mx, SiteLimits(connections=4), POOLS) as two:
+        for domain, pool in POOLS.items():
+            await two.send(domain, 500)
+            process = await two.start(pool)
+        await two.delivered(50)
+        await process.aclose()
+        async with asyncio.timeout(patient(10)):
+            while mx.open_now < 4:
+                await asyncio.sleep(0.01)
+    assert mx.most_open == 4
+
+
+async def test_two_pools_together_keep_a_message_rate() -> None:
+    timed = Timed()
+    limits = SiteLimits(message_rate=Rate(6, timedelta(seconds=1.5)))
+    async with TwoPools(timed.mx, limits, POOLS) as two:
+        for domain, pool in POOLS.items():
+            await two.send(domain, 40)
+            await two.start(pool)
+        assert min((await two.delivered(18)).values()) >= 5
+    # A message ends later than it begins, on a busy machine by much.
+    assert timed.most_within(0.9) <= 6
+
+
+async def test_mail_that_waits_for_its_portion_goes_on_when_there_is_one_pool_again() -> None:
+    limits = SiteLimits(connections=1, messages_per_connection=5)
+    async with TwoPools(ScriptedMx(), limits, POOLS) as two:
+        other = MemorySpool(two.cluster, pool="bulk").site_records.owner
+        all_of_it = encode(SITE, [Claim(other, limits, 1, wants=False)])
+        two.cluster.agreement.site_records[SiteKind.CONNECTIONS, SITE] = all_of_it
+        await two.send("a.test", 10)
+        await two.start("default")
+        async with asyncio.timeout(patient(10)):
+            while len(two.claims) < 2:
+                await asyncio.sleep(0.01)
+        assert two.so_far() == {}
+        await two.publish("default")
+        await two.delivered(10)
+
+
+async def test_one_who_is_alone_writes_down_his_claim_once() -> None:
+    limits = SiteLimits(connections=1, messages_per_connection=5)
+    async with TwoPools(ScriptedMx(slowness=0.01), limits, POOLS) as two:
+        await two.send("a.test", 150)
+        await two.start("default")
+        await two.delivered(10)
+        first = two.changes
+        await two.delivered(150)
+        assert two.changes == first == 1
+
+
+async def test_where_pools_do_not_meet_nothing_is_claimed() -> None:
+    pools = {"a.test": "default", "b.test": "default"}
+    async with TwoPools(ScriptedMx(), SiteLimits(connections=2), pools) as two:
+        await two.send("a.test", 10)
+        await two.start("default")
+        await two.delivered(10)
+        assert two.cluster.agreement.site_records == {}
+
+
+async def test_a_process_that_takes_over_goes_on_with_the_window() -> None:
+    limits = SiteLimits(message_rate=Rate(5, timedelta(hours=1)))
+    mx = ScriptedMx()
+    async with TwoPools(mx, limits, {"a.test": "default"}) as two:
+        await two.send("a.test", 3)
+        first = await two.start("default")
+        await two.delivered(3)
+        await first.aclose()
+        await two.send("a.test", 7)
+        await two.start("default")
+        await two.delivered(5)
+        records = two.cluster.agreement.site_records
+        key = SiteKind.MESSAGES, f"{SITE} relay:shop/a.test"
+        async with asyncio.timeout(patient(10)):
+            while not decode_slices(records[key]).line:  # it waits for the window
+                await asyncio.sleep(0.01)
+        assert len(mx.messages) == 5

@@ -1,0 +1,155 @@
+"""Two delivery processes of two pools keep the limits of one host together, killed or not."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from postroad.policy.compiled import Compiled
+from postroad.policy.keys import load_or_create_key
+from postroad.policy.model import ObjectKey, Rate, Relay, SiteLimits, TlsMode, WayOut
+from postroad.runtime.configuration import publish_objects
+from postroad.spool.interface import Put, Ready, Spool
+from postroad.spool.jetstream import SpoolOptions, connect, provision
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.testing.children import dies_with_us
+from postroad.testing.delivery import CLIENT
+from postroad.testing.mx import ScriptedMx
+from postroad.testing.nats_server import NatsServer, password_of
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import SECOND, now, record
+from postroad.testing.zone import Zone
+
+ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
+LIMITS = SiteLimits(connections=3, message_rate=Rate(24, timedelta(seconds=2)))
+IN_HAND = 10  # records, the least: those of a process that was killed come again late
+POOLS = {"a.test": "default", "b.test": "bulk"}
+
+pytestmark = [pytest.mark.nats, pytest.mark.faults]
+
+
+class TwoPools:
+    """The queue, a host behind both domains, and delivery processes."""
+
+    def __init__(self, folder: Path, server: NatsServer, zone: Zone, mx: ScriptedMx) -> None:
+        self.mx = mx
+        self._folder = folder
+        self._server = server
+        self._zone = zone
+        self._key = folder / "cluster.key"
+        self.processes: list[asyncio.subprocess.Process] = []
+
+    def options(self, role: str) -> SpoolOptions:
+        return SpoolOptions(
+            servers=(self._server.url,), role=role, user=role, password=password_of(role)
+        )
+
+    async def prepare(self) -> Spool:
+        """Make the queue, put a Relay of each pool into force; return ingress' side."""
+        await provision(self.options("operator"), layout=SINGLE_MACHINE)
+        operator = await connect(self.options("operator"))
+        relays = {
+            f"relay.shop.{pool}": Relay(ObjectKey("shop", pool), (domain,), _way_out(pool))
+            for domain, pool in POOLS.items()
+        }
+        await publish_objects(operator, Compiled(dict(relays)), load_or_create_key(self._key))
+        await operator.close()
+        return await connect(self.options("ingress"))
+
+    async def start(self, pool: str) -> asyncio.subprocess.Process:
+        """Start the delivery process of a pool, as Kubernetes or `up` does."""
+        host, port = self._zone.address
+        own = {
+            "POSTROAD_NATS_URL": self._server.url,
+            "POSTROAD_NATS_USER": "delivery",
+            "POSTROAD_NATS_PASSWORD": password_of("delivery"),
+            "POSTROAD_CLUSTER_KEY_FILE": str(self._key),
+            "POSTROAD_PROCESS": f"delivery-{pool}",
+            "POSTROAD_POOL": pool,
+            "POSTROAD_RESOLVER": f"{host}:{port}",
+            "POSTROAD_SMTP_PORT": str(self.mx.port),
+            "POSTROAD_ALLOW_PRIVATE_MX": "true",
+            "POSTROAD_IN_HAND": str(IN_HAND),
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-Im", "postroad.delivery"),
+            stdout=asyncio.subprocess.DEVNULL,
+            env=os.environ | own,
+            preexec_fn=dies_with_us(),
+        )
+        self.processes.append(process)
+        return process
+
+
+def _way_out(pool: str) -> WayOut:
+    return WayOut(f"relay:shop/{pool}", tls=TlsMode.NONE, pool=pool, limits=LIMITS)
+
+
+async def put(spool: Spool, domain: str, count: int) -> None:
+    for number in range(count):
+        queue_id = spool.new_queue_id(now())
+        queued = record(queue_id, f"{number}@{domain}", origin=CLIENT, pool=POOLS[domain])
+        puts = [Put(queued, Ready())]
+        await spool.accept(queue_id, lambda _, p=puts: p, timeout=patient(5) * SECOND)  # type: ignore[misc]
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[TwoPools]:
+    table = {
+        "a.test": ["MX 10 mx.big.test."],
+        "b.test": ["MX 10 mx.big.test."],
+        "mx.big.test": ["A 127.0.0.1"],
+    }
+    async with (
+        NatsServer(tmp_path, accounts=ACCOUNTS) as server,
+        Zone(table) as zone,
+        ScriptedMx(slowness=0.15) as mx,
+    ):
+        two = TwoPools(tmp_path, server, zone, mx)
+        yield two
+        for process in two.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        assert "Violation" not in server.log
+
+
+# Some 12 s: a hundred messages at twelve a second, and three starts of a process.
+async def test_the_limits_of_a_site_hold_for_two_pools_also_when_one_is_killed(
+    two: TwoPools,
+) -> None:
+    ends: list[float] = []
+
+    def hear(line: bytes, _: int) -> None:
+        if line == b".":
+            ends.append(time.monotonic())
+
+    two.mx.script = hear
+    ingress = await two.prepare()
+    for domain in POOLS:
+        await put(ingress, domain, 60)
+    await two.start("default")
+    bulk = await two.start("bulk")
+    async with asyncio.timeout(patient(40)):
+        await two.mx.received(40)
+        bulk.kill()
+        await bulk.wait()
+        before = of(two.mx, "b.test")
+        await two.start("bulk")
+        await two.mx.received(90)
+    await ingress.close()
+    assert before > 5, "it had its part"
+    assert of(two.mx, "b.test") > before
+    assert two.mx.most_open <= LIMITS.connections
+    window = 1.3  # seconds of the two: a message ends later than it begins, when busy by much
+    assert max(sum(at <= end < at + window for end in ends) for at in ends) <= 24
+
+
+def of(mx: ScriptedMx, domain: str) -> int:
+    """Return how many messages of a domain have come."""
+    return sum(domain.encode() in each.recipients[0] for each in mx.messages)

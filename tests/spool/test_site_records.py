@@ -1,0 +1,73 @@
+"""What processes agree on of sites survives what happens to the servers, or is known not to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from postroad.spool.agreement import SiteKind, SiteView
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream import JetStreamSpool
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
+
+pytestmark = pytest.mark.nats
+
+HOUR = timedelta(hours=1)
+OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
+
+
+class Written:
+    """Writes a record, and keeps what was there before."""
+
+    def __init__(self, spool: JetStreamSpool) -> None:
+        self._spool = spool
+        self.views: list[SiteView] = []
+
+    async def write(self, value: bytes, kind: SiteKind = SiteKind.CONNECTIONS) -> SiteView:
+        """Write a record; return what was there before, as soon as that can be told."""
+
+        def decide(view: SiteView) -> bytes:
+            self.views.append(view)
+            return value
+
+        async with asyncio.timeout(patient(20)):
+            while True:
+                try:
+                    await self._spool.site_records.change(kind, "mx.test", decide, lifetime=HOUR)
+                    return self.views[-1]
+                except SpoolUnavailable:
+                    await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", SiteKind)
+async def test_what_was_lost_with_the_servers_memory_is_known_to_be_missing(
+    server: NatsServer, open_spool: OpenJetStream, kind: SiteKind
+) -> None:
+    one, other = await open_spool(), await open_spool()
+    await Written(one).write(b"claimed", kind)
+    server.kill()
+    await server.start()
+    view = await Written(other).write(b"claimed too", kind)
+    assert (view.record, view.certain) == (b"", False)
+    assert other.site_records.losses == 1
+    async with asyncio.timeout(patient(20)):
+        while not (await Written(other).write(b"later", kind)).certain:
+            await asyncio.sleep(0.1)
+    assert (await Written(one).write(b"again", kind)).record == b"later"
+
+
+async def test_news_are_told_once_and_from_the_beginning_when_all_was_lost(
+    server: NatsServer, open_spool: OpenJetStream
+) -> None:
+    one, other = await open_spool(), await open_spool()
+    records = other.site_records
+    await Written(one).write(b"first")
+    assert await records.news(SiteKind.CONNECTIONS) == [b"first"]
+    assert await records.news(SiteKind.CONNECTIONS) == []
+    server.kill()
+    await server.start()
+    await Written(one).write(b"second")
+    await Written(other).write(b"third")  # by then it knows that the records were lost
+    assert await records.news(SiteKind.CONNECTIONS) == [b"third"]
