@@ -4,9 +4,11 @@ from postroad.delivery.candidates import MAX_TRIES, MAX_VERDICTS, Candidates
 from postroad.delivery.routing import Host, Route
 
 
-def candidates(*hosts: tuple[str, ...], source: str | None = None) -> Candidates:
+def candidates(
+    *hosts: tuple[str, ...], source: str | None = None, last: tuple[str, ...] = ()
+) -> Candidates:
     named = tuple(Host(f"mx{n}", 25, addresses) for n, addresses in enumerate(hosts))
-    return Candidates(Route("site", named), source)
+    return Candidates(Route("site", named), source, last=last)
 
 
 def walk(tried: Candidates, *, unroutable: bool = False) -> list[str]:
@@ -50,6 +52,14 @@ def test_the_other_addresses_of_a_host_that_said_not_now_come_last() -> None:
     assert target is not None
     tried.leave(target[0])
     assert walk(tried) == ["192.0.2.3", "192.0.2.2"]
+
+
+def test_hosts_that_are_in_doubt_are_begun_with_last_the_latest_at_the_end() -> None:
+    hosts = ("192.0.2.1", "192.0.2.2"), ("192.0.2.3",), ("192.0.2.4",)
+    tried = candidates(*hosts, last=("mx1", "elsewhere", "mx0"))
+    assert tried.first is not None
+    assert tried.first[1] == "192.0.2.4"
+    assert walk(tried) == ["192.0.2.4", "192.0.2.3", "192.0.2.1", "192.0.2.2"]
 
 
 def test_not_now_is_heard_from_a_few_hosts_only() -> None:

@@ -316,6 +316,19 @@ def an_order(action: str, reason: str) -> Order:
     return Order("order", action, Selection(), NOW, NOW + timedelta(hours=1), NOW, reason)
 
 
+def test_hosts_that_perhaps_took_it_are_remembered_the_latest_at_the_end() -> None:
+    record = message()
+    for host, expected in [
+        ("mx0", ("mx0",)),
+        ("mx1", ("mx0", "mx1")),
+        ("mx0", ("mx1", "mx0")),
+    ]:
+        put = again(after(record, {0: deferred("closed", host=host, ambiguous=True)}, at()))
+        assert put is not None
+        assert put.record.doubtful_hosts == expected
+        record = put.record
+
+
 def test_what_is_put_off_was_not_tried() -> None:
     record = message(attempts=2, last_attempt=NOW - HOUR)
     settlement = put_off(record, timedelta(minutes=1), "site", "suspended: away", at())

@@ -17,7 +17,7 @@ from postroad.spool.memory import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
+from postroad.testing.mx import HANG_UP, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now
 from postroad.testing.zone import Table, Trouble, Zone
@@ -143,6 +143,32 @@ async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:
         assert senders == {b"FROM:<a@x.example>", b"FROM:<>"}
         assert spool.sites.lookup("y.example") == "mx.y.example"
         assert await waiting(spool) == [WaitKind.SCHEDULED]
+
+
+@pytest.mark.parametrize("answer", [HANG_UP, b"354 go on\r\n"], ids=["closed", "odd"])
+async def test_a_host_that_never_answers_the_final_dot_gets_the_mail_once(answer: bytes) -> None:
+    """It may have taken it: with another at the same host a person gets it each time."""
+    table: Table = {
+        "y.example": ["MX 10 mx1.y.example.", "MX 20 mx2.y.example."],
+        "mx1.y.example": ["A 127.0.0.1"],
+        "mx2.y.example": ["A 127.0.0.2"],
+    }
+    spool = MemorySpool()
+    fickle = ScriptedMx(lambda line, _: answer if line == b"." else None)
+    way_out = WayOut("relay:shop/mx", tls=TlsMode.NONE, retry=QUICK)
+    async with (
+        fickle as mx1,
+        ScriptedMx(address="127.0.0.2", at_port=mx1.port) as mx2,
+        Zone(table) as zone,
+    ):
+        await publish(spool, anywhere=way_out)
+        async with delivering(spool, resolver=Resolver(zone.address), port=mx1.port):
+            await send(spool, "b@y.example")
+            [failure] = await history(spool, EventType.TRANSIENT_FAILURE)
+            [delivery] = await history(spool, EventType.DELIVERY)
+    assert (failure.host, failure.ambiguous) == ("mx1.y.example", True)
+    assert delivery.host == "mx2.y.example"
+    assert (mx1.commands.count(b"DATA"), len(mx2.messages)) == (1, 1)
 
 
 async def test_no_more_connections_than_a_site_allows() -> None:

@@ -93,6 +93,8 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.hold.CopyFrom(_hold_out(record.hold))
     if record.needs:
         message.needs.extend(sorted(record.needs))
+    if record.doubtful_hosts:
+        message.doubtful_hosts.extend(record.doubtful_hosts)
 
 
 def decode(data: bytes) -> QueueRecord:
@@ -137,6 +139,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         lane_moves=message.lane_moves,
         hold=_hold_in(message.hold) if message.HasField("hold") else None,
         needs=frozenset(message.needs),
+        doubtful_hosts=tuple(message.doubtful_hosts),
         unknown=_unknown(message, data),
     )
 

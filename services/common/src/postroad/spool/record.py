@@ -128,6 +128,7 @@ class QueueRecord:
     lane_moves: int = 0  # moves to another lane since the last attempt
     hold: Hold | None = None
     needs: frozenset[str] = frozenset()
+    doubtful_hosts: tuple[str, ...] = ()  # perhaps took it and did not say so; the last one last
     unknown: bytes = field(default=b"", repr=False)  # fields of a newer writer, kept as they came
 
     @property

@@ -97,7 +97,9 @@ class Attempt:
         self._standing: dict[int, Outcome] = {}  # of recipients that are not decided
         source = waiting.source.address if waiting.source else None
         is_dead = self._is_dead if tools.outages else None  # there are few, and many attempts
-        self._candidates = Candidates(route, source, is_dead)
+        # A host that perhaps took the mail and did not say so would do it again.
+        last = self._record.doubtful_hosts
+        self._candidates = Candidates(route, source, is_dead, last=last)
 
     def _is_dead(self, target: Target) -> bool:
         source = self.waiting.source.address if self.waiting.source else None

@@ -5,7 +5,7 @@ The caps count what was tried: an address that cannot even be asked from here, b
 leads there or the source's family is another, takes no place from one that can.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from postroad.delivery.addresses import of_family
 from postroad.delivery.routing import Host, Route
@@ -20,17 +20,25 @@ class Candidates:
     """
     A route's addresses in order. `source`: the address that connections leave from.
 
-    Those that `is_dead` says have just failed are left out, unless all have.
+    The hosts named in `last` come at the end, in that order. Addresses that `is_dead` says have
+    just failed are left out, unless all have.
     """
 
     def __init__(
-        self, route: Route, source: str | None, is_dead: Callable[[Target], bool] | None = None
+        self,
+        route: Route,
+        source: str | None,
+        is_dead: Callable[[Target], bool] | None = None,
+        *,
+        last: Sequence[str] = (),
     ) -> None:
         targets = [
             (host, address)
             for host in route.hosts
             for address in (host.addresses if source is None else of_family(host.addresses, source))
         ]
+        if last:
+            targets.sort(key=lambda target: _place_among(last, target[0].name))
         alive = [target for target in targets if not is_dead(target)] if is_dead else targets
         self._left: list[Target] = alive or targets
         self._tries = 0
@@ -60,3 +68,7 @@ class Candidates:
         others = [target for target in self._left if target[0] is not host]
         same = [target for target in self._left if target[0] is host]
         self._left = others + same
+
+
+def _place_among(last: Sequence[str], name: str) -> int:
+    return last.index(name) if name in last else -1

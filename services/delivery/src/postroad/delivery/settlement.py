@@ -32,6 +32,7 @@ _STATES = {
     Kind.BOUNCED: RecipientState.BOUNCED,
 }
 
+_DOUBTFUL = 10  # hosts of a record that are remembered
 _NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
 
@@ -114,6 +115,10 @@ def _taken_down(
         for number, outcome in attempted.outcomes.items()
         if outcome.kind is Kind.BOUNCED
     ]
+    doubtful = dict.fromkeys(each.host for each in attempted.outcomes.values() if each.ambiguous)
+    if doubtful:
+        before = (host for host in record.doubtful_hosts if host not in doubtful)
+        record = replace(record, doubtful_hosts=(*before, *doubtful)[-_DOUBTFUL:])
     return replace(record, recipients=recipients), newly_bounced
 
 

@@ -147,6 +147,8 @@ class Turn:
         found = judge(group, transaction, self._circumstances(), lost)
         if may_be_stale and not transaction.is_begun and (lost or transaction.farewell):
             found.open = {n: (Step.ANEW, outcome) for n, (_, outcome) in found.open.items()}
+        if any(outcome.ambiguous for outcome in found.decided.values()):
+            metrics.AMBIGUOUS.inc()
         self.verdict.add(found)
         return self._go_on(transaction, found, lost)
 
@@ -162,7 +164,6 @@ class Turn:
             return
         self.reached |= lost.ambiguous or transaction.is_begun
         if lost.ambiguous:
-            metrics.AMBIGUOUS.inc()
             self._place.pause = math.inf
 
     def _is_wager_lost(self, transaction: Transaction, lost: SessionLost | None) -> bool:

@@ -7,7 +7,7 @@ outcome that stands if nothing better comes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from postroad.delivery.disposition import Protection, Step, answer_of, step
 from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
@@ -88,6 +88,8 @@ def judge(
             kind = Kind.BOUNCED if found is Step.BOUNCE else Kind.DEFERRED
             answered = not transaction.unasked
             outcome = of_reply(reply, phase, host=at.host, tls=at.tls, answered=answered, kind=kind)
+            if found is Step.LATER:  # nobody knows whether it was taken
+                outcome = replace(outcome, ambiguous=True)
             _put(verdict, number, found, outcome, plainly, at)
     return verdict
 
