@@ -76,6 +76,29 @@ async def test_what_a_host_says_of_itself_leads_to_the_next_host(name: str) -> N
         assert len(good.messages) == int(goes_on)
 
 
+async def test_recipients_taken_after_a_refusal_of_the_sender_get_no_empty_message() -> None:
+    """RFC 2920 §3.1 has DATA ended by a dot where it was begun: here somebody would get that."""
+    dots = []
+
+    def script(line: bytes, count: int) -> bytes | None:
+        match line.split()[0]:
+            case b"MAIL":
+                return b"550 5.7.1 not from you\r\n"
+            case b"RCPT":
+                return b"250 2.1.5 fine\r\n"
+            case b"DATA":
+                return b"354 go on\r\n"
+            case b".":
+                dots.append(count)
+        return None
+
+    async with ScriptedMx(script) as mx:
+        ended = await Bench().attempt(mx)
+    assert summary(ended) == [("Bounced", "5.7.1", "mx0")] * 2
+    assert mx.commands[-1] == b"DATA"
+    assert dots == []
+
+
 async def test_the_last_host_s_answer_stands() -> None:
     one = ScriptedMx(saying(b"MAIL", b"451 4.3.0 not now\r\n"))
     two = ScriptedMx(saying(b"RCPT", b"452 4.2.2 full\r\n"))

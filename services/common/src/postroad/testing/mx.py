@@ -139,6 +139,7 @@ class _MxSession:
         self._writer = writer
         self._mail = b""
         self._recipients: list[bytes] = []
+        self._begun = False  # MAIL was taken
         self._tls = False
         self.in_handshake = False  # for good when it failed
 
@@ -159,6 +160,8 @@ class _MxSession:
             verb = line.split(b" ")[0].upper()
             if verb == b"QUIT":
                 return
+            if verb == b"MAIL":
+                self._begun = _decides(reply, b"2")
             if verb == b"STARTTLS" and reply.startswith(b"220"):
                 await self._start_tls()
             if verb == b"DATA" and _decides(reply, b"354") and not await self._content():
@@ -177,6 +180,8 @@ class _MxSession:
 
     def _usual(self, line: bytes) -> bytes:
         verb = line.split(b" ")[0].upper()
+        if verb in (b"RCPT", b"DATA") and not self._begun:
+            return b"503 5.5.1 MAIL first\r\n"
         match verb:
             case b"EHLO":
                 words = ["mx.test", *self._mx.extensions]

@@ -129,15 +129,15 @@ class Session:
                 raise self._dialog.lost(Phase.DATA, str(self._conversation.fault))
             return
         if transaction.data is not None and transaction.data.is_intermediate:
-            if (
-                not transaction.accepted
-                or transaction.mail is None
-                or not transaction.mail.is_positive
-            ):
+            if not transaction.accepted:
                 # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
                 self._conversation.break_off()
                 self._dialog.write(b".\r\n")
                 await self._dialog.answer()
+                transaction.data = None
+            elif not transaction.is_begun:
+                # MAIL was refused and somebody taken: the empty message would go there.
+                self.abort()
                 transaction.data = None
             else:
                 transaction.final = await self._send_content(outgoing, before_dot, following)
