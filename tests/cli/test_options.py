@@ -102,9 +102,10 @@ def test_a_flag_takes_a_value_or_is_refused_in_words_of_ours(
         ("queue list -o yaml", "--output takes wide or json, not 'yaml'"),
         ("load --sessions 2001", "--sessions takes a whole number from 1 to 2000, not '2001'"),
         ("load --rate inf", "--rate takes a number from 0.001 on, not 'inf'"),
-        ("load --for 0", "--for takes a time that a load can last, such as 30s or 10m, not '0'"),
+        ("load --for 0", "--for takes a duration such as 30s, 15m or 2d, not '0'"),
         ("load --size 4KiB:x", "--size SIZE: takes a number from 0.001 to 1e+09, not 'x'"),
         ("load --size 2GiB", "--size takes sizes up to 1GiB, not '2GiB'"),
+        ("events --since soon", "--since takes a duration such as 30s, 15m or 2d, not 'soon'"),
         ("sink --defer 1.5", "--defer takes a number from 0 to 1, not '1.5'"),
         (
             "up --workers delivery=²",

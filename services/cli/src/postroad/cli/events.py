@@ -13,14 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from postroad.cli.cluster import open_cluster
-from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json, short, stamp
 from postroad.cli.selection import read_queue_id
-from postroad.cli.values import listed, wrong
+from postroad.cli.values import duration, listed, wrong
 from postroad.cli.where import Where
 from postroad.mail.visible import visible
-from postroad.policy.quantities import parse_duration
 from postroad.spool.event import Event, EventType
 from postroad.spool.ids import arrival_of
 
@@ -60,8 +58,14 @@ def events(
         ),
     ] = None,
     since: Annotated[
-        str, typer.Option(metavar="DURATION", help="How far to look back: 90s, 15m, 12h, 3d.")
-    ] = "1h",
+        timedelta,
+        typer.Option(
+            metavar="DURATION",
+            parser=duration("--since"),
+            help="How far to look back: 90s, 15m, 12h, 3d.",
+            show_default="1h",
+        ),
+    ] = timedelta(hours=1),
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
     ] = False,
@@ -81,17 +85,12 @@ def events(
     asyncio.run(_print(cluster, wanted, start, types, follow=follow, as_json=as_json))
 
 
-def _wanted(queue_id: str | None, since: str) -> tuple[str | None, datetime]:
+def _wanted(queue_id: str | None, since: timedelta) -> tuple[str | None, datetime]:
     if queue_id is not None:
         wanted = read_queue_id(queue_id)
         # A message has no history before it came.
         return wanted, arrival_of(wanted) - timedelta(seconds=1)
-    try:
-        return None, datetime.now(UTC) - parse_duration(since)
-    except ValueError as error:
-        raise Failure(
-            f"--since takes a duration such as 15m or 3d, not {since!r}", code=2
-        ) from error
+    return None, datetime.now(UTC) - since
 
 
 async def _print(

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,8 @@ from postroad.cli.load_target import check_domains, permitted_address
 from postroad.cli.options import JsonFlag, TlsOption, mail_address, mail_domain, server_address
 from postroad.cli.output import print_json
 from postroad.cli.send import read_login
-from postroad.cli.values import decimal, path, whole, wrong
+from postroad.cli.values import decimal, duration, path, whole, wrong
 from postroad.mail.visible import visible
-from postroad.policy.quantities import parse_duration
 from postroad.runtime.quantities import SocketAddress, parse_size
 
 _OPENING = 10.0  # seconds for a first greeting, from any of the connections
@@ -46,8 +46,11 @@ def load(
             help="How many messages; 1000 without --for.",
         ),
     ] = None,
-    duration: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="How long: 30s, 10m.")
+    length: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--for", metavar="DURATION", parser=duration("--for"), help="How long: 30s, 10m."
+        ),
     ] = None,
     sessions: Annotated[
         int,
@@ -142,7 +145,7 @@ def load(
     mail_domain(names[0], option="--domain")
     check_domains([domain], permitted=permitted)
     senders = [mail_address(each, option="--from") if each else "" for each in sender or _SENDERS]
-    seconds = _seconds(duration)
+    seconds = length.total_seconds() if length is not None else None
     plan = LoadPlan(
         host=permitted_address(target, permitted=permitted),
         port=target.port,
@@ -166,18 +169,6 @@ def load(
     _print_summary(run, figures, as_json=as_json)
     if not figures.accepted:
         raise Failure(f"{target} accepted nothing: {run.why_nothing()}")
-
-
-def _seconds(duration: str | None) -> float | None:
-    if duration is None:
-        return None
-    try:
-        seconds = parse_duration(duration).total_seconds()
-    except ValueError as error:
-        raise Failure(f"--for: {error}", code=2) from error
-    if not seconds:
-        raise wrong("--for", "a time that a load can last, such as 30s or 10m", duration)
-    return seconds
 
 
 def parse_sizes(text: str) -> list[tuple[int, float]]:

@@ -22,7 +22,7 @@ from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
 from postroad.cli.queue_actions import Action
-from postroad.cli.selection import Choice, Mail
+from postroad.cli.selection import NOTHING_SAID, Choice, Mail
 from postroad.cli.tables import Column, print_table
 from postroad.cli.where import Where
 from postroad.spool.agreement import Order
@@ -82,9 +82,7 @@ def order_command(action: Action) -> Callable[..., None]:
         as_json: JsonFlag = False,
     ) -> None:
         if mail == Mail() and not everything:
-            raise Failure(
-                "say which mail: --id, --domain, --from, --to, --client, or --all", code=2
-            )
+            raise Failure(NOTHING_SAID, code=2)
         now = datetime.now(UTC)
         choice = mail.choice(kinds=action.kinds, arrived_before=now)
         asks = not yes and not dry_run and (bool(action.warning) or everything)

@@ -20,10 +20,10 @@ from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import ago, print_json, stamp
 from postroad.cli.queue_orders import ORDER_LIFE, ReasonOption, YesFlag
-from postroad.cli.selection import Mail, describe
+from postroad.cli.selection import NOTHING_SAID, Mail, describe
+from postroad.cli.values import duration
 from postroad.cli.where import Where
 from postroad.mail.visible import visible
-from postroad.policy.quantities import parse_duration
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Spool
 from postroad.spool.selection import Selection, WaitKind
@@ -32,16 +32,22 @@ _ACTION = "suspend"
 _LONGEST = timedelta(days=30)
 _BEFORE = timedelta(microseconds=1)
 _TAKEN = frozenset({WaitKind.READY})  # what is about to be tried; what waits comes to that
-_LEFT_OUT = "say which mail: --id, --domain, --from, --to, --client, or --all"
 
 
 def suspend(
     cluster: Where,
     mail: Mail,
     everything: Annotated[bool, typer.Option("--all", help="All mail.")] = False,
-    duration: Annotated[
-        str, typer.Option("--for", metavar="DURATION", help="How long: 30m, 4h, 2d; 30d at most.")
-    ] = "1h",
+    length: Annotated[
+        timedelta,
+        typer.Option(
+            "--for",
+            metavar="DURATION",
+            parser=duration("--for", _LONGEST),
+            help="How long: 30m, 4h, 2d; 30d at most.",
+            show_default="1h",
+        ),
+    ] = timedelta(hours=1),
     reason: ReasonOption = "",
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -49,17 +55,20 @@ def suspend(
     """
     Suspend delivery of some mail for a time: what waits, and what is accepted meanwhile.
 
-    Mail is accepted as ever and stays deferred. It expires, and its senders are told of a delay, as
-    without. What is being sent at this moment may still go out. `queue resume` ends it early.
+    Mail is accepted as ever and stays deferred; it still expires, and its senders are still told of
+    a delay. What is being sent at this moment may go out. `queue resume` ends it early.
 
     Example: postroad queue suspend --domain example.net --for 2h --reason 'their maintenance'
     """
     now = datetime.now(UTC)
     selection = _selection(mail, everything=everything)
-    order = Order(
-        uuid4().hex, _ACTION, selection, now, now + _read_duration(duration), None, reason
-    )
-    if everything and not yes and sys.stdin.isatty() and not typer.confirm("suspend all mail?"):
+    order = Order(uuid4().hex, _ACTION, selection, now, now + length, None, reason)
+    if (
+        everything
+        and not yes
+        and sys.stdin.isatty()
+        and not typer.confirm("suspend all mail?", err=True)
+    ):
         raise Failure("nothing was changed")
     asyncio.run(_suspend(cluster, order))
     if as_json:
@@ -94,23 +103,13 @@ def resume(
 
 def _selection(mail: Mail, *, everything: bool) -> Selection:
     if mail == Mail() and not everything:
-        raise Failure(_LEFT_OUT, code=2)
+        raise Failure(NOTHING_SAID, code=2)
     if mail != Mail() and everything:
         raise Failure("--all means all mail: leave out --all, or what narrows it", code=2)
     choice = mail.choice(kinds=_TAKEN)
     if choice.client_name is not None:
         raise Failure(f"--client takes NAMESPACE/NAME here, not {choice.client_name!r}", code=2)
     return choice.selection
-
-
-def _read_duration(text: str) -> timedelta:
-    try:
-        duration = parse_duration(text)
-    except ValueError as error:
-        raise Failure(f"--for: {error}", code=2) from error
-    if not timedelta() < duration <= _LONGEST:
-        raise Failure(f"--for takes a duration of 30d at most, not {text!r}", code=2)
-    return duration
 
 
 async def _suspend(cluster: Where, order: Order) -> None:

@@ -16,6 +16,8 @@ from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.selection import Selection, WaitKind
 
+NOTHING_SAID = "say which mail: --id, --domain, --from, --to, --client, or --all"
+
 _CLIENT = re.compile(r"(?:[a-z0-9.-]+/)?[a-z0-9.-]+")
 
 

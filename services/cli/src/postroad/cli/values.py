@@ -6,12 +6,14 @@ also given the default.
 """
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
 from postroad.cli.errors import Failure
+from postroad.policy.quantities import format_duration, parse_duration
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -59,6 +61,24 @@ def decimal(option: str, least: float, most: float | None = None) -> Callable[[o
         if not isfinite(number) or number < least or (most is not None and number > most):
             raise wrong(option, allowed, value)
         return number
+
+    return read
+
+
+def duration(option: str, most: timedelta | None = None) -> Callable[[object], timedelta]:
+    """Return what reads a length of time, which is more than none."""
+    allowed = "a duration such as 30s, 15m or 2d"
+    if most is not None:
+        allowed += f", {format_duration(most)} at most"
+
+    def read(value: object) -> timedelta:
+        try:
+            length = value if isinstance(value, timedelta) else parse_duration(str(value))
+        except ValueError as error:
+            raise wrong(option, allowed, value) from error
+        if not length or (most is not None and length > most):
+            raise wrong(option, allowed, value)
+        return length
 
     return read
 
