@@ -25,7 +25,4 @@ def test_health_checks_pass_and_mail_flows_beside_clients_that_leave(tmp_path: P
     assert result.left > 50
     assert result.failed_checks
     assert len(result.failed_checks) == 10
-    # Of a hundred checks of a kind: a fault fails them all, a machine that stands still a few.
-    assert {kind: number for kind, number in result.failed_checks.items() if number > 5} == {}, (
-        result.reasons
-    )
+    assert not any(result.failed_checks.values()), result.reasons
