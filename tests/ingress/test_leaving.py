@@ -113,6 +113,41 @@ async def test_a_message_whole_when_its_client_leaves_is_not_cut_off(scene: Scen
     assert len(scene.records) == 1
 
 
+class Stalled:
+    """A body that the blob store takes nothing of."""
+
+    held = 0
+
+    def __init__(self) -> None:
+        self.waits, self.given_up = asyncio.Event(), asyncio.Event()
+
+    async def write(self, _: bytes) -> None:
+        self.waits.set()
+        await asyncio.Event().wait()
+
+    async def abort(self) -> None:
+        self.given_up.set()
+
+
+async def test_content_that_waits_for_the_store_is_given_up_when_its_client_leaves(
+    open_scene: OpenScene,
+) -> None:
+    """Else those who come and go have any number of bodies in memory while the store is slow."""
+    scene = await open_scene(inline_size=1024)
+    stalled = Stalled()
+    scene.spool.write_body = lambda **_: stalled  # type: ignore[method-assign,assignment]
+    peer = await scene.peer()
+    await peer.envelope("me@near.example", "you@far.example")
+    await peer.say("DATA")
+    peer.writer.write((b"x" * 70 + b"\r\n") * 100)
+    await stalled.waits.wait()
+    reset(peer)
+    async with asyncio.timeout(patient(5)):
+        await stalled.given_up.wait()
+    await until_all_left()
+    assert scene.server.connections.memory.held == 0
+
+
 def test_no_state_of_ours_has_a_name_of_a_base_class() -> None:
     """asyncio sets its `_task` to None when a connection is lost; ours was lost with it."""
     loop = asyncio.new_event_loop()

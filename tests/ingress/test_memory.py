@@ -2,12 +2,15 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from ipaddress import IPv4Address
+from typing import Any, cast
 
 import pytest
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.connections import Connections, Full, Holder
+from postroad.ingress.limits import IngressLimits
 from postroad.ingress.memory import Memory
 from postroad.runtime.quantities import ByteSize
 from postroad.testing.hoard import hoard
@@ -65,10 +68,30 @@ def test_strangers_who_hold_most_go_first_and_no_more_of_them_than_need_be() -> 
     assert memory.to_turn_out([one, two, three, client]) == [two, three, one, client]
 
 
+def test_who_holds_less_than_its_share_stays() -> None:
+    memory = Memory(ByteSize(4000))
+    places = [*full(memory, 3000, storing=True), *full(memory, 200, 600, 300)]
+    assert [place.held for place in memory.to_turn_out(places)] == [600, 300]
+
+
 def test_a_message_that_is_being_stored_is_not_broken_off() -> None:
     memory = Memory(ByteSize(4000))
-    places = [*full(memory, 2000, storing=True), *full(memory, 10), Place(None, 5)]
+    places = [*full(memory, 2000, storing=True), *full(memory, 400), Place(None, 500)]
     assert memory.to_turn_out(places) == [places[1]]
+
+
+def test_what_is_being_stored_counts_until_it_is_also_when_its_client_has_left() -> None:
+    connections = Connections(IngressLimits())
+    place = connections.take(IPv4Address("192.0.2.1"), lambda _: False)
+    assert not isinstance(place, Full)
+    place.holder = cast(Holder, Keeper(storing=True))
+    connections.count(place, 1000)
+    connections.give_back(place)
+    assert (len(connections), connections.memory.held) == (0, 1000)
+    connections.count(place, 2000)  # it has no place to take more for
+    assert connections.memory.held == 1000
+    connections.count(place, 0)
+    assert connections.memory.held == 0
 
 
 # ---------------------------------------------------------------- sessions
@@ -217,4 +240,4 @@ def test_many_who_hold_all_they_can_take_a_bounded_part_of_the_memory() -> None:
     assert seen.refused > 0
     assert seen.accepted >= 2
     assert seen.failed == 0
-    assert seen.peak - seen.idle < 32 * MIB  # 60 MB without a limit
+    assert seen.peak - seen.idle < 32 * MIB  # over 40 MB without a limit

@@ -32,6 +32,7 @@ _WAITS_AT_MOST = timedelta(milliseconds=100)
 _TOGETHER = 64
 _ROUND = 1024  # events in one round of messages, some 300 KB
 _HELD_AT_MOST = 20_000  # some 10 MB, while the queue is away
+_RECIPIENTS_AT_MOST = 50_000  # in all of them: some 5 MB, with the longest addresses 25 MB
 _PAYLOAD = 512 * 1024
 _HEADROOM = 4096  # headers count towards what a message may be
 _PUBLISH_TIMEOUT = timedelta(seconds=2)
@@ -57,14 +58,17 @@ class JetStreamEvents:
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
+        self._recipients = 0  # in what waits
         self.dropped = 0
 
     def add(self, event: Event) -> None:
         """Write an event soon; never waits, never fails, drops with a counter."""
-        if self._closed or len(self._waiting) >= _HELD_AT_MOST:
+        full = len(self._waiting) >= _HELD_AT_MOST or self._recipients >= _RECIPIENTS_AT_MOST
+        if self._closed or full:
             self._drop(1, "too many wait")
             return
         self._waiting.append(event)
+        self._recipients += len(event.recipients)
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
         if len(self._waiting) >= _TOGETHER:
@@ -141,12 +145,15 @@ class JetStreamEvents:
                 self._timer = None
             count = min(len(self._waiting), _ROUND)
             together = [self._waiting.popleft() for _ in range(count)]
+            named = sum(len(event.recipients) for event in together)
+            self._recipients -= named
             if self._waiting or self._closed:
                 self._due.set()
             try:
                 await self._write_round(together)
             except asyncio.CancelledError:
                 self._waiting.extendleft(reversed(together))
+                self._recipients += named
                 raise
 
     async def _write_round(self, events: Sequence[Event]) -> None:

@@ -146,7 +146,8 @@ class Connections:
         if place not in self._places:
             return
         self._places.discard(place)
-        self.memory.count(place, 0)
+        if place.holder is None or not place.holder.storing:
+            self.memory.count(place, 0)
         place.holder = None
         if place.address is not None:
             number = _number(place.address)
@@ -155,8 +156,8 @@ class Connections:
                 _less(self._by_network, number >> bits)
 
     def count(self, place: Place, octets: int) -> None:
-        """Say how much memory the holder of a place takes; nothing counts that has none."""
-        if place in self._places:
+        """Say how much memory the holder of a place takes; without one it can only become less."""
+        if place in self._places or octets < place.held:
             self.memory.count(place, octets)
 
     def _bits(self, address: Address) -> int:

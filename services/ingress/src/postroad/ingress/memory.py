@@ -7,11 +7,13 @@ than the process may use, which the kernel answers by killing it. So all of it i
 and once a second, and there are three marks:
 
 - From the first on places are scarce, and strangers who hold more than their share get no more.
-- Over the second the strangers who hold most are turned out.
+- Over the second the strangers who hold most are turned out, none with less than its share.
 - Over the third, which strangers alone never reach, Clients are treated alike.
+
+A message that is being stored is not broken off, and counts until it is stored, whoever has left.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from postroad.runtime.quantities import ByteSize
@@ -74,13 +76,17 @@ class Memory:
         """Whether a connection may hold more; `connections` are how many share the memory."""
         if not self.scarce or (known and self.held < self._full):
             return True
-        return place.held < self._scarce // max(connections, 1)
+        return place.held < self._share(connections)
 
-    def to_turn_out(self, places: Iterable[_Place]) -> list[_Place]:
+    def _share(self, connections: int) -> int:
+        return self._scarce // max(connections, 1)
+
+    def to_turn_out(self, places: Sequence[_Place]) -> list[_Place]:
         """Return who has to go: those who hold most, strangers, and then Clients if need be."""
         found: tuple[list[_Place], list[_Place]] = ([], [])
+        share = self._share(len(places))
         for place in places:
-            if place.held and place.holder is not None and not place.holder.storing:
+            if place.held > share and place.holder is not None and not place.holder.storing:
                 found[place.holder.known].append(place)
         left, chosen = self.held, []
         for of_kind, mark in zip(found, (self._full_for_strangers, self._full), strict=True):

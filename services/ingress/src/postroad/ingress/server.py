@@ -170,7 +170,7 @@ class Server:
 
     def _turn_out(self) -> None:
         memory = self.connections.memory
-        for place in memory.to_turn_out(self.connections):
+        for place in memory.to_turn_out(list(self.connections)):
             if place.holder is not None:
                 place.holder.turn_out(replies.TURNED_OUT)
             self.connections.count(place, 0)

@@ -73,6 +73,22 @@ class SmtpSession(Wire):
         self.place.holder = self
         self._conversation = self.loop.create_task(self._handle_client())
 
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone: its place is free at once, whatever the session is at."""
+        super().connection_lost(error)
+        self._give_content_up()
+
+    def turn_out(self, reply: Reply) -> None:
+        """Say this and close, whether the client reads it or not: what is held is needed."""
+        super().turn_out(reply)
+        self._give_content_up()
+
+    def _give_content_up(self) -> None:
+        """Wait no more for the blob store with content that will never be whole."""
+        if self.in_content and not self.storing and self._conversation is not None:
+            self.in_content = False  # once: a second cancel would break off the deleting
+            self._conversation.cancel()
+
     # ------------------------------------------------------------ the session's task
 
     async def _handle_client(self) -> None:

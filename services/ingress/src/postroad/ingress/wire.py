@@ -1,10 +1,11 @@
 """
 The server's end of one connection: octets in and out, who waits for whom, and its end.
 
-A session's task reads from here and is woken by what happens to the connection, never cancelled: a
-cancel may cut off a message that waits for the queue's acknowledgement. Time is counted by steps,
-not by gaps between octets: while the server waits for the client, `waiting_since` says since when
-and `patience` for how long, and the server's sweep ends those who are late.
+A session's task reads from here and is woken by what happens to the connection. It is cancelled
+only where it waits for the blob store with content that will never be whole: elsewhere a cancel may
+cut off a message that waits for the queue's acknowledgement. Time is counted by steps, not by gaps
+between octets: while the server waits for the client, `waiting_since` says since when and
+`patience` for how long, and the server's sweep ends those who are late.
 """
 
 import asyncio
@@ -156,10 +157,10 @@ class Wire(SMTP):
 
     def held(self) -> int:
         """Return how much memory the connection takes, apart from what each one does."""
-        octets = sys.getsizeof(self.input) + self._most_at_once * _TLS_COPIES
-        if self.transport is not None:
-            octets += self.transport.get_write_buffer_size()
-        return octets
+        if self.transport is None:
+            return 0
+        unread = self.transport.get_write_buffer_size()
+        return unread + sys.getsizeof(self.input) + self._most_at_once * _TLS_COPIES
 
     def say(self, reply: Reply) -> None:
         """Add a reply to what is written when the input is used up."""
