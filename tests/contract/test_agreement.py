@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from postroad.spool.agreement import Order, SiteKind, SiteView
 from postroad.spool.interface import Spool
 from postroad.spool.selection import Selection
@@ -104,21 +106,32 @@ async def test_sessions_tell_their_generation(open_spool: OpenSpool) -> None:
     assert live == {"process-0": 4, "process-1": 5}
 
 
-async def test_a_site_s_record_has_the_changes_of_all(open_spool: OpenSpool) -> None:
+@pytest.mark.parametrize("kind", SiteKind)
+async def test_a_site_s_record_has_the_changes_of_all(
+    open_spool: OpenSpool, kind: SiteKind
+) -> None:
     spools = [await open_spool() for _ in range(3)]
+    counts: list[int] = []
 
     async def count(spool: Spool) -> None:
         def one_more(view: SiteView) -> bytes:
-            return b"%d" % (int(view.record or b"0") + 1)
+            counts.append(int(view.record or b"0") + 1)
+            return b"%d" % counts[-1]
 
         for _ in range(10):
-            await spool.site_records.change(
-                SiteKind.CONNECTIONS, "(mx1|mx2).example", one_more, lifetime=LATER
-            )
+            await spool.site_records.change(kind, "(mx1|mx2).example", one_more, lifetime=LATER)
 
     await asyncio.gather(*map(count, spools))
-    assert await spools[0].site_records.news(SiteKind.CONNECTIONS) == [b"30"]
-    assert await spools[0].site_records.news(SiteKind.MESSAGES) == []
+    assert counts[-1] == 30
+
+
+async def test_news_of_sites_are_records_of_one_kind(spool: Spool) -> None:
+    records = spool.site_records
+    for kind in SiteKind:
+        value = kind.encode()
+        await records.change(kind, "mx.example", lambda _, v=value: v, lifetime=LATER)  # type: ignore[misc]
+    assert await records.news(SiteKind.CONNECTIONS) == [b"connections"]
+    assert await records.news(SiteKind.MESSAGES) == [b"messages"]
 
 
 async def test_records_of_a_site_tell_who_lives(open_spool: OpenSpool) -> None:

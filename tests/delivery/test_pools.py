@@ -58,7 +58,9 @@ class Timed:
 
 class _Counted(MemorySiteRecords):
     def __init__(self, two: "TwoPools", spool: MemorySpool) -> None:
-        super().__init__(two.cluster.agreement, spool.site_records.owner)
+        store = two.cluster.store
+        owner = spool.site_records.owner
+        super().__init__(two.cluster.agreement, owner, is_full=lambda: store.full)
         self._two = two
 
     async def change(self, kind: SiteKind, *args: Any, **more: Any) -> None:
@@ -236,8 +238,19 @@ async def test_a_process_that_takes_over_goes_on_with_the_window() -> None:
         await two.start("default")
         await two.delivered(5)
         records = two.cluster.agreement.site_records
-        key = SiteKind.MESSAGES, f"{SITE} relay:shop/a.test"
+        key = SiteKind.WINDOW, f"{SITE} relay:shop/a.test"
         async with asyncio.timeout(patient(10)):
             while not decode_slices(records[key]).line:  # it waits for the window
                 await asyncio.sleep(0.01)
         assert len(mx.messages) == 5
+
+
+async def test_with_storage_full_rated_mail_still_leaves_and_keeps_its_rate() -> None:
+    limits = SiteLimits(message_rate=Rate(3, timedelta(hours=1)))
+    mx = ScriptedMx()
+    async with TwoPools(mx, limits, {"a.test": "default"}) as two:
+        await two.send("a.test", 3)
+        two.cluster.store.full = True
+        await two.start("default")
+        await two.delivered(3)
+        assert two.cluster.agreement.site_records == {}, "nothing could be written"

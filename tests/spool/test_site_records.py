@@ -41,7 +41,7 @@ class Written:
                     await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", SiteKind)
+@pytest.mark.parametrize("kind", [SiteKind.CONNECTIONS, SiteKind.MESSAGES])
 async def test_what_was_lost_with_the_servers_memory_is_known_to_be_missing(
     server: NatsServer, open_spool: OpenJetStream, kind: SiteKind
 ) -> None:
@@ -56,6 +56,15 @@ async def test_what_was_lost_with_the_servers_memory_is_known_to_be_missing(
         while not (await Written(other).write(b"later", kind)).certain:
             await asyncio.sleep(0.1)
     assert (await Written(one).write(b"again", kind)).record == b"later"
+
+
+async def test_a_window_is_on_disk(server: NatsServer, open_spool: OpenJetStream) -> None:
+    one, other = await open_spool(), await open_spool()
+    await Written(one).write(b"begun", SiteKind.WINDOW)
+    server.kill()
+    await server.start()
+    view = await Written(other).write(b"begun since", SiteKind.WINDOW)
+    assert (view.record, view.certain) == (b"begun", True)
 
 
 async def test_news_are_told_once_and_from_the_beginning_when_all_was_lost(

@@ -111,8 +111,9 @@ class Usage(Protocol):
 class SiteKind(StrEnum):
     """What a record of a site is about."""
 
-    CONNECTIONS = "connections"
-    MESSAGES = "messages"
+    CONNECTIONS = "connections"  # what several processes have of them
+    MESSAGES = "messages"  # what several processes have begun
+    WINDOW = "window"  # what one after the other has begun for one way out; kept on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ class SiteRecords(Protocol):
     """
     What the processes that send to one site have agreed on: records changed by compare and set.
 
-    What they mean, those know who write them. All raise SpoolUnavailable.
+    What they mean, those know who write them. All raise SpoolUnavailable; `change` of a WINDOW also
+    SpoolFull.
     """
 
     @property

@@ -174,7 +174,9 @@ class JetStreamSpool:
             options.timings,
             remake=partial(remake_presence, link, layout),
         )
-        self._site_records = JetStreamSiteRecords(Bucket(link, PRESENCE), self._membership)
+        self._site_records = JetStreamSiteRecords(
+            Bucket(link, PRESENCE), Bucket(link, "sites"), self._membership
+        )
 
     @property
     def config(self) -> JetStreamConfig:

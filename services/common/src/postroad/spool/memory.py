@@ -162,7 +162,9 @@ class MemorySpool:
         self.events = MemoryEvents(agreement)
         self.orders = MemoryOrders(agreement)
         self.sessions = MemorySessions(agreement, info)
-        self.site_records = MemorySiteRecords(agreement, info.session_id)
+        self.site_records = MemorySiteRecords(
+            agreement, info.session_id, is_full=lambda: self.store.full
+        )
         self.sites = MemorySites(agreement)
         self.usage = MemoryUsage(agreement)
         self.waiting = MemoryWaiting(self.store)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from postroad.spool.agreement import ConfigState, Order, SessionInfo, SiteKind, SiteView
+from postroad.spool.errors import SpoolFull
 from postroad.spool.event import Event, EventType
 
 
@@ -176,9 +177,10 @@ class MemoryUsage:
 class MemorySiteRecords:
     """Implements agreement.SiteRecords. Nothing is forgotten, and `news` are all records."""
 
-    def __init__(self, agreement: Agreement, session_id: str) -> None:
+    def __init__(self, agreement: Agreement, session_id: str, is_full: Callable[[], bool]) -> None:
         self._shared = agreement
         self._session_id = session_id
+        self._is_full = is_full
 
     @property
     def owner(self) -> str:
@@ -200,6 +202,8 @@ class MemorySiteRecords:
         lifetime: timedelta,
     ) -> None:
         """Bring a record to what `decide` makes of it."""
+        if kind is SiteKind.WINDOW and self._is_full():
+            raise SpoolFull("storage is full")
         key = kind, name
         record = self._shared.site_records.get(key, b"")
         view = SiteView(record, frozenset(self._shared.sessions), certain=True)

@@ -1,10 +1,13 @@
 """
-What processes agree on of sites, in the bucket of sessions: leases that end with their holders.
+What processes agree on of sites: leases that end with their holders, and windows that outlive them.
 
-In the servers' memory, for the reasons that sessions are: written often, worth nothing after a
-restart, and to be had while storage is full, when mail that leaves is what makes room. So a record
-may be lost while those live who have claims in it. Who finds none makes sure that his own session
-is still there; for as long as sessions take to be written again, what is read is not certain.
+Leases are in the bucket of sessions, in the servers' memory, for the reasons that sessions are:
+written often, worth nothing after a restart, and to be had while storage is full, when mail that
+leaves is what makes room. So a record may be lost while those live who have claims in it. Who finds
+none makes sure that his own session is still there; for as long as sessions take to be written
+again, what is read is not certain.
+
+A window is of use after a restart of everything, so it is on disk, in the site directory's bucket.
 """
 
 import asyncio
@@ -27,8 +30,9 @@ _MANY = 10_000
 class JetStreamSiteRecords:
     """Implements agreement.SiteRecords."""
 
-    def __init__(self, bucket: Bucket, membership: Membership) -> None:
-        self._bucket = bucket
+    def __init__(self, presence: Bucket, sites: Bucket, membership: Membership) -> None:
+        self._presence = presence
+        self._sites = sites
         self._membership = membership
         self._written: OrderedDict[str, tuple[int, float]] = OrderedDict()  # revision, its end
         self._seen: dict[SiteKind, int] = {}
@@ -57,23 +61,24 @@ class JetStreamSiteRecords:
         lifetime: timedelta,
     ) -> None:
         """Bring a record to what `decide` makes of it."""
+        bucket = self._sites if kind is SiteKind.WINDOW else self._presence
         key = f"site.{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE
         while loop.time() < deadline:
-            found = await self._read(key)
+            found = await self._read(bucket, key)
             if found is not None:
                 after = decide(await self._view(kind, found))
                 if after == found.data and not _is_old(found, lifetime):
                     return
-                if await self._write(key, after, found.sequence, lifetime):
+                if await self._write(bucket, key, after, found.sequence, lifetime):
                     return
             await asyncio.sleep(random.uniform(0, 0.02))
         raise SpoolUnavailable(f"the record of {name} cannot be changed in time")
 
-    async def _read(self, key: str) -> StoredMessage | None:
+    async def _read(self, bucket: Bucket, key: str) -> StoredMessage | None:
         """Return what is there, None when that is older than what we know: a follower may lag."""
-        found = await self._bucket.get(key)
+        found = await bucket.get(key)
         self._heed_resets()
         if found is None or is_deletion(found):
             found = StoredMessage(key, found.sequence if found else 0, datetime.now(UTC), {}, b"")
@@ -89,6 +94,8 @@ class JetStreamSiteRecords:
             self._seen.clear()
 
     async def _view(self, kind: SiteKind, found: StoredMessage) -> SiteView:
+        if kind is SiteKind.WINDOW:
+            return SiteView(found.data, frozenset(), certain=True)
         membership = self._membership
         live: frozenset[str] = frozenset()
         if kind is SiteKind.CONNECTIONS:
@@ -101,9 +108,11 @@ class JetStreamSiteRecords:
             raise SpoolUnavailable("the keys of sessions and sites were lost")
         return SiteView(found.data, live, not membership.remembers)
 
-    async def _write(self, key: str, record: bytes, expected: int, lifetime: timedelta) -> bool:
+    async def _write(
+        self, bucket: Bucket, key: str, record: bytes, expected: int, lifetime: timedelta
+    ) -> bool:
         try:
-            revision = await self._bucket.put(key, record, expected=expected, lifetime=lifetime)
+            revision = await bucket.put(key, record, expected=expected, lifetime=lifetime)
         except Outdated:
             return False
         end = asyncio.get_running_loop().time() + lifetime.total_seconds()
@@ -115,11 +124,12 @@ class JetStreamSiteRecords:
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind that were written since this was asked before."""
+        assert kind is not SiteKind.WINDOW, "nobody else writes it"
         self._heed_resets()
         records: list[bytes] = []
         pending = 1
         while pending:
-            page = await self._bucket.changes(f"site.{kind}.*", after=self._seen.get(kind, 0))
+            page = await self._presence.changes(f"site.{kind}.*", after=self._seen.get(kind, 0))
             for message in page.messages:
                 self._seen[kind] = message.sequence
                 records.append(message.data)

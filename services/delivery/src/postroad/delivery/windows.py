@@ -3,10 +3,14 @@ Leasing what may be sent to sites with a message rate: the slices of `policy.sli
 
 Each way out's rate at a site has a record, so that the next owner of its lane, also after a crash,
 goes on with the window as it is. Where several pools send to a site, their rate together has one.
+
+With storage full nothing can be written down. One who sends alone goes on then, by his own count:
+mail that leaves makes room.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery.limits import SiteLimiter
@@ -14,15 +18,25 @@ from postroad.delivery.site import Site
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.total import SiteTotal
 from postroad.policy.model import Rate
-from postroad.policy.slices import Leased, decode, encode, lease, lifetime_of
+from postroad.policy.slices import Leased, Record, decode, encode, lease, lifetime_of
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import SpoolError, SpoolFull
 
 log = get_logger("delivery.windows")
 
 _AGAIN = 1.0  # seconds until the records are asked again that did not answer
 _SHORTEST_WAIT = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A window, its record, and the site whose mail waits for it."""
+
+    kind: SiteKind
+    name: str
+    limiter: SiteLimiter
+    total: SiteTotal[Site]
 
 
 class Windows:
@@ -38,54 +52,54 @@ class Windows:
 
     def ask(self, site: Site) -> None:
         """Lease what the mail that waits at a site needs, and go on with it then."""
-        self._ask(f"{site.name} {site.relay}", site.limiter, site.total)
-        self._ask(site.name, site.total.limiter, site.total)
+        for window in (
+            _Window(SiteKind.WINDOW, f"{site.name} {site.relay}", site.limiter, site.total),
+            _Window(SiteKind.MESSAGES, site.name, site.total.limiter, site.total),
+        ):
+            now = asyncio.get_running_loop().time()
+            if window.limiter.needs_slice(now) and window.name not in self._asking:
+                self._asking.add(window.name)
+                self._tasks.spawn(self._lease(window))
 
-    def _ask(self, name: str, limiter: SiteLimiter, total: SiteTotal[Site]) -> None:
-        now = asyncio.get_running_loop().time()
-        if limiter.needs_slice(now) and name not in self._asking:
-            self._asking.add(name)
-            self._tasks.spawn(self._lease(name, limiter, total))
-
-    async def _lease(self, name: str, limiter: SiteLimiter, total: SiteTotal[Site]) -> None:
+    async def _lease(self, window: _Window) -> None:
         try:
-            wait = await self._try(name, limiter, total)
-            while wait and total.has_line:
+            wait = await self._try(window)
+            while wait and window.total.has_line:
                 await asyncio.sleep(wait)
-                wait = await self._try(name, limiter, total)
+                wait = await self._try(window)
         finally:
-            self._asking.discard(name)
-        self._resume(total)
+            self._asking.discard(window.name)
+        self._resume(window.total)
 
-    async def _try(self, name: str, limiter: SiteLimiter, total: SiteTotal[Site]) -> float:
+    async def _try(self, window: _Window) -> float:
         """Lease a slice; return for how many seconds to wait if there is none, else 0."""
+        limiter = window.limiter
         rate = limiter.limits.message_rate
         if rate is None:
             return 0.0
         try:
-            # Beside others nothing is sent that they might not know of.
-            alone = limiter is not total.limiter
-            leased = await self._change(name, limiter, rate, alone=alone)
+            leased = await self._change(window, rate)
         except SpoolError as error:
-            log.debug("no slice could be leased", site=total.name, error=str(error))
-            return _AGAIN
+            log.debug("no slice could be leased", site=window.total.name, error=str(error))
+            if window.kind is not SiteKind.WINDOW or not isinstance(error, SpoolFull):
+                return _AGAIN
+            leased = lease(Record(), rate, self._records.owner, (), datetime.now(UTC))
         seconds = (leased.until - datetime.now(UTC)).total_seconds()
         if not leased.count:
             return max(seconds, _SHORTEST_WAIT)
         limiter.lease(leased.count, asyncio.get_running_loop().time() + seconds)
         return 0.0
 
-    async def _change(self, name: str, limiter: SiteLimiter, rate: Rate, *, alone: bool) -> Leased:
+    async def _change(self, window: _Window, rate: Rate) -> Leased:
         outcome: list[Leased] = []
 
         def decide(view: SiteView) -> bytes:
             now, at = datetime.now(UTC), asyncio.get_running_loop().time()
-            starts = [now - timedelta(seconds=at - start) for start in limiter.starts]
+            starts = [now - timedelta(seconds=at - start) for start in window.limiter.starts]
             record, owner = decode(view.record), self._records.owner
-            certain = alone or view.certain
-            outcome.append(lease(record, rate, owner, starts, now, certain=certain))
+            outcome.append(lease(record, rate, owner, starts, now, certain=view.certain))
             return encode(outcome[-1].record)
 
         lifetime = lifetime_of(rate)
-        await self._records.change(SiteKind.MESSAGES, name, decide, lifetime=lifetime)
+        await self._records.change(window.kind, window.name, decide, lifetime=lifetime)
         return outcome[-1]

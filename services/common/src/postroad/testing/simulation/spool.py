@@ -100,7 +100,9 @@ class SimulatedSpool(MemorySpool):
             SimulatedBucket(link, self._requests, PRESENCE), info, Timings(), remake=_remake
         )
         self.site_records = taking.site_records(  # type: ignore[assignment]
-            SimulatedBucket(link, self._requests, PRESENCE), self.membership
+            SimulatedBucket(link, self._requests, PRESENCE),
+            SimulatedBucket(link, self._requests, "sites"),
+            self.membership,
         )
 
     async def start(self) -> None:
