@@ -33,13 +33,13 @@ def test_the_first_answer_ends_it() -> None:
     assert breaker.admits(110.0)
 
 
-def test_names_that_are_known_to_be_silent_neither_open_it_nor_use_up_its_tries() -> None:
+def test_names_that_are_known_to_be_silent_neither_open_it_nor_have_all_its_tries() -> None:
     breaker = silent(0)
     for _ in range(50):
         breaker.is_silent(slow=True)
     assert breaker.admits(200.0)
     breaker = silent(5)
-    assert breaker.admits(110.0, slow=True)
-    breaker.asking += 1
-    assert not breaker.admits(110.0, slow=True)
+    while breaker.admits(110.0, slow=True):
+        breaker.asking += 1
+    assert breaker.asking == 2
     assert breaker.admits(110.0), "another may have an answer"

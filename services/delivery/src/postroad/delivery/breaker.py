@@ -5,7 +5,8 @@ A question that nobody answers takes ten seconds and a place. When several in a 
 nothing was answered for a while, only a few are asked, and the rest is known to be unanswered.
 The first answer, of whatever kind, ends that: a server that says no is there.
 
-Names whose own servers are known to be silent say nothing of the DNS, and are no use to find out.
+Names that were not answered of late may have servers of their own that are silent. They say nothing
+of the DNS, and leave one of the questions that find out to others.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Breaker:
 
     def admits(self, now: float, *, slow: bool = False) -> bool:
         """Whether a question is worth asking now; `slow`: its name was not answered of late."""
-        return not self._is_open(now) or self.asking < (1 if slow else _AT_ONCE)
+        return not self._is_open(now) or self.asking < _AT_ONCE - slow
 
     def _is_open(self, now: float) -> bool:
         return self._silent >= _SILENT and now - self._answered >= _QUIET
