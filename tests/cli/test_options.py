@@ -109,7 +109,7 @@ def test_a_flag_takes_a_value_or_is_refused_in_words_of_ours(
         ("sink --defer 1.5", "--defer takes a number from 0 to 1, not '1.5'"),
         (
             "up --workers delivery=²",
-            "--workers delivery= takes a whole number from 1 to 64, not '²'",
+            "--workers takes ingress=N,delivery=N with N from 1 to 64, not 'delivery=²'",
         ),
         ("up --config=", "--config takes a path, and got an empty one"),
         ("queue hold --all --reason \udcff", "--reason takes one line of at most 500 characters"),

@@ -13,7 +13,7 @@ from postroad.cli.errors import Failure
 from postroad.cli.machine import Machine, MachineOptions, NoSettings, Workers
 from postroad.cli.options import host_name, listener
 from postroad.cli.state import StateFolder, default_state_folder, lock_up
-from postroad.cli.values import path, whole, wrong
+from postroad.cli.values import path, wrong
 from postroad.policy.quantities import format_duration, parse_duration
 from postroad.runtime import entry
 from postroad.runtime.quantities import ListenAddress, parse_name_server
@@ -179,7 +179,8 @@ def parse_workers(text: str) -> Workers:
     counts = {"ingress": 1, "delivery": 1}
     for part in text.split(","):
         name, equals, number = part.strip().partition("=")
-        if name not in counts or not equals:
-            raise wrong("--workers", "ingress=N,delivery=N", text)
-        counts[name] = whole(f"--workers {name}=", 1, 64)(number)
+        known = name in counts and equals and number.isascii() and number.isdigit()
+        if not known or len(number) > 2 or not 1 <= int(number) <= 64:
+            raise wrong("--workers", "ingress=N,delivery=N with N from 1 to 64", text)
+        counts[name] = int(number)
     return Workers(**counts)
