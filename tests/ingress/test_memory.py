@@ -13,7 +13,7 @@ from postroad.ingress.connections import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.memory import Memory
 from postroad.runtime.quantities import ByteSize
-from postroad.testing.hoard import hoard
+from postroad.testing.hoard import ANYBODY, hoard
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
@@ -107,27 +107,6 @@ async def stranger(scene: Scene, kind: ListenerKind = ListenerKind.RELAY) -> Pee
     scene.peers.append(peer)
     assert (await peer.reply()).startswith("220 ")
     return peer
-
-
-ANYBODY = """\
-apiVersion: postroad.dev/v1alpha1
-kind: Relay
-metadata: {name: out}
-spec: {destinations: ["*"], mx: {}}
----
-apiVersion: postroad.dev/v1alpha1
-kind: Client
-metadata: {name: network}
-spec: {networks: [127.0.0.1/32], senders: ["*@near.example"]}
----
-apiVersion: postroad.dev/v1alpha1
-kind: Domain
-metadata: {name: any}
-spec:
-  domain: any.example
-  receive: {route: {hosts: [{host: real.any.example}]}, recipients: {mode: Any}}
-  send: {relayRef: {name: out}}
-"""
 
 
 async def test_a_stranger_with_many_recipients_hears_452_and_a_client_goes_on(

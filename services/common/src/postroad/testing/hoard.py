@@ -27,7 +27,8 @@ from postroad.runtime.quantities import ByteSize
 from postroad.testing.flood import one_message
 from postroad.testing.ingress import MANIFESTS, start_ingress
 
-_ANY = (
+# As the other tests' manifests; any.example takes mail for whoever is named.
+ANYBODY = (
     MANIFESTS
     + """\
 ---
@@ -60,7 +61,7 @@ class Hoard:
 
 async def _serve(port: Connection, folder: Path, memory: int) -> None:
     scene = await start_ingress(tls=folder, memory=ByteSize(memory))
-    await scene.configure(_ANY, folder)
+    await scene.configure(ANYBODY, folder)
     port.send((scene.ports[ListenerKind.RELAY], _resident("VmRSS")))
     await asyncio.to_thread(port.recv)
     refused = sum(
