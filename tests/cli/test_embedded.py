@@ -31,8 +31,12 @@ async def test_a_server_that_hangs_is_killed_while_somebody_waits_for_its_end(
     await server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
-    async with asyncio.timeout(patient(10)):
-        await server.stop()
+    try:
+        async with asyncio.timeout(patient(10)):
+            await server.stop()
+    except TimeoutError:
+        os.kill(server.pid, signal.SIGKILL)
+        raise
     assert not Path(f"/proc/{server.pid}").exists()
     assert not state.server_pid.exists()
     os.close(lock)
