@@ -5,6 +5,11 @@ from itertools import count
 from uuid import UUID
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast an example runs, and how fast it is drawn, is the machine's affair.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 # A shell that starts them in the background has them ignore Ctrl-C, and so would all they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
