@@ -50,7 +50,7 @@ class Put:
     """
     A record that the servers stored, and by whom.
 
-    `late`: it follows from one that was not in its process's hands any more.
+    `late`: it follows from one that its process had as it wrote this, and no more as it came.
     """
 
     at: float

@@ -53,6 +53,7 @@ class SimulatedLink:
         self.process = process
         self.connected = True
         self.heard_by: dict[str, Listener] = {}
+        self.written = 0.0  # when the message that the servers are taking was written
         self._network = network
         self._servers = servers
         self._dice = dice
@@ -101,6 +102,7 @@ class SimulatedLink:
             self._last_there,
             self._arrive,
             self._epoch,
+            self._network.time(),
             subject,
             payload,
             reply,
@@ -116,9 +118,16 @@ class SimulatedLink:
         return max(now, self._network.cut_until(self.process)) + delay
 
     def _arrive(
-        self, epoch: int, subject: str, data: bytes, reply: str, headers: dict[str, str]
+        self,
+        epoch: int,
+        written: float,
+        subject: str,
+        data: bytes,
+        reply: str,
+        headers: dict[str, str],
     ) -> None:
         if epoch == self._epoch and self._servers.up:
+            self.written = written
             self._servers.receive(self, subject, data, reply, headers)
 
     def deliver(self, subject: str, data: bytes, reply: str, headers: dict[str, str]) -> None:

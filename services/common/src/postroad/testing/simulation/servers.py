@@ -147,8 +147,7 @@ class SimulatedServers:
         sequence = self.store.append(puts, names, settling=True, follows=follows)
         if sequence not in before:
             for put, former in zip(puts, follows, strict=True):
-                late = former > 0 and not self.has_lease(former, link)
-                self.on_stored(put, link, late)
+                self.on_stored(put, link, former > 0 and self._came_late(former, link))
         return b'{"stream":"POSTROAD_Q_0","seq":%d}' % sequence
 
     # ------------------------------------------------------------ consumers
@@ -276,6 +275,10 @@ class SimulatedServers:
         A restart of the servers takes it away without a word, so this is all a process can know.
         """
         return self._granted.get((sequence, link), 0.0) > self._network.time()
+
+    def _came_late(self, former: int, link: SimulatedLink) -> bool:
+        """Whether what follows from a record was written under a lease that has run out since."""
+        return link.written < self._granted.get((former, link), 0.0) <= self._network.time()
 
 
 def _place(subject: str, headers: Mapping[str, str]) -> Place:
