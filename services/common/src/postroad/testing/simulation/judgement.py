@@ -6,9 +6,9 @@ Whether what happened keeps the promises. Each broken one is a sentence in `ledg
 - A second copy comes only of a first whose end nobody could know: the host took it and did not say
   so, or a fault hit the process or the servers before the queue had heard of it, or the queue had
   the record twice because of one (what follows was written while the process had the record and
-  came when another had it, or a restart fell between two tries of one publish, which forgets the
-  ids of records that are gone). That a process died between storing what follows and the
-  acknowledgement is no reason.
+  came when another had it, or before another had ended it; or a restart fell between two tries of
+  one publish, which forgets the ids of records that are gone). That a process died between storing
+  what follows and the acknowledgement is no reason.
 - What waits moves: once all is mended nothing but held mail is left.
 - No site gets more connections, or messages in its window, than its limits; a fault or a change of
   members in the minute before is an excuse for what several processes do together, never for one.

@@ -50,7 +50,7 @@ class Put:
     """
     A record that the servers stored, and by whom.
 
-    `late`: it follows from one that its process had as it wrote this, and no more as it came.
+    `late`: it follows from one that its process has no more, and nobody made a mistake.
     """
 
     at: float

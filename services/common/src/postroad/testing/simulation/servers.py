@@ -8,7 +8,7 @@ One shard: a queue id's shard is all that several would add here.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.codec import decode, encode
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
 from postroad.spool.memory_store import ACK_WAIT, MemoryStore, Stored
+from postroad.spool.settling import delivers_nothing
 from postroad.spool.subjects import domain_of
 from postroad.spool.succession import FOLLOWS
 from postroad.testing.simulation.buckets import Buckets
@@ -147,7 +148,7 @@ class SimulatedServers:
         sequence = self.store.append(puts, names, settling=True, follows=follows)
         if sequence not in before:
             for put, former in zip(puts, follows, strict=True):
-                self.on_stored(put, link, former > 0 and self._came_late(former, link))
+                self.on_stored(put, link, former > 0 and self._came_late(former, link, puts))
         return b'{"stream":"POSTROAD_Q_0","seq":%d}' % sequence
 
     # ------------------------------------------------------------ consumers
@@ -276,9 +277,19 @@ class SimulatedServers:
         """
         return self._granted.get((sequence, link), 0.0) > self._network.time()
 
-    def _came_late(self, former: int, link: SimulatedLink) -> bool:
-        """Whether what follows from a record was written under a lease that has run out since."""
-        return link.written < self._granted.get((former, link), 0.0) <= self._network.time()
+    def _came_late(self, former: int, link: SimulatedLink, puts: Sequence[Put]) -> bool:
+        """
+        Whether what follows from a record is late without a mistake of who wrote it.
+
+        Its lease has run out since it was written; or it had run out before, nobody has ended the
+        record yet, and this tells whom the mail has reached, which is not known otherwise.
+        """
+        if self.has_lease(former, link):
+            return False
+        if link.written < self._granted.get((former, link), 0.0):
+            return True
+        stored = self.store.records.get(former)
+        return stored is not None and not delivers_nothing(stored.record, puts)
 
 
 def _place(subject: str, headers: Mapping[str, str]) -> Place:
