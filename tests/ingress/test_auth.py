@@ -1,5 +1,6 @@
 """Proving a password, and TLS around it."""
 
+import asyncio
 import base64
 import ssl
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 from cryptography import x509
 
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.session import SmtpSession
 from postroad.ingress.tls import self_signed
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context
 
 HELLO = "EHLO client.example"
@@ -140,6 +143,27 @@ async def test_what_was_said_in_clear_behind_starttls_is_thrown_away(scene: Scen
     await peer.start_tls(client_context())
     assert (await peer.say(HELLO)).startswith("250-")  # and no reply to what was injected
     assert (await peer.say("RCPT TO:<known@here.example>")).startswith("503 5.5.1 ")
+
+
+async def test_what_comes_in_clear_while_the_client_does_not_read_is_thrown_away(
+    scene: Scene,
+) -> None:
+    """The same, where the reply to STARTTLS has to wait for those of before to be read."""
+    peer = await scene.peer(ListenerKind.SUBMISSION)
+    await peer.say(HELLO)
+    (place,) = scene.server.connections
+    session = place.holder
+    assert isinstance(session, SmtpSession)
+    session.pause_writing()
+    assert (await peer.say("STARTTLS")).startswith("220 ")
+    peer.writer.write(b"MAIL FROM:<evil@near.example>\r\nRSET\r\n")
+    async with asyncio.timeout(patient(5)):
+        while not session.input:
+            await asyncio.sleep(0)
+    session.resume_writing()
+    await peer.start_tls(client_context())
+    assert (await peer.say(HELLO)).startswith("250-")
+    assert (await peer.say("NOOP")).startswith("250 2.0.0 ")
 
 
 async def test_a_handshake_that_fails_ends_the_session(scene: Scene) -> None:

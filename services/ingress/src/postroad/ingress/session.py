@@ -271,10 +271,11 @@ class SmtpSession(Wire):
         assert self.host.tls is not None
         assert self.transport is not None
         assert self.session is not None
-        # RFC 3207 §4.2, and CVE-2011-0411: nothing said in clear may count under TLS.
-        self.input.clear()
         self.say(replies.START_TLS)
         await self.until_written()
+        # RFC 3207 §4.2, and CVE-2011-0411: nothing said in clear may count under TLS, nor what came
+        # while the client did not read. There is no wait from here to the change of the transport.
+        self.input.clear()
         self.waiting_since = self.loop.time()
         self.patience = min(handshake.TIMEOUT, self.host.patience)
         self._shaking_hands = True
