@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from postroad.mail.header import header_block
 from postroad.spool.acks import check_ack
+from postroad.spool.body_life import time_to_live
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import page
 from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolError, SpoolFull, SpoolUnavailable
@@ -34,7 +35,6 @@ log = get_logger("spool.blobs")
 CHUNK = 512 * 1024  # octets
 LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
 WINDOW = 4  # chunks of a body on their way
-MARGIN = timedelta(days=14)  # past the record's lifetime: it runs on while servers are down
 LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
 
 _WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
@@ -66,7 +66,7 @@ class BlobWriter:
         self._room.bodies += 1
         self._in_room = True
         self._shard = shard
-        self._ttl = f"{int((lifetime + MARGIN).total_seconds())}s"
+        self._ttl = f"{int(time_to_live(lifetime).total_seconds())}s"
         self._blob_id = uuid4().hex
         self._buffer = bytearray()
         self._digest = hashlib.sha256()
@@ -258,6 +258,23 @@ class Blobs:
             await writer.abort()
             raise
         return replace(record, content=blob, header=header_block(content))
+
+    async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        """Return the record with a copy of its body; as it is when there is none to be copied."""
+        content = record.content
+        assert isinstance(content, BlobRef)
+        writer = self.writer(record.record_id.shard, lifetime=lifetime)
+        try:
+            async for chunk in self.read(content):
+                await writer.write(chunk)
+            blob = await writer.finish(sole=True)
+        except (BodyMissing, BodyCorrupt):
+            await writer.abort()
+            return record  # its attempt will tell
+        except BaseException:
+            await writer.abort()
+            raise
+        return replace(record, content=blob)
 
 
 async def _delete(requests: Requests, shard: int, blob_id: str) -> None:

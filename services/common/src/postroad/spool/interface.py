@@ -272,7 +272,11 @@ class Spool(Protocol):
         """Draw a queue id in a shard that takes mail."""
 
     def write_body(self, *, lifetime: timedelta) -> BodyWriter:
-        """Begin a body in the blob store that lives for `lifetime` and 14 days."""
+        """
+        Begin a body in the blob store, for records that are given up `lifetime` from now.
+
+        It lives longer than that: `body_life.time_to_live`.
+        """
 
     def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
         """

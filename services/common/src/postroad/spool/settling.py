@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from postroad.spool.blobs import Blobs
+from postroad.spool.body_life import outlives_body
 from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull
 from postroad.spool.event import Event
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.in_hand import InHand, Key
-from postroad.spool.interface import HOLD_LIMIT, Put, Ready
+from postroad.spool.interface import Put, Ready
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
@@ -119,7 +120,7 @@ class Settling:
             if self._exhausted() and _only_postpones(record, puts):
                 raise SpoolFull("the disk is nearly full")
             try:
-                ready = [await self._slim(put) for put in ready]
+                ready = [await self._slim(record, put) for put in ready]
                 await self._publisher.publish(
                     ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT, origin=key.sequence
                 )
@@ -136,13 +137,20 @@ class Settling:
                 )
                 await asyncio.sleep(_RETRY_PAUSE)
 
-    async def _slim(self, put: Put) -> Put:
-        """Return a waiting put without a large inline body: schedules are copied as they fire."""
+    async def _slim(self, former: QueueRecord, put: Put) -> Put:
+        """
+        Return a waiting put without a large inline body: schedules are copied as they fire.
+
+        One that may wait longer than the body of its former record lives gets a copy of that. The
+        former body is left to its time to live: an earlier try may have stored a record with it.
+        """
         if isinstance(put.place, Ready):
             return put
-        lifetime = put.record.deadline - datetime.now(UTC)
-        lifetime = max(lifetime, timedelta(hours=1)) + HOLD_LIMIT
-        record = await self._blobs.moved_out(put.record, lifetime=lifetime)
+        lifetime = max(put.record.deadline - datetime.now(UTC), timedelta(hours=1))
+        if outlives_body(put.record, put.place) and put.record.content == former.content:
+            record = await self._blobs.renewed(put.record, lifetime=lifetime)
+        else:
+            record = await self._blobs.moved_out(put.record, lifetime=lifetime)
         return replace(put, record=record) if record is not put.record else put
 
     async def _acknowledge(self, key: Key) -> None:

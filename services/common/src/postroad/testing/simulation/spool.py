@@ -68,6 +68,10 @@ class _Bodies:
         assert isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING, str(lifetime)
         return record
 
+    async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        assert lifetime, "bodies of the memory store live until they are deleted"
+        return record
+
 
 class _NothingOverdue:
     async def renew_overdue(self, *_: object, **__: object) -> int:
