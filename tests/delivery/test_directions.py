@@ -124,7 +124,7 @@ async def test_a_burst_asks_once_and_each_way_out_has_its_own_route() -> None:
 async def test_a_host_whose_addresses_nobody_tells_holds_up_no_other(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
     monkeypatch.setattr(directions_module, "_GRACE", 0.1)
     hosts = ("s1.silent.example", "a.x.example", "s2.silent.example")
     smarthosts = tuple(Smarthost(host, priority=n) for n, host in enumerate(hosts))
@@ -138,6 +138,7 @@ async def test_a_host_whose_addresses_nobody_tells_holds_up_no_other(
 async def test_hosts_that_are_known_to_be_silent_are_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
     monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
     monkeypatch.setattr(resolver_module, "_TROUBLE", 0.0)
     async with Zone(TABLE) as zone:

@@ -3,14 +3,18 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
+from postroad.delivery import resolver as resolver_module
 from postroad.delivery.answers import MxAnswer
 from postroad.delivery.answers import Trouble as Answer
 from postroad.delivery.lookups import Lookups
 from postroad.delivery.resolver import Resolver
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
+from postroad.spool.event import EventType
 from postroad.spool.memory import MemorySpool
 from postroad.spool.selection import Selection
-from postroad.testing.delivery import delivering, publish, send
+from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.zone import Trouble, Zone
@@ -18,7 +22,10 @@ from postroad.testing.zone import Trouble, Zone
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
-async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing() -> None:
+async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
     spool = MemorySpool()
     names = {f"d{n}.test": Trouble.SILENCE for n in range(400)}
     async with ScriptedMx() as mx, Zone(names) as zone:
@@ -37,6 +44,23 @@ async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing() -> No
         queued = [each.record async for each in spool.waiting.list(Selection())]
         assert len(queued) == 400
         assert sum(record.attempts for record in queued) == 0, "what was not asked was not tried"
+
+
+async def test_names_never_asked_for_go_out_soon_beside_hundreds_of_silent_ones() -> None:
+    """It takes nine seconds: 300 names have three each, a hundred at a time."""
+    spool = MemorySpool()
+    silent = {f"v{n}.silent.test": Trouble.SILENCE for n in range(300)}
+    new = {f"new{n}.test": ["A 127.0.0.1"] for n in range(4)}
+    async with ScriptedMx() as mx, Zone({**silent, **new}) as zone:
+        await publish(spool, anywhere=WayOut("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
+        await send(spool, *(f"a@{name}" for name in silent))
+        resolver = Resolver(zone.address)
+        async with delivering(spool, resolver=resolver, port=mx.port, room=1500, finish=0.1):
+            async with asyncio.timeout(patient(20)):
+                await history(spool, EventType.TRANSIENT_FAILURE)
+            await send(spool, *(f"b@{name}" for name in new))
+            async with asyncio.timeout(patient(10)):
+                await mx.received(4)
 
 
 class Forgetful(Resolver):

@@ -37,6 +37,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     moved = Clock()
     monkeypatch.setattr(resolver_module, "time", SimpleNamespace(monotonic=moved.monotonic))
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
     monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
     return moved
 
@@ -194,7 +195,7 @@ async def test_an_alias_of_nothing_is_kept_no_longer_than_the_alias(clock: Clock
 async def test_a_family_that_is_never_answered_for_holds_up_nothing(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
     monkeypatch.setattr(resolver_module, "_GRACE", 0.1)
     async with Zone({"half.example": ["AAAA SILENCE", "0 A 192.0.2.1"]}) as zone:
         resolver = Resolver(zone.address)
@@ -222,6 +223,45 @@ async def test_a_dns_that_is_away_is_asked_little_until_it_answers(clock: Clock)
     assert Counter(answer.trouble for answer in answers)[Trouble.UNASKED] >= 40
 
 
+async def test_a_dns_that_comes_back_is_asked_all_again(clock: Clock) -> None:
+    silent: Table = {f"d{n}.example": Fault.SILENCE for n in range(100)}
+    async with Zone({**silent, ".": Fault.SILENCE}) as zone:
+        resolver = Resolver(zone.address)
+        await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(20)))
+        answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(20, 40)))
+        assert Counter(answer.trouble for answer in answers)[Trouble.UNASKED] >= 15
+        del zone.table["."]
+        clock.now += 6
+        answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(40, 60)))
+        assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
+
+
+async def test_silent_names_do_not_make_the_dns_count_as_away(clock: Clock) -> None:
+    silent: Table = {f"d{n}.example": Fault.SILENCE for n in range(100)}
+    async with Zone({**silent, "x.example": ["MX 1 mx.x.example."]}) as zone:
+        resolver = Resolver(zone.address)
+        await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(50)))
+        answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(50, 100)))
+        assert (await resolver.mx("x.example")).records
+        assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}, "all were asked"
+
+
+async def test_a_question_without_an_answer_gives_its_place_to_others(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 1.0)
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    silent: Table = {f"d{n}.example": Fault.SILENCE for n in range(250)}
+    async with Zone({**silent, "x.example": ["MX 1 mx.x.example."]}) as zone:
+        resolver = Resolver(zone.address)
+        asking = [asyncio.create_task(resolver.mx(name)) for name in silent]
+        await zone.was_asked(100)
+        async with asyncio.timeout(patient(10)):
+            assert (await resolver.mx("x.example")).records
+        for task in asking:
+            task.cancel()
+
+
 async def test_a_server_that_fails_for_some_names_is_not_away(clock: Clock) -> None:
     table: Table = {f"d{n}.example": Fault.SERVFAIL for n in range(20)}
     async with Zone({**table, "x.example": ["MX 1 mx.x.example."]}) as zone:
@@ -235,7 +275,7 @@ async def test_a_family_that_was_late_once_is_waited_for_again(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server far away takes a second when nobody asked of late; that is no silence."""
-    monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
     monkeypatch.setattr(resolver_module, "_GRACE", 0.05)
     async with Zone({"far.example": ["AAAA 2001:db8::1", "A 192.0.2.1"]}) as zone:
         zone.late["far.example", "AAAA"] = 0.3

@@ -3,16 +3,19 @@ Looking names up: dnspython's only home, with a cache that respects each answer'
 
 An answer lives as long as the shortest TTL of its chain of aliases, a negative one as RFC 2308
 says, trouble for some seconds only. Look-ups of one name at the same time are one question; no more
-than a hundred are asked at a time, and few while the DNS is away. What was not answered is
-remembered for a while: it has few of those places, and is not waited for where other answers will
-do. The cache is bounded: what was used longest ago goes first.
+than a hundred are asked at a time, and few while the name server is away. The cache is bounded:
+what was used longest ago goes first.
+
+A question that is not answered soon gives its place to the next, so that names whose servers are
+silent keep nobody waiting for long, however many they are. It goes on at one of the few places for
+slow names if one is free. What was not answered is remembered for a while: it has those places from
+the beginning, and is not waited for where other answers will do.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +35,12 @@ _TROUBLE = 5.0
 _LOOPBACK = ("::1", "127.0.0.1")
 _SILENT = 300.0  # seconds for which it is known that a question was not answered
 _GRACE = 1.0  # seconds that are waited for one family when the other is there
-_LIFETIME = 10.0  # seconds for one look-up, all tries included
+_TRY = 1.0  # seconds until a question is repeated, or put to the next of several name servers
+_PATIENCE = 3.0  # seconds, all tries included, that a question keeps its place
+_LIFETIME = 10.0  # seconds at a place for slow names
 _AT_ONCE = 100  # questions
-_SLOW_AT_ONCE = 25  # of them, those that were not answered of late
+_SLOW_AT_ONCE = 25  # questions besides, whose names were not answered of late
+_PROBE = ("", "NS")  # the servers of the root, which every name server knows or says why not
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class _Asking:
 
 _FAMILIES = ("AAAA", "A")
 _NOTHING_YET = _Found((), Trouble.TEMPORARY, "the DNS does not answer", 0.0)
+_UNASKED = _Found((), Trouble.UNASKED, "the DNS does not answer", 0.0)
 
 
 class Resolver:
@@ -63,11 +70,13 @@ class Resolver:
         if server is not None:
             self._resolver.nameservers = [server[0]]
             self._resolver.port = server[1]
+        self._resolver.timeout = min(self._resolver.timeout, _TRY)
         self._cache: OrderedDict[tuple[str, str], _Found] = OrderedDict()
         self._asking: dict[tuple[str, str], _Asking] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._slow_turns = asyncio.Semaphore(_SLOW_AT_ONCE)
         self._breaker = Breaker()
+        self._probing = asyncio.Lock()
         self._silent: OrderedDict[tuple[str, str], float] = OrderedDict()  # until when
 
     async def mx(self, domain: str) -> MxAnswer:
@@ -178,38 +187,58 @@ class Resolver:
 
     async def _question(self, name: str, kind: str) -> _Found:
         """Ask, when it is its turn, unless it is known that nobody answers."""
-        breaker = self._breaker
-        slow = self._is_silent(name, kind)
-        async with self._slow_turns if slow else nullcontext(), self._turns:
-            if not breaker.admits(time.monotonic(), slow=slow):
-                return _Found((), Trouble.UNASKED, "the DNS does not answer", 0.0)
-            breaker.asking += 1
-            try:
-                return await self._asked(name, kind, slow=slow)
-            finally:
-                breaker.asking -= 1
+        found = None
+        if not self._is_silent(name, kind):
+            async with self._turns:
+                found = await self._asked(name, kind, slow=False)
+            if not self._is_silent(name, kind) or self._slow_turns.locked():
+                return found or _UNASKED
+        async with self._slow_turns:
+            return await self._asked(name, kind, slow=True) or found or _UNASKED
 
-    async def _asked(self, name: str, kind: str, *, slow: bool) -> _Found:
-        """Ask, and remember whether there was an answer."""
-        found, answered = await self._tried(name, kind)
-        now = time.monotonic()
+    async def _asked(self, name: str, kind: str, *, slow: bool) -> _Found | None:
+        """Ask, and remember whether there was an answer; None when the name server is away."""
+        if not await self._is_worth_asking(slow=slow):
+            return None
+        self._breaker.asking += 1
+        try:
+            found, answered = await self._tried(name, kind, _LIFETIME if slow else _PATIENCE)
+        finally:
+            self._breaker.asking -= 1
         if answered:
-            self._breaker.answers(now)
+            self._breaker.answers(time.monotonic())
             self._silent.pop((name, kind), None)
         else:
             self._breaker.is_silent(slow=slow)
-            self._silent[name, kind] = now + _SILENT
-            self._silent.move_to_end((name, kind))
-            while len(self._silent) > _CACHED:
-                self._silent.popitem(last=False)
+            self._remember_silence(name, kind)
         return found
 
-    async def _tried(self, name: str, kind: str) -> tuple[_Found, bool]:
+    def _remember_silence(self, name: str, kind: str) -> None:
+        self._silent[name, kind] = time.monotonic() + _SILENT
+        self._silent.move_to_end((name, kind))
+        while len(self._silent) > _CACHED:
+            self._silent.popitem(last=False)
+
+    async def _is_worth_asking(self, *, slow: bool) -> bool:
+        if self._breaker.is_in_doubt(time.monotonic()):
+            async with self._probing:  # by the first who comes; the others hear of it
+                if self._breaker.is_in_doubt(time.monotonic()):
+                    await self._probe()
+        return self._breaker.admits(slow=slow)
+
+    async def _probe(self) -> None:
+        """Ask what a name server answers if it is there."""
+        began = time.monotonic()
+        _, answered = await self._tried(*_PROBE, _PATIENCE)
+        if answered:
+            self._breaker.answers(time.monotonic())
+        else:
+            self._breaker.is_away(time.monotonic(), began=began)
+
+    async def _tried(self, name: str, kind: str, lifetime: float) -> tuple[_Found, bool]:
         """Return what was found, and whether that is an answer, be it SERVFAIL."""
         try:
-            answer = await self._resolver.resolve(
-                name + ".", kind, search=False, lifetime=_LIFETIME
-            )
+            answer = await self._resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
         except dns.resolver.NXDOMAIN as error:
             return _found((), Trouble.NO_SUCH_NAME, "no such domain", _negative(error)), True
         except dns.resolver.NoAnswer as error:
