@@ -14,11 +14,11 @@ import pytest
 from postroad.spool import waiting
 from postroad.spool.direct_get import PAGE_MESSAGES
 from postroad.spool.errors import ClaimLost
-from postroad.spool.interface import Put, Queued, Ready, Scheduled
+from postroad.spool.interface import Put, Queued, Ready, Scheduled, Taking
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, first, now, put, take
+from postroad.testing.queued_mail import SECOND, now, put, take
 
 pytestmark = pytest.mark.nats
 
@@ -84,12 +84,20 @@ async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
             renewed += await renew(all_due)
     assert renewed > 0
     assert await states(all_due) == {WaitKind.READY: RECORDS}
-    taking = take(all_due, room=RECORDS)
+    taking = take(all_due, room=AT_ONCE)  # few in hand, so that no lease runs out here
     later = Scheduled(now() + HOUR)
-    for taken in await first(taking, RECORDS):
-        await taking.settle(taken, [Put(taken.record.next_step(), later)])
+    deferring = asyncio.create_task(defer_all(taking, later))
+    async with asyncio.timeout(patient(60)):
+        while await states(all_due) != {WaitKind.SCHEDULED: RECORDS}:
+            assert not deferring.done(), deferring.exception()
+            await asyncio.sleep(0.1)
+    deferring.cancel()
     await taking.close()
-    assert await states(all_due) == {WaitKind.SCHEDULED: RECORDS}
+
+
+async def defer_all(taking: Taking, later: Scheduled) -> None:
+    async for taken in taking:
+        await taking.settle(taken, [Put(taken.record.next_step(), later)])
 
 
 async def states(spool: JetStreamSpool) -> dict[WaitKind, int]:

@@ -150,7 +150,7 @@ class Scene:
         code, out, said = await self.relay.command("status", "--json")
         if code != 0:
             raise RuntimeError(f"status: {said.strip()}")
-        return int(json.loads(out)["queue"]["scheduled"])
+        return int(json.loads(out)["queue"]["deferred"])
 
     async def end(self) -> None:
         """Close what was opened."""

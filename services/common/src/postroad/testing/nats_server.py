@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 
 _START_LIMIT = 10.0  # seconds
+_NOT_HANDED_OUT = (20_000, 30_000)  # ports: Linux hands out those from 32,768 on
+_CHANCE = random.SystemRandom()  # two workers of a test run may have the same seed
 
 _ROLES = ("ingress", "delivery", "operator", "command")
 
@@ -158,9 +161,17 @@ class NatsServer:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """
+    Return ports of loopback that nobody listens on, to be bound a little later.
+
+    They are none that the system hands out by itself: what another test listens on meanwhile, or
+    connects from, takes none of them. Two processes of a test run draw from the same ones.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = _CHANCE.randrange(*_NOT_HANDED_OUT)
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
