@@ -4,7 +4,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from prometheus_client import REGISTRY
 
 from postroad.cli.queue_listing import last_reply
 from postroad.delivery.attempt import Attempt
@@ -12,6 +11,7 @@ from postroad.delivery.directions import Directions
 from postroad.delivery.order_counts import OrderCounts
 from postroad.delivery.routing import NoRoute, Route
 from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.runtime.metrics import REGISTRY
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
@@ -479,7 +479,7 @@ async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:
         return REGISTRY.get_sample_value("postroad_delivery_parked_total") or 0.0
 
     spool, before = MemorySpool(), parked()
-    async with ScriptedMx() as mx:
+    async with ScriptedMx(slowness=0.3) as mx:
         await publish(spool, anywhere=to_smarthost(mx, connections=1))
         await send(spool, *(f"{n}@y.example" for n in range(6)))
         async with delivering(spool, room=4):
