@@ -11,8 +11,9 @@ from typing import cast
 import pytest
 
 from postroad.delivery.bounce import Notifier
+from postroad.delivery.happening import Attempted
 from postroad.delivery.outcome import Kind, Outcome, bounced, deferred, of_reply
-from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
+from postroad.delivery.settlement import Circumstances, Settlement, put_off, settle
 from postroad.delivery.unattempted import ordered
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
+from postroad.delivery.happening import Attempted
 from postroad.delivery.lines import relay_object, tell_attempt, tell_settlement
 from postroad.delivery.orders import order_for
 from postroad.delivery.outcome import Kind
-from postroad.delivery.settlement import Attempted, Circumstances, Settlement, put_off, settle
+from postroad.delivery.settlement import Circumstances, Settlement, put_off, settle
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.unattempted import (

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from postroad.delivery.settlement import event_about
+from postroad.delivery.happening import event_about
 from postroad.delivery.tools import WorkerTools
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order

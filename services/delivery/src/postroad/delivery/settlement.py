@@ -6,12 +6,11 @@ and what the sender is told. The result is what a settle puts; doing it twice gi
 """
 
 import random
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from postroad.delivery.bounce import Notifier
+from postroad.delivery.happening import Attempted, event_about
 from postroad.delivery.outcome import Kind, Outcome
 from postroad.delivery.retry import in_time, next_try, warns
 from postroad.mail.dsn import Action
@@ -35,21 +34,6 @@ _STATES = {
 _DOUBTFUL = 10  # hosts of a record that are remembered
 _NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """
-    One attempt as it ended, or was broken off.
-
-    There is an outcome for each recipient that was pending, or for some, by its position.
-    """
-
-    outcomes: Mapping[int, Outcome]
-    site: str
-    peer_address: str = ""
-    relay: str = ""  # the Relay that says how it leaves
-
-
 NOTHING = Attempted({}, "")  # where there was no attempt
 
 
@@ -59,18 +43,6 @@ class Settlement:
 
     puts: tuple[Put, ...]
     events: tuple[Event, ...]
-
-
-class Occasion(Protocol):
-    """When something happens to a record, and in which process."""
-
-    @property
-    def now(self) -> datetime:
-        """The time."""
-
-    @property
-    def process(self) -> str:
-        """The process, as people know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,39 +234,3 @@ def _outcome_events(record: QueueRecord, attempted: Attempted, at: Circumstances
         )
         for outcome, recipients in groups.items()
     ]
-
-
-def event_about(
-    kind: EventType,
-    record: QueueRecord,
-    recipients: Sequence[QueuedRecipient],
-    at: Occasion,
-    *,
-    outcome: Outcome | None = None,
-    attempted: Attempted | None = None,
-    reason: str = "",
-) -> Event:
-    """Return an event; with `attempted` it is one of that attempt, which `record` knows not yet."""
-    return Event(
-        type=kind,
-        at=at.now,
-        queue_id=record.record_id.queue_id,
-        record_id=str(record.record_id),
-        reverse_path=str(record.reverse_path or ""),
-        recipients=tuple(str(recipient.mailbox) for recipient in recipients),
-        domain=record.domain,
-        site=attempted.site if attempted else record.site,
-        host=outcome.host if outcome else "",
-        peer_address=attempted.peer_address if attempted else "",
-        client=record.origin.client or "",
-        relay=attempted.relay if attempted else "",
-        delay=round((at.now - record.arrival).total_seconds(), 3),
-        reply=outcome.text if outcome else "",
-        reason=reason,
-        size=record.size,
-        attempt=record.attempts + (1 if attempted else 0),
-        ambiguous=outcome.ambiguous if outcome else False,
-        tls=outcome.tls if outcome else "",
-        process=at.process,
-        traceparent=record.origin.traceparent,
-    )

@@ -8,15 +8,14 @@ cannot be had.
 from datetime import timedelta
 
 from postroad.delivery import metrics
+from postroad.delivery.happening import Attempted, event_about
 from postroad.delivery.outcome import Outcome, bounced, deferred
 from postroad.delivery.retry import JITTER
 from postroad.delivery.routing import NoRoute
 from postroad.delivery.settlement import (
-    Attempted,
     Circumstances,
     GivenUp,
     Settlement,
-    event_about,
     give_up,
     hold,
     put_off,

@@ -1,0 +1,76 @@
+"""
+What happened to a record, as an event of its history. No I/O.
+
+An attempt is told with what it was: its outcomes, the site, and the Relay that says how it leaves.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from postroad.delivery.outcome import Outcome
+from postroad.spool.event import Event, EventType
+from postroad.spool.record import QueuedRecipient, QueueRecord
+
+
+class Occasion(Protocol):
+    """When something happens to a record, and in which process."""
+
+    @property
+    def now(self) -> datetime:
+        """The time."""
+
+    @property
+    def process(self) -> str:
+        """The process, as people know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """
+    One attempt as it ended, or was broken off.
+
+    There is an outcome for each recipient that was pending, or for some, by its position.
+    """
+
+    outcomes: Mapping[int, Outcome]
+    site: str
+    peer_address: str = ""
+    relay: str = ""  # the Relay that says how it leaves
+
+
+def event_about(
+    kind: EventType,
+    record: QueueRecord,
+    recipients: Sequence[QueuedRecipient],
+    at: Occasion,
+    *,
+    outcome: Outcome | None = None,
+    attempted: Attempted | None = None,
+    reason: str = "",
+) -> Event:
+    """Return an event; with `attempted` it is one of that attempt, which `record` knows not yet."""
+    return Event(
+        type=kind,
+        at=at.now,
+        queue_id=record.record_id.queue_id,
+        record_id=str(record.record_id),
+        reverse_path=str(record.reverse_path or ""),
+        recipients=tuple(str(recipient.mailbox) for recipient in recipients),
+        domain=record.domain,
+        site=attempted.site if attempted else record.site,
+        host=outcome.host if outcome else "",
+        peer_address=attempted.peer_address if attempted else "",
+        client=record.origin.client or "",
+        relay=attempted.relay if attempted else "",
+        delay=round((at.now - record.arrival).total_seconds(), 3),
+        reply=outcome.text if outcome else "",
+        reason=reason,
+        size=record.size,
+        attempt=record.attempts + (1 if attempted else 0),
+        ambiguous=outcome.ambiguous if outcome else False,
+        tls=outcome.tls if outcome else "",
+        process=at.process,
+        traceparent=record.origin.traceparent,
+    )
