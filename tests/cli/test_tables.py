@@ -48,3 +48,17 @@ def test_a_pipe_has_no_width(
     monkeypatch.delenv("COLUMNS", raising=False)
     print_table((Column("REPLY", 0, 6),), (("x" * 500,),), empty="")
     assert "x" * 500 in capsys.readouterr().out
+
+
+def test_a_text_of_any_length_takes_nothing_from_the_columns_beside_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    rows = (("0123456789", "deferred", "4 KiB", "x" * 20_000),)
+    print_table(COLUMNS, rows, empty="")
+    assert capsys.readouterr().out.splitlines()[1].startswith("0123456789  deferred  4 KiB  xxx")
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(COLUMNS, rows, empty="")
+    [_, line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("0123456789  deferred  4 KiB  xxx")
+    assert len(line) <= 60

@@ -22,6 +22,7 @@ from postroad.policy.model import RetrySchedule
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Order
+from postroad.spool.codec import encode
 from postroad.spool.event import EventType
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready, Scheduled
@@ -353,3 +354,35 @@ def test_what_is_put_off_expires_and_is_warned_of_as_if_it_had_been_tried() -> N
     over = put_off(message(), timedelta(minutes=1), "site", "away", at(NOW + 25 * HOUR))
     assert [event.type for event in over.events] == [EventType.EXPIRATION]
     assert report(over) is not None
+
+
+@pytest.mark.parametrize("count", [1, 60, 1000])
+def test_what_is_kept_of_long_replies_is_bounded_for_one_and_for_all(count: int) -> None:
+    """A thousand recipients are the most that one record has."""
+    record = message(*(f"b{number}@y.example" for number in range(count)))
+    for end, kind in (("450", "4.2.1"), ("550", "5.1.1")):
+        replies = [
+            Reply.of(int(end), kind, f"b{n}: \N{SNOWMAN}" + "x" * 4000) for n in range(count)
+        ]
+        outcomes = {n: of_reply(reply, host="mx.y.example") for n, reply in enumerate(replies)}
+        settlement = after(record, outcomes, at())
+        [put] = settlement.puts
+        assert len(encode(put.record)) < 512 * 1024
+        assert all(len(event.reply.encode()) <= 512 for event in settlement.events)
+        assert sum(len(event.reply) for event in settlement.events) > count * 100
+    found = report(settlement)
+    assert found is not None
+    said = " ".join(found[1][0]["Diagnostic-Code"].split())
+    assert said.startswith("smtp; 550 5.1.1 b0: ")
+    assert len(said) <= 520
+
+
+def test_what_was_said_last_is_cut_when_mail_is_given_up() -> None:
+    last = LastReply("450 4.2.1 " + "busy " * 1000, NOW, "4.2.1", "mx.y.example")
+    record = message(recipients=(QueuedRecipient(parse_mailbox("b@y.example"), last=last),))
+    found = report(ordered(record, an_order("bounce", "spam run"), at()))
+    assert found is not None
+    said = " ".join(found[1][0]["Diagnostic-Code"].split())
+    assert said.startswith("x-postroad; bounced by order: spam run; last: mx.y.example said 450")
+    assert said.endswith(" ...")
+    assert len(said) < 600

@@ -449,6 +449,7 @@ async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool) as (_, taking):
+            assert isinstance(taking, MemoryTaking)
             taking.stale = True
             await send(spool, "b@y.example")
             async with asyncio.timeout(patient(5)):

@@ -145,6 +145,18 @@ def test_a_reply_that_never_ends_is_refused() -> None:
         read(b"250-x\r\n" * MAX_LINES)
 
 
+def test_of_a_long_reply_no_more_is_kept_than_a_line_may_have_and_the_last() -> None:
+    explained = b"".join(
+        b"450-4.2.1 %d " % n + b"x" * (MAX_LINE // 4) + b"\r\n" for n in range(100)
+    )
+    [reply] = read(explained + b"450 4.2.1 the end\r\n")
+    assert (reply.code, str(reply.status)) == (450, "4.2.1")
+    assert (reply.lines[0][:2], reply.lines[-1]) == ("0 ", "the end")
+    assert len(reply.text) < MAX_LINE + len("the end") + MAX_LINES
+    [after] = read(explained + b"250 2.0.0 ok\r\n")
+    assert (after.code, str(after.status)) == (250, "2.0.0")
+
+
 @pytest.mark.parametrize(
     "octets",
     [

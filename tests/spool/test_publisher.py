@@ -138,14 +138,6 @@ async def test_an_unanswered_publish_is_stored_once(
     assert len([queued async for queued in spool.waiting.list(Selection())]) == 1
 
 
-async def test_too_many_recipients_for_a_message_are_no_crash(spool: JetStreamSpool) -> None:
-    queue_id = spool.new_queue_id(now())
-    large = record(queue_id, content=b"x" * 3_000_000)
-    with pytest.raises(SpoolUnavailable):
-        await spool.accept(queue_id, lambda _: [Put(large, Ready())], timeout=SECOND)
-    await put(spool)  # the connection is as good as before
-
-
 async def test_deferred_mail_leaves_its_body_in_the_blob_store(spool: JetStreamSpool) -> None:
     content = b"Subject: hi\r\n\r\n" + b"y" * 60_000
     await put(spool, content=content)

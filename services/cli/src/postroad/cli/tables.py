@@ -19,7 +19,6 @@ from rich.text import Text
 from postroad.mail.visible import visible
 
 _GAP = 2  # between columns; rich pads each cell of a table without a box by one on both sides
-_NO_WIDTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,9 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(row[number]) for number, _ in shown))
-    Console(width=room or _NO_WIDTH).print(table)
+    # In a console of less than that, rich would take some of each column, ids too.
+    needed = sum(width + _GAP for _, width in shown)
+    Console(width=room or needed).print(table)
 
 
 def fit(

@@ -6,6 +6,8 @@ default: strictness here would be paid for in mail that never arrives. Only wher
 are due such a line ends the conversation, as it might shift all that follow. The answer to the
 final dot is trusted once it begins with a positive code, even if it then breaks the bounds: what is
 not understood there comes twice.
+
+Of a long reply the first lines and the last are kept: a transaction holds one for each recipient.
 """
 
 import re
@@ -20,6 +22,7 @@ from postroad.smtp.reply import Reply
 # RFC 5321 §4.5.3.1.5 says 512 octets; servers that explain themselves write more.
 MAX_LINE = 4096
 MAX_LINES = 128
+_KEPT = MAX_LINE  # characters of a reply's lines but the last; EHLO's many lines stay below
 
 _SHORT = 40  # characters: a longer reply says something of its own, such as a queue id
 _LINE = re.compile(r"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
@@ -42,6 +45,8 @@ class ReplyReader:
         self._due = due
         self._buffer = bytearray()
         self._lines: list[str] = []
+        self._length = 0  # characters of them
+        self._left_out = 0  # lines
         self._codes: set[int] = set()
         self._odd_lines = 0
 
@@ -85,7 +90,8 @@ class ReplyReader:
     def _begin_anew(self) -> list[str]:
         lines, self._lines = self._lines, []
         self._codes.clear()
-        self._odd_lines, self.passed_over = 0, ""
+        self._length = self._left_out = self._odd_lines = 0
+        self.passed_over = ""
         return lines
 
     @property
@@ -105,13 +111,22 @@ class ReplyReader:
             return self._odd_line(text)
         code = int(match[1])
         self._codes.add(code)
-        self._lines.append(match[3] or "")
         if match[2] == "-":
+            self._keep(match[3])
             self._check_length()
             return None
+        self._lines.append(match[3] or "")
         mixed = len(self._codes) > 1
         lines = self._begin_anew()
         return _mixed_reply(code, lines) if mixed else _reply(code, lines)
+
+    def _keep(self, text: str) -> None:
+        """Take down a line that is not the last; the first one is kept however long it is."""
+        self._length += len(text)
+        if self._length <= _KEPT:
+            self._lines.append(text)
+        else:
+            self._left_out += 1
 
     def _odd_line(self, text: str) -> Reply | None:
         due = self._due()
@@ -126,7 +141,7 @@ class ReplyReader:
         return None
 
     def _check_length(self) -> None:
-        if len(self._lines) + self._odd_lines >= MAX_LINES:
+        if len(self._lines) + self._left_out + self._odd_lines >= MAX_LINES:
             raise RemoteProtocolError("a reply has too many lines")
 
 

@@ -13,6 +13,10 @@ class SpoolFull(SpoolError):
     """The queue takes no more mail for now (to a peer 452 4.3.1)."""
 
 
+class RecordTooLarge(SpoolError):
+    """The queue's server takes no record of this size; no later try will change that."""
+
+
 class RecordCorrupt(SpoolError):
     """Stored bytes are not a record; no later try will change that."""
 

@@ -3,7 +3,8 @@ Putting records into the queue's streams: durable when it returns, stored once f
 
 One record is a plain publish, several are one atomic batch, so a message is never half accepted. A
 publish that is not answered is repeated under the same message id until its deadline: the stream
-recognises it. Nothing is repeated for longer than a minute, far within the duplicate window.
+recognises it. Nothing is repeated for longer than a minute, far within the duplicate window. What
+the server never takes, for its size, is not tried: it goes in shorter, or not at all.
 """
 
 import asyncio
@@ -17,15 +18,25 @@ from datetime import UTC, datetime, timedelta
 from postroad.spool.acks import acked_sequence, check_ack
 from postroad.spool.codec import encode
 from postroad.spool.connection import NatsLink
-from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import (
+    ClaimLost,
+    RecordTooLarge,
+    SpoolError,
+    SpoolFull,
+    SpoolUnavailable,
+)
 from postroad.spool.fast_client import FastClient, header_of
 from postroad.spool.interface import Held, Put, Scheduled
 from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
+from postroad.spool.log import get_logger
 from postroad.spool.message_id import message_id
+from postroad.spool.record import QueueRecord
 from postroad.spool.requests import NoResponders, Requests
 from postroad.spool.subjects import queue_stream, ready_subject, subject_of
 from postroad.spool.succession import FOLLOWS, comes_soon
+
+log = get_logger("spool.publisher")
 
 LONGEST = timedelta(seconds=60)
 MAX_BATCH = 1000  # messages, a limit of the server
@@ -70,7 +81,7 @@ class Publisher:
 
         `origin` is the sequence of the record they follow from, 0 for new mail. `claim` are headers
         for the first put, which takes a waiting record's place with them. Raises Refused,
-        SpoolUnavailable, SpoolFull, ClaimLost.
+        RecordTooLarge, SpoolUnavailable, SpoolFull, ClaimLost.
         """
         # What a claim follows from is gone with it.
         former = 0 if claim else origin
@@ -153,12 +164,27 @@ class Publisher:
         if due is not None:
             headers["Nats-Schedule"] = f"@at {due.isoformat().replace('+00:00', 'Z')}"
             headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane, by_id=follows)
+        return _Message(subject, self._payload(record, len(str(headers)) + _HEADROOM), headers)
+
+    def _payload(self, record: QueueRecord, around: int) -> bytes:
+        """
+        Return a record's octets, without what was heard of its recipients where they are too many.
+
+        The server would close the connection. RecordTooLarge when that does not help.
+        """
         payload = encode(record)
         limit = self._link.client.max_payload or 0
-        if limit and len(payload) + len(str(headers)) + _HEADROOM > limit:
-            # The server would close the connection; a record this large is a mistake of ours.
-            raise SpoolUnavailable(f"a record of {len(payload)} octets is over the server's limit")
-        return _Message(subject, payload, headers)
+        if not limit or len(payload) + around <= limit:
+            return payload
+        shorter = encode(record.without_replies())
+        if len(shorter) + around > limit:
+            raise RecordTooLarge(f"a record of {len(shorter)} octets is over the server's limit")
+        log.warning(
+            "a record is stored without the replies for its recipients: they were too long",
+            record_id=str(record.record_id),
+            size=len(payload),
+        )
+        return shorter
 
 
 def _post(client: FastClient, message: _Message, headers: Mapping[str, str]) -> None:

@@ -89,6 +89,8 @@ class Hold:
     note: str = ""  # what the person who ordered it gave as the reason
 
 
+_LEFT_OUT = "the reply was too long to be kept"
+
 # Features a reader must know to deliver a record rightly; a process leaves to a newer one what
 # needs a feature that is not listed here.
 KNOWN_FEATURES: frozenset[str] = frozenset()
@@ -141,6 +143,16 @@ class QueueRecord:
     def pending(self) -> tuple[QueuedRecipient, ...]:
         """The recipients that still need an attempt."""
         return tuple(r for r in self.recipients if r.state is RecipientState.PENDING)
+
+    def without_replies(self) -> "QueueRecord":
+        """Return the record with a remark in place of what was heard of each recipient."""
+        recipients = tuple(
+            replace(each, last=LastReply(_LEFT_OUT, each.last.at, each.last.status))
+            if each.last is not None
+            else each
+            for each in self.recipients
+        )
+        return replace(self, recipients=recipients)
 
     def next_step(self, **changes: object) -> "QueueRecord":
         """Return the record as it is to be published again: a step higher, with these changes."""

@@ -5,7 +5,8 @@ Publish what follows, wait for the acknowledgement, acknowledge the record with 
 then write events and delete a body. A settle that fails is tried again, under an extended lease,
 until it succeeds; the attempt is not repeated. Only when storage is full, or the disk nearly so, a
 record that nothing has become of is given back as it is, for a while: if all that is in hand waited
-for room, nothing would be delivered that makes some.
+for room, nothing would be delivered that makes some. What is too large for the server whatever is
+left out is given back too, as no later try would change that.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any
 
 from postroad.spool.blobs import Blobs
 from postroad.spool.body_life import outlives_body
-from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull
+from postroad.spool.errors import ClaimLost, RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.event import Event
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.in_hand import InHand, Key
@@ -64,8 +65,8 @@ class Settling:
         if puts:
             try:
                 await self._put(key, record, puts)
-            except SpoolFull:
-                await self._return_for_room(key, record)
+            except (SpoolFull, RecordTooLarge) as error:
+                await self._return(key, record, error)
                 return
         self._only_unacknowledged(key)
         await self._acknowledge(key)
@@ -114,19 +115,27 @@ class Settling:
         answer.add_done_callback(heard)
 
     async def _put(self, key: Key, record: QueueRecord, puts: Sequence[Put]) -> None:
-        """Store them, whatever it takes; SpoolFull when the record may as well stay as it was."""
-        ready = list(puts)
+        """
+        Store them, whatever it takes; SpoolFull when the record may as well stay as it was.
+
+        RecordTooLarge when the server takes them not even with their bodies elsewhere.
+        """
+        ready, slim_all = list(puts), False
         while True:
             if self._exhausted() and _only_postpones(record, puts):
                 raise SpoolFull("the disk is nearly full")
             try:
-                ready = [await self._slim(record, put) for put in ready]
+                ready = [await self._slim(record, put, always=slim_all) for put in ready]
                 await self._publisher.publish(
                     ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT, origin=key.sequence
                 )
                 return
             except ClaimLost:
                 return
+            except RecordTooLarge:
+                if slim_all:
+                    raise
+                slim_all = True
             except SpoolError as error:
                 if isinstance(error, SpoolFull) and _only_postpones(record, puts):
                     raise
@@ -137,14 +146,14 @@ class Settling:
                 )
                 await asyncio.sleep(_RETRY_PAUSE)
 
-    async def _slim(self, former: QueueRecord, put: Put) -> Put:
+    async def _slim(self, former: QueueRecord, put: Put, *, always: bool) -> Put:
         """
         Return a waiting put without a large inline body: schedules are copied as they fire.
 
         One that may wait longer than the body of its former record lives gets a copy of that. The
         former body is left to its time to live: an earlier try may have stored a record with it.
         """
-        if isinstance(put.place, Ready):
+        if isinstance(put.place, Ready) and not always:
             return put
         lifetime = max(put.record.deadline - datetime.now(UTC), timedelta(hours=1))
         if outlives_body(put.record, put.place) and put.record.content == former.content:
@@ -163,8 +172,14 @@ class Settling:
                 # comes again and brings a new one.
                 await asyncio.sleep(_RETRY_PAUSE)
 
-    async def _return_for_room(self, key: Key, record: QueueRecord) -> None:
-        log.warning("storage is full: a record is given back", record_id=str(record.record_id))
+    async def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
+        """Give a record back as it was, for a while, the longer the more often."""
+        record_id = str(record.record_id)
+        if isinstance(why, SpoolFull):
+            log.warning("storage is full: a record is given back", record_id=record_id)
+        else:
+            cause = "what follows of a record cannot be stored: it is given back as it was"
+            log.error(cause, record_id=record_id, error=str(why))
         entry = self._hand.get(key)
         if entry is None:
             return

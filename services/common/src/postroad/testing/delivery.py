@@ -1,4 +1,4 @@
-"""A delivery worker over a queue in memory, as `delivery.app` puts one together, for tests."""
+"""A delivery worker over any queue, as `delivery.app` puts one together, for tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,9 +19,7 @@ from postroad.policy.model import ObjectKey, Relay, WayOut
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready
-from postroad.spool.memory import MemorySpool
-from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.interface import Put, Ready, Spool, Taking
 from postroad.spool.record import Origin
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, now, record
@@ -31,7 +29,7 @@ CLIENT = Origin(client="shop/till", namespace="shop")
 _RING = Keyring([ClusterKey(b"k" * 32)])
 
 
-async def publish(spool: MemorySpool, **ways_out: WayOut) -> None:
+async def publish(spool: Spool, **ways_out: WayOut) -> None:
     """Bring Relays of namespace `shop` into force, by name; `anywhere` is for every domain."""
     entries = {}
     for name, way_out in ways_out.items():
@@ -40,7 +38,7 @@ async def publish(spool: MemorySpool, **ways_out: WayOut) -> None:
     await publish_objects(spool, Compiled(dict(entries)), _RING)
 
 
-async def send(spool: MemorySpool, *to: str, **more: object) -> list[str]:
+async def send(spool: Spool, *to: str, **more: object) -> list[str]:
     """Queue one message for each address from a Client of `shop`; return the queue ids."""
     ids = []
     for address in to:
@@ -52,7 +50,7 @@ async def send(spool: MemorySpool, *to: str, **more: object) -> list[str]:
     return ids
 
 
-async def history(spool: MemorySpool, kind: EventType, count: int = 1) -> list[Event]:
+async def history(spool: Spool, kind: EventType, count: int = 1) -> list[Event]:
     """Wait for so many events of a type, and return them."""
     found = []
     async with asyncio.timeout(patient(10)):
@@ -65,7 +63,7 @@ async def history(spool: MemorySpool, kind: EventType, count: int = 1) -> list[E
 
 @asynccontextmanager
 async def delivering(
-    spool: MemorySpool,
+    spool: Spool,
     *,
     resolver: Resolver | None = None,
     port: int = 25,
@@ -73,7 +71,7 @@ async def delivering(
     finish: float = 5.0,
     timeouts: Timeouts | None = None,
     pool: str = "default",
-) -> AsyncIterator[tuple[Worker, MemoryTaking]]:
+) -> AsyncIterator[tuple[Worker, Taking]]:
     """Run a worker until the block ends, then drain it: `finish` are seconds for the attempts."""
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
     taking = spool.take(pool=pool, room=room, room_bytes=100_000_000)

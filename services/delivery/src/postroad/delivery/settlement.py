@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.happening import Attempted, event_about
-from postroad.delivery.outcome import Kind, Outcome
+from postroad.delivery.outcome import Kind, Outcome, cut, most_text
 from postroad.delivery.retry import in_time, next_try, warns
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
@@ -78,8 +78,9 @@ def _taken_down(
     record: QueueRecord, attempted: Attempted, now: datetime
 ) -> tuple[QueueRecord, list[QueuedRecipient]]:
     """Return the record with what is known of its recipients, and those that have bounced."""
+    most = most_text(len(record.recipients))
     recipients = tuple(
-        _after(recipient, attempted.outcomes.get(number), now)
+        _after(recipient, attempted.outcomes.get(number), now, most)
         for number, recipient in enumerate(record.recipients)
     )
     newly_bounced = [
@@ -132,7 +133,7 @@ def put_off(
     """
     events = _outcome_events(record, known, at)
     record, newly_bounced = _taken_down(record, known, at.now)
-    why = LastReply(reason, at.now, str(_NOT_TRIED))
+    why = LastReply(cut(reason, most_text(len(record.recipients))), at.now, str(_NOT_TRIED))
     recipients = tuple(
         replace(each, last=why)
         if each.last is None and each.state is RecipientState.PENDING
@@ -169,18 +170,21 @@ class GivenUp:
 
 def give_up(record: QueueRecord, why: GivenUp, at: Circumstances) -> Settlement:
     """Return what follows when all that is pending is bounced, by order or for its hold's end."""
-    bounced = [_ended(recipient, why.told, why.status, at.now) for recipient in record.pending]
+    most = most_text(len(record.recipients))
+    bounced = [_ended(each, why.told, why.status, at.now, most) for each in record.pending]
     events = (event_about(why.kind, record, bounced, at, reason=why.reason),)
     puts = at.notifier.notification(record, Action.FAILED, bounced, at.snapshot, at.now)
     return Settlement(tuple(puts), events)
 
 
-def _after(recipient: QueuedRecipient, outcome: Outcome | None, now: datetime) -> QueuedRecipient:
+def _after(
+    recipient: QueuedRecipient, outcome: Outcome | None, now: datetime, most: int
+) -> QueuedRecipient:
     if outcome is None:
         return recipient
     # A report must not quote who said nothing.
     host, phase = (outcome.host, outcome.phase) if outcome.answered else ("", "")
-    last = LastReply(outcome.text, now, str(outcome.status), host, phase)
+    last = LastReply(cut(outcome.text, most), now, str(outcome.status), host, phase)
     return replace(recipient, state=_STATES[outcome.kind], last=last)
 
 
@@ -189,25 +193,26 @@ def _next(record: QueueRecord) -> QueueRecord:
 
 
 def _expire(record: QueueRecord, now: datetime) -> tuple[QueueRecord, list[QueuedRecipient]]:
-    expired = []
-    recipients = []
+    expired: list[QueuedRecipient] = []
+    recipients: list[QueuedRecipient] = []
+    most = most_text(len(record.recipients))
     for recipient in record.recipients:
         if recipient.state is RecipientState.PENDING:
-            recipient = _ended(recipient, "expired", DELIVERY_EXPIRED, now)
+            recipient = _ended(recipient, "expired", DELIVERY_EXPIRED, now, most)
             expired.append(recipient)
         recipients.append(recipient)
     return replace(record, recipients=tuple(recipients)), expired
 
 
 def _ended(
-    recipient: QueuedRecipient, told: str, status: EnhancedStatus, now: datetime
+    recipient: QueuedRecipient, told: str, status: EnhancedStatus, now: datetime, most: int
 ) -> QueuedRecipient:
     """Return a recipient that is given up, with the last that was heard of it."""
     said = recipient.last
     if said is not None:
         who = f"{said.host} said " if said.host else ""
         told = f"{told}; last: {who}{said.text}"
-    last = LastReply(told, now, str(status))
+    last = LastReply(cut(told, most), now, str(status))
     return replace(recipient, state=RecipientState.BOUNCED, last=last)
 
 

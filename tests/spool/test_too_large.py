@@ -1,0 +1,94 @@
+"""What the server takes no more of, however often it is asked: it goes in shorter, or goes back."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from postroad.spool import settling
+from postroad.spool.errors import RecordTooLarge
+from postroad.spool.interface import Put, Queued, Ready, Scheduled
+from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.record import LastReply, QueueRecord
+from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import SECOND, first, now, put, record, take
+
+pytestmark = pytest.mark.nats
+
+TOO_MUCH = 3_000_000  # octets
+LATER = Scheduled(now() + timedelta(hours=1))
+
+
+def deferred(taken: QueueRecord) -> QueueRecord:
+    """Return a record as it goes on after a reply that is too long."""
+    last = LastReply("450 4.2.1 " + "x" * TOO_MUCH, now(), "4.2.1", "mx.y.example", "RCPT")
+    [recipient] = taken.recipients
+    return taken.next_step(recipients=(replace(recipient, last=last),))
+
+
+async def found(spool: JetStreamSpool) -> list[Queued]:
+    return [queued async for queued in spool.waiting.list(Selection())]
+
+
+async def test_new_mail_that_is_too_large_is_refused_once_and_the_connection_stays(
+    spool: JetStreamSpool,
+) -> None:
+    queue_id = spool.new_queue_id(now())
+    large = record(queue_id, content=b"x" * TOO_MUCH)
+    with pytest.raises(RecordTooLarge):
+        await spool.accept(queue_id, lambda _: [Put(large, Ready())], timeout=SECOND)
+    await put(spool)
+
+
+async def test_what_follows_of_a_record_is_stored_without_its_replies(
+    spool: JetStreamSpool,
+) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    with capture_logs() as lines:
+        async with asyncio.timeout(patient(5)):
+            await taking.settle(taken, [Put(deferred(taken.record), LATER)])
+    [queued] = await found(spool)
+    assert queued.kind is WaitKind.SCHEDULED
+    [recipient] = queued.record.recipients
+    assert recipient.last is not None
+    assert (recipient.last.status, recipient.last.host) == ("4.2.1", "")
+    assert recipient.last.text == "the reply was too long to be kept"
+    assert [line["record_id"] for line in lines] == [str(taken.record.record_id)], "said once"
+    await taking.close()
+
+
+async def test_a_large_notification_leaves_its_body_in_the_blob_store(
+    spool: JetStreamSpool,
+) -> None:
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    content = b"Subject: Undelivered\r\n\r\n" + b"x" * TOO_MUCH
+    notification = record(taken.record.record_id.queue_id, number=1, content=content)
+    async with asyncio.timeout(patient(10)):
+        await taking.settle(taken, [Put(notification, Ready())])
+        [report] = await first(taking, 1)
+        assert b"".join([chunk async for chunk in spool.read_body(report.record)]) == content
+        await taking.settle(report)
+    assert await found(spool) == []
+    await taking.close()
+
+
+async def test_what_nothing_makes_shorter_goes_back_as_it_was(
+    spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "_FIRST_RETURN", 1.0)
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    async with asyncio.timeout(patient(10)):
+        await taking.settle(taken, [Put(taken.record.next_step(unknown=b"x" * TOO_MUCH), LATER)])
+        [again] = await first(taking, 1)
+    assert again.record == taken.record
+    await taking.settle(again)
+    await taking.close()
