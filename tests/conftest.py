@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, settings
 
+from postroad.testing.nats_server import free_ports
+
 # How fast an example runs, and how fast it is drawn, is the machine's affair.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
@@ -14,6 +16,13 @@ settings.load_profile("tests")
 # A shell that starts them in the background has them ignore Ctrl-C, and so would all they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """Return a port where nobody listens, and nobody will whom the system gives a port."""
+    (port,) = free_ports(1)
+    return port
 
 
 @pytest.fixture(autouse=True)
