@@ -3,21 +3,32 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from postroad.delivery.opening import without_login
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.site import Site, Waiting
 from postroad.mail.address import parse_mailbox
-from postroad.policy.model import Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.policy.model import (
+    Credentials,
+    Rate,
+    RetrySchedule,
+    SiteLimits,
+    Smarthost,
+    TlsMode,
+    WayOut,
+)
+from postroad.smtp.reply import Reply
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import HANG_UP, ScriptedMx
+from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now
 from postroad.testing.zone import Table, Trouble, Zone
@@ -302,6 +313,57 @@ async def test_who_has_got_the_mail_is_not_sent_it_again_when_the_rest_is_broken
     assert (delivery.recipients, bounce.recipients) == (("a@y.example",), ("b@y.example",))
     [left] = [queued async for queued in spool.waiting.list(Selection())]
     assert [str(each.mailbox) for each in left.record.pending] == ["c@y.example", "d@y.example"]
+
+
+async def test_who_has_got_the_mail_is_not_sent_it_again_when_the_process_has_to_end() -> None:
+    """The host takes two recipients a message, and is silent at the second message's end."""
+    cut_off = asyncio.Event()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"." and count:
+            cut_off.set()
+            return SILENCE
+        return None
+
+    spool = MemorySpool()
+    recipients = tuple(QueuedRecipient(parse_mailbox(f"{n}@y.example")) for n in "abcd")
+    async with ScriptedMx(script, extensions=("PIPELINING", "LIMITS RCPTMAX=2")) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        async with delivering(spool, finish=0.0):
+            await send(spool, "a@y.example", recipients=recipients)
+            await asyncio.wait_for(cut_off.wait(), patient(10))
+    [left] = [queued async for queued in spool.waiting.list(Selection())]
+    assert [str(each.mailbox) for each in left.record.pending] == ["c@y.example", "d@y.example"]
+    [delivery] = await history(spool, EventType.DELIVERY)
+    assert delivery.recipients == ("a@y.example", "b@y.example")
+
+
+async def test_a_login_that_a_host_repeats_as_it_refuses_it_is_shown_to_nobody() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return b"535 5.7.8 you said " + line + b"\r\n" if line.startswith(b"AUTH") else None
+
+    spool = MemorySpool()
+    login = Credentials("shop", "correct horse")
+    async with ScriptedMx(script, extensions=("AUTH PLAIN",)) as mx:
+        await publish(spool, anywhere=replace(to_smarthost(mx), credentials=login))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            [told] = await history(spool, EventType.TRANSIENT_FAILURE)
+    assert mx.commands[-1].startswith(b"AUTH PLAIN ")
+    assert "535 5.7.8 you said AUTH PLAIN ***" in told.reply
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("wrong: Y29ycmVjdCBo...", "wrong: ***..."),
+        ("correct horse is no password", "*** is no password"),
+        ("authentication failed: 7.8", "authentication failed: 7.8"),
+    ],
+)
+def test_of_a_refused_login_what_is_no_secret_stays(said: str, shown: str) -> None:
+    reply = Reply.of(535, "5.7.8", said)
+    assert without_login(reply, Credentials("shop", "correct horse")).lines == (shown,)
 
 
 async def test_a_missing_body_holds_the_record_for_a_person() -> None:

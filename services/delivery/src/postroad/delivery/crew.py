@@ -193,6 +193,9 @@ class Crew:
         except SpoolError as error:
             await self._broken_off(site, attempt, error)
             return
+        except asyncio.CancelledError:
+            self._cut_off(site, attempt)
+            raise
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("an attempt failed", record_id=str(record.record_id))
@@ -223,6 +226,14 @@ class Crew:
             reason = "the mail may have been in other hands"
         wait = random.uniform(*_SOON)
         self._endings.put_off(taken, way_out, site.name, wait, reason, known)
+
+    def _cut_off(self, site: Site, attempt: Attempt) -> None:
+        """Let a record wait whose attempt the end of the process cuts off, if anybody has it."""
+        known = attempt.known
+        if known.outcomes:  # else nothing is to be told: it comes again by itself
+            taken, way_out = attempt.waiting.taken, attempt.waiting.way_out
+            wait, reason = random.uniform(*_SOON), "the process that sent it had to end"
+            self._endings.put_off(taken, way_out, site.name, wait, reason, known)
 
     async def _turned_back(self, site: Site, waiting: Waiting) -> bool:
         """

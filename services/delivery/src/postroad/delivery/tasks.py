@@ -28,7 +28,20 @@ class Tasks:
             metrics.INTERNAL_ERRORS.inc()
             log.error("a part of delivery failed", exc_info=task.exception())
 
-    def cancel_all(self) -> None:
-        """Cut off whatever is under way."""
+    async def cut_off(self, *, seconds: float) -> None:
+        """
+        Cut off whatever is under way; wait so long at most until it has ended.
+
+        What it begins at its end is waited for as well, and cut off when the time is over.
+        """
+        self._cancel_all()
+        try:
+            async with asyncio.timeout(seconds):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            self._cancel_all()
+
+    def _cancel_all(self) -> None:
         for task in list(self._tasks):
             task.cancel()

@@ -44,6 +44,7 @@ _HOUSEKEEPING = 1.0  # seconds
 _RECOUNT = 0.25  # seconds
 _REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
 _MANY = 2_000  # sites without mail
+_LAST_OUTCOMES = 2.0  # seconds of a drain in which what is cut off may still be stored
 
 
 class Worker:
@@ -275,6 +276,7 @@ class Worker:
                 await self._endings.all_ended()
         except TimeoutError:
             log.warning("deliveries under way are cut off", count=self._endings.in_hand)
-        self._tasks.cancel_all()
+        # Outcomes that are known already are stored: who has the mail is not sent it again.
+        await self._tasks.cut_off(seconds=_LAST_OUTCOMES)
         await self._tools.taking.close()
         await self._tools.attempts.pool.close()
