@@ -1,4 +1,4 @@
-"""People's orders to delivery, its draining, and its own mistakes."""
+"""People's orders to delivery: retry, hold, release, bounce, delete, suspend."""
 
 import asyncio
 from datetime import timedelta
@@ -6,39 +6,31 @@ from datetime import timedelta
 import pytest
 
 from postroad.cli.queue_listing import last_reply
-from postroad.delivery.attempt import Attempt
-from postroad.delivery.directions import Directions
 from postroad.delivery.order_counts import OrderCounts
-from postroad.delivery.routing import NoRoute, Route
-from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
-from postroad.runtime.metrics import REGISTRY
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
 from postroad.spool.lanes import tail_lane
 from postroad.spool.memory import MemorySpool
-from postroad.spool.memory_taking import MemoryTaking
 from postroad.spool.record import Hold, OnHoldExpiry
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import CLIENT, delivering, history, publish, send
+from postroad.testing.delivery import (
+    CLIENT,
+    delivering,
+    history,
+    publish,
+    send,
+    to_smarthost,
+    waiting,
+)
 from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first, now, put
+from postroad.testing.queued_mail import now, put
 
 HOUR = timedelta(hours=1)
 ANYWHERE = pytest.mark.parametrize(
     "place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)]
 )
-
-
-def to_smarthost(mx: ScriptedMx, connections: int = 20) -> WayOut:
-    return WayOut(
-        "relay:shop/smart",
-        (Smarthost("127.0.0.1", mx.port),),
-        tls=TlsMode.NONE,
-        retry=RetrySchedule(first=HOUR),
-        limits=SiteLimits(connections=connections),
-    )
 
 
 def order(action: str, **selection: str) -> Order:
@@ -52,11 +44,6 @@ async def counted(spool: MemorySpool, order_id: str, number: int) -> None:
     async with asyncio.timeout(patient(10)):
         while dict(await spool.orders.reports(order_id)) != {"tests": number}:
             await asyncio.sleep(0.01)
-
-
-async def waiting(spool: MemorySpool) -> list[tuple[WaitKind, str]]:
-    found = [queued async for queued in spool.waiting.list(Selection())]
-    return sorted((queued.kind, str(queued.record.recipients[0].mailbox)) for queued in found)
 
 
 async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
@@ -341,153 +328,6 @@ async def test_a_hold_that_ends_by_itself_does_what_it_says(on_expiry: OnHoldExp
             [message] = await asyncio.wait_for(mx.received(1), patient(5))
         to = b"<b@y.example>" if on_expiry is OnHoldExpiry.RELEASE else b"<a@x.example>"
         assert message.recipients == [b"RCPT TO:" + to]
-
-
-async def test_a_drain_finishes_what_is_being_sent_and_gives_the_rest_back() -> None:
-    draining: list[asyncio.Task[None]] = []
-
-    def script(line: bytes, count: int) -> bytes | None:
-        if line == b"DATA" and count == 0:
-            draining.append(asyncio.create_task(worker.drain(seconds=5)))
-        return None
-
-    spool = MemorySpool()
-    async with ScriptedMx(script) as mx:
-        await publish(spool, anywhere=to_smarthost(mx, connections=1))
-        await send(spool, *(f"{n}@y.example" for n in range(5)))
-        async with delivering(spool) as (worker, _):
-            await history(spool, EventType.DELIVERY)
-            await asyncio.wait_for(draining[0], patient(5))
-        assert len(mx.messages) == 1
-        assert [kind for kind, _ in await waiting(spool)] == [WaitKind.READY] * 4
-        async with delivering(spool):
-            await asyncio.wait_for(mx.received(5), patient(5))
-    assert await waiting(spool) == []
-
-
-async def test_a_drain_does_not_wait_for_what_finds_its_hosts_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked, answer = asyncio.Event(), asyncio.Event()
-    found = Directions.find
-
-    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
-        asked.set()
-        await answer.wait()
-        return await found(self, way_out, domain)
-
-    monkeypatch.setattr(Directions, "find", slowly)
-    spool = MemorySpool()
-    spool.store.lanes = 1  # else it would be moved to its site's lane
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        await send(spool, "b@y.example")
-        async with delivering(spool) as (worker, _):
-            await asyncio.wait_for(asked.wait(), patient(5))
-            draining = asyncio.create_task(worker.drain(seconds=60))
-            await asyncio.sleep(0)  # it has begun
-            answer.set()
-            await asyncio.wait_for(draining, patient(5))
-        assert mx.messages == []
-    assert await waiting(spool) == [(WaitKind.READY, "b@y.example")]
-
-
-async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
-    """Scaling out must not let a site have one worker's connections and another's besides."""
-    spool = MemorySpool()
-    spool.store.lanes = 1
-    last, joined = asyncio.Event(), list[MemoryTaking]()
-
-    def script(line: bytes, count: int) -> bytes | None:
-        if line == b"DATA" and count == 0:
-            # Of two takers this lane is the second's; one of them has to be first.
-            joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
-            last.set()
-        return None
-
-    async with ScriptedMx(script) as mx:
-        await publish(spool, anywhere=to_smarthost(mx, connections=1))
-        await send(spool, *(f"{n}@y.example" for n in range(5)))
-        async with delivering(spool):
-            await history(spool, EventType.DELIVERY)
-            await asyncio.wait_for(last.wait(), patient(5))
-            taken = await asyncio.wait_for(first(joined[0], 4), patient(5))
-        assert len(mx.messages) == 1
-        assert len({each.record.record_id for each in taken}) == 4
-        await joined[0].close()
-
-
-async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_given_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    spool = MemorySpool()
-    spool.store.lanes = 1
-    joined: list[MemoryTaking] = []
-    found = Directions.find
-
-    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
-        # Of two takers this lane is the second's.
-        joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
-        return await found(self, way_out, domain)
-
-    monkeypatch.setattr(Directions, "find", slowly)
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        await send(spool, "b@y.example")
-        async with delivering(spool):
-            async with asyncio.timeout(patient(5)):
-                while not joined:
-                    await asyncio.sleep(0)
-                [taken] = await first(joined[0], 1)
-        assert mx.messages == []
-        assert str(taken.record.recipients[0].mailbox) == "b@y.example"
-        await joined[0].close()
-
-
-async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:
-    spool = MemorySpool()
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        async with delivering(spool) as (_, taking):
-            assert isinstance(taking, MemoryTaking)
-            taking.stale = True
-            await send(spool, "b@y.example")
-            async with asyncio.timeout(patient(5)):
-                while mx.connections == 0 or mx.open_now:
-                    await asyncio.sleep(0)
-        assert mx.messages == []
-        assert await waiting(spool) == [(WaitKind.READY, "b@y.example")], "it comes again"
-
-
-async def test_an_error_of_ours_is_a_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(attempt: Attempt) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(Attempt, "run", broken)
-    spool = MemorySpool()
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        async with delivering(spool):
-            await send(spool, "b@y.example")
-            [event] = await history(spool, EventType.TRANSIENT_FAILURE)
-        assert event.reply == "an error of ours"
-        assert "bug" not in str(event), "the log has the cause, the history does not"
-        assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
-
-
-async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:
-    def parked() -> float:
-        return REGISTRY.get_sample_value("postroad_delivery_parked_total") or 0.0
-
-    spool, before = MemorySpool(), parked()
-    async with ScriptedMx(slowness=0.3) as mx:
-        await publish(spool, anywhere=to_smarthost(mx, connections=1))
-        await send(spool, *(f"{n}@y.example" for n in range(6)))
-        async with delivering(spool, room=4):
-            messages = await asyncio.wait_for(mx.received(6), patient(15))
-        assert len({message.recipients[0] for message in messages}) == 6
-    assert parked() > before
-    assert await waiting(spool) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ to write instead, and tells JSON Schema (from which CRDs and docs are made) what
 """
 
 import ipaddress
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,7 +57,6 @@ from postroad.policy.quantities import (
 _LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 NAMESPACE_PATTERN = rf"^{_LABEL}$"
 NAME_PATTERN = rf"^{_LABEL}(?:\.{_LABEL})*$"  # RFC 1123, as Kubernetes wants of object names
-_HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 class Part(BaseModel):

@@ -35,7 +35,6 @@ _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _MADE_AT_ONCE = 32  # consumers
 _FOLLOWS = FOLLOWS.encode()
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
-_INACTIVE = 7 * 24 * 3600  # seconds after which the server forgets a consumer nobody uses
 
 Room = Callable[["LanePull"], int]  # how many more records may be asked for
 

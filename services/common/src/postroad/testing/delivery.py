@@ -15,12 +15,22 @@ from postroad.delivery.resolver import Resolver
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.policy.compiled import Compiled
-from postroad.policy.model import ObjectKey, Relay, WayOut
+from postroad.policy.model import (
+    ObjectKey,
+    Relay,
+    RetrySchedule,
+    SiteLimits,
+    Smarthost,
+    TlsMode,
+    WayOut,
+)
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Spool, Taking
 from postroad.spool.record import Origin
+from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, now, record
 
@@ -48,6 +58,23 @@ async def send(spool: Spool, *to: str, **more: object) -> list[str]:
         await spool.accept(queue_id, lambda _, q=queued: [Put(q, Ready())], timeout=limit)  # type: ignore[misc]
         ids.append(queue_id)
     return ids
+
+
+def to_smarthost(mx: ScriptedMx, connections: int = 20) -> WayOut:
+    """Return the way out to a scripted host, which tries once an hour."""
+    return WayOut(
+        "relay:shop/smart",
+        (Smarthost("127.0.0.1", mx.port),),
+        tls=TlsMode.NONE,
+        retry=RetrySchedule(first=timedelta(hours=1)),
+        limits=SiteLimits(connections=connections),
+    )
+
+
+async def waiting(spool: Spool) -> list[tuple[WaitKind, str]]:
+    """Return what is in the queue: each record's kind and first recipient."""
+    found = [queued async for queued in spool.waiting.list(Selection())]
+    return sorted((queued.kind, str(queued.record.recipients[0].mailbox)) for queued in found)
 
 
 async def history(spool: Spool, kind: EventType, count: int = 1) -> list[Event]:
