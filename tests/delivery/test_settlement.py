@@ -318,6 +318,28 @@ def an_order(action: str, reason: str) -> Order:
     return Order("order", action, Selection(), NOW, NOW + timedelta(hours=1), NOW, reason)
 
 
+def test_who_was_not_come_to_goes_on_at_once_and_the_schedule_stands() -> None:
+    record = message(attempts=1)
+    known = Attempted({0: BOUNCED, 1: DEFERRED}, "site", resume_from=2)
+    settlement = settle(record, known, at(delay_warning=HOUR / 2))
+    [put] = [put for put in settlement.puts if put.record.record_id == record.record_id]
+    assert put.place == Ready()
+    assert (put.record.attempts, put.record.last_attempt, put.record.step) == (1, NOW, 1)
+    assert [each.state for each in put.record.recipients] == ["Bounced", "Pending", "Pending"]
+    assert told(settlement) == ["b@y.example"]
+    end = after(put.record, {2: DEFERRED}, at())
+    last = again(end)
+    assert last is not None
+    assert (last.record.attempts, last.record.resume_from) == (2, 0)
+    assert told(end) == []
+
+
+def test_an_attempt_that_goes_on_is_not_begun_anew_by_waiting() -> None:
+    record = message(resume_from=2)
+    [put] = put_off(record, timedelta(minutes=1), "site", "suspended: away", at()).puts
+    assert put.record.resume_from == 2
+
+
 def test_hosts_that_perhaps_took_it_are_remembered_the_latest_at_the_end() -> None:
     record = message()
     for host, expected in [

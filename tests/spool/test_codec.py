@@ -87,6 +87,7 @@ record_fields: dict[str, Any] = {
     "lane_moves": st.integers(0, 3),
     "hold": st.none() | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text),
     "needs": st.frozensets(text.filter(bool), max_size=2),
+    "resume_from": st.integers(0, 1000),
     "doubtful_hosts": st.lists(text.filter(bool), max_size=2).map(tuple),
 }
 records = st.builds(QueueRecord, **record_fields)

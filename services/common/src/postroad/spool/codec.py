@@ -95,6 +95,8 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.needs.extend(sorted(record.needs))
     if record.doubtful_hosts:
         message.doubtful_hosts.extend(record.doubtful_hosts)
+    if record.resume_from:
+        message.resume_from = record.resume_from
 
 
 def decode(data: bytes) -> QueueRecord:
@@ -140,6 +142,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         hold=_hold_in(message.hold) if message.HasField("hold") else None,
         needs=frozenset(message.needs),
         doubtful_hosts=tuple(message.doubtful_hosts),
+        resume_from=message.resume_from,
         unknown=_unknown(message, data),
     )
 

@@ -128,6 +128,7 @@ class QueueRecord:
     last_attempt: datetime | None = None
     delay_warned: bool = False
     lane_moves: int = 0  # moves to another lane since the last attempt
+    resume_from: int = 0  # recipients before this one were tried in the attempt that goes on
     hold: Hold | None = None
     needs: frozenset[str] = frozenset()
     doubtful_hosts: tuple[str, ...] = ()  # perhaps took it and did not say so; the last one last

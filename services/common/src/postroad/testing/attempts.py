@@ -37,6 +37,7 @@ class Bench:
         tls: TlsMode = TlsMode.NONE,
         login: Credentials | None = None,
         ca_file: str | None = None,
+        long_enough: timedelta = timedelta(seconds=1),
         **limits: int,
     ) -> None:
         self.spool = MemorySpool()
@@ -44,7 +45,13 @@ class Bench:
         self.pool = SessionPool()
         timeouts = timeouts or Timeouts(connect=SHORT, greeting=SHORT, final_dot=SHORT)
         self.tools = AttemptTools(
-            self.spool, self.taking, self.pool, "relay.test", timeouts, ca_file=ca_file
+            self.spool,
+            self.taking,
+            self.pool,
+            "relay.test",
+            timeouts,
+            ca_file=ca_file,
+            long_enough=long_enough,
         )
         site_limits = SiteLimits(**limits)  # type: ignore[arg-type]
         self.way_out = WayOut("relay:a/b", tls=tls, credentials=login, limits=site_limits)

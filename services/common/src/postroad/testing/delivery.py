@@ -98,8 +98,13 @@ async def delivering(
     finish: float = 5.0,
     timeouts: Timeouts | None = None,
     pool: str = "default",
+    long_enough: timedelta = timedelta(seconds=1),
 ) -> AsyncIterator[tuple[Worker, Taking]]:
-    """Run a worker until the block ends, then drain it: `finish` are seconds for the attempts."""
+    """
+    Run a worker until the block ends, then drain it: `finish` are seconds for the attempts.
+
+    `long_enough` is the time after which an attempt ends between two transactions.
+    """
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
     taking = spool.take(pool=pool, room=room, room_bytes=100_000_000)
     settings = DirectionSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
@@ -108,7 +113,9 @@ async def delivering(
         taking=taking,
         configuration=configuration,
         directions=Directions(resolver or Resolver(), settings),
-        attempts=AttemptTools(spool, taking, SessionPool(), NAME, timeouts or Timeouts()),
+        attempts=AttemptTools(
+            spool, taking, SessionPool(), NAME, timeouts or Timeouts(), long_enough=long_enough
+        ),
         notifier=Notifier(NAME),
         process="tests",
         pool=pool,

@@ -7,6 +7,11 @@ what nobody decides has the last answer for its outcome. Before MAIL and before 
 record's lease is looked at: a process cut off from the queue must not send what another may be
 sending.
 
+An attempt that takes long ends between two transactions: what has become of the recipients so far
+is stored, and the others go on in the record's next form. Else a process that is killed would send
+again all that its earlier transactions had delivered, and a record that takes longer than a process
+lives would never end.
+
 Where the next record goes to the same place, its envelope goes out with this one's final dot, and
 its attempt, the *successor*, goes on with the session. That is an offer: whatever becomes of the
 session, the successor has all the tries of any attempt.
@@ -15,6 +20,7 @@ session, the successor has all the tries of any attempt.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property, partial
 
 from postroad.delivery import metrics
@@ -38,6 +44,9 @@ from postroad.spool.interface import Spool, Taking
 from postroad.spool.record import QueueRecord, RecipientState
 
 _SHORT_PAUSE = 0.05  # seconds
+# Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction
+# with a fast host, and next to nothing once a second.
+_LONG_ENOUGH = timedelta(seconds=1)
 _UNREACHABLE = EnhancedStatus(4, 4, 1)
 
 
@@ -53,14 +62,20 @@ class AttemptTools:
     places: Places = field(default_factory=Places)
     ca_file: str | None = None  # authorities to trust beside the system's
     outages: Outages = field(default_factory=Outages)
+    long_enough: timedelta = _LONG_ENOUGH  # after which an attempt ends between two transactions
 
 
 @dataclass(slots=True)
 class Ended:
-    """An attempt's end: outcomes by recipient position; `reached`: some host gave it a session."""
+    """
+    An attempt's end: outcomes by recipient position; `reached`: some host gave it a session.
+
+    `resume_from`: the first recipient that it did not come to, 0 if it came to all.
+    """
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     reached: bool = False
+    resume_from: int = 0
     peer_address: str = ""
     peers: dict[str, Peer] = field(default_factory=dict)  # by host, as each was tried last
 
@@ -95,6 +110,8 @@ class Attempt:
         self._handed: Session | None = None  # to the successor
         self._ended = Ended()
         self._standing: dict[int, Outcome] = {}  # of recipients that are not decided
+        self._first = 0  # recipient that it tries
+        self._began = 0.0
         source = waiting.source.address if waiting.source else None
         is_dead = self._is_dead if tools.outages else None  # there are few, and many attempts
         # A host that perhaps took the mail and did not say so would do it again.
@@ -112,7 +129,7 @@ class Attempt:
         return self._ended
 
     async def run(self) -> Ended:
-        """Try address after address until every pending recipient has an outcome."""
+        """Try address after address until all have an outcome, or until it has taken long."""
         try:
             await self._walk()
         finally:
@@ -122,6 +139,7 @@ class Attempt:
 
     async def _walk(self) -> None:
         left = self._pending()
+        self._first, self._began = left[0], time.monotonic()
         place = self.place
         while left and (target := self._candidates.next()) is not None:
             left = await self._try(target[0], place or self._place_of(*target), left)
@@ -131,11 +149,15 @@ class Attempt:
             self._ended.outcomes |= {n: self._standing.get(n, none) for n in left}
 
     def _pending(self) -> list[int]:
-        return [
+        """Return who is to be tried: where an attempt goes on, who was not tried in it yet."""
+        pending = [
             number
             for number, recipient in enumerate(self._record.recipients)
             if recipient.state is RecipientState.PENDING
         ]
+        first = self._record.resume_from
+        # An older process, which does not know of it, may have ended the attempt.
+        return ([number for number in pending if number >= first] or pending) if first else pending
 
     @cached_property
     def place(self) -> Place | None:
@@ -163,7 +185,7 @@ class Attempt:
             turn = await self._use(session, place, left, is_reused=is_reused)
             if not turn.verdict.open:
                 return elsewhere
-            left = turn.verdict.left_here
+            left = sorted(turn.verdict.left_here)
             elsewhere += turn.verdict.left_elsewhere
             if turn.verdict.left_to(Step.NEXT_HOST):
                 self._candidates.leave(host)
@@ -240,6 +262,7 @@ class Attempt:
             most_messages=most_messages,
             is_reused=is_reused,
             hand_over=partial(self._hand_over, session, place, most_messages),
+            is_enough=self._is_enough,
         )
         try:
             await turn.run(left, begun)
@@ -255,8 +278,15 @@ class Attempt:
         if verdict.decided:
             self._ended.peer_address = session.peer.address
         self._ended.outcomes |= verdict.decided
+        if turn.resume_from:
+            self._ended.resume_from = turn.resume_from  # what is tried after that is before it
         for number, (_, outcome) in verdict.open.items():
             self._stand([number], outcome)
+
+    def _is_enough(self, number: int) -> bool:
+        """Whether the attempt ends before this recipient; each comes to one more at least."""
+        long_enough = self._tools.long_enough.total_seconds()
+        return number > self._first and time.monotonic() - self._began >= long_enough
 
     def _most_messages(self, session: Session) -> int:
         most = self._way_out.limits.messages_per_connection

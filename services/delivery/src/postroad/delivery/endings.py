@@ -195,4 +195,6 @@ class Endings:
 
 
 def _attempted(way_out: WayOut, ended: Ended, site: str) -> Attempted:
-    return Attempted(ended.outcomes, site, ended.peer_address, relay_object(way_out))
+    return Attempted(
+        ended.outcomes, site, ended.peer_address, relay_object(way_out), ended.resume_from
+    )

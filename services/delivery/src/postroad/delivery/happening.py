@@ -32,12 +32,14 @@ class Attempted:
     One attempt as it ended, or was broken off.
 
     There is an outcome for each recipient that was pending, or for some, by its position.
+    `resume_from`: the first that it did not come to, 0 if it came to all.
     """
 
     outcomes: Mapping[int, Outcome]
     site: str
     peer_address: str = ""
     relay: str = ""  # the Relay that says how it leaves
+    resume_from: int = 0
 
 
 def event_about(

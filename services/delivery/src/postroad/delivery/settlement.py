@@ -17,7 +17,7 @@ from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Scheduled, held
+from postroad.spool.interface import Put, Ready, Scheduled, held
 from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
 
 _TYPES = {
@@ -67,7 +67,12 @@ def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Sett
     ):
         return Settlement((), tuple(events))  # nearly always: nothing is left to put
     tried, newly_bounced = _taken_down(record, attempted, at.now)
-    tried = replace(tried, attempts=attempts, last_attempt=at.now, site=attempted.site)
+    tried = replace(
+        tried, last_attempt=at.now, site=attempted.site, resume_from=attempted.resume_from
+    )
+    if attempted.resume_from:
+        return _go_on_at_once(tried, at, newly_bounced, events)
+    tried = replace(tried, attempts=attempts)
     due = next_try(
         at.schedule, attempts=attempts, deadline=record.deadline, now=at.now, dice=at.dice
     )
@@ -112,6 +117,19 @@ def _go_on(
         record, warning = _warn(record, at, events)
         puts.append(Put(_next(record), Scheduled(due)))
         puts += warning
+    if newly_bounced:
+        puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), tuple(events))
+
+
+def _go_on_at_once(
+    record: QueueRecord,
+    at: Circumstances,
+    newly_bounced: list[QueuedRecipient],
+    events: list[Event],
+) -> Settlement:
+    """Return what follows when an attempt has not come to all: its next form goes on with it."""
+    puts = [Put(_next(record), Ready())]
     if newly_bounced:
         puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
     return Settlement(tuple(puts), tuple(events))

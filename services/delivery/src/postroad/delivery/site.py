@@ -136,7 +136,10 @@ class Site:
 
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
-        return max(self.limiter.next_start(now), self.total.limiter.next_start(now))
+        start = max(self.limiter.next_start(now), self.total.limiter.next_start(now))
+        if start > now and (first := self.first()) and first.taken.record.resume_from:
+            return now  # it was counted when it began
+        return start
 
     @property
     def makes_way(self) -> bool:
@@ -240,8 +243,9 @@ class Site:
     def begin(self, waiting: Waiting, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""
         waiting.begun = now
-        self.limiter.begin(now)
-        self.total.limiter.begin(now)
+        if not waiting.taken.record.resume_from:
+            self.limiter.begin(now)
+            self.total.limiter.begin(now)
         if not self.waiting:
             self.pace.waits_no_more()
 

@@ -2,9 +2,10 @@
 One session's turn in an attempt: the message goes out to group after group of its recipients.
 
 A group is as large as the peer takes. What it finds too many goes in the next transaction of the
-same session, and how many it took is remembered for the place. A session that was used before may
-have died unnoticed, and an envelope that went ahead is a wager of ours: what is lost that way says
-nothing, and is asked for anew.
+same session, and how many it took is remembered for the place. When the attempt has lasted long
+enough, the groups that have not been tried are left to the record's next form. A session that was
+used before may have died unnoticed, and an envelope that went ahead is a wager of ours: what is
+lost that way says nothing, and is asked for anew.
 """
 
 import math
@@ -46,10 +47,11 @@ class Load:
 
 class Turn:
     """
-    The use of one session. `hand_over` is asked for the message that goes next on it.
+    The use of one session. `hand_over` is asked for the message that goes next on it, `is_enough`
+    between two transactions, with the first recipient of the next, whether to stop before it.
 
     After `run`: `reached` says whether the peer took or refused anything, `tls_failed` why another
-    session with it is to be in clear.
+    session with it is to be in clear, `resume_from` at which recipient it stopped, 0 if it did not.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Turn:
         most_messages: int,
         is_reused: bool,
         hand_over: Callable[[], Outgoing | None],
+        is_enough: Callable[[int], bool],
     ) -> None:
         self.verdict = Verdict()
+        self.resume_from = 0
         self.reached = False
         self.tls_failed = session.tls_failed
         self._load = load
@@ -71,6 +75,7 @@ class Turn:
         self._most_messages = most_messages
         self._is_reused = is_reused
         self._hand_over = hand_over
+        self._is_enough = is_enough
         session.one_by_one = time.monotonic() < place.one_by_one_until
 
     async def run(self, left: list[int], begun: Outgoing | None) -> Verdict:
@@ -90,7 +95,15 @@ class Turn:
             rest = left[size:]
             left = await self._transact(left[:size], begun, is_last=not rest) + rest
             begun = None
+            if left and self._is_enough(left[0]):
+                self._stop_before(left)
+                break
         return self.verdict
+
+    def _stop_before(self, left: Sequence[int]) -> None:
+        self.resume_from = left[0]
+        for number in left:  # what was too many for the transaction before
+            self.verdict.open.pop(number, None)
 
     def _anew(self, group: Sequence[int], outcome: Outcome) -> None:
         for number in group:
