@@ -15,15 +15,13 @@ from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
 from postroad.delivery.crew import Crew
 from postroad.delivery.endings import Endings
-from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.lookups import Lookups
 from postroad.delivery.orders import order_for
 from postroad.delivery.routing import NoRoute, Route
-from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
+from postroad.delivery.sites import Sites
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
-from postroad.delivery.total import SiteTotal
 from postroad.delivery.unattempted import (
     for_all,
     moved,
@@ -41,9 +39,6 @@ log = get_logger("delivery.worker")
 
 _ASKING = 4  # the part of all places that mail may have that waits for the DNS
 _HOUSEKEEPING = 1.0  # seconds
-_RECOUNT = 0.25  # seconds
-_REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
-_MANY = 2_000  # sites without mail
 _LAST_OUTCOMES = 2.0  # seconds of a drain in which what is cut off may still be stored
 
 
@@ -52,18 +47,14 @@ class Worker:
 
     def __init__(self, tools: WorkerTools) -> None:
         self._tools = tools
-        self._sites: dict[tuple[str, str], Site] = {}
-        self._totals: dict[str, SiteTotal[Site]] = {}
-        self._shares = Shares(tools.in_hand)
-        self._counted = 0.0
         self._tasks = Tasks()
         self._endings = Endings(tools, self._tasks)
         self._lookups = Lookups(max(1, tools.in_hand // _ASKING))
         self._crew = Crew(tools, self._endings, self._tasks, self._lookups)
+        self._sites = Sites(tools.in_hand, self._crew.resume)
         self._dice = random.Random()
         self._ways = Ways()
         self._pools_of: Snapshot | None = None  # the configuration whose pools are known
-        self._several_pools = False  # that send by MX, so that they may meet at a site
 
     # ------------------------------------------------------------ taking
 
@@ -81,13 +72,13 @@ class Worker:
 
     def _withdraw(self, lane: str) -> None:
         """Leave what has not begun of a lane to its next owner, whose limits are his own."""
-        for site in self._sites.values():
+        for site in self._sites:
             for waiting in site.withdraw(lambda taken: taken.lane == lane):
                 self._tasks.spawn(self._endings.give_back(waiting.taken))
 
     def obey(self) -> None:
         """Do as a new order says with what has not begun yet."""
-        for site in self._sites.values():
+        for site in self._sites:
             for waiting in site.withdraw(lambda taken: self._order(taken) is not None):
                 order = self._order(waiting.taken)
                 self._tasks.spawn(self._endings.unattempted(waiting.taken, waiting.way_out, order))
@@ -158,10 +149,9 @@ class Worker:
             settlement = moved(taken.record, target, self._endings.circumstances())
             self._tasks.spawn(self._endings.settle(taken, settlement))
             return
-        site = self._site(route.site, way_out)
+        site = self._sites.of(route.site, way_out)
         now = asyncio.get_running_loop().time()
-        if now - self._counted >= _RECOUNT:
-            self._count_shares(now)
+        self._sites.keep_count(now)
         waiting = Waiting(taken, way_out, self._source(way_out))
         if site.is_down(now):
             self._crew.suspend(site, waiting, now)
@@ -170,10 +160,6 @@ class Worker:
             self._crew.pump(site)
         else:
             self._park(waiting, site, now)
-
-    def _count_shares(self, now: float) -> None:
-        self._counted = now
-        self._shares.recount(site.lasting(now) for site in self._sites.values())
 
     def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
         """Return the record as it is for the lane it belongs in, None where it is."""
@@ -189,21 +175,6 @@ class Worker:
         if right_lane and right_pool:
             return None
         return record.next_step(site=site, pool=way_out.pool, lane_moves=1)
-
-    def _site(self, name: str, way_out: WayOut) -> Site:
-        key = name, way_out.name
-        site = self._sites.get(key)
-        if site is None:
-            total = self._totals.get(name)
-            if total is None:
-                total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
-                self._share(total)
-            total.members += 1
-            limiter = SiteLimiter(way_out.limits, leased=True)
-            site = self._sites[key] = Site(way_out.name, limiter, self._shares, total)
-        elif site.limiter.limits != way_out.limits:
-            site.adopt(way_out.limits)
-        return site
 
     def _source(self, way_out: WayOut) -> Source | None:
         sources = way_out.sources
@@ -225,11 +196,11 @@ class Worker:
             for session in self._tools.attempts.pool.expired(time.monotonic()):
                 session.hang_up()
             now = asyncio.get_running_loop().time()
-            self._count_shares(now)
-            for site in self._sites.values():
+            self._sites.count_shares(now)
+            for site in self._sites:
                 for waiting in site.surplus(now):
                     self._park(waiting, site, now)
-            self._forget_sites(now)
+            self._sites.forget(now)
             metrics.IN_HAND.set(self._endings.in_hand)
             self._know_pools(self._tools.configuration.current)
 
@@ -241,35 +212,13 @@ class Worker:
         relays = snapshot.relays.values()
         self._tools.taking.know_pools({relay.way_out.pool for relay in relays})
         several = len({relay.way_out.pool for relay in relays if relay.way_out.by_mx}) > 1
-        if several != self._several_pools:
-            self._several_pools = several
-            for total in self._totals.values():
-                self._share(total)
-
-    def _share(self, total: SiteTotal[Site]) -> None:
-        """Lease what is used of a site where another pool may send there too."""
-        if self._several_pools and total.by_mx:
-            total.share()
-        elif total.is_shared:
-            total.unshare()
-            self._crew.resume(total)
-
-    def _forget_sites(self, now: float) -> None:
-        """Forget sites that have had no mail for a while, the more the shorter ago."""
-        idle = [site for site in self._sites.values() if site.may_be_forgotten(now)]
-        kept = _REMEMBERED if len(idle) <= _MANY else 0.0
-        for site in idle:
-            if now - site.pace.since > kept:
-                del self._sites[site.key]
-                site.total.members -= 1
-                if not site.total.members:
-                    del self._totals[site.name]
+        self._sites.know_pools(several=several)
 
     async def drain(self, *, seconds: float) -> None:
         """Take nothing more, finish what is being sent, give the rest back."""
         self._crew.stopping = True
         await self._tools.taking.stop()
-        unbegun = [each.taken for site in self._sites.values() for each in site.empty()]
+        unbegun = [each.taken for site in self._sites for each in site.empty()]
         await asyncio.gather(*(self._endings.give_back(taken) for taken in unbegun))
         try:
             async with asyncio.timeout(seconds):

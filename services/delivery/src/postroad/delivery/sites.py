@@ -1,0 +1,87 @@
+"""
+The sites of a process: which are known, how they share its places, and which may be forgotten.
+"""
+
+from collections.abc import Callable, Iterator
+
+from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.shares import Shares
+from postroad.delivery.site import Site
+from postroad.delivery.total import SiteTotal
+from postroad.policy.model import WayOut
+
+_RECOUNT = 0.25  # seconds
+_REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
+_MANY = 2_000  # sites without mail
+
+
+class Sites:
+    """
+    All sites of a process, by name and way out.
+
+    `in_hand` is how many records it has at most. `resume` goes on with a site that is not shared
+    with other pools any more.
+    """
+
+    def __init__(self, in_hand: int, resume: Callable[[SiteTotal[Site]], None]) -> None:
+        self._resume = resume
+        self._sites: dict[tuple[str, str], Site] = {}
+        self._totals: dict[str, SiteTotal[Site]] = {}
+        self._shares = Shares(in_hand)
+        self._counted = 0.0
+        self._several_pools = False  # that send by MX, so that they may meet at a site
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._sites.values())
+
+    def of(self, name: str, way_out: WayOut) -> Site:
+        """Return the site as a way out's mail meets it, with the limits that hold now."""
+        key = name, way_out.name
+        site = self._sites.get(key)
+        if site is None:
+            total = self._totals.get(name)
+            if total is None:
+                total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
+                self._share(total)
+            total.members += 1
+            limiter = SiteLimiter(way_out.limits, leased=True)
+            site = self._sites[key] = Site(way_out.name, limiter, self._shares, total)
+        elif site.limiter.limits != way_out.limits:
+            site.adopt(way_out.limits)
+        return site
+
+    def know_pools(self, *, several: bool) -> None:
+        """Take down whether `several` pools send by MX."""
+        if several != self._several_pools:
+            self._several_pools = several
+            for total in self._totals.values():
+                self._share(total)
+
+    def _share(self, total: SiteTotal[Site]) -> None:
+        """Lease what is used of a site where another pool may send there too."""
+        if self._several_pools and total.by_mx:
+            total.share()
+        elif total.is_shared:
+            total.unshare()
+            self._resume(total)
+
+    def keep_count(self, now: float) -> None:
+        """Count the shares of the process's places if that was not done just now."""
+        if now - self._counted >= _RECOUNT:
+            self.count_shares(now)
+
+    def count_shares(self, now: float) -> None:
+        """Count what sites have of the process's places for long."""
+        self._counted = now
+        self._shares.recount(site.lasting(now) for site in self)
+
+    def forget(self, now: float) -> None:
+        """Forget sites that have had no mail for a while, the more the shorter ago."""
+        idle = [site for site in self if site.may_be_forgotten(now)]
+        kept = _REMEMBERED if len(idle) <= _MANY else 0.0
+        for site in idle:
+            if now - site.pace.since > kept:
+                del self._sites[site.key]
+                site.total.members -= 1
+                if not site.total.members:
+                    del self._totals[site.name]
