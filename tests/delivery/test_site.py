@@ -46,6 +46,17 @@ def test_express_goes_before_bulk_and_each_in_its_order() -> None:
     assert [name(room.next()) for _ in range(5)] == ["x1", "x2", "b1", "b2", ""]
 
 
+def test_a_way_out_whose_connections_become_fewer_ends_some_whatever_another_may_use() -> None:
+    total: SiteTotal[Site] = SiteTotal("mx.test")
+    two = [Site(relay, SiteLimiter(SiteLimits()), Shares(40), total) for relay in ("r:a", "r:b")]
+    for each in two:
+        each.add(waiting("a"), 100.0)
+        each.occupy()
+        each.occupy()
+    two[0].adopt(SiteLimits(connections=1))
+    assert [each.has_too_many for each in two] == [True, False]
+
+
 def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
     room = site(room=40)
     for _ in range(20):

@@ -119,6 +119,23 @@ async def test_edited_manifests_apply_live(start_relay: StartRelay, sink_port: O
     assert source.account.refused == set()
 
 
+async def test_a_smarthost_that_is_withdrawn_gets_no_mail_that_waited_for_it(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    withdrawn, first_port = await sink_port()
+    second, second_port = await sink_port()
+    one_an_hour = RELAY.format(port=first_port) + "  limits: {messageRate: 1/1h}\n"
+    relay = await start_relay(CLIENT + one_an_hour)
+    deliveries = Deliveries()
+    withdrawn.on_taken = second.on_taken = deliveries.note
+    account = await Source(relay.port()).send(5)
+    await asyncio.wait_for(deliveries.changed.wait(), patient(20))
+    relay.manifests.write_text(CLIENT + RELAY.format(port=second_port))
+    await deliveries.wait_for(account, seconds=20)
+    assert withdrawn.counts.accepted == 1
+    assert deliveries.duplicated() == set()
+
+
 async def test_a_second_up_on_the_same_folder_is_refused(
     start_relay: StartRelay, sink_port: OpenSink
 ) -> None:

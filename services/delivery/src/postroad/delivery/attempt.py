@@ -338,7 +338,7 @@ class Attempt:
 
     def _keep(self, session: Session, place: Place, most_messages: int) -> None:
         pool, site = self._tools.pool, self._site
-        enough = session.messages >= most_messages
+        enough = session.messages >= most_messages or site.has_too_many
         if enough or not pool.give(place, session, time.monotonic(), under=(site.name, site.key)):
             session.hang_up()
 

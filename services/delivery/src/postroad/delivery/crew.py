@@ -8,6 +8,7 @@ same place, it is begun with the end of the one before.
 import asyncio
 import math
 import random
+from collections.abc import Callable
 from functools import partial
 
 from postroad.delivery import metrics
@@ -38,14 +39,24 @@ _SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on
 
 
 class Crew:
-    """All connections of a process, at whatever site."""
+    """
+    All connections of a process, at whatever site.
+
+    `begin_again` is given what was taken out of its room, and goes where it belongs from there.
+    """
 
     def __init__(
-        self, tools: WorkerTools, endings: Endings, tasks: Tasks, lookups: Lookups
+        self,
+        tools: WorkerTools,
+        endings: Endings,
+        tasks: Tasks,
+        lookups: Lookups,
+        begin_again: Callable[[Taken], None],
     ) -> None:
         self._tools = tools
+        self._begin_again = begin_again
         self.sharing = Sharing(tools.spool.site_records, tools.attempts.pool, tasks, self.resume)
-        self._windows = Windows(tools.spool.site_records, tasks, self.resume)
+        self.windows = Windows(tools.spool.site_records, tasks, self.resume)
         self._endings = endings
         self._tasks = tasks
         self._lookups = lookups
@@ -85,14 +96,18 @@ class Crew:
 
     def _pump_later(self, site: Site, seconds: float) -> None:
         if seconds == math.inf:
-            self._windows.ask(site)
-        elif not site.timer_set:
-            site.timer_set = True
-            asyncio.get_running_loop().call_later(seconds, self._pump_again, site)
+            self.windows.ask(site)
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if due < site.timer:  # a limit that was raised brings it nearer
+            site.timer = due
+            loop.call_at(due, self._pump_again, site, due)
 
-    def _pump_again(self, site: Site) -> None:
-        site.timer_set = False
-        self.pump(site)
+    def _pump_again(self, site: Site, due: float) -> None:
+        if due == site.timer:
+            site.timer = math.inf
+            self.pump(site)
 
     async def _work(self, site: Site, waiting: Waiting | None) -> None:
         """Deliver record after record over one connection's worth of the site's limit."""
@@ -131,7 +146,9 @@ class Crew:
         if route is None:
             route = await self._tools.directions.find(way_out, record.domain)
         now = asyncio.get_running_loop().time()
-        if site.is_down(now):
+        if self._is_outdated(waiting):
+            self._leave(site, waiting)
+        elif site.is_down(now):
             self.suspend(site, waiting, now)
         elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
@@ -141,6 +158,14 @@ class Crew:
             ended = Ended(for_all(record, nowhere(route)))
             await self._endings.attempted(taken, way_out, ended, site.name)
         return None
+
+    def _is_outdated(self, waiting: Waiting) -> bool:
+        """Whether the objects may have changed by which it goes."""
+        return waiting.snapshot is not self._tools.configuration.current
+
+    def _leave(self, site: Site, waiting: Waiting) -> None:
+        site.take_back(waiting)
+        self._begin_again(waiting.taken)
 
     def ask_later(self, taken: Taken, way_out: WayOut, reason: str) -> None:
         """Put a record off whose destination cannot be looked up now: that is no attempt."""
@@ -163,7 +188,7 @@ class Crew:
         # A message rate says when the next may begin, and that is rarely now.
         if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
             return None
-        if site.makes_way or site.has_too_many:
+        if site.makes_way or site.has_too_many or self._is_outdated(waiting):
             return None
         now = asyncio.get_running_loop().time()
         route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
@@ -202,7 +227,7 @@ class Crew:
             ended = attempt.known
             ended.outcomes = for_all(record, deferred("an error of ours")) | ended.outcomes
         else:
-            if not ended.reached and await self._turned_back(site, attempt.waiting):
+            if not ended.reached and self._turned_back(site, attempt.waiting):
                 return
             self._judge(site, way_out, ended)
         await self._endings.attempted(taken, way_out, ended, site.name)
@@ -235,7 +260,7 @@ class Crew:
             wait, reason = random.uniform(*_SOON), "the process that sent it had to end"
             self._endings.put_off(taken, way_out, site.name, wait, reason, known)
 
-    async def _turned_back(self, site: Site, waiting: Waiting) -> bool:
+    def _turned_back(self, site: Site, waiting: Waiting) -> bool:
         """
         Put a record back that got no session, if others work at its site; return whether.
 
@@ -245,10 +270,10 @@ class Crew:
         if self.stopping or not working or waiting.refusals >= _MOST_REFUSALS:
             return False
         site.concurrency.refused(asyncio.get_running_loop().time(), working)
-        if self._tools.taking.serves(waiting.taken):
-            site.put_back(waiting)
+        if self._is_outdated(waiting) or not self._tools.taking.serves(waiting.taken):
+            self._leave(site, waiting)
         else:
-            await self._endings.give_back(waiting.taken)
+            site.put_back(waiting)
         return True
 
     async def _run(self, attempt: Attempt) -> Ended:

@@ -77,6 +77,11 @@ class SiteLimiter:
             return False
         return self._starts[-1] > now - rate.window.total_seconds()
 
+    def inherit(self, other: "SiteLimiter") -> None:
+        """Go on with the starts of one that begins nothing more."""
+        self._starts = other._starts
+        self._slice, self._slice_ends = other._slice, other._slice_ends
+
     def begin(self, now: float) -> None:
         """Take down that a message begins."""
         if self.limits.message_rate is not None:

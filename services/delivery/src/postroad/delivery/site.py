@@ -15,6 +15,7 @@ turn. That costs as much as accepting it did, so a site that is fast enough neve
 backlog is left in the stream, where its lane is not pulled for a moment.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from postroad.delivery.pace import QUICK, Pace
 from postroad.delivery.shares import Shares
 from postroad.delivery.total import SiteTotal
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import SiteLimits, Source, WayOut
+from postroad.policy.model import SiteLimits, Smarthost, Snapshot, Source, WayOut
 from postroad.spool.interface import Taken
 
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
@@ -38,13 +39,14 @@ MAX_DOWN = 60.0  # seconds
 @dataclass(slots=True)
 class Waiting:
     """
-    A record in a site's waiting room, and from where it will be sent.
+    A record in a site's waiting room, its way out by `snapshot`, and from where it will be sent.
 
     That is drawn once: drawn again where it does not suit, the shares were not the weights.
     """
 
     taken: Taken
     way_out: WayOut
+    snapshot: Snapshot | None = None
     source: Source | None = None
     begun: float = 0.0  # when, by the limiters
     refusals: int = 0  # connections that its site refused while others worked
@@ -58,6 +60,7 @@ class Site:
     limiter: SiteLimiter
     shares: Shares
     total: "SiteTotal[Site]"
+    hosts: tuple[Smarthost, ...] = ()  # none where they are found in the DNS
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
@@ -67,7 +70,7 @@ class Site:
     down_until: float = 0.0
     down_reason: str = ""
     suspended: int = 0  # records put off since it went down
-    timer_set: bool = False
+    timer: float = math.inf  # when it is to be looked at again
     _last_turn: float = 0.0  # when the one that was parked last comes back
     _counted: SiteLimits | None = None  # in the total, while there is mail
 
@@ -132,7 +135,9 @@ class Site:
     @property
     def has_too_many(self) -> bool:
         """Whether more connections are in use than it is seen to bear, or may be."""
-        return self.limiter.connections > self.concurrency.window or self.total.has_too_many
+        limiter = self.limiter
+        most = min(limiter.limits.connections, self.concurrency.window)
+        return limiter.connections > most or self.total.has_too_many
 
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
@@ -223,11 +228,13 @@ class Site:
         self._was_emptied()
         return leaving
 
-    def withdraw(self, leaves: Callable[[Taken], bool]) -> list[Waiting]:
+    def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
         """Take out, and return, what waits and is to leave."""
-        leaving = [each for room in self.rooms.values() for each in room if leaves(each.taken)]
-        for waiting in leaving:
-            self.rooms[waiting.taken.record.traffic_class].remove(waiting)
+        leaving: list[Waiting] = []
+        for room in self.rooms.values():
+            for _ in range(len(room)):  # once round, so that their order stays
+                waiting = room.popleft()
+                (leaving if leaves(waiting) else room).append(waiting)
         self.waiting -= len(leaving)
         self._was_emptied()
         return leaving
@@ -235,10 +242,14 @@ class Site:
     def put_back(self, waiting: Waiting) -> None:
         """Let a record wait again, before all others, that was not even begun at the host."""
         waiting.refusals += 1
-        self.limiter.take_back(waiting.begun)
-        self.total.limiter.take_back(waiting.begun)
+        self.take_back(waiting)
         self.rooms[waiting.taken.record.traffic_class].appendleft(waiting)
         self.waiting += 1
+
+    def take_back(self, waiting: Waiting) -> None:
+        """Take down that a message that was to begin is not sent here now."""
+        self.limiter.take_back(waiting.begun)
+        self.total.limiter.take_back(waiting.begun)
 
     def begin(self, waiting: Waiting, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""

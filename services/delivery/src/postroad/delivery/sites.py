@@ -8,6 +8,7 @@ from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site
 from postroad.delivery.total import SiteTotal
+from postroad.delivery.way import same_hosts
 from postroad.policy.model import WayOut
 
 _RECOUNT = 0.25  # seconds
@@ -36,18 +37,37 @@ class Sites:
 
     def of(self, name: str, way_out: WayOut) -> Site:
         """Return the site as a way out's mail meets it, with the limits that hold now."""
-        key = name, way_out.name
-        site = self._sites.get(key)
+        site = self._sites.get((name, way_out.name))
         if site is None:
-            total = self._totals.get(name)
-            if total is None:
-                total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
-                self._share(total)
-            total.members += 1
-            limiter = SiteLimiter(way_out.limits, leased=True)
-            site = self._sites[key] = Site(way_out.name, limiter, self._shares, total)
-        elif site.limiter.limits != way_out.limits:
+            return self._new(name, way_out)
+        if site.hosts is not way_out.smarthosts:
+            if not same_hosts(site.hosts, way_out.smarthosts):
+                return self._anew(site, way_out)
+            site.hosts = way_out.smarthosts
+        if site.limiter.limits != way_out.limits:
             site.adopt(way_out.limits)
+        return site
+
+    def _new(self, name: str, way_out: WayOut) -> Site:
+        total = self._totals.get(name)
+        if total is None:
+            total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
+            self._share(total)
+        total.members += 1
+        limiter = SiteLimiter(way_out.limits, leased=True)
+        site = Site(way_out.name, limiter, self._shares, total, hosts=way_out.smarthosts)
+        self._sites[site.key] = site
+        return site
+
+    def _anew(self, before: Site, way_out: WayOut) -> Site:
+        """
+        Begin with other smarthosts: connections that are stuck at those before use nothing of them.
+
+        The rate is that of a Relay's smarthosts, whichever they are.
+        """
+        self._drop(before)
+        site = self._new(before.name, way_out)
+        site.limiter.inherit(before.limiter)
         return site
 
     def know_pools(self, *, several: bool) -> None:
@@ -81,7 +101,10 @@ class Sites:
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0
         for site in idle:
             if now - site.pace.since > kept:
-                del self._sites[site.key]
-                site.total.members -= 1
-                if not site.total.members:
-                    del self._totals[site.name]
+                self._drop(site)
+
+    def _drop(self, site: Site) -> None:
+        del self._sites[site.key]
+        site.total.members -= 1
+        if not site.total.members:
+            del self._totals[site.name]

@@ -1,10 +1,17 @@
 """How a record's mail leaves, by the objects as they are now: they may have changed meanwhile."""
 
-from postroad.policy.model import ObjectKey, Snapshot, WayOut
+from postroad.policy.model import ObjectKey, Smarthost, Snapshot, WayOut
 from postroad.policy.way_out import find_way_out
 from postroad.spool.record import QueueRecord
 
 _MANY = 20_000
+
+
+def same_hosts(some: tuple[Smarthost, ...], others: tuple[Smarthost, ...]) -> bool:
+    """Whether two lists of smarthosts are of one site: the DNS for both, or a host in both."""
+    if some == others:
+        return True
+    return not {(s.host, s.port) for s in some}.isdisjoint((s.host, s.port) for s in others)
 
 
 class Ways:
@@ -14,8 +21,10 @@ class Ways:
         self._snapshot: Snapshot | None = None
         self._found: dict[tuple[str | None, str, str, str], WayOut | None] = {}
 
-    def of(self, snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
-        """Return what `way_out_of` does."""
+    def of(self, snapshot: Snapshot | None, record: QueueRecord) -> WayOut | None:
+        """Return what `way_out_of` does, None also where nothing is configured."""
+        if snapshot is None:
+            return None
         if snapshot is not self._snapshot or len(self._found) > _MANY:
             self._snapshot = snapshot
             self._found.clear()

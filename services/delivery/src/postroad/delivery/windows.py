@@ -10,6 +10,7 @@ mail that leaves makes room.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -48,7 +49,8 @@ class Windows:
         self._records = records
         self._tasks = tasks
         self._resume = resume
-        self._asking: set[str] = set()
+        self._asking: set[SiteLimiter] = set()
+        self._look_again = asyncio.Event()
 
     def ask(self, site: Site) -> None:
         """Lease what the mail that waits at a site needs, and go on with it then."""
@@ -57,19 +59,31 @@ class Windows:
             _Window(SiteKind.MESSAGES, site.name, site.total.limiter, site.total),
         ):
             now = asyncio.get_running_loop().time()
-            if window.limiter.needs_slice(now) and window.name not in self._asking:
-                self._asking.add(window.name)
+            if window.limiter.needs_slice(now) and window.limiter not in self._asking:
+                self._asking.add(window.limiter)
                 self._tasks.spawn(self._lease(window))
+
+    def look_again(self) -> None:
+        """Let nobody wait for what a limit allows that is another one now."""
+        self._look_again.set()
+        self._look_again = asyncio.Event()
 
     async def _lease(self, window: _Window) -> None:
         try:
             wait = await self._try(window)
             while wait and window.total.has_line:
-                await asyncio.sleep(wait)
+                await self._wait(window, wait)
                 wait = await self._try(window)
         finally:
-            self._asking.discard(window.name)
+            self._asking.discard(window.limiter)
         self._resume(window.total)
+
+    async def _wait(self, window: _Window, seconds: float) -> None:
+        rate = window.limiter.limits.message_rate
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while window.total.has_line and window.limiter.limits.message_rate == rate:
+                    await self._look_again.wait()
 
     async def _try(self, window: _Window) -> float:
         """Lease a slice; return for how many seconds to wait if there is none, else 0."""

@@ -6,7 +6,6 @@ belongs into another lane is moved there, and what is not to be attempted ends a
 """
 
 import asyncio
-import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,8 @@ from postroad.delivery.crew import Crew
 from postroad.delivery.endings import Endings
 from postroad.delivery.lookups import Lookups
 from postroad.delivery.orders import order_for
-from postroad.delivery.routing import NoRoute, Route
+from postroad.delivery.renewal import Renewal
+from postroad.delivery.routing import Route
 from postroad.delivery.site import Site, Waiting
 from postroad.delivery.sites import Sites
 from postroad.delivery.tasks import Tasks
@@ -28,7 +28,7 @@ from postroad.delivery.unattempted import (
     nowhere,
 )
 from postroad.delivery.way import Ways
-from postroad.policy.model import Snapshot, Source, WayOut
+from postroad.policy.model import Snapshot, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
@@ -39,6 +39,7 @@ log = get_logger("delivery.worker")
 
 _ASKING = 4  # the part of all places that mail may have that waits for the DNS
 _HOUSEKEEPING = 1.0  # seconds
+_MOST_MOVES = 3  # of a record between two attempts
 _LAST_OUTCOMES = 2.0  # seconds of a drain in which what is cut off may still be stored
 
 
@@ -50,11 +51,11 @@ class Worker:
         self._tasks = Tasks()
         self._endings = Endings(tools, self._tasks)
         self._lookups = Lookups(max(1, tools.in_hand // _ASKING))
-        self._crew = Crew(tools, self._endings, self._tasks, self._lookups)
+        self._crew = Crew(tools, self._endings, self._tasks, self._lookups, self._begin_again)
         self._sites = Sites(tools.in_hand, self._crew.resume)
-        self._dice = random.Random()
         self._ways = Ways()
-        self._pools_of: Snapshot | None = None  # the configuration whose pools are known
+        self._renewal = Renewal(self._ways)
+        self._heeded: Snapshot | None = None  # the configuration by which mail goes on
 
     # ------------------------------------------------------------ taking
 
@@ -62,9 +63,10 @@ class Worker:
         """Take records until the taking is stopped."""
         # An empty one will do: an order may mean what is in the queue, whatever is configured.
         await self._tools.configuration.wait_published()
-        self._know_pools(self._tools.configuration.current)
+        self._heed(self._tools.configuration.current)
         self._tools.taking.on_leaving(self._withdraw)
         self._tasks.spawn(self._housekeep())
+        self._tasks.spawn(self._follow())
         self._tasks.spawn(self._crew.sharing.run())
         async for taken in self._tools.taking:
             self._endings.took()
@@ -73,13 +75,13 @@ class Worker:
     def _withdraw(self, lane: str) -> None:
         """Leave what has not begun of a lane to its next owner, whose limits are his own."""
         for site in self._sites:
-            for waiting in site.withdraw(lambda taken: taken.lane == lane):
+            for waiting in site.withdraw(lambda each: each.taken.lane == lane):
                 self._tasks.spawn(self._endings.give_back(waiting.taken))
 
     def obey(self) -> None:
         """Do as a new order says with what has not begun yet."""
         for site in self._sites:
-            for waiting in site.withdraw(lambda taken: self._order(taken) is not None):
+            for waiting in site.withdraw(lambda each: self._order(each.taken) is not None):
                 order = self._order(waiting.taken)
                 self._tasks.spawn(self._endings.unattempted(waiting.taken, waiting.way_out, order))
 
@@ -90,8 +92,8 @@ class Worker:
         """Find the record's room; without a task when nothing has to be asked."""
         record = taken.record
         snapshot = self._tools.configuration.current
-        self._know_pools(snapshot)
-        way_out = self._ways.of(snapshot, record) if snapshot is not None else None
+        self._heed(snapshot)
+        way_out = self._ways.of(snapshot, record)
         order = self._order(taken)
         if way_out is None or record.hold is not None or order is not None:
             self._tasks.spawn(self._endings.unattempted(taken, way_out, order))
@@ -103,6 +105,13 @@ class Worker:
             self._tasks.spawn(self._look_for_route(taken, way_out))
         else:
             self._ask_for_route(taken, way_out)
+
+    def _begin_again(self, taken: Taken) -> None:
+        """Find the room of a record that was in another one, or was to be; as if it came now."""
+        if self._tools.taking.serves(taken):
+            self._begin(taken)
+        else:
+            self._tasks.spawn(self._endings.give_back(taken))
 
     def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
         slow = self._tools.directions.is_slow(way_out, taken.record.domain)
@@ -118,23 +127,22 @@ class Worker:
             self._lookups.leave(slow=slow)
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
-        route = await self._tools.directions.find(way_out, taken.record.domain)
-        if (order := self._order(taken)) is not None:  # it came meanwhile
-            await self._endings.unattempted(taken, way_out, order)
-            return
-        if isinstance(route, NoRoute) and not route.asked:
-            self._crew.ask_later(taken, way_out, route.reason)
-            return
-        if isinstance(route, NoRoute):
-            ended = Ended(for_all(taken.record, nowhere(route)))
-            await self._endings.attempted(taken, way_out, ended, taken.record.site)
-            return
-        if way_out.by_mx:
-            await self._learn(taken.record.domain, route.site)
-        if self._tools.taking.serves(taken):
+        record = taken.record
+        route = await self._tools.directions.find(way_out, record.domain)
+        if isinstance(route, Route) and way_out.by_mx:
+            await self._learn(record.domain, route.site)
+        way_now = self._ways.of(self._tools.configuration.current, record)
+        if way_now is not way_out or self._order(taken) is not None:  # that came meanwhile
+            self._begin_again(taken)
+        elif isinstance(route, Route) and self._tools.taking.serves(taken):
             self._admit(taken, way_out, route)
-        else:
+        elif isinstance(route, Route):
             await self._endings.give_back(taken)
+        elif not route.asked:
+            self._crew.ask_later(taken, way_out, route.reason)
+        else:
+            ended = Ended(for_all(record, nowhere(route)))
+            await self._endings.attempted(taken, way_out, ended, record.site)
 
     async def _learn(self, domain: str, site: str) -> None:
         try:
@@ -152,7 +160,7 @@ class Worker:
         site = self._sites.of(route.site, way_out)
         now = asyncio.get_running_loop().time()
         self._sites.keep_count(now)
-        waiting = Waiting(taken, way_out, self._source(way_out))
+        waiting = self._renewal.waiting(taken, way_out, self._tools.configuration.current)
         if site.is_down(now):
             self._crew.suspend(site, waiting, now)
         elif site.has_room(now):
@@ -164,8 +172,8 @@ class Worker:
     def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
         """Return the record as it is for the lane it belongs in, None where it is."""
         record = taken.record
-        if record.lane_moves:
-            return None  # once is enough: wherever it is now, it is delivered
+        if record.lane_moves >= _MOST_MOVES:
+            return None  # that is enough: wherever it is now, it is delivered
         if record.site == site and record.pool == way_out.pool:
             return None  # ingress knew: it put the record where its site's mail is
         here = replace(record, site=site, pool=way_out.pool)
@@ -174,13 +182,7 @@ class Worker:
         right_pool = way_out.pool == record.pool
         if right_lane and right_pool:
             return None
-        return record.next_step(site=site, pool=way_out.pool, lane_moves=1)
-
-    def _source(self, way_out: WayOut) -> Source | None:
-        sources = way_out.sources
-        if not sources:
-            return None
-        return self._dice.choices(sources, [max(0, source.weight) for source in sources])[0]
+        return record.next_step(site=site, pool=way_out.pool, lane_moves=record.lane_moves + 1)
 
     def _park(self, waiting: Waiting, site: Site, now: float) -> None:
         metrics.PARKED.inc()
@@ -190,7 +192,7 @@ class Worker:
     # ------------------------------------------------------------ the whole
 
     async def _housekeep(self) -> None:
-        """Say goodbye on sessions nobody uses, forget sites nobody writes to, know new pools."""
+        """Say goodbye on sessions nobody uses, and forget sites nobody writes to."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING)
             for session in self._tools.attempts.pool.expired(time.monotonic()):
@@ -202,13 +204,31 @@ class Worker:
                     self._park(waiting, site, now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._endings.in_hand)
-            self._know_pools(self._tools.configuration.current)
 
-    def _know_pools(self, snapshot: Snapshot | None) -> None:
-        """Heed which pools there are, before the first record is begun under a configuration."""
-        if snapshot is None or snapshot is self._pools_of:
+    async def _follow(self) -> None:
+        """Heed each configuration as it comes into force."""
+        while True:
+            self._heed(self._tools.configuration.current)
+            await self._tools.configuration.changed()
+
+    def _heed(self, snapshot: Snapshot | None) -> None:
+        """Let all mail go on by the objects as they are now, also what waits at a site."""
+        if snapshot is self._heeded:
             return
-        self._pools_of = snapshot
+        self._heeded = snapshot
+        if snapshot is not None:
+            self._know_pools(snapshot)
+        leaving: list[Waiting] = []
+        for site in self._sites:
+            if site.waiting:
+                leaving += self._renewal.leave(site, snapshot)
+                self._crew.pump(site)  # a limit may have been raised
+        self._crew.windows.look_again()
+        for waiting in leaving:
+            self._begin_again(waiting.taken)
+
+    def _know_pools(self, snapshot: Snapshot) -> None:
+        """Heed which pools there are, before the first record is begun under a configuration."""
         relays = snapshot.relays.values()
         self._tools.taking.know_pools({relay.way_out.pool for relay in relays})
         several = len({relay.way_out.pool for relay in relays if relay.way_out.by_mx}) > 1
