@@ -1,6 +1,8 @@
 """Which way mail leaves: the recipient's Domain, a Relay that is named, the most specific one."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postroad.policy.model import (
     Client,
@@ -12,7 +14,20 @@ from postroad.policy.model import (
     Snapshot,
     WayOut,
 )
+from postroad.policy.patterns import matching, specificity
 from postroad.policy.way_out import find_way_out
+
+LABELS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
+PATTERNS = st.one_of(LABELS, LABELS.map("*.{}".format), st.just("*"))
+
+
+@given(LABELS, st.lists(PATTERNS, max_size=8))
+def test_the_patterns_of_a_domain_are_those_that_fit_it_the_closest_first(
+    domain: str, patterns: list[str]
+) -> None:
+    fitting = {pattern for pattern in patterns if specificity(pattern, domain)}
+    ranked = sorted(fitting, key=lambda pattern: -specificity(pattern, domain))
+    assert [pattern for pattern in matching(domain) if pattern in patterns] == ranked
 
 
 def relay(name: str, *destinations: str, namespace: str = "shop") -> Relay:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 from postroad.mail.traffic import TrafficClass
@@ -256,6 +257,15 @@ class Snapshot:
     clients: Mapping[ObjectKey, Client] = field(default_factory=dict)
     clients_by_username: Mapping[str, Client] = field(default_factory=dict)
     stale: bool = False
+
+    @cached_property
+    def relays_by_destination(self) -> Mapping[tuple[str, str], Relay]:
+        """The Relay for each pattern of a namespace: of several the first by name, everywhere."""
+        found: dict[tuple[str, str], Relay] = {}
+        for relay in sorted(self.relays.values(), key=lambda relay: relay.key):
+            for pattern in relay.destinations:
+                found.setdefault((relay.key.namespace, pattern), relay)
+        return found
 
     @classmethod
     def of(

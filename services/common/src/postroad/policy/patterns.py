@@ -5,6 +5,18 @@ Domains compare as A-labels in lower case, local parts without regard to case: a
 by a person about people, and no two people differ by case alone.
 """
 
+from collections.abc import Iterator
+
+
+def matching(domain: str) -> Iterator[str]:
+    """Yield all domain patterns that fit a domain, the closest first."""
+    yield domain
+    at = domain.find(".")
+    while at >= 0:
+        yield f"*{domain[at:]}"
+        at = domain.find(".", at + 1)
+    yield "*"
+
 
 def specificity(pattern: str, domain: str) -> int:
     """Return how closely a domain pattern fits: 0 not at all, more is closer, exact is closest."""

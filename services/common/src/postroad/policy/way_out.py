@@ -7,7 +7,7 @@ snapshot and the message's origin in, a WayOut or None out.
 """
 
 from postroad.policy.model import Client, ObjectKey, Snapshot, WayOut
-from postroad.policy.patterns import specificity
+from postroad.policy.patterns import matching
 
 
 def find_way_out(
@@ -57,13 +57,8 @@ def _namespace(
 
 
 def _most_specific(snapshot: Snapshot, namespace: str, domain: str) -> WayOut | None:
-    best: tuple[int, str, WayOut] | None = None
-    for relay in snapshot.relays.values():
-        if relay.key.namespace != namespace:
-            continue
-        for pattern in relay.destinations:
-            rank = specificity(pattern, domain)
-            # Equal patterns in two Relays: the first by name, so that every process agrees.
-            if rank and (best is None or (-rank, relay.key.name) < (-best[0], best[1])):
-                best = (rank, relay.key.name, relay.way_out)
-    return best[2] if best else None
+    relays = snapshot.relays_by_destination
+    for pattern in matching(domain):
+        if (relay := relays.get((namespace, pattern))) is not None:
+            return relay.way_out
+    return None
