@@ -6,7 +6,9 @@ lost, duplicated and left in doubt, and prints the account.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,3 +103,40 @@ async def test_nothing_is_lost_when_up_itself_is_killed(
     await deliveries.wait_for(source.account, seconds=TAKE_UP)
     report("SIGKILL of up", source, deliveries)
     assert not deliveries.missing(source.account)
+
+
+async def test_mail_for_many_is_not_begun_anew_when_delivery_is_killed(
+    start_relay: StartRelay, sink_port: OpenSink, tmp_path: Path
+) -> None:
+    """Half a minute: what a killed process had in hand comes again when its lease has run out."""
+    kept, took = tmp_path / "kept", asyncio.Semaphore(0)
+    kept.mkdir()
+    # A hundred in a transaction, each of which takes longer than an attempt may before it settles.
+    sink, port = await sink_port(latency=1.5, keep=kept)
+    sink.on_taken = lambda _: took.release()
+    relay = await start_relay(MANIFESTS.format(port=port))
+    many = tuple(f"to{number}@far.example" for number in range(400))
+    source = Source(relay.port(), recipients=many)
+    await source.send(1, sessions=1)
+    async with asyncio.timeout(patient(15)):
+        for _ in range(3):
+            await took.acquire()
+    relay.kill_child("delivery-0")
+    got: Counter[str] = Counter()
+    async with asyncio.timeout(patient(TAKE_UP)):
+        while len(got) < len(many):
+            await took.acquire()
+            got = recipients(kept)
+    again = [address for address, times in got.items() if times > 1]
+    print(f"\nSIGKILL among many: {len(again)} of {len(many)} twice")
+    assert got.keys() == set(many)
+    assert len(again) <= 100, "one transaction"
+
+
+def recipients(kept: Path) -> Counter[str]:
+    """Return how often a sink has taken mail for each address."""
+    got: Counter[str] = Counter()
+    for path in kept.glob("*.eml"):
+        line = path.read_text().split("\n")[1]
+        got.update(line.removeprefix("X-Envelope-To: ").split(", "))
+    return got
