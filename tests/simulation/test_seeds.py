@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from postroad.testing.simulation import wrong
+from postroad.testing.simulation.aims import Aim
 from postroad.testing.simulation.quiet import play_quietly as played
-from postroad.testing.simulation.scenario import Aim
 from postroad.testing.simulation.spool import WatchedTaking
 
 
@@ -55,6 +55,8 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
         (wrong.AsksForNoLaterForm, Aim.SETTLING, 20),
         (wrong.BeginsBeforeTheFormerIsGone, Aim.SETTLING, 20),
         (wrong.KeepsWhatItLeft, Aim.SCALING, 20),
+        (wrong.SettlesAtTheEnd, Aim.MANY, 20),
+        (wrong.ForgetsWhatIsKnown, Aim.MANY, 20),
         (wrong.SeesNoOthers, Aim.POOLS, 20),
     ],
 )

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from postroad.delivery.attempt import Attempt, AttemptTools, Ended
+from postroad.delivery.attempt import LONG_ENOUGH, Attempt, AttemptTools, Ended
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.place import Place
@@ -37,7 +37,7 @@ class Bench:
         tls: TlsMode = TlsMode.NONE,
         login: Credentials | None = None,
         ca_file: str | None = None,
-        long_enough: timedelta = timedelta(seconds=1),
+        long_enough: timedelta = LONG_ENOUGH,
         **limits: int,
     ) -> None:
         self.spool = MemorySpool()

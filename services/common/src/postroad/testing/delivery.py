@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from postroad.delivery.attempt import AttemptTools
+from postroad.delivery.attempt import LONG_ENOUGH, AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.orders import OrderKeeper
@@ -98,7 +98,7 @@ async def delivering(
     finish: float = 5.0,
     timeouts: Timeouts | None = None,
     pool: str = "default",
-    long_enough: timedelta = timedelta(seconds=1),
+    long_enough: timedelta = LONG_ENOUGH,
 ) -> AsyncIterator[tuple[Worker, Taking]]:
     """
     Run a worker until the block ends, then drain it: `finish` are seconds for the attempts.

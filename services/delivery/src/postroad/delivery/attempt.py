@@ -46,7 +46,7 @@ from postroad.spool.record import QueueRecord, RecipientState
 _SHORT_PAUSE = 0.05  # seconds
 # Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction
 # with a fast host, and next to nothing once a second.
-_LONG_ENOUGH = timedelta(seconds=1)
+LONG_ENOUGH = timedelta(seconds=1)
 _UNREACHABLE = EnhancedStatus(4, 4, 1)
 
 
@@ -62,7 +62,7 @@ class AttemptTools:
     places: Places = field(default_factory=Places)
     ca_file: str | None = None  # authorities to trust beside the system's
     outages: Outages = field(default_factory=Outages)
-    long_enough: timedelta = _LONG_ENOUGH  # after which an attempt ends between two transactions
+    long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 
 @dataclass(slots=True)

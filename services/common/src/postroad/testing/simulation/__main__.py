@@ -14,9 +14,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
+from postroad.testing.simulation.aims import Aim
 from postroad.testing.simulation.play import Result
 from postroad.testing.simulation.quiet import play_quietly
-from postroad.testing.simulation.scenario import Aim
 
 
 def main() -> int:

@@ -48,6 +48,7 @@ class Temper:
     bears: int | None = None  # sessions at a time; the next is greeted with a 421
     mute: float = 0.0  # share of connections on which it says nothing at all
     pipelining: bool = True
+    takes_at_once: int = 0  # recipients of a message, as it announces; 0 for any number
     always_refuses: frozenset[str] = frozenset()  # recipients
 
 
@@ -179,8 +180,11 @@ class HostSession(asyncio.Protocol):
             self._say("250 fine")
 
     def _ehlo(self, _: bytes) -> None:
-        pipelining = "250-PIPELINING\r\n" if self._host.temper.pipelining else ""
-        self._say(f"250-{self._host.name}\r\n{pipelining}250-8BITMIME\r\n250 SIZE 1000000")
+        temper = self._host.temper
+        offers = ["PIPELINING"] if temper.pipelining else []
+        offers += [f"LIMITS RCPTMAX={temper.takes_at_once}"] if temper.takes_at_once else []
+        lines = "".join(f"250-{line}\r\n" for line in (self._host.name, *offers, "8BITMIME"))
+        self._say(f"{lines}250 SIZE 1000000")
 
     def _begin(self, line: bytes) -> None:
         self._mail = _address(line)

@@ -9,12 +9,13 @@ Whether what happened keeps the promises. Each broken one is a sentence in `ledg
   came when another had it, or before another had ended it; or a restart fell between two tries of
   one publish, which forgets the ids of records that are gone). That a process died between storing
   what follows and the acknowledgement is no reason.
+- A crash repeats one transaction of a message with many recipients, if each takes over a second.
 - What waits moves: once all is mended nothing but held mail is left.
 - No site gets more connections, or messages in its window, than its limits; a fault or a change of
   members in the minute before is an excuse for what several processes do together, never for one.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
 
@@ -36,6 +37,7 @@ def judge(ledger: Ledger, scenario: Scenario, cluster: MemoryCluster) -> None:
     _nothing_vanished(ledger, cluster.store)
     _nothing_is_stuck(ledger, cluster.store)
     _no_copy_without_reason(ledger)
+    _no_more_copies_than_a_crash_explains(ledger)
     _doubts_are_told(ledger, cluster)
     _limits_held(ledger, scenario)
 
@@ -136,6 +138,22 @@ def _in_doubt(ledger: Ledger, copy: Copy, following: Copy, records: set[str]) ->
         default=following.at,
     )
     return ledger.troubled(copy.caller, copy.began - _SLACK, min(settled, following.at))
+
+
+def _no_more_copies_than_a_crash_explains(ledger: Ledger) -> None:
+    """Of mail for many a crash repeats the transaction it hit, and none of those before."""
+    if any(trouble.kind != "crash" for trouble in ledger.troubles):
+        return
+    repeated: dict[tuple[str, str, str], set[float]] = defaultdict(set)
+    for (token, recipient), copies in ledger.copies.items():
+        for copy in copies[:-1]:
+            if copy.told:
+                repeated[token, recipient.partition("@")[2], copy.caller].add(copy.began)
+    for (token, domain, caller), transactions in repeated.items():
+        if len(transactions) > 1:
+            ledger.violations.append(
+                f"{len(transactions)} transactions by {caller} of {token} to {domain} were repeated"
+            )
 
 
 def _doubts_are_told(ledger: Ledger, cluster: MemoryCluster) -> None:

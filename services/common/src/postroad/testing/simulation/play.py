@@ -16,6 +16,7 @@ from postroad.spool.interface import Put as StoredPut
 from postroad.spool.memory import MemoryCluster, MemorySpool
 from postroad.spool.memory_store import MemoryStore
 from postroad.spool.record import BlobRef
+from postroad.testing.simulation.aims import Aim, draw
 from postroad.testing.simulation.clients import Sender
 from postroad.testing.simulation.faults import Faults
 from postroad.testing.simulation.hosts import Host, HostSession
@@ -30,7 +31,7 @@ from postroad.testing.simulation.processes import (
     IngressProcess,
     Surroundings,
 )
-from postroad.testing.simulation.scenario import RETRY, Aim, Scenario, draw
+from postroad.testing.simulation.scenario import RETRY, Scenario
 from postroad.testing.simulation.servers import SimulatedServers
 from postroad.testing.simulation.spool import LAYOUT, WatchedTaking
 

@@ -199,7 +199,9 @@ class DeliveryProcess(RunningProcess):
             taking=taking,
             configuration=configuration,
             directions=Directions(_SimulatedResolver(around.zone, around.hosts), settings),
-            attempts=AttemptTools(spool, taking, SessionPool(), NAME, TIMEOUTS),
+            attempts=AttemptTools(
+                spool, taking, SessionPool(), NAME, TIMEOUTS, long_enough=taking.long_enough
+            ),
             notifier=Notifier(NAME),
             process=self.simulated.name,
             pool=pool,

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import structlog
 
+from postroad.testing.simulation.aims import Aim
 from postroad.testing.simulation.play import Result, play
-from postroad.testing.simulation.scenario import Aim
 from postroad.testing.simulation.spool import WatchedTaking
 
 

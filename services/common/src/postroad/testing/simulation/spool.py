@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
+from postroad.delivery.attempt import LONG_ENOUGH
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
 from postroad.spool.capacity import Capacity
@@ -44,6 +45,7 @@ class WatchedTaking(JetStreamTaking):
 
     on_permitted: Callable[[int, SimulatedLink], None]
     site_records = JetStreamSiteRecords
+    long_enough = LONG_ENOUGH
 
     def fresh(self, taken: Taken) -> bool:
         """Ask the product, and tell of a yes."""

@@ -136,6 +136,29 @@ class SettlesRegardless(WatchedTaking):
         self._let_go(taken.key)
 
 
+class SettlesAtTheEnd(WatchedTaking):
+    """Goes on with mail for many until all have been tried, however long that takes."""
+
+    long_enough = timedelta(days=1)
+
+
+class ForgetsWhatIsKnown(WatchedTaking):
+    """Goes on with the recipients that are left, and takes those who have the mail along."""
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Put the record as it was in the place of what follows of it."""
+        former = taken.record
+        puts = [
+            replace(put, record=replace(put.record, recipients=former.recipients, resume_from=0))
+            if put.record.resume_from
+            else put
+            for put in puts
+        ]
+        await super().settle(taken, puts, events)
+
+
 class _Alone(JetStreamSiteRecords):
     async def change(
         self,
