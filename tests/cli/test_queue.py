@@ -260,6 +260,24 @@ async def test_nothing_is_ordered_when_nothing_fits(spool: JetStreamSpool, run: 
     assert (code, out) == (0, "No order is in force.\n")
 
 
+async def test_a_release_says_what_stays_suspended(spool: JetStreamSpool, run: Run) -> None:
+    for address in ("a@one.example", "b@two.example"):
+        await put(spool, address, place=Held(now() + HOUR))
+    await run("queue", "suspend", "--domain", "two.example")
+    await in_force(spool, "suspend")
+    said = (
+        "Suspended: 1 of them, deferred until `postroad queue resume`; `postroad queue retry` sends"
+        " them now.\n"
+    )
+    _, _, err = await run("queue", "release", "--all", "--dry-run")
+    assert err == said
+    command = asyncio.ensure_future(run("queue", "release", "--all", "--yes"))
+    [_, order] = await in_force(spool, "suspend", "release")
+    await spool.orders.report(order.order_id, "tests", 2)
+    _, out, err = await command
+    assert (out, err) == ("release: 2 of 2 records changed.\n", said)
+
+
 async def test_an_order_shows_what_it_means_and_can_be_cancelled(
     spool: JetStreamSpool, run: Run
 ) -> None:

@@ -1,13 +1,10 @@
 """People's orders to delivery: retry, hold, release, bounce, delete, suspend."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
-from postroad.cli.queue_listing import last_reply
 from postroad.delivery.order_counts import OrderCounts
-from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
 from postroad.spool.lanes import tail_lane
@@ -16,8 +13,11 @@ from postroad.spool.record import Hold, OnHoldExpiry
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import (
     CLIENT,
+    HOUR,
+    counted,
     delivering,
     history,
+    order,
     publish,
     send,
     to_smarthost,
@@ -27,23 +27,9 @@ from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now, put
 
-HOUR = timedelta(hours=1)
 ANYWHERE = pytest.mark.parametrize(
     "place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)]
 )
-
-
-def order(action: str, **selection: str) -> Order:
-    placed = now()
-    chosen = Selection(**selection)  # type: ignore[arg-type]
-    return Order(action, action, chosen, placed, placed + HOUR, placed, "by order of the test")
-
-
-async def counted(spool: MemorySpool, order_id: str, number: int) -> None:
-    """Wait until the process has told how many records an order has changed."""
-    async with asyncio.timeout(patient(10)):
-        while dict(await spool.orders.reports(order_id)) != {"tests": number}:
-            await asyncio.sleep(0.01)
 
 
 async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
@@ -242,80 +228,6 @@ async def test_the_history_tells_why_mail_went_on(
             await asyncio.wait_for(mx.received(1), patient(5))
         assert event.reason == "by order of the test"
         assert (event.client, event.size > 0) == (CLIENT.client, True)
-
-
-def suspension(length: timedelta = HOUR) -> Order:
-    selection = Selection(domain="y.example", kinds=frozenset({WaitKind.READY}))
-    return Order("suspend", "suspend", selection, now(), now() + length, None, "maintenance")
-
-
-async def test_a_suspension_keeps_what_waits_and_what_comes_until_it_ends() -> None:
-    spool = MemorySpool()
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        await send(spool, "a@y.example")
-        await spool.orders.place(suspension())
-        async with delivering(spool):
-            await send(spool, "b@y.example", "c@z.example")
-            await asyncio.wait_for(mx.received(1), patient(5))
-            await counted(spool, "suspend", 2)
-            kept = [(WaitKind.SCHEDULED, f"{name}@y.example") for name in "ab"]
-            assert await waiting(spool) == kept
-            [first_one, _] = [queued async for queued in spool.waiting.list(Selection())]
-            assert first_one.record.attempts == 0
-            assert last_reply(first_one.record) == "suspended: maintenance"
-            await spool.orders.withdraw("suspend")
-            await spool.orders.place(order("retry", domain="y.example"))
-            await asyncio.wait_for(mx.received(3), patient(5))
-        assert await waiting(spool) == []
-
-
-@pytest.mark.parametrize(("length", "latest"), [(5, 5), (600, 18)])
-async def test_suspended_mail_is_looked_at_when_it_ends_and_every_quarter_of_an_hour(
-    length: int, latest: int
-) -> None:
-    spool = MemorySpool()
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        await send(spool, "b@y.example")
-        placed = suspension(timedelta(minutes=length))
-        await spool.orders.place(placed)
-        async with delivering(spool):
-            await counted(spool, "suspend", 1)
-    [queued] = [queued async for queued in spool.waiting.list(Selection())]
-    assert queued.due is not None
-    assert placed.placed < queued.due <= now() + timedelta(minutes=latest)
-    assert mx.messages == []
-
-
-async def test_a_suspension_is_no_way_out_of_a_hold_that_ends_in_a_bounce() -> None:
-    spool = MemorySpool()
-    async with ScriptedMx() as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        await put(spool, origin=CLIENT, hold=Hold("Quota", OnHoldExpiry.BOUNCE))
-        await spool.orders.place(suspension())
-        async with delivering(spool):
-            [message] = await asyncio.wait_for(mx.received(1), patient(5))
-        assert message.recipients == [b"RCPT TO:<a@x.example>"]
-
-
-async def test_mail_that_is_deferred_as_it_is_suspended_keeps_its_schedule() -> None:
-    spool = MemorySpool()
-
-    def script(line: bytes, count: int) -> bytes | None:
-        if line == b"DATA":
-            placing.append(asyncio.ensure_future(spool.orders.place(suspension())))
-        return b"451 4.2.1 busy\r\n" if line == b"." else None
-
-    placing: list[asyncio.Future[None]] = []
-    async with ScriptedMx(script) as mx:
-        await publish(spool, anywhere=to_smarthost(mx))
-        await send(spool, "b@y.example")
-        async with delivering(spool):
-            await history(spool, EventType.TRANSIENT_FAILURE)
-        [queued] = [queued async for queued in spool.waiting.list(Selection())]
-    assert queued.due is not None
-    assert queued.due > now() + timedelta(minutes=45), "an hour and its jitter, no quarter"
 
 
 @pytest.mark.parametrize("on_expiry", list(OnHoldExpiry))

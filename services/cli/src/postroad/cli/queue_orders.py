@@ -27,7 +27,7 @@ from postroad.cli.tables import Column, print_table
 from postroad.cli.where import Where
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Queued, Spool
-from postroad.spool.selection import Selection
+from postroad.spool.selection import Selection, WaitKind
 
 ORDER_LIFE = timedelta(hours=1)
 _REPORT_WAIT = 10.0  # seconds
@@ -54,12 +54,18 @@ ReasonOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What fits an order, by number; `due_soon` comes due by itself before it could be changed."""
+    """
+    What fits an order, by number.
+
+    `due_soon` comes due by itself before it could be changed; `suspended` is to a destination whose
+    suspension stands.
+    """
 
     selection: Selection
     records: int
     messages: int
     due_soon: int
+    suspended: int
     domains: Mapping[str, int]
 
     def __str__(self) -> str:
@@ -155,18 +161,23 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
     """Count what fits; Failure when a Client's name fits several."""
     messages: set[str] = set()
     domains: Counter[str] = Counter()
-    due_soon = 0
+    suspensions = [order for order in spool.orders.in_force(now) if order.action == "suspend"]
+    due_soon = suspended = 0
     one: list[Queued] = []
     async for queued in choice.of(spool):
         one = one or [queued]
         messages.add(queued.record.record_id.queue_id)
         domains[queued.record.domain] += 1
         due_soon += queued.due is not None and not queued.may_be_claimed(now)
+        suspended += any(
+            each.selection.admits(queued.record, WaitKind.READY, "") for each in suspensions
+        )
     return Found(
         selection=choice.narrowed(one),
         records=domains.total(),
         messages=len(messages),
         due_soon=due_soon,
+        suspended=suspended,
         domains=dict(domains.most_common()),
     )
 
@@ -193,6 +204,7 @@ def _tell_count(given: _Given, found: Found) -> None:
                 "matching": found.records,
                 "messages": found.messages,
                 "affected": 0,
+                **_suspended(given.action, found),
                 "domains": found.domains,
             }
         )
@@ -201,6 +213,7 @@ def _tell_count(given: _Given, found: Found) -> None:
     else:
         _print_domains(found)
         typer.echo(f"{given.action.name} would change {found}; nothing was changed.")
+        _tell_suspended(given.action, found)
 
 
 def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> None:
@@ -212,15 +225,31 @@ def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> Non
                 "matching": found.records,
                 "messages": found.messages,
                 "affected": affected,
+                **_suspended(given.action, found),
             }
         )
         return
     typer.echo(f"{order.action}: {affected} of {found.records} records changed.")
+    _tell_suspended(given.action, found)
     if affected < found.records:
         typer.echo(
             "The rest follows as the delivery processes get to it, or comes due by itself, unless"
             " it was delivered meanwhile. The order stands for an hour;"
             f" `postroad queue cancel {order.order_id[:8]}` ends it.",
+            err=True,
+        )
+
+
+def _suspended(action: Action, found: Found) -> Mapping[str, int]:
+    """Return what only a release has to tell of: a retry ends a suspension, others do not care."""
+    return {"suspended": found.suspended} if action.name == "release" else {}
+
+
+def _tell_suspended(action: Action, found: Found) -> None:
+    if number := _suspended(action, found).get("suspended"):
+        typer.echo(
+            f"Suspended: {number} of them, deferred until `postroad queue resume`;"
+            " `postroad queue retry` sends them now.",
             err=True,
         )
 

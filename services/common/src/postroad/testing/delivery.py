@@ -26,6 +26,7 @@ from postroad.policy.model import (
 )
 from postroad.policy.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
+from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Spool, Taking
 from postroad.spool.record import Origin
@@ -35,6 +36,7 @@ from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, now, record
 
 NAME = "relay.test"
+HOUR = timedelta(hours=1)
 CLIENT = Origin(client="shop/till", namespace="shop")
 _RING = Keyring([ClusterKey(b"k" * 32)])
 
@@ -86,6 +88,20 @@ async def history(spool: Spool, kind: EventType, count: int = 1) -> list[Event]:
             if len(found) == count:
                 break
     return found
+
+
+def order(action: str, **selection: str) -> Order:
+    """Return an order that stands for an hour, on what has come until now; its id is its action."""
+    placed = now()
+    chosen = Selection(**selection)  # type: ignore[arg-type]
+    return Order(action, action, chosen, placed, placed + HOUR, placed, "by order of the test")
+
+
+async def counted(spool: Spool, order_id: str, number: int) -> None:
+    """Wait until the process has told how many records an order has changed."""
+    async with asyncio.timeout(patient(10)):
+        while dict(await spool.orders.reports(order_id)) != {"tests": number}:  # noqa: ASYNC110 - asked
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -1,10 +1,11 @@
 """
 Admin orders in delivery: on records as they are taken, on those in hand, and on what waits.
 
-The newest order that means a record decides, so a release after a hold is a release. Orders on what
-waits are carried out by paging and claiming: several processes may do it at once, and each record
-is changed by one of them. Each begins with the lanes it owns, so that together they read a long
-queue once, and ends with all others, of which an owner that died may have left something.
+The newest order that means a record decides, so a release after a hold is a release. But it ends no
+suspension, which is about a destination, and not about the mail that was held. Orders on what waits
+are carried out by paging and claiming: several processes may do it at once, and each record is
+changed by one of them. Each begins with the lanes it owns, so that together they read a long queue
+once, and ends with all others, of which an owner that died may have left something.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from postroad.spool.selection import Selection, WaitKind
 log = get_logger("delivery.orders")
 
 ON_TAKING = frozenset({"hold", "bounce", "delete", "suspend"})
+_WHILE_RELEASED = frozenset({"retry", "suspend"})  # what an older order may still say
 _ENDS = frozenset({"bounce", "delete"})
 _TOLD = {
     "retry": EventType.RETRIED,
@@ -38,6 +40,7 @@ _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tr
 def order_for(orders: Sequence[Order], taken: Taken) -> Order | None:
     """Return the order that a record in hand has to follow, None when there is none."""
     record = taken.record
+    released = False
     for order in reversed(orders):
         if order.cutoff is not None and record.arrival >= order.cutoff:
             continue
@@ -46,8 +49,11 @@ def order_for(orders: Sequence[Order], taken: Taken) -> Order | None:
             order.action not in ON_TAKING
             and any(order.selection.admits(record, kind, taken.lane) for kind in WaitKind)
         )
-        if meant:
+        if not meant or (released and order.action not in _WHILE_RELEASED):
+            continue
+        if order.action != "release":
             return order if order.action in ON_TAKING else None
+        released = True
     return None
 
 

@@ -142,6 +142,8 @@ def put_off(
     reason: str,
     at: Circumstances,
     known: Attempted = NOTHING,
+    *,
+    expires: bool = True,
 ) -> Settlement:
     """
     Return what follows when a record is not tried now, for a reason that is not its own.
@@ -159,8 +161,15 @@ def put_off(
         for each in record.recipients
     )
     waiting = replace(record, recipients=recipients, site=site)
-    due = in_time(at.now + wait, deadline=record.deadline, now=at.now)
+    due: datetime | None = at.now + wait
+    if expires:
+        due = in_time(at.now + wait, deadline=record.deadline, now=at.now)
     return _go_on(waiting, due, at, newly_bounced, events)
+
+
+def expire(record: QueueRecord, at: Circumstances) -> Settlement:
+    """Return what follows when a record's time is over before it is tried again."""
+    return _go_on(record, None, at, [], [])
 
 
 def hold(

@@ -10,12 +10,13 @@ from datetime import timedelta
 from postroad.delivery import metrics
 from postroad.delivery.happening import Attempted, event_about
 from postroad.delivery.outcome import Outcome, bounced, deferred
-from postroad.delivery.retry import JITTER
+from postroad.delivery.retry import JITTER, LAST_TRY
 from postroad.delivery.routing import NoRoute
 from postroad.delivery.settlement import (
     Circumstances,
     GivenUp,
     Settlement,
+    expire,
     give_up,
     hold,
     put_off,
@@ -24,8 +25,8 @@ from postroad.delivery.settlement import (
 from postroad.mail.status import DELIVERY_EXPIRED, DELIVERY_NOT_AUTHORIZED
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Scheduled
-from postroad.spool.record import ADMIN, Hold, OnHoldExpiry, QueueRecord, RecipientState
+from postroad.spool.interface import HOLD_LIMIT, Put, Ready, Scheduled
+from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
 # After which it is looked at again: the order may have been cancelled, and a million records that
 # wait are a thousand writes a second.
@@ -49,9 +50,25 @@ def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
             metrics.HELD.labels("order").inc()
             return hold(record, Hold(ADMIN, note=order.reason), order.said, at)
         case _:
-            wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
-            said = f"suspended: {order.reason}" if order.reason else "suspended by order"
-            return put_off(record, wait, record.site, said, at)
+            return _suspended(record, order, at)
+
+
+def _suspended(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
+    """
+    Return what follows when a record's destination is to be left alone.
+
+    What expires meanwhile does so at its last look. What comes later than that was let out of a
+    hold, or waited for us, and has a try to come: it waits for that, held if its body might not
+    live so long.
+    """
+    said = f"suspended: {order.reason}" if order.reason else "suspended by order"
+    late = at.now - record.deadline
+    if -LAST_TRY <= late < timedelta(0):
+        return expire(record, at)
+    if late > HOLD_LIMIT and isinstance(record.content, BlobRef):
+        return hold(record, Hold(ADMIN, note=said), said, at)
+    wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
+    return put_off(record, wait, record.site, said, at, expires=late < timedelta(0))
 
 
 def hold_ended(record: QueueRecord, ended: Hold, at: Circumstances) -> Settlement:
