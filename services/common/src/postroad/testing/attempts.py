@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from postroad.delivery.attempt import LONG_ENOUGH, Attempt, AttemptTools, Ended
+from postroad.delivery.attempt import Attempt, Ended
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.place import Place
@@ -10,6 +10,7 @@ from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site, Waiting
+from postroad.delivery.tools import LONG_ENOUGH, AttemptTools
 from postroad.delivery.total import SiteTotal
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, SiteLimits, TlsMode, WayOut

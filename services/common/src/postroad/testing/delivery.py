@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from postroad.delivery.attempt import LONG_ENOUGH, AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.orders import OrderKeeper
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.tools import WorkerTools
+from postroad.delivery.tools import LONG_ENOUGH, AttemptTools, WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.policy.compiled import Compiled
 from postroad.policy.model import (

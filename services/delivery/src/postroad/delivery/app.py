@@ -1,6 +1,5 @@
 """The delivery process, put together: the one place that knows all of its parts."""
 
-from postroad.delivery.attempt import AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.orders import OrderKeeper
@@ -8,7 +7,7 @@ from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.settings import DeliverySettings
-from postroad.delivery.tools import WorkerTools
+from postroad.delivery.tools import AttemptTools, WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.descriptors import raise_limit

@@ -20,7 +20,6 @@ session, the successor has all the tries of any attempt.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import cached_property, partial
 
 from postroad.delivery import metrics
@@ -28,41 +27,22 @@ from postroad.delivery.candidates import Candidates, Target
 from postroad.delivery.disposition import Step
 from postroad.delivery.network import NetworkError, NoRoute
 from postroad.delivery.opening import is_nobody_there, open_session
-from postroad.delivery.outages import Endpoint, Outages
+from postroad.delivery.outages import Endpoint
 from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
-from postroad.delivery.peer import Peer, Refused, SessionError, Timeouts
-from postroad.delivery.place import Place, Places
-from postroad.delivery.pool import SessionPool
+from postroad.delivery.peer import Peer, Refused, SessionError
+from postroad.delivery.place import Place
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.session import Session
 from postroad.delivery.site import Site, Waiting
+from postroad.delivery.tools import AttemptTools
 from postroad.delivery.transaction import Outgoing
 from postroad.delivery.turn import Load, Turn
 from postroad.delivery.verdict import LOST
 from postroad.mail.status import EnhancedStatus
-from postroad.spool.interface import Spool, Taking
 from postroad.spool.record import QueueRecord, RecipientState
 
 _SHORT_PAUSE = 0.05  # seconds
-# Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction
-# with a fast host, and next to nothing once a second.
-LONG_ENOUGH = timedelta(seconds=1)
 _UNREACHABLE = EnhancedStatus(4, 4, 1)
-
-
-@dataclass(slots=True)
-class AttemptTools:
-    """What every attempt of a process shares."""
-
-    spool: Spool
-    taking: Taking
-    pool: SessionPool
-    hostname: str
-    timeouts: Timeouts
-    places: Places = field(default_factory=Places)
-    ca_file: str | None = None  # authorities to trust beside the system's
-    outages: Outages = field(default_factory=Outages)
-    long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 
 @dataclass(slots=True)

@@ -1,13 +1,36 @@
 """What delivery in one process is made of."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from postroad.delivery.attempt import AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions
 from postroad.delivery.order_counts import OrderCounts
+from postroad.delivery.outages import Outages
+from postroad.delivery.peer import Timeouts
+from postroad.delivery.place import Places
+from postroad.delivery.pool import SessionPool
 from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool, Taking
+
+# Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction
+# with a fast host, and next to nothing once a second.
+LONG_ENOUGH = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class AttemptTools:
+    """What every attempt of a process shares."""
+
+    spool: Spool
+    taking: Taking
+    pool: SessionPool
+    hostname: str
+    timeouts: Timeouts
+    places: Places = field(default_factory=Places)
+    ca_file: str | None = None  # authorities to trust beside the system's
+    outages: Outages = field(default_factory=Outages)
+    long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 
 @dataclass(slots=True)

@@ -10,13 +10,12 @@ from datetime import timedelta
 from typing import Any, cast
 
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
-from postroad.delivery.attempt import AttemptTools
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.tools import WorkerTools
+from postroad.delivery.tools import AttemptTools, WorkerTools
 from postroad.delivery.worker import Worker
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
-from postroad.delivery.attempt import LONG_ENOUGH
+from postroad.delivery.tools import LONG_ENOUGH
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
 from postroad.spool.capacity import Capacity
