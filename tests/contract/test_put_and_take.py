@@ -227,6 +227,18 @@ async def test_each_lane_is_one_takers_or_elsewhere(open_spool: OpenSpool) -> No
         await each.close()
 
 
+async def test_mail_in_a_pool_that_nobody_names_is_taken_by_default(spool: Spool) -> None:
+    queue_id = await put(spool, pool="gone")
+    taking = take(spool)
+    async with asyncio.timeout(patient(30)):
+        [taken] = await first(taking, 1)
+    assert taken.record.record_id.queue_id == queue_id
+    assert taking.serves(taken)
+    await taking.settle(taken)
+    assert await waiting(spool) == []
+    await taking.close()
+
+
 async def test_events_are_written_after_the_settle(spool: Spool) -> None:
     queue_id = await put(spool)
     taking = take(spool)

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from postroad.delivery.resolver import Resolver
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, TlsMode, WayOut
 from postroad.policy.portions import Claim, decode, encode
@@ -101,10 +103,10 @@ class TwoPools:
         record = self.cluster.agreement.site_records.get((SiteKind.CONNECTIONS, SITE), b"")
         return decode(record)[1]
 
-    async def send(self, domain: str, count: int) -> None:
-        """Queue so many messages, where ingress would put them."""
+    async def send(self, domain: str, count: int, **more: object) -> None:
+        """Queue so many messages, where ingress would put them unless `more` says otherwise."""
         to = (f"{number}@{domain}" for number in range(count))
-        await send(self._outside, *to, pool=self._pools[domain])
+        await send(self._outside, *to, **({"pool": self._pools[domain]} | more))
 
     async def start(self, pool: str) -> AsyncExitStack:
         """Start a delivery process, which ends with the cluster unless it is ended before."""
@@ -254,3 +256,27 @@ async def test_with_storage_full_rated_mail_still_leaves_and_keeps_its_rate() ->
         await two.start("default")
         await two.delivered(3)
         assert two.cluster.agreement.site_records == {}, "nothing could be written"
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2], ids=lambda moves: f"moved {moves} times before")
+async def test_mail_of_a_pool_that_no_relay_names_goes_to_the_owner_of_its_lane(moves: int) -> None:
+    """Whoever takes it from there would send it beside him, within limits of its own."""
+    pools = {"a.test": "default", "b.test": "default"}
+    mx = ScriptedMx(slowness=0.02)
+    async with TwoPools(mx, SiteLimits(connections=2), pools) as two:
+        await two.send("a.test", 50)
+        await two.send("b.test", 100, pool="gone", lane_moves=moves)
+        for _ in range(3):
+            await two.start("default")
+        assert await two.delivered(150) == {"a.test": 50, "b.test": 100}
+    assert mx.most_open == 2
+
+
+async def test_processes_that_disagree_about_a_pool_do_not_pass_mail_on_for_ever() -> None:
+    pools = {"a.test": "default", "b.test": "default"}
+    async with TwoPools(ScriptedMx(), SiteLimits(), pools) as two:
+        await two.send("b.test", 1, pool="gone", lane_moves=3)
+        await two.start("default")
+        await two.delivered(1)
+        moved = [each for each in two.cluster.agreement.events if each.type is EventType.MOVED]
+    assert moved == []

@@ -1,10 +1,10 @@
-"""Two delivery processes of two pools keep the limits of one host together, killed or not."""
+"""Real delivery processes of two pools: they keep a host's limits together, and no mail behind."""
 
 import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from postroad.policy.compiled import Compiled
 from postroad.policy.keys import load_or_create_key
 from postroad.policy.model import ObjectKey, Rate, Relay, SiteLimits, TlsMode, WayOut
 from postroad.runtime.configuration import publish_objects
-from postroad.spool.interface import Put, Ready, Spool
+from postroad.spool.interface import Place, Put, Ready, Scheduled, Spool
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
@@ -53,13 +53,28 @@ class TwoPools:
         """Make the queue, put a Relay of each pool into force; return ingress' side."""
         await provision(self.options("operator"), layout=SINGLE_MACHINE)
         operator = await connect(self.options("operator"))
+        await operator.close()
+        await self.publish(POOLS)
+        return await connect(self.options("ingress"))
+
+    async def publish(self, pools: Mapping[str, str]) -> None:
+        """Put a Relay for each domain into force, and no others."""
+        operator = await connect(self.options("operator"))
         relays = {
-            f"relay.shop.{pool}": Relay(ObjectKey("shop", pool), (domain,), _way_out(pool))
-            for domain, pool in POOLS.items()
+            f"relay.shop.{domain[0]}": Relay(
+                ObjectKey("shop", domain[0]), (domain,), _way_out(pool)
+            )
+            for domain, pool in pools.items()
         }
         await publish_objects(operator, Compiled(dict(relays)), load_or_create_key(self._key))
         await operator.close()
-        return await connect(self.options("ingress"))
+
+    async def empty(self) -> None:
+        """Wait until nothing is left in the queue that could come once more."""
+        command = await connect(self.options("command"))
+        while await command.waiting.counts():
+            await asyncio.sleep(0.1)
+        await command.close()
 
     async def start(self, pool: str) -> asyncio.subprocess.Process:
         """Start the delivery process of a pool, as Kubernetes or `up` does."""
@@ -90,11 +105,11 @@ def _way_out(pool: str) -> WayOut:
     return WayOut(f"relay:shop/{pool}", tls=TlsMode.NONE, pool=pool, limits=LIMITS)
 
 
-async def put(spool: Spool, domain: str, count: int) -> None:
+async def put(spool: Spool, domain: str, count: int, place: Place | None = None) -> None:
     for number in range(count):
         queue_id = spool.new_queue_id(now())
         queued = record(queue_id, f"{number}@{domain}", origin=CLIENT, pool=POOLS[domain])
-        puts = [Put(queued, Ready())]
+        puts = [Put(queued, place or Ready())]
         await spool.accept(queue_id, lambda _, p=puts: p, timeout=patient(5) * SECOND)  # type: ignore[misc]
 
 
@@ -148,6 +163,27 @@ async def test_the_limits_of_a_site_hold_for_two_pools_also_when_one_is_killed(
     assert two.mx.most_open <= LIMITS.connections
     window = 1.3  # seconds of the two: a message ends later than it begins, when busy by much
     assert max(sum(at <= end < at + window for end in ends) for at in ends) <= 24
+
+
+# Some 15 s: a process finds out in 10 s at most what a look just before it did not show.
+@pytest.mark.parametrize("pods", [False, True], ids=["without pods", "with pods"])
+async def test_mail_of_a_pool_that_no_relay_names_any_more_leaves_after_a_restart(
+    two: TwoPools, pods: bool
+) -> None:
+    """Ready mail, and mail that was deferred while a Relay named it, by the Relays as they are."""
+    ingress = await two.prepare()
+    await put(ingress, "b.test", 20)
+    await put(ingress, "b.test", 5, Scheduled(now() + timedelta(seconds=6)))
+    await two.publish(dict.fromkeys(POOLS, "default"))
+    if pods:
+        await two.start("bulk")
+    await two.start("default")
+    async with asyncio.timeout(patient(60)):
+        await two.mx.received(25)
+        await two.empty()
+    await ingress.close()
+    assert of(two.mx, "b.test") == len(two.mx.messages) == 25
+    assert two.mx.most_open <= LIMITS.connections
 
 
 def of(mx: ScriptedMx, domain: str) -> int:

@@ -18,8 +18,14 @@ def test_a_pool_without_mail_has_a_number() -> None:
         "ready": 5,
         "readyExpress": 3,
         "readyBulk": 2,
-        "pools": {"default": 0, "bulk": 3, "eu": 0, "other": 2},
+        "pools": {"default": 2, "bulk": 3, "eu": 0, "other": 2},
     }
+
+
+def test_mail_of_a_pool_without_pods_counts_for_default_which_takes_it_over() -> None:
+    """So that KEDA starts a pod of `default` for it where there is none."""
+    ready = {("gone", TrafficClass.BULK): 2, ("default", TrafficClass.BULK): 1}
+    assert as_json(Backlog(ready, 0, 0), {"default": 0})["pools"] == {"default": 3, "gone": 2}
 
 
 async def test_who_stands_by_answers_and_shows_no_gauges() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
-from postroad.spool.ownership import LaneKey, wanted_lanes, wanted_owner
+from postroad.spool.ownership import LaneKey, finder, unserved_pools, wanted_lanes, wanted_owner
 
 A, B = Key(0, 1), Key(1, 1)
 
@@ -133,6 +133,36 @@ def test_a_session_that_takes_nothing_owns_nothing() -> None:
     sessions = [session("a"), replace(session("b"), taking=False)]
     assert wanted_lanes("b", [], LANES, sessions) == set()
     assert len(wanted_lanes("a", [], LANES, sessions)) == len(LANES)
+
+
+def test_a_pool_that_one_session_found_mail_in_is_shared_out_among_all_of_default() -> None:
+    looked = replace(session("a"), unserved=("gone",))
+    sessions = [looked, session("b"), session("c", "marketing")]
+    owned = [wanted_lanes(name, [], LANES, sessions) for name in "abc"]
+    of_it = [{key for key in lanes if key.pool == "gone"} for lanes in owned]
+    assert [bool(lanes) for lanes in of_it] == [True, True, False]
+    assert sorted(of_it[0] | of_it[1]) == [LaneKey("gone", lane) for lane in LANES]
+    assert not of_it[0] & of_it[1]
+
+
+def test_what_a_session_found_that_takes_no_more_is_heeded_no_more() -> None:
+    ending = replace(session("a"), unserved=("gone",), taking=False)
+    lanes = wanted_lanes("b", [], LANES, [ending, session("b")])
+    assert {key.pool for key in lanes} == {"default"}
+
+
+def test_one_session_of_default_looks_for_pools_with_mail() -> None:
+    ending = replace(session("a"), taking=False)
+    others = [session("c"), session("d", "marketing"), session("b"), ending]
+    assert finder(others) == "b"
+    assert finder([session("d", "marketing"), ending]) is None
+
+
+def test_a_pool_with_mail_is_unserved_when_no_session_takes_from_it() -> None:
+    ending = replace(session("e", "ending"), taking=False)
+    sessions = [session("a"), session("b", "marketing"), ending]
+    found = unserved_pools({"gone", "default", "marketing", "ending"}, sessions)
+    assert found == ("ending", "gone")
 
 
 def test_nobody_owns_the_lanes_of_nobody() -> None:

@@ -17,6 +17,7 @@ from postroad.runtime.queue_metrics import BacklogGauges
 from postroad.spool.backlog import Backlog
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
+from postroad.spool.ownership import DEFAULT_POOL
 
 EVERY = timedelta(seconds=5)
 _GOOD_FOR = timedelta(seconds=30)
@@ -33,7 +34,7 @@ class BacklogCounts:
     """
 
     def __init__(self, pools: Collection[str], leading: Callable[[], bool]) -> None:
-        self._told = dict.fromkeys(("default", *pools), 0)
+        self._told = dict.fromkeys((DEFAULT_POOL, *pools), 0)
         self._leading = leading
         self._gauges = BacklogGauges()
         self._loop = asyncio.get_running_loop()
@@ -61,12 +62,16 @@ class BacklogCounts:
 
 
 def as_json(backlog: Backlog, pools: Mapping[str, int]) -> dict[str, object]:
-    """Return a backlog as /backlog tells it."""
+    """
+    Return a backlog as /backlog tells it, where `pools` are those that have a Deployment.
+
+    The mail of any other pool counts as that of `default` too, which takes it over: scaled to
+    nothing, it would never start for it.
+    """
     express = backlog.of_class(TrafficClass.EXPRESS)
     bulk = backlog.of_class(TrafficClass.BULK)
-    return {
-        "ready": express + bulk,
-        "readyExpress": express,
-        "readyBulk": bulk,
-        "pools": {**pools, **backlog.by_pool()},
-    }
+    found = backlog.by_pool()
+    taken_over = sum(number for pool, number in found.items() if pool not in pools)
+    told = {**pools, **found}
+    told[DEFAULT_POOL] = told.get(DEFAULT_POOL, 0) + taken_over
+    return {"ready": express + bulk, "readyExpress": express, "readyBulk": bulk, "pools": told}

@@ -27,7 +27,10 @@ READY = _GROUP.gauge(
 POOL_READY = _GROUP.gauge(
     "postroad_queue_pool_ready",
     "Records in the queue that may be tried now, by egress pool.",
-    labels={"pool": "one per egress pool that Relays name"},
+    labels={
+        "pool": "one per egress pool in which mail was ready since this process began to count"
+    },
+    watch="A pool that no Relay names: `default` moves its mail on within half a minute.",
 )
 WAITING = _GROUP.gauge(
     "postroad_queue_waiting",

@@ -80,6 +80,7 @@ class SessionInfo:
     generation: int
     started: datetime
     taking: bool = False  # delivers mail, and so may own lanes
+    unserved: tuple[str, ...] = ()  # pools that it found mail in, and no process of their own
 
 
 class Sessions(Protocol):

@@ -74,6 +74,14 @@ class Counting:
                     oldest[kind] = min(arrival, oldest.get(kind, arrival))
         return Backlog(ready, scheduled, held, oldest)
 
+    async def ready_pools(self) -> frozenset[str]:
+        """Return the pools of ready records; no subject tells the pool of those that wait."""
+        tokens: set[str] = set()
+        for shard in range(self._layout.shards):
+            found, _ = await self._counted(shard, f"pr.q.{shard}.r.>")
+            tokens.update(subject.split(".", 5)[4] for subject in found)
+        return frozenset(map(domain_of, tokens))
+
     async def _first_scheduled(self, shard: int, number: int) -> datetime | None:
         """Return when the oldest arrived; where there are many, the one stored longest ago."""
         if not number:

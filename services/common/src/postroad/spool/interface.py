@@ -151,7 +151,11 @@ class Taking(Protocol):
         """All other lanes, whoever has them."""
 
     def know_pools(self, pools: Iterable[str]) -> None:
-        """Also take from these pools while they have no members of their own."""
+        """
+        Also take from these pools while they have no members of their own, at once.
+
+        From any other pool that has none `default` takes too, within seconds.
+        """
 
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """

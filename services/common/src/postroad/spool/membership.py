@@ -39,6 +39,7 @@ class Timings:
     lease_fresh: timedelta = timedelta(seconds=12)
     sweep: timedelta = timedelta(seconds=60)
     page_pause: timedelta = timedelta(seconds=2)  # of a sweep, after each page
+    pools: timedelta = timedelta(seconds=10)  # between looks for pools that hold mail
 
 
 class Membership:
@@ -212,7 +213,15 @@ class Membership:
 
     async def set_taking(self, taking: bool) -> None:
         """Tell whether this process takes mail: only those that do are given lanes."""
-        self._info = replace(self._info, taking=taking)
+        await self._tell(replace(self._info, taking=taking))
+
+    async def set_unserved(self, pools: tuple[str, ...]) -> None:
+        """Tell in which pools this process found mail that nobody but `default` would take."""
+        if pools != self._info.unserved:
+            await self._tell(replace(self._info, unserved=pools))
+
+    async def _tell(self, info: SessionInfo) -> None:
+        self._info = info
         try:
             await self._renew()
         except SpoolError as error:
@@ -254,6 +263,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             generation=int(said["generation"]),
             started=datetime.fromisoformat(said["started"]),
             taking=said.get("taking") is True,
+            unserved=tuple(str(pool) for pool in said.get("unserved", ())),
         )
     except (ValueError, KeyError, TypeError):
         return None  # of another release, or not a session: it owns nothing here

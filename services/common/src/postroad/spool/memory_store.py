@@ -160,6 +160,10 @@ class MemoryStore:
         """Return the lane a record belongs in."""
         return lane_of(record, self.lanes)
 
+    def ready_pools(self) -> frozenset[str]:
+        """Return the pools that ready records have been put in."""
+        return frozenset(pool for pool, _ in self._ready)
+
     # ------------------------------------------------------------ handing out
 
     def hand_out(

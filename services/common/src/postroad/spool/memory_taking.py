@@ -9,6 +9,7 @@ from postroad.spool.event import Event
 from postroad.spool.interface import Put, Taken
 from postroad.spool.lanes import fnv1a32, lane_names
 from postroad.spool.memory_store import MemoryStore, Stored
+from postroad.spool.ownership import DEFAULT_POOL
 from postroad.spool.record import BlobRef, QueueRecord
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class MemoryTaking:
         return len(self._in_hand) < self._room and self._bytes < self._room_bytes
 
     def _next(self) -> MemoryTaken | None:
-        for pool in self._pools:
+        unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
+        for pool in sorted(self._pools.union(unnamed)):
             for lane in lane_names(self._store.lanes):
                 if not self._owns(pool, lane):
                     continue

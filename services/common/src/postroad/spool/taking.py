@@ -28,6 +28,7 @@ from postroad.spool.succession import Succession
 from postroad.spool.suspects import put_on_hold, reason_to_hold, unreadable
 from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.spool.tenure import Tenures
+from postroad.spool.unserved import Unserved
 
 log = get_logger("spool.taking")
 
@@ -99,6 +100,7 @@ class JetStreamTaking:
             in_flight=self._in_flight,
         )
         self._tenures.know_pools([pool])
+        self._unserved = Unserved(tools.waiting, tools.membership, every=tools.timings.pools)
 
     # ------------------------------------------------------------ taking
 
@@ -124,6 +126,7 @@ class JetStreamTaking:
         self._spawn(self._leases.keep())
         self._spawn(self._keep_lanes())
         self._spawn(self._sweep())
+        self._spawn(self._unserved.keep())
 
     def _next(self) -> JetStreamTaken | None:
         if self._stopped or len(self._handed) >= self._room:

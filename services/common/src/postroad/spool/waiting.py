@@ -90,6 +90,10 @@ class JetStreamWaiting:
         """Count ready records by pool and class, and those that wait."""
         return await self._counting.backlog()
 
+    async def ready_pools(self) -> frozenset[str]:
+        """Return the pools of ready records."""
+        return await self._counting.ready_pools()
+
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """Replace a waiting record by `puts`, at once and only once."""
         if not puts:

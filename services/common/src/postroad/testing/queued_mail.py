@@ -20,6 +20,7 @@ QUICK = Timings(
     ack_wait=timedelta(seconds=2),
     lease_fresh=timedelta(seconds=1.2),
     sweep=timedelta(seconds=1),
+    pools=timedelta(seconds=0.3),
 )
 
 

@@ -28,6 +28,7 @@ from postroad.spool.provision import PRESENCE
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
+from postroad.spool.selection import WaitKind
 from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.spool.taking import JetStreamTaking
@@ -75,9 +76,18 @@ class _Bodies:
         return record
 
 
-class _NothingOverdue:
+class _Looks:
+    """What delivery sees of the queue without consuming it: nothing is ever overdue."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
     async def renew_overdue(self, *_: object, **__: object) -> int:
         return 0
+
+    async def ready_pools(self) -> frozenset[str]:
+        stored = self._store.records.values()
+        return frozenset(each.record.pool for each in stored if each.kind is WaitKind.READY)
 
 
 class SimulatedSpool(MemorySpool):
@@ -136,7 +146,7 @@ class SimulatedSpool(MemorySpool):
             publisher=self._publisher,
             blobs=cast(Blobs, _Bodies(self.store)),
             events=cast(JetStreamEvents, self.events),
-            waiting=cast(JetStreamWaiting, _NothingOverdue()),
+            waiting=cast(JetStreamWaiting, _Looks(self.store)),
             membership=self.membership,
             presence=SimulatedBucket(self._link, self._requests, PRESENCE),
             capacity=cast(Capacity, _RoomEnough()),

@@ -1,0 +1,131 @@
+"""Mail in a pool that nobody names and nobody serves is found by `default`, and by one of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from postroad.spool.interface import Scheduled, Taking
+from postroad.spool.jetstream import JetStreamSpool
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import first, now, put, take
+
+pytestmark = pytest.mark.nats
+
+OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
+GONE = "gone"
+
+
+async def put_20(spool: JetStreamSpool) -> set[str]:
+    return {await put(spool, f"b@d{number}.example", pool=GONE) for number in range(20)}
+
+
+async def reported(spool: JetStreamSpool) -> set[str]:
+    """Return the pools that sessions tell of as without a process of their own."""
+    return {pool for each in await spool.sessions.live() for pool in each.unserved}
+
+
+class Sink:
+    """Takes and settles all that comes, and keeps what it was."""
+
+    def __init__(self, taking: Taking) -> None:
+        self.taking = taking
+        self.seen: list[str] = []
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async for taken in self.taking:
+            self.seen.append(taken.record.record_id.queue_id)
+            await self.taking.settle(taken)
+
+    async def end(self) -> None:
+        await self.taking.stop()
+        await self._task
+        await self.taking.close()
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(patient(20)):
+        while not await true():
+            await asyncio.sleep(0.05)
+
+
+async def test_all_processes_of_default_together_take_it_and_nothing_twice(
+    open_spool: OpenJetStream,
+) -> None:
+    spools = [await open_spool() for _ in range(2)]
+    sinks = [Sink(take(spool)) for spool in spools]
+
+    async def shared_out() -> bool:
+        lanes = [sink.taking.lanes for sink in sinks]
+        return all(lanes) and not lanes[0] & lanes[1]
+
+    await until(shared_out)
+    put_there = await put_20(spools[0])
+
+    async def all_came() -> bool:
+        return sum(len(sink.seen) for sink in sinks) >= len(put_there)
+
+    await until(all_came)
+    assert all(sink.seen for sink in sinks), "each has lanes of it"
+    assert sorted(sinks[0].seen + sinks[1].seen) == sorted(put_there)
+
+    async def forgotten() -> bool:
+        return not await reported(spools[0])
+
+    await until(forgotten)  # an empty pool costs nothing
+    for sink in sinks:
+        await sink.end()
+
+
+async def test_deferred_mail_is_found_when_it_is_due(spool: JetStreamSpool) -> None:
+    sink = Sink(take(spool))
+    due = Scheduled(now() + timedelta(seconds=1.5))
+    queue_id = await put(spool, pool=GONE, place=due)
+
+    async def came() -> bool:
+        return sink.seen == [queue_id]
+
+    await until(came)
+    await sink.end()
+
+
+async def test_a_pool_with_a_process_of_its_own_keeps_its_mail(open_spool: OpenJetStream) -> None:
+    default = await open_spool()
+    other = await open_spool(pool=GONE)
+    sink = Sink(take(default))
+    own = other.take(pool=GONE, room=100, room_bytes=10_000_000)
+    put_there = await put_20(default)
+    async with asyncio.timeout(patient(20)):
+        taken = await first(own, 20)
+    assert {each.record.record_id.queue_id for each in taken} == put_there
+    await asyncio.sleep(1)  # three looks: what is in hand is in the stream
+    assert await reported(default) == set()
+    assert sink.seen == []
+    for each in taken:
+        await own.settle(each)
+    await own.stop()
+    await own.close()
+    await sink.end()
+
+
+async def test_when_who_looked_has_ended_another_does(open_spool: OpenJetStream) -> None:
+    spools = [await open_spool() for _ in range(2)]
+    sinks = {spool.sessions.session_id: Sink(take(spool)) for spool in spools}
+
+    async def both_take() -> bool:
+        return sum(each.taking for each in await spools[0].sessions.live()) == 2
+
+    await until(both_take)
+    looker = min(sinks)
+    await sinks.pop(looker).end()
+    [heir] = sinks.values()
+    put_there = await put_20(spools[0])
+
+    async def all_came() -> bool:
+        return set(heir.seen) == put_there
+
+    await until(all_came)
+    assert len(heir.seen) == len(put_there)
+    await heir.end()
