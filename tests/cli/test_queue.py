@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import nats
 import pytest
 
 from postroad.spool.agreement import Order
@@ -70,12 +71,14 @@ async def put(
     age: timedelta = timedelta(0),
     client: str | None = None,
     hold: Hold | None = None,
+    content: bytes = b"Subject: hi\r\n\r\nbody\r\n",
 ) -> str:
     arrival = now() - age
     place = place or Scheduled(now() + HOUR)
 
     def compose(queue_id: str) -> list[Put]:
-        more = {"arrival": arrival, "origin": Origin(client=client), "hold": hold}
+        origin = Origin(client=client)
+        more = {"arrival": arrival, "origin": origin, "hold": hold, "content": content}
         return [
             Put(record(queue_id, address, number, **more), place)
             for number, address in enumerate(to)
@@ -186,6 +189,44 @@ async def test_status_is_in_one_order_and_says_what_is_stuck(
     moment = domains["c.example"]["oldest"]
     assert moment.endswith("Z")
     assert datetime.fromisoformat(moment) < now() - timedelta(days=2)
+
+
+# Some 15 s: how much room there is is looked at every 3 s, and told in sessions as often.
+async def test_status_tells_what_clients_are_told_while_the_queue_is_nearly_full(
+    server: NatsServer, run: Run
+) -> None:
+    """An ingress process that has begun to refuse goes on until less than 75 % is used."""
+
+    async def told(said: str) -> None:
+        async with asyncio.timeout(patient(30)):
+            while not (await run("status"))[1].startswith(f"queue: {said}; ready"):
+                await asyncio.sleep(0.2)
+
+    async def used(share: float) -> None:
+        await outside.publish("$KV.cluster.capacity", str(int(stored / share)).encode())
+
+    def options(process: str) -> SpoolOptions:
+        return SpoolOptions((server.url,), role="ingress", process=process)
+
+    full = "refusing mail: the queue's storage is nearly full"
+    await told("refusing mail: no ingress process is alive")
+    outside = await nats.connect(server.url)
+    one = await connect(options("ingress-0"))
+    for _ in range(4):  # much beside what the processes say to the servers
+        await put(one, "a@one.example", content=bytes(1_000_000))
+    await told("accepting mail")
+    stored = (await outside.jetstream().account_info()).storage or 0
+    await used(0.9)
+    await told(full)
+    assert not one.accepting
+    await used(0.77)
+    other = await connect(options("ingress-1"))
+    await told(f"{full}, say 1 of 2 ingress processes")
+    assert (one.accepting, other.accepting) == (False, True)
+    await used(0.5)
+    await told("accepting mail")
+    for each in (one, other, outside):
+        await each.close()
 
 
 async def test_a_history_without_events_says_where_it_looked(

@@ -67,7 +67,7 @@ class Glance:
     """Everything that is shown, in the order in which both forms show it."""
 
     now: datetime
-    refusal: Exception | None
+    refusal: str | None  # what keeps clients from handing in mail
     processes: Sequence[SessionInfo]
     domains: Sequence[DomainMail]
     orders: Sequence[tuple[Order, int]] = ()
@@ -108,12 +108,31 @@ async def _look(cluster: Where) -> Glance:
         ]
         return Glance(
             now=datetime.now(UTC),
-            refusal=spool.refusal(),
+            refusal=why_refusing(spool.refusal(), sessions),
             processes=sorted(sessions, key=lambda session: session.process),
             domains=[*stuck, *domains[_TOP:]],
             orders=await standing(spool),
             findings=read_findings(state) if state is not None else None,
         )
+
+
+def why_refusing(own: Exception | None, sessions: Sequence[SessionInfo]) -> str | None:
+    """
+    Return why clients are refused, None when their mail is taken.
+
+    The ingress processes are asked, by their sessions: each refuses until there is some more room
+    than it began to refuse at, so how much there is does not tell. `own` is what this command met.
+    """
+    if own is not None:
+        return str(own)
+    ingress = [session for session in sessions if session.role == "ingress"]
+    if not ingress:
+        return "no ingress process is alive"
+    full = sum(session.full for session in ingress)
+    if not full:
+        return None
+    which = "" if full == len(ingress) else f", say {full} of {len(ingress)} ingress processes"
+    return f"the queue's storage is nearly full{which}"
 
 
 def by_domain(counts: Counts) -> list[DomainMail]:
@@ -170,7 +189,7 @@ def _summary(glance: Glance) -> dict[str, object]:
     refusal = glance.refusal
     return {
         "accepting": refusal is None,
-        "refusal": str(refusal) if refusal else None,
+        "refusal": refusal,
         "queue": {state: glance.total(kind) for kind, state in STATES.items()},
         "domains": {each.domain: _domain_row(each) for each in glance.domains},
         "processes": [

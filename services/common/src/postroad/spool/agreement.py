@@ -80,6 +80,7 @@ class SessionInfo:
     generation: int
     started: datetime
     taking: bool = False  # delivers mail, and so may own lanes
+    full: bool = False  # would refuse new mail, as the queue's storage is nearly full
     unserved: tuple[str, ...] = ()  # pools that it found mail in, and no process of their own
 
 

@@ -173,6 +173,7 @@ class JetStreamSpool:
             info,
             options.timings,
             remake=partial(remake_presence, link, layout),
+            is_full=lambda: self._capacity.near_full,
         )
         self._site_records = JetStreamSiteRecords(
             Bucket(link, PRESENCE), Bucket(link, "sites"), self._membership

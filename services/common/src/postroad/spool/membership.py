@@ -52,9 +52,11 @@ class Membership:
         timings: Timings,
         *,
         remake: Callable[[], Awaitable[None]],
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bucket = bucket
         self._remake = remake  # makes the bucket anew if it is gone
+        self._is_full = is_full  # whether this process would refuse new mail
         self._info = info
         self._timings = timings
         self._revision = 0
@@ -157,6 +159,7 @@ class Membership:
     async def _renew(self) -> None:
         async with self._renewing:
             sent = asyncio.get_running_loop().time()
+            self._info = replace(self._info, full=self._is_full())
             value = json.dumps(asdict(self._info), default=str).encode()
             try:
                 self._revision = await self._put(value, self._revision)
@@ -263,6 +266,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             generation=int(said["generation"]),
             started=datetime.fromisoformat(said["started"]),
             taking=said.get("taking") is True,
+            full=said.get("full") is True,
             unserved=tuple(str(pool) for pool in said.get("unserved", ())),
         )
     except (ValueError, KeyError, TypeError):
