@@ -7,19 +7,19 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.errors import BodyCorrupt, BodyMissing
-from postroad.spool.interface import Spool
+from postroad.spool.interface import HOLD_LIMIT, Held, Place, Put, Scheduled, Spool
 from postroad.spool.record import BlobRef, QueueRecord
-from postroad.testing.queued_mail import first, put, record, take
+from postroad.testing.queued_mail import OpenSpool, first, now, put, record, take
 
 LIFETIME = timedelta(days=5)
 BLOCK = bytes(range(256)) * 400
 
 
-async def write(spool: Spool, blocks: int, *, sole: bool = True) -> BlobRef:
+async def write(spool: Spool, blocks: int, *, destinations: int = 1) -> BlobRef:
     writer = spool.write_body(lifetime=LIFETIME)
     for _ in range(blocks):
         await writer.write(BLOCK)
-    return await writer.finish(sole=sole)
+    return await writer.finish(destinations=destinations)
 
 
 async def read(spool: Spool, body: BlobRef, trace: bytes = b"") -> bytes:
@@ -74,16 +74,50 @@ async def test_a_body_goes_with_its_only_record(spool: Spool) -> None:
 async def test_only_a_body_that_is_not_finished_can_be_given_up(spool: Spool) -> None:
     writer = spool.write_body(lifetime=LIFETIME)
     await writer.write(BLOCK * 6)
-    body = await writer.finish(sole=True)
+    body = await writer.finish(destinations=1)
     await writer.abort()
     assert await read(spool, body) == BLOCK * 6
 
 
-async def test_a_shared_body_stays(spool: Spool) -> None:
-    body = await write(spool, 6, sole=False)
-    await put(spool, "b@y.example", "c@z.example", content=body)
+async def test_a_shared_body_goes_with_the_last_of_its_destinations(spool: Spool) -> None:
+    body = await write(spool, 6, destinations=3)
+    await put(spool, "b@x.example", "c@y.example", "d@z.example", content=body)
     taking = take(spool)
-    one, _ = await first(taking, 2)
+    one, two, three = await first(taking, 3)
+    await taking.settle(two)
     await taking.settle(one)
     assert len(await read(spool, body)) == body.size
+    await taking.settle(three)
     await taking.close()
+    with pytest.raises(BodyMissing):
+        await read(spool, body)
+
+
+async def test_a_shared_body_goes_also_when_several_processes_end_its_destinations(
+    open_spool: OpenSpool,
+) -> None:
+    spool = await open_spool()
+    body = await write(spool, 6, destinations=3)
+    await put(spool, "b@x.example", "c@y.example", "d@z.example", content=body)
+    for left in (2, 1, 0):
+        taking = take(await open_spool(), room=1)
+        [taken] = await first(taking, 1)
+        assert len(await read(spool, body)) == body.size, f"{left + 1} have not ended"
+        await taking.settle(taken)
+        await taking.close()
+    with pytest.raises(BodyMissing):
+        await read(spool, body)
+
+
+@pytest.mark.parametrize(
+    "place", [Scheduled(now() + LIFETIME), Held(now() + HOLD_LIMIT)], ids=["deferred", "held"]
+)
+async def test_a_shared_body_stays_for_a_destination_that_waits(spool: Spool, place: Place) -> None:
+    body = await write(spool, 6, destinations=2)
+    await put(spool, "b@y.example", "c@z.example", content=body)
+    taking = take(spool)
+    ended, waits = await first(taking, 2)
+    await taking.settle(waits, [Put(waits.record.next_step(), place)])
+    await taking.settle(ended)
+    await taking.close()
+    assert len(await read(spool, body)) == body.size

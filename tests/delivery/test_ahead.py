@@ -334,7 +334,7 @@ async def test_a_message_without_its_body_takes_only_the_connection_along() -> N
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=one_line(mx.port))
         await send(spool, "b@y.example")
-        await send(spool, "c@y.example", content=BlobRef(0, "gone", 1, 10, b"", sole=True))
+        await send(spool, "c@y.example", content=BlobRef(0, "gone", 1, 10, b"", destinations=1))
         await send(spool, "d@y.example")
         async with delivering(spool):
             [held] = await history(spool, EventType.HELD)

@@ -288,7 +288,7 @@ async def test_a_body_in_the_blob_store_arrives_behind_its_trace() -> None:
         dots = b"." * 70 + b"\r\n"
         content = b"Subject: big\r\n\r\n" + dots + (b"x" * 70 + b"\r\n") * 15_000
         await body.write(content)
-        reference = await body.finish(sole=True)
+        reference = await body.finish(destinations=1)
         await bench.attempt(mx, content=reference, trace=b"Received: by relay.test\r\n")
         assert mx.messages[0].content == b"Received: by relay.test\r\n" + content
 

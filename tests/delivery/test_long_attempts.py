@@ -145,7 +145,7 @@ async def test_a_body_of_its_own_is_there_to_the_end_and_no_longer() -> None:
     spool = MemorySpool()
     writer = spool.write_body(lifetime=timedelta(hours=1))
     await writer.write(b"Subject: hi\r\n\r\nbody\r\n")
-    body = await writer.finish(sole=True)
+    body = await writer.finish(destinations=1)
     async with ScriptedMx(extensions=FIVE) as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool, long_enough=AT_ONCE):

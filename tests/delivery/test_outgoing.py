@@ -30,7 +30,7 @@ async def queued(spool: MemorySpool, octets: bytes, *, large: bool) -> QueueReco
         return record("01A", content=octets, trace=TRACE)
     writer = spool.write_body(lifetime=timedelta(days=1))
     await writer.write(octets)
-    blob = await writer.finish(sole=True)
+    blob = await writer.finish(destinations=1)
     return record("01A", content=blob, trace=TRACE, header=octets.partition(b"\r\n\r\n")[0])
 
 

@@ -151,7 +151,7 @@ async def test_suspended_mail_expires_at_the_last_look_before_its_deadline() -> 
 async def test_suspended_mail_whose_body_may_not_live_so_long_is_held() -> None:
     spool = MemorySpool()
     await publish(spool, anywhere=WayOut("relay:shop/a"))
-    body = BlobRef(0, "there", 1, 10, b"", sole=True)
+    body = BlobRef(0, "there", 1, 10, b"", destinations=1)
     await send(spool, "b@y.example", content=body, deadline=now() - HOLD_LIMIT - HOUR)
     await spool.orders.place(suspension())
     async with delivering(spool):

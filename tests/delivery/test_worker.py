@@ -260,7 +260,9 @@ async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool):
-            await send(spool, "b@y.example", content=BlobRef(0, "there", 1, 10, b"", sole=True))
+            await send(
+                spool, "b@y.example", content=BlobRef(0, "there", 1, 10, b"", destinations=1)
+            )
             async with asyncio.timeout(patient(10)):
                 while await waiting(spool) != [WaitKind.SCHEDULED]:
                     await asyncio.sleep(0.01)
@@ -298,7 +300,7 @@ async def test_who_has_got_the_mail_is_not_sent_it_again_when_the_rest_is_broken
     monkeypatch.setattr(MemorySpool, "read_body", once)
     spool = MemorySpool()
     recipients = tuple(QueuedRecipient(parse_mailbox(f"{n}@y.example")) for n in "abcd")
-    body = BlobRef(0, "there", 1, 10, b"", sole=True)
+    body = BlobRef(0, "there", 1, 10, b"", destinations=1)
     async with ScriptedMx(script, extensions=("PIPELINING", "LIMITS RCPTMAX=2")) as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool):
@@ -371,7 +373,7 @@ async def test_a_missing_body_holds_the_record_for_a_person() -> None:
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool):
-            await send(spool, "b@y.example", content=BlobRef(0, "gone", 1, 10, b"", sole=True))
+            await send(spool, "b@y.example", content=BlobRef(0, "gone", 1, 10, b"", destinations=1))
             [event] = await history(spool, EventType.HELD)
             assert event.reason == "BodyMissing"
         assert await waiting(spool) == [WaitKind.HELD]

@@ -11,6 +11,7 @@ from postroad.ingress.admission import ListenerKind
 from postroad.ingress.content import ContentReader, LineEnds
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
+from postroad.testing.queued_mail import first, take
 from postroad.testing.smtp_peer import Peer
 
 # What an attacker hides behind a line end that another server might take for one.
@@ -178,12 +179,21 @@ async def test_a_large_message_goes_into_the_blob_store_whole(scene: Scene, peer
     assert await scene.body() == content
 
 
-async def test_mail_to_many_domains_shares_one_body(scene: Scene, peer: Peer) -> None:
-    await peer.envelope("me@near.example", *(f"you@d{n}.example" for n in range(12)))
+async def test_mail_to_many_domains_shares_one_body_until_the_last_has_it(
+    scene: Scene, peer: Peer
+) -> None:
+    recipients = [f"{name}@d{n}.example" for n in range(12) for name in ("you", "they")]
+    await peer.envelope("me@near.example", *recipients)
     assert (await peer.message()).startswith("250 ")
     assert len(scene.records) == 12
     assert len(scene.spool.store.bodies) == 1
     assert {await scene.body(number) for number in range(12)} == {b"Subject: hi\r\n\r\nhello\r\n"}
+    taking = take(scene.spool)
+    for taken in await first(taking, 12):
+        assert len(scene.spool.store.bodies) == 1
+        await taking.settle(taken)
+    assert scene.spool.store.bodies == {}
+    await taking.close()
 
 
 async def test_a_message_cut_off_is_not_kept(scene: Scene) -> None:

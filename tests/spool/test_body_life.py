@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 LIFETIME = 5 * DAY
 DOWN = 13 * DAY  # how long servers may be down, in which records wait and bodies do not
 CONTENT = b"Subject: large\r\n\r\n" + b"x" * 200_000
-BODY = BlobRef(0, "b", 1, 200_000, b"\0" * 32, True)
+BODY = BlobRef(0, "b", 1, 200_000, b"\0" * 32, 1)
 
 
 class Link(Protocol):
@@ -60,7 +60,7 @@ def test_a_hold_that_begins_after_the_deadline_outlives_the_body() -> None:
 async def large(spool: JetStreamSpool) -> BlobRef:
     writer = spool.write_body(lifetime=LIFETIME)
     await writer.write(CONTENT)
-    return await writer.finish(sole=True)
+    return await writer.finish(destinations=1)
 
 
 async def end_of(body: object, link: Link) -> datetime:
@@ -120,7 +120,7 @@ async def test_mail_that_is_held_again_after_its_deadline_gets_a_body_that_lives
 
 @pytest.mark.nats
 async def test_mail_whose_body_is_gone_is_held_all_the_same(spool: JetStreamSpool) -> None:
-    missing = BlobRef(0, "0" * 32, 1, 200_000, b"\0" * 32, True)
+    missing = BlobRef(0, "0" * 32, 1, 200_000, b"\0" * 32, 1)
     await put(spool, content=missing, deadline=now() - DAY)
     taking = take(spool)
     [taken] = await first(taking, 1)

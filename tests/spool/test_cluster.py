@@ -14,7 +14,7 @@ from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, prov
 from postroad.spool.layout import CLUSTER
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, first, put, take
+from postroad.testing.queued_mail import QUICK, first, is_there, put, share, take
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults]
 
@@ -79,7 +79,7 @@ async def test_a_body_is_read_whole_right_after_it_was_written(
     for number in range(20):
         writer = ingress.write_body(lifetime=timedelta(hours=1))
         await writer.write(bytes([number]) * 1_500_000)
-        body = await writer.finish(sole=True)
+        body = await writer.finish(destinations=1)
         await put(ingress, content=body)
     taking = take(delivery)
     for taken in await first(taking, 20):
@@ -88,6 +88,28 @@ async def test_a_body_is_read_whole_right_after_it_was_written(
         await taking.settle(taken)
     await taking.stop()
     await taking.close()
+
+
+async def test_shared_bodies_go_with_the_last_of_their_destinations(
+    cluster: NatsCluster, ingress: JetStreamSpool
+) -> None:
+    """Two processes end them, and what a follower says of it may be old."""
+    as_pool = [replace(options(cluster, "delivery"), pool=pool, process=pool) for pool in "ab"]
+    spools = [await connect(each) for each in as_pool]
+    takings = [
+        s.take(pool=p, room=200, room_bytes=10**7) for s, p in zip(spools, "ab", strict=True)
+    ]
+    bodies = [await share(ingress, "a", "b") for _ in range(20)]
+    for taking in takings:
+        await asyncio.gather(*(taking.settle(one) for one in await first(taking, 20)))
+    async with asyncio.timeout(patient(20)):
+        for body in bodies:
+            while await is_there(ingress, body):
+                await asyncio.sleep(0.1)
+    for taking in takings:
+        await taking.close()
+    for spool in spools:
+        await spool.close()
 
 
 async def test_without_a_majority_mail_is_refused_and_taken_again_afterwards(

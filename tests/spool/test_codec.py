@@ -24,7 +24,9 @@ from postroad.spool.record import (
     QueueRecord,
     RecipientState,
 )
+from postroad.testing.queued_mail import record as queued
 
+QUEUE_ID = new_queue_id(datetime(2030, 1, 1, tzinfo=UTC), 1)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(  # noqa: DTZ001
     lambda naive: naive.replace(tzinfo=UTC)
@@ -46,7 +48,7 @@ blobs = st.builds(
     st.integers(0, 1000),
     st.integers(0, 2**40),
     st.binary(min_size=32, max_size=32),
-    st.booleans(),
+    st.integers(0, 1000),
 )
 record_fields: dict[str, Any] = {
     "record_id": st.builds(
@@ -111,6 +113,24 @@ def test_what_a_newer_release_added_survives(
     assert decode(again).unknown == newer.unknown
 
 
+@pytest.mark.parametrize(("sole", "destinations"), [(True, 1), (False, 0)])
+def test_what_an_older_release_says_of_a_body_is_understood(sole: bool, destinations: int) -> None:
+    written = wire.QueueRecord.FromString(
+        encode(queued(QUEUE_ID, content=BlobRef(0, "b", 1, 9, b"", 7)))
+    )
+    written.blob.ClearField("destinations")
+    written.blob.sole = sole
+    body = decode(written.SerializeToString()).content
+    assert isinstance(body, BlobRef)
+    assert body.destinations == destinations
+
+
+@pytest.mark.parametrize(("destinations", "sole"), [(1, True), (2, False)])
+def test_an_older_release_is_told_which_body_it_may_delete(destinations: int, sole: bool) -> None:
+    content = BlobRef(0, "b", 1, 9, b"", destinations)
+    assert wire.QueueRecord.FromString(encode(queued(QUEUE_ID, content=content))).blob.sole == sole
+
+
 def varint(value: int) -> bytes:
     octets = bytearray()
     while value > 0x7F:
@@ -142,12 +162,5 @@ def test_what_lacks_its_id_is_no_record(message: wire.QueueRecord) -> None:
 
 def test_a_microsecond_is_kept() -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(microseconds=1)
-    record = QueueRecord(
-        record_id=RecordId(new_queue_id(moment, 1), 0),
-        reverse_path=None,
-        recipients=(QueuedRecipient(Mailbox("a", "y.example")),),
-        domain="y.example",
-        arrival=moment,
-        deadline=moment,
-    )
+    record = queued(new_queue_id(moment, 1), arrival=moment)
     assert decode(encode(record)).arrival == moment

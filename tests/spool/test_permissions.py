@@ -104,7 +104,7 @@ async def test_mail_goes_its_whole_way(open_as: OpenAs) -> None:
     ingress, delivery = await open_as("ingress"), await open_as("delivery")
     writer = ingress.write_body(lifetime=timedelta(hours=1))
     await writer.write(b"Subject: large\r\n\r\n" + b"x" * 1_200_000)
-    body = await writer.finish(sole=True)
+    body = await writer.finish(destinations=1)
     given_up = ingress.write_body(lifetime=timedelta(hours=1))
     await given_up.write(b"y" * 600_000)
     await given_up.abort()
@@ -171,7 +171,7 @@ async def test_a_person_looks_at_the_queue_and_gives_orders(open_as: OpenAs) -> 
     ]
     writer = ingress.write_body(lifetime=timedelta(hours=1))
     await writer.write(b"z" * 600_000)
-    queue_id = await put(ingress, content=await writer.finish(sole=True))
+    queue_id = await put(ingress, content=await writer.finish(destinations=1))
     ingress.events.add(Event(type=EventType.RECEPTION, at=now(), queue_id=queue_id))
 
     [queued] = [each async for each in command.waiting.list(Selection(queue_id=queue_id))]

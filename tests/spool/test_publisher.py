@@ -206,11 +206,11 @@ async def test_chunks_are_smaller_while_many_bodies_are_written(spool: JetStream
     writers = [spool.write_body(lifetime=timedelta(days=5)) for _ in range(32)]
     for writer in writers:
         await writer.write(b"x" * written)
-    bodies = [await writer.finish(sole=True) for writer in writers]
+    bodies = [await writer.finish(destinations=1) for writer in writers]
     assert bodies[0].chunks == -(-written // (8 * blobs.CHUNK // len(writers)))
     alone = spool.write_body(lifetime=timedelta(days=5))
     await alone.write(b"x" * written)
-    assert (await alone.finish(sole=True)).chunks == 1
+    assert (await alone.finish(destinations=1)).chunks == 1
     again = record(spool.new_queue_id(now()), content=bodies[-1])
     assert b"".join([chunk async for chunk in spool.read_body(again)]) == b"x" * written
 
@@ -225,4 +225,4 @@ async def test_a_body_is_not_whole_when_a_chunk_has_failed_in_a_way_nobody_plann
     writer = spool.write_body(lifetime=timedelta(days=5))
     await writer.write(b"x" * OCTETS)
     with pytest.raises(SpoolUnavailable):
-        await writer.finish(sole=True)
+        await writer.finish(destinations=1)

@@ -157,7 +157,7 @@ async def test_a_body_stays_with_what_goes_on(
     heir = await open_spool()
     writer = heir.write_body(lifetime=LATER)
     await writer.write(b"Subject: large\r\n\r\n" + b"x" * 100_000)
-    await put(heir, content=await writer.finish(sole=True))
+    await put(heir, content=await writer.finish(destinations=1))
     await dies_settling(Scheduled(now() + 4 * SECOND))
     assert await all_that_comes(heir) == []
     taking = take(heir)

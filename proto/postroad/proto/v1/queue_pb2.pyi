@@ -65,20 +65,22 @@ class Origin(_message.Message):
     def __init__(self, client: _Optional[str] = ..., namespace: _Optional[str] = ..., peer: _Optional[str] = ..., helo: _Optional[str] = ..., protocol: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class BlobRef(_message.Message):
-    __slots__ = ("shard", "blob_id", "chunks", "size", "sha256", "sole")
+    __slots__ = ("shard", "blob_id", "chunks", "size", "sha256", "sole", "destinations")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     BLOB_ID_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SOLE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
     shard: int
     blob_id: str
     chunks: int
     size: int
     sha256: bytes
     sole: bool
-    def __init__(self, shard: _Optional[int] = ..., blob_id: _Optional[str] = ..., chunks: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., sole: _Optional[bool] = ...) -> None: ...
+    destinations: int
+    def __init__(self, shard: _Optional[int] = ..., blob_id: _Optional[str] = ..., chunks: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., sole: _Optional[bool] = ..., destinations: _Optional[int] = ...) -> None: ...
 
 class Hold(_message.Message):
     __slots__ = ("reason", "on_expiry", "note")

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -135,7 +136,7 @@ class BlobWriter:
         if self._failure is not None:
             raise self._failure
 
-    async def finish(self, *, sole: bool) -> BlobRef:
+    async def finish(self, *, destinations: int) -> BlobRef:
         """Wait until every chunk is durable and return the reference."""
         if self._buffer or not self._chunks:
             await self._send(bytes(self._buffer))
@@ -146,9 +147,8 @@ class BlobWriter:
         self._raise_failure()
         self._finished = True
         self._leave()
-        return BlobRef(
-            self._shard, self._blob_id, self._chunks, self._size, self._digest.digest(), sole
-        )
+        digest = self._digest.digest()
+        return BlobRef(self._shard, self._blob_id, self._chunks, self._size, digest, destinations)
 
     async def abort(self) -> None:
         """
@@ -163,7 +163,8 @@ class BlobWriter:
         for task in list(self._under_way):
             task.cancel()
         if self._chunks:
-            await _delete(self._requests, self._shard, self._blob_id)
+            with suppress(SpoolError):  # it dies by its time to live
+                await clear_subject(self._requests, blob_subject(self._shard, self._blob_id))
 
     def _leave(self) -> None:
         if self._in_room:
@@ -242,8 +243,8 @@ class Blobs:
         return (base64.b64decode(message.get("data", "")), headers), int(message["seq"])
 
     async def delete(self, blob: BlobRef) -> None:
-        """Delete a body's chunks; what cannot be deleted now dies by its time to live."""
-        await _delete(self._requests, blob.shard, blob.blob_id)
+        """Delete a body's chunks; SpoolError when it is not certain that they are."""
+        await clear_subject(self._requests, blob_subject(blob.shard, blob.blob_id))
 
     async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
         """Return the record with a large inline body moved to the blob store, as waiting asks."""
@@ -253,7 +254,7 @@ class Blobs:
         writer = self.writer(record.record_id.shard, lifetime=lifetime)
         try:
             await writer.write(content)
-            blob = await writer.finish(sole=True)
+            blob = await writer.finish(destinations=1)
         except BaseException:
             await writer.abort()
             raise
@@ -267,7 +268,7 @@ class Blobs:
         try:
             async for chunk in self.read(content):
                 await writer.write(chunk)
-            blob = await writer.finish(sole=True)
+            blob = await writer.finish(destinations=1)
         except (BodyMissing, BodyCorrupt):
             await writer.abort()
             return record  # its attempt will tell
@@ -277,14 +278,15 @@ class Blobs:
         return replace(record, content=blob)
 
 
-async def _delete(requests: Requests, shard: int, blob_id: str) -> None:
-    # A rollup takes the place of all there was, and is gone itself in a second: no role but the
-    # operator needs the right to purge or delete.
+async def clear_subject(requests: Requests, subject: str) -> None:
+    """
+    Delete what there is on a subject of a stream of bodies; SpoolError when that is not certain.
+
+    A rollup takes the place of all there was, and is gone itself in a second: no role but the
+    operator needs the right to purge or delete.
+    """
     headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
-    try:
-        await requests.send(blob_subject(shard, blob_id), b"", headers=headers, timeout=2.0)
-    except SpoolUnavailable:
-        return  # it dies by its time to live
+    check_ack(await requests.send(subject, b"", headers=headers, timeout=2.0))
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -78,7 +78,8 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
                 chunks=blob.chunks,
                 size=blob.size,
                 sha256=blob.sha256,
-                sole=blob.sole,
+                sole=blob.destinations == 1,
+                destinations=blob.destinations,
             )
         )
     else:
@@ -259,7 +260,7 @@ def _blob_in(message: wire.BlobRef) -> BlobRef:
         message.chunks,
         message.size,
         message.sha256,
-        message.sole,
+        message.destinations or int(message.sole),
     )
 
 

@@ -79,8 +79,12 @@ class BodyWriter(Protocol):
     async def write(self, data: bytes) -> None:
         """Take octets, waiting while the window is full; SpoolUnavailable or SpoolFull if not."""
 
-    async def finish(self, *, sole: bool) -> BlobRef:
-        """Wait until every chunk is durable and return the reference; the same errors as write."""
+    async def finish(self, *, destinations: int) -> BlobRef:
+        """
+        Wait until every chunk is durable and return the reference; the same errors as write.
+
+        `destinations` is how many records will refer to it: it is deleted as the last of them ends.
+        """
 
     async def abort(self) -> None:
         """Give up a body that is not finished; one that is stays as it is. Raises nothing."""
@@ -125,8 +129,8 @@ class Taking(Protocol):
 
         All `puts` go to the record's shard, all or none of them. Repeats until it succeeds, so it
         returns or is cancelled. When it is cut off between the two, the record is not handed out
-        again: a later form of it, by its step, has taken its place. A blob only this record used
-        is deleted when no put refers to it.
+        again: a later form of it, by its step, has taken its place. A body to which no put refers
+        is deleted when no record of its other destinations is left either.
         """
 
     def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import Blobs
+from postroad.spool.body_ends import BodyEnds
 from postroad.spool.bucket import Bucket
 from postroad.spool.cancellation import heed_cancellation
 from postroad.spool.capacity import Capacity
@@ -303,6 +304,12 @@ class JetStreamSpool:
             requests=self._requests,
             publisher=self._publisher,
             blobs=self._blobs,
+            body_ends=BodyEnds(
+                self._blobs,
+                link=self._link,
+                requests=self._requests,
+                gathering=self._options.timings.gathering,
+            ),
             events=self._events,
             waiting=self._waiting,
             membership=self._membership,

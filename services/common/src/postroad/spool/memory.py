@@ -75,14 +75,15 @@ class MemoryBodyWriter:
             self._chunks.append(bytes(self._buffer[:CHUNK]))
             del self._buffer[:CHUNK]
 
-    async def finish(self, *, sole: bool) -> BlobRef:
+    async def finish(self, *, destinations: int) -> BlobRef:
         """Keep the body and return its reference."""
         self._refuse_if_away()
         if self._buffer or not self._chunks:
             self._chunks.append(bytes(self._buffer))
         blob_id = uuid4().hex
         self._store.bodies[blob_id] = list(self._chunks)
-        return BlobRef(0, blob_id, len(self._chunks), self._size, self._digest.digest(), sole)
+        digest = self._digest.digest()
+        return BlobRef(0, blob_id, len(self._chunks), self._size, digest, destinations)
 
     async def abort(self) -> None:
         """Give the body up, unless it is finished."""

@@ -22,7 +22,7 @@ from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled
 from postroad.spool.lanes import lane_of
 from postroad.spool.message_id import message_id
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import WaitKind
 
 ACK_WAIT = timedelta(seconds=20)
@@ -71,6 +71,7 @@ class MemoryStore:
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
     records: dict[int, Stored] = field(default_factory=dict)
     takers: list["MemoryTaking"] = field(default_factory=list)
+    _ended_of: dict[str, set[int]] = field(default_factory=dict)  # of bodies that are there
     _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
     _due: list[tuple[datetime, int]] = field(default_factory=list)
     _seen: OrderedDict[str, tuple[datetime, int]] = field(default_factory=OrderedDict)
@@ -163,6 +164,14 @@ class MemoryStore:
     def ready_pools(self) -> frozenset[str]:
         """Return the pools that ready records have been put in."""
         return frozenset(pool for pool, _ in self._ready)
+
+    def end_body(self, body: BlobRef, destination: int) -> None:
+        """Note that a destination of a body has ended; the last one takes it along."""
+        ended = self._ended_of.setdefault(body.blob_id, set())
+        ended.add(destination)
+        if len(ended) == body.destinations:
+            self.bodies.pop(body.blob_id, None)
+            del self._ended_of[body.blob_id]
 
     # ------------------------------------------------------------ handing out
 

@@ -170,10 +170,10 @@ class MemoryTaking:
 
     def _delete_body(self, record: QueueRecord, puts: Sequence[Put]) -> None:
         body = record.content
-        if isinstance(body, BlobRef) and body.sole:
+        if isinstance(body, BlobRef):
             kept = {p.record.content.blob_id for p in puts if isinstance(p.record.content, BlobRef)}
             if body.blob_id not in kept:
-                self._store.bodies.pop(body.blob_id, None)
+                self._store.end_body(body, record.record_id.destination)
 
     async def give_back(self, taken: Taken) -> None:
         """Return a record that was not begun."""

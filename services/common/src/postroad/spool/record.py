@@ -60,14 +60,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """A body kept in the blob store. `sole`: only this record uses it."""
+    """A body kept in the blob store, shared by the records of so many `destinations`."""
 
     shard: int
     blob_id: str
     chunks: int
     size: int
     sha256: bytes
-    sole: bool
+    destinations: int  # 0: not known, as an older release did not say
 
 
 class OnHoldExpiry(StrEnum):

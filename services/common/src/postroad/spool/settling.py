@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from postroad.spool.blobs import Blobs
+from postroad.spool.body_ends import BodyEnds
 from postroad.spool.body_life import outlives_body
 from postroad.spool.errors import ClaimLost, RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.event import Event
@@ -46,6 +47,7 @@ class Settling:
         requests: Requests,
         publisher: Publisher,
         blobs: Blobs,
+        body_ends: BodyEnds,
         events: JetStreamEvents,
         only_unacknowledged: Callable[[Key], None],
         exhausted: Callable[[], bool],
@@ -56,6 +58,7 @@ class Settling:
         self._requests = requests
         self._publisher = publisher
         self._blobs = blobs
+        self._body_ends = body_ends
         self._events = events
 
     async def settle(
@@ -69,13 +72,13 @@ class Settling:
                 await self._return(key, record, error)
                 return
         self._only_unacknowledged(key)
-        await self._acknowledge(key)
+        heard = await self._acknowledge(key)
         self._hand.finish(key)
         for event in events:
             self._events.add(event)
         body = record.content
-        if isinstance(body, BlobRef) and body.sole and not _refers(puts, body):
-            await self._blobs.delete(body)
+        if heard and isinstance(body, BlobRef) and not _refers(puts, body):
+            await self._body_ends.add(record)
 
     async def pass_over(self, key: Key) -> None:
         """End a record that a later form has taken the place of; that has its body, too."""
@@ -162,15 +165,17 @@ class Settling:
             record = await self._blobs.moved_out(put.record, lifetime=lifetime)
         return replace(put, record=record) if record is not put.record else put
 
-    async def _acknowledge(self, key: Key) -> None:
+    async def _acknowledge(self, key: Key) -> bool:
+        """Whether the queue has heard of it; if not, the record was given back meanwhile."""
         while (entry := self._hand.get(key)) is not None:
             try:
                 await self._requests.send(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
-                return
+                return True
             except SpoolError:
                 # After a restart of the server an old reply subject answers nothing; the record
                 # comes again and brings a new one.
                 await asyncio.sleep(_RETRY_PAUSE)
+        return False
 
     async def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
         """Give a record back as it was, for a while, the longer the more often."""

@@ -2,7 +2,8 @@
 The names of the queue in NATS: streams, subjects, consumers. Untrusted text becomes one safe token.
 
 `pr.q.<k>.r.<pool>.<class>.<lane>.<domain>` is ready, `pr.q.<k>.s.<lane>.<domain>.<record id>`
-scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body. Ready records have no ids there: each
+scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body, with `.ended` those of its
+destinations that have ended. Ready records have no ids there: each
 distinct subject costs memory in every replica. But for those that waited for minutes only, which
 have to be found by their ids (`spool.succession`): `pr.q.<k>.r.….<domain>.<record id>`.
 """
@@ -46,6 +47,11 @@ def blob_stream(shard: int) -> str:
 def blob_subject(shard: int, blob_id: str) -> str:
     """Return the subject of a body's chunks."""
     return f"pr.b.{shard}.{blob_id}"
+
+
+def ended_subject(shard: int, blob_id: str) -> str:
+    """Return where it stands which destinations of a body have ended."""
+    return f"{blob_subject(shard, blob_id)}.ended"
 
 
 def ready_subject(shard: int, record: QueueRecord, lane: str, *, by_id: bool = False) -> str:

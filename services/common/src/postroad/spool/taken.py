@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from postroad.spool.blobs import Blobs
+from postroad.spool.body_ends import BodyEnds
 from postroad.spool.bucket import Bucket
 from postroad.spool.capacity import Capacity
 from postroad.spool.connection import NatsLink
@@ -25,6 +26,7 @@ class TakingTools:
     requests: Requests
     publisher: Publisher
     blobs: Blobs
+    body_ends: BodyEnds
     events: JetStreamEvents
     waiting: JetStreamWaiting
     membership: Membership

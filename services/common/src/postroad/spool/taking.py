@@ -69,6 +69,7 @@ class JetStreamTaking:
             requests=tools.requests,
             publisher=tools.publisher,
             blobs=tools.blobs,
+            body_ends=tools.body_ends,
             events=tools.events,
             only_unacknowledged=self._make_room,
             exhausted=lambda: tools.capacity.exhausted,
@@ -423,6 +424,7 @@ class JetStreamTaking:
             task.cancel()
         await self._tools.membership.set_taking(False)
         await self._tenures.release_all()
+        await self._tools.body_ends.close()
 
 
 def _own(taken: Taken) -> JetStreamTaken:

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from postroad.mail.address import parse_mailbox
+from postroad.spool.errors import BodyMissing
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
 from postroad.spool.membership import Timings
-from postroad.spool.record import QueuedRecipient, QueueRecord
+from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
 from postroad.testing.patience import patient
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
@@ -21,6 +22,7 @@ QUICK = Timings(
     lease_fresh=timedelta(seconds=1.2),
     sweep=timedelta(seconds=1),
     pools=timedelta(seconds=0.3),
+    gathering=timedelta(seconds=0.2),
 )
 
 
@@ -55,6 +57,32 @@ async def put(spool: Spool, *to: str, place: Place | None = None, **more: object
 
     stored = await spool.accept(spool.new_queue_id(now()), compose, timeout=patient(5) * SECOND)
     return stored.queue_id
+
+
+async def share(spool: Spool, *pools: str, known: int | None = None) -> BlobRef:
+    """Put a message with a destination in each of these pools; return the body they share."""
+    writer = spool.write_body(lifetime=timedelta(days=5))
+    await writer.write(b"Subject: large\r\n\r\n" + b"x" * 200_000)
+    body = await writer.finish(destinations=len(pools) if known is None else known)
+
+    def compose(queue_id: str) -> list[Put]:
+        return [
+            Put(record(queue_id, f"b@y{n}.example", n, pool=pool, content=body), Ready())
+            for n, pool in enumerate(pools)
+        ]
+
+    await spool.accept(spool.new_queue_id(now()), compose, timeout=patient(5) * SECOND)
+    return body
+
+
+async def is_there(spool: Spool, body: BlobRef) -> bool:
+    """Whether a body can be read."""
+    try:
+        async for _ in spool.read_body(record("0" * 26, content=body)):
+            pass
+    except BodyMissing:
+        return False
+    return True
 
 
 def take(spool: Spool, *, room: int = 100) -> Taking:

@@ -232,7 +232,7 @@ class Intake:
             if self._failure is not None:
                 raise self._failure
         assert self._writer is not None
-        return await self._writer.finish(sole=self._destinations == 1)
+        return await self._writer.finish(destinations=self._destinations)
 
     def _count_accepted(
         self, queue_id: str, sequence: int, arrival: datetime, hold: Hold | None

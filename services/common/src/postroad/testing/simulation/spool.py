@@ -15,6 +15,7 @@ from uuid import uuid4
 from postroad.delivery.tools import LONG_ENOUGH
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
+from postroad.spool.body_ends import BodyEnds
 from postroad.spool.capacity import Capacity
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
@@ -57,14 +58,22 @@ class WatchedTaking(JetStreamTaking):
         return fresh
 
 
-class _Bodies:
-    """Bodies of the memory store, for settling."""
+class _BodyEnds:
+    """What has ended of the memory store's bodies."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    async def delete(self, blob: BlobRef) -> None:
-        self._store.bodies.pop(blob.blob_id, None)
+    async def add(self, record: QueueRecord) -> None:
+        if isinstance(record.content, BlobRef):
+            self._store.end_body(record.content, record.record_id.destination)
+
+    async def close(self) -> None:
+        """Nothing is written late."""
+
+
+class _Bodies:
+    """Bodies of the memory store, for settling."""
 
     async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
         content = record.content
@@ -144,7 +153,8 @@ class SimulatedSpool(MemorySpool):
             link=self._link.as_link,
             requests=self._requests,
             publisher=self._publisher,
-            blobs=cast(Blobs, _Bodies(self.store)),
+            blobs=cast(Blobs, _Bodies()),
+            body_ends=cast(BodyEnds, _BodyEnds(self.store)),
             events=cast(JetStreamEvents, self.events),
             waiting=cast(JetStreamWaiting, _Looks(self.store)),
             membership=self.membership,

@@ -46,6 +46,7 @@ class AcknowledgesFirst(WatchedTaking):
             requests=tools.requests,
             publisher=tools.publisher,
             blobs=tools.blobs,
+            body_ends=tools.body_ends,
             events=tools.events,
             only_unacknowledged=self._make_room,
             exhausted=lambda: False,

@@ -1,0 +1,184 @@
+"""A shared body goes with its last destination, whichever processes end them, and never before."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import nats
+import pytest
+
+from postroad.spool.direct_get import Link, page
+from postroad.spool.errors import SpoolFull
+from postroad.spool.interface import Put, Ready, Taking
+from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.record import BlobRef
+from postroad.spool.subjects import blob_stream, blob_subject
+from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import QUICK, SECOND, first, is_there, now, record, share
+
+pytestmark = pytest.mark.nats
+
+OpenSpool = Callable[..., Awaitable[JetStreamSpool]]
+
+
+async def take(open_spool: OpenSpool, pool: str, room: int = 100) -> Taking:
+    """Take a pool's mail as one more process."""
+    spool = await open_spool(pool=pool)
+    return spool.take(pool=pool, room=room, room_bytes=10_000_000)
+
+
+async def end(taking: Taking, count: int = 1) -> None:
+    for taken in await first(taking, count):
+        await taking.settle(taken)
+
+
+async def until_gone(spool: JetStreamSpool, body: BlobRef) -> None:
+    async with asyncio.timeout(patient(10)):
+        while await is_there(spool, body):
+            await asyncio.sleep(0.05)
+
+
+async def beside(body: BlobRef, link: Link) -> Sequence[bytes]:
+    """Return what is kept beside a body."""
+    subject = f"pr.b.{body.shard}.{body.blob_id}.>"
+    return [m.data for m in (await page(link, blob_stream(body.shard), subject)).messages if m.data]
+
+
+async def test_nothing_is_written_where_one_process_ends_all_at_once(
+    open_spool: OpenSpool, link: Link
+) -> None:
+    body = await share(await open_spool(), "a", "a", "a")
+    taking = await take(open_spool, "a")
+    await end(taking, 3)
+    await taking.close()
+    info = await link.jetstream.stream_info(blob_stream(body.shard))
+    assert info.state.last_seq == 2, "the body, and what deletes it"
+
+
+async def test_what_has_ended_takes_one_small_message_until_the_body_goes(
+    open_spool: OpenSpool, link: Link
+) -> None:
+    spool = await open_spool()
+    body = await share(spool, *"abcdefghi")
+    for number, pool in enumerate("abcdefghi"):
+        assert await is_there(spool, body)
+        assert [len(octets) for octets in await beside(body, link)] == [2] * bool(number)
+        taking = await take(open_spool, pool)
+        await end(taking)
+        await taking.close()
+    assert not await is_there(spool, body)
+    assert not await beside(body, link)
+
+
+async def test_processes_that_write_at_the_same_time_lose_nothing(open_spool: OpenSpool) -> None:
+    spool = await open_spool()
+    body = await share(spool, *"aaaabbbbcccc")
+    takings = [await take(open_spool, pool) for pool in "abc"]
+    for taking in takings:
+        await end(taking, 4)
+    await asyncio.gather(*(taking.close() for taking in takings))
+    assert not await is_there(spool, body)
+
+
+async def test_a_process_need_not_end_for_that(open_spool: OpenSpool) -> None:
+    spool = await open_spool()
+    body = await share(spool, "a", "b")
+    one, other = await take(open_spool, "a"), await take(open_spool, "b")
+    await end(one)
+    await end(other)
+    await until_gone(spool, body)
+    await one.close()
+    await other.close()
+
+
+async def test_what_cannot_be_written_is_written_when_the_server_is_back(
+    open_spool: OpenSpool, server: NatsServer
+) -> None:
+    spool = await open_spool()
+    body = await share(spool, "a", "b")
+    one, other = await take(open_spool, "a"), await take(open_spool, "b")
+    await end(one)
+    await end(other)
+    server.kill()
+    await server.start()
+    await until_gone(spool, body)
+    await one.close()
+    await other.close()
+
+
+async def fill(spool: JetStreamSpool) -> BlobRef:
+    """Write bodies until there is not even room for a few octets; return one of them."""
+    written: list[BlobRef] = []
+    for size in (100_000, 1000, 1):
+        with suppress(SpoolFull):
+            while True:
+                writer = spool.write_body(lifetime=timedelta(days=5))
+                await writer.write(b"x" * size)
+                written.append(await writer.finish(destinations=1))
+    return written[0]
+
+
+async def test_a_body_that_cannot_be_deleted_while_storage_is_full_goes_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    """What deletes a body is a message, too."""
+    async with NatsServer(tmp_path, max_file_store="4MB") as server:
+        options = SpoolOptions(servers=(server.url,), pool="a", timings=QUICK)
+        await provision(options, layout=SINGLE_MACHINE, capacity=20_000_000)
+        spool = await connect(options)
+        body = await share(spool, "a")
+        taking = spool.take(pool="a", room=1, room_bytes=1_000_000)
+        [taken] = await first(taking, 1)
+        filler = await fill(spool)
+        await taking.settle(taken)
+        assert await is_there(spool, body)
+        client = await nats.connect(server.url)
+        subject = blob_subject(filler.shard, filler.blob_id)
+        await client.jetstream().purge_stream(blob_stream(filler.shard), subject=subject)
+        await client.close()
+        await until_gone(spool, body)
+        await taking.close()
+        await spool.close()
+
+
+async def test_a_destination_that_ends_twice_is_no_two(open_spool: OpenSpool) -> None:
+    """As one does whose acknowledgement a server forgot when it was killed."""
+    spool = await open_spool()
+    body = await share(spool, "a", "b")
+
+    def again(queue_id: str) -> list[Put]:
+        return [Put(record(queue_id, "b@y0.example", 0, pool="a", content=body), Ready())]
+
+    await spool.accept(spool.new_queue_id(now()), again, timeout=patient(5) * SECOND)
+    for _ in range(2):
+        taking = await take(open_spool, "a", room=1)
+        await end(taking)
+        await taking.close()
+    assert await is_there(spool, body)
+
+
+async def test_a_body_stays_for_a_record_that_went_back_before_it_was_settled(
+    open_spool: OpenSpool,
+) -> None:
+    """The next to take it has to read the body."""
+    spool = await open_spool()
+    body = await share(spool, "a")
+    taking = await take(open_spool, "a")
+    [taken] = await first(taking, 1)
+    await taking.close()
+    await taking.settle(taken)
+    assert await is_there(spool, body)
+
+
+async def test_a_body_stays_where_nobody_knows_how_many_share_it(open_spool: OpenSpool) -> None:
+    """As an older release leaves it; it has its time to live."""
+    spool = await open_spool()
+    body = await share(spool, "a", "a", known=0)
+    taking = await take(open_spool, "a")
+    await end(taking, 2)
+    await taking.close()
+    assert await is_there(spool, body)
