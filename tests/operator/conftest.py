@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from postroad.operator.kube import Access, Kube
 from postroad.testing.children import dies_with_us
+from postroad.testing.left_out import leave_out
 from postroad.testing.patience import patient
 
 ROOT = Path(__file__).parents[2]
@@ -163,7 +164,7 @@ def running_api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api
     """Give the session's API server, or skip."""
     etcd, apiserver = _binary("etcd"), _binary("kube-apiserver")
     if etcd is None or apiserver is None:
-        pytest.skip("needs etcd and kube-apiserver on the PATH")
+        leave_out("needs etcd and kube-apiserver on the PATH")
     server = ApiServer(tmp_path_factory.mktemp("cluster"), etcd, apiserver)
     server.start()
     yield server

@@ -27,6 +27,7 @@ from postroad.policy.declared import Kind
 from postroad.policy.manifest_crd import custom_resource_definition
 from postroad.policy.manifest_crd_status import NAMES
 from postroad.testing.children import dies_with_us
+from postroad.testing.left_out import leave_out
 from postroad.testing.nats_server import free_ports
 from postroad.testing.patience import patient
 
@@ -48,10 +49,7 @@ def binary(name: str) -> str | None:
 
 
 ETCD, API_SERVER = binary("etcd"), binary("kube-apiserver")
-pytestmark = pytest.mark.skipif(
-    not (ETCD and API_SERVER),
-    reason="needs kube-apiserver and etcd in KUBEBUILDER_ASSETS, on PATH or built by kubelab",
-)
+LACKING = "needs kube-apiserver and etcd in KUBEBUILDER_ASSETS, on PATH or built by kubelab"
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,8 @@ def objects(kind: str) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    if not (ETCD and API_SERVER):
+        leave_out(LACKING)
     folder = tmp_path_factory.mktemp("api-server")
     client, peer, port = free_ports(3)
     processes = [start_etcd(folder, client, peer), start_api_server(folder, client, port)]
