@@ -85,6 +85,7 @@ SAID = {
     Answer.WANTS_TLS: b"530 5.7.0 Must issue a STARTTLS command first\r\n",
     Answer.REFUSED: b"554 5.7.1 not from you\r\n",
     Answer.FINAL: b"550 5.1.1 no such user\r\n",
+    Answer.LACKING: b"250-mx.test\r\n250 SIZE 5\r\n",  # to EHLO
     Answer.GARBLED: b"\x16\x03\x01\r\n",
     Answer.CLOSED: HANG_UP,
     Answer.SILENT: SILENCE,
@@ -129,11 +130,12 @@ class Case:
         verb = line.split()[0]
         if self.protection is Protection.FAILED and verb == b"STARTTLS":
             return NO_TLS
+        said_to = Phase.EHLO if self.answer is Answer.LACKING else self.phase
         # EHLO is said once more under TLS, or in the session after TLS has failed.
-        which = int(self.phase is Phase.EHLO and self.protection is not Protection.CLEAR)
+        which = int(said_to is Phase.EHLO and self.protection is not Protection.CLEAR)
         # The first recipient is taken, so that there is something to go on with.
-        which = int(self.phase is Phase.RCPT) or which
-        if self.failed or verb != VERBS[self.phase] or count != which:
+        which = int(said_to is Phase.RCPT) or which
+        if self.failed or verb != VERBS[said_to] or count != which:
             return None
         self.failed = True
         return self.octets
@@ -144,6 +146,8 @@ def playable(phase: Phase, answer: Answer, protection: Protection) -> bool:
         return False
     if answer is Answer.TLS_FAULT and (protection in IN_CLEAR or phase is Phase.STARTTLS):
         return False
+    if answer is Answer.LACKING:
+        return phase is Phase.MAIL
     if answer is Answer.TOO_MANY:
         return phase is Phase.RCPT  # elsewhere it is a 4yz like others
     if phase is Phase.STARTTLS:

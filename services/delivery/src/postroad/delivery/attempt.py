@@ -18,7 +18,7 @@ session, the successor has all the tries of any attempt.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -34,15 +34,14 @@ from postroad.delivery.place import Place
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.session import Session
 from postroad.delivery.site import Site, Waiting
+from postroad.delivery.standing import UNREACHABLE, Standing
 from postroad.delivery.tools import AttemptTools
 from postroad.delivery.transaction import Outgoing
 from postroad.delivery.turn import Load, Turn
 from postroad.delivery.verdict import LOST
-from postroad.mail.status import EnhancedStatus
 from postroad.spool.record import QueueRecord, RecipientState
 
 _SHORT_PAUSE = 0.05  # seconds
-_UNREACHABLE = EnhancedStatus(4, 4, 1)
 
 
 @dataclass(slots=True)
@@ -89,7 +88,7 @@ class Attempt:
         self._begun: Outgoing | None = None  # what was said on it already
         self._handed: Session | None = None  # to the successor
         self._ended = Ended()
-        self._standing: dict[int, Outcome] = {}  # of recipients that are not decided
+        self._standing = Standing()
         self._first = 0  # recipient that it tries
         self._began = 0.0
         source = waiting.source.address if waiting.source else None
@@ -125,8 +124,8 @@ class Attempt:
             left = await self._try(target[0], place or self._place_of(*target), left)
             place = None
         if left:
-            none = deferred("no address of the hosts can be tried from here", status=_UNREACHABLE)
-            self._ended.outcomes |= {n: self._standing.get(n, none) for n in left}
+            found = self._standing.of(left, others=self._candidates.are_left)
+            self._ended.outcomes |= found
 
     def _pending(self) -> list[int]:
         """Return who is to be tried: where an attempt goes on, who was not tried in it yet."""
@@ -167,7 +166,9 @@ class Attempt:
                 return elsewhere
             left = sorted(turn.verdict.left_here)
             elsewhere += turn.verdict.left_elsewhere
-            if turn.verdict.left_to(Step.NEXT_HOST):
+            if turn.verdict.is_lacking:
+                self._candidates.drop(host)
+            elif turn.verdict.left_to(Step.NEXT_HOST):
                 self._candidates.leave(host)
             if left or (elsewhere and self._candidates.more):
                 self._take_back()
@@ -206,14 +207,14 @@ class Attempt:
         except Refused as error:
             outages.answers(endpoint)
             refusal = of_reply(error.reply, error.phase, host=peer.host, kind=Kind.DEFERRED)
-            self._stand(left, replace(refusal, status=LOST))
+            self._standing.add(left, replace(refusal, status=LOST))
         except (SessionError, NetworkError) as error:
             if isinstance(error, NoRoute):
                 self._candidates.untried()
             elif is_nobody_there(error):
                 outages.fails(endpoint, time.monotonic())
             reason = f"{peer.host} ({peer.address}): {error}"
-            self._stand(left, deferred(reason, status=_UNREACHABLE, host=peer.host))
+            self._standing.add(left, deferred(reason, status=UNREACHABLE, host=peer.host))
         else:
             outages.answers(endpoint)
             metrics.OPENED.inc()
@@ -221,13 +222,6 @@ class Attempt:
             return session
         metrics.NOT_OPENED.inc()
         return None
-
-    def _stand(self, numbers: Iterable[int], outcome: Outcome) -> None:
-        """Let an outcome stand unless a better one comes; what a host said outlives silence."""
-        for number in numbers:
-            before = self._standing.get(number)
-            if outcome.answered or before is None or not before.answered:
-                self._standing[number] = outcome
 
     async def _use(
         self, session: Session, place: Place, left: list[int], *, is_reused: bool
@@ -261,7 +255,7 @@ class Attempt:
         if turn.resume_from:
             self._ended.resume_from = turn.resume_from  # what is tried after that is before it
         for number, (_, outcome) in verdict.open.items():
-            self._stand([number], outcome)
+            self._standing.add([number], outcome)
 
     def _is_enough(self, number: int) -> bool:
         """Whether the attempt ends before this recipient; each comes to one more at least."""

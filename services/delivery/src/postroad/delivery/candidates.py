@@ -62,6 +62,15 @@ class Candidates:
         """The last one could not be tried from here: it does not count."""
         self._tries -= 1
 
+    @property
+    def are_left(self) -> bool:
+        """Whether there are addresses that were not tried."""
+        return bool(self._left)
+
+    def drop(self, host: Host) -> None:
+        """A host cannot take the mail at all: none of its addresses is tried."""
+        self._left = [target for target in self._left if target[0] is not host]
+
     def leave(self, host: Host) -> None:
         """A host has said "not now" about the mail: its other addresses come last."""
         self._verdicts += 1

@@ -25,6 +25,7 @@ class Answer(StrEnum):
     WANTS_TLS = "wants TLS"  # RFC 3207 §4
     REFUSED = "5yz"
     FINAL = "5yz of the mail"  # of the address, the mailbox, the content or its size
+    LACKING = "lacking"  # it announces less than the message needs: SMTPUTF8, SIZE
     GARBLED = "garbled"
     CLOSED = "closed"
     SILENT = "silent"
@@ -102,6 +103,9 @@ RULES = (
     Rule(ENVELOPE, ASTRAY | {Answer.GARBLED}, None, Step.PLAINLY),
     Rule(_of(Phase.FINAL_DOT), frozenset({Answer.MISPLACED}), None, Step.PLAINLY),
     Rule(_of(Phase.RCPT, Phase.DATA), frozenset({Answer.SILENT}), None, Step.PLAINLY),
+    # Without TLS it may announce less than with it.
+    Rule(_of(Phase.MAIL), frozenset({Answer.LACKING}), Protection.FAILED, Step.NEXT_ADDRESS),
+    Rule(_of(Phase.MAIL), frozenset({Answer.LACKING}), None, Step.NEXT_HOST),
     Rule(None, frozenset({Answer.TEMPORARY, Answer.TOO_MANY}), None, Step.NEXT_HOST),
     Rule(None, frozenset({Answer.REFUSED}), Protection.FAILED, Step.NEXT_ADDRESS),
     Rule(None, _REFUSALS, None, Step.BOUNCE),

@@ -9,7 +9,7 @@ outcome that stands if nothing better comes.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from postroad.delivery.disposition import Protection, Step, answer_of, step
+from postroad.delivery.disposition import Answer, Protection, Step, answer_of, step
 from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
 from postroad.delivery.peer import SessionLost
 from postroad.delivery.transaction import Transaction
@@ -57,6 +57,11 @@ class Verdict:
         return [number for number, (next_step, _) in self.open.items() if next_step in steps]
 
     @property
+    def is_lacking(self) -> bool:
+        """Whether the host announces that it cannot take the mail, at whatever address."""
+        return any(outcome.kind is Kind.BOUNCED for _, outcome in self.open.values())
+
+    @property
     def left_here(self) -> list[int]:
         """The recipients that another session with the same address is tried for."""
         return self.left_to(*_HERE)
@@ -86,6 +91,8 @@ def judge(
         else:
             found = _step_after(phase, reply, transaction, at)
             kind = Kind.BOUNCED if found is Step.BOUNCE else Kind.DEFERRED
+            if transaction.unasked and found is Step.NEXT_HOST:
+                kind = Kind.BOUNCED  # unless another host has something better to say
             answered = not transaction.unasked
             outcome = of_reply(reply, phase, host=at.host, tls=at.tls, answered=answered, kind=kind)
             if found is Step.LATER:  # nobody knows whether it was taken
@@ -108,10 +115,8 @@ def _put(
 
 
 def _step_after(phase: Phase, reply: Reply, transaction: Transaction, at: Circumstances) -> Step:
-    if transaction.unasked:
-        # A refusal of ours, by what the host announced: without TLS that may be less.
-        return Step.NEXT_ADDRESS if at.protection is Protection.FAILED else Step.BOUNCE
-    found = step(phase, answer_of(phase, reply), at.protection)
+    answer = Answer.LACKING if transaction.unasked else answer_of(phase, reply)
+    found = step(phase, answer, at.protection)
     if found is Step.NEXT_TRANSACTION and not transaction.accepted:
         return Step.NEXT_HOST
     return found
