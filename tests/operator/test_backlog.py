@@ -1,6 +1,7 @@
 """What is told of the backlog: by every operator, and of pools that are empty, too."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from postroad.mail.traffic import TrafficClass
 from postroad.operator.backlog import BacklogCounts, as_json
@@ -26,6 +27,14 @@ def test_mail_of_a_pool_without_pods_counts_for_default_which_takes_it_over() ->
     """So that KEDA starts a pod of `default` for it where there is none."""
     ready = {("gone", TrafficClass.BULK): 2, ("default", TrafficClass.BULK): 1}
     assert as_json(Backlog(ready, 0, 0), {"default": 0})["pools"] == {"default": 3, "gone": 2}
+
+
+def test_the_gauge_tells_of_a_pool_that_no_relay_names_and_of_its_end() -> None:
+    gauges, now = queue_metrics.BacklogGauges(), datetime.now(UTC)
+    gauges.show(Backlog({("gone", TrafficClass.BULK): 2}, 0, 0), now)
+    assert 'postroad_queue_pool_ready{pool="gone"} 2.0' in exposition()
+    gauges.show(Backlog({}, 0, 0), now)
+    assert 'postroad_queue_pool_ready{pool="gone"} 0.0' in exposition()
 
 
 async def test_who_stands_by_answers_and_shows_no_gauges() -> None:

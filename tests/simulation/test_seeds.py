@@ -58,6 +58,7 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
         (wrong.SettlesAtTheEnd, Aim.MANY, 20),
         (wrong.ForgetsWhatIsKnown, Aim.MANY, 20),
         (wrong.SeesNoOthers, Aim.POOLS, 20),
+        (wrong.KnowsNamedPoolsAlone, Aim.RENAMED, 20),
     ],
 )
 def test_a_rare_mistake_is_found_by_plays_made_for_it(

@@ -28,6 +28,7 @@ class Aim(StrEnum):
     SCALING = "scaling"  # another process joins while mail waits in line for a slow host
     MANY = "many"  # mail for more than a slow host takes at once; delivery processes crash
     POOLS = "pools"  # one host is sent to by Relays of two pools, whose processes crash and stop
+    RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
 
 
 def draw(seed: int, aim: Aim | None = None) -> Scenario:
@@ -47,6 +48,8 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
             return _for_many(drawn, dice)
         case Aim.POOLS:
             return _for_pools(drawn, dice)
+        case Aim.RENAMED:
+            return _for_renamed(drawn, dice)
 
 
 def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
@@ -177,4 +180,25 @@ def _for_pools(drawn: Scenario, dice: random.Random) -> Scenario:
         pools=("default", "bulk"),
         hosts={"d1.example": "d0.example"},
         excused=False,
+    )
+
+
+def _for_renamed(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Mail that is deferred in a pool without processes, which soon no Relay names any more."""
+    domains = ["d0.example", "d1.example"]
+    temper = Temper(bad=0.6, whims=(Whim.DEFERS,), slow=dice.choice([0.05, 1.0]))
+    letters = [letter(dice, number, domains, 15.0) for number in range(12)]
+    return replace(
+        drawn,
+        ingresses=1,
+        deliveries=dice.choice([1, 2]),
+        tempers=dict.fromkeys(domains, temper) | {SENDER_DOMAIN: Temper()},
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        quota=100,
+        room=8,
+        faults=6,
+        fault_every=dice.choice([30.0, 60.0]),
+        fault_kinds=("crash",),
+        fault_role="delivery",
+        renamed=dice.uniform(3.0, 10.0),
     )

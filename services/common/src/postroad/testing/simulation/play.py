@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroad.policy.compiled import Compiled
 from postroad.runtime.configuration import publish_objects
 from postroad.spool.interface import Put as StoredPut
 from postroad.spool.memory import MemoryCluster, MemorySpool
@@ -126,9 +127,7 @@ class Performance:
                 lambda host=host: HostSession(host),  # type: ignore[misc]
             )
         self.network.reachable = self._reachable
-        await publish_objects(
-            MemorySpool(self.around.cluster, role="operator"), self.scenario.objects, KEYRING
-        )
+        await self._publish(self.scenario.first_objects)
         for number in range(self.scenario.ingresses):
             self.start_process(f"ingress-{number}")
         for number in range(self.scenario.deliveries):
@@ -141,6 +140,8 @@ class Performance:
         self.network.before_step = self.faults.before_step
         sender = Sender(self.network, self._doors, self.ledger, self._dice)
         letters = [asyncio.create_task(sender.send(letter)) for letter in self.scenario.letters]
+        if self.scenario.renamed is not None:
+            letters.append(asyncio.create_task(self._rename(self.scenario.renamed)))
         while self._is_wild(letters):  # noqa: ASYNC110 - time jumps
             await asyncio.sleep(_LOOK)
         self.faults.mend()
@@ -149,6 +150,14 @@ class Performance:
         await asyncio.gather(*letters)
         while self.network.time() < _LONGEST and self._waits():  # noqa: ASYNC110 - time jumps
             await asyncio.sleep(_LOOK)
+
+    async def _publish(self, objects: Compiled) -> None:
+        operator = MemorySpool(self.around.cluster, role="operator")
+        await publish_objects(operator, objects, KEYRING)
+
+    async def _rename(self, at: float) -> None:
+        await asyncio.sleep(at)
+        await self._publish(self.scenario.objects)
 
     def _is_wild(self, letters: Sequence["asyncio.Task[None]"]) -> bool:
         """Whether there is time, and mail, for more faults."""

@@ -10,7 +10,7 @@ Times are seconds, shorter than in real life, but for those of leases and sessio
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -80,6 +80,7 @@ class Scenario:
     joins: float | None = None  # when another delivery process starts; seconds
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
     hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one
+    renamed: float | None = None  # when Relays name these pools, and no longer another; seconds
     excused: bool = True  # limits may be passed by several processes after a fault
 
     @property
@@ -98,6 +99,11 @@ class Scenario:
         limit = QuotaLimit(QuotaUnit.MESSAGES, self.quota, QUOTA_WINDOW)
         quota = Quota(ObjectKey("shop", "few"), QuotaSubject(SubjectKind.CLIENT), (limit,))
         return Compiled({"client.shop.net": client, **relays, "quota.shop.few": quota})
+
+    @property
+    def first_objects(self) -> Compiled:
+        """The configuration it begins under."""
+        return self.objects if self.renamed is None else replace(self, pools=("gone",)).objects
 
     def _relays(self) -> Iterator[Relay]:
         """Yield a Relay for each pool: the first for all mail but that of the others' domain."""

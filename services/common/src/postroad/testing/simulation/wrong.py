@@ -21,6 +21,7 @@ from postroad.spool.record import QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling
 from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.taken import JetStreamTaken, TakingTools
+from postroad.spool.unserved import Unserved
 from postroad.testing.simulation.spool import WatchedTaking
 
 
@@ -209,3 +210,16 @@ class BeginsBeforeTheFormerIsGone(WatchedTaking):
             await super()._look_first(taken, delivered)
         else:
             self._line_up(taken)
+
+
+class _Blind(Unserved):
+    async def keep(self) -> None:
+        """Look for nothing."""
+
+
+class KnowsNamedPoolsAlone(WatchedTaking):
+    """Takes from pools that Relays name, and leaves what is in others where it is."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._unserved = _Blind(tools.waiting, tools.membership, every=tools.timings.pools)
