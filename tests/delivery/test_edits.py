@@ -92,6 +92,22 @@ async def test_connections_that_are_stuck_at_a_withdrawn_smarthost_hold_up_no_ot
     assert [kind for kind, _ in await waiting(spool)] == [WaitKind.READY] * INITIAL
 
 
+async def test_mail_that_stays_as_smarthosts_change_one_by_one_is_not_lost_sight_of() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as one, ScriptedMx() as two:
+        first_way, last_way = (to_smarthost(mx, SLOW) for mx in (one, two))
+        both = replace(first_way, smarthosts=first_way.smarthosts + last_way.smarthosts)
+        async with four_wait(spool, anywhere=first_way):
+            for way_out in (both, last_way):
+                await publish(spool, anywhere=way_out)
+                await asyncio.sleep(0.1)  # it is in force
+            await send(spool, "new@y.example")
+            await asyncio.sleep(0.1)  # it waits, too
+            await publish(spool, anywhere=to_smarthost(two))
+            await history(spool, EventType.DELIVERY, 6)
+    assert (len(one.messages), len(two.messages)) == (1, 5)
+
+
 async def test_other_smarthosts_are_sent_no_more_than_the_rate_of_their_relay() -> None:
     spool = MemorySpool()
     two = SiteLimits(message_rate=Rate(2, HOUR))
