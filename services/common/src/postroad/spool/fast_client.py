@@ -7,14 +7,16 @@ a task, some 60 µs, and as much again when one is written. Here what is heard b
 out of the block it came in and handed over at once, and all that is posted in one turn of the event
 loop is one write. Order is kept between both ways, as there is one connection.
 
-It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`), so nats-py
-is pinned; tests/spool/test_fast_client.py fails where another version is built otherwise.
+It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`, and how much is
+read at once), so nats-py is pinned; tests/spool/test_fast_client.py fails where another version is
+built otherwise.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from nats.aio import client as nats_client
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -28,6 +30,9 @@ log = get_logger("spool.connection")
 _VERSION_LINE = b"NATS/1.0"
 _M, _H = ord("M"), ord("H")  # how MSG and HMSG begin, and nothing else the server says
 _LINE_ENDS = frozenset("\r\n")
+_LARGE = 16 * 1024  # octets whose copy costs more than writing them by themselves
+# Most records come whole in one block. nats-py reads 32 KiB, and a record of 100 KiB in four parts.
+nats_client.DEFAULT_BUFFER_SIZE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +147,11 @@ class FastClient(Client):
         size = len(header) + len(payload)
         place = f"{subject} {reply} " if reply else f"{subject} "
         line = f"HPUB {place}{len(header)} {size}\r\n" if header else f"PUB {place}{size}\r\n"
-        octets = b"".join((line.encode(), header, payload, b"\r\n"))
-        self._pending.append(octets)
-        self._pending_data_size += len(octets)
+        if len(payload) < _LARGE:
+            self._pending.append(b"".join((line.encode(), header, payload, b"\r\n")))
+        else:
+            self._pending += (line.encode() + header, payload, b"\r\n")
+        self._pending_data_size += len(line) + size + 2
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += size
         if not self._write_due:

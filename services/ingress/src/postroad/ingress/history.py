@@ -52,6 +52,7 @@ class History:
         self._events = events
         self._process = process
         self._strangers = lines
+        self._log = log.bind()  # for every message: what is bound is found at once
         self._clients = LineLimit(_OF_ONE_CLIENT, _OF_ALL_CLIENTS)
 
     def accepted(self, event: Event, *, hold: str = "") -> None:
@@ -59,7 +60,7 @@ class History:
         fields = _said(event)
         if hold:
             fields["reason"] = hold
-        log.info("accepted", queue_id=event.queue_id, **fields)
+        self._log.info("accepted", queue_id=event.queue_id, **fields)
         self._events.add(event)
 
     def refused(self, refusal: Refusal) -> None:

@@ -3,8 +3,9 @@ How much memory all connections hold together, and who has to give some back. No
 
 Each connection holds what its client has said and nobody has taken yet: input, recipients, content
 that is not stored, and replies that are not read. One may hold little, and a thousand of them more
-than the process may use, which the kernel answers by killing it. So all of it is counted, in steps
-and once a second, and there are three marks:
+than the process may use, which the kernel answers by killing it. So all of it is counted: at once
+where a connection holds more than was counted for it, and once a second where it holds less, or
+before anybody has to go. There are three marks:
 
 - From the first on places are scarce, and strangers who hold more than their share get no more.
 - Over the second the strangers who hold most are turned out, none with less than its share.

@@ -170,6 +170,10 @@ class Server:
 
     def _turn_out(self) -> None:
         memory = self.connections.memory
+        self._nobody_to_turn_out = True  # counting comes by here again
+        for place in self.connections:
+            if place.holder is not None:
+                place.holder.settle()  # what was counted may be free since
         for place in memory.to_turn_out(list(self.connections)):
             if place.holder is not None:
                 place.holder.turn_out(replies.TURNED_OUT)

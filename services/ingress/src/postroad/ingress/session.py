@@ -245,6 +245,8 @@ class SmtpSession(Wire):
                 if piece:
                     await intake.add(piece)
                     self.earn(len(piece))
+                    if intake.size > NOTABLE and intake.held > self.place.held:
+                        self.settle()
                 if reader.done:
                     break
                 # A small message passes: what its envelope takes is free again behind it.

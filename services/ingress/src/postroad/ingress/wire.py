@@ -92,7 +92,8 @@ class Wire(SMTP):
         if len(self.input) > _HIGH_WATER and not waits and self.transport:
             self._reading_paused = True
             self.transport.pause_reading()
-        self.settle()
+        if len(self.input) > self.place.held:
+            self.settle()
 
     def pause_writing(self) -> None:
         """The client does not read: it is asked for nothing more until it does."""
@@ -188,8 +189,8 @@ class Wire(SMTP):
         if self._reading_paused and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
-        if self.place.held > NOTABLE:
-            self.settle()
+        if self.place.held > NOTABLE and self.host.scarce:
+            self.settle()  # what is free again may be another's at once
         self._arrived = self.loop.create_future()
         self.waiting_since = began = self.loop.time()
         await self._arrived
