@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from postroad.delivery.order_counts import OrderCounts
+from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Held, Place, Ready, Scheduled
 from postroad.spool.lanes import tail_lane
 from postroad.spool.memory import MemorySpool
-from postroad.spool.record import Hold, OnHoldExpiry
+from postroad.spool.record import Hold, OnHoldExpiry, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import (
     CLIENT,
@@ -43,6 +44,25 @@ async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
             await asyncio.wait_for(mx.received(1), patient(5))
             await counted(spool, "retry", 1)
         assert await waiting(spool) == [(WaitKind.SCHEDULED, "c@z.example")]
+
+
+@pytest.mark.parametrize(
+    ("place", "orders"), [(Scheduled(now() + HOUR), ("retry",)), (Ready(), ("hold", "release"))]
+)
+async def test_an_order_ends_an_attempt_that_goes_on(place: Place, orders: tuple[str, ...]) -> None:
+    """It had come to the second of three: all of them are tried now."""
+    to = tuple(QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bcd")
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, place=place, origin=CLIENT, recipients=to, resume_from=1)
+        await spool.orders.place(order(orders[0]))
+        async with delivering(spool):
+            for action in orders[1:]:
+                await history(spool, EventType.HELD)
+                await spool.orders.place(order(action))
+            [message] = await asyncio.wait_for(mx.received(1), patient(5))
+        assert len(message.recipients) == 3
 
 
 async def test_a_retry_order_means_all_that_waits_however_much_that_is() -> None:

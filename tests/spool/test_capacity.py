@@ -13,9 +13,10 @@ import pytest
 from postroad.spool.bucket import Bucket
 from postroad.spool.disk import encoded, keep_reporting, least_free, reserve
 from postroad.spool.errors import SpoolFull
-from postroad.spool.interface import Put, Scheduled
+from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.selection import Selection
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import first, now, put, take
@@ -71,8 +72,11 @@ async def test_a_report_that_is_not_renewed_counts_no_more(
     await until(spool, accepting=True)
 
 
+@pytest.mark.parametrize(
+    ("resume_from", "place"), [(0, Scheduled(now() + timedelta(hours=1))), (100, Ready())]
+)
 async def test_a_deferral_is_not_written_to_a_disk_that_is_nearly_full(
-    presence: Bucket, open_spool: OpenSpool
+    presence: Bucket, open_spool: OpenSpool, resume_from: int, place: Scheduled | Ready
 ) -> None:
     spool = await open_spool()
     await put(spool)
@@ -80,9 +84,10 @@ async def test_a_deferral_is_not_written_to_a_disk_that_is_nearly_full(
     (taken,) = await first(taking, 1)
     await presence.put("disk.a", encoded(RESERVE // 4))
     await until(spool, accepting=False)
-    later = Scheduled(now() + timedelta(hours=1))
-    await taking.settle(taken, [Put(taken.record.next_step(), later)])
-    assert (await spool.waiting.backlog()).scheduled == 0  # it is ready still, as it was
+    again = Put(taken.record.next_step(resume_from=resume_from), place)
+    await asyncio.wait_for(taking.settle(taken, [again]), patient(10))
+    [queued] = [each async for each in spool.waiting.list(Selection())]
+    assert (queued.due, queued.record.step) == (None, 0), "it is ready still, as it was"
     await taking.close()
 
 

@@ -326,4 +326,4 @@ CLAIM_MARGIN = CLAIM_TIMEOUT + timedelta(seconds=5)
 
 def held(record: QueueRecord, hold: Hold, *, now: datetime) -> Put:
     """Return the put that holds a record from `now` for as long as mail may be held."""
-    return Put(record.next_step(hold=hold), Held(now + HOLD_LIMIT))
+    return Put(record.next_step(hold=hold, resume_from=0), Held(now + HOLD_LIMIT))

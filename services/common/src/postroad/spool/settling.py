@@ -220,7 +220,7 @@ def _only_postpones(record: QueueRecord, puts: Sequence[Put]) -> bool:
     """Whether nothing is lost, and nobody gets mail twice, if these puts are never stored."""
     return all(
         put.record.record_id == record.record_id
-        and not isinstance(put.place, Ready)
+        and (put.record.resume_from or not isinstance(put.place, Ready))
         and len(put.record.pending) == len(record.pending)
         for put in puts
     )

@@ -149,7 +149,7 @@ class OrderKeeper:
 
     async def _claim(self, order: Order, queued: Queued, now: datetime) -> None:
         record = queued.record
-        put = Put(record.next_step(hold=None), Ready())
+        put = Put(record.next_step(hold=None, resume_from=0), Ready())
         if order.action == "hold":
             put = held(record, Hold(ADMIN, note=order.reason), now=now)
         await self._spool.waiting.claim(queued, [put], now)
