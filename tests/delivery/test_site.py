@@ -9,8 +9,9 @@ import pytest
 
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.shares import Shares
-from postroad.delivery.site import MAX_DOWN, Site, Waiting
+from postroad.delivery.site import MAX_DOWN, Site
 from postroad.delivery.total import SiteTotal
+from postroad.delivery.waiting import Waiting
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Rate, SiteLimits, WayOut
 from postroad.spool.ids import new_queue_id

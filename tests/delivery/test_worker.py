@@ -10,7 +10,8 @@ import pytest
 
 from postroad.delivery.opening import without_login
 from postroad.delivery.resolver import Resolver
-from postroad.delivery.site import Site, Waiting
+from postroad.delivery.site import Site
+from postroad.delivery.waiting import Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
     Credentials,

@@ -9,9 +9,10 @@ from postroad.delivery.place import Place
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.shares import Shares
-from postroad.delivery.site import Site, Waiting
+from postroad.delivery.site import Site
 from postroad.delivery.tools import LONG_ENOUGH, AttemptTools
 from postroad.delivery.total import SiteTotal
+from postroad.delivery.waiting import Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, SiteLimits, TlsMode, WayOut
 from postroad.spool.memory import MemorySpool

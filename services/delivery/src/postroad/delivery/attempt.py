@@ -33,12 +33,13 @@ from postroad.delivery.peer import Peer, Refused, SessionError
 from postroad.delivery.place import Place
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.session import Session
-from postroad.delivery.site import Site, Waiting
+from postroad.delivery.site import Site
 from postroad.delivery.standing import UNREACHABLE, Standing
 from postroad.delivery.tools import AttemptTools
 from postroad.delivery.transaction import Outgoing
 from postroad.delivery.turn import Load, Turn
 from postroad.delivery.verdict import LOST
+from postroad.delivery.waiting import Waiting
 from postroad.spool.record import QueueRecord, RecipientState
 
 _SHORT_PAUSE = 0.05  # seconds

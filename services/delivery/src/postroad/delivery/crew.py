@@ -7,7 +7,6 @@ same place, it is begun with the end of the one before.
 
 import asyncio
 import math
-import random
 from collections.abc import Callable
 from functools import partial
 
@@ -20,22 +19,22 @@ from postroad.delivery.outcome import deferred
 from postroad.delivery.place import Place
 from postroad.delivery.routing import Route
 from postroad.delivery.sharing import Sharing
-from postroad.delivery.site import Site, Waiting
+from postroad.delivery.site import Site
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.total import SiteTotal
 from postroad.delivery.unattempted import for_all, nowhere
+from postroad.delivery.waiting import Waiting
 from postroad.delivery.windows import Windows
 from postroad.policy.model import WayOut
 from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
-from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
+from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Taken
 
 log = get_logger("delivery.worker")
 
 _MOST_REFUSALS = 5  # of one record; then it waits by its schedule
-_SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on
 
 
 class Crew:
@@ -216,10 +215,10 @@ class Crew:
         try:
             ended = await self._run(attempt)
         except SpoolError as error:
-            await self._broken_off(site, attempt, error)
+            await self._endings.broken_off(taken, way_out, site.name, attempt.known, error)
             return
         except asyncio.CancelledError:
-            self._cut_off(site, attempt)
+            self._endings.cut_off(taken, way_out, site.name, attempt.known)
             raise
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
@@ -231,34 +230,6 @@ class Crew:
                 return
             self._judge(site, way_out, ended)
         await self._endings.attempted(taken, way_out, ended, site.name)
-
-    async def _broken_off(self, site: Site, attempt: Attempt, error: SpoolError) -> None:
-        """
-        End an attempt that the queue has broken off: our trouble, not the mail's.
-
-        Its schedule does not advance. Who has the mail by then is not sent it again.
-        """
-        taken, way_out, known = attempt.waiting.taken, attempt.waiting.way_out, attempt.known
-        reason = f"the body cannot be read now: {error}"
-        if isinstance(error, BodyMissing | BodyCorrupt):
-            await self._endings.without_body(taken, way_out, site.name, error, known)
-            return
-        if isinstance(error, LeaseLost):
-            metrics.LEASES_LOST.inc()
-            if not known.outcomes:
-                self._endings.drop(taken)
-                return
-            reason = "the mail may have been in other hands"
-        wait = random.uniform(*_SOON)
-        self._endings.put_off(taken, way_out, site.name, wait, reason, known)
-
-    def _cut_off(self, site: Site, attempt: Attempt) -> None:
-        """Let a record wait whose attempt the end of the process cuts off, if anybody has it."""
-        known = attempt.known
-        if known.outcomes:  # else nothing is to be told: it comes again by itself
-            taken, way_out = attempt.waiting.taken, attempt.waiting.way_out
-            wait, reason = random.uniform(*_SOON), "the process that sent it had to end"
-            self._endings.put_off(taken, way_out, site.name, wait, reason, known)
 
     def _turned_back(self, site: Site, waiting: Waiting) -> bool:
         """

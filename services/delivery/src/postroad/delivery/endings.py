@@ -28,13 +28,14 @@ from postroad.delivery.unattempted import (
 from postroad.policy.model import RetrySchedule, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery.worker")
 
 _SETTLES = 500  # under way at once
+_SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on
 
 
 class Endings:
@@ -119,7 +120,7 @@ class Endings:
         await self._tools.taking.give_back(taken)
         self._gone()
 
-    def drop(self, taken: Taken) -> None:
+    def _drop(self, taken: Taken) -> None:
         """Let go of a record whose lease is in doubt: another process may have it."""
         record_id = str(taken.record.record_id)
         log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
@@ -180,7 +181,33 @@ class Endings:
         if order is not None:
             self._tools.order_counts.add(order.order_id)
 
-    async def without_body(
+    async def broken_off(
+        self, taken: Taken, way_out: WayOut, site: str, known: Ended, error: SpoolError
+    ) -> None:
+        """
+        End an attempt that the queue has broken off: our trouble, not the mail's.
+
+        Its schedule does not advance. Who has the mail by then is not sent it again.
+        """
+        reason = f"the body cannot be read now: {error}"
+        if isinstance(error, BodyMissing | BodyCorrupt):
+            await self._without_body(taken, way_out, site, error, known)
+            return
+        if isinstance(error, LeaseLost):
+            metrics.LEASES_LOST.inc()
+            if not known.outcomes:
+                self._drop(taken)
+                return
+            reason = "the mail may have been in other hands"
+        self.put_off(taken, way_out, site, self._dice.uniform(*_SOON), reason, known)
+
+    def cut_off(self, taken: Taken, way_out: WayOut, site: str, known: Ended) -> None:
+        """Let a record wait whose attempt the end of the process cuts off, if anybody has it."""
+        if known.outcomes:  # else nothing is to be told: it comes again by itself
+            wait, reason = self._dice.uniform(*_SOON), "the process that sent it had to end"
+            self.put_off(taken, way_out, site, wait, reason, known)
+
+    async def _without_body(
         self, taken: Taken, way_out: WayOut, site: str, error: SpoolError, known: Ended
     ) -> None:
         """Hold a record whose body cannot be had for a person to look at, after what is known."""

@@ -8,7 +8,8 @@ its smarthosts any more.
 
 import random
 
-from postroad.delivery.site import Site, Waiting
+from postroad.delivery.site import Site
+from postroad.delivery.waiting import Waiting
 from postroad.delivery.way import Ways, same_hosts
 from postroad.policy.model import Snapshot, Source, WayOut
 from postroad.spool.interface import Taken

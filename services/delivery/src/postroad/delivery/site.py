@@ -25,31 +25,15 @@ from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.pace import QUICK, Pace
 from postroad.delivery.shares import Shares
 from postroad.delivery.total import SiteTotal
+from postroad.delivery.waiting import Waiting
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import SiteLimits, Smarthost, Snapshot, Source, WayOut
-from postroad.spool.interface import Taken
+from postroad.policy.model import SiteLimits, Smarthost
 
 _SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
 _UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
 _LEAST_RATE = 0.5  # messages per second: one that stands still may move again
 _SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood still
 MAX_DOWN = 60.0  # seconds
-
-
-@dataclass(slots=True)
-class Waiting:
-    """
-    A record in a site's waiting room, its way out by `snapshot`, and from where it will be sent.
-
-    That is drawn once: drawn again where it does not suit, the shares were not the weights.
-    """
-
-    taken: Taken
-    way_out: WayOut
-    snapshot: Snapshot | None = None
-    source: Source | None = None
-    begun: float = 0.0  # when, by the limiters
-    refusals: int = 0  # connections that its site refused while others worked
 
 
 @dataclass(slots=True, eq=False)

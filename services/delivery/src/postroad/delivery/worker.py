@@ -18,7 +18,7 @@ from postroad.delivery.lookups import Lookups
 from postroad.delivery.orders import order_for
 from postroad.delivery.renewal import Renewal
 from postroad.delivery.routing import Route
-from postroad.delivery.site import Site, Waiting
+from postroad.delivery.site import Site
 from postroad.delivery.sites import Sites
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
@@ -27,6 +27,7 @@ from postroad.delivery.unattempted import (
     moved,
     nowhere,
 )
+from postroad.delivery.waiting import Waiting
 from postroad.delivery.way import Ways
 from postroad.policy.model import Snapshot, WayOut
 from postroad.runtime.logs import get_logger
