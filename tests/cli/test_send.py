@@ -10,6 +10,7 @@ from postroad.cli.sink import listen_sink
 from postroad.cli.sink_server import Sink
 from postroad.ingress.admission import ListenerKind
 from postroad.runtime.quantities import ListenAddress
+from postroad.spool.event import EventType
 from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.mx import ScriptedMx
@@ -73,6 +74,17 @@ async def test_every_kind_of_tls_with_a_login_and_without(
     code, _, err = await send(*flags)
     assert code == 0, err
     assert scene.records[0].origin.client == f"default/{client}"
+
+
+async def test_a_wrong_password_is_tried_once(scene: Scene) -> None:
+    flags = ("--to", "you@far.example", "--user", "shop")
+    code, _, err = await send(
+        *server(scene, ListenerKind.SUBMISSION), *flags, POSTROAD_PASSWORD="x"
+    )
+    assert code == 1
+    assert "535 5.7.8 wrong username or password" in err
+    [refused] = [event async for event in scene.spool.events.read()]
+    assert refused.type is EventType.REJECTION
 
 
 @pytest.mark.parametrize(

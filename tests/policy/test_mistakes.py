@@ -37,6 +37,10 @@ WHOLE_OBJECTS = [
         "2: kind: 'Mailbox' is not a kind of postroad.dev; known are Client, Domain, Quota, Relay",
     ),
     (
+        RELAY.replace("Relay", "Secret"),
+        "1: apiVersion: that of a Secret is v1, not 'postroad.dev/v1alpha1'",
+    ),
+    (
         "apiVersion: v1\nkind: Secrets\nmetadata: {name: s}\n",
         "2: kind: 'Secrets' is not a kind of v1; did you mean Secret?",
     ),
@@ -111,6 +115,17 @@ def test_a_wrong_object_or_file_is_told_where_it_stands(
     mistakes = mistakes_of(text, tmp_path)
     assert len(mistakes) == 1
     assert mistakes[0].startswith("m.yaml:" + expected.replace("{folder}", str(tmp_path)))
+
+
+def test_a_wrong_name_hides_no_other_mistake(tmp_path: Path) -> None:
+    text = HEAD.format(kind="Relay").replace("{name: x}", "{name: My_X}")
+    assert mistakes_of(
+        text + "  destination: [a.example]\n  mx: {}\nstatus: {}\nextra: 1\n", tmp_path
+    ) == [
+        "m.yaml:3: metadata.name: 'My_X' is not a name; use lower-case letters, digits, - and .",
+        "m.yaml:5: spec.destination: is not a field here; did you mean destinations?",
+        "m.yaml:8: extra: is not a field of Relay; everything said about it stands under spec",
+    ]
 
 
 def test_aliases_count_as_what_they_repeat(tmp_path: Path) -> None:

@@ -152,18 +152,24 @@ def _start_tls(session: smtplib.SMTP, access: Access) -> None:
 
 
 def _log_in(session: smtplib.SMTP, access: Access, login: tuple[str, str]) -> None:
+    offered = session.esmtp_features.get("auth", "").upper().split()
     try:
-        if "".join(login).isascii():
+        if "".join(login).isascii() and ("PLAIN" not in offered or "CRAM-MD5" in offered):
             session.login(*login)
         else:
-            _log_in_beyond_ascii(session, login)
+            _log_in_once(session, login)
     except smtplib.SMTPNotSupportedError as error:
         hint = "; try --tls starttls" if access.tls is Tls.NONE else ""
         raise Failure(f"{access.server} takes no login here{hint}") from error
 
 
-def _log_in_beyond_ascii(session: smtplib.SMTP, login: tuple[str, str]) -> None:
-    """Log in with AUTH PLAIN, which is in UTF-8 (RFC 4616); smtplib's own knows ASCII alone."""
+def _log_in_once(session: smtplib.SMTP, login: tuple[str, str]) -> None:
+    """
+    Log in with AUTH PLAIN, which is in UTF-8 (RFC 4616).
+
+    smtplib's own knows ASCII alone, and tries a password that was refused with each mechanism there
+    is, which servers count against its user.
+    """
     if not session.has_extn("auth"):
         raise smtplib.SMTPNotSupportedError
     secret = base64.b64encode("\0".join(("", *login)).encode()).decode()

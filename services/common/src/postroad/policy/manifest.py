@@ -101,6 +101,8 @@ def read_object(raw: object) -> Read:
         return _refuse(("apiVersion",), f"{shown(version)} is unknown; use {GROUP}/{VERSION}")
     if kind in LATER_KINDS:
         return _refuse(("kind",), f"{kind} is not supported yet; remove the object")
+    if kind in ("Secret", "Namespace"):
+        return _refuse(("apiVersion",), f"that of a {kind} is v1, not {shown(version)}")
     if kind not in set(Kind):
         near = _near(str(kind), list(Kind), cutoff=0.6)
         advice = f"did you mean {near}?" if near else f"known are {', '.join(sorted(Kind))}"
@@ -128,21 +130,21 @@ def _refuse(path: Path, reason: str) -> Refused:
 
 
 def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
-    key = _read_key(raw)
-    if isinstance(key, Refused):
-        return key
-    metadata = raw["metadata"]
     problems = [
         Problem((name,), f"is not a field of {kind}; everything said about it stands under spec")
         for name in raw
         if name not in _TOP
     ]
-    problems += _unknown_metadata(metadata)
     spec = None
     try:
         spec = SPECS[kind].model_validate(_without_nulls(raw.get("spec") or {}))
     except ValidationError as error:
         problems += explain(kind, SPECS[kind], error)
+    key = _read_key(raw)
+    if isinstance(key, Refused):
+        return Refused((*key.problems, *problems))
+    metadata = raw["metadata"]
+    problems += _unknown_metadata(metadata)
     return Declared(
         Reference(kind, key),
         None if problems else spec,
