@@ -148,6 +148,7 @@ def _for_many(drawn: Scenario, dice: random.Random) -> Scenario:
         room=8,
         faults=3,
         fault_every=dice.choice([100.0, 200.0]),
+        fault_at_store=dice.choice([0.0, 0.2]),
         fault_kinds=("crash",),
         fault_role="delivery",
     )
