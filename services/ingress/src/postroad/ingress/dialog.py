@@ -64,6 +64,17 @@ def _offer(hostname: str, size: int, *, starttls: bool, auth: bool) -> Reply:
 class Dialog:
     """The state of a session between commands, and what commands do to it."""
 
+    __slots__ = (
+        "_authenticated",
+        "_extended",
+        "_helo",
+        "_host",
+        "_login",
+        "_network",
+        "_session",
+        "_transaction",
+    )
+
     def __init__(self, session: "SmtpSession") -> None:
         self._session = session
         self._host = session.host

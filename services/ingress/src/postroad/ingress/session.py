@@ -47,6 +47,17 @@ def _greeting(hostname: str) -> Reply:
 class SmtpSession(Wire):
     """The server's side of one connection."""
 
+    __slots__ = (
+        "_conduct",
+        "_conversation",
+        "_dialog",
+        "_intake",
+        "address",
+        "address_text",
+        "kind",
+        "line_limit",
+    )
+
     def __init__(
         self,
         host: Host,
