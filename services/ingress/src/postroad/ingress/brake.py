@@ -5,20 +5,14 @@ A name alone is never shut out, for then anybody could shut out its owner: the o
 another one, and counts for itself. A network that has used up its guesses is shut for all names but
 those that have logged in from there, so that one who guesses, or one device with an old password,
 does not shut out an office. IPv6 counts by /64, of which anybody has a whole.
-
-Windows are aligned to the Unix epoch, as those of quotas: every process of a cluster means the same
-one. Memory is bounded; what is forgotten here is still counted in the cluster (`logins`).
 """
 
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime, timedelta
 
-from postroad.policy.quota import EXPIRY_SLACK
-
-WINDOW = timedelta(minutes=10)
+from postroad.ingress.window_counts import SharedCount, WindowCounts
 
 _MOST = 10_000  # networks, and pairs of network and name, remembered
 FIRST_DELAY = timedelta(milliseconds=250)
@@ -39,41 +33,27 @@ class Guess:
         return cls(network, hashlib.sha256(octets).hexdigest()[:32])
 
 
-class SharedCount(NamedTuple):
-    """One count that all processes share: its key, how much it may be, when it is forgotten."""
-
-    key: str
-    maximum: int
-    expires: datetime
-
-
-@dataclass(slots=True)
-class _Count:
-    window: int
-    failures: int = 0
-
-
 class Brake:
     """What this process knows of failed logins. Times must not run backwards by a window."""
 
     def __init__(self, *, per_network: int, per_name: int) -> None:
         self._per_network = per_network
         self._per_name = per_name
-        self._counts: OrderedDict[str, _Count] = OrderedDict()
+        self._counts = WindowCounts(_MOST)
         self._at_home: OrderedDict[str, None] = OrderedDict()  # pairs that have logged in
 
     def shuts_out(self, guess: Guess, now: datetime) -> bool:
         """Whether a login is refused without a look at its password."""
-        if self._failures(guess.pair, now) >= self._per_name:
+        if self._counts.of(guess.pair, now) >= self._per_name:
             return True
-        if self._failures(guess.network, now) < self._per_network:
+        if self._counts.of(guess.network, now) < self._per_network:
             return False
         return guess.pair not in self._at_home
 
     def failed(self, guess: Guess, now: datetime) -> timedelta:
         """Count a failed login; return how long its reply is held back."""
-        self._add(guess.pair, now)
-        failures = self._add(guess.network, now)
+        self._counts.add(guess.pair, now)
+        failures = self._counts.add(guess.network, now)
         doubled: int = 2 ** min(failures - 1, 10)
         return min(FIRST_DELAY * doubled, LONGEST_DELAY)
 
@@ -92,39 +72,13 @@ class Brake:
     def shared(self, guess: Guess, now: datetime) -> tuple[tuple[str, SharedCount], ...]:
         """Return the cluster's counts of a failed login, each with the name it has here."""
         return (
-            (guess.pair, _shared("name", guess.pair, self._per_name, now)),
-            (guess.network, _shared("network", guess.network, self._per_network, now)),
+            (guess.pair, SharedCount.of("logins.name", guess.pair, self._per_name, now)),
+            (
+                guess.network,
+                SharedCount.of("logins.network", guess.network, self._per_network, now),
+            ),
         )
 
     def used_up(self, name: str, now: datetime) -> None:
         """Tell that the cluster has no more guesses for a count in this window."""
-        self._count(name, now).failures = max(self._per_network, self._per_name)
-
-    def _failures(self, name: str, now: datetime) -> int:
-        count = self._counts.get(name)
-        return count.failures if count is not None and count.window == _number(now) else 0
-
-    def _add(self, name: str, now: datetime) -> int:
-        count = self._count(name, now)
-        count.failures += 1
-        return count.failures
-
-    def _count(self, name: str, now: datetime) -> _Count:
-        count = self._counts.get(name)
-        if count is None or count.window != _number(now):
-            count = self._counts[name] = _Count(_number(now))
-            if len(self._counts) > _MOST:
-                self._counts.popitem(last=False)
-        self._counts.move_to_end(name)
-        return count
-
-
-def _number(now: datetime) -> int:
-    return int(now.timestamp()) // int(WINDOW.total_seconds())
-
-
-def _shared(kind: str, value: str, maximum: int, now: datetime) -> SharedCount:
-    seconds, number = int(WINDOW.total_seconds()), _number(now)
-    end = datetime.fromtimestamp((number + 1) * seconds, UTC)
-    # No namespace begins with `_`, so no Quota has such a key.
-    return SharedCount(f"_logins.{kind}.{seconds}.{number}.{value}", maximum, end + EXPIRY_SLACK)
+        self._counts.set(name, max(self._per_network, self._per_name), now)

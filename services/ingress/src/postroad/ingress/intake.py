@@ -17,6 +17,8 @@ from postroad.ingress.history import History
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.records import WholeMessage, header_reader, records
+from postroad.ingress.rejections import Rejections
+from postroad.ingress.shared_counts import SharedCounts
 from postroad.ingress.transaction import Transaction
 from postroad.mail.header import count_fields
 from postroad.policy.ledger import Exceeded, Spent
@@ -52,10 +54,14 @@ class IntakeTools:
     process: str
     lines: LineLimit = field(init=False)  # those that strangers cause
     history: History = field(init=False)
+    rejections: Rejections = field(init=False)
 
     def __post_init__(self) -> None:
         self.lines = LineLimit()
         self.history = History(self.spool.events, self.process, self.lines)
+        told = "refusals are counted by this process alone"
+        shared = SharedCounts(self.spool.usage, self.lines, told)
+        self.rejections = Rejections(self.limits.rejections_per_network, shared)
 
 
 class Intake:

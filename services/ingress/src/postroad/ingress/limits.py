@@ -49,6 +49,10 @@ class IngressLimits:
     """Senders, recipients and messages refused with 550 before it is closed; likewise. Recipients
     that a Client names do not count, nor as errors."""
 
+    rejections_per_network: int = setting(1000, minimum=1)
+    """The same of one address (an IPv6 /64) in ten minutes, over the whole cluster: from then on
+    each further one closes its session."""
+
     junk_commands: int = setting(100, minimum=10)
     """Commands that move no mail, such as RSET, between two messages, before it is closed."""
 

@@ -18,19 +18,10 @@ from postroad.ingress.admission import Address
 from postroad.ingress.auth import Passwords, PasswordsBusy
 from postroad.ingress.brake import Brake, Guess
 from postroad.ingress.intake import IntakeTools
+from postroad.ingress.shared_counts import SharedCounts
 from postroad.policy.model import Client, Snapshot
 from postroad.runtime.log_limit import network_of
-from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
-from postroad.spool.errors import SpoolError
-
-log = get_logger("ingress.logins")
-
-# Counting a guess is a synced write in the queue: so many at once, and so many a second from then
-# on, are as much as guesses may cost the cluster. What is beyond is counted in this process alone.
-_SHARED_AT_ONCE = 100.0
-_SHARED_PER_SECOND = 20.0
-_PATIENCE = 1.0  # seconds for the cluster's count, while the reply is held back anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +38,13 @@ class Logins:
     def __init__(self, passwords: Passwords, tools: IntakeTools) -> None:
         limits = tools.limits
         self._passwords = passwords
-        self._usage = tools.spool.usage
-        self._lines = tools.lines
+        self._shared = SharedCounts(
+            tools.spool.usage, tools.lines, "failed logins are counted by this process alone"
+        )
         self._brake = Brake(
             per_network=limits.failed_logins, per_name=limits.failed_logins_per_name
         )
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._tokens = _SHARED_AT_ONCE
-        self._filled = 0.0
 
     async def log_in(
         self, snapshot: Snapshot, address: Address, username: str, password: str
@@ -104,34 +94,15 @@ class Logins:
 
     async def _count_everywhere(self, guess: Guess, now: datetime) -> None:
         """Take a failed login from what the whole cluster allows; note what is used up there."""
-        if not self._may_count():
+        # While the reply is held back anyway.
+        if not self._shared.may_count():
             return
         for name, count in self._brake.shared(guess, now):
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    granted = await self._usage.lease(
-                        count.key, amount=1, maximum=count.maximum, expires=count.expires
-                    )
-            except (SpoolError, TimeoutError) as error:
-                left_out = self._lines.admit("failed logins are counted by this process alone", "")
-                if left_out is not None:
-                    log.warning(
-                        "failed logins are counted by this process alone",
-                        error=str(error) or type(error).__name__,
-                        left_out=left_out,
-                    )
+            granted = await self._shared.take(count)
+            if granted is None:
                 return
             if not granted:
                 self._brake.used_up(name, now)
-
-    def _may_count(self) -> bool:
-        now = _time()
-        grown = self._tokens + (now - self._filled) * _SHARED_PER_SECOND
-        self._tokens, self._filled = min(_SHARED_AT_ONCE, grown), now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 def _time() -> float:

@@ -170,6 +170,9 @@ class SmtpSession(Wire):
             raise Hangup(reply, told=True)
         by_client = reply.code >= 500 and dialog.by_client
         verdict = self._conduct.judge(verb, reply, scarce=self.host.scarce, by_client=by_client)
+        rejections = self.host.tools.rejections
+        if reply.code == 550 and not by_client and await rejections.too_many(self.address):
+            verdict = replies.TOO_MANY_ERRORS
         if verdict:
             await self._slow_down(verdict, reply)
         self.say(reply)

@@ -1,0 +1,93 @@
+"""What is refused to one network, over all its sessions and in the whole cluster."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from postroad.ingress.admission import ListenerKind
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.memory import MemoryCluster
+from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.smtp_peer import Peer
+
+HERE, THERE = "192.0.2.1", "198.51.100.9"
+NOBODY = "RCPT TO:<nobody@here.example>"
+
+
+async def session_of(scene: Scene, client: str) -> Peer:
+    """Open a session from a client's address, as far as its recipients."""
+    port = scene.proxy_ports[ListenerKind.RELAY]
+    peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+    scene.peers.append(peer)
+    family = "TCP6" if ":" in client else "TCP4"
+    other = "2001:db8::25" if ":" in client else "192.0.2.25"
+    peer.writer.write(f"PROXY {family} {client} {other} 40000 25\r\n".encode())
+    await peer.reply()
+    await peer.envelope("a@elsewhere.example")
+    return peer
+
+
+async def refused(scene: Scene, client: str) -> bool:
+    """Ask for a recipient that does not exist; return whether the session has ended with it."""
+    peer = await session_of(scene, client)
+    assert (await peer.say(NOBODY)).startswith("550 5.1.1 ")
+    said = await peer.say("NOOP")
+    return said.startswith("421 4.7.0 ")
+
+
+async def test_refusals_count_over_all_sessions_of_a_network(open_scene: OpenScene) -> None:
+    scene = await open_scene(rejections_per_network=3)
+    assert [await refused(scene, HERE) for _ in range(5)] == [False] * 3 + [True] * 2
+    assert not await refused(scene, THERE)
+
+
+async def test_an_ipv6_network_counts_as_one(open_scene: OpenScene) -> None:
+    scene = await open_scene(rejections_per_network=3)
+    ended = [await refused(scene, f"2001:db8::{number}") for number in range(1, 6)]
+    assert ended == [False] * 3 + [True] * 2
+    assert not await refused(scene, "2001:db8:0:1::1")
+
+
+async def test_refusals_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, rejections_per_network=4)
+    two = await open_scene(cluster=cluster, rejections_per_network=4)
+    assert [await refused(one, HERE) for _ in range(3)] == [False] * 3
+    assert [await refused(two, HERE) for _ in range(3)] == [False, True, True]
+
+
+async def test_good_mail_passes_from_where_much_was_refused(open_scene: OpenScene) -> None:
+    scene = await open_scene(rejections_per_network=1)
+    assert [await refused(scene, HERE) for _ in range(2)] == [False, True]
+    peer = await session_of(scene, HERE)
+    assert (await peer.say("RCPT TO:<known@here.example>")).startswith("250 ")
+    assert (await peer.message()).startswith("250 ")
+
+
+async def test_while_the_counts_are_away_each_process_counts(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> int:
+        raise SpoolUnavailable("no answer")
+
+    scene = await open_scene(rejections_per_network=3)
+    monkeypatch.setattr(scene.spool.usage, "lease", away)
+    assert [await refused(scene, HERE) for _ in range(5)] == [False] * 3 + [True] * 2
+
+
+async def test_a_process_tells_the_others_only_now_and_then(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await open_scene(rejections=1000, rejections_per_network=100)
+    leased: list[int] = []
+
+    async def lease(_: str, *, amount: int, **__: Any) -> int:
+        leased.append(amount)
+        return amount
+
+    monkeypatch.setattr(scene.spool.usage, "lease", lease)
+    peer = await session_of(scene, HERE)
+    for _ in range(40):
+        assert (await peer.say(NOBODY)).startswith("550 ")
+    assert leased == [5] * 8
