@@ -12,7 +12,7 @@ STAMP := $(VENV)/.set-up
 PIP = $(PYTHON) -Ium pip install --disable-pip-version-check --constraint constraints.txt
 # Installs what is WANTED, with a line for each package that comes.
 INSTALL = ( $(PIP) --no-build-isolation $(WANTED) || touch $@.failed ) | \
-	sed -n 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s/^Installing collected.*/  writing them into $(VENV)/p'; \
+	sed -n 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s|^Installing collected.*|  writing them into $(VENV)|p'; \
 	! rm $@.failed 2>/dev/null
 
 # The first of these that runs, is new enough and can make virtual environments. The distribution's

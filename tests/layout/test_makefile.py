@@ -1,6 +1,7 @@
 """What `make` installs: for running only what runs, for testing everything."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,21 @@ def test_tools_are_installed_for_those_who_need_them(
     )
     assert "--editable '.[cli]'" in done.stdout
     assert ("--group dev" in done.stdout) is with_tools
+
+
+def install(folder: Path, pip: str) -> "subprocess.CompletedProcess[str]":
+    """Install what running needs into a folder, with a command in pip's place."""
+    words = [f"VENV={folder}", f"PYTHON={sys.executable}", f"PIP={pip}", f"{folder}/.runs"]
+    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_what_is_installed_is_shown_as_it_comes(tmp_path: Path) -> None:
+    said = "echo Collecting uvloop==1 from a file;echo Installing collected packages: uvloop;true"
+    done = install(tmp_path, said)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"  uvloop\n  writing them into {tmp_path}\n" in done.stdout
+
+
+def test_an_installation_that_failed_is_begun_anew(tmp_path: Path) -> None:
+    assert install(tmp_path, "echo Collecting uvloop;test -z").returncode != 0
+    assert not (tmp_path / ".runs").exists()
