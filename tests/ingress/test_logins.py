@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from postroad.ingress import auth, brake
 from postroad.ingress.admission import ListenerKind
 from postroad.policy import scram
+from postroad.runtime import metrics
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context
 
 HERE, THERE = "192.0.2.1", "198.51.100.9"
@@ -25,8 +28,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "FIRST_DELAY", timedelta())
 
 
-async def log_in(scene: Scene, client: str, username: str, password: str) -> str:
-    """Log in from a client's address, in a session of its own; return the reply."""
+async def session_of(scene: Scene, client: str) -> Peer:
+    """Open a session from a client's address, as far as AUTH."""
     port = scene.proxy_ports[ListenerKind.SUBMISSION]
     peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
     scene.peers.append(peer)
@@ -38,8 +41,18 @@ async def log_in(scene: Scene, client: str, username: str, password: str) -> str
     await peer.say("STARTTLS")
     await peer.start_tls(client_context())
     await peer.say("EHLO client.example")
+    return peer
+
+
+async def prove(peer: Peer, username: str, password: str) -> str:
+    """Say who one is; return the reply."""
     response = base64.b64encode(f"\0{username}\0{password}".encode()).decode()
     return await peer.say(f"AUTH PLAIN {response}")
+
+
+async def log_in(scene: Scene, client: str, username: str, password: str) -> str:
+    """Log in from a client's address, in a session of its own; return the reply."""
+    return await prove(await session_of(scene, client), username, password)
 
 
 async def guess(scene: Scene, client: str, username: str, times: int) -> list[str]:
@@ -53,6 +66,26 @@ async def test_guesses_of_one_name_end_in_454_and_its_owner_elsewhere_logs_in(
     assert await guess(scene, HERE, "shop", 5) == ["535", "535", "535", "454", "454"]
     assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("454 4.7.0 ")
     assert (await log_in(scene, THERE, "shop", "correct horse")).startswith("235 ")
+
+
+@pytest.mark.parametrize("username", ["shop", "nobody"])
+async def test_a_guess_is_answered_later_each_time_whether_or_not_the_name_exists(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch, username: str
+) -> None:
+    monkeypatch.setattr(auth, "password_matches", lambda *_: False)
+    monkeypatch.setattr(brake, "FIRST_DELAY", timedelta(seconds=0.1))
+    scene = await open_scene(failed_logins=3)
+    heard, took = [], []
+    for number in range(4):
+        peer = await session_of(scene, HERE)
+        began = time.monotonic()
+        heard.append((await prove(peer, username, f"wrong {number}"))[:3])
+        took.append(time.monotonic() - began)
+    assert heard == ["535", "535", "535", "454"]
+    # Who is shut out waits too: else guessers would come back at once.
+    assert [late >= least for late, least in zip(took, (0.1, 0.2, 0.4, 0.8), strict=True)] == [
+        True
+    ] * 4
 
 
 async def test_guesses_of_many_names_shut_a_network_but_not_those_at_home_there(
@@ -111,7 +144,7 @@ async def test_a_right_password_is_not_hashed(
 async def test_right_logins_pass_while_guesses_from_everywhere_fill_the_pool(
     open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is guessed waits for a thread, up to a bound; mail and right logins do not."""
+    """What is guessed waits for a thread, up to a bound; all other work and right logins do not."""
     go_on = threading.Event()
     monkeypatch.setattr(auth, "password_matches", lambda *_: not go_on.wait(30))
     scene = await open_scene()
@@ -120,6 +153,7 @@ async def test_right_logins_pass_while_guesses_from_everywhere_fill_the_pool(
         done, _ = await asyncio.wait(guesses, return_when=asyncio.FIRST_COMPLETED, timeout=30)
         assert {task.result()[:9] for task in done} == {"454 4.7.0"}
         assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+        await asyncio.wait_for(asyncio.to_thread(int), patient(20))
     finally:
         go_on.set()
     replies = [reply[:3] for reply in await asyncio.gather(*guesses)]
@@ -156,6 +190,22 @@ async def test_a_password_proven_by_hashing_is_hashed_once(
     for _ in range(3):
         assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
     assert len(hashed) == 1
+
+
+def logins(outcome: str) -> float:
+    value = metrics.REGISTRY.get_sample_value("postroad_ingress_logins_total", {"outcome": outcome})
+    assert value is not None
+    return value
+
+
+async def test_logins_are_counted_by_their_end(open_scene: OpenScene) -> None:
+    before = {end: logins(end) for end in ("succeeded", "failed", "malformed", "shut_out")}
+    scene = await open_scene(failed_logins_per_name=2)
+    await log_in(scene, THERE, "shop", "correct horse")
+    await guess(scene, HERE, "shop", 3)
+    await (await session_of(scene, HERE)).say("AUTH PLAIN !")
+    grown = {end: logins(end) - number for end, number in before.items()}
+    assert grown == {"succeeded": 1, "failed": 2, "malformed": 1, "shut_out": 1}
 
 
 async def test_a_name_of_thousands_of_letters_is_told_in_part(open_scene: OpenScene) -> None:
