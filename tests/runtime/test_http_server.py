@@ -16,7 +16,8 @@ from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import listen
 from postroad.testing.patience import patient
 
-LIMITS = HttpLimits(connections=6, for_each_address=4)
+# None of them ends for its age.
+LIMITS = HttpLimits(connections=6, for_each_address=4, life=timedelta(hours=1))
 
 
 @asynccontextmanager
