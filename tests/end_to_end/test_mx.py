@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
+from postroad.testing.smtp_peer import Peer
 from postroad.testing.source import Source
 from postroad.testing.zone import Table, Trouble, Zone
 
@@ -53,7 +55,9 @@ async def send(relay: RunningRelay, *to: str) -> str:
     return str(json.loads(out)["queue_id"])
 
 
-async def start(start_relay: StartRelay, mx: ScriptedMx, zone: Zone) -> RunningRelay:
+async def start(
+    start_relay: StartRelay, mx: ScriptedMx, zone: Zone, **environment: str
+) -> RunningRelay:
     host, port = zone.address
     return await start_relay(
         MANIFESTS,
@@ -61,7 +65,18 @@ async def start(start_relay: StartRelay, mx: ScriptedMx, zone: Zone) -> RunningR
         f"{host}:{port}",
         POSTROAD_SMTP_PORT=str(mx.port),
         POSTROAD_ALLOW_PRIVATE_MX="1",
+        **environment,
     )
+
+
+@asynccontextmanager
+async def connected(relay: RunningRelay, listener: str) -> AsyncIterator[tuple[Peer, str]]:
+    """Give a session with the relay, and its greeting."""
+    peer = Peer(*await asyncio.open_connection("127.0.0.1", relay.port(listener)))
+    try:
+        yield peer, await peer.reply()
+    finally:
+        peer.writer.close()
 
 
 async def test_mail_finds_the_mx_host_and_arrives_as_it_was_sent(start_relay: StartRelay) -> None:
@@ -182,3 +197,30 @@ async def test_mail_to_several_domains_reaches_each(start_relay: StartRelay) -> 
         await source.send(2)
         messages = await asyncio.wait_for(mx.received(24), patient(25))
         assert len({message.recipients[0] for message in messages}) == 12
+
+
+async def test_a_relay_knows_itself_however_its_name_is_written(start_relay: StartRelay) -> None:
+    """Else mail for a domain whose MX host it is would come back to it again and again."""
+    table = {"far.example": ["MX 10 relay.far.example"], "relay.far.example": HERE}
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone, POSTROAD_HOSTNAME="Relay.Far.Example.")
+        async with connected(relay, "relay") as (_, greeting):
+            assert greeting.startswith("220 relay.far.example ")
+        queue_id = await send(relay, "you@far.example")
+        history = await events_of(relay, queue_id, "Bounce")
+        assert "is this relay" in str(history[1]["reply"])
+        assert mx.connections == 0
+
+
+async def test_submitted_mail_may_have_lines_that_end_with_lf(start_relay: StartRelay) -> None:
+    """As a program sends a file that it did not write for SMTP; between hosts it is refused."""
+    table = {"far.example": ["MX 10 mx.far.example"], "mx.far.example": HERE}
+    content = b"Subject: hi\n\nhello\n..dots\n\r\n"
+    async with ScriptedMx() as mx, Zone(table) as zone:
+        relay = await start(start_relay, mx, zone)
+        for listener, reply in (("relay", "554 5.6.0 "), ("submission", "250 ")):
+            async with connected(relay, listener) as (peer, _):
+                await peer.envelope("shop@near.example", "you@far.example")
+                assert (await peer.message(content)).startswith(reply)
+        [message] = await asyncio.wait_for(mx.received(1), patient(20))
+        assert message.content.endswith(b"\r\n\r\nhello\r\n.dots\r\n\r\n")

@@ -75,6 +75,8 @@ async def test_a_password_opens_the_way_out(scene: Scene, secure: Peer, lines: l
         (["AUTH LOGIN", b64("shop"), "*"], "501 5.7.0 "),
         (["AUTH PLAIN not-base64"], "501 5.5.2 "),
         (["AUTH PLAIN ="], "501 5.5.2 "),
+        (["AUTH PLAIN", f"{GOOD} "], "501 5.5.2 "),
+        (["AUTH PLAIN", GOOD.rstrip("=")], "501 5.5.2 "),
         (["AUTH PLAIN", "größe"], "501 5.5.2 "),
         (["AUTH CRAM-MD5"], "504 5.5.4 "),
         (["AUTH"], "504 5.5.4 "),

@@ -4,7 +4,7 @@ import asyncio
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from postroad.ingress.admission import ListenerKind
@@ -82,6 +82,7 @@ def test_every_line_is_unstuffed_whatever_ends_it(text: str, cuts: list[int]) ->
 
 @settings(max_examples=25, deadline=None)
 @given(cut=st.integers(1, 70_000), end=st.sampled_from([b"\n", b"\r"]))
+@example(cut=94 * 700, end=b"\n")  # each part ends with a line
 def test_a_long_text_without_crlf_is_repaired_in_parts(cut: int, end: bytes) -> None:
     wire = (b"..y" + b"z" * 90 + end) * 2500
     kept, _ = read(

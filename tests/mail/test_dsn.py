@@ -186,6 +186,14 @@ def test_a_long_reply_is_folded() -> None:
     assert about["Diagnostic-Code"].split() == ["smtp;", *said.split()]
 
 
+def test_a_reply_beyond_ascii_is_told_in_seven_bits() -> None:
+    refused = replace(REFUSED, diagnostic="550 5.1.1 unbekannter Empfänger, größe 0")
+    report = replace(REPORT, recipients=(refused,))
+    assert compose(report).isascii()
+    _, text, *_ = read(report)
+    assert refused.diagnostic in body(text)
+
+
 def test_an_address_with_odd_dots_is_quoted_in_to_and_reported_as_it_is() -> None:
     odd = parse_mailbox("odd..dots@y.example")
     message, _, [_, about], _ = read(
