@@ -78,5 +78,5 @@ async def test_the_first_lines_are_few_and_say_what_matters(tmp_path: Path) -> N
     assert f"  state      {tmp_path}\n" in told
     assert "  settings   POSTROAD_LIMIT_IDLE=6m\n" in told
     assert "lanes are taken lanes=p00-p07 pool=default" in told
-    assert "changes detected" not in told  # what a library says at its own level
+    assert not re.search("changes? detected", told)  # what a library says at its own level
     assert "{" not in told

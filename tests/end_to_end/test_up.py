@@ -334,6 +334,18 @@ async def test_listeners_can_be_switched_off(tmp_path: Path) -> None:
         assert re.fullmatch(r"postroad is ready: relay 127\.0\.0\.1:\d+\n", ready)
 
 
+async def test_a_relay_is_called_what_its_flag_says(tmp_path: Path) -> None:
+    name = ("--hostname", "Mail.Relay.Example")
+    async with started("up", "--state", str(tmp_path), *FREE_PORTS, *name) as process:
+        assert process.stdout is not None
+        ready = (await asyncio.wait_for(process.stdout.readline(), patient(20))).decode()
+        port = int(ready.split()[4].rstrip(",").rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        greeting = await asyncio.wait_for(reader.readline(), patient(10))
+        assert greeting.startswith(b"220 mail.relay.example ")
+        writer.close()
+
+
 async def test_a_name_that_others_may_refuse_is_told_at_the_start(
     start_relay: StartRelay,
 ) -> None:
@@ -434,15 +446,21 @@ async def test_manifests_that_are_all_gone_change_nothing_but_the_log(
     relay = await start_relay(CLIENT + RELAY.format(port=port))
     relay.manifests.rename(relay.manifests.with_suffix(".away"))
     relay.manifests.write_text("# nothing\n")
-    async with asyncio.timeout(patient(20)):
-        while "no object is configured" not in relay.log.read_text():
-            await asyncio.sleep(0.1)
+    await logged(relay, "no object is configured")
+    # Told again, since all objects are in force still.
+    relay.manifests.write_text("# nothing else\n")
+    await logged(relay, "no object is configured", 2)
     account = await Source(relay.port()).send(3)
     assert len(account.accepted) == 3
     await deliveries.wait_for(account, seconds=20)
     relay.manifests.write_text(CLIENT)  # what is left out of some is out of force, as ever
+    await logged(relay, "manifests published")
+
+
+async def logged(relay: RunningRelay, words: str, times: int = 1) -> None:
+    """Wait until the relay has logged something so many times."""
     async with asyncio.timeout(patient(20)):
-        while "manifests published" not in relay.log.read_text():
+        while relay.log.read_text().count(words) < times:
             await asyncio.sleep(0.1)
 
 
