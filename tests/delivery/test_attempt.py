@@ -1,9 +1,12 @@
 """One attempt: host after host, until each recipient has an outcome."""
 
+import asyncio
+import time
 from datetime import timedelta
 
 import pytest
 
+from postroad.delivery.outages import Endpoint
 from postroad.delivery.outcome import Kind
 from postroad.delivery.routing import Host
 from postroad.mail.address import parse_mailbox
@@ -302,6 +305,15 @@ async def test_a_dead_host_costs_its_time_only_once() -> None:
             assert [outcome.host for outcome in ended.outcomes.values()] == ["mx1"] * 2
         assert dead.connections == 1
         assert good.connections == 3
+
+
+async def test_one_mail_finds_out_whether_a_dead_host_is_back() -> None:
+    one, other = Bench(), Bench()
+    other.tools.outages = outages = one.tools.outages
+    async with ScriptedMx(greeting=SILENCE) as dead, ScriptedMx() as good:
+        outages.fails(Endpoint("127.0.0.1", dead.port), time.monotonic() - 61.0)
+        await asyncio.gather(one.attempt(dead, good), other.attempt(dead, good))
+        assert (dead.connections, len(good.messages)) == (1, 2)
 
 
 async def test_a_dead_host_is_tried_all_the_same_where_there_is_no_other() -> None:

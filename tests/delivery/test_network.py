@@ -6,6 +6,7 @@ import resource
 
 import pytest
 
+from postroad.delivery import network
 from postroad.delivery.network import NetworkError, NoRoute, connect
 from postroad.testing.mx import ScriptedMx
 
@@ -51,3 +52,14 @@ async def test_having_no_descriptors_left_says_nothing_about_the_host() -> None:
                 await connect("127.0.0.1", mx.port, timeout=5.0)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(("at_once", "error"), [(60.0, NoRoute), (0.0, NetworkError)])
+async def test_that_there_is_no_route_is_known_here_or_said_far_away(
+    monkeypatch: pytest.MonkeyPatch, at_once: float, error: type[NetworkError]
+) -> None:
+    """What takes its time, until a router far away says so, was a try like others."""
+    monkeypatch.setattr(network, "_AT_ONCE", at_once)
+    with pytest.raises(NetworkError) as raised:
+        await connect("ff02::1", 25, timeout=5.0)
+    assert type(raised.value) is error

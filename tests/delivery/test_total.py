@@ -8,11 +8,13 @@ from postroad.policy.model import Rate, SiteLimits
 
 def test_only_who_sends_counts() -> None:
     total: SiteTotal[str] = SiteTotal("mx.test")
-    few, many = SiteLimits(connections=2), SiteLimits(connections=8)
-    total.joins(few)
-    total.joins(many)
-    assert total.limiter.limits.connections == 8
+    few, many, some = (SiteLimits(connections=number) for number in (2, 8, 4))
+    for limits in (few, many, some):
+        total.joins(limits)
+    assert total.limiter.limits.connections == 8, "the largest, not those of who came last"
     total.leaves(many)
+    assert total.limiter.limits.connections == 4
+    total.leaves(some)
     assert total.limiter.limits.connections == 2
 
 
