@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import urllib.request
@@ -467,3 +468,19 @@ async def logged(relay: RunningRelay, words: str, times: int = 1) -> None:
 async def test_an_empty_configuration_is_told_at_the_start(start_relay: StartRelay) -> None:
     relay = await start_relay("# nothing\n")
     assert "no object is configured" in relay.log.read_text()
+
+
+async def test_an_ingress_with_few_descriptors_says_so_and_has_as_many_places(
+    start_relay: StartRelay,
+) -> None:
+    """Without descriptors it could not even say 421 to whom it has no place for."""
+    relay = await start_relay(CLIENT)
+    resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (200, 200))  # its next children's, too
+    relay.kill_child("ingress-0")
+    async with asyncio.timeout(patient(20)):
+        while "too few file descriptors" not in relay.log.read_text():
+            await asyncio.sleep(0.1)
+    lines = relay.log.read_text().splitlines()
+    [told] = [json.loads(line) for line in lines if "too few file descriptors" in line]
+    assert told["count"] == 136
+    assert told["error"].endswith("200 may be had")
