@@ -186,6 +186,22 @@ def test_a_server_is_restarted_when_nothing_else_mends_it(
         assert subprocess.run(probe, capture_output=True).returncode == int(restarted)
 
 
+def test_the_probe_is_told_where_the_server_keeps_its_files(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    (container,) = named(rendered["default"], "StatefulSet", "nats")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    *_, page, address, folder = container["livenessProbe"]["exec"]["command"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert page == f"http://localhost:{ports['monitor']}/healthz"
+    assert address == f"localhost:{ports['client']}"
+    config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
+    assert re.search(rf'store_dir: "?{folder}\b', config)
+    assert folder in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {"POD_NAME", "OPERATOR_PASSWORD"} <= {each["name"] for each in container["env"]}
+
+
 def test_a_server_that_waits_for_its_disk_is_left_alone() -> None:
     # Four seconds: as long as the page may take.
     over = threading.Event()

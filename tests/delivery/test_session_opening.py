@@ -252,6 +252,24 @@ async def test_a_login_goes_to_no_host_that_is_not_proven(
         assert not heard_of_login(other)
 
 
+async def test_a_login_under_tls_from_the_first_octet_goes_to_no_host_that_is_not_proven(
+    vouched: Vouched, mx_tls: ssl.SSLContext
+) -> None:
+    to = {"implicit_tls": True, "credentials": LOGIN, "ca_file": vouched.ca_file}
+    hosts = [(mx_tls, "mx.test", "self-signed"), (vouched.context, "mail.test", "not valid for")]
+    for context, name, reason in hosts:
+        async with ScriptedMx(tls=context, implicit_tls=True, extensions=("AUTH PLAIN",)) as mx:
+            with pytest.raises(TlsUnavailable, match=reason):
+                await open_session(mx, host=name, **to)  # type: ignore[arg-type]
+            assert mx.commands == []
+    async with ScriptedMx(
+        tls=vouched.context, implicit_tls=True, extensions=("AUTH PLAIN",)
+    ) as proven:
+        session = await open_session(proven, **to)  # type: ignore[arg-type]
+        assert session.tls
+        assert heard_of_login(proven)
+
+
 async def test_a_login_goes_to_any_host_where_that_is_said(mx_tls: ssl.SSLContext) -> None:
     async with ScriptedMx(tls=mx_tls, extensions=("AUTH PLAIN",)) as mx:
         session = await open_session(

@@ -115,27 +115,21 @@ async def test_the_probe_of_a_server_tells_what_its_disk_has_left(tmp_path: Path
         spool = await connect(SpoolOptions(servers=(server.url,), **login))  # type: ignore[arg-type]
         try:
             assert spool.accepting
-            probe = ROOT / "services" / "nats" / "alive.py"
-            environment = {"POD_NAME": "nats-0", "OPERATOR_PASSWORD": password_of("operator")}
-            await asyncio.to_thread(_tell, probe, server.url.removeprefix("nats://"), environment)
+            page = tmp_path / "healthz"  # of a server that is well
+            page.write_text("ok")
+            address = server.url.removeprefix("nats://")
+            await asyncio.to_thread(_look, page.as_uri(), address)
             await until(spool, accepting=False)
         finally:
             await spool.close()
 
 
-def _tell(probe: Path, address: str, environment: dict[str, str]) -> None:
-    # Nothing is free in /proc.
-    script = "import runpy, sys; runpy.run_path(sys.argv[1])['tell_free_space'](*sys.argv[2:])"
+def _look(page: str, address: str) -> None:
+    """Run the probe as the chart does; nothing is free in /proc."""
+    probe = ROOT / "services" / "nats" / "alive.py"
+    environment = {"POD_NAME": "nats-0", "OPERATOR_PASSWORD": password_of("operator")}
     subprocess.run(
-        [
-            sys.executable,
-            "-IS",
-            "-c",
-            script,
-            str(probe),
-            address,
-            "/proc",
-        ],  # nothing is free there
+        [sys.executable, "-IS", probe, page, address, "/proc"],
         env={**os.environ, **environment},
         check=True,
         timeout=patient(20),

@@ -45,6 +45,7 @@ class ScriptedMx:
     script: Script = lambda line, count: None
     extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 10000000", "SMTPUTF8")
     tls: ssl.SSLContext | None = None
+    implicit_tls: bool = False  # from the first octet
     greeting: bytes = b"220 mx.test ESMTP\r\n"
     address: str = "127.0.0.1"
     at_port: int = 0  # any that is free
@@ -68,7 +69,8 @@ class ScriptedMx:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self.address, self.at_port)
+        tls = self.tls if self.implicit_tls else None
+        self._server = await asyncio.start_server(self._serve, self.address, self.at_port, ssl=tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -140,7 +142,7 @@ class _MxSession:
         self._mail = b""
         self._recipients: list[bytes] = []
         self._begun = False  # MAIL was taken
-        self._tls = False
+        self._tls = mx.implicit_tls
         self.in_handshake = False  # for good when it failed
 
     async def run(self) -> None:
