@@ -281,14 +281,26 @@ async def test_a_login_goes_to_any_host_where_that_is_said(mx_tls: ssl.SSLContex
             await open_session(mx, tls=TlsMode.VERIFIED, credentials=LOGIN, unverified_login=True)
 
 
+@pytest.mark.parametrize("unverified", [False, True])
 async def test_a_password_is_never_sent_in_clear_because_tls_failed(
-    mx_tls: ssl.SSLContext,
+    mx_tls: ssl.SSLContext, unverified: bool
 ) -> None:
     script = saying(b"STARTTLS", b"454 4.7.0 no TLS now\r\n")
     async with ScriptedMx(script, tls=mx_tls, extensions=("AUTH PLAIN",)) as mx:
         with pytest.raises(SessionError):
-            await open_session(mx, credentials=LOGIN)
-        assert not [line for line in mx.commands if line.startswith(b"AUTH")]
+            await open_session(mx, credentials=LOGIN, unverified_login=unverified)
+        assert not heard_of_login(mx)
+
+
+@pytest.mark.parametrize("unverified", [False, True])
+async def test_a_password_is_never_sent_in_clear_over_a_network(unverified: bool) -> None:
+    async with ScriptedMx(extensions=("AUTH PLAIN",)) as mx:
+        with pytest.raises(TlsUnavailable, match="offers no TLS to log in under"):
+            # This machine by an address that is not a loopback one.
+            await open_session(
+                mx, address="0.0.0.0", credentials=LOGIN, unverified_login=unverified
+            )
+        assert not heard_of_login(mx)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,13 @@ async def test_a_guess_is_answered_later_each_time_whether_or_not_the_name_exist
     ] * 4
 
 
+async def test_guesses_at_once_are_no_more_than_one_after_the_other(open_scene: OpenScene) -> None:
+    scene = await open_scene(failed_logins_per_name=3)
+    peers = [await session_of(scene, HERE) for _ in range(8)]
+    said = await asyncio.gather(*(prove(peer, "shop", "wrong") for peer in peers))
+    assert sorted(reply[:3] for reply in said) == ["454"] * 5 + ["535"] * 3
+
+
 async def test_guesses_of_many_names_shut_a_network_but_not_those_at_home_there(
     open_scene: OpenScene,
 ) -> None:
@@ -111,6 +118,15 @@ async def test_guesses_count_over_the_whole_cluster(open_scene: OpenScene) -> No
     two = await open_scene(cluster=cluster, failed_logins_per_name=4)
     failed = (await guess(one, HERE, "shop", 3)) + (await guess(two, HERE, "shop", 3))
     assert failed.count("535") <= 5  # the fifth is how a process learns of the others' guesses
+    assert (await log_in(two, HERE, "shop", "correct horse")).startswith("454 ")
+
+
+async def test_guesses_of_many_names_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins=4)
+    two = await open_scene(cluster=cluster, failed_logins=4)
+    for scene in (one, two, one, two, two):
+        await log_in(scene, HERE, f"name {scene.ports}{len(scene.peers)}", "x")
     assert (await log_in(two, HERE, "shop", "correct horse")).startswith("454 ")
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -61,6 +62,19 @@ async def test_mail_is_refused_while_the_disk_still_has_something_left(
     await presence.put("disk.b", encoded(2 * RESERVE))
     await until(spool, accepting=True)
     await put(spool)
+
+
+async def test_what_was_stored_since_the_last_look_counts(
+    presence: Bucket, open_spool: OpenSpool
+) -> None:
+    spool = await open_spool()
+    await presence.put("disk.a", encoded(RESERVE + 400_000))  # and nobody tells what is left then
+    refused = []
+    for _ in range(20):
+        with suppress(SpoolFull):
+            await put(spool, content=b"x" * 300_000)
+        refused.append(not spool.accepting)
+    assert any(refused)
 
 
 async def test_a_report_that_is_not_renewed_counts_no_more(
