@@ -11,14 +11,23 @@ import pytest
 
 from postroad.spool.direct_get import Link, page
 from postroad.spool.errors import SpoolFull
-from postroad.spool.interface import Put, Ready, Taking
+from postroad.spool.interface import Put, Ready, Scheduled, Taking
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.record import BlobRef
 from postroad.spool.subjects import blob_stream, blob_subject
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, SECOND, first, is_there, now, record, share
+from postroad.testing.queued_mail import (
+    QUICK,
+    SECOND,
+    first,
+    is_there,
+    now,
+    put,
+    record,
+    share,
+)
 
 pytestmark = pytest.mark.nats
 
@@ -93,6 +102,24 @@ async def test_a_process_need_not_end_for_that(open_spool: OpenSpool) -> None:
     await until_gone(spool, body)
     await one.close()
     await other.close()
+
+
+async def test_a_body_that_is_stored_because_its_mail_waits_goes_with_its_record(
+    open_spool: OpenSpool,
+) -> None:
+    """Each destination that waits has a body of its own, whichever of the message's it is."""
+    spool = await open_spool()
+    await put(spool, "b@y0.example", "b@y1.example", "b@y2.example", content=b"x" * 60_000)
+    taking = await take(open_spool, "default")
+    for taken in await first(taking, 3):
+        await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(now() + SECOND))])
+    waited = await first(taking, 3)
+    for taken in waited:
+        await taking.settle(taken)
+    for taken in waited:
+        assert isinstance(taken.record.content, BlobRef)
+        await until_gone(spool, taken.record.content)
+    await taking.close()
 
 
 async def test_what_cannot_be_written_is_written_when_the_server_is_back(

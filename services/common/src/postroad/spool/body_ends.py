@@ -25,6 +25,7 @@ from postroad.spool.body_life import time_to_live
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import last_on
 from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.ids import RecordId
 from postroad.spool.log import get_logger
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
@@ -77,10 +78,10 @@ class BodyEnds:
 
     async def add(self, record: QueueRecord) -> None:
         """Note that a record is acknowledged, and that nothing that followed needs its body."""
-        body, number = record.content, record.record_id.destination
-        if not isinstance(body, BlobRef) or number >= body.destinations:
+        body = record.content
+        if not isinstance(body, BlobRef) or (bit := _bit(body, record.record_id)) is None:
             return  # how many there are is not known
-        ended = Ended(body, 1 << number, record.deadline)
+        ended = Ended(body, bit, record.deadline)
         ended = ended.plus(self._noted.get(body.blob_id))
         if ended.is_whole and body.blob_id not in self._tried:
             self._noted.pop(body.blob_id, None)
@@ -174,6 +175,13 @@ class BodyEnds:
                     await self._write_all()
         self._left += len(self._noted)
         self._tell_left()
+
+
+def _bit(body: BlobRef, record_id: RecordId) -> int | None:
+    """Return the bit of a record's destination, None where a body's destinations are not known."""
+    if body.destinations == 1:
+        return 1  # also a copy of its own that was made for any destination of a message
+    return 1 << record_id.destination if record_id.destination < body.destinations else None
 
 
 def _seconds(deadline: datetime) -> int:
