@@ -205,6 +205,19 @@ async def test_a_family_that_is_never_answered_for_holds_up_nothing(
             assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
 
 
+async def test_a_family_that_was_not_answered_for_is_not_waited_for_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Zone({"half.example": ["AAAA SILENCE", "0 A 192.0.2.1"]}) as zone:
+        resolver = Resolver(zone.address)
+        assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
+        clock.now += 60
+        monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
+        monkeypatch.setattr(resolver_module, "_GRACE", 60.0)
+        async with asyncio.timeout(patient(10)):
+            assert (await resolver.addresses("half.example")).addresses == ("192.0.2.1",)
+
+
 async def test_both_families_are_waited_for_when_the_first_has_nothing(clock: Clock) -> None:
     async with Zone({"four.example": ["A 192.0.2.1"]}) as zone:
         resolver = Resolver(zone.address)

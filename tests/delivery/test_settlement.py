@@ -248,6 +248,9 @@ def test_a_report_with_an_eight_bit_header_needs_no_eight_bits() -> None:
     found = report(after(record, {0: BOUNCED}, at()))
     assert found is not None
     assert found[0].body.value == "7BIT"
+    found = report(after(message("pelé@y.example"), {0: BOUNCED}, at()))
+    assert found is not None
+    assert found[0].body.value == "8BITMIME", "it names an address beyond ASCII"
 
 
 def test_equal_answers_are_one_line_of_history() -> None:

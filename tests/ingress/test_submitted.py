@@ -1,5 +1,6 @@
 """What becomes of the header of submitted mail, and of the seam between our fields and the rest."""
 
+import base64
 import email
 from email.message import Message
 
@@ -87,6 +88,19 @@ async def test_hidden_recipients_are_hidden(open_scene: OpenScene, inline_size: 
     assert message.get_payload() == "Bcc: b\r\n"
     relayed = await sent(scene, hidden + b"\r\nb\r\n", ListenerKind.RELAY)
     assert "secret@x.example" in relayed["Bcc"]
+
+
+async def test_mail_behind_a_login_is_submitted_on_whatever_port(open_scene: OpenScene) -> None:
+    scene = await open_scene(insecure_auth=True)
+    peer = await scene.peer(ListenerKind.RELAY)
+    await peer.say("EHLO client.example")
+    login = base64.b64encode(b"\0shop\0correct horse").decode()
+    assert (await peer.say(f"AUTH PLAIN {login}")).startswith("235 ")
+    await peer.envelope("news@shop.example", "you@far.example")
+    assert (await peer.message(b"Bcc: secret@x.example\n\nb\r\n")).startswith("250 ")
+    [record] = scene.records
+    assert b"\r\nDate: " in record.trace
+    assert await scene.body() == b"\r\nb\r\n"
 
 
 async def test_a_large_message_of_nothing_but_hidden_recipients(open_scene: OpenScene) -> None:

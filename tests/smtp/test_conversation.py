@@ -182,6 +182,19 @@ def test_an_answer_counts_whatever_is_said_behind_it(more: bytes) -> None:
     assert conversation.over, "nothing can be relied on any more"
 
 
+@pytest.mark.parametrize("taken", [b"250ok\r\n", b"noise\r\n250 taken\r\n"])
+def test_the_dot_s_answer_may_be_odd_also_where_an_envelope_went_out_with_it(taken: bytes) -> None:
+    conversation = greeted("PIPELINING")
+    conversation.end_content(b".\r\n")
+    conversation.say_envelope(MAIL, RCPTS[:1])
+    assert heard(conversation, taken + b"250 ok\r\n250 ok\r\n354 go on\r\n") == [
+        (Phase.FINAL_DOT, 0, 250),
+        (Phase.MAIL, 0, 250),
+        (Phase.RCPT, 0, 250),
+        (Phase.DATA, 0, 354),
+    ]
+
+
 def test_what_was_answered_before_nonsense_stays_answered() -> None:
     conversation = greeted("PIPELINING")
     conversation.say_envelope(MAIL, RCPTS)
