@@ -161,7 +161,7 @@ async def test_content_that_comes_in_tiny_pieces_takes_little_more_memory_than_i
         smtputf8=False,
         recipients={Mailbox("known", "here.example"): domain.way_out},
     )
-    intake = Intake(scene.server.tools, transaction)
+    intake = Intake(scene.server.tools, transaction, lambda: None)
     lines = [b"%x\r\n" % (number % 16) for number in range(40_000)]
     tracemalloc.start()
     try:

@@ -82,6 +82,20 @@ def admit_sender(
     return Sender(None, reverse_path)
 
 
+def readmit_sender(snapshot: Snapshot, submitter: Submitter, sender: Sender) -> Sender | Reply:
+    """
+    Decide an accepted MAIL again, under a configuration that came into force after it.
+
+    Recipients were accepted in the name of its Client, so it goes on in no other name.
+    """
+    now = admit_sender(snapshot, submitter, sender.reverse_path)
+    if isinstance(now, Reply):
+        return _unless_stale(snapshot, now)
+    if sender.client is not None and (now.client is None or now.client.key != sender.client.key):
+        return replies.SENDER_CHANGED
+    return now
+
+
 def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) -> bool:
     # The null reverse-path is what a mail server's own notifications have (RFC 5321 §4.5.5).
     if reverse_path is None:

@@ -7,7 +7,7 @@ parameters of the extensions that are announced.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from postroad.ingress import metrics, replies
@@ -19,6 +19,7 @@ from postroad.ingress.admission import (
     admit_sender,
     clients_by_network,
     postmaster_domain,
+    readmit_sender,
 )
 from postroad.ingress.commands import Command, CommandSyntaxError, path_in, read_path
 from postroad.ingress.hangup import Hangup
@@ -284,6 +285,21 @@ class Dialog:
             recipients={},
         )
 
+    def _judged_again(self, transaction: Transaction) -> Reply | None:
+        """Apply what has come into force since MAIL; a reply says why the transaction is over."""
+        snapshot = self._host.snapshot()
+        if snapshot is transaction.snapshot:
+            return None
+        if snapshot is None:
+            self._transaction = None
+            return replies.NOT_CONFIGURED
+        sender = readmit_sender(snapshot, self._submitter(snapshot), transaction.sender)
+        if isinstance(sender, Reply):
+            self._transaction = None
+            return sender
+        transaction.snapshot, transaction.sender = snapshot, sender
+        return None
+
     def _rcpt(self, argument: str) -> Reply:
         transaction = self._transaction
         if transaction is None:
@@ -291,7 +307,7 @@ class Dialog:
         said = read_path("TO", argument, bare=self._is_submission)
         if said.parameters:
             return replies.PARAMETER_UNKNOWN
-        outcome = self._recipient(transaction, said.path)
+        outcome = self._judged_again(transaction) or self._recipient(transaction, said.path)
         if isinstance(outcome, Reply):
             (_REJECTED if outcome.is_permanent else _DEFERRED).inc()
             return outcome
@@ -327,12 +343,16 @@ class Dialog:
             return replies.MAIL_FIRST
         if not transaction.recipients:
             return replies.RCPT_FIRST
+        refusal = self._judged_again(transaction)
+        if refusal is not None:
+            return refusal
         self._transaction = None
         self._session.say(replies.START_CONTENT)
         with tracing.span("smtp.transaction", kind="server") as span:
             if tracing.enabled():
                 span.set({"client.address": transaction.peer_text})
-            reply = await self._session.content(Intake(self._host.tools, transaction))
+            intake = Intake(self._host.tools, transaction, partial(self._judged_again, transaction))
+            reply = await self._session.content(intake)
             if not reply.is_positive:
                 span.fail(str(reply))
             return reply

@@ -7,7 +7,7 @@ are spent, and its records are stored at once or not at all. The reply is 250 on
 acknowledgement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -65,11 +65,22 @@ class IntakeTools:
 
 
 class Intake:
-    """One message on its way in: `add` its content, then `finish`, or `abort`."""
+    """
+    One message on its way in: `add` its content, then `finish`, or `abort`.
 
-    def __init__(self, tools: IntakeTools, transaction: Transaction) -> None:
+    `judge_again` applies to the transaction what has come into force while the content came in, and
+    returns why it may not be accepted any more.
+    """
+
+    def __init__(
+        self,
+        tools: IntakeTools,
+        transaction: Transaction,
+        judge_again: Callable[[], Reply | None],
+    ) -> None:
         self._tools = tools
         self._transaction = transaction
+        self._judge_again = judge_again
         self._pieces: list[bytes] = []
         self._size = 0
         self._destinations = len({mailbox.domain for mailbox in transaction.recipients})
@@ -188,7 +199,7 @@ class Intake:
         # Loops put their fields in front, so the beginning of a long header tells.
         if count_fields(self._header.block, b"received") > self._tools.limits.received_fields:
             return replies.LOOP
-        return None
+        return self._judge_again()
 
     async def _store(self) -> Reply:
         transaction = self._transaction

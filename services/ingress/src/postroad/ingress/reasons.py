@@ -13,6 +13,7 @@ _REASONS = {
     "configuration": (
         replies.NOT_CONFIGURED,
         replies.CONFIGURATION_INCOMPLETE,
+        replies.SENDER_CHANGED,
         replies.AUTH_LATER,
     ),
     "connections": (

@@ -15,7 +15,7 @@ _RECIPIENT = 160  # octets: its object, and its place in the table
 class Transaction:
     """What MAIL and RCPT have said and were allowed, and who said it."""
 
-    snapshot: Snapshot
+    snapshot: Snapshot  # by which it was judged last
     sender: Sender
     helo: str
     peer: Address
