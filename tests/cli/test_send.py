@@ -146,6 +146,13 @@ async def test_a_wrong_value_names_its_flag(flags: tuple[str, str]) -> None:
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("tls", "port"), [("starttls", 587), ("implicit", 465)])
+async def test_a_server_without_a_port_is_asked_where_its_tls_is_had(tls: str, port: int) -> None:
+    code, _, err = await send("--to", "you@far.example", "--server", "127.0.0.77", "--tls", tls)
+    assert code == 1
+    assert f" 127.0.0.77:{port}" in err
+
+
 async def test_a_field_that_stands_already_is_replaced(scene: Scene) -> None:
     fields = ("--header", "Subject: mine", "--header", "X-Tag: 1", "--header", "X-Tag: 2")
     code, _, err = await send(*server(scene), "--to", "you@far.example", *fields)

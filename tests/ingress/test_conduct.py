@@ -1,6 +1,7 @@
 """What sessions may do besides mail: counted, slowed down, and ended."""
 
 import dataclasses
+import time
 from typing import Any
 
 from postroad.ingress import replies
@@ -86,6 +87,24 @@ async def test_commands_that_move_no_mail_end_a_session(open_scene: OpenScene) -
     peer = await scene.peer()
     await peer.say("EHLO a")
     assert len(await ask(peer, "MAIL FROM:<me@near.example>", "RSET")) < 40
+
+
+async def test_a_client_waits_for_the_replies_to_its_mistakes(open_scene: OpenScene) -> None:
+    scene = await open_scene(errors=4)
+    peer = await scene.peer()
+    await peer.say("EHLO a")
+    began = time.monotonic()
+    heard = await ask(peer, "BOGUS")
+    assert time.monotonic() - began >= 0.25 + 0.5  # for the third and the fourth
+    assert [reply[:3] for reply in heard] == ["500"] * 5 + ["421"]
+
+
+async def test_lines_that_are_too_long_are_mistakes(open_scene: OpenScene) -> None:
+    scene = await open_scene(errors=4)
+    peer = await scene.peer()
+    await peer.say("EHLO a")
+    heard = await ask(peer, "X" * 5000)
+    assert [reply[:3] for reply in heard] == ["500"] * 5 + ["421"]
 
 
 async def test_sending_mail_is_what_a_session_is_for(open_scene: OpenScene) -> None:
