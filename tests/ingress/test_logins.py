@@ -30,13 +30,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def session_of(scene: Scene, client: str) -> Peer:
     """Open a session from a client's address, as far as AUTH."""
-    port = scene.proxy_ports[ListenerKind.SUBMISSION]
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
-    scene.peers.append(peer)
-    family = "TCP6" if ":" in client else "TCP4"
-    other = "2001:db8::25" if ":" in client else "192.0.2.25"
-    peer.writer.write(f"PROXY {family} {client} {other} 40000 587\r\n".encode())
-    await peer.reply()
+    peer = await scene.peer_from(client, ListenerKind.SUBMISSION)
     await peer.say("EHLO client.example")
     await peer.say("STARTTLS")
     await peer.start_tls(client_context())

@@ -1,6 +1,5 @@
 """What is refused to one network, over all its sessions and in the whole cluster."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -17,13 +16,7 @@ NOBODY = "RCPT TO:<nobody@here.example>"
 
 async def session_of(scene: Scene, client: str) -> Peer:
     """Open a session from a client's address, as far as its recipients."""
-    port = scene.proxy_ports[ListenerKind.RELAY]
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
-    scene.peers.append(peer)
-    family = "TCP6" if ":" in client else "TCP4"
-    other = "2001:db8::25" if ":" in client else "192.0.2.25"
-    peer.writer.write(f"PROXY {family} {client} {other} 40000 25\r\n".encode())
-    await peer.reply()
+    peer = await scene.peer_from(client, ListenerKind.RELAY)
     await peer.envelope("a@elsewhere.example")
     return peer
 

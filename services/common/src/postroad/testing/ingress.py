@@ -98,6 +98,16 @@ class Scene:
         stored = self.spool.store.records
         return [stored[sequence].record for sequence in sorted(stored)]
 
+    async def peer_from(self, client: str, kind: ListenerKind) -> Peer:
+        """Connect as a client with this address, behind a load balancer; hear the greeting."""
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.proxy_ports[kind]))
+        self.peers.append(peer)
+        family = "TCP6" if ":" in client else "TCP4"
+        other = "2001:db8::25" if ":" in client else "192.0.2.25"
+        peer.writer.write(f"PROXY {family} {client} {other} 40000 25\r\n".encode())
+        await peer.reply()
+        return peer
+
     async def body(self, number: int = 0) -> bytes:
         """Return a record's content, without the trace field."""
         record = self.records[number]
