@@ -1,6 +1,5 @@
 """A renewed certificate: shown to every client from then on, and said to be in use only then."""
 
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
+from postroad.ingress import tls
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.tls import Certificate
 from postroad.testing.ingress import OpenScene
@@ -167,17 +167,16 @@ def test_half_a_change_is_said_to_be_half_and_the_rest_completes_it(
 
 
 def test_a_file_completed_in_the_same_moment_is_read_again(
-    tmp_path: Path, pairs: dict[str, tuple[str, str]]
+    tmp_path: Path, pairs: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock of files ticks every few milliseconds: a write may end within the same tick."""
     certificate = load(tmp_path, pairs["old-ec"])
     text, key = pairs["new-ec"]
     (tmp_path / "key.pem").write_text(key)
     (tmp_path / "cert.pem").write_text(text[:100])
-    mark = (tmp_path / "cert.pem").stat().st_mtime_ns
+    monkeypatch.setattr(tls, "_mark", lambda path: (path.stat().st_ino,))
     assert not certificate.look()
     (tmp_path / "cert.pem").write_text(text)
-    os.utime(tmp_path / "cert.pem", ns=(mark, mark))
     assert certificate.look()
 
 
