@@ -1,8 +1,10 @@
 """The ingress process, put together: the one place that knows all of its parts."""
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import Passwords
@@ -16,16 +18,23 @@ from postroad.ingress.tls import Certificate, self_signed
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process
+from postroad.runtime.logs import get_logger
 from postroad.runtime.own_name import own_name
 from postroad.runtime.quantities import HostName, ListenAddress
 from postroad.runtime.queue import open_keyring, open_queue
 from postroad.runtime.sockets import listen
 from postroad.spool.interface import Spool
 
+# A client waits 5 minutes for a greeting (RFC 5321 §4.5.3.2.1), a load balancer some seconds.
+CONFIGURATION_WAIT = timedelta(seconds=10)
+
+log = get_logger("ingress.app")
+
 
 async def build(process: Process, settings: IngressSettings) -> None:
     """Start the parts of an ingress process; ready when it can publish and is configured."""
     listeners = _listeners(settings)
+    process.on_drain("sockets", listeners.close)
     name = own_name(settings.hostname)
     certificate = _certificate(settings.tls, name)
     process.spawn("certificate", certificate.follow())
@@ -56,6 +65,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
     )
     process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
     process.readiness.add("queue", lambda: _why_not_accepting(spool))
+    await _until_configured(configuration)
     for kind, listener in listeners.direct.items():
         await server.listen(kind, listener)
     for kind, listener in listeners.proxied.items():
@@ -64,12 +74,26 @@ async def build(process: Process, settings: IngressSettings) -> None:
     process.on_drain("sessions", lambda: server.drain(seconds=settings.data_drain.total_seconds()))
 
 
+async def _until_configured(configuration: Configuration) -> None:
+    """Let connections wait in the sockets until a configuration is there, but not for ever."""
+    try:
+        async with asyncio.timeout(CONFIGURATION_WAIT.total_seconds()):
+            await configuration.wait_published()
+    except TimeoutError:
+        log.warning("no configuration is published, clients are asked to come later")
+
+
 @dataclass(frozen=True, slots=True)
 class _Listeners:
     """The open ports: those that clients connect to, and those that a load balancer does."""
 
     direct: Mapping[ListenerKind, socket.socket]
     proxied: Mapping[ListenerKind, socket.socket]
+
+    async def close(self) -> None:
+        """Close those that nothing accepts from yet; the server has closed the others."""
+        for listener in (*self.direct.values(), *self.proxied.values()):
+            listener.close()
 
 
 def _listeners(settings: IngressSettings) -> _Listeners:
