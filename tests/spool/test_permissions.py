@@ -20,6 +20,7 @@ from postroad.spool.layout import Layout
 from postroad.spool.provision import remake_presence
 from postroad.spool.record import BlobRef, Hold
 from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.suspects import SUSPECT
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, now, put, take
@@ -139,6 +140,21 @@ async def test_mail_goes_its_whole_way(open_as: OpenAs) -> None:
     assert waiting == {WaitKind.SCHEDULED: 1, WaitKind.HELD: 1}
 
 
+async def test_what_was_handed_out_several_times_is_noted_down_and_tried(open_as: OpenAs) -> None:
+    delivery = await open_as("delivery")
+    await put(await open_as("ingress"))
+    for _ in range(SUSPECT - 1):
+        taking = take(delivery)
+        await first(taking, 1)
+        await taking.close()
+    taking = take(delivery)
+    async with asyncio.timeout(patient(10)):
+        [taken] = await first(taking, 1)
+    assert taken.deliveries == SUSPECT
+    await taking.settle(taken)
+    await taking.close()
+
+
 async def test_quotas_are_leased_and_sites_are_learnt(open_as: OpenAs) -> None:
     ingress, delivery, operator = [
         await open_as(role) for role in ("ingress", "delivery", "operator")
@@ -247,6 +263,7 @@ FORBIDDEN = [
             ("$JS.API.CONSUMER.MSG.NEXT.POSTROAD_Q_0.default_x_p00", "1"),
             ("$JS.ACK.POSTROAD_Q_0.default_x_p00.1.1.1.1.0", "+ACK"),
             ("$KV.presence.owner.default.p00", "me"),
+            ("$KV.presence.suspect.0-1", "1"),
             ("$KV.sites.y=2Eexample", "mx"),
             ("$KV.suppression.x", "x"),
         ]

@@ -18,6 +18,8 @@ FIELDS = {
     "queue_id": "one message, through all its attempts",
     "notification": "the queue id of the message that tells a sender of this one",
     "record_id": "one message's part for one destination domain",
+    "deliveries": "how often a record was handed out, at least",
+    "deaths": "of processes in a row, while a record was tried apart from others",
     "client": "the Client that was proven, namespace/name",
     "user": "the name given at a login that failed",
     "peer": "the other end's IP address",

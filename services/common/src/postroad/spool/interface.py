@@ -168,6 +168,9 @@ class Taking(Protocol):
         What has not begun of it should be given back: the next owner has limits of its own.
         """
 
+    def on_held(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the reason for each record that is held instead of handed out."""
+
     def serves(self, taken: Taken) -> bool:
         """
         Whether a record's lane has not been left since, nor all of them, at the end.

@@ -40,6 +40,7 @@ class Timings:
     sweep: timedelta = timedelta(seconds=60)
     page_pause: timedelta = timedelta(seconds=2)  # of a sweep, after each page
     pools: timedelta = timedelta(seconds=10)  # between looks for pools that hold mail
+    alone: timedelta = timedelta(seconds=15)  # of a suspect: no other is tried beside it
     gathering: timedelta = timedelta(seconds=2)  # of the destinations of shared bodies that ended
 
 

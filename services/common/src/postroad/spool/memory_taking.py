@@ -115,6 +115,9 @@ class MemoryTaking:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
 
+    def on_held(self, listener: Callable[[str], None]) -> None:
+        """Tell nobody: everything is handed out here."""
+
     def serves(self, taken: Taken) -> bool:
         """Whether a record's lane has not been left since, nor all of them."""
         return not self._stopped and self._owns(taken.record.pool, taken.lane)

@@ -25,9 +25,17 @@ from postroad.spool.pull import Delivered, LanePull, Puller
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling, delivers_nothing
 from postroad.spool.succession import Succession
-from postroad.spool.suspects import put_on_hold, reason_to_hold, unreadable
+from postroad.spool.suspects import (
+    POISONOUS,
+    UNREADABLE,
+    is_suspect,
+    is_unreadable,
+    put_on_hold,
+    unreadable,
+)
 from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.spool.tenure import Tenures
+from postroad.spool.trials import Trials
 from postroad.spool.unserved import Unserved
 
 log = get_logger("spool.taking")
@@ -44,6 +52,7 @@ def _nak(delay: timedelta) -> bytes:
 
 _SOON = _nak(timedelta(seconds=0.25))  # not to us again, if our request still stands
 _LATER = _nak(timedelta(seconds=30))  # for a newer process to take
+_AFTER_OTHERS = _nak(timedelta(seconds=10))  # when fewer suspects wait
 
 
 class JetStreamTaking:
@@ -92,6 +101,14 @@ class JetStreamTaking:
             room=self._room_for,
             deliver=self._on_delivered,
         )
+        self._trials = Trials(
+            tools.presence,
+            alone=tools.timings.alone,
+            hand_out=self._release,
+            hold=lambda taken: self._spawn(self._hold(taken, POISONOUS)),
+            put_off=lambda taken: self._spawn(self._return(taken, _AFTER_OTHERS)),
+        )
+        self._held: list[Callable[[str], None]] = []
         self._tenures = Tenures(
             tools.presence,
             tools.membership,
@@ -125,6 +142,7 @@ class JetStreamTaking:
         await self._tenures.adjust()
         await self._puller.refill_all()
         self._spawn(self._leases.keep())
+        self._spawn(self._trials.run())
         self._spawn(self._keep_lanes())
         self._spawn(self._sweep())
         self._spawn(self._unserved.keep())
@@ -162,6 +180,10 @@ class JetStreamTaking:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
 
+    def on_held(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the reason for each record that is held instead of handed out."""
+        self._held.append(listener)
+
     def serves(self, taken: Taken) -> bool:
         """Whether a record's lane has not been left since, nor all of them."""
         return not self._stopped and self._puller.serves(_own(taken).lane_key)
@@ -172,6 +194,8 @@ class JetStreamTaking:
             for taken in [each for each in come if each.lane_key == key]:
                 come.remove(taken)
                 self._spawn(self.give_back(taken))
+        for taken in self._trials.withdraw(key):
+            self._spawn(self.give_back(taken))
         for listener in self._leaving:
             listener(key.lane)
 
@@ -219,14 +243,22 @@ class JetStreamTaking:
             self._line_up(taken)
 
     def _line_up(self, taken: JetStreamTaken) -> None:
-        """Let a record be handed out, or hold it where it had better not be."""
-        record = taken.record
-        reason = reason_to_hold(record, taken.deliveries - self._hand.returns(taken.key))
-        if reason is not None:
-            self._spawn(self._hold(taken, reason))
-            return
-        self._come[record.traffic_class].append(taken)
-        self._wake.set()
+        """Let a record be handed out: at once, in its turn, or not at all."""
+        if is_unreadable(taken.record):
+            self._spawn(self._hold(taken, UNREADABLE))
+        elif is_suspect(taken.record, taken.deliveries - self._hand.returns(taken.key)):
+            self._trials.add(taken)
+        else:
+            self._come[taken.record.traffic_class].append(taken)
+            self._wake.set()
+
+    def _release(self, taken: JetStreamTaken) -> None:
+        """Let a suspect be handed out next, whose turn it is."""
+        if self.serves(taken):
+            self._come[taken.record.traffic_class].appendleft(taken)
+            self._wake.set()
+        else:
+            self._spawn(self.give_back(taken))
 
     async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
         """Line a record up when that cannot be a repetition; see `spool.succession`."""
@@ -271,7 +303,15 @@ class JetStreamTaking:
             domain=record.domain,
             reason=reason,
         )
-        log.error("a record is held", record_id=str(record.record_id), reason=reason)
+        log.error(
+            "a record is held",
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            reason=reason,
+            deliveries=taken.deliveries,
+        )
+        for listener in self._held:
+            listener(reason)
         await self.settle(taken, [put], [event])
 
     # ------------------------------------------------------------ leases and lanes
@@ -364,6 +404,8 @@ class JetStreamTaking:
         self._wake.set()
 
     def _let_go(self, key: Key) -> None:
+        if self._trials.is_tried(key):
+            self._spawn(self._trials.end(key))
         self._handed.discard(key)
         self._wake.set()
         if not self._refilling and not self._stopped:
@@ -382,6 +424,7 @@ class JetStreamTaking:
     async def _return(self, taken: JetStreamTaken, nak: bytes) -> None:
         entry = self._hand.get(taken.key)
         if entry is not None:
+            await self._trials.end(taken.key)
             self._hand.give_back(taken.key)
             await self._say(entry.reply, nak)
             self._let_go(taken.key)

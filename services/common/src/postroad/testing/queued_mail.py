@@ -9,6 +9,7 @@ from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
 from postroad.spool.membership import Timings
 from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
+from postroad.spool.taking import JetStreamTaking
 from postroad.testing.patience import patient
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
@@ -88,6 +89,14 @@ async def is_there(spool: Spool, body: BlobRef) -> bool:
 def take(spool: Spool, *, room: int = 100) -> Taking:
     """Join the takers."""
     return spool.take(pool="default", room=room, room_bytes=10_000_000)
+
+
+async def crash(taking: Taking) -> None:
+    """End a taking as a killed process does: nothing is given back, nothing released."""
+    assert isinstance(taking, JetStreamTaking)
+    await taking.stop()
+    for task in list(taking._tasks):
+        task.cancel()
 
 
 async def first(taking: Taking, count: int) -> list[Taken]:

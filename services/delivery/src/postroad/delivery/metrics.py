@@ -48,8 +48,9 @@ MOVED = _GROUP.counter(
 HELD = _GROUP.counter(
     "postroad_delivery_held_total",
     "Records held, by reason.",
-    labels={"reason": ("body", "order")},
-    watch="`body`: a stored body was missing or damaged.",
+    labels={"reason": ("body", "order", "poison", "unreadable")},
+    watch="All but `order`: a stored body was missing or damaged, a record killed whoever took it,"
+    " or cannot be read. `postroad queue list --held` names them.",
 )
 QUEUE_SECONDS = _GROUP.histogram(
     "postroad_delivery_queue_seconds",

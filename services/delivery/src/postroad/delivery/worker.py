@@ -66,6 +66,7 @@ class Worker:
         await self._tools.configuration.wait_published()
         self._heed(self._tools.configuration.current)
         self._tools.taking.on_leaving(self._withdraw)
+        self._tools.taking.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
         self._tasks.spawn(self._housekeep())
         self._tasks.spawn(self._follow())
         self._tasks.spawn(self._crew.sharing.run())

@@ -1,0 +1,169 @@
+"""Records that may have killed their process: one after another, and only what kills is held."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from postroad.mail.address import parse_mailbox
+from postroad.spool.bucket import Bucket, is_deletion
+from postroad.spool.direct_get import Link
+from postroad.spool.interface import Taken
+from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.provision import PRESENCE
+from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.suspects import POISON, SUSPECT
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import QUICK, crash, first, put, take
+
+pytestmark = pytest.mark.nats
+
+OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
+ALL = Selection()
+DEATHS = SUSPECT - 1 + POISON  # of the processes that have a record, until it is held
+
+
+async def die_with(spool: JetStreamSpool, killers: str = "") -> list[Taken]:
+    """
+    Take what comes, and settle it, until a record of a sender comes; then die as if by that.
+
+    Without one, die by what comes first. Return what was settled.
+    """
+    taking = take(spool)
+    settled: list[Taken] = []
+    async with asyncio.timeout(patient(20)):
+        async for taken in taking:
+            if str(taken.record.reverse_path).startswith(killers):
+                break
+            await taking.settle(taken)
+            settled.append(taken)
+    await crash(taking)
+    return settled
+
+
+async def put_suspects(spool: JetStreamSpool, count: int) -> None:
+    """Put records that processes have had in hand as often as makes them suspects."""
+    for number in range(count):
+        await put(spool, f"b{number}@y.example")
+    for _ in range(SUSPECT - 1):
+        taking = take(spool)
+        async with asyncio.timeout(patient(20)):
+            await first(taking, count)
+        await taking.close()
+
+
+async def holds(spool: JetStreamSpool) -> list[tuple[str, str]]:
+    """Return the sender of what is held, and why it is."""
+    held = [queued.record async for queued in spool.waiting.list(ALL) if queued.record.hold]
+    return [(str(each.reverse_path), each.hold.reason) for each in held if each.hold]
+
+
+async def test_a_record_that_kills_its_process_is_held_and_nothing_beside_it(
+    open_spool: OpenJetStream,
+) -> None:
+    """Twenty seconds: each death is known when a lease of 2 s has run out."""
+    spool = await open_spool()
+    killer = parse_mailbox("killer@x.example")
+    await put(spool, reverse_path=killer)  # first in its lane: it dies before others are settled
+    await put(spool, *(f"b{number}@y.example" for number in range(5)))
+    settled = [each for _ in range(DEATHS) for each in await die_with(spool, "killer@")]
+    assert {str(each.record.reverse_path) for each in settled} <= {"a@x.example"}
+    told: list[str] = []
+    taking = take(spool)
+    taking.on_held(told.append)
+    watching = asyncio.create_task(first(taking, 10))
+    async with asyncio.timeout(patient(20)):
+        while [each.kind async for each in spool.waiting.list(ALL)] != [WaitKind.HELD]:
+            await asyncio.sleep(0.1)
+    assert await holds(spool) == [("killer@x.example", "Poison")]
+    assert told == ["Poison"]
+    watching.cancel()
+    await taking.close()
+
+
+async def test_mail_is_not_held_for_deaths_that_it_has_nothing_to_do_with(
+    open_spool: OpenJetStream,
+) -> None:
+    """Twenty seconds: each death is known when a lease of 2 s has run out."""
+    spool = await open_spool()
+    senders = [f"a{number}@x.example" for number in range(3)]
+    for sender in senders:
+        await put(spool, reverse_path=parse_mailbox(sender))
+    for _ in range(DEATHS + 1):
+        await die_with(spool)
+    assert await holds(spool) == []
+    taking = take(spool)
+    async with asyncio.timeout(patient(20)):
+        async for taken in taking:
+            senders.remove(str(taken.record.reverse_path))
+            await taking.settle(taken)
+            if not senders:
+                break
+    await taking.close()
+
+
+async def test_suspects_are_tried_one_at_a_time_beside_other_mail(
+    open_spool: OpenJetStream,
+) -> None:
+    spool = await open_spool()
+    await put_suspects(spool, 3)
+    taking = take(spool)
+    async with asyncio.timeout(patient(20)):
+        [suspect] = await first(taking, 1)
+        await put(spool, "other@y.example")
+        [other] = await first(taking, 1)
+        assert str(other.record.recipients[0].mailbox) == "other@y.example"
+        for taken in (other, suspect):
+            await taking.settle(taken)
+        for _ in range(2):
+            [suspect] = await first(taking, 1)
+            await taking.settle(suspect)
+    assert [queued async for queued in spool.waiting.list(ALL)] == []
+    await taking.close()
+
+
+async def test_a_suspect_that_a_stopped_process_gave_back_has_killed_nobody(
+    open_spool: OpenJetStream, link: Link
+) -> None:
+    spool = await open_spool()
+    await put_suspects(spool, 1)
+    taking = take(spool)
+    async with asyncio.timeout(patient(20)):
+        [taken] = await first(taking, 1)
+    assert taken.deliveries == SUSPECT
+    presence = Bucket(link, PRESENCE)
+    [note] = (await presence.changes("suspect.*", after=0)).messages
+    assert note.data == b"1"
+    await taking.stop()
+    await taking.close()
+    [note] = (await presence.changes("suspect.*", after=0)).messages
+    assert is_deletion(note)
+
+
+async def test_a_suspect_that_lives_lets_the_next_begin(open_spool: OpenJetStream) -> None:
+    """A slow host is no reason to keep all others waiting until it has answered."""
+    spool = await open_spool(timings=replace(QUICK, alone=timedelta(seconds=0.2)))
+    await put_suspects(spool, 3)
+    taking = take(spool)
+    async with asyncio.timeout(patient(20)):
+        for taken in await first(taking, 3):
+            await taking.settle(taken)
+    await taking.close()
+
+
+async def test_suspects_beyond_some_leave_their_room_and_come_later(
+    open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("postroad.spool.trials._MOST", 1)
+    monkeypatch.setattr("postroad.spool.taking._AFTER_OTHERS", b'-NAK {"delay": 50000000}')
+    spool = await open_spool()
+    await put_suspects(spool, 5)
+    taking = take(spool)
+    async with asyncio.timeout(patient(20)):
+        for _ in range(5):
+            [taken] = await first(taking, 1)
+            await taking.settle(taken)
+    assert [queued async for queued in spool.waiting.list(ALL)] == []
+    await taking.close()
