@@ -13,16 +13,17 @@ from pathlib import Path
 import nats
 import pytest
 
+from postroad.mail.address import parse_mailbox
 from postroad.spool.agreement import Order
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
-from postroad.spool.record import Hold, Origin
+from postroad.spool.record import Hold, Origin, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queued_mail import SECOND, now, record
 
 pytestmark = pytest.mark.nats
 
@@ -286,11 +287,56 @@ async def test_addresses_fit_however_their_domain_is_written(
     spool: JetStreamSpool, run: Run
 ) -> None:
     queue_id = await put(spool, "Bob@one.example")
-    _, out, _ = await run("queue", "list", "--to", "Bob@One.Example.", "--json")
-    assert [row["queue_id"] for row in rows(out)] == [queue_id]
+    for flag, address in (("--to", "bOB@One.Example."), ("--from", "A@X.example")):
+        _, out, _ = await run("queue", "list", flag, address, "--json")
+        assert [row["queue_id"] for row in rows(out)] == [queue_id]
+
+
+async def put_for(spool: JetStreamSpool, *to: str) -> str:
+    """Put one message for recipients of one domain: one record."""
+    recipients = tuple(QueuedRecipient(parse_mailbox(each)) for each in to)
+
+    def compose(queue_id: str) -> list[Put]:
+        queued = record(queue_id, to[0], recipients=recipients)
+        return [Put(queued, Scheduled(now() + HOUR))]
+
+    return (await spool.accept(new_queue_id(now(), 1), compose, timeout=5 * SECOND)).queue_id
+
+
+async def test_a_listing_shows_who_was_asked_for_before_others(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await put_for(spool, *(f"{who}@one.example" for who in "abcdef"))
+    _, out, _ = await run("queue", "list", "--to", "e@one.example", "-o", "wide")
+    assert "e@one.example, a@one.example, b@one.example and 3 more" in out
 
 
 # ---------------------------------------------------------------- ordering
+
+
+@pytest.mark.parametrize(
+    ("action", "would", "others"),
+    [
+        ("delete", "1 recipient of 1 message", "Not ended: 2 other recipients"),
+        ("bounce", "1 recipient of 1 message", "Not ended: 2 other recipients"),
+        ("hold", "1 message", "Meant too: 2 other recipients"),
+        ("retry", "1 message", "Meant too: 2 other recipients"),
+    ],
+)
+async def test_an_order_for_one_recipient_says_what_it_means_for_the_others(
+    spool: JetStreamSpool, run: Run, action: str, would: str, others: str
+) -> None:
+    await put_for(spool, "a@one.example", "b@one.example", "c@one.example")
+    words = ("queue", action, "--to", "b@one.example")
+    _, out, err = await run(*words, "--dry-run")
+    assert out.endswith(f"{action} would change {would}; nothing was changed.\n")
+    assert err == f"{others} of the same mail at the same domain.\n"
+    _, out, _ = await run(*words, "--dry-run", "--json")
+    [told] = rows(out)
+    assert (told["messages"], told["recipients"], told["other_recipients"]) == (1, 1, 2)
+    order, (_, _, err) = await obeyed(spool, run(*words, "--yes"))
+    assert order.selection.recipient == "b@one.example"
+    assert err == f"{others} of the same mail at the same domain.\n"
 
 
 async def test_nothing_is_ordered_when_nothing_fits(spool: JetStreamSpool, run: Run) -> None:
@@ -436,6 +482,8 @@ async def test_what_cannot_be_undone_needs_a_yes(
             "action": action,
             "matching": 2,
             "messages": 1,
+            "recipients": 2,
+            "other_recipients": 0,
             "affected": 0,
             "domains": {"one.example": 1, "two.example": 1},
         }

@@ -1,13 +1,15 @@
 """Mail that waits can be looked at without taking it, and changed by one claimant only."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
 from postroad.spool.interface import Held, Place, Put, Queued, Ready, Scheduled, Spool
-from postroad.spool.record import Hold
+from postroad.spool.record import Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queued_mail import first, now, put, record, take
 
@@ -89,6 +91,7 @@ async def test_looking_takes_nothing(spool: Spool) -> None:
     [
         (Selection(domain="one.example"), 2),
         (Selection(recipient="b@two.example"), 1),
+        (Selection(recipient="a@two.example"), 0),
         (Selection(reverse_path="a@x.example"), 3),
         (Selection(reverse_path="nobody@x.example"), 0),
         (Selection(kinds=frozenset({WaitKind.SCHEDULED})), 1),
@@ -100,8 +103,43 @@ async def test_a_selection_means_what_it_says(
 ) -> None:
     await put(spool, "a@one.example")
     await put(spool, "c@one.example", place=Scheduled(now() + LATER))
-    await put(spool, "b@two.example")
+    await put(spool, "B@two.example", reverse_path=parse_mailbox("A@x.example"))
     assert len(await found(spool, selection)) == matches
+
+
+async def test_a_recipient_that_waits_no_more_is_not_meant(spool: Spool) -> None:
+    done, waits = (QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bc")
+    done = replace(done, state=RecipientState.DELIVERED)
+    await put(spool, recipients=(done, waits))
+    assert await found(spool, Selection(recipient="b@y.example")) == []
+    assert len(await found(spool, Selection(recipient="c@y.example"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [(Scheduled(now() + LATER), WaitKind.SCHEDULED), (Held(now() + LATER), WaitKind.HELD)],
+    ids=["scheduled", "held"],
+)
+async def test_a_claim_may_leave_a_record_where_it_waits(
+    spool: Spool, place: Scheduled | Held, kind: WaitKind
+) -> None:
+    """Once, as it was claimed, and it still becomes ready in its time."""
+    await put(spool, place=place)
+    [queued] = await found(spool, Selection())
+    puts = [Put(queued.record.next_step(attempts=7), place)]
+    await spool.waiting.claim(queued, puts, now())
+    [left] = await found(spool, Selection())
+    assert (left.kind, left.due, left.record.attempts) == (kind, queued.due, 7)
+    with pytest.raises(ClaimLost):
+        await spool.waiting.claim(queued, puts, now())
+    soon = type(place)(now() + timedelta(seconds=1))
+    await spool.waiting.claim(left, [Put(left.record.next_step(), soon)], now())
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    assert taken.record.attempts == 7
+    await taking.settle(taken)
+    await taking.close()
+    assert await found(spool, Selection()) == []
 
 
 async def test_a_claim_moves_deferred_mail_to_its_lane(spool: Spool) -> None:

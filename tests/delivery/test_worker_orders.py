@@ -152,6 +152,45 @@ async def test_a_delete_order_removes_mail_and_tells_nobody(
         assert await waiting(spool) == []
 
 
+@ANYWHERE
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [("bounce", EventType.ADMIN_BOUNCE), ("delete", EventType.ADMIN_DELETE)],
+)
+async def test_to_end_mail_for_one_recipient_ends_it_for_nobody_else(
+    action: str, told: EventType, place: Scheduled | Held | None
+) -> None:
+    """What waits goes on waiting for the others: it is neither tried now, nor let out of a hold."""
+    to = tuple(QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bcd")
+    hold = Hold("Admin", note="ticket 5") if isinstance(place, Held) else None
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, place=place, origin=CLIENT, recipients=to, hold=hold)
+        await spool.orders.place(order(action, recipient="c@y.example"))
+        async with delivering(spool):
+            [event] = await history(spool, told)
+            await counted(spool, action, 1)
+            told_sender, delivered = int(action == "bounce"), int(place is None)
+            messages = await asyncio.wait_for(mx.received(told_sender + delivered), patient(5))
+        left = [queued async for queued in spool.waiting.list(Selection())]
+    assert event.recipients == ("c@y.example",)
+    assert sorted(message.recipients for message in messages) == sorted(
+        [[b"RCPT TO:<b@y.example>", b"RCPT TO:<d@y.example>"]] * delivered
+        + [[b"RCPT TO:<a@x.example>"]] * told_sender
+    )
+    reports = [message.content for message in messages if b"report-type" in message.content]
+    assert all(report.count(b"Final-Recipient:") == 1 for report in reports)
+    if place is not None:
+        [queued] = left
+        assert [str(each.mailbox) for each in queued.record.pending] == [
+            "b@y.example",
+            "d@y.example",
+        ]
+        when = place.due if isinstance(place, Scheduled) else place.until
+        assert (queued.due, queued.record.hold) == (when, hold)
+
+
 async def test_an_order_reaches_mail_that_was_being_sent_and_was_deferred() -> None:
     """Its next try may be hours away, when the order has ended."""
     spool = MemorySpool()

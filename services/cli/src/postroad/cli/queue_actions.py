@@ -20,26 +20,34 @@ _COVERS = (
     "It covers mail that is in the queue now: what arrives later is not meant. Mail that is being"
     " sent at this moment may still go out."
 )
+_ALONE = (
+    "With --to it is about that recipient alone: the message goes on to all others, as if nothing"
+    " had been ordered."
+)
+_TOGETHER = (
+    "With --to it is about the whole message at that recipient's domain, so also about its other"
+    " recipients there; they are counted."
+)
 ACTIONS = (
     Action(
         "retry",
         "Try deferred mail now, and not when its next try is due. If that try fails, its"
-        f" schedule goes on. {_COVERS}",
+        f" schedule goes on. {_TOGETHER} {_COVERS}",
         frozenset({WaitKind.SCHEDULED}),
         "--domain example.net",
     ),
     Action(
         "hold",
         "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself."
-        f" {_COVERS}",
+        f" {_TOGETHER} {_COVERS}",
         frozenset({WaitKind.READY, WaitKind.SCHEDULED}),
         "--from shop@example.com --reason 'ticket 5'",
     ),
-    Action("release", "Let held mail go on.", frozenset({WaitKind.HELD}), "--all"),
+    Action("release", f"Let held mail go on. {_TOGETHER}", frozenset({WaitKind.HELD}), "--all"),
     Action(
         "bounce",
-        f"Give mail up: its senders get a delivery status notification. {_COVERS} What fits is"
-        " counted and asked about first; a script says --yes.",
+        f"Give mail up: its senders get a delivery status notification. {_ALONE} {_COVERS}"
+        " What fits is counted and asked about first; a script says --yes.",
         frozenset(WaitKind),
         "--id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --reason 'wrong list'",
         "the senders are notified",
@@ -47,8 +55,8 @@ ACTIONS = (
     Action(
         "delete",
         "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
-        f" forged. The history (`postroad events`) keeps that it was there. {_COVERS} What fits is"
-        " counted and asked about first; a script says --yes.",
+        f" forged. The history (`postroad events`) keeps that it was there. {_ALONE} {_COVERS}"
+        " What fits is counted and asked about first; a script says --yes.",
         frozenset(WaitKind),
         "--client shop/news --reason 'stolen login' --dry-run",
         "nobody is notified, and it cannot be had back",

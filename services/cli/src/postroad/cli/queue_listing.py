@@ -24,7 +24,7 @@ from postroad.cli.tables import Column, print_table
 from postroad.cli.where import Where
 from postroad.spool.interface import Queued
 from postroad.spool.record import QueueRecord
-from postroad.spool.selection import WaitKind
+from postroad.spool.selection import Selection, WaitKind
 
 STATES = {WaitKind.READY: "ready", WaitKind.SCHEDULED: "deferred", WaitKind.HELD: "held"}
 _LOOKED_AT = 2000  # records, at least, for the oldest of them
@@ -77,7 +77,8 @@ def list_queue(
     """
     List what waits in the queue, oldest first, without taking it.
 
-    Mail to several domains has a line for each; PART counts those that still wait.
+    Mail to several domains has a line for each; PART counts those that still wait. With --to all
+    recipients of that mail at that domain are shown, the one asked for first.
 
     Example: postroad queue list --domain example.net --deferred
 
@@ -93,7 +94,7 @@ def list_queue(
         for queued in listing.shown:
             print_json(row(queued))
     else:
-        _print_listing(listing, everything=everything, wide=form is Form.WIDE)
+        _print_listing(listing, choice.selection, everything=everything, wide=form is Form.WIDE)
     if note := listing.note():
         typer.echo(note, err=True)
 
@@ -124,7 +125,7 @@ def _age(queued: Queued) -> tuple[datetime, str, int]:
     return record.arrival, record.record_id.queue_id, record.record_id.destination
 
 
-def _print_listing(listing: Listing, *, everything: bool, wide: bool) -> None:
+def _print_listing(listing: Listing, selection: Selection, *, everything: bool, wide: bool) -> None:
     now = datetime.now(UTC)
     parts = Counter(queued.record.record_id.queue_id for queued in listing.shown)
     numbers: Counter[str] = Counter()
@@ -133,7 +134,7 @@ def _print_listing(listing: Listing, *, everything: bool, wide: bool) -> None:
         queue_id = queued.record.record_id.queue_id
         numbers[queue_id] += 1
         part = f"{numbers[queue_id]}/{parts[queue_id]}" if parts[queue_id] > 1 else ""
-        rows.append(_cells(queued, part, now))
+        rows.append(_cells(queued, selection, part, now))
     # Nearly all mail goes to one domain: a column for parts would be empty.
     kept = [
         n
@@ -148,9 +149,10 @@ def _print_listing(listing: Listing, *, everything: bool, wide: bool) -> None:
     )
 
 
-def _cells(queued: Queued, part: str, now: datetime) -> tuple[str, ...]:
+def _cells(queued: Queued, selection: Selection, part: str, now: datetime) -> tuple[str, ...]:
     record = queued.record
-    waiting = record.pending
+    # Of many recipients a few are shown: first who was asked for.
+    waiting = sorted(record.pending, key=lambda each: not selection.names(each))
     to = ", ".join(str(recipient.mailbox) for recipient in waiting[:3])
     return (
         record.record_id.queue_id,

@@ -7,7 +7,6 @@ only after a yes, at the terminal or by `--yes`; so is what means every message.
 
 import asyncio
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,12 +21,12 @@ from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
 from postroad.cli.queue_actions import Action
+from postroad.cli.queue_found import Found, count, number_of
 from postroad.cli.selection import NOTHING_SAID, Choice, Mail
 from postroad.cli.tables import Column, print_table
 from postroad.cli.where import Where
-from postroad.spool.agreement import Order
-from postroad.spool.interface import Queued, Spool
-from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.agreement import ENDING, Order
+from postroad.spool.interface import Spool
 
 ORDER_LIFE = timedelta(hours=1)
 _REPORT_WAIT = 10.0  # seconds
@@ -50,29 +49,6 @@ ReasonOption = Annotated[
         " mail that is bounced.",
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """
-    What fits an order, by number.
-
-    `due_soon` comes due by itself before it could be changed; `suspended` is to a destination whose
-    suspension stands.
-    """
-
-    selection: Selection
-    records: int
-    messages: int
-    due_soon: int
-    suspended: int
-    domains: Mapping[str, int]
-
-    def __str__(self) -> str:
-        messages = f"{self.messages} message{'' if self.messages == 1 else 's'}"
-        if self.records == self.messages:
-            return messages
-        return f"{messages} ({self.records} records, one for each domain)"
 
 
 def order_command(action: Action) -> Callable[..., None]:
@@ -157,36 +133,12 @@ async def _give(given: _Given, cluster: Where, found: Found) -> tuple[Order, int
         return order, await _wait_for_reports(spool, order, found.records - found.due_soon)
 
 
-async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
-    """Count what fits; Failure when a Client's name fits several."""
-    messages: set[str] = set()
-    domains: Counter[str] = Counter()
-    suspensions = [order for order in spool.orders.in_force(now) if order.action == "suspend"]
-    due_soon = suspended = 0
-    one: list[Queued] = []
-    async for queued in choice.of(spool):
-        one = one or [queued]
-        messages.add(queued.record.record_id.queue_id)
-        domains[queued.record.domain] += 1
-        due_soon += queued.due is not None and not queued.may_be_claimed(now)
-        suspended += any(
-            each.selection.admits(queued.record, WaitKind.READY, "") for each in suspensions
-        )
-    return Found(
-        selection=choice.narrowed(one),
-        records=domains.total(),
-        messages=len(messages),
-        due_soon=due_soon,
-        suspended=suspended,
-        domains=dict(domains.most_common()),
-    )
-
-
 def _agreed(action: Action, found: Found) -> bool:
     """Ask at the terminal; the answer that changes nothing is the default."""
     _print_domains(found)
+    _tell_others(action, found)
     warning = f" ({action.warning})" if action.warning else ""
-    return typer.confirm(f"{action.name} {found}?{warning}", err=True)
+    return typer.confirm(f"{action.name} {found.told(action)}?{warning}", err=True)
 
 
 def _print_domains(found: Found) -> None:
@@ -201,8 +153,7 @@ def _tell_count(given: _Given, found: Found) -> None:
         print_json(
             {
                 "action": given.action.name,
-                "matching": found.records,
-                "messages": found.messages,
+                **found.numbers(),
                 "affected": 0,
                 **_suspended(given.action, found),
                 "domains": found.domains,
@@ -212,7 +163,10 @@ def _tell_count(given: _Given, found: Found) -> None:
         typer.echo("No message fits; nothing was changed.")
     else:
         _print_domains(found)
-        typer.echo(f"{given.action.name} would change {found}; nothing was changed.")
+        typer.echo(
+            f"{given.action.name} would change {found.told(given.action)}; nothing was changed."
+        )
+        _tell_others(given.action, found)
         _tell_suspended(given.action, found)
 
 
@@ -222,14 +176,14 @@ def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> Non
             {
                 "order_id": order.order_id,
                 "action": order.action,
-                "matching": found.records,
-                "messages": found.messages,
+                **found.numbers(),
                 "affected": affected,
                 **_suspended(given.action, found),
             }
         )
         return
     typer.echo(f"{order.action}: {affected} of {found.records} records changed.")
+    _tell_others(given.action, found)
     _tell_suspended(given.action, found)
     if affected < found.records:
         typer.echo(
@@ -238,6 +192,16 @@ def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> Non
             f" `postroad queue cancel {order.order_id[:8]}` ends it.",
             err=True,
         )
+
+
+def _tell_others(action: Action, found: Found) -> None:
+    """Say what --to means for who else waits in the same records."""
+    if found.others:
+        others = number_of(found.others, "other recipient")
+        where = "of the same mail at the same domain"
+        ends = action.name in ENDING
+        said = f"Not ended: {others} {where}." if ends else f"Meant too: {others} {where}."
+        typer.echo(said, err=True)
 
 
 def _suspended(action: Action, found: Found) -> Mapping[str, int]:

@@ -56,7 +56,9 @@ def suspend(
     Suspend delivery of some mail for a time: what waits, and what is accepted meanwhile.
 
     Mail is accepted as ever and stays deferred; it still expires, and its senders are still told of
-    a delay. What is being sent at this moment may go out. `queue resume` ends it early.
+    a delay. What is being sent at this moment may go out. `queue resume` ends it early. With --to
+    it is about whole messages at that recipient's domain, so also about their other recipients
+    there.
 
     Example: postroad queue suspend --domain example.net --for 2h --reason 'their maintenance'
     """

@@ -77,7 +77,8 @@ class Mail:
         ),
     ] = None
     recipient: Annotated[
-        str | None, typer.Option("--to", metavar="ADDRESS", help="Mail to this recipient.")
+        str | None,
+        typer.Option("--to", metavar="ADDRESS", help="Mail that waits for this recipient."),
     ] = None
     client: Annotated[
         str | None,
@@ -149,8 +150,9 @@ def _reverse_path(text: str) -> str:
 
 
 def _mailbox(text: str, option: str) -> str:
+    """Read an address, without case as everywhere where addresses are compared."""
     try:
-        return str(parse_mailbox(text))
+        return str(parse_mailbox(text)).lower()
     except AddressSyntaxError as error:
         raise Failure(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
 

@@ -12,7 +12,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from postroad.spool.event import Event, EventType
+from postroad.spool.record import QueuedRecipient
 from postroad.spool.selection import Selection
+
+ENDING = frozenset({"bounce", "delete"})  # orders that end mail for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,15 @@ class Order:
     def said(self) -> str:
         """The reason as the history tells it, also where the person gave none."""
         return self.reason or "by order"
+
+    def acts_on(self, recipient: QueuedRecipient) -> bool:
+        """
+        Whether the order acts on a pending recipient of a record that its selection admits.
+
+        What ends mail ends it for the recipients that are named, and for nobody else. All other
+        orders move the record, so they act on whoever is in it.
+        """
+        return self.action not in ENDING or self.selection.names(recipient)
 
 
 class Orders(Protocol):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import QueuedRecipient, QueueRecord
 
 
 class WaitKind(StrEnum):
@@ -17,7 +17,11 @@ class WaitKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records an order or a listing means; every given field must fit."""
+    """
+    Which records an order or a listing means; every given field must fit.
+
+    Addresses are in lower case: local parts are compared without case, as in manifests.
+    """
 
     queue_id: str | None = None
     domain: str | None = None
@@ -37,9 +41,14 @@ class Selection:
             and (self.domain is None or record.domain == self.domain)
             and (self.client is None or record.origin.client == self.client)
             and (self.arrived_before is None or record.arrival < self.arrived_before)
-            and (self.reverse_path is None or str(record.reverse_path or "<>") == self.reverse_path)
-            and (
-                self.recipient is None
-                or any(str(r.mailbox) == self.recipient for r in record.recipients)
-            )
+            and (self.reverse_path is None or _sender(record) == self.reverse_path)
+            and (self.recipient is None or any(map(self.names, record.pending)))
         )
+
+    def names(self, recipient: QueuedRecipient) -> bool:
+        """Whether a recipient of such a record is meant; all are, where none is given."""
+        return self.recipient is None or str(recipient.mailbox).lower() == self.recipient
+
+
+def _sender(record: QueueRecord) -> str:
+    return str(record.reverse_path or "<>").lower()

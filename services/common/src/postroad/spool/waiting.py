@@ -21,12 +21,13 @@ from postroad.spool.direct_get import PAGE_MESSAGES, StoredMessage, pages
 from postroad.spool.errors import ClaimLost, RecordCorrupt
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
+from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.publisher import Publisher
 from postroad.spool.requests import Requests
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.subjects import domain_token, queue_stream
+from postroad.spool.subjects import domain_token, queue_stream, subject_of
 
 log = get_logger("spool.waiting")
 
@@ -104,7 +105,13 @@ class JetStreamWaiting:
             "Nats-Scheduler": queued.subject,
             "Nats-Schedule-Next": "purge",
         }
+        if self._subject(puts[0], queued) == queued.subject:
+            headers = {}  # it takes the schedule's place as it is stored: a purge would be of both
         await self._replace(queued, puts, headers)
+
+    def _subject(self, put: Put, queued: Queued) -> str:
+        lane = lane_of(put.record, self._layout.lanes)
+        return subject_of(queued.record.record_id.shard, put, lane)
 
     async def _replace(
         self, queued: Queued, puts: Sequence[Put], headers: Mapping[str, str]

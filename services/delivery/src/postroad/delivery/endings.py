@@ -6,16 +6,15 @@ much of it is under way is bounded, and so is what a process has in hand.
 """
 
 import asyncio
-import random
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt import Ended
 from postroad.delivery.happening import Attempted
-from postroad.delivery.lines import relay_object, tell_attempt, tell_settlement
+from postroad.delivery.lines import relay_object, tell_attempt, tell_order, tell_settlement
 from postroad.delivery.orders import order_for
 from postroad.delivery.outcome import Kind
-from postroad.delivery.settlement import Circumstances, Settlement, put_off, settle
+from postroad.delivery.settlement import Settlement, put_off, settle
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.unattempted import (
@@ -25,7 +24,7 @@ from postroad.delivery.unattempted import (
     taken_again,
     without_body,
 )
-from postroad.policy.model import RetrySchedule, WayOut
+from postroad.policy.model import WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
@@ -45,7 +44,6 @@ class Endings:
         self._tools = tools
         self._tasks = tasks
         self._settling = asyncio.Semaphore(_SETTLES)
-        self._dice = random.Random()
         self._finishing = 0
         self._nothing_left = asyncio.Event()
         self.in_hand = 0
@@ -63,7 +61,7 @@ class Endings:
     async def attempted(self, taken: Taken, way_out: WayOut, ended: Ended, site: str) -> None:
         """Settle an attempt behind the connection's back, as long as not too many are under way."""
         attempted = _attempted(way_out, ended, site)
-        settlement = settle(taken.record, attempted, self.circumstances(way_out.retry))
+        settlement = settle(taken.record, attempted, self._tools.circumstances(way_out.retry))
         self._tell(taken.record, way_out, ended, settlement)
         if settlement.puts and self._ordered_meanwhile(taken):
             settlement = taken_again(settlement)
@@ -109,7 +107,7 @@ class Endings:
         `known` is what had come of an attempt that was broken off.
         """
         record, known = taken.record, known or Ended()
-        at, attempted = self.circumstances(way_out.retry), _attempted(way_out, known, site)
+        at, attempted = self._tools.circumstances(way_out.retry), _attempted(way_out, known, site)
         settlement = put_off(record, timedelta(seconds=seconds), site, reason, at, attempted)
         self._tell_outcomes(record, way_out, known)
         tell_settlement(record, settlement, attempted=False)
@@ -132,17 +130,6 @@ class Endings:
         if not self.in_hand:
             self._nothing_left.set()
 
-    def circumstances(self, schedule: RetrySchedule | None = None) -> Circumstances:
-        """Return what a decision depends on, as it is now."""
-        return Circumstances(
-            schedule=schedule or RetrySchedule(),
-            notifier=self._tools.notifier,
-            snapshot=self._tools.configuration.current,
-            process=self._tools.process,
-            now=datetime.now(UTC),
-            dice=self._dice,
-        )
-
     def _tell(
         self, record: QueueRecord, way_out: WayOut, ended: Ended, settlement: Settlement
     ) -> None:
@@ -160,18 +147,12 @@ class Endings:
     async def unattempted(self, taken: Taken, way_out: WayOut | None, order: Order | None) -> None:
         """End the taking of a record with an order on it, out of a hold, or without a way out."""
         record = taken.record
-        at = self.circumstances(way_out.retry if way_out else None)
+        at = self._tools.circumstances(way_out.retry if way_out else None)
         if order is not None and order.action == "suspend" and record.hold is not None:
             order = None  # the hold decides first whether it goes on at all
         if order is not None:
             settlement = ordered(record, order, at)
-            log.info(
-                "ordered",
-                queue_id=record.record_id.queue_id,
-                to=",".join(str(recipient.mailbox) for recipient in record.pending[:5]),
-                order=order.action,
-                reason=order.said,
-            )
+            tell_order(record, order)
         elif record.hold is not None:
             settlement = hold_ended(record, record.hold, at)
         else:
@@ -199,12 +180,12 @@ class Endings:
                 self._drop(taken)
                 return
             reason = "the mail may have been in other hands"
-        self.put_off(taken, way_out, site, self._dice.uniform(*_SOON), reason, known)
+        self.put_off(taken, way_out, site, self._tools.dice.uniform(*_SOON), reason, known)
 
     def cut_off(self, taken: Taken, way_out: WayOut, site: str, known: Ended) -> None:
         """Let a record wait whose attempt the end of the process cuts off, if anybody has it."""
         if known.outcomes:  # else nothing is to be told: it comes again by itself
-            wait, reason = self._dice.uniform(*_SOON), "the process that sent it had to end"
+            wait, reason = self._tools.dice.uniform(*_SOON), "the process that sent it had to end"
             self.put_off(taken, way_out, site, wait, reason, known)
 
     async def _without_body(
@@ -215,7 +196,7 @@ class Endings:
         log.error(
             "a record is held", record_id=str(record.record_id), reason=reason, error=str(error)
         )
-        attempted, at = _attempted(way_out, known, site), self.circumstances()
+        attempted, at = _attempted(way_out, known, site), self._tools.circumstances()
         settlement = without_body(record, reason, at, attempted)
         self._tell(record, way_out, known, settlement)
         await self.settle(taken, settlement)

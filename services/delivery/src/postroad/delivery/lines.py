@@ -16,12 +16,14 @@ from postroad.mail.status import DELIVERY_EXPIRED
 from postroad.policy.model import WayOut
 from postroad.runtime import tracing
 from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.record import QueueRecord
 
 log = get_logger("delivery")
 
 _WORDS = {Kind.DELIVERED: "delivered", Kind.DEFERRED: "deferred", Kind.BOUNCED: "bounced"}
+_NAMED = 5  # recipients in one line
 _GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
 
 
@@ -61,6 +63,18 @@ def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: b
         if notification != queue_id:
             to = str(put.record.recipients[0].mailbox)
             log.info("notified", queue_id=queue_id, to=to, notification=notification)
+
+
+def tell_order(record: QueueRecord, order: Order) -> None:
+    """Write that a record meets an order, and whom that is about."""
+    concerned = [str(each.mailbox) for each in record.pending if order.acts_on(each)]
+    log.info(
+        "ordered",
+        queue_id=record.record_id.queue_id,
+        to=",".join(concerned[:_NAMED]),
+        order=order.action,
+        reason=order.said,
+    )
 
 
 def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None:

@@ -4,8 +4,10 @@ Admin orders in delivery: on records as they are taken, on those in hand, and on
 The newest order that means a record decides, so a release after a hold is a release. But it ends no
 suspension, which is about a destination, and not about the mail that was held. Orders on what waits
 are carried out by paging and claiming: several processes may do it at once, and each record is
-changed by one of them. Each begins with the lanes it owns, so that together they read a long queue
-once, and ends with all others, of which an owner that died may have left something.
+changed by one of them. Where an order ends some recipients of a record that waits, and leaves
+others of it, they end there: to take it would be a try, or a release, for the others. Each process
+begins with the lanes it owns, so that together they read a long queue once, and ends with all
+others, of which an owner that died may have left something.
 """
 
 import asyncio
@@ -14,20 +16,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from postroad.delivery.happening import event_about
+from postroad.delivery.lines import tell_order, tell_settlement
 from postroad.delivery.tools import WorkerTools
+from postroad.delivery.unattempted import ends_in_part, ordered
 from postroad.runtime.logs import get_logger
-from postroad.spool.agreement import Order
+from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
-from postroad.spool.interface import Put, Queued, Ready, Taken, held
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Taken, held
 from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
 
 log = get_logger("delivery.orders")
 
-ON_TAKING = frozenset({"hold", "bounce", "delete", "suspend"})
+ON_TAKING = ENDING | {"hold", "suspend"}
 _WHILE_RELEASED = frozenset({"retry", "suspend"})  # what an older order may still say
-_ENDS = frozenset({"bounce", "delete"})
 _TOLD = {
     "retry": EventType.RETRIED,
     "release": EventType.RELEASED,
@@ -70,6 +73,7 @@ class OrderKeeper:
         self._configuration = tools.configuration
         self._process = tools.process
         self._counts = tools.order_counts
+        self._circumstances = tools.circumstances
         self._obey = obey
         self._done: set[str] = set()
 
@@ -113,7 +117,7 @@ class OrderKeeper:
             # One after the other, each would wait for a sync of the disk.
             changed = await asyncio.gather(*(self._change(order, queued) for queued in group))
             affected += sum(changed)
-            if order.action not in _ENDS:  # those are counted as they end
+            if order.action not in ENDING:  # those are counted as they end
                 self._counts.add(order.order_id, sum(changed))
         log.info("an order was carried out", reason=order.action, count=affected)
 
@@ -149,6 +153,9 @@ class OrderKeeper:
 
     async def _claim(self, order: Order, queued: Queued, now: datetime) -> None:
         record = queued.record
+        if ends_in_part(record, order):
+            await self._end_in_part(order, queued, now)
+            return
         put = Put(record.next_step(hold=None, resume_from=0), Ready())
         if order.action == "hold":
             put = held(record, Hold(ADMIN, note=order.reason), now=now)
@@ -159,6 +166,19 @@ class OrderKeeper:
             pending = record.pending
             event = event_about(_TOLD[order.action], record, pending, at, reason=order.said)
             self._spool.events.add(event)
+
+    async def _end_in_part(self, order: Order, queued: Queued, now: datetime) -> None:
+        """End some recipients of a record where it waits: the others wait on, as long as before."""
+        assert queued.due is not None
+        record = queued.record
+        stays = Held(queued.due) if queued.kind is WaitKind.HELD else Scheduled(queued.due)
+        settlement = ordered(record, order, self._circumstances(), stays)
+        await self._spool.waiting.claim(queued, settlement.puts, now)
+        tell_order(record, order)
+        tell_settlement(record, settlement, attempted=False)
+        for event in settlement.events:
+            self._spool.events.add(event)
+        self._counts.add(order.order_id)
 
 
 @dataclass(frozen=True, slots=True)

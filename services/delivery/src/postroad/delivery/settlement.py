@@ -6,6 +6,7 @@ and what the sender is told. The result is what a settle puts; doing it twice gi
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +18,7 @@ from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Scheduled, held
+from postroad.spool.interface import Place, Put, Ready, Scheduled, held
 from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
 
 _TYPES = {
@@ -34,6 +35,7 @@ _STATES = {
 _DOUBTFUL = 10  # hosts of a record that are remembered
 _NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
+AT_ONCE = Ready()
 NOTHING = Attempted({}, "")  # where there was no attempt
 
 
@@ -109,7 +111,7 @@ def _go_on(
 ) -> Settlement:
     """Return what follows for who is pending, who has bounced, and their sender; None: expired."""
     if due is None and record.pending:
-        record, expired = _expire(record, at.now)
+        record, expired = _end(record, _everybody, "expired", DELIVERY_EXPIRED, at.now)
         newly_bounced = newly_bounced + expired
         events.append(event_about(EventType.EXPIRATION, record, expired, at, reason="expired"))
     puts: list[Put] = []
@@ -187,20 +189,41 @@ def hold(
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """Why mail is bounced without an attempt: `reason` for the history, `told` for the sender."""
+    """
+    Why mail is ended without an attempt: `reason` for the history, `told` for the sender.
+
+    The sender is not told where it is `silent`.
+    """
 
     kind: EventType
     reason: str
     told: str
     status: EnhancedStatus
+    silent: bool = False
 
 
-def give_up(record: QueueRecord, why: GivenUp, at: Circumstances) -> Settlement:
-    """Return what follows when all that is pending is bounced, by order or for its hold's end."""
-    most = most_text(len(record.recipients))
-    bounced = [_ended(each, why.told, why.status, at.now, most) for each in record.pending]
-    events = (event_about(why.kind, record, bounced, at, reason=why.reason),)
-    puts = at.notifier.notification(record, Action.FAILED, bounced, at.snapshot, at.now)
+def _everybody(_: QueuedRecipient) -> bool:
+    return True
+
+
+def give_up(
+    record: QueueRecord,
+    why: GivenUp,
+    at: Circumstances,
+    meant: Callable[[QueuedRecipient], bool] = _everybody,
+    place: Place = AT_ONCE,
+) -> Settlement:
+    """
+    Return what follows when mail is ended, by order or for its hold's end.
+
+    It ends for the pending recipients that are `meant`. If there are others, the record goes on
+    with them at `place`, and what was known of it stands.
+    """
+    rest, ended = _end(record, meant, why.told, why.status, at.now)
+    events = (event_about(why.kind, record, ended, at, reason=why.reason),)
+    puts = [Put(rest.next_step(), place)] if rest.pending else []
+    if not why.silent:
+        puts += at.notifier.notification(record, Action.FAILED, ended, at.snapshot, at.now)
     return Settlement(tuple(puts), events)
 
 
@@ -219,16 +242,23 @@ def _next(record: QueueRecord) -> QueueRecord:
     return record.next_step(lane_moves=0, hold=None)
 
 
-def _expire(record: QueueRecord, now: datetime) -> tuple[QueueRecord, list[QueuedRecipient]]:
-    expired: list[QueuedRecipient] = []
+def _end(
+    record: QueueRecord,
+    meant: Callable[[QueuedRecipient], bool],
+    told: str,
+    status: EnhancedStatus,
+    now: datetime,
+) -> tuple[QueueRecord, list[QueuedRecipient]]:
+    """Return the record without hope for the pending recipients that are meant, and those."""
+    ended: list[QueuedRecipient] = []
     recipients: list[QueuedRecipient] = []
     most = most_text(len(record.recipients))
     for recipient in record.recipients:
-        if recipient.state is RecipientState.PENDING:
-            recipient = _ended(recipient, "expired", DELIVERY_EXPIRED, now, most)
-            expired.append(recipient)
+        if recipient.state is RecipientState.PENDING and meant(recipient):
+            recipient = _ended(recipient, told, status, now, most)
+            ended.append(recipient)
         recipients.append(recipient)
-    return replace(record, recipients=tuple(recipients)), expired
+    return replace(record, recipients=tuple(recipients)), ended
 
 
 def _ended(

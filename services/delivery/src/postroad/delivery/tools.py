@@ -1,7 +1,8 @@
 """What delivery in one process is made of."""
 
+import random
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions
@@ -10,6 +11,8 @@ from postroad.delivery.outages import Outages
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.place import Places
 from postroad.delivery.pool import SessionPool
+from postroad.delivery.settlement import Circumstances
+from postroad.policy.model import RetrySchedule
 from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool, Taking
 
@@ -33,6 +36,10 @@ class AttemptTools:
     long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 
+def _new_dice() -> random.Random:
+    return random.Random()  # looked up each time: the simulation seeds it
+
+
 @dataclass(slots=True)
 class WorkerTools:
     """What the worker, its crew and their endings share."""
@@ -47,3 +54,15 @@ class WorkerTools:
     pool: str
     in_hand: int  # records that the process has in its hands at most
     order_counts: OrderCounts = field(default_factory=OrderCounts)
+    dice: random.Random = field(default_factory=_new_dice)
+
+    def circumstances(self, schedule: RetrySchedule | None = None) -> Circumstances:
+        """Return what a decision about a record depends on, as it is now."""
+        return Circumstances(
+            schedule=schedule or RetrySchedule(),
+            notifier=self.notifier,
+            snapshot=self.configuration.current,
+            process=self.process,
+            now=datetime.now(UTC),
+            dice=self.dice,
+        )

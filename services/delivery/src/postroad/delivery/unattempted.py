@@ -13,6 +13,7 @@ from postroad.delivery.outcome import Outcome, bounced, deferred
 from postroad.delivery.retry import JITTER, LAST_TRY
 from postroad.delivery.routing import NoRoute
 from postroad.delivery.settlement import (
+    AT_ONCE,
     Circumstances,
     GivenUp,
     Settlement,
@@ -25,7 +26,7 @@ from postroad.delivery.settlement import (
 from postroad.mail.status import DELIVERY_EXPIRED, DELIVERY_NOT_AUTHORIZED
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import HOLD_LIMIT, Put, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Place, Put, Ready, Scheduled
 from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
 # After which it is looked at again: the order may have been cancelled, and a million records that
@@ -33,24 +34,36 @@ from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecor
 _LOOKED_AT = timedelta(minutes=15)
 
 
-def ordered(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
-    """Return what follows from an order to bounce, delete, hold or suspend."""
+def ordered(
+    record: QueueRecord, order: Order, at: Circumstances, place: Place = AT_ONCE
+) -> Settlement:
+    """
+    Return what follows from an order to bounce, delete, hold or suspend.
+
+    If an order ends some of the recipients, the record goes on with the others at `place`.
+    """
     match order.action:
         case "bounce":
-            why = GivenUp(
-                EventType.ADMIN_BOUNCE,
-                reason=order.said,
-                told=f"bounced by order: {order.reason}" if order.reason else "bounced by order",
-                status=DELIVERY_NOT_AUTHORIZED,
-            )
-            return give_up(record, why, at)
+            why = _ended(order, EventType.ADMIN_BOUNCE, "bounced by order")
+            return give_up(record, why, at, order.acts_on, place)
         case "delete":
-            return Settlement((), (_told(EventType.ADMIN_DELETE, record, order.said, at),))
+            why = _ended(order, EventType.ADMIN_DELETE, "deleted by order", silent=True)
+            return give_up(record, why, at, order.acts_on, place)
         case "hold":
             metrics.HELD.labels("order").inc()
             return hold(record, Hold(ADMIN, note=order.reason), order.said, at)
         case _:
             return _suspended(record, order, at)
+
+
+def ends_in_part(record: QueueRecord, order: Order) -> bool:
+    """Whether an order ends some recipients of a record that it means, and leaves others."""
+    return not all(map(order.acts_on, record.pending))
+
+
+def _ended(order: Order, kind: EventType, told: str, *, silent: bool = False) -> GivenUp:
+    told = f"{told}: {order.reason}" if order.reason else told
+    return GivenUp(kind, order.said, told, DELIVERY_NOT_AUTHORIZED, silent)
 
 
 def _suspended(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:

@@ -156,7 +156,7 @@ class Worker:
         """Let a record wait at its site, or move it to the lane where that site's mail is."""
         target = self._right_lane(taken, way_out, route.site)
         if target is not None:
-            settlement = moved(taken.record, target, self._endings.circumstances())
+            settlement = moved(taken.record, target, self._tools.circumstances())
             self._tasks.spawn(self._endings.settle(taken, settlement))
             return
         site = self._sites.of(route.site, way_out)
