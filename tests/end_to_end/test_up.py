@@ -409,15 +409,24 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     assert json.loads(out)["reason"] == "by order"
 
 
+@pytest.mark.parametrize("http", ["127.0.0.1:0", "none"])
 async def test_nobody_else_reads_the_state_folder_whatever_the_umask(
-    start_relay: StartRelay, sink_port: OpenSink
+    http: str, tmp_path: Path
 ) -> None:
-    _, port = await sink_port()
+    state = tmp_path / "state"
+    flags = ("--state", str(state), *FREE_PORTS[:-1], http)
     before = os.umask(0)
     try:
-        relay = await start_relay(CLIENT + RELAY.format(port=port))
+        async with started("up", *flags) as process:
+            assert process.stdout is not None
+            await asyncio.wait_for(process.stdout.readline(), patient(20))
+            _check_modes(state)
     finally:
         os.umask(before)
+
+
+def _check_modes(state: Path) -> None:
+    """Compare the modes of what is in a state folder with those that are documented."""
     page = (ROOT / "docs" / "operations.md").read_text()
     table = page.partition("## The state folder")[2].partition("\n## ")[0]
     documented = {
@@ -426,16 +435,16 @@ async def test_nobody_else_reads_the_state_folder_whatever_the_umask(
         for name in re.findall(r"`(.*?)`", names)
     }
     found = {
-        str(path.relative_to(relay.state)): path.stat().st_mode & 0o777
-        for path in relay.state.rglob("*")
-        if path.relative_to(relay.state).parts[0] != "nats"
+        str(path.relative_to(state)): path.stat().st_mode & 0o777
+        for path in (*state.glob("*"), *state.glob("tls/*"))
     }
-    found["nats"] = (relay.state / "nats").stat().st_mode & 0o777
     assert {name: oct(mode) for name, mode in found.items()} == {
         name: oct(documented[name]) for name in found
     }
     assert {"cluster.key", "access.json", "tls/key.pem", "tls/.lock", "nats"} <= found.keys()
-    assert relay.state.stat().st_mode & 0o777 == 0o700
+    assert state.stat().st_mode & 0o777 == 0o700
+    inside = [*state.glob("example/*"), state / "nats" / "jetstream"]
+    assert not any(path.stat().st_mode & 0o077 for path in inside)
 
 
 async def test_manifests_that_are_all_gone_change_nothing_but_the_log(

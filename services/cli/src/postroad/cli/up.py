@@ -108,6 +108,7 @@ def up(
         drain=_drain_timeout(),
         settings=by_hand,
     )
+    os.umask(0o077)  # mail, keys and passwords: nobody else reads what is written
     folder = StateFolder(options.state)
     folder.prepare()
     lock_up(folder)  # before any port: of two relays the second should hear of the first
@@ -141,7 +142,6 @@ def _open_page(address: ListenAddress | None) -> str | None:
     os.environ.pop("POSTROAD_HTTP", None)
     if address is None:
         return None
-    os.umask(0o077)  # mail, keys and passwords: nobody else reads what is written
     page = listen(address)
     where = bound_address(page)
     os.environ["POSTROAD_HTTP"] = f"fd:{page.detach()}"
