@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import socket
+import sys
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink
-from postroad.testing.children import run, started
+from postroad.testing.children import dies_with_us, run, started
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.source import Deliveries, Source
@@ -241,6 +242,32 @@ async def test_an_orphaned_server_is_ended_before_the_next(
     await relay.start()
     assert not Path(f"/proc/{server}").exists() or server not in relay.children().values()
     assert len((await Source(relay.port()).send(1)).accepted) == 1
+
+
+async def test_a_reader_that_has_gone_does_not_end_the_relay(tmp_path: Path) -> None:
+    """As a script that reads up to the ready line, or one that looks at the log alone."""
+    flags = ("--state", str(tmp_path / "state"), *FREE_PORTS[:-1], "none")
+    reading, writing = os.pipe()
+    notices, notify = os.pipe()
+    os.close(reading)
+    log = tmp_path / "log"
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-Im", "postroad.cli", "up", *flags),
+            stdout=writing,
+            stderr=errors,
+            pass_fds=(notify,),
+            env={**os.environ, "POSTROAD_NOTIFY_FD": str(notify)},
+            preexec_fn=dies_with_us(),
+        )
+    os.close(writing)
+    os.close(notify)
+    with os.fdopen(notices) as told:
+        notice = await asyncio.wait_for(asyncio.to_thread(told.readline), patient(30))
+    assert notice, log.read_text()
+    process.terminate()
+    assert await asyncio.wait_for(process.wait(), patient(30)) == 0
+    assert "BrokenPipe" not in log.read_text()
 
 
 async def test_the_example_set_is_complete(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ class Banner:
         lines += [f"  {name:<10} {text}" for name, text in facts if text]
         return "\n".join([*lines, *self._what_next()])
 
+    def tell(self) -> None:
+        """Print it; where nobody reads it any more, the relay goes on all the same."""
+        try:
+            print(self, flush=True)
+        except OSError:
+            # What is still in the buffer must not fail again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
     def _what_next(self) -> Sequence[str]:
         if self.sink is None or "relay" not in self.ports:
             return ("",)

@@ -233,7 +233,7 @@ class Machine:
             command=own_command(),
             state_flag="" if usual else f" --state {shlex.quote(str(options.state))}",
         )
-        print(banner, flush=True)
+        banner.tell()
 
 
 async def _listen_again(sink: Sink, port: int) -> tuple[asyncio.Server, int]:
