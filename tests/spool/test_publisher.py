@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.spool import blobs, settling, waiting
+from postroad.spool import body_writer, settling, waiting
 from postroad.spool.direct_get import Link
 from postroad.spool.errors import SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Put, Ready, Scheduled
@@ -207,7 +207,7 @@ async def test_chunks_are_smaller_while_many_bodies_are_written(spool: JetStream
     for writer in writers:
         await writer.write(b"x" * written)
     bodies = [await writer.finish(destinations=1) for writer in writers]
-    assert bodies[0].chunks == -(-written // (8 * blobs.CHUNK // len(writers)))
+    assert bodies[0].chunks == -(-written // (8 * body_writer.CHUNK // len(writers)))
     alone = spool.write_body(lifetime=timedelta(days=5))
     await alone.write(b"x" * written)
     assert (await alone.finish(destinations=1)).chunks == 1
@@ -221,7 +221,7 @@ async def test_a_body_is_not_whole_when_a_chunk_has_failed_in_a_way_nobody_plann
     def broken(_: object) -> int:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(blobs, "check_ack", broken)
+    monkeypatch.setattr(body_writer, "check_ack", broken)
     writer = spool.write_body(lifetime=timedelta(days=5))
     await writer.write(b"x" * OCTETS)
     with pytest.raises(SpoolUnavailable):

@@ -1,188 +1,46 @@
 """
 Bodies kept beside the records: chunks on a stream of their own, written and read with a bound.
 
-A body is written in chunks of 512 KiB, four on their way at a time, and is read by pages of direct
-gets. Direct gets may be answered by a follower that lags; a chunk is missing only when the stream's
-leader says so. Whatever nobody refers to dies by its time to live.
-
-A process takes any number of bodies at once: a limit would be used up by a few clients that send
-slowly, and hold up all others. What grows with their number is kept small instead: past eight
-bodies chunks become smaller, and no more than 32 are on their way.
+A body is written in chunks (`spool.body_writer`), and is read by pages of direct gets. Direct gets
+may be answered by a follower that lags; a chunk is missing only when the stream's leader says so.
+Whatever nobody refers to dies by its time to live.
 """
 
-import asyncio
 import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from uuid import uuid4
 
 from postroad.mail.header import header_block
-from postroad.spool.acks import check_ack
-from postroad.spool.body_life import time_to_live
+from postroad.spool.body_writer import WINDOW, BlobWriter, Writing, clear_subject
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import page
-from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolError, SpoolFull, SpoolUnavailable
-from postroad.spool.log import get_logger
+from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolUnavailable
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
 from postroad.spool.subjects import blob_stream, blob_subject
+from postroad.spool.unfinished import Portion
 
-log = get_logger("spool.blobs")
-
-CHUNK = 512 * 1024  # octets
-LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
-WINDOW = 4  # chunks of a body on their way
 LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
 
-_WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
-_ON_THEIR_WAY = 32  # chunks of all bodies
-_TRIES = 5
-_TRY_TIMEOUT = 5.0
 _PAGE = 2  # chunks read ahead
-
-
-class Room:
-    """What all bodies that a process writes have in memory."""
-
-    def __init__(self) -> None:
-        self.bodies = 0
-        self.ways = asyncio.Semaphore(_ON_THEIR_WAY)
-
-    @property
-    def chunk(self) -> int:
-        """Octets at which a body's next chunk is whole."""
-        return max(LEAST_CHUNK, min(CHUNK, _WAITING // max(1, self.bodies)))
-
-
-class BlobWriter:
-    """Implements interface.BodyWriter."""
-
-    def __init__(self, requests: Requests, room: Room, shard: int, *, lifetime: timedelta) -> None:
-        self._requests = requests
-        self._room = room
-        self._room.bodies += 1
-        self._in_room = True
-        self._shard = shard
-        self._ttl = f"{int(time_to_live(lifetime).total_seconds())}s"
-        self._blob_id = uuid4().hex
-        self._buffer = bytearray()
-        self._digest = hashlib.sha256()
-        self._size = 0
-        self._chunks = 0
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._failure: SpoolError | None = None
-        self._finished = False
-
-    @property
-    def held(self) -> int:
-        """Octets whose chunk is not whole, or on its way."""
-        return len(self._buffer) + len(self._under_way) * self._room.chunk
-
-    async def write(self, data: bytes) -> None:
-        """Take octets, waiting while the window is full."""
-        self._digest.update(data)
-        self._size += len(data)
-        self._buffer += data
-        while len(self._buffer) >= (whole := self._room.chunk):
-            chunk = bytes(memoryview(self._buffer)[:whole])
-            del self._buffer[:whole]
-            await self._send(chunk)
-
-    async def _send(self, chunk: bytes) -> None:
-        while len(self._under_way) >= WINDOW:
-            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-        self._raise_failure()
-        await self._room.ways.acquire()
-        task = asyncio.create_task(self._publish(chunk, self._chunks))
-        self._chunks += 1
-        self._under_way.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._room.ways.release()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Nobody planned it: whether the chunk is stored is not known, so the body is not whole.
-            log.error("a chunk of a body could not be stored", exc_info=error)
-            self._failure = SpoolUnavailable(f"a chunk could not be stored: {error}")
-
-    async def _publish(self, chunk: bytes, number: int) -> None:
-        headers = {
-            "Nats-Msg-Id": f"{self._blob_id}.{number}",
-            "Nats-TTL": self._ttl,
-            "Postroad-Chunk": str(number),
-        }
-        subject = blob_subject(self._shard, self._blob_id)
-        for attempt in range(_TRIES):
-            try:
-                answer = await self._requests.send(
-                    subject, chunk, headers=headers, timeout=_TRY_TIMEOUT
-                )
-                check_ack(answer)
-            except SpoolFull as error:
-                self._failure = error
-            except SpoolUnavailable as error:
-                if attempt + 1 < _TRIES:
-                    await asyncio.sleep(0.2 * (attempt + 1))
-                    continue
-                self._failure = error
-            return
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    async def finish(self, *, destinations: int) -> BlobRef:
-        """Wait until every chunk is durable and return the reference."""
-        if self._buffer or not self._chunks:
-            await self._send(bytes(self._buffer))
-            self._buffer.clear()
-        # Chunks have to stand in order: the reader takes them as the stream has them.
-        if self._under_way:
-            await asyncio.wait(self._under_way)
-        self._raise_failure()
-        self._finished = True
-        self._leave()
-        digest = self._digest.digest()
-        return BlobRef(self._shard, self._blob_id, self._chunks, self._size, digest, destinations)
-
-    async def abort(self) -> None:
-        """
-        Give the body up and delete what is stored of it; nothing once it is finished.
-
-        Else anyone could fill the store with messages that never end, for as long as mail lives.
-        """
-        self._buffer.clear()
-        self._leave()
-        if self._finished:
-            return  # a record may name it by now, whatever became of the answer
-        for task in list(self._under_way):
-            task.cancel()
-        if self._chunks:
-            with suppress(SpoolError):  # it dies by its time to live
-                await clear_subject(self._requests, blob_subject(self._shard, self._blob_id))
-
-    def _leave(self) -> None:
-        if self._in_room:
-            self._in_room = False
-            self._room.bodies -= 1
 
 
 class Blobs:
     """The bodies of all shards."""
 
-    def __init__(self, link: NatsLink, requests: Requests) -> None:
+    def __init__(self, link: NatsLink, requests: Requests, *, retry: timedelta) -> None:
         self._link = link
         self._requests = requests
-        self._room = Room()
+        self._writing = Writing(requests, retry=retry)
 
-    def writer(self, shard: int, *, lifetime: timedelta) -> BlobWriter:
-        """Begin a body."""
-        return BlobWriter(self._requests, self._room, shard, lifetime=lifetime)
+    def writer(
+        self, shard: int, *, lifetime: timedelta, portion: Portion | None = None
+    ) -> BlobWriter:
+        """Begin a body; that of new mail has a portion of the room."""
+        return BlobWriter(self._writing, shard, lifetime=lifetime, portion=portion)
 
     async def read(self, blob: BlobRef) -> AsyncIterator[bytes]:
         """Yield a body's chunks; the last one only when count, size and checksum are right."""
@@ -242,6 +100,10 @@ class Blobs:
         headers = _headers(base64.b64decode(message.get("hdrs", "")))
         return (base64.b64decode(message.get("data", "")), headers), int(message["seq"])
 
+    async def close(self) -> None:
+        """Delete what was given up and is not deleted yet, as far as two seconds allow."""
+        await self._writing.deletions.close()
+
     async def delete(self, blob: BlobRef) -> None:
         """Delete a body's chunks; SpoolError when it is not certain that they are."""
         await clear_subject(self._requests, blob_subject(blob.shard, blob.blob_id))
@@ -276,17 +138,6 @@ class Blobs:
             await writer.abort()
             raise
         return replace(record, content=blob)
-
-
-async def clear_subject(requests: Requests, subject: str) -> None:
-    """
-    Delete what there is on a subject of a stream of bodies; SpoolError when that is not certain.
-
-    A rollup takes the place of all there was, and is gone itself in a second: no role but the
-    operator needs the right to purge or delete.
-    """
-    headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
-    check_ack(await requests.send(subject, b"", headers=headers, timeout=2.0))
 
 
 def _headers(block: bytes) -> dict[str, str]:

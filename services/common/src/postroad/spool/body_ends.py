@@ -11,33 +11,30 @@ record, nor when one process ends all of its destinations in that time.
 
 A destination is noted once the acknowledgement of its record is certain. So the set never holds one
 whose mail still needs the body, and what a killed process has noted and not written costs room
-only: the body goes by its time to live.
+only: the body goes by its time to live. What the queue refuses to take is written later
+(`spool.until_taken`).
 """
 
-import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.acks import check_ack
-from postroad.spool.blobs import Blobs, clear_subject
+from postroad.spool.blobs import Blobs
 from postroad.spool.body_life import time_to_live
+from postroad.spool.body_writer import clear_subject
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import last_on
-from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.errors import SpoolError
 from postroad.spool.ids import RecordId
 from postroad.spool.log import get_logger
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
 from postroad.spool.subjects import blob_stream, blob_subject, ended_subject
+from postroad.spool.until_taken import UntilTaken
 
 log = get_logger("spool.body_ends")
 
-_MOST = 20_000  # bodies in memory, some 400 octets each
-_AT_ONCE = 16  # bodies whose sets are written at once
 _TIMEOUT = 2.0  # seconds for one answer
-_LAST_WORDS = 2.0  # seconds that closing may take
-_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,76 +67,23 @@ class BodyEnds:
         self._blobs = blobs
         self._link = link
         self._requests = requests
-        self._gathering = gathering.total_seconds()
-        self._noted: dict[str, Ended] = {}
-        self._left = 0  # bodies that were forgotten, being too many
-        self._tried: set[str] = set()  # those of which something may be written
-        self._writing: asyncio.Task[None] | None = None
+        self._noted: UntilTaken[Ended] = UntilTaken(self._write, every=gathering)
 
     async def add(self, record: QueueRecord) -> None:
         """Note that a record is acknowledged, and that nothing that followed needs its body."""
         body = record.content
         if not isinstance(body, BlobRef) or (bit := _bit(body, record.record_id)) is None:
             return  # how many there are is not known
-        ended = Ended(body, bit, record.deadline)
-        ended = ended.plus(self._noted.get(body.blob_id))
-        if ended.is_whole and body.blob_id not in self._tried:
-            self._noted.pop(body.blob_id, None)
+        subject = blob_subject(body.shard, body.blob_id)
+        ended = Ended(body, bit, record.deadline).plus(self._noted.get(subject))
+        if ended.is_whole and not self._noted.was_tried(subject):
+            self._noted.forget(subject)
             try:
                 await self._blobs.delete(body)
                 return
             except SpoolError as error:
-                subject = blob_subject(body.shard, body.blob_id)
                 log.debug("a body is deleted later", subject=subject, error=str(error))
-        self._note(ended)
-
-    def _note(self, ended: Ended) -> None:
-        self._noted[ended.body.blob_id] = ended
-        if len(self._noted) > _MOST:
-            self._forget(next(iter(self._noted)))
-            self._left += 1
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_later())
-
-    def _forget(self, blob_id: str) -> None:
-        self._noted.pop(blob_id, None)
-        self._tried.discard(blob_id)
-
-    async def _write_later(self) -> None:
-        while self._noted:
-            await asyncio.sleep(self._gathering)
-            await self._write_all()
-            self._tell_left()
-
-    def _tell_left(self) -> None:
-        if self._left:
-            log.warning("bodies are left to their time to live", count=self._left)
-            self._left = 0
-
-    async def _write_all(self) -> None:
-        """Write what is noted, until the queue is found to take no more for now."""
-        noted = list(self._noted.values())
-        for start in range(0, len(noted), _AT_ONCE):
-            group = noted[start : start + _AT_ONCE]
-            if not all(await asyncio.gather(*(self._try(ended) for ended in group))):
-                return
-
-    async def _try(self, ended: Ended) -> bool:
-        """Write what has ended of one body; whether that was possible, or will be at once."""
-        blob_id = ended.body.blob_id
-        self._tried.add(blob_id)
-        try:
-            await self._write(ended)
-        except ClaimLost:  # another process's write came between
-            return True
-        except SpoolError as error:
-            subject = ended_subject(ended.body.shard, blob_id)
-            log.debug("what has ended is written later", subject=subject, error=str(error))
-            self._noted[blob_id] = self._noted.pop(blob_id, ended)  # behind all others
-            return False
-        if self._noted.get(blob_id) == ended:  # else more has come meanwhile
-            self._forget(blob_id)
-        return True
+        self._noted.note(subject, ended)
 
     async def _write(self, noted: Ended) -> None:
         body = noted.body
@@ -165,16 +109,7 @@ class BodyEnds:
 
     async def close(self) -> None:
         """Write what is noted, as far as that can be done in two seconds."""
-        if self._writing is not None:
-            self._writing.cancel()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORDS):
-                await self._write_all()
-                while self._noted:
-                    await asyncio.sleep(_PAUSE)
-                    await self._write_all()
-        self._left += len(self._noted)
-        self._tell_left()
+        await self._noted.close()
 
 
 def _bit(body: BlobRef, record_id: RecordId) -> int | None:

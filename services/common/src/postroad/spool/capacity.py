@@ -58,15 +58,29 @@ class Capacity:
         return self._left_of_disk() < self._reserve / 2
 
     @property
+    def room(self) -> float:
+        """Octets of new mail until it should be refused; infinite while that is not known."""
+        return min(self._account_room / self._copies, self._disk_room / _WRITINGS)
+
+    @property
     def _account_near(self) -> bool:
+        return self._account_room <= 0
+
+    @property
+    def _account_room(self) -> float:
+        if not self._limit:
+            return float("inf")
         share = _AGAIN if self._was_near else _NEAR
-        used = self._used + self._published_since() * self._copies
-        return self._limit > 0 and used >= self._limit * share
+        return self._limit * share - self._used - self._published_since() * self._copies
 
     @property
     def _disk_near(self) -> bool:
+        return self._disk_room < 0
+
+    @property
+    def _disk_room(self) -> float:
         times = _DISK_AGAIN if self._disk_was_near else 1.0
-        return self._left_of_disk() < self._reserve * times
+        return self._left_of_disk() - self._reserve * times
 
     @property
     def _reserve(self) -> int:

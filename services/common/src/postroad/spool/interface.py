@@ -87,7 +87,11 @@ class BodyWriter(Protocol):
         """
 
     async def abort(self) -> None:
-        """Give up a body that is not finished; one that is stays as it is. Raises nothing."""
+        """
+        Give up a body that is not finished; one that is stays as it is. Raises nothing.
+
+        What is stored of it is deleted, later if that cannot be now.
+        """
 
 
 # ---------------------------------------------------------------- taking records
@@ -282,11 +286,12 @@ class Spool(Protocol):
     def new_queue_id(self, now: datetime) -> str:
         """Draw a queue id in a shard that takes mail."""
 
-    def write_body(self, *, lifetime: timedelta) -> BodyWriter:
+    def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """
-        Begin a body in the blob store, for records that are given up `lifetime` from now.
+        Begin a body in the blob store, for new mail that is given up `lifetime` from now.
 
-        It lives longer than that: `body_life.time_to_live`.
+        It lives longer than that: `body_life.time_to_live`. `known` is a Client's: where the room
+        for content that is not finished becomes scarce, strangers are refused first.
         """
 
     def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:

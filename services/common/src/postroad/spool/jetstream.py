@@ -39,6 +39,7 @@ from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.sites import JetStreamSites
 from postroad.spool.taken import TakingTools
 from postroad.spool.taking import JetStreamTaking
+from postroad.spool.unfinished import Unfinished
 from postroad.spool.usage import JetStreamUsage
 from postroad.spool.waiting import JetStreamWaiting
 
@@ -153,8 +154,9 @@ class JetStreamSpool:
         self._options = options
         self._requests = Requests(link)
         self._publisher = Publisher(link, self._requests, layout)
-        self._blobs = Blobs(link, self._requests)
+        self._blobs = Blobs(link, self._requests, retry=options.timings.gathering)
         self._capacity = Capacity(link, copies=layout.replicas)
+        self._unfinished = Unfinished(self._capacity, processes=self._of_role)
         self._config = JetStreamConfig(Bucket(link, "config"))
         self._events = JetStreamEvents(link)
         self._orders = JetStreamOrders(Bucket(link, "cluster"))
@@ -253,9 +255,14 @@ class JetStreamSpool:
         """Draw a queue id in a shard that takes mail."""
         return new_queue_id(now, random.randrange(self.layout.shards))
 
-    def write_body(self, *, lifetime: timedelta) -> BodyWriter:
+    def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """Begin a body in a shard drawn at random."""
-        return self._blobs.writer(random.randrange(self.layout.shards), lifetime=lifetime)
+        shard, portion = random.randrange(self.layout.shards), self._unfinished.begin(known=known)
+        return self._blobs.writer(shard, lifetime=lifetime, portion=portion)
+
+    def _of_role(self) -> int:
+        """Return how many processes there are of this one's role, as of the last look."""
+        return sum(each.role == self._options.role for each in self._membership.seen)
 
     async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
         """Yield `trace`, then the content."""
@@ -327,6 +334,7 @@ class JetStreamSpool:
     async def close(self) -> None:
         """Write what is buffered, end the session, disconnect."""
         await self._events.close()
+        await self._blobs.close()
         await self._sites.close()
         await self._orders.close()
         await self._capacity.close()

@@ -185,7 +185,7 @@ class MemorySpool:
         """Draw a queue id."""
         return new_queue_id(now, random.randrange(self.store.shards))
 
-    def write_body(self, *, lifetime: timedelta) -> MemoryBodyWriter:
+    def write_body(self, *, lifetime: timedelta, known: bool = True) -> MemoryBodyWriter:
         """Begin a body; it lives until it is deleted."""
         return MemoryBodyWriter(self.store)
 

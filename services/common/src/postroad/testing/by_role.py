@@ -66,9 +66,9 @@ class ByRole:
         """Draw a queue id."""
         return self._ingress.new_queue_id(now)
 
-    def write_body(self, *, lifetime: timedelta) -> BodyWriter:
+    def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """Begin a body, as ingress does."""
-        return self._ingress.write_body(lifetime=lifetime)
+        return self._ingress.write_body(lifetime=lifetime, known=known)
 
     def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
         """Read a body, as delivery does."""

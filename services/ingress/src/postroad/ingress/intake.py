@@ -130,7 +130,8 @@ class Intake:
         whole = b"".join(self._pieces)
         self._pieces.clear()
         lifetime = max(w.retry.lifetime for w in self._transaction.recipients.values())
-        self._writer = self._tools.spool.write_body(lifetime=lifetime)
+        known = self._transaction.sender.client is not None
+        self._writer = self._tools.spool.write_body(lifetime=lifetime, known=known)
         return whole
 
     async def _write(self, piece: bytes) -> None:
