@@ -16,6 +16,7 @@ from postroad.testing.zone import Trouble as Fault
 TABLE: Table = {
     "x.example": ["MX 20 B.x.example.", "MX 5 a.x.example.", "A 192.0.2.1"],
     "a.x.example": ["A 192.0.2.1", "A 192.0.2.2", "AAAA 2001:db8::1"],
+    "mapped.example": ["AAAA ::ffff:192.0.2.1", "A 192.0.2.1"],
     "null.example": ["MX 0 ."],
     "empty.example": ["A 192.0.2.9"],
     "broken.example": Fault.SERVFAIL,
@@ -49,6 +50,12 @@ async def test_mx_records_as_they_are(clock: Clock) -> None:
         assert answer.trouble is None
         null = await Resolver(zone.address).mx("null.example")
         assert null.records == ((0, "."),)
+
+
+async def test_an_ipv4_address_in_an_ipv6_record_is_one_of_ipv4(clock: Clock) -> None:
+    async with Zone(TABLE) as zone:
+        answer = await Resolver(zone.address).addresses("mapped.example")
+        assert set(answer.addresses) == {"192.0.2.1"}
 
 
 async def test_addresses_of_both_families_ipv6_first(clock: Clock) -> None:

@@ -97,6 +97,23 @@ async def test_an_ipv6_client_behind_an_ipv4_balancer(open_scene: OpenScene) -> 
     assert b"[IPv6:2001:db8:7::1]" in scene.records[0].trace
 
 
+@pytest.mark.parametrize("network", [f"{FAR}/32", f"::ffff:{FAR}/128"])
+async def test_an_ipv4_client_that_a_balancer_names_by_ipv6_is_one_of_ipv4(
+    open_scene: OpenScene, network: str
+) -> None:
+    scene = await open_scene(
+        MANIFESTS.replace("127.0.0.1/32", f"'{network}'"), connections_per_network=1
+    )
+    for client in ("198.51.100.1", "198.51.100.2"):
+        peer = await connect(scene, v2(f"::ffff:{client}"))
+        assert (await peer.reply()).startswith("220 ")
+    peer = await connect(scene, f"PROXY TCP6 ::ffff:{FAR} ::1 40000 25\r\n".encode())
+    await peer.reply()
+    await peer.envelope("me@near.example", "you@far.example")
+    assert (await peer.message()).startswith("250 ")
+    assert f"([{FAR}])".encode() in scene.records[0].trace
+
+
 async def test_connections_are_limited_for_each_client_not_for_the_balancer(
     open_scene: OpenScene,
 ) -> None:
@@ -230,7 +247,8 @@ PORT = {"POSTROAD_LISTEN_SUBMISSIONS_PROXY": "127.0.0.1:3465"}
 
 def test_trusted_networks_are_read() -> None:
     settings = load(
-        IngressSettings, PORT | {"POSTROAD_PROXY_TRUSTED": "10.0.0.0/8, 192.0.2.1,2001:db8::/32"}
+        IngressSettings,
+        PORT | {"POSTROAD_PROXY_TRUSTED": "::ffff:10.0.0.0/104, 192.0.2.1,2001:db8::/32"},
     )
     assert settings.proxy.trusted is not None
     assert list(map(str, settings.proxy.trusted)) == ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]

@@ -39,6 +39,7 @@ LONGEST_DOMAIN = f"{LABEL}.{LABEL}.{LABEL}.{'a' * 61}"
         ("a@[192.0.2.1]", "a", "[192.0.2.1]"),
         ("a@[IPv6:2001:DB8:0:0::1]", "a", "[IPv6:2001:db8::1]"),
         ("a@[ipv6:::1]", "a", "[IPv6:::1]"),
+        ("a@[IPv6:::ffff:192.0.2.1]", "a", "[192.0.2.1]"),
         ("a@bücher.example", "a", "xn--bcher-kva.example"),
         ("a@BÜCHER.example", "a", "xn--bcher-kva.example"),
         ("a@xn--bcher-kva.example", "a", "xn--bcher-kva.example"),

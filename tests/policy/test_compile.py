@@ -136,6 +136,20 @@ def test_a_client_holds_a_verifier_and_never_the_password() -> None:
     assert "pass" not in repr(entry)
 
 
+def test_an_ipv4_address_written_as_an_ipv6_one_is_one_of_ipv4() -> None:
+    relay = "kind: Relay\nmetadata: {name: r, namespace: x}\n"
+    relay += "spec: {smarthosts: [{host: '[::ffff:192.0.2.1]'}],"
+    relay += " egress: {sources: [{name: s, address: '::ffff:192.0.2.9'}]}}"
+    client = CLIENT.replace("10.0.0.0/8", "'::ffff:10.1.2.0/120'") % ""
+    entries = compiled(relay, client).entries
+    made, known = entries["relay.x.r"], entries["client.default.c"]
+    assert isinstance(made, Relay)
+    assert isinstance(known, Client)
+    assert [host.host for host in made.way_out.smarthosts] == ["192.0.2.1"]
+    assert [source.address for source in made.way_out.sources] == ["192.0.2.9"]
+    assert list(map(str, known.networks)) == ["10.1.2.0/24"]
+
+
 @pytest.mark.parametrize(
     ("allowed", "namespace_labels", "admitted"),
     [

@@ -63,12 +63,6 @@ def test_the_null_reverse_path_is_no_sender() -> None:
     assert subject_value(QuotaSubject(SubjectKind.SENDER, "*"), bounce) is None
 
 
-def test_a_mapped_ipv4_address_counts_as_what_it_is() -> None:
-    mapped = Sending(None, None, ipaddress.ip_address("::ffff:192.0.2.77"))
-    subject = QuotaSubject(SubjectKind.CLIENT_NETWORK, prefix_length=24)
-    assert subject_value(subject, mapped) == "192.0.2.0/24"
-
-
 def test_each_limit_takes_its_own_unit() -> None:
     limits = (
         QuotaLimit(QuotaUnit.MESSAGES, 10, HOUR),

@@ -46,7 +46,6 @@ def test_networks_unheard_of_for_long_are_forgotten() -> None:
     [
         ("192.0.2.1", "192.0.2.1"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
     ],
 )
 def test_ipv6_counts_by_what_one_customer_has(address: str, network: str) -> None:

@@ -11,6 +11,7 @@ import ipaddress
 import socket
 
 from postroad.cli.errors import Failure
+from postroad.mail.ip_address import unmapped
 from postroad.runtime.quantities import SocketAddress
 
 _RESERVED = (
@@ -38,9 +39,7 @@ def permitted_address(server: SocketAddress, *, permitted: bool) -> str:
 
 
 def _is_near(text: str) -> bool:
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
+    address = unmapped(ipaddress.ip_address(text.partition("%")[0]))
     return (address.is_loopback or address.is_private) and not address.is_unspecified
 
 

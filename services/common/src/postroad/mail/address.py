@@ -15,6 +15,7 @@ from functools import lru_cache
 import idna
 
 from postroad.mail.errors import AddressSyntaxError, DomainMissingError
+from postroad.mail.ip_address import unmapped
 
 MAX_LOCAL_PART = 255  # octets; RFC 5321 §4.5.3.1.1 asks for 64 at least
 MAX_DOMAIN = 253  # octets: 255 with the lengths of its labels (RFC 1035 §2.3.4)
@@ -127,7 +128,8 @@ def _normalise_literal(text: str) -> str:
         raise AddressSyntaxError("address literal has a zone")
     try:
         if inner[:5].lower() == "ipv6:":
-            return f"[IPv6:{ipaddress.IPv6Address(inner[5:])}]"
+            address = unmapped(ipaddress.IPv6Address(inner[5:]))
+            return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
         return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:
         raise AddressSyntaxError("address literal holds no IP address") from error

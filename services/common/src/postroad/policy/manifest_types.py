@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from postroad.mail.address import MAX_LOCAL_PART, host_name, is_number, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.ip_address import unmapped, unmapped_network
 from postroad.policy.manifest_crd_rules import (
     ADDRESS_PATTERN,
     DOMAIN,
@@ -207,7 +208,7 @@ def _read_address_pattern(text: str) -> str:
 
 def _read_network(text: str) -> Network:
     try:
-        return ipaddress.ip_network(text)
+        return unmapped_network(ipaddress.ip_network(text))
     except ValueError:
         pass
     try:
@@ -223,7 +224,7 @@ def _read_host(text: str) -> str:
     """Read the name or IP address of a next hop; IPv6 addresses may stand in brackets."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
-        return str(ipaddress.ip_address(bare))
+        return str(unmapped(ipaddress.ip_address(bare)))
     except ValueError:
         pass
     if ":" in bare:
@@ -233,7 +234,7 @@ def _read_host(text: str) -> str:
 
 def _read_ip(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(text))
+        return str(unmapped(ipaddress.ip_address(text)))
     except ValueError:
         raise ValueError(f"{shown(text)} is not an IP address; write 192.0.2.10") from None
 

@@ -113,8 +113,6 @@ def _sender_value(subject: QuotaSubject, sender: Mailbox | None) -> str | None:
 
 
 def _network(subject: QuotaSubject, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
     length = subject.prefix_length if address.version == 4 else subject.prefix_length_v6
     return str(ipaddress.ip_network((address, length), strict=False))
 

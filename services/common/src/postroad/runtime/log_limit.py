@@ -40,8 +40,6 @@ def network_of(address: Address) -> str:
     """Return what an address is counted under: itself, or its /64."""
     if address.version == 4:
         return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, _NETWORK_V6), strict=False))
 
 

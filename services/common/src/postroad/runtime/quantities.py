@@ -12,6 +12,7 @@ from typing import NewType
 
 from postroad.mail.address import host_name
 from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.ip_address import unmapped_network
 from postroad.policy.quantities import parse_quantity
 
 ByteSize = NewType("ByteSize", int)
@@ -135,7 +136,7 @@ def parse_name_server(text: str) -> NameServer:
 def parse_network(text: str) -> Network:
     """Read a network in CIDR notation, or a single IP address."""
     try:
-        return ipaddress.ip_network(text)
+        return unmapped_network(ipaddress.ip_network(text))
     except ValueError:
         raise ValueError(
             f"{text!r} is not a network such as 192.0.2.0/24 or 2001:db8::/32"

@@ -13,6 +13,7 @@ the beginning, and is not waited for where other answers will do.
 """
 
 import asyncio
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ import dns.resolver
 
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.delivery.breaker import Breaker
+from postroad.mail.ip_address import unmapped
 
 _CACHED = 50_000
 _LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
@@ -90,7 +92,7 @@ class Resolver:
         if _is_local(host):
             return AddressAnswer(_LOOPBACK)
         six, four = await self._both(host)
-        addresses = tuple(str(r.address) for r in (*six.rdata, *four.rdata))
+        addresses = (*(_six(r.address) for r in six.rdata), *(str(r.address) for r in four.rdata))
         if addresses:
             return AddressAnswer(addresses)
         # Temporary trouble with either family leaves the question open.
@@ -250,6 +252,11 @@ class Resolver:
         # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
         ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
         return _found(tuple(answer), None, "", ttl), True
+
+
+def _six(address: str) -> str:
+    # Few AAAA records hold an IPv4 address, and only to connect from an IPv4 source tells.
+    return str(unmapped(ipaddress.ip_address(address))) if "." in address else address
 
 
 def _found(rdata: tuple[Any, ...], trouble: Trouble | None, detail: str, ttl: float) -> _Found:

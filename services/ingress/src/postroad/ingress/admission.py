@@ -58,8 +58,6 @@ class Sender:
 
 def clients_by_network(snapshot: Snapshot, address: Address) -> tuple[Client, ...]:
     """Return the Clients with a network that holds an address, the narrowest network first."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
     found = []
     for client in snapshot.clients.values():
         lengths = [network.prefixlen for network in client.networks if address in network]

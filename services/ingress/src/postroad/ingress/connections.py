@@ -17,6 +17,7 @@ from typing import Protocol
 from postroad.ingress.admission import Address
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.memory import Memory
+from postroad.mail.ip_address import unmapped
 from postroad.policy.model import Snapshot
 from postroad.smtp.reply import Reply
 
@@ -200,15 +201,13 @@ class KnownNetworks:
 
 
 def address_of(peer: object) -> Address:
-    """Return the IP address of a socket's peer; an IPv4 address in IPv6 clothes as what it is."""
+    """Return the IP address of a socket's peer."""
     return _address(str(peer[0]) if isinstance(peer, tuple) else "")
 
 
 @lru_cache(maxsize=1024)  # most connections come from a few addresses
 def _address(host: str) -> Address:
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        return unmapped(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         return ipaddress.IPv4Address(0)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped if mapped is not None else address

@@ -12,6 +12,8 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from postroad.mail.ip_address import unmapped
+
 LONGEST = 4096  # octets: a client's certificate in the TLVs takes one or two KiB
 _LONGEST_V1 = 107
 
@@ -80,7 +82,7 @@ def _v1_address(word: bytes, family: type[Address]) -> Address:
         text = word.decode("ascii")
         if "%" in text:
             raise ValueError("an address with a zone")
-        return family(text)
+        return unmapped(family(text))
     except ValueError as error:
         raise MalformedHeader("an address cannot be read") from error
 
@@ -116,7 +118,7 @@ def _v2_client(family: int, addresses: bytes) -> tuple[Address, int]:
             return ipaddress.IPv4Address(packed), port
         if family == 0x20 | _STREAM:
             packed, port = struct.unpack_from("!16s16xH2x", addresses)
-            return ipaddress.IPv6Address(packed), port
+            return unmapped(ipaddress.IPv6Address(packed)), port
     except struct.error as error:
         raise MalformedHeader("too short for its addresses") from error
     raise MalformedHeader("not a TCP connection")
