@@ -25,6 +25,66 @@ WRONG = CLIENT.format("near", "10.0.0.0/99")
 OTHER = CLIENT.format("other", "10.1.0.0/16")
 
 
+def rewrite(conf: Path) -> None:
+    (conf.parent / "real" / "m.yaml").write_text(OTHER)
+
+
+def put_another_in_its_place(conf: Path) -> None:
+    """As editors and configuration management do."""
+    new = conf.parent / "real" / ".m.yaml.new"
+    new.write_text(OTHER)
+    new.rename(conf.parent / "real" / "m.yaml")
+
+
+def add_one(conf: Path) -> None:
+    (conf.parent / "real" / "more.yaml").write_text(OTHER)
+
+
+def swap_data(conf: Path) -> None:
+    """As the kubelet updates a ConfigMap volume."""
+    (conf / "..2" / "inner").mkdir(parents=True, exist_ok=True)
+    (conf / "..2" / "inner" / "m.yaml").write_text(OTHER)
+    (conf / "..data_tmp").symlink_to("..2")
+    (conf / "..data_tmp").rename(conf / "..data")
+
+
+@pytest.mark.parametrize(
+    ("links", "edit"),
+    [
+        ({"m.yaml": "../real/m.yaml"}, rewrite),
+        ({"m.yaml": "../real/m.yaml"}, put_another_in_its_place),
+        ({"folder": "../real"}, rewrite),
+        ({"folder": "../real"}, put_another_in_its_place),
+        ({"folder": "../real"}, add_one),
+        ({"..data": "..1", "m.yaml": "..data/inner/m.yaml"}, swap_data),
+        ({"..data": "..1", "folder": "..data/inner"}, swap_data),
+    ],
+)
+@pytest.mark.parametrize("named", ["the folder", "what is in it"])
+async def test_an_edit_behind_a_symbolic_link_is_applied(
+    links: dict[str, str], edit: Callable[[Path], None], named: str, tmp_path: Path
+) -> None:
+    conf = tmp_path / "conf"
+    for folder in (tmp_path / "real", conf / "..1" / "inner"):
+        folder.mkdir(parents=True)
+        (folder / "m.yaml").write_text(GOOD)
+    for name, target in links.items():
+        (conf / name).symlink_to(target)
+    paths = [conf] if named == "the folder" else [conf / list(links)[-1]]
+    manifests = Manifests(paths, MemorySpool(), Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    await manifests.publish_first()
+    edit(conf)
+    watching = asyncio.create_task(manifests.watch())
+    try:
+        async with asyncio.timeout(patient(20)):
+            while "client.default.other" not in manifests.in_force.entries:
+                await asyncio.sleep(0.2)
+                if named != "the folder":
+                    edit(conf)  # again: perhaps it was not watched yet
+    finally:
+        watching.cancel()
+
+
 @pytest.mark.parametrize(
     ("edited", "level", "said", "generation"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from postroad.policy import source_files
 from postroad.policy.check import check
 from postroad.policy.declared import Declared
 from postroad.policy.source import ManifestReader
@@ -135,6 +136,37 @@ def test_a_document_that_is_no_yaml_hides_no_mistake_of_another(tmp_path: Path) 
         ("b.yaml", 5, "spec.domian"),
     ]
     assert [entry.key.name for entry in checked.compiled.entries.values()] == ["d1"]
+
+
+def test_what_symbolic_links_lead_to_is_read_once(tmp_path: Path) -> None:
+    """Also where they lead in a circle, and to hidden folders, as a ConfigMap volume's do."""
+    for number, folder in enumerate(("conf", "elsewhere", "conf/..2026_11_29/inner", "away/inner")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"m{number}.yaml").write_text(DOMAIN.format(number))
+    conf = tmp_path / "conf"
+    (conf / "..data").symlink_to("..2026_11_29")
+    (conf / "inner").symlink_to("..data/inner")
+    (conf / "m2.yaml").symlink_to("..data/inner/m2.yaml")
+    (conf / "folder").symlink_to(tmp_path / "elsewhere")
+    (conf / "circle").symlink_to(conf)
+    (tmp_path / "elsewhere" / "back").symlink_to(conf)
+    (tmp_path / "elsewhere" / "away").symlink_to(tmp_path / "away")
+    checked = check([conf])
+    assert checked.mistakes == ()
+    assert sorted(each.key.name for each in checked.compiled.entries.values()) == [
+        "d0",
+        "d1",
+        "d2",
+        "d3",
+    ]
+
+
+def test_folders_without_end_are_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_files, "MAX_FOLDERS", 3)
+    for number in range(5):
+        (tmp_path / f"f{number}").mkdir()
+    [mistake] = check([tmp_path]).mistakes
+    assert str(mistake) == f"{tmp_path}: there are more than 3 folders; name some of them"
 
 
 def test_a_folder_that_cannot_be_read_is_a_mistake_and_takes_nothing_out_of_force(

@@ -32,8 +32,9 @@ def check(
     """
     Check manifests without a running relay.
 
-    Prints `file:line: field: reason` for each mistake and exits with 1. With none it exits with 0
-    and says what it looked at; a warning is about what may be meant otherwise.
+    Prints `file:line: field: reason` for each mistake (`file: reason` where a file cannot be read)
+    and exits with 1. With none it exits with 0 and says what it looked at; a warning is about what
+    may be meant otherwise.
 
     Example: postroad check ./manifests
     """

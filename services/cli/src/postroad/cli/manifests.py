@@ -11,6 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from postroad.cli.errors import Failure
+from postroad.cli.watched import Look, look_at
 from postroad.operator import metrics
 from postroad.policy.check import Checked, check
 from postroad.policy.codec import EntryEncoder
@@ -45,6 +46,7 @@ class Manifests:
         self._encoder = EntryEncoder(keyring)
         self._verifiers = Verifiers(keyring)
         self._generation = 0
+        self._look = Look((), (), ())
         self.in_force = Compiled()
         self.checked = Checked((), Compiled())  # what was found the last time
         self.on_checked: Callable[[], None] = lambda: None
@@ -52,6 +54,7 @@ class Manifests:
     async def publish_first(self) -> None:
         """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
         await self._take_over_verifiers()
+        self._look = await asyncio.to_thread(look_at, self._paths)
         mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
@@ -100,9 +103,7 @@ class Manifests:
         """Yield after each change of the files, also of those that another takes the place of."""
         from watchfiles import awatch  # here, since an image with the command alone has it not
 
-        seen = self._marks()
         while True:
-            # What is watched is an inode: who writes a file anew gives it another.
             watching = awatch(
                 *(path for path in self._paths if path.exists()),
                 recursive=True,
@@ -111,16 +112,17 @@ class Manifests:
             )
             async with aclosing(watching):
                 async for changes in watching:
-                    before, seen = seen, self._marks()
-                    if changes or seen != before:
-                        yield
-                    if seen != before:
+                    before = self._look
+                    now = await asyncio.to_thread(before.again)
+                    if not changes and now == before:
+                        continue
+                    # Before they are read, so that no edit is missed; links may lead elsewhere now.
+                    self._look = await asyncio.to_thread(look_at, self._paths)
+                    yield
+                    if self._look.inodes != before.inodes:
                         break
                 else:
                     return
-
-    def _marks(self) -> list[int]:
-        return [path.stat().st_ino if path.exists() else 0 for path in self._paths]
 
     def _check(self) -> Checked:
         """Read and compile the files, of which only what changed is read anew."""

@@ -41,12 +41,14 @@ What Postroad does is declared in objects of the group `{GROUP}`, version `{VERS
 comments, are in [examples](examples).
 
 - **Files** are YAML with any number of documents, or JSON; `kind: List` is taken apart. Folders are
-  read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Objects
+  read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Symbolic
+  links are followed, and `up` applies what is edited behind them, as in a ConfigMap volume. Objects
   without a namespace are in `default`. Objects of other groups are passed over (`check` counts
   them), but for `Secret` (`data`, `stringData`) and `Namespace` (its labels).
 - **Unknown fields are refused**, and so is what is planned and would do nothing yet: each kind
   lists it at its end. A field that is `null` counts as left out.
-- **Mistakes** are told as `file:line: field: reason`. An object that is wrong, or whose Secret or
+- **Mistakes** are told as `file:line: field: reason`, and as `file: reason` where a file or folder
+  cannot be read. An object that is wrong, or whose Secret or
   Relay is not there, keeps its last good form in force (`Ready=False`, reason `Stale`); all other
   objects apply. One that loses a conflict, or that a Relay does not admit, leaves; a Domain that
   receives goes on receiving. While a file cannot be read at all, nothing is removed.

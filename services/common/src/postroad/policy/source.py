@@ -6,26 +6,29 @@ cannot be read makes the whole reading incomplete, so that nothing declared in i
 deleted while somebody is mending it.
 """
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from postroad.policy.declared import Declared, Objects, Path, Problem, Reference, format_path
 from postroad.policy.manifest import Foreign, NamespaceObject, Refused, SecretObject
 from postroad.policy.model import ObjectKey
+from postroad.policy.source_files import manifest_files
 from postroad.policy.source_pieces import Found, Pieces
 from postroad.policy.source_yaml import YamlMistake, count_lines, cut
 
 MAX_FILE = 4 * 1024 * 1024  # bytes
-MAX_FILES = 10_000
-SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+NO_LINE = 0  # of a mistake that is about a file or folder as such
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One thing that is wrong in a file; its text is `file:line: field: reason`."""
+    """
+    One thing that is wrong in a file; its text is `file:line: field: reason`.
+
+    Where nothing could be read there is no line, and it is `file: reason`.
+    """
 
     file: str
     line: int
@@ -33,6 +36,8 @@ class Mistake:
     reason: str
 
     def __str__(self) -> str:
+        if self.line == NO_LINE:
+            return f"{self.file}: {self.reason}"
         return f"{self.file}:{self.line}: {self.field}: {self.reason}"
 
 
@@ -88,36 +93,10 @@ class ManifestReader:
     def read(self, paths: Iterable[FilePath]) -> Manifests:
         """Read files, and folders whole (*.yaml, *.yml, *.json; names with a dot first not)."""
         reading = _Reading(self._pieces, self._tell)
-        seen = set()
-        for file in _files(paths, reading):
-            # A folder and a file in it may both be named; the order is that of the first mention.
-            identity = os.path.realpath(file)
-            if identity not in seen:
-                seen.add(identity)
-                reading.read_file(file)
+        for file in manifest_files(paths, reading.unread):
+            reading.read_file(file)
         self._pieces.finish()
         return reading.finish()
-
-
-def _files(paths: Iterable[FilePath], reading: "_Reading") -> Iterator[FilePath]:
-    count = 0
-    for path in paths:
-        for file in _walk(path, reading.unreadable_folder) if path.is_dir() else (path,):
-            count += 1
-            if count > MAX_FILES:
-                reason = f"there are more than {MAX_FILES} files; name fewer folders"
-                reading.unreadable(path, 1, "file", reason)
-                return
-            yield file
-
-
-def _walk(folder: FilePath, unreadable: Callable[[OSError], None]) -> Iterator[FilePath]:
-    for where, folders, files in os.walk(folder, onerror=unreadable):
-        # ConfigMap volumes keep their versions in folders named ..2026_11_24 and the like.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and FilePath(name).suffix in SUFFIXES:
-                yield FilePath(where, name)
 
 
 class _Reading:
@@ -146,10 +125,9 @@ class _Reading:
         self._complete = False
         self._result.mistakes.append(Mistake(str(file), line, field, reason))
 
-    def unreadable_folder(self, error: OSError) -> None:
-        """Note that a folder cannot be read: what is declared there is not known."""
-        reason = f"cannot be read: {error.strerror or error}"
-        self.unreadable(FilePath(error.filename), 1, "folder", reason)
+    def unread(self, path: FilePath, what: str, reason: str) -> None:
+        """Note that a file or folder is not read: what is declared there is not known."""
+        self.unreadable(path, NO_LINE, what, reason)
 
     def read_file(self, file: FilePath) -> None:
         """Read one file: a document that is not YAML hides no other."""
@@ -163,7 +141,7 @@ class _Reading:
                     self._not_yaml(file, piece.mistake, above)
                 above += count_lines(text)
         except OSError as error:
-            self.unreadable(file, 1, "file", f"cannot be read: {error.strerror or error}")
+            self.unread(file, "file", f"cannot be read: {error.strerror or error}")
         except YamlMistake as mistake:
             self._not_yaml(file, mistake, above)
 
@@ -206,11 +184,13 @@ class _Reading:
 
 def _text(file: FilePath) -> str:
     if file.exists() and not file.is_file():
-        raise YamlMistake(1, "is neither a file nor a folder", ("file",))
+        raise YamlMistake(NO_LINE, "is neither a file nor a folder", ("file",))
     with file.open("rb") as opened:
         content = opened.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
-        raise YamlMistake(1, f"is larger than {MAX_FILE // 1024 // 1024} MiB; split it", ("file",))
+        raise YamlMistake(
+            NO_LINE, f"is larger than {MAX_FILE // 1024 // 1024} MiB; split it", ("file",)
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
