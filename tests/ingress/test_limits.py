@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from postroad.ingress.admission import ListenerKind
+from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Stored
 from postroad.spool.memory import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
@@ -188,6 +189,25 @@ async def test_a_message_over_its_quota_may_be_held(open_scene: OpenScene) -> No
     assert first.hold is None
     assert second.hold is not None
     assert second.hold.reason == "Quota"
+
+
+async def test_what_may_be_stored_stays_spent(open_scene: OpenScene) -> None:
+    """Else the client's repetition fits as well, and both are delivered."""
+    scene = await open_scene(quota(1, "Defer"))
+    accept = scene.spool.accept
+
+    async def unheard(*arguments: Any, **named: Any) -> Stored:
+        await accept(*arguments, **named)
+        raise SpoolUnavailable("no answer in 3 s")
+
+    scene.spool.accept = unheard  # type: ignore[method-assign]
+    peer = await scene.peer()
+    replies = []
+    for _ in range(2):
+        await peer.envelope("me@near.example", "you@far.example")
+        replies.append((await peer.message())[:9])
+    assert replies == ["451 4.3.0", "451 4.7.1"]
+    assert len(scene.records) == 1
 
 
 async def test_what_is_not_accepted_costs_no_quota(open_scene: OpenScene) -> None:

@@ -4,15 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from postroad.spool import body_writer, settling, waiting
 from postroad.spool.direct_get import Link
-from postroad.spool.errors import SpoolFull, SpoolUnavailable
+from postroad.spool.errors import Refused, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.fast_client import Incoming
+from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.publisher import Publisher
+from postroad.spool.requests import NoResponders
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import blob_stream
 from postroad.testing.nats_server import NatsServer
@@ -100,6 +105,52 @@ async def test_the_queue_is_near_full_before_it_is_full(server: NatsServer) -> N
             await put(spool)
     finally:
         await spool.close()
+
+
+class Answers:
+    """Requests over a connection that is there, answered in turn: with a text, or an error."""
+
+    def __init__(self, *answers: bytes | SpoolError) -> None:
+        self.client = self
+        self.max_payload = 1_000_000
+        self._answers = list(answers)
+
+    async def send(self, subject: str, payload: bytes = b"", **_: object) -> Incoming:
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, SpoolError):
+            raise answer
+        return Incoming(subject, "", b"", answer)
+
+
+FULL = b'{"error":{"err_code":10047,"description":"insufficient storage"}}'
+
+
+@pytest.mark.parametrize(
+    ("answers", "means"),
+    [
+        ([FULL], SpoolFull),
+        ([NoResponders("nobody")], Refused),
+        ([SpoolUnavailable("no answer"), FULL], SpoolUnavailable),
+        ([SpoolUnavailable("no answer"), NoResponders("nobody")], SpoolUnavailable),
+    ],
+)
+async def test_nothing_is_said_to_be_refused_that_an_earlier_try_may_have_stored(
+    answers: list[bytes | SpoolError], means: type[SpoolError]
+) -> None:
+    link = cast(Any, Answers(*answers))
+    publisher = Publisher(link, link, SINGLE_MACHINE)
+    mail = Put(record(new_queue_id(now(), 0)), Ready())
+    with pytest.raises(SpoolError) as raised:
+        await publisher.publish([mail], shard=0, timeout=timedelta(milliseconds=200))
+    assert type(raised.value) is means
+
+
+async def test_what_an_earlier_try_has_stored_is_recognised_when_there_is_no_room() -> None:
+    stored = b'{"stream":"POSTROAD_Q_0","seq":7,"duplicate":true}'
+    link = cast(Any, Answers(SpoolUnavailable("no answer"), FULL, stored))
+    publisher = Publisher(link, link, SINGLE_MACHINE)
+    mail = Put(record(new_queue_id(now(), 0)), Ready())
+    assert await publisher.publish([mail], shard=0, timeout=timedelta(seconds=20)) == 7
 
 
 async def test_without_a_server_mail_is_refused_in_time_and_taken_again_later(

@@ -9,6 +9,10 @@ class SpoolUnavailable(SpoolError):
     """The queue does not answer, or not in time: try later (to a peer 451 4.3.0)."""
 
 
+class Refused(SpoolUnavailable):
+    """The queue is away and certainly has nothing of it, from any try: it may go elsewhere."""
+
+
 class SpoolFull(SpoolError):
     """The queue takes no more mail for now (to a peer 452 4.3.1)."""
 

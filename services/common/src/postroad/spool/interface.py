@@ -313,7 +313,8 @@ class Spool(Protocol):
         Store a new message's records, all or none, and return when they are durable.
 
         `compose` makes the puts for a queue id; it is asked again with another id when the first
-        id's shard refuses for certain. SpoolUnavailable or SpoolFull when it cannot be stored.
+        id's shard refuses for certain. Refused, SpoolFull and RecordTooLarge say that nothing is
+        stored, by no try; any other SpoolUnavailable leaves that open.
         """
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> Taking:

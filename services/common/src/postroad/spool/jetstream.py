@@ -23,7 +23,7 @@ from postroad.spool.capacity import Capacity
 from postroad.spool.config import JetStreamConfig
 from postroad.spool.connection import Access, NatsLink
 from postroad.spool.disk import free_space, keep_reporting
-from postroad.spool.errors import SpoolFull, SpoolUnavailable
+from postroad.spool.errors import Refused, SpoolFull, SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import new_queue_id, shard_of
 from postroad.spool.interface import BodyWriter, Put, Stored
@@ -32,7 +32,7 @@ from postroad.spool.layout import Layout
 from postroad.spool.membership import Membership, Timings
 from postroad.spool.orders import JetStreamOrders
 from postroad.spool.provision import PRESENCE, provision_link, read_layout, remake_presence
-from postroad.spool.publisher import Publisher, Refused
+from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
 from postroad.spool.site_records import JetStreamSiteRecords

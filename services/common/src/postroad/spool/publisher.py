@@ -21,6 +21,7 @@ from postroad.spool.connection import NatsLink
 from postroad.spool.errors import (
     ClaimLost,
     RecordTooLarge,
+    Refused,
     SpoolError,
     SpoolFull,
     SpoolUnavailable,
@@ -44,10 +45,6 @@ MAX_BATCH = 1000  # messages, a limit of the server
 _TRY_TIMEOUT = 3.0  # seconds for one answer
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
 _HEADROOM = 256  # octets of headers the client adds by itself
-
-
-class Refused(SpoolUnavailable):
-    """The stream certainly did not take it, in any try: it may be put into another shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,8 @@ class Publisher:
 
         `origin` is the sequence of the record they follow from, 0 for new mail. `claim` are headers
         for the first put, which takes a waiting record's place with them. Raises Refused,
-        RecordTooLarge, SpoolUnavailable, SpoolFull, ClaimLost.
+        RecordTooLarge and SpoolFull when nothing is stored, by no try; SpoolUnavailable when that
+        is open; ClaimLost.
         """
         # What a claim follows from is gone with it.
         former = 0 if claim else origin
@@ -103,7 +101,11 @@ class Publisher:
                 failure: SpoolError = error
                 if not in_doubt:
                     raise Refused(str(error)) from error
-            except (SpoolFull, ClaimLost):
+            except SpoolFull as error:
+                failure = error
+                if not in_doubt:
+                    raise
+            except ClaimLost:
                 raise
             except SpoolUnavailable as error:
                 failure, in_doubt = error, True

@@ -28,7 +28,7 @@ from postroad.runtime import tracing
 from postroad.runtime.log_limit import LineLimit
 from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
-from postroad.spool.errors import SpoolError, SpoolFull
+from postroad.spool.errors import RecordTooLarge, Refused, SpoolError, SpoolFull
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Place, Put, Ready, Spool
 from postroad.spool.record import BlobRef, Hold
@@ -41,6 +41,7 @@ _SHARED_BODY = 8  # destinations past which the content is stored once, beside t
 # Pieces are joined when there are so many. Each costs some 40 octets more than it has: a client
 # that sends an octet or two at a time would take twenty times the memory of its content.
 _MOST_PIECES = 256
+_NOT_STORED = (Refused, SpoolFull, RecordTooLarge)  # what says so for certain
 
 
 @dataclass(slots=True)
@@ -219,15 +220,19 @@ class Intake:
                 later = action is OnExceeded.DEFER
                 return self._refused(replies.QUOTA_LATER if later else replies.QUOTA_NEVER)
             hold = Hold("Quota")
+        in_doubt = False
         try:
-            return await self._accept(hold)
-        except BaseException:
-            if isinstance(spent, Spent):
+            content = await self._content()
+            in_doubt = True
+            return await self._accept(content, hold)
+        except BaseException as error:
+            # What nobody knows of may be stored, and delivered: it stays spent.
+            certain = not in_doubt or isinstance(error, _NOT_STORED)
+            if certain and isinstance(spent, Spent):
                 self._tools.quotas.refund(spent)
             raise
 
-    async def _accept(self, hold: Hold | None) -> Reply:
-        content = await self._content()
+    async def _accept(self, content: bytes | BlobRef, hold: Hold | None) -> Reply:
         arrival = datetime.now(UTC)
         tools = self._tools
         whole = WholeMessage(self._transaction, self._header, content, arrival, hold)

@@ -28,6 +28,7 @@ class Aim(StrEnum):
     SCALING = "scaling"  # another process joins while mail waits in line for a slow host
     MANY = "many"  # mail for more than a slow host takes at once; delivery processes crash
     POOLS = "pools"  # one host is sent to by Relays of two pools, whose processes crash and stop
+    QUOTAS = "quotas"  # what the servers store and do not answer for comes again, under a quota
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
 
 
@@ -48,6 +49,8 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
             return _for_many(drawn, dice)
         case Aim.POOLS:
             return _for_pools(drawn, dice)
+        case Aim.QUOTAS:
+            return _for_quotas(drawn, dice)
         case Aim.RENAMED:
             return _for_renamed(drawn, dice)
 
@@ -181,6 +184,28 @@ def _for_pools(drawn: Scenario, dice: random.Random) -> Scenario:
         pools=("default", "bulk"),
         hosts={"d1.example": "d0.example"},
         excused=False,
+    )
+
+
+def _for_quotas(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Much mail for a long window, and servers that say nothing for longer than anybody waits."""
+    domains = ["d0.example", "d1.example"]
+    within = dice.choice([0.2, 1.0])
+    letters = [letter(dice, number, domains, within) for number in range(24)]
+    return replace(
+        drawn,
+        ingresses=dice.choice([1, 2]),
+        deliveries=1,
+        tempers=dict.fromkeys(domains, Temper()) | {SENDER_DOMAIN: Temper()},
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        quota=dice.choice([4, 6, 8]),
+        quota_window=timedelta(seconds=3600),
+        room=8,
+        faults=2,
+        fault_every=dice.choice([10.0, 30.0]),
+        fault_kinds=("mute",),
+        fault_role="ingress",
+        mutes=(22.0, 25.0),  # an ingress process waits for 20
     )
 
 

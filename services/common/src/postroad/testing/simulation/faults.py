@@ -33,6 +33,7 @@ class Faults:
         self._every = scenario.fault_every
         self._kinds = scenario.fault_kinds
         self._pauses = scenario.pauses
+        self._mutes = scenario.mutes
         self._role = scenario.fault_role
         self._at_store = scenario.fault_at_store
         self._until = self._countdown()
@@ -149,7 +150,7 @@ class Faults:
         running.link.break_off()
 
     def _mute(self, running: RunningProcess) -> None:
-        seconds = self._dice.choice([0.1, 2.0, 9.0])
+        seconds = self._dice.choice(self._mutes)
         self._note(EVERYTHING, "mute", seconds + 1.0)
         self._around.servers.mute_until = self._around.network.time() + seconds
 

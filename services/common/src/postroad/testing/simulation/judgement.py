@@ -11,6 +11,7 @@ Whether what happened keeps the promises. Each broken one is a sentence in `ledg
   what follows and the acknowledgement is no reason.
 - A crash repeats one transaction of a message with many recipients, if each takes over a second.
 - What waits moves: once all is mended nothing but held mail is left.
+- No more is stored than the quotas allow, whatever its senders have heard.
 - No site gets more connections, or messages in its window, than its limits; a fault or a change of
   members in the minute before is an excuse for what several processes do together, never for one.
 """
@@ -39,6 +40,7 @@ def judge(ledger: Ledger, scenario: Scenario, cluster: MemoryCluster) -> None:
     _no_copy_without_reason(ledger)
     _no_more_copies_than_a_crash_explains(ledger)
     _doubts_are_told(ledger, cluster)
+    _quotas_held(ledger)
     _limits_held(ledger, scenario)
 
 
@@ -182,6 +184,17 @@ def _is_in_the_queue_twice(ledger: Ledger, record_id: str) -> bool:
 
 
 # ---------------------------------------------------------------- limits
+
+
+def _quotas_held(ledger: Ledger) -> None:
+    """What was refunded and is stored all the same counts: it is delivered."""
+    stored: Counter[tuple[str, int]] = Counter()
+    for queue_id in {put.queue_id for put in ledger.puts}:
+        for price in ledger.prices.get(queue_id, ()):
+            stored[price.key, price.maximum] += price.amount
+    for (key, maximum), amount in stored.items():
+        if amount > maximum:
+            ledger.violations.append(f"{amount} of {maximum} were stored under {key}")
 
 
 def _limits_held(ledger: Ledger, scenario: Scenario) -> None:

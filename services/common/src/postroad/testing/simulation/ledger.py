@@ -57,6 +57,7 @@ class Put:
     process: str
     token: str
     record_id: str
+    queue_id: str
     step: int
     domain: str
     late: bool
@@ -69,6 +70,15 @@ class Ended:
     at: float
     process: str
     record_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a message takes from one count of a quota, of which there are `maximum`."""
+
+    key: str
+    amount: int
+    maximum: int
 
 
 @dataclass
@@ -85,6 +95,7 @@ class Ledger:
     troubles: list[Trouble] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     spent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    prices: dict[str, tuple[Price, ...]] = field(default_factory=dict)  # by queue id
     starts: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))
     crowds: list[tuple[float, str, tuple[tuple[float, str], ...]]] = field(default_factory=list)
     born: list[float] = field(default_factory=list)  # when processes were started

@@ -203,6 +203,7 @@ class Performance:
                 link.process.name,
                 token[1].decode() if token else "",
                 str(record.record_id),
+                record.record_id.queue_id,
                 record.step,
                 record.domain,
                 late,

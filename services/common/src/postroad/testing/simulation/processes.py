@@ -2,12 +2,14 @@
 Ingress and delivery as their processes put them together, over the simulated queue and network.
 """
 
+import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.delivery.bounce import Notifier
@@ -34,7 +36,7 @@ from postroad.runtime.quantities import ByteSize
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
 from postroad.spool.memory import MemoryCluster
-from postroad.testing.simulation.ledger import Ledger
+from postroad.testing.simulation.ledger import Ledger, Price
 from postroad.testing.simulation.link import SimulatedLink
 from postroad.testing.simulation.loop import SimulatedProcess
 from postroad.testing.simulation.network import Network
@@ -92,11 +94,16 @@ class _SimulatedResolver(Resolver):
 
 
 class _WatchedQuotas(Quotas):
-    """Tells the ledger what was spent, at the moment the product decides so."""
+    """
+    Tells the ledger what was spent, at the moment the product decides so, and for which message.
+
+    A session has one message at a time: its task takes what it costs, then stores it.
+    """
 
     def __init__(self, usage: Usage, ledger: Ledger) -> None:
         super().__init__(usage)
         self._ledger_of_all = ledger
+        self._prices: WeakKeyDictionary[object, tuple[Price, ...]] = WeakKeyDictionary()
 
     async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
         outcome = await super().take(snapshot, sending)
@@ -106,7 +113,14 @@ class _WatchedQuotas(Quotas):
                 self._ledger_of_all.spent[key] += demand.amount
                 if self._ledger_of_all.spent[key] > demand.maximum:
                     self._ledger_of_all.violations.append(f"a quota was exceeded: {key}")
+            self._prices[asyncio.current_task()] = tuple(
+                Price(each.key, each.amount, each.maximum) for each in outcome.demands
+            )
         return outcome
+
+    def storing(self, queue_id: str) -> None:
+        """The message that the present task has paid for is to be stored."""
+        self._ledger_of_all.prices[queue_id] = self._prices.pop(asyncio.current_task(), ())
 
     def refund(self, spent: Spent) -> None:
         super().refund(spent)
@@ -163,6 +177,7 @@ class IngressProcess(RunningProcess):
     async def _main(self) -> None:
         spool, configuration = await self._join("ingress")
         quotas = _WatchedQuotas(spool.real_usage, self.around.ledger)
+        spool.on_accept = quotas.storing
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
         tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name)

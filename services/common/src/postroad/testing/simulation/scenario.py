@@ -42,7 +42,6 @@ RETRY = RetrySchedule(
     lifetime=timedelta(seconds=240),
     delay_warning=timedelta(seconds=120),
 )
-QUOTA_WINDOW = timedelta(seconds=20)
 _CLOSING = (7, 9)  # of every 16 seeds
 _REFUSING, _MUTE = 11, 5
 _WHIMS = [whim for whim in Whim if whim is not Whim.CLOSES]
@@ -76,11 +75,13 @@ class Scenario:
     fault_kinds: tuple[str, ...] = ()  # of all when there are none
     fault_role: str = ""  # what the names of those begin with that are hit
     pauses: tuple[float, ...] = (0.5, 5.0, 14.0, 18.0, 25.0, 45.0)  # seconds
+    mutes: tuple[float, ...] = (0.1, 2.0, 9.0)  # seconds
     fault_at_store: float = 0.0  # of the deferrals that are stored: as many kill their process
     joins: float | None = None  # when another delivery process starts; seconds
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
     hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one
     renamed: float | None = None  # when Relays name these pools, and no longer another; seconds
+    quota_window: timedelta = timedelta(seconds=20)
     excused: bool = True  # limits may be passed by several processes after a fault
 
     @property
@@ -96,8 +97,9 @@ class Scenario:
             traffic_class=TrafficClass.EXPRESS if self.seed % 2 else TrafficClass.BULK,
         )
         relays = {f"relay.shop.{each.key.name}": each for each in self._relays()}
-        limit = QuotaLimit(QuotaUnit.MESSAGES, self.quota, QUOTA_WINDOW)
-        quota = Quota(ObjectKey("shop", "few"), QuotaSubject(SubjectKind.CLIENT), (limit,))
+        limit = QuotaLimit(QuotaUnit.MESSAGES, self.quota, self.quota_window)
+        each_client = QuotaSubject(SubjectKind.CLIENT, "*/*")
+        quota = Quota(ObjectKey("shop", "few"), each_client, (limit,))
         return Compiled({"client.shop.net": client, **relays, "quota.shop.few": quota})
 
     @property
@@ -144,7 +146,7 @@ def draw_by_chance(seed: int) -> Scenario:
             messages_per_connection=dice.choice([1, 2, 100]),
             message_rate=dice.choice([None, None, Rate(2, timedelta(seconds=5))]),
         ),
-        quota=dice.choice([3, 5, 100]),
+        quota=dice.choice([100] * 3 if in_line else [3, 5, 100]),
         room=dice.choice([2, 3, 8]),
         fault_every=dice.choice([15.0, 50.0, 150.0]),
         faults=dice.choice([0, 1, 2, 4, 8]),

@@ -47,6 +47,7 @@ class WatchedTaking(JetStreamTaking):
 
     on_permitted: Callable[[int, SimulatedLink], None]
     site_records = JetStreamSiteRecords
+    publisher = Publisher
     long_enough = LONG_ENOUGH
 
     def fresh(self, taken: Taken) -> bool:
@@ -113,10 +114,11 @@ class SimulatedSpool(MemorySpool):
     ) -> None:
         super().__init__(cluster, role=role, process=link.process.name)
         self.sessions.end()
+        self.on_accept: Callable[[str], None] = lambda _: None
         self._link = link
         self._taking = taking
         self._requests = Requests(link.as_link)
-        self._publisher = Publisher(link.as_link, self._requests, LAYOUT)
+        self._publisher = taking.publisher(link.as_link, self._requests, LAYOUT)
         self.real_usage = JetStreamUsage(SimulatedBucket(link, self._requests, "quotas"))
         started = datetime.now(UTC)
         self._pool = pool
@@ -144,6 +146,7 @@ class SimulatedSpool(MemorySpool):
     ) -> Stored:
         """Store a new message's records through the product's publisher."""
         puts = compose(queue_id)
+        self.on_accept(queue_id)
         shard = shard_of(queue_id)
         return Stored(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
 

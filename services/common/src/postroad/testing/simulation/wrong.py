@@ -5,17 +5,18 @@ Each is one plausible mistake; the test says within how many seeds it must be fo
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from postroad.spool.agreement import SiteKind, SiteView
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import Refused, SpoolError, SpoolUnavailable
 from postroad.spool.event import Event
 from postroad.spool.in_hand import Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
 from postroad.spool.leases import Leases
 from postroad.spool.ownership import LaneKey
+from postroad.spool.publisher import Publisher
 from postroad.spool.pull import Delivered
 from postroad.spool.record import QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling
@@ -215,6 +216,30 @@ class BeginsBeforeTheFormerIsGone(WatchedTaking):
 class _Blind(Unserved):
     async def keep(self) -> None:
         """Look for nothing."""
+
+
+class _Sure(Publisher):
+    async def publish(
+        self,
+        puts: Sequence[Put],
+        *,
+        shard: int,
+        timeout: timedelta,
+        origin: int = 0,
+        claim: Mapping[str, str] | None = None,
+    ) -> int:
+        try:
+            return await super().publish(
+                puts, shard=shard, timeout=timeout, origin=origin, claim=claim
+            )
+        except SpoolUnavailable as error:
+            raise Refused(str(error)) from error
+
+
+class RefundsWhatIsInDoubt(WatchedTaking):
+    """Gives a message its quota back when nobody answered for it, though it may be stored."""
+
+    publisher = _Sure
 
 
 class KnowsNamedPoolsAlone(WatchedTaking):
