@@ -47,3 +47,32 @@ def test_of_a_shared_site_only_what_is_leased_is_used() -> None:
     assert total.limiter.limits.connections == 2, "it has another limit, and no other portion"
     total.unshare()
     assert total.limiter.limits == SiteLimits(connections=20)
+
+
+def test_a_rate_that_comes_in_with_an_edit_is_kept_before_anything_is_agreed_on() -> None:
+    total: SiteTotal[str] = SiteTotal("mx.test")
+    free, rated = SiteLimits(), SiteLimits(message_rate=Rate(5, timedelta(minutes=1)))
+    total.joins(free)
+    total.share()
+    total.lease(3, None)
+    total.leaves(free)
+    total.outdate()
+    assert total.outdated
+    total.joins(rated)
+    assert not total.outdated
+    assert total.limiter.limits.message_rate == rated.message_rate
+    total.lease(3, None)
+    assert total.limiter.limits.message_rate is None, "another pool's mail has none"
+
+
+def test_what_began_by_our_own_rate_counts_when_it_is_that_of_all() -> None:
+    total: SiteTotal[str] = SiteTotal("mx.test")
+    rate = Rate(2, timedelta(minutes=1))
+    total.joins(SiteLimits(message_rate=rate))
+    total.share()
+    total.lease(3, None)
+    for now in (0.0, 50.0, 70.0):
+        total.begin(now)
+    assert list(total.limiter.starts) == [50.0, 70.0], "no more are remembered than matter"
+    total.lease(3, rate)
+    assert total.limiter.next_start(71.0) == 110.0

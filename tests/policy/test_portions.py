@@ -81,6 +81,21 @@ def test_all_together_keep_the_largest_limits() -> None:
     assert (held(alone), alone.limits) == ({"b": 2}, few)
 
 
+def test_limits_of_before_an_edit_count_for_nobody_where_nothing_is_sent_by_them() -> None:
+    rated = SiteLimits(connections=6, message_rate=Rate(5, timedelta(minutes=1)))
+    before = Claim("a", LIMITS, 1, wants=False, outdated=True)
+    assert portioned((before,), Demand("b", rated, 0, wants=True)).limits == rated
+    agreed = portioned((claim("b", 1),), Demand("a", rated, 0, wants=False, outdated=True))
+    assert agreed.limits == claim("b", 1).limits
+    assert decode(encode("site", agreed.claims))[1] == agreed.claims
+
+
+def test_a_claim_of_an_older_release_counts() -> None:
+    record = encode("site", (claim("a", 4),)).replace(b', "outdated": false', b"")
+    assert b"outdated" not in record
+    assert decode(record)[1] == (claim("a", 4),)
+
+
 def test_nobody_gets_more_than_he_held_while_claims_may_be_missing() -> None:
     assert held(portioned((), demand("a", busy=3, held=4), certain=False)) == {"a": 4}
     assert held(portioned((), demand("b"), certain=False)) == {"b": 0}

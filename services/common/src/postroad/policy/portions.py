@@ -21,12 +21,17 @@ from postroad.policy.model import Rate, SiteLimits
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one process has of a site: `holds` connections, and whether it `wants` more."""
+    """
+    What one process has of a site: `holds` connections, and whether it `wants` more.
+
+    `outdated`: its limits were edited, and it has sent nothing since. They count for nobody.
+    """
 
     owner: str
     limits: SiteLimits  # the largest of its ways out's
     holds: int
     wants: bool
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Demand:
     What one process asks for.
 
     It has `busy` connections in use and `idle` ones kept open, and knows to hold `held`.
+    `outdated` is as in `Claim`.
     """
 
     owner: str
@@ -43,6 +49,7 @@ class Demand:
     wants: bool
     held: int = 0
     idle: int = 0
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,10 @@ def portioned(claims: Sequence[Claim], demand: Demand, *, certain: bool = True) 
     known = next((claim for claim in claims if claim.owner == demand.owner), None)
     others = [claim for claim in claims if claim.owner != demand.owner]
     held = demand.held if not certain else known.holds if known is not None else 0
-    limits = largest([demand.limits, *(claim.limits for claim in others)])
+    said = [claim.limits for claim in others if not claim.outdated]
+    if not demand.outdated or not said:
+        said.append(demand.limits)
+    limits = largest(said)
     left = max(0, limits.connections - sum(claim.holds for claim in others))
     mine = Claim(demand.owner, demand.limits, held, demand.wants)
     line = _in_line(claims, mine)
@@ -77,7 +87,7 @@ def portioned(claims: Sequence[Claim], demand: Demand, *, certain: bool = True) 
     else:
         holds = max(part, min(held, demand.busy + demand.idle))
     wants = demand.wants and holds < limits.connections
-    mine = Claim(demand.owner, demand.limits, holds, wants)
+    mine = Claim(demand.owner, demand.limits, holds, wants, demand.outdated)
     return Portion(_in_line(line, mine), min(holds, part), limits)
 
 
@@ -99,8 +109,18 @@ def largest(limits: Iterable[SiteLimits]) -> SiteLimits:
     )
 
 
+def slower(one: Rate | None, other: Rate | None) -> Rate | None:
+    """Return the lower of two rates; None is no limit."""
+    rates = [rate for rate in (one, other) if rate is not None]
+    return min(rates, key=_per_second, default=None)
+
+
 def _highest(rates: list[Rate]) -> Rate:
-    return max(rates, key=lambda rate: rate.count / rate.window.total_seconds())
+    return max(rates, key=_per_second)
+
+
+def _per_second(rate: Rate) -> float:
+    return rate.count / rate.window.total_seconds()
 
 
 def _in_line(claims: Sequence[Claim], mine: Claim) -> tuple[Claim, ...]:
@@ -162,6 +182,7 @@ def _written(claim: Claim) -> dict[str, Any]:
         "rate": [rate.count, rate.window.total_seconds()] if rate is not None else None,
         "holds": claim.holds,
         "wants": claim.wants,
+        "outdated": claim.outdated,
     }
 
 
@@ -172,4 +193,5 @@ def _read(said: dict[str, Any]) -> Claim:
         messages_per_connection=int(said["perConnection"]),
         message_rate=Rate(int(rate[0]), timedelta(seconds=rate[1])) if rate else None,
     )
-    return Claim(str(said["owner"]), limits, int(said["holds"]), said["wants"] is True)
+    holds, wants = int(said["holds"]), said["wants"] is True
+    return Claim(str(said["owner"]), limits, holds, wants, said.get("outdated") is True)

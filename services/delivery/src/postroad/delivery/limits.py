@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from postroad.policy.model import SiteLimits
+from postroad.policy.model import Rate, SiteLimits
 
 
 class SiteLimiter:
@@ -49,8 +49,7 @@ class SiteLimiter:
         if rate is None:
             return now
         window = rate.window.total_seconds()
-        while self._starts and self._starts[0] <= now - window:
-            self._starts.popleft()
+        self._forget(now - window)
         if len(self._starts) >= rate.count and (start := self._starts[-rate.count] + window) > now:
             return start
         if self.leased and (self._slice <= 0 or now >= self._slice_ends):
@@ -82,11 +81,18 @@ class SiteLimiter:
         self._starts = other._starts
         self._slice, self._slice_ends = other._slice, other._slice_ends
 
-    def begin(self, now: float) -> None:
-        """Take down that a message begins."""
-        if self.limits.message_rate is not None:
-            self._starts.append(now)
-            self._slice -= 1
+    def begin(self, now: float, *, before: Rate | None = None) -> None:
+        """Take down that a message begins; also before a rate is in force that soon may be."""
+        if self.limits.message_rate is None:
+            if before is None:
+                return
+            self._forget(now - before.window.total_seconds())
+        self._starts.append(now)
+        self._slice -= 1
+
+    def _forget(self, until: float) -> None:
+        while self._starts and self._starts[0] <= until:
+            self._starts.popleft()
 
     def take_back(self, begun: float) -> None:
         """A message that began then was not sent after all."""

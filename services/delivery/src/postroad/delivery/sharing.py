@@ -129,6 +129,7 @@ class Sharing:
             wants=total.has_line and not total.limiter.has_slot,
             held=share.holds,
             idle=self._pool.count(total.name),
+            outdated=total.outdated,
         )
 
     # ------------------------------------------------------------ changing the record

@@ -240,7 +240,7 @@ class Site:
         waiting.begun = now
         if not waiting.taken.record.resume_from:
             self.limiter.begin(now)
-            self.total.limiter.begin(now)
+            self.total.begin(now)
         if not self.waiting:
             self.pace.waits_no_more()
 

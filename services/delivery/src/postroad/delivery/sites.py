@@ -2,14 +2,14 @@
 The sites of a process: which are known, how they share its places, and which may be forgotten.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site
 from postroad.delivery.total import SiteTotal
 from postroad.delivery.way import same_hosts
-from postroad.policy.model import WayOut
+from postroad.policy.model import SiteLimits, WayOut
 
 _RECOUNT = 0.25  # seconds
 _REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
@@ -69,6 +69,16 @@ class Sites:
         site = self._new(before.name, way_out)
         site.limiter.inherit(before.limiter)
         return site
+
+    def renew(self, limits: Mapping[str, SiteLimits]) -> None:
+        """Heed the limits of ways out, by name, also where no mail waits that would tell them."""
+        for site in self:
+            now = limits.get(site.relay)
+            if now == site.limiter.limits:
+                continue
+            if now is not None:
+                site.adopt(now)
+            site.total.outdate()
 
     def know_pools(self, *, several: bool) -> None:
         """Take down whether `several` pools send by MX."""

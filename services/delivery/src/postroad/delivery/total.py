@@ -7,6 +7,8 @@ room waits in line; who uses more than an even part makes way between two messag
 
 Where the ways out are of several pools, and so of several processes, the site is *shared*: this
 process uses the portion that it has leased (`delivery.sharing`), and nothing before it has one.
+What the others' limits are is known from their claims, a moment late. So a rate that comes in with
+an edit is kept at once, and only what is agreed on after that may raise it.
 """
 
 from collections import Counter
@@ -15,7 +17,7 @@ from typing import Generic, TypeVar
 
 from postroad.delivery.limits import SiteLimiter
 from postroad.policy.model import Rate, SiteLimits
-from postroad.policy.portions import largest
+from postroad.policy.portions import largest, slower
 
 Member = TypeVar("Member")
 
@@ -29,12 +31,15 @@ class SiteTotal(Generic[Member]):
     limiter: SiteLimiter = field(default_factory=lambda: SiteLimiter(SiteLimits()))
     members: int = 0  # all that are known, also those that send nothing now
     own: SiteLimits = field(default_factory=SiteLimits)  # the largest of the members'
+    outdated: bool = False  # whether `own` was edited, and nothing was sent since
     _leased: SiteLimits | None = None  # of a shared site: what this process may use
+    _agreed: SiteLimits | None = None  # what `own` was then
     _sending: Counter[SiteLimits] = field(default_factory=Counter)
     _line: dict[Member, None] = field(default_factory=dict)
 
     def joins(self, limits: SiteLimits) -> None:
         """A member with these limits begins to send."""
+        self.outdated = False
         self._sending[limits] += 1
         self._adopt()
 
@@ -45,12 +50,22 @@ class SiteTotal(Generic[Member]):
             del self._sending[limits]
         self._adopt()
 
+    def outdate(self) -> None:
+        """A member's limits were edited: where none sends, nobody goes by those before."""
+        self.outdated = not self.sends
+
+    def begin(self, now: float) -> None:
+        """A message begins. It counts where the rate of all together is about to be our own."""
+        self.limiter.begin(now, before=self.own.message_rate)
+
     def _adopt(self) -> None:
         if self._sending:
             self.own = largest(self._sending)
         limits = self.own
         if self._leased is not None:
             connections, rate = self._leased.connections, self._leased.message_rate
+            if self.own != self._agreed:
+                rate = slower(rate, self.own.message_rate)
             limits = replace(limits, connections=connections, message_rate=rate)
         self.limiter.adopt(limits)
 
@@ -73,6 +88,7 @@ class SiteTotal(Generic[Member]):
     def lease(self, connections: int, rate: Rate | None) -> None:
         """Take down the portion of the site's connections, and the rate of all together."""
         self._leased = SiteLimits(connections=connections, message_rate=rate)
+        self._agreed = self.own
         self._adopt()
 
     @property

@@ -220,6 +220,8 @@ class Worker:
         self._heeded = snapshot
         if snapshot is not None:
             self._know_pools(snapshot)
+            ways_out = (relay.way_out for relay in snapshot.relays.values())
+            self._sites.renew({way_out.name: way_out.limits for way_out in ways_out})
         leaving: list[Waiting] = []
         for site in self._sites:
             if site.waiting:
