@@ -114,6 +114,21 @@ def test_near_the_limit_nobody_sits_on_what_another_could_send() -> None:
         assert isinstance(send(slow, usage, wanted(quota(1000), now=now), now), Spent)
 
 
+def test_a_slice_that_was_leased_under_a_larger_limit_is_given_back_and_not_spent() -> None:
+    ledger, usage, now = Ledger(), Usage(), START
+    for _ in range(400):
+        send(ledger, usage, wanted(quota(10_000)), now)
+        now += timedelta(milliseconds=5)
+    held = usage.used[wanted(quota(10_000))[0].key] - 400
+    assert held > 0
+    assert isinstance(send(ledger, usage, wanted(quota(300)), now), Exceeded)
+    usage.give_back(ledger.idle(now))
+    assert usage.used[wanted(quota(10_000))[0].key] == 400
+    later = now + timedelta(seconds=2)
+    outcomes = [send(ledger, usage, wanted(quota(402)), later) for _ in range(4)]
+    assert [isinstance(each, Spent) for each in outcomes] == [True] * 2 + [False] * 2
+
+
 def test_all_quotas_are_taken_from_or_none() -> None:
     ledger, usage = Ledger(), Usage()
     both = (quota(10), quota(5, QuotaUnit.RECIPIENTS))

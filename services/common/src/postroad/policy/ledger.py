@@ -87,11 +87,27 @@ class _Account:
     window_end: datetime
     touched: datetime  # when it was made or last spent from
     granted: datetime  # when it was made or last grew
+    maximum: int  # of the Quota as it is now
     balance: int = 0
+    surplus: int = 0  # leased while the maximum was larger: to be given back, not spent
     asked: int = 0  # by leases not yet answered
     rate: float = 0.0  # units per second, averaged over RATE_MEMORY
     largest_slice: float = math.inf  # shrinks as the limit comes near
     refused_until: datetime | None = None
+
+    def limit(self, maximum: int) -> None:
+        """Heed a Quota's maximum: what was leased under a larger one may be more than it allows."""
+        if maximum < self.maximum:
+            self.surplus += self.balance
+            self.balance = 0
+        self.maximum = maximum
+
+    def add(self, amount: int, maximum: int) -> None:
+        """Take in what was leased, or taken by a message, under a maximum."""
+        if maximum > self.maximum:
+            self.surplus += amount
+        else:
+            self.balance += amount
 
     def spend(self, amount: int, now: datetime) -> None:
         self.balance -= amount
@@ -128,6 +144,7 @@ class Ledger:
         leases = []
         for demand in demands:
             account = self._account(demand, now)
+            account.limit(demand.maximum)
             shortfall = demand.amount - account.balance
             if shortfall <= 0:
                 continue
@@ -150,7 +167,7 @@ class Ledger:
         if account is None:
             return  # its window is over
         account.asked = max(0, account.asked - lease.amount)
-        account.balance += amount
+        account.add(amount, lease.maximum)
         account.granted = now
         if amount >= lease.shortfall:
             account.refused_until = None
@@ -169,7 +186,7 @@ class Ledger:
         """Put back what a message took that was not accepted."""
         for demand in spent.demands:
             account = self._account(demand, now)
-            account.balance += demand.amount
+            account.add(demand.amount, demand.maximum)
             account.granted = now
 
     def idle(self, now: datetime) -> list[GiveBack]:
@@ -185,9 +202,10 @@ class Ledger:
             if account.asked and not over:
                 continue
             unspent = 0 if over else account.unspent(now)
-            if unspent > 0:
+            if not over and unspent + account.surplus > 0:
                 account.balance -= unspent
-                back.append(GiveBack(key, unspent))
+                back.append(GiveBack(key, unspent + account.surplus))
+                account.surplus = 0
             if over or now - account.touched >= IDLE:
                 del self._accounts[key]
         return back
@@ -195,9 +213,9 @@ class Ledger:
     def close(self, now: datetime) -> list[GiveBack]:
         """Take out everything unspent, at shutdown."""
         back = [
-            GiveBack(key, account.balance)
+            GiveBack(key, account.balance + account.surplus)
             for key, account in self._accounts.items()
-            if account.balance > 0 and now < account.window_end
+            if account.balance + account.surplus > 0 and now < account.window_end
         ]
         self._accounts.clear()
         return back
@@ -205,7 +223,7 @@ class Ledger:
     def _account(self, demand: Demand, now: datetime) -> _Account:
         account = self._accounts.get(demand.key)
         if account is None:
-            account = _Account(demand.window_end, touched=now, granted=now)
+            account = _Account(demand.window_end, now, now, demand.maximum)
             self._accounts[demand.key] = account
         return account
 
