@@ -283,6 +283,25 @@ async def test_show_names_its_argument_when_it_cannot_be_a_queue_id(run: Run) ->
     assert err.startswith("postroad: QUEUE-ID takes a queue id")
 
 
+async def test_a_hint_names_the_cluster_as_the_command_did(
+    server: NatsServer, run: Run, tmp_path: Path
+) -> None:
+    state = tmp_path / "a state"
+    state.mkdir()
+    (state / "access.json").write_text(json.dumps({"url": server.url, "token": "any"}))
+    queue_id = new_queue_id(now(), 1)
+    _, _, err = await run("queue", "show", queue_id, "--state", str(state))
+    assert f"`postroad events --id {queue_id} --state '{state}'` tells" in err
+    _, _, err = await run("queue", "cancel", "nothing", "--state", str(state))
+    assert f"`postroad queue orders --state '{state}'` lists them" in err
+    _, _, err = await run("queue", "resume", "--all", "--state", str(state))
+    assert f"`postroad queue orders --state '{state}'` lists the orders" in err
+    words = ("queue", "suspend", "--domain", "one.example", "--state", str(state))
+    _, out, _ = await run(*words)
+    assert f"`postroad queue resume --domain one.example --state '{state}'` ends it" in out
+    assert "queue orders` lists" in (await run("queue", "cancel", "nothing"))[2]
+
+
 async def test_addresses_fit_however_their_domain_is_written(
     spool: JetStreamSpool, run: Run
 ) -> None:

@@ -127,6 +127,16 @@ def test_a_wrong_name_hides_no_other_mistake(tmp_path: Path) -> None:
     ]
 
 
+def test_two_ways_out_are_told_beside_what_is_wrong_with_one_of_them(tmp_path: Path) -> None:
+    text = HEAD.format(kind="Relay") + "  mx: {}\n  smarthosts: [{host: 'a b'}]\n"
+    found = mistakes_of(text, tmp_path)
+    assert [each.partition(": ")[2].partition(": ")[0] for each in found] == [
+        "spec.smarthosts",
+        "spec.smarthosts[0].host",
+    ]
+    assert found[0] == "m.yaml:6: spec.smarthosts: cannot go with mx; keep one of the two"
+
+
 def test_aliases_count_as_what_they_repeat(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for level in range(1, 9):

@@ -50,12 +50,13 @@ class Listing:
     seen: int
     whole: bool
 
-    def note(self) -> str:
+    def note(self, cluster: Where) -> str:
         """Return what the reader has to know of records that are not shown."""
         if not self.whole:
             return (
                 f"These are the oldest {len(self.shown)} of the first {self.seen} records; there"
-                " are more. Narrow it down, or see `postroad status` for how many there are."
+                f" are more. Narrow it down, or see `postroad status{cluster.flags}` for how many"
+                " there are."
             )
         if self.seen > len(self.shown):
             return f"These are the oldest {len(self.shown)} of {self.seen}; see more with --limit."
@@ -95,7 +96,7 @@ def list_queue(
             print_json(row(queued))
     else:
         _print_listing(listing, choice.selection, everything=everything, wide=form is Form.WIDE)
-    if note := listing.note():
+    if note := listing.note(cluster):
         typer.echo(note, err=True)
 
 

@@ -108,7 +108,7 @@ def _run(given: _Given, cluster: Where) -> None:
     if given.asks and not _agreed(given.action, found):
         raise Failure("nothing was changed")
     order, affected = asyncio.run(_give(given, cluster, found))
-    _tell_order(given, order, found, affected)
+    _tell_order(given, order, found, affected, cluster)
 
 
 async def _count(given: _Given, cluster: Where) -> Found:
@@ -170,7 +170,7 @@ def _tell_count(given: _Given, found: Found) -> None:
         _tell_suspended(given.action, found)
 
 
-def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> None:
+def _tell_order(given: _Given, order: Order, found: Found, affected: int, cluster: Where) -> None:
     if given.as_json:
         print_json(
             {
@@ -189,7 +189,7 @@ def _tell_order(given: _Given, order: Order, found: Found, affected: int) -> Non
         typer.echo(
             "The rest follows as the delivery processes get to it, or comes due by itself, unless"
             " it was delivered meanwhile. The order stands for an hour;"
-            f" `postroad queue cancel {order.order_id[:8]}` ends it.",
+            f" `postroad queue cancel {order.order_id[:8]}{cluster.flags}` ends it.",
             err=True,
         )
 

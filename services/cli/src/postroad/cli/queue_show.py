@@ -48,7 +48,7 @@ async def _show(choice: Choice, cluster: Where, *, content: bool, as_json: bool)
             queue_id = choice.selection.queue_id
             raise Failure(
                 f"no message {queue_id} waits in the queue;"
-                f" `postroad events --id {queue_id}` tells what became of it"
+                f" `postroad events --id {queue_id}{cluster.flags}` tells what became of it"
             )
         if content:
             await _show_content(spool, found[0].record)

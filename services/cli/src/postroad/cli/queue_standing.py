@@ -119,18 +119,19 @@ def cancel(
 
 async def _cancel(text: str, cluster: Where) -> Order:
     async with open_cluster(cluster) as spool:
-        order = named(text, spool.orders.in_force(datetime.now(UTC)))
+        order = named(text, spool.orders.in_force(datetime.now(UTC)), cluster)
         if not await spool.orders.withdraw(order.order_id):
             raise Failure(f"the order {order.order_id} has ended already")
         await try_again(spool, order)
         return order
 
 
-def named(text: str, standing: Sequence[Order]) -> Order:
+def named(text: str, standing: Sequence[Order], cluster: Where) -> Order:
     """Return the order whose id begins with a text; Failure when that is none, or several."""
     found = [order for order in standing if text and order.order_id.startswith(text.lower())]
     if not found:
-        raise Failure(f"no order {text!r} is in force; `postroad queue orders` lists them")
+        listing = f"`postroad queue orders{cluster.flags}`"
+        raise Failure(f"no order {text!r} is in force; {listing} lists them")
     if len(found) > 1:
         raise Failure(f"{len(found)} orders begin with {text!r}: give more of the id", code=2)
     return found[0]

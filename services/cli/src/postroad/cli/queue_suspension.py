@@ -79,7 +79,7 @@ def suspend(
     meant = visible(describe(selection))
     typer.echo(
         f"Suspended: {meant}, until {stamp(order.until)} ({ago(order.until, now)});"
-        f" `postroad queue resume {meant}` ends it."
+        f" `postroad queue resume {meant}{cluster.flags}` ends it."
     )
 
 
@@ -128,7 +128,8 @@ async def _resume(cluster: Where, selection: Selection | None) -> Sequence[Order
         found = _standing(spool, selection)
         if not found:
             meant = "" if selection is None else f" by {describe(selection)}"
-            raise Failure(f"nothing is suspended{meant}; `postroad queue orders` lists the orders")
+            listing = f"`postroad queue orders{cluster.flags}`"
+            raise Failure(f"nothing is suspended{meant}; {listing} lists the orders")
         for order in found:
             await spool.orders.withdraw(order.order_id)
             await try_again(spool, order)

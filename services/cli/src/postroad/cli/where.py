@@ -1,5 +1,6 @@
 """Which cluster a command talks to, as its user says it: the options of all commands that do."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from postroad.cli.kubectl import Place
+from postroad.cli.state import usual_state_folder
 from postroad.cli.values import path
 
 _KUBERNETES = "A cluster on Kubernetes"
@@ -55,6 +57,18 @@ class Where:
             rich_help_panel=_KUBERNETES,
         ),
     ] = None
+
+    @property
+    def flags(self) -> str:
+        """What a command that is to be typed next has to say of it, with a space before."""
+        given = {
+            "--state": self.state if self.state != usual_state_folder() else None,
+            "--context": self.context,
+            "--namespace": self.namespace,
+            "--release": self.release,
+        }
+        said = [f" {flag} {shlex.quote(str(value))}" for flag, value in given.items() if value]
+        return "".join(said)
 
     @property
     def place(self) -> Place:

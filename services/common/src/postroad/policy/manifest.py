@@ -135,11 +135,11 @@ def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
         for name in raw
         if name not in _TOP
     ]
-    spec = None
+    spec, given = None, _without_nulls(raw.get("spec") or {})
     try:
-        spec = SPECS[kind].model_validate(_without_nulls(raw.get("spec") or {}))
+        spec = SPECS[kind].model_validate(given)
     except ValidationError as error:
-        problems += explain(kind, SPECS[kind], error)
+        problems += explain(kind, SPECS[kind], error, given)
     key = _read_key(raw)
     if isinstance(key, Refused):
         return Refused((*key.problems, *problems))

@@ -7,7 +7,7 @@ one that is refused. docs/resources.md prints the same list.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,23 +45,28 @@ PLANNED_VALUES: Mapping[Kind, Mapping[tuple[str, str], str]] = {
 }
 
 
-def explain(kind: Kind, model: type[Part], error: ValidationError) -> list[Problem]:
-    """Return every finding as a problem at its field."""
+def explain(kind: Kind, model: type[Part], error: ValidationError, given: object) -> list[Problem]:
+    """Return every finding about what was given as a problem at its field."""
     found = error.errors(include_url=False)
+    told = [_explain_one(kind, model, each) for each in _telling(found)]
+    at_odds = model.at_odds(given) if isinstance(given, Mapping) else ()
+    rules = [_broken(("spec",), each.context or {}) for each in at_odds]
+    return told + [each for each in rules if each not in told]
+
+
+def _telling(found: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
     # A list whose entries are wrong counts as too short, too; that would only confuse.
     around = {each["loc"][:length] for each in found for length in range(len(each["loc"]))}
-    return [
-        _explain_one(kind, model, each)
-        for each in found
-        if not (each["type"] == "too_short" and each["loc"] in around)
-    ]
+    for each in found:
+        if each["type"] != "too_short" or each["loc"] not in around:
+            yield each
 
 
 def _explain_one(kind: Kind, model: type[Part], found: ErrorDetails) -> Problem:
     path: Path = ("spec", *found["loc"])
     context: Mapping[str, Any] = found.get("ctx", {})
     if found["type"] == "rule":
-        return Problem(path + _steps(context["field"]), context["message"])
+        return _broken(path, context)
     plain = ".".join(step for step in path if isinstance(step, str))
     if found["type"] == "extra_forbidden":
         return Problem(path, _unknown_field(kind, model, path, plain))
@@ -70,6 +75,10 @@ def _explain_one(kind: Kind, model: type[Part], found: ErrorDetails) -> Problem:
         advice = PLANNED_VALUES[kind][plain, value]
         return Problem(path, f"{value} is not supported yet; {advice}")
     return Problem(path, _sentence(found["type"], context, value, found["msg"]))
+
+
+def _broken(path: Path, context: Mapping[str, Any]) -> Problem:
+    return Problem(path + _steps(context["field"]), context["message"])
 
 
 def _steps(field: str) -> Path:

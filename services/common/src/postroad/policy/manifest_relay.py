@@ -1,11 +1,13 @@
 """The Relay manifest: a way out, by MX or to smarthosts."""
 
 import ipaddress
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from postroad.policy.manifest_crd_rules import Rule, loopback, milliseconds
 from postroad.policy.manifest_shared import (
@@ -191,13 +193,19 @@ class RelaySpec(Part):
             raise broken_rule(
                 "", "says no way out; add mx: {} to deliver to MX hosts, or smarthosts"
             )
-        if self.mx is not None and self.smarthosts:
-            raise broken_rule("smarthosts", "cannot go with mx; keep one of the two")
+        for error in self.at_odds({"mx": self.mx, "smarthosts": self.smarthosts}):
+            raise error
         if self.mx is not None:
             self._check_mx()
         else:
             self._check_smarthosts()
         return self
+
+    @classmethod
+    def at_odds(cls, given: Mapping[str, object]) -> Iterator[PydanticCustomError]:
+        """Yield that mail leaves by MX or to smarthosts."""
+        if given.get("mx") is not None and given.get("smarthosts"):
+            yield broken_rule("smarthosts", "cannot go with mx; keep one of the two")
 
     def _check_mx(self) -> None:
         if self.auth is not None:

@@ -6,7 +6,7 @@ to write instead, and tells JSON Schema (from which CRDs and docs are made) what
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
@@ -72,6 +72,16 @@ class Part(BaseModel):
 
     api_rules: ClassVar[tuple[Rule, ...]] = ()
     """What the part's validators say, for the API server."""
+
+    @classmethod
+    def at_odds(cls, given: Mapping[str, object]) -> Iterator[PydanticCustomError]:
+        """
+        Yield what is wrong with which fields are given, whatever stands in them.
+
+        Validators across fields are asked only where each field is right; asked beside them, this
+        tells all mistakes at once.
+        """
+        yield from ()
 
     @classmethod
     def __get_pydantic_json_schema__(
