@@ -43,6 +43,7 @@ log = get_logger("spool.taking")
 _TICK = 0.5  # seconds between looks at lanes
 _BULK_SHARE = 0.75  # of the room: express always finds some
 _LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
+_SUSPECTS = 200  # records that wait to be tried one after another, and no more of a small room
 _UNDIVIDED = 16  # records: a lane may fill a room as small as that
 
 
@@ -101,13 +102,7 @@ class JetStreamTaking:
             room=self._room_for,
             deliver=self._on_delivered,
         )
-        self._trials = Trials(
-            tools.presence,
-            alone=tools.timings.alone,
-            hand_out=self._release,
-            hold=lambda taken: self._spawn(self._hold(taken, POISONOUS)),
-            put_off=lambda taken: self._spawn(self._return(taken, _AFTER_OTHERS)),
-        )
+        self._trials = self._make_trials()
         self._held: list[Callable[[str], None]] = []
         self._tenures = Tenures(
             tools.presence,
@@ -119,6 +114,16 @@ class JetStreamTaking:
         )
         self._tenures.know_pools([pool])
         self._unserved = Unserved(tools.waiting, tools.membership, every=tools.timings.pools)
+
+    def _make_trials(self) -> Trials:
+        return Trials(
+            self._tools.presence,
+            most=max(1, min(_SUSPECTS, self._room // 4)),
+            alone=self._tools.timings.alone,
+            hand_out=self._release,
+            hold=lambda taken: self._spawn(self._hold(taken, POISONOUS)),
+            put_off=lambda taken: self._spawn(self._return(taken, _AFTER_OTHERS)),
+        )
 
     # ------------------------------------------------------------ taking
 

@@ -31,7 +31,6 @@ from postroad.spool.taken import JetStreamTaken
 
 log = get_logger("spool.trials")
 
-_MOST = 200  # suspects that wait in one process: the room is for other mail, too
 _REMEMBERED = timedelta(hours=1)  # a note; after that a death has nothing to do with the next
 _PATIENCE = timedelta(seconds=2)
 _TOLD_FOR = timedelta(seconds=60)
@@ -41,16 +40,24 @@ Tell = Callable[[JetStreamTaken], None]
 
 class Trials:
     """
-    The suspects of one process.
+    The suspects of one process, of which `most` wait here: the room is for other mail, too.
 
     `hand_out`, `hold` and `put_off` are told what becomes of one; `put_off` means that it should
     come back later.
     """
 
     def __init__(
-        self, bucket: Bucket, *, alone: timedelta, hand_out: Tell, hold: Tell, put_off: Tell
+        self,
+        bucket: Bucket,
+        *,
+        most: int,
+        alone: timedelta,
+        hand_out: Tell,
+        hold: Tell,
+        put_off: Tell,
     ) -> None:
         self._bucket = bucket
+        self._most = most
         self._alone = alone.total_seconds()
         self._hand_out = hand_out
         self._hold = hold
@@ -62,7 +69,7 @@ class Trials:
 
     def add(self, taken: JetStreamTaken) -> None:
         """Let a suspect wait for its turn, or come back later where too many wait."""
-        if len(self._waiting) >= _MOST:
+        if len(self._waiting) >= self._most:
             self._put_off(taken)
             return
         self._waiting[taken.key] = taken
