@@ -54,6 +54,7 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
         (wrong.SettlesRegardless, Aim.LEASES, 80),
         (wrong.AsksForNoLaterForm, Aim.SETTLING, 20),
         (wrong.BeginsBeforeTheFormerIsGone, Aim.SETTLING, 20),
+        (wrong.TakesWhatFiresAgainForNew, Aim.FIRING, 20),
         (wrong.KeepsWhatItLeft, Aim.SCALING, 20),
         (wrong.SettlesAtTheEnd, Aim.MANY, 20),
         (wrong.ForgetsWhatIsKnown, Aim.MANY, 20),

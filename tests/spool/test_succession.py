@@ -11,13 +11,22 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Held, Place, Put, Ready, Scheduled, Taken
+from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, first, now, put, take
-from postroad.testing.streams import hang_up
+from postroad.testing.queued_mail import (
+    SECOND,
+    all_that_comes,
+    first,
+    kinds,
+    now,
+    put,
+    take,
+    until,
+)
+from postroad.testing.way import Way
 
 pytestmark = pytest.mark.nats
 
@@ -25,40 +34,18 @@ OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 LATER = timedelta(hours=1)
 
 
-class Deaf:
+class Deaf(Way):
     """A way to nats-server on which acknowledgements get lost."""
 
     def __init__(self, server: NatsServer) -> None:
+        super().__init__(server.url, self._lose)
         self.lost_one = asyncio.Event()
-        self._to = int(server.url.rpartition(":")[2])
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "Deaf":
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def url(self) -> str:
-        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        for way in ((reader, far_writer), (far_reader, writer)):
-            self._tasks.add(asyncio.create_task(self._pass_on(*way)))
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(2**16):
-            if b"+ACK" in data:
-                self.lost_one.set()
-            else:
-                writer.write(data)
-        await hang_up(writer)
+    def _lose(self, data: bytes) -> bytes:
+        if b"+ACK" not in data:
+            return data
+        self.lost_one.set()
+        return b""
 
 
 @pytest.fixture
@@ -86,34 +73,6 @@ async def dies_settling(open_spool: OpenJetStream, way: Deaf) -> Dies:
         await spool.close()
 
     return die
-
-
-async def kinds(spool: JetStreamSpool) -> list[WaitKind]:
-    return sorted([queued.kind async for queued in spool.waiting.list(Selection())])
-
-
-async def until(spool: JetStreamSpool, *wanted: WaitKind) -> None:
-    async with asyncio.timeout(patient(20)):
-        while await kinds(spool) != list(wanted):
-            await asyncio.sleep(0.05)
-
-
-async def all_that_comes(spool: JetStreamSpool) -> list[Taken]:
-    """Deliver until nothing is left that is ready or becomes so at once; return what that was."""
-    taking, come = take(spool), list[Taken]()
-
-    async def deliver() -> None:
-        async for taken in taking:
-            come.append(taken)
-            await taking.settle(taken)
-
-    delivering = asyncio.create_task(deliver())
-    async with asyncio.timeout(patient(20)):
-        while WaitKind.READY in await kinds(spool):
-            await asyncio.sleep(0.05)
-    delivering.cancel()
-    await taking.close()
-    return come
 
 
 @pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)], ids=["s", "h"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import NamedTuple
 
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
 from postroad.spool.fast_client import Incoming
@@ -13,14 +14,23 @@ _ALREADY_STORED = 10201
 
 # {"stream":"POSTROAD_Q_0", "seq":22, "duplicate":true}: the common answer is not worth a parser.
 _PLAIN_ACK = re.compile(rb'\{"stream":"[^"]*", ?"seq":(\d+)')
+_DUPLICATE = b'"duplicate"'
 
 
-def acked_sequence(answer: Incoming) -> int:
-    """Return the sequence a publish was stored under; raise what an error means."""
+class Acknowledged(NamedTuple):
+    """A publish is stored; `sequence` is 0 where the answer has none."""
+
+    sequence: int
+    repeated: bool  # an earlier try stored it, and this one changed nothing
+
+
+def acknowledged(answer: Incoming) -> Acknowledged:
+    """Return what the queue said of a publish; raise what an error means."""
     match = _PLAIN_ACK.match(answer.data)
     if match is not None:
-        return int(match[1])
-    return check_ack(answer)
+        return Acknowledged(int(match[1]), _DUPLICATE in answer.data)
+    sequence = check_ack(answer)
+    return Acknowledged(sequence, sequence == 0)
 
 
 def check_ack(answer: Incoming) -> int:

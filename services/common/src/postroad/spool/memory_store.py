@@ -45,7 +45,7 @@ class Stored:
     A record as the store keeps it, stored `at` a time.
 
     `holder` has it in hand, until `lapses` if that is set. `follows` is the sequence of the record
-    it follows from, 0 where nobody has said so.
+    it follows from, 0 where nobody has said so. `fired`: a schedule has made it ready.
     """
 
     sequence: int
@@ -57,6 +57,7 @@ class Stored:
     holder: object | None = None
     lapses: datetime | None = None
     follows: int = 0
+    fired: bool = False
 
 
 @dataclass
@@ -71,6 +72,7 @@ class MemoryStore:
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
     records: dict[int, Stored] = field(default_factory=dict)
     takers: list["MemoryTaking"] = field(default_factory=list)
+    on_fired: Callable[[int], None] = lambda _: None
     _ended_of: dict[str, set[int]] = field(default_factory=dict)  # of bodies that are there
     _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
     _due: list[tuple[datetime, int]] = field(default_factory=list)
@@ -244,6 +246,9 @@ class MemoryStore:
                 continue
             if stored.lapses is not None and stored.lapses > now:
                 continue
+            if stored.due is not None:
+                stored.fired = True
+                self.on_fired(sequence)
             self._make_ready(sequence)
         self.wake()
         self._arm()

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from postroad.spool.acks import acked_sequence, check_ack
+from postroad.spool.acks import Acknowledged, acknowledged, check_ack
 from postroad.spool.codec import encode
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import (
@@ -71,26 +71,40 @@ class Publisher:
         shard: int,
         timeout: timedelta,
         origin: int = 0,
-        claim: Mapping[str, str] | None = None,
     ) -> int:
         """
         Store all puts in a shard, or none, and return the last one's sequence.
 
-        `origin` is the sequence of the record they follow from, 0 for new mail. `claim` are headers
-        for the first put, which takes a waiting record's place with them. Raises Refused,
+        `origin` is the sequence of the record they follow from, 0 for new mail. Raises Refused,
         RecordTooLarge and SpoolFull when nothing is stored, by no try; SpoolUnavailable when that
         is open; ClaimLost.
         """
-        # What a claim follows from is gone with it.
-        former = 0 if claim else origin
-        messages = [self._message(put, shard, origin, former) for put in puts]
-        if claim:
-            messages[0].headers.update(claim)
-        return await self._until_stored(messages, shard, min(timeout, LONGEST))
+        messages = [self._message(put, shard, origin, origin) for put in puts]
+        return (await self._until_stored(messages, shard, min(timeout, LONGEST))).sequence
+
+    async def claim(
+        self,
+        puts: Sequence[Put],
+        claim: Mapping[str, str],
+        *,
+        shard: int,
+        timeout: timedelta,
+        origin: int,
+    ) -> bool:
+        """
+        Store puts of which the first takes the place of the waiting record `origin`.
+
+        `claim` are the headers that make it do so. False when an earlier try has stored them: then
+        this one has removed nothing. Raises what `publish` does.
+        """
+        messages = [self._message(put, shard, origin, 0) for put in puts]
+        messages[0].headers.update(claim)
+        stored = await self._until_stored(messages, shard, min(timeout, LONGEST))
+        return not stored.repeated
 
     async def _until_stored(
         self, messages: Sequence[_Message], shard: int, timeout: timedelta
-    ) -> int:
+    ) -> Acknowledged:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout.total_seconds()
         pause, in_doubt = _FIRST_PAUSE, False
@@ -114,17 +128,17 @@ class Publisher:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _try(self, messages: Sequence[_Message], shard: int, left: float) -> int:
+    async def _try(self, messages: Sequence[_Message], shard: int, left: float) -> Acknowledged:
         timeout = max(0.05, min(_TRY_TIMEOUT, left))
         if len(messages) == 1:
             only = messages[0]
             answer = await self._requests.send(
                 only.subject, only.payload, headers=only.headers, timeout=timeout
             )
-            return acked_sequence(answer)
+            return acknowledged(answer)
         return await self._try_batch(messages, timeout)
 
-    async def _try_batch(self, messages: Sequence[_Message], timeout: float) -> int:
+    async def _try_batch(self, messages: Sequence[_Message], timeout: float) -> Acknowledged:
         if len(messages) > MAX_BATCH:
             raise SpoolUnavailable(f"{len(messages)} records are too many for one batch")
         batch = f"{self._name}-{next(self._batches)}"
@@ -149,7 +163,7 @@ class Publisher:
                 check_ack(begun)
             else:
                 _post(client, message, headers)
-        return acked_sequence(answer)
+        return acknowledged(answer)
 
     def _message(self, put: Put, shard: int, origin: int, former: int) -> _Message:
         record = put.record

@@ -22,7 +22,7 @@ from postroad.spool.log import get_logger
 from postroad.spool.ownership import LaneKey
 from postroad.spool.requests import Requests
 from postroad.spool.subjects import lane_consumer, lane_filter, queue_stream
-from postroad.spool.succession import FOLLOWS
+from postroad.spool.succession import FOLLOWS, REPLACES
 
 log = get_logger("spool.pull")
 
@@ -33,7 +33,8 @@ _MAX_ACK_PENDING = 2000
 _IDLE_BATCH, _BUSY_BATCH = 16, 256  # records
 _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _MADE_AT_ONCE = 32  # consumers
-_FOLLOWS = FOLLOWS.encode()
+_FOLLOWS, _REPLACES = FOLLOWS.encode(), REPLACES.encode()
+_SCHEDULER = b"Nats-Scheduler"
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 
 Room = Callable[["LanePull"], int]  # how many more records may be asked for
@@ -60,6 +61,19 @@ class Delivered:
         if _FOLLOWS not in self.message.header:
             return 0
         return int(self.message.field(FOLLOWS) or 0)
+
+    @property
+    def replaces(self) -> int:
+        """The sequence of the waiting record whose place it took, 0 when it took none."""
+        if _REPLACES not in self.message.header:
+            return 0
+        return int(self.message.field(REPLACES) or 0)
+
+    @property
+    def waited(self) -> bool:
+        """Whether a schedule has fired it, or it took the place of one."""
+        header = self.message.header
+        return _SCHEDULER in header or _REPLACES in header
 
 
 class LanePull:

@@ -71,6 +71,11 @@ def waiting_subject(shard: int, kind: WaitKind, record: QueueRecord, lane: str) 
     return f"pr.q.{shard}.{kind}.{lane}.{domain_token(record.domain)}.{record.record_id}"
 
 
+def nobodys_subject(subject: str) -> str:
+    """Return a subject beside a waiting record's that no record has and nobody takes from."""
+    return f"{subject.rpartition('.')[0]}.gone"
+
+
 def subjects_of_record(shard: int, record: QueueRecord) -> tuple[str, str]:
     """Return filters for the forms of a record that have its id: those that wait, those ready."""
     end = f"{domain_token(record.domain)}.{record.record_id}"

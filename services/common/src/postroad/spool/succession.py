@@ -10,23 +10,34 @@ That form might have become ready and been delivered meanwhile. Where it comes b
 that, it names the record it follows from, and is not begun while that is in the queue; and it keeps
 its id in its subject as it becomes ready, so that it can be found. One that waits longer is found
 waiting. The leader is asked, never a follower that may lag.
+
+Replacing a waiting record has two steps at the server: it stores what takes the record's place, and
+then purges the record's schedule. A kill between the two leaves both. So what takes the place names
+what it replaces, and before it is attempted the schedule is removed, if that is still there; else
+it would fire in its time and be delivered a second time.
 """
 
 import asyncio
 import base64
+import contextlib
 import json
 from datetime import datetime, timedelta
 from typing import Any
 
+from postroad.spool.acks import check_ack
 from postroad.spool.codec import decode
-from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
+from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.in_hand import Key
 from postroad.spool.interface import Held, Place, Ready, Scheduled
+from postroad.spool.log import get_logger
 from postroad.spool.record import QueueRecord
 from postroad.spool.requests import Requests
-from postroad.spool.subjects import queue_stream, subjects_of_record
+from postroad.spool.subjects import nobodys_subject, queue_stream, subjects_of_record
+
+log = get_logger("spool.succession")
 
 FOLLOWS = "Postroad-Follows"  # the sequence of the record that a stored one follows from
+REPLACES = "Postroad-Replaces"  # the sequence of the waiting record whose place it took
 # A record whose holder was killed is handed out again 20 s later, or 40 s when its lane goes to
 # another process. What waits longer than this is surely still waiting then.
 SOON = timedelta(minutes=5)
@@ -42,6 +53,20 @@ def comes_soon(place: Place, now: datetime) -> bool:
             return True
         case Scheduled(due) | Held(due):
             return due - now < SOON
+
+
+def replacing(subject: str, sequence: int) -> dict[str, str]:
+    """Return the headers of what takes the place of the waiting record on a subject, only once."""
+    purge = {"Nats-Scheduler": subject, "Nats-Schedule-Next": "purge"}
+    return expecting(subject, sequence) | purge
+
+
+def expecting(subject: str, sequence: int) -> dict[str, str]:
+    """Return the headers of what is stored only while that is the last on a subject."""
+    return {
+        "Nats-Expected-Last-Subject-Sequence": str(sequence),
+        "Nats-Expected-Last-Subject-Sequence-Subject": subject,
+    }
 
 
 class Succession:
@@ -68,6 +93,23 @@ class Succession:
             if await self._ask(former.shard, {"seq": former.sequence}) is None:
                 return True
         return False
+
+    async def end_replaced(self, former: Key) -> None:
+        """
+        Remove a waiting record that another has taken the place of, if it is still there.
+
+        Nobody who takes mail may delete. But what says that it replaces a schedule has that purged;
+        an empty message for nobody says so here, and is gone after a second.
+        """
+        found = await self._ask(former.shard, {"seq": former.sequence})
+        if found is None:
+            return
+        subject = str(found["subject"])
+        headers = replacing(subject, former.sequence) | {"Nats-TTL": "1s"}
+        answer = await self._requests.send(nobodys_subject(subject), headers=headers)
+        with contextlib.suppress(ClaimLost):  # it is gone by now, or has fired
+            check_ack(answer)
+            log.warning("a record was still there that another had replaced", subject=subject)
 
     async def _find(self, shard: int, sequence: int, subject: str) -> dict[str, Any] | None:
         """Return the first message on a subject from a sequence on."""

@@ -16,6 +16,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.codec import decode
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
+from postroad.spool.forms import Forms
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
 from postroad.spool.leases import Leases
@@ -68,10 +69,8 @@ class JetStreamTaking:
             traffic_class: deque() for traffic_class in TrafficClass
         }
         self._wake = asyncio.Event()
-        self._stopped = False
+        self._started = self._stopped = self._refilling = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._refilling = False
-        self._started = False
         self._handed: set[Key] = set()
         self._leaving: list[Callable[[str], None]] = []
         self._settling = Settling(
@@ -85,6 +84,7 @@ class JetStreamTaking:
             exhausted=lambda: tools.capacity.exhausted,
         )
         self._succession = Succession(tools.requests)
+        self._forms = Forms(self._hand, self._succession)
         # What was in a dead process's hands comes again when its lease has run out. Who waits for
         # that must not wait here: it would keep the room that the other needs.
         self._wait_for_former = _nak(tools.timings.ack_wait / 2)
@@ -242,7 +242,8 @@ class JetStreamTaking:
         taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
         lane = delivered.pull.key
         self._hand.add(Entry(key, reply, len(delivered.message.data), sent, taken, lane))
-        if delivered.again or delivered.follows:
+        others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
+        if others or delivered.again or delivered.follows:
             self._spawn(self._look_first(taken, delivered))
         else:
             self._line_up(taken)
@@ -269,8 +270,10 @@ class JetStreamTaking:
         """Line a record up when that cannot be a repetition; see `spool.succession`."""
         key = taken.key
         try:
-            if delivered.again and await self._succession.is_followed(key, taken.record):
-                log.info("a later form goes on", record_id=str(taken.record.record_id))
+            if delivered.replaces:
+                await self._succession.end_replaced(Key(key.shard, delivered.replaces))
+            if await self._is_passed(taken, delivered):
+                log.info("another form goes on", record_id=str(taken.record.record_id))
                 await self._settling.pass_over(key)
                 self._let_go(key)
                 return
@@ -279,12 +282,19 @@ class JetStreamTaking:
                 return
         except SpoolError as error:
             log.debug("a record's forms cannot be looked for", error=str(error))
-            await self.give_back(taken)
+            await self._return(taken, _SOON)
             return
         if self.serves(taken):
             self._line_up(taken)
         else:
             await self.give_back(taken)
+
+    async def _is_passed(self, taken: JetStreamTaken, delivered: Delivered) -> bool:
+        """Whether another form of a record goes on in this one's place."""
+        key, record = taken.key, taken.record
+        if delivered.again and await self._succession.is_followed(key, record):
+            return True
+        return delivered.waited and await self._forms.is_passed(key, record)
 
     async def _is_gone(self, former: Key) -> bool:
         return self._hand.has_finished(former) or await self._succession.is_gone(former)
@@ -372,6 +382,8 @@ class JetStreamTaking:
             )
             self.drop(taken)
             return
+        if any(put.record.record_id == own.record.record_id for put in puts):
+            self._forms.leave(own.key, own.record)
         await self._settling.settle(own.key, own.record, puts, events)
         self._let_go(own.key)
 

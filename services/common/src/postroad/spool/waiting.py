@@ -6,7 +6,8 @@ subjects allow; memory is a page, whatever the queue's length. A claim replaces 
 one atomic step: publishing with the schedule's own subject and its expected sequence, which only
 one claimant can win. A schedule that fires takes no part in that: the server copies all that has
 come due, then stores the copies one after the other and purges their schedules without asking what
-became of them. So nothing is claimed that is due, or nearly.
+became of them. So nothing is claimed that is due, or nearly. A server that is killed may have
+stored what takes a record's place, and not have purged its schedule: `spool.succession` ends that.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from postroad.spool.counting import Counting
 from postroad.spool.direct_get import PAGE_MESSAGES, StoredMessage, pages
 from postroad.spool.errors import ClaimLost, RecordCorrupt
 from postroad.spool.ids import shard_of
+from postroad.spool.in_hand import Key
 from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
 from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
@@ -28,6 +30,7 @@ from postroad.spool.publisher import Publisher
 from postroad.spool.requests import Requests
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import domain_token, queue_stream, subject_of
+from postroad.spool.succession import REPLACES, Succession, expecting, replacing
 
 log = get_logger("spool.waiting")
 
@@ -45,6 +48,7 @@ class JetStreamWaiting:
         self._link = link
         self._counting = Counting(link, requests, layout)
         self._publisher = publisher
+        self._succession = Succession(requests)
         self._layout = layout
 
     async def list(
@@ -101,13 +105,13 @@ class JetStreamWaiting:
             raise ValueError("a claim puts something in the record's place")
         if not queued.may_be_claimed(now):
             raise ClaimLost("the record is ready, or becomes so by itself")
-        headers = {
-            "Nats-Scheduler": queued.subject,
-            "Nats-Schedule-Next": "purge",
-        }
         if self._subject(puts[0], queued) == queued.subject:
-            headers = {}  # it takes the schedule's place as it is stored: a purge would be of both
-        await self._replace(queued, puts, headers)
+            # It takes the schedule's place as it is stored: a purge would be of both.
+            headers = expecting(queued.subject, queued.sequence)
+        else:
+            headers = replacing(queued.subject, queued.sequence) | {REPLACES: str(queued.sequence)}
+        if not await self._replace(queued, puts, headers):
+            await self._succession.end_replaced(Key(queued.record.record_id.shard, queued.sequence))
 
     def _subject(self, put: Put, queued: Queued) -> str:
         lane = lane_of(put.record, self._layout.lanes)
@@ -115,17 +119,13 @@ class JetStreamWaiting:
 
     async def _replace(
         self, queued: Queued, puts: Sequence[Put], headers: Mapping[str, str]
-    ) -> None:
-        expected = {
-            "Nats-Expected-Last-Subject-Sequence": str(queued.sequence),
-            "Nats-Expected-Last-Subject-Sequence-Subject": queued.subject,
-        }
-        await self._publisher.publish(
+    ) -> bool:
+        return await self._publisher.claim(
             puts,
+            headers,
             shard=queued.record.record_id.shard,
             timeout=CLAIM_TIMEOUT,
             origin=queued.sequence,
-            claim={**headers, **expected},
         )
 
     async def renew_overdue(
@@ -167,10 +167,14 @@ class JetStreamWaiting:
 
     async def _renew(self, queued: Queued, due: datetime) -> None:
         place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
-        await self._replace(queued, [Put(queued.record, place)], {})
+        await self._replace(
+            queued, [Put(queued.record, place)], expecting(queued.subject, queued.sequence)
+        )
 
 
 def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
+    if not message.data:
+        return None  # no record, see Succession.end_replaced
     try:
         record = decode(message.data)
     except RecordCorrupt as error:

@@ -1,5 +1,6 @@
 """Messages for tests of the queue, and short ways to put and take them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
 from postroad.spool.membership import Timings
 from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
+from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.taking import JetStreamTaking
 from postroad.testing.patience import patient
 
@@ -107,3 +109,37 @@ async def first(taking: Taking, count: int) -> list[Taken]:
         if len(found) == count:
             break
     return found
+
+
+async def kinds(spool: Spool) -> list[WaitKind]:
+    """Return the kinds of all that is in the queue."""
+    return sorted([queued.kind async for queued in spool.waiting.list(Selection())])
+
+
+async def until(spool: Spool, *wanted: WaitKind) -> None:
+    """Wait until those are the kinds of all that is in the queue."""
+    async with asyncio.timeout(patient(20)):
+        while True:
+            if await kinds(spool) == list(wanted):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def all_that_comes(spool: Spool) -> list[Taken]:
+    """Deliver until nothing is left that is ready or becomes so at once; return what that was."""
+    taking, come = take(spool), list[Taken]()
+
+    async def deliver() -> None:
+        async for taken in taking:
+            come.append(taken)
+            await taking.settle(taken)
+
+    delivering = asyncio.create_task(deliver())
+    async with asyncio.timeout(patient(20)):
+        while True:
+            if WaitKind.READY not in await kinds(spool):
+                break
+            await asyncio.sleep(0.05)
+    delivering.cancel()
+    await taking.close()
+    return come

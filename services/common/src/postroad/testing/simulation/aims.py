@@ -25,6 +25,7 @@ class Aim(StrEnum):
 
     LEASES = "leases"  # an attempt ends after its lease has, and the mail was deferred
     SETTLING = "settling"  # processes die between storing what follows and acknowledging
+    FIRING = "firing"  # servers are killed between storing what a schedule fires and its end
     SCALING = "scaling"  # another process joins while mail waits in line for a slow host
     MANY = "many"  # mail for more than a slow host takes at once; delivery processes crash
     POOLS = "pools"  # one host is sent to by Relays of two pools, whose processes crash and stop
@@ -43,6 +44,8 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
             return _for_leases(drawn, dice)
         case Aim.SETTLING:
             return _for_settling(drawn, dice)
+        case Aim.FIRING:
+            return _for_firing(drawn, dice)
         case Aim.SCALING:
             return _for_scaling(drawn, dice)
         case Aim.MANY:
@@ -101,6 +104,11 @@ def _for_settling(drawn: Scenario, dice: random.Random) -> Scenario:
         fault_every=1e9,  # steps: none but those
         fault_at_store=0.3,
     )
+
+
+def _for_firing(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Hosts that defer at first; servers that are killed as each third schedule fires."""
+    return replace(_for_settling(drawn, dice), faults=4, fault_at_store=0.0, fault_at_fire=0.3)
 
 
 def _for_scaling(drawn: Scenario, dice: random.Random) -> Scenario:

@@ -36,6 +36,7 @@ class Faults:
         self._mutes = scenario.mutes
         self._role = scenario.fault_role
         self._at_store = scenario.fault_at_store
+        self._at_fire = scenario.fault_at_fire
         self._until = self._countdown()
         self._lives = 0
 
@@ -61,6 +62,21 @@ class Faults:
             self._left -= 1
             network = self._around.network
             network.call_soon(self._crash_if_there, running, context=network.world)
+
+    def fired(self, sequence: int) -> None:
+        """Kill the servers between the two steps of making a schedule ready, if the play wants."""
+        if not self._at_fire or not self._left or self._dice.random() >= self._at_fire:
+            return
+        network = self._around.network
+        network.call_soon(self._kill_firing, sequence, context=network.world)
+
+    def _kill_firing(self, sequence: int) -> None:
+        if not self._left or not self._around.servers.up:
+            return
+        self._left -= 1
+        # What is taken after it is no attempt that it has hit.
+        self._note(EVERYTHING, "restart", 0.0)
+        self._around.servers.restart(self._dice.choice([0.5, 3.0]), unpurged=sequence)
 
     def _crash_if_there(self, running: RunningProcess) -> None:
         if self.processes.get(running.simulated.name) is running:

@@ -111,6 +111,7 @@ class Performance:
         self.around.pools, self.around.hosts = scenario.pools, scenario.hosts
         self.faults = Faults(scenario, self.around, self.start_process)
         self.around.on_death = self.faults.died
+        self.store.on_fired = self.faults.fired
         self._doors = [("192.0.2.10", 25), ("192.0.2.11", 25)][: scenario.ingresses]
 
     def _host(self, domain: str, zone: dict[str, str]) -> Host:

@@ -77,6 +77,7 @@ class Scenario:
     pauses: tuple[float, ...] = (0.5, 5.0, 14.0, 18.0, 25.0, 45.0)  # seconds
     mutes: tuple[float, ...] = (0.1, 2.0, 9.0)  # seconds
     fault_at_store: float = 0.0  # of the deferrals that are stored: as many kill their process
+    fault_at_fire: float = 0.0  # of the schedules that fire: with as many the servers are killed
     joins: float | None = None  # when another delivery process starts; seconds
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
     hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one

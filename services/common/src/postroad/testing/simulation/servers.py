@@ -74,8 +74,16 @@ class SimulatedServers:
 
     # ------------------------------------------------------------ faults
 
-    def restart(self, seconds: float) -> None:
-        """Go down and come up again with what was on disk."""
+    def restart(self, seconds: float, *, unpurged: int | None = None) -> None:
+        """
+        Go down and come up again with what was on disk.
+
+        The schedule that has just fired the record `unpurged` is there too, and fires again.
+        """
+        fired = self.store.records.get(unpurged or 0)
+        if fired is not None:
+            again = Put(fired.record, Scheduled(self.store.clock()))
+            self.store.append([again], [f"fired by {unpurged}"], settling=True)
         self.up = False
         self._consumers.clear()
         self._batches.clear()
@@ -227,6 +235,8 @@ class SimulatedServers:
             f"$JS.ACK.POSTROAD_Q_0.{consumer.name}.{stored.deliveries}.{sequence}.{number}.{at}.0"
         )
         headers = {FOLLOWS: str(stored.follows)} if stored.follows else {}
+        if stored.fired:
+            headers["Nats-Scheduler"] = str(sequence)  # its subject, really
         pull.link.deliver(pull.token, encode(stored.record), reply, headers)
 
     # ------------------------------------------------------------ acknowledgements

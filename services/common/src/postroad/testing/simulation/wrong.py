@@ -5,13 +5,14 @@ Each is one plausible mistake; the test says within how many seeds it must be fo
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from postroad.spool.agreement import SiteKind, SiteView
 from postroad.spool.errors import Refused, SpoolError, SpoolUnavailable
 from postroad.spool.event import Event
+from postroad.spool.forms import Forms
 from postroad.spool.in_hand import Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
 from postroad.spool.leases import Leases
@@ -203,6 +204,24 @@ class AsksForNoLaterForm(WatchedTaking):
         self._line_up(taken)
 
 
+class _Forgetful(Forms):
+    def begin(self, key: Key, record: QueueRecord) -> bool:
+        super().begin(key, record)
+        return True
+
+    async def is_passed(self, key: Key, record: QueueRecord) -> bool:
+        """Say no."""
+        return False
+
+
+class TakesWhatFiresAgainForNew(WatchedTaking):
+    """Delivers what a schedule fires again after the servers were killed as it fired."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._forms = _Forgetful(self._hand, self._succession)
+
+
 class BeginsBeforeTheFormerIsGone(WatchedTaking):
     """Delivers what is ready soon, while the record it follows from may come again."""
 
@@ -226,12 +245,9 @@ class _Sure(Publisher):
         shard: int,
         timeout: timedelta,
         origin: int = 0,
-        claim: Mapping[str, str] | None = None,
     ) -> int:
         try:
-            return await super().publish(
-                puts, shard=shard, timeout=timeout, origin=origin, claim=claim
-            )
+            return await super().publish(puts, shard=shard, timeout=timeout, origin=origin)
         except SpoolUnavailable as error:
             raise Refused(str(error)) from error
 

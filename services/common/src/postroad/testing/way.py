@@ -1,0 +1,51 @@
+"""A TCP way to a server on which a test changes or loses what clients write."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from postroad.testing.streams import hang_up
+
+
+class Way:
+    """
+    Carries connections to a server on loopback; `url` is where clients connect.
+
+    `alter` is asked what becomes of each portion that a client writes: nothing if it is empty.
+    """
+
+    def __init__(self, url: str, alter: Callable[[bytes], bytes]) -> None:
+        self._to = int(url.rpartition(":")[2])
+        self._alter = alter
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        there = self._pass_on(reader, far_writer, self._alter)
+        back = self._pass_on(far_reader, writer, bytes)
+        self._tasks |= {asyncio.create_task(there), asyncio.create_task(back)}
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        alter: Callable[[bytes], bytes],
+    ) -> None:
+        while data := await reader.read(2**16):
+            writer.write(alter(data))
+        await hang_up(writer)
