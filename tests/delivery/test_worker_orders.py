@@ -212,6 +212,33 @@ async def test_an_order_reaches_mail_that_was_being_sent_and_was_deferred() -> N
     assert await waiting(spool) == []
 
 
+@pytest.mark.parametrize(("action", "notified"), [("bounce", 1), ("delete", 0)])
+async def test_who_is_not_ended_while_the_mail_was_being_sent_waits_for_the_next_try(
+    action: str, notified: int
+) -> None:
+    to = tuple(QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bcd")
+    spool = MemorySpool()
+    tries: list[asyncio.Future[None]] = []
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"RCPT TO:<c@y.example>":
+            placing = spool.orders.place(order(action, recipient="c@y.example"))
+            tries.append(asyncio.ensure_future(placing))
+            return b"451 4.2.1 busy\r\n"
+        return b"451 4.2.1 busy\r\n" if line == b"RCPT TO:<d@y.example>" else None
+
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await put(spool, origin=CLIENT, recipients=to)
+        async with delivering(spool):
+            await counted(spool, action, 1)
+            await asyncio.wait_for(mx.received(1 + notified), patient(5))
+        [left] = [queued async for queued in spool.waiting.list(Selection())]
+    assert len(tries) == 1
+    assert (left.kind, left.record.attempts) == (WaitKind.SCHEDULED, 1)
+    assert [str(each.mailbox) for each in left.record.pending] == ["d@y.example"]
+
+
 async def test_a_process_that_starts_again_adds_to_what_it_had_told() -> None:
     spool = MemorySpool()
     await spool.orders.report("hold", "tests", 5)

@@ -19,9 +19,9 @@ from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.delivery.unattempted import (
     hold_ended,
+    meeting,
     no_way_out,
     ordered,
-    taken_again,
     without_body,
 )
 from postroad.policy.model import WayOut
@@ -62,9 +62,9 @@ class Endings:
         """Settle an attempt behind the connection's back, as long as not too many are under way."""
         attempted = _attempted(way_out, ended, site)
         settlement = settle(taken.record, attempted, self._tools.circumstances(way_out.retry))
+        if settlement.puts:
+            settlement = self._meeting_order(taken, settlement)
         self._tell(taken.record, way_out, ended, settlement)
-        if settlement.puts and self._ordered_meanwhile(taken):
-            settlement = taken_again(settlement)
         if not settlement.puts and self._finishing < _SETTLES:
             self._finishing += 1
             self._tools.taking.finish(taken, settlement.events, self._finished)
@@ -72,10 +72,16 @@ class Endings:
         await self._settling.acquire()
         self._tasks.spawn(self._settle_released(taken, settlement))
 
-    def _ordered_meanwhile(self, taken: Taken) -> bool:
-        """Whether it is to be taken again because of an order; suspended is what waits anyway."""
+    def _meeting_order(self, taken: Taken, settlement: Settlement) -> Settlement:
+        """Return a settlement as an order has it that came meanwhile, if one did."""
         order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
-        return order is not None and order.action != "suspend"
+        if order is None or order.action == "suspend":  # suspended is what waits anyway
+            return settlement
+        met = meeting(order, settlement, self._tools.circumstances())
+        if len(met.events) > len(settlement.events):
+            tell_order(taken.record, order)
+            self._tools.order_counts.add(order.order_id)
+        return met
 
     def _finished(self) -> None:
         self._finishing -= 1

@@ -115,13 +115,25 @@ def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settle
     return Settlement((Put(target, Ready()),), (event,))
 
 
-def taken_again(settlement: Settlement) -> Settlement:
-    """Return a settlement whose record does not wait for its next try: an order on it has come."""
-    puts = tuple(
-        Put(put.record, Ready()) if isinstance(put.place, Scheduled) else put
-        for put in settlement.puts
-    )
-    return Settlement(puts, settlement.events)
+def meeting(order: Order, settlement: Settlement, at: Circumstances) -> Settlement:
+    """
+    Return a settlement of a record on which an order has come.
+
+    What waits for its next try is taken again at once, and meets the order then. But where the
+    order ends some recipients and leaves others, those wait on.
+    """
+    puts: list[Put] = []
+    events = list(settlement.events)
+    for put in settlement.puts:
+        if not isinstance(put.place, Scheduled) or not any(map(order.acts_on, put.record.pending)):
+            puts.append(put)
+        elif ends_in_part(put.record, order):
+            ended = ordered(put.record, order, at, put.place)
+            puts += ended.puts
+            events += ended.events
+        else:
+            puts.append(Put(put.record, Ready()))
+    return Settlement(tuple(puts), tuple(events))
 
 
 def nowhere(route: NoRoute) -> Outcome:
