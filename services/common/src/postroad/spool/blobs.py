@@ -6,9 +6,7 @@ may be answered by a follower that lags; a chunk is missing only when the stream
 Whatever nobody refers to dies by its time to live.
 """
 
-import base64
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +15,8 @@ from postroad.mail.header import header_block
 from postroad.spool.body_writer import WINDOW, BlobWriter, Writing, clear_subject
 from postroad.spool.connection import NatsLink
 from postroad.spool.direct_get import page
-from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolUnavailable
+from postroad.spool.errors import BodyCorrupt, BodyMissing
+from postroad.spool.leader_get import ask_leader
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
 from postroad.spool.subjects import blob_stream, blob_subject
@@ -62,12 +61,15 @@ class Blobs:
         number, after = 0, 0
         early: dict[int, bytes] = {}
         while number < blob.chunks:
-            found = await page(self._link, stream, subject, after=after, messages=_PAGE)
-            messages = list(found.messages)
+            read = await page(self._link, stream, subject, after=after, messages=_PAGE)
+            messages = list(read.messages)
             if not messages:
                 # A follower may lag; what the leader does not have is not there.
-                chunk, after = await self._ask_leader(blob, stream, subject, after)
-                early[self._number(chunk[1])] = chunk[0]
+                query = {"seq": after + 1, "next_by_subj": subject}
+                found = await ask_leader(self._requests, stream, query)
+                if found is None:
+                    raise BodyMissing(f"body {blob.blob_id} is not there")
+                messages = [found]
             for message in messages:
                 if "Nats-Rollup" in message.headers:
                     raise BodyMissing(f"body {blob.blob_id} was deleted")
@@ -85,20 +87,6 @@ class Blobs:
             return int(headers["Postroad-Chunk"])  # type: ignore[index]
         except (KeyError, ValueError, TypeError) as error:
             raise BodyCorrupt("a chunk without its number") from error
-
-    async def _ask_leader(
-        self, blob: BlobRef, stream: str, subject: str, after: int
-    ) -> tuple[tuple[bytes, dict[str, str]], int]:
-        request = json.dumps({"seq": after + 1, "next_by_subj": subject}).encode()
-        answer = await self._requests.send(f"$JS.API.STREAM.MSG.GET.{stream}", request)
-        said = json.loads(answer.data)
-        if "error" in said:
-            if said["error"].get("code") == 404:
-                raise BodyMissing(f"body {blob.blob_id} is not there")
-            raise SpoolUnavailable(f"{stream} answers {said['error'].get('description')}")
-        message = said["message"]
-        headers = _headers(base64.b64decode(message.get("hdrs", "")))
-        return (base64.b64decode(message.get("data", "")), headers), int(message["seq"])
 
     async def close(self) -> None:
         """Delete what was given up and is not deleted yet, as far as two seconds allow."""
@@ -138,12 +126,3 @@ class Blobs:
             await writer.abort()
             raise
         return replace(record, content=blob)
-
-
-def _headers(block: bytes) -> dict[str, str]:
-    fields = {}
-    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            fields[name.strip()] = value.strip()
-    return fields

@@ -6,6 +6,11 @@ bodies at once: a limit would be used up by a few clients that send slowly, and 
 What grows with their number is kept small instead: past eight bodies chunks become smaller, and no
 more than 32 are on their way. The room that new mail takes before it is accepted is bounded, too
 (`spool.unfinished`).
+
+All chunks but the last say that more follows, and the last is written when all others are stored.
+So the last message on a body's subject tells whether the body is whole, and what a killed process
+left can be found (`spool.abandoned`). The last chunk goes only behind the one that it follows: a
+body that was taken for left behind meanwhile is not finished.
 """
 
 import asyncio
@@ -15,7 +20,7 @@ from uuid import uuid4
 
 from postroad.spool.acks import check_ack
 from postroad.spool.body_life import time_to_live
-from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.log import get_logger
 from postroad.spool.record import BlobRef
 from postroad.spool.requests import Requests
@@ -26,6 +31,7 @@ from postroad.spool.until_taken import UntilTaken
 log = get_logger("spool.body_writer")
 
 CHUNK = 512 * 1024  # octets
+MORE = "Postroad-More"  # in the header of a chunk that is not the last
 LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
 WINDOW = 4  # chunks of a body on their way
 
@@ -70,6 +76,7 @@ class BlobWriter:
         self._digest = hashlib.sha256()
         self._size = 0
         self._chunks = 0
+        self._stored = 0  # the highest sequence of a chunk
         self._under_way: set[asyncio.Task[None]] = set()
         self._failure: SpoolError | None = None
         self._finished = False
@@ -84,7 +91,7 @@ class BlobWriter:
         self._digest.update(data)
         self._size += len(data)
         self._buffer += data
-        while len(self._buffer) >= (whole := self._writing.chunk):
+        while len(self._buffer) > (whole := self._writing.chunk):  # something is left for the last
             chunk = bytes(memoryview(self._buffer)[:whole])
             del self._buffer[:whole]
             await self._send(chunk)
@@ -100,7 +107,7 @@ class BlobWriter:
         except SpoolFull:
             self._writing.ways.release()
             raise
-        task = asyncio.create_task(self._publish(chunk, self._chunks))
+        task = asyncio.create_task(self._publish(chunk, self._chunks, last=last))
         self._chunks += 1
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -113,21 +120,27 @@ class BlobWriter:
             log.error("a chunk of a body could not be stored", exc_info=error)
             self._failure = SpoolUnavailable(f"a chunk could not be stored: {error}")
 
-    async def _publish(self, chunk: bytes, number: int) -> None:
+    async def _publish(self, chunk: bytes, number: int, *, last: bool) -> None:
         headers = {
             "Nats-Msg-Id": f"{self._blob_id}.{number}",
             "Nats-TTL": self._ttl,
             "Postroad-Chunk": str(number),
         }
+        if not last:
+            headers[MORE] = "1"
+        elif number:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(self._stored)
         subject = blob_subject(self._shard, self._blob_id)
         for attempt in range(_TRIES):
             try:
                 answer = await self._writing.requests.send(
                     subject, chunk, headers=headers, timeout=_TRY_TIMEOUT
                 )
-                check_ack(answer)
+                self._stored = max(self._stored, check_ack(answer))
             except SpoolFull as error:
                 self._failure = error
+            except ClaimLost:
+                self._failure = SpoolUnavailable("the body was taken for left behind")
             except SpoolUnavailable as error:
                 if attempt + 1 < _TRIES:
                     await asyncio.sleep(0.2 * (attempt + 1))
@@ -141,13 +154,10 @@ class BlobWriter:
 
     async def finish(self, *, destinations: int) -> BlobRef:
         """Wait until every chunk is durable and return the reference."""
-        if self._buffer or not self._chunks:
-            await self._send(bytes(self._buffer), last=True)
-            self._buffer.clear()
-        # Chunks have to stand in order: the reader takes them as the stream has them.
-        if self._under_way:
-            await asyncio.wait(self._under_way)
-        self._raise_failure()
+        await self._until_stored()
+        await self._send(bytes(self._buffer), last=True)
+        self._buffer.clear()
+        await self._until_stored()
         if self._portion is not None:
             # Not later: of a body that is finished nobody knows whether a record names it.
             self._portion.check()
@@ -155,6 +165,11 @@ class BlobWriter:
         self._leave()
         digest = self._digest.digest()
         return BlobRef(self._shard, self._blob_id, self._chunks, self._size, digest, destinations)
+
+    async def _until_stored(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        self._raise_failure()
 
     async def abort(self) -> None:
         """
@@ -181,12 +196,15 @@ class BlobWriter:
                 self._portion.end()
 
 
-async def clear_subject(requests: Requests, subject: str) -> None:
+async def clear_subject(requests: Requests, subject: str, *, after: int | None = None) -> None:
     """
     Delete what there is on a subject of a stream of bodies; SpoolError when that is not certain.
 
     A rollup takes the place of all there was, and is gone itself in a second: no role but the
-    operator needs the right to purge or delete.
+    operator needs the right to purge or delete. `after` is the sequence that the last message must
+    have; ClaimLost when that is another.
     """
     headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
+    if after is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(after)
     check_ack(await requests.send(subject, b"", headers=headers, timeout=2.0))

@@ -102,20 +102,25 @@ class Counting:
         return None
 
     async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
-        """Return the records of each subject, and of the shard; the server answers in pages."""
-        found: dict[str, int] = {}
-        while True:
-            request = {"subjects_filter": subjects, "offset": len(found)}
-            answer = await self._requests.send(
-                f"$JS.API.STREAM.INFO.{queue_stream(shard)}", json.dumps(request).encode()
-            )
-            said = json.loads(answer.data)
-            if "error" in said:
-                raise SpoolUnavailable(f"no counts: {said['error'].get('description')}")
-            told = said["state"].get("subjects") or {}
-            found.update(told)
-            if not told or len(found) >= int(said.get("total", 0)):
-                return found, int(said["state"].get("messages", 0))
+        """Return the records of each subject, and of the shard."""
+        return await count_subjects(self._requests, queue_stream(shard), subjects)
+
+
+async def count_subjects(
+    requests: Requests, stream: str, subjects: str
+) -> tuple[Mapping[str, int], int]:
+    """Return the messages of each subject, and of the stream; the server answers in pages."""
+    found: dict[str, int] = {}
+    while True:
+        request = {"subjects_filter": subjects, "offset": len(found)}
+        answer = await requests.send(f"$JS.API.STREAM.INFO.{stream}", json.dumps(request).encode())
+        said = json.loads(answer.data)
+        if "error" in said:
+            raise SpoolUnavailable(f"no counts: {said['error'].get('description')}")
+        told = said["state"].get("subjects") or {}
+        found.update(told)
+        if not told or len(found) >= int(said.get("total", 0)):
+            return found, int(said["state"].get("messages", 0))
 
 
 def _earliest(subjects: Iterable[str]) -> datetime | None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from postroad.spool.abandoned import Abandoned
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.blobs import Blobs
 from postroad.spool.body_ends import BodyEnds
@@ -178,6 +179,8 @@ class JetStreamSpool:
             remake=partial(remake_presence, link, layout),
             is_full=lambda: self._capacity.near_full,
         )
+        after = options.timings.abandoned
+        self._abandoned = Abandoned(self._requests, self._membership, layout, after=after)
         self._site_records = JetStreamSiteRecords(
             Bucket(link, PRESENCE), Bucket(link, "sites"), self._membership
         )
@@ -229,6 +232,7 @@ class JetStreamSpool:
         if self._takes_part:
             await _patiently(self._membership.start, deadline)
             self._capacity.start()
+            self._abandoned.start()
 
     @property
     def _takes_part(self) -> bool:
@@ -338,5 +342,6 @@ class JetStreamSpool:
         await self._sites.close()
         await self._orders.close()
         await self._capacity.close()
+        await self._abandoned.close()
         await self._membership.close()
         await self._link.close()

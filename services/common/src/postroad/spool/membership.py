@@ -42,6 +42,7 @@ class Timings:
     pools: timedelta = timedelta(seconds=10)  # between looks for pools that hold mail
     alone: timedelta = timedelta(seconds=15)  # of a suspect: no other is tried beside it
     gathering: timedelta = timedelta(seconds=2)  # of the destinations of shared bodies that ended
+    abandoned: timedelta = timedelta(hours=1)  # until an unfinished body is taken for left behind
 
 
 class Membership:
