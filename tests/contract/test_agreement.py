@@ -61,6 +61,30 @@ async def test_leases_never_exceed_the_maximum(open_spool: OpenSpool) -> None:
     assert await spools[1].usage.lease("k", amount=50, maximum=100, expires=now() + LATER) == 10
 
 
+async def test_a_lease_is_all_that_is_needed_or_nothing(spool: Spool) -> None:
+    end = now() + LATER
+    assert await spool.usage.lease("k", amount=7, maximum=10, expires=end, needed=7) == 7
+    assert await spool.usage.lease("k", amount=7, maximum=10, expires=end, needed=4) == 0
+    assert await spool.usage.lease("k", amount=7, maximum=10, expires=end, needed=2) == 3
+
+
+async def test_nothing_is_spent_for_good_that_may_come_back(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    hour, end = timedelta(hours=1), now() + LATER
+
+    async def spent(amount: int, quiet: timedelta) -> bool:
+        return await other.usage.spent("k", amount=amount, maximum=10, quiet=quiet)
+
+    await one.usage.lease("k", amount=4, maximum=10, expires=end)
+    assert [await spent(amount, hour) for amount in (6, 7)] == [False, True]
+    await one.usage.lease("k", amount=4, maximum=10, expires=end, final=False)
+    await one.usage.lease("k", amount=2, maximum=10, expires=end)
+    assert [await spent(1, quiet) for quiet in (hour, timedelta())] == [False, True]
+    await one.usage.give_back("k", 3)
+    assert [await spent(4, quiet) for quiet in (hour, timedelta())] == [False, True]
+    assert not await spent(3, timedelta())
+
+
 async def test_usage_can_be_looked_through(open_spool: OpenSpool) -> None:
     one, other = await open_spool(), await open_spool()
     for key, amount in (("shop.a.messages.60.1.x=40y", 3), ("sha256.b.messages.60.1.z", 4)):

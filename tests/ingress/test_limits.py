@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from postroad.ingress import quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Stored
 from postroad.spool.memory import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
 
 
@@ -177,6 +179,45 @@ async def test_a_quota_is_never_exceeded_by_two_processes_together(
     accepted = [reply for reply in replies if reply.startswith("250 ")]
     assert len(accepted) == len(scenes[0].records) == 25
     assert all(reply.startswith(code) for reply in replies if reply not in accepted)
+
+
+@pytest.mark.parametrize("action", ["Reject", "Hold"])
+async def test_no_verdict_is_final_while_another_process_may_give_back(
+    open_scene: OpenScene, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "SETTLED", timedelta(hours=1))
+    cluster, limit = MemoryCluster(), 40
+    limits: dict[str, Any] = {"cluster": cluster, "errors": 10**6}
+    one, other = [await open_scene(quota(limit, action), **limits) for _ in range(2)]
+
+    async def send(peer: Peer) -> str:
+        await peer.envelope("me@near.example", "you@far.example")
+        return await peer.message()
+
+    first, second = await one.peer(), await other.peer()
+    while sum(cluster.agreement.usage.values()) == len(one.records) < 20:
+        assert (await send(first)).startswith("250 ")
+    unspent = sum(cluster.agreement.usage.values()) - len(one.records)
+    assert unspent > 0
+    while (reply := await send(second)).startswith("250 "):
+        assert one.records[-1].hold is None
+    assert reply.startswith("451 4.7.1 ")
+    assert len(one.records) == limit - unspent
+    await one.quotas.close()  # it stops, and gives back
+    async with asyncio.timeout(patient(10)):
+        while len(one.records) < limit:  # it is asked again once a second
+            await send(second)
+            await asyncio.sleep(0.05)
+    assert all(record.hold is None for record in one.records)
+    assert (await send(second)).startswith("451 4.7.1 ")
+    monkeypatch.setattr(quotas, "SETTLED", timedelta())  # time passes without a new slice
+    final = "550 5.7.1 " if action == "Reject" else "250 "
+    async with asyncio.timeout(patient(10)):
+        while (reply := await send(second)).startswith("451 4.7.1 "):
+            await asyncio.sleep(0.05)
+    assert reply.startswith(final)
+    held = [record.hold.reason for record in one.records if record.hold]
+    assert held == ["Quota"] * (action == "Hold")
 
 
 async def test_a_message_over_its_quota_may_be_held(open_scene: OpenScene) -> None:

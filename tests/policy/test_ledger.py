@@ -210,6 +210,26 @@ def test_a_trickle_does_not_hold_on_to_what_a_burst_leased() -> None:
     assert sum(usage.used.values()) <= 1540 + 5
 
 
+def test_whoever_sends_on_holds_no_slice_for_longer_than_5_seconds() -> None:
+    """So that who is refused knows when all that was leased is spent or back."""
+    ledger, usage = Ledger(), Usage()
+    now = START
+    for _ in range(1500):
+        now += timedelta(milliseconds=1)
+        send(ledger, usage, wanted(quota(10**6), now=now), now)
+    leased, looks = now, 0
+    for sent in range(1501, 1561):
+        now += timedelta(milliseconds=500)
+        calls = usage.calls
+        assert isinstance(send(ledger, usage, wanted(quota(10**6), now=now), now), Spent)
+        leased = leased if usage.calls == calls else now
+        usage.give_back(ledger.idle(now))
+        if now - leased >= timedelta(seconds=5):
+            assert sum(usage.used.values()) == sent
+            looks += 1
+    assert looks > 1
+
+
 def test_at_shutdown_everything_unspent_goes_back() -> None:
     ledger, usage = Ledger(), Usage()
     now = START

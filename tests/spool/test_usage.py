@@ -87,6 +87,7 @@ class LosesAcknowledgements:
         self.client = link.client
         self._jetstream = link.jetstream
         self.lose = 0
+        self.meanwhile: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)
 
     @property
     def jetstream(self) -> "LosesAcknowledgements":
@@ -96,6 +97,7 @@ class LosesAcknowledgements:
         acknowledged = await self._jetstream.publish(subject, payload, **more)  # type: ignore[arg-type]
         if self.lose:
             self.lose -= 1
+            await self.meanwhile()
             raise TimeoutError
         return acknowledged
 
@@ -109,6 +111,17 @@ async def test_a_lease_whose_acknowledgement_is_lost_is_counted_once(link: Link)
     losing.lose = 1
     await usage.give_back(KEY, 4)
     assert await usage.used(KEY) == 6
+
+
+async def test_what_may_have_been_given_back_is_not_given_back_again(open_link: OpenLink) -> None:
+    losing, other = LosesAcknowledgements(await open_link()), usage_on(await open_link())
+    usage = usage_on(losing)  # type: ignore[arg-type]
+    await usage.lease(KEY, amount=10, maximum=10, expires=in_an_hour())
+    losing.meanwhile = lambda: other.lease(KEY, amount=4, maximum=10, expires=in_an_hour())
+    losing.lose = 1
+    with pytest.raises(SpoolUnavailable):
+        await usage.give_back(KEY, 4)
+    assert await usage.used(KEY) == 10
 
 
 async def test_a_lowered_limit_grants_nothing_more(link: Link) -> None:

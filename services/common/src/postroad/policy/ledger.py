@@ -11,8 +11,12 @@ again. The loop in ingress, bounded because each answer brings grants or the end
     while isinstance(outcome := ledger.try_spend(wanted, now), Needs):
         for lease in outcome.leases:
             granted = await usage.lease(lease.key, amount=lease.amount,
-                                        maximum=lease.maximum, expires=lease.expires)
+                                        maximum=lease.maximum, expires=lease.expires,
+                                        needed=lease.shortfall)
             ledger.granted(lease, granted, now)      # ledger.failed(lease) when it raised
+
+What is refused now may be had later, while others hold slices that they may give back: only after
+SETTLED without a new slice is a count used up for certain.
 
 A message takes from all its quotas or from none. `refund` puts back what a message took that was
 not accepted after all.
@@ -26,6 +30,9 @@ from datetime import datetime, timedelta
 from postroad.policy.quota import Demand
 
 IDLE = timedelta(seconds=5)  # unspent for so long, a slice goes back
+# So long after the last slice all of it is spent or back: a second for the look, the rest for
+# clocks that differ and a queue that is slow.
+SETTLED = timedelta(seconds=12)
 RATE_MEMORY = timedelta(seconds=5)  # how far back the recent rate looks
 SLICE_TIME = timedelta(seconds=1)  # a slice lasts so long at the recent rate
 REFUSAL_MEMORY = timedelta(seconds=1)  # an exhausted count is not asked for again sooner
@@ -63,9 +70,14 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Exceeded:
-    """Nothing was taken, and nothing is to be had: the Quota and limit of `demand` say no."""
+    """
+    Nothing was taken, and nothing is to be had: the Quota and limit of `demand` say no.
+
+    `certain`: not in this window. False: others may give back; None: that is to be asked.
+    """
 
     demand: Demand
+    certain: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,7 @@ class _Account:
     rate: float = 0.0  # units per second, averaged over RATE_MEMORY
     largest_slice: float = math.inf  # shrinks as the limit comes near
     refused_until: datetime | None = None
+    exhausted: bool | None = None  # for certain, as long as refused_until is ahead
 
     def limit(self, maximum: int) -> None:
         """Heed a Quota's maximum: what was leased under a larger one may be more than it allows."""
@@ -121,7 +134,7 @@ class _Account:
 
     def unspent(self, now: datetime) -> int:
         """Return how much of the balance nobody has use for, by the recent rate."""
-        if now - self.touched >= IDLE:
+        if now - self.touched >= IDLE or now - self.granted >= IDLE:
             return self.balance
         if now - self.granted < SLICE_TIME:
             return 0  # leased for a message that is about to take it
@@ -149,8 +162,10 @@ class Ledger:
             if shortfall <= 0:
                 continue
             refused = account.refused_until is not None and now < account.refused_until
-            if refused or demand.amount > demand.maximum:
-                return Exceeded(demand)
+            if demand.amount > demand.maximum:
+                return Exceeded(demand, certain=True)
+            if refused:
+                return Exceeded(demand, account.exhausted)
             leases.append(_lease(demand, account, shortfall))
         if leases:
             # Noted only now: a lease that is not going to be asked for must not count.
@@ -168,13 +183,20 @@ class Ledger:
             return  # its window is over
         account.asked = max(0, account.asked - lease.amount)
         account.add(amount, lease.maximum)
-        account.granted = now
+        if amount:
+            account.granted = now
         if amount >= lease.shortfall:
             account.refused_until = None
         elif lease.last_resort:
-            account.refused_until = now + REFUSAL_MEMORY
+            account.refused_until, account.exhausted = now + REFUSAL_MEMORY, None
         else:
             account.largest_slice = lease.amount // 4
+
+    def learned(self, demand: Demand, *, exhausted: bool) -> None:
+        """Tell whether a count that refused has nothing left for certain."""
+        account = self._accounts.get(demand.key)
+        if account is not None:
+            account.exhausted = exhausted
 
     def failed(self, lease: Lease) -> None:
         """Tell that a lease was not answered, or with an error; what it took, if so, is wasted."""
@@ -193,8 +215,8 @@ class Ledger:
         """
         Take out what lies unspent, to be given back; forget windows that are over.
 
-        That is all of an account nobody spent from for 5 s, and of others what the recent rate
-        would not spend in 5 s. Ask about once a second.
+        That is all of an account that nobody spent from, or that has not grown, for 5 s, and of
+        others what the recent rate would not spend in 5 s. Ask about once a second.
         """
         back = []
         for key, account in list(self._accounts.items()):

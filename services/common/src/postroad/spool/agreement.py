@@ -109,11 +109,31 @@ class Sessions(Protocol):
 class Usage(Protocol):
     """Quota usage: slices leased from a window's allowance, exact for the whole cluster."""
 
-    async def lease(self, key: str, *, amount: int, maximum: int, expires: datetime) -> int:
-        """Take up to `amount` of what `maximum` leaves under `key`; return what was granted."""
+    async def lease(
+        self,
+        key: str,
+        *,
+        amount: int,
+        maximum: int,
+        expires: datetime,
+        needed: int = 0,
+        final: bool = True,
+    ) -> int:
+        """
+        Take up to `amount` of what `maximum` leaves under `key`; return what was granted.
+
+        Nothing when less than `needed` is left. What is not `final` may be given back.
+        """
 
     async def give_back(self, key: str, amount: int) -> None:
         """Return what was leased and not spent."""
+
+    async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
+        """
+        Whether `amount` is more than `maximum` leaves under `key`, and will stay so.
+
+        It may not, while what is not final was leased less than `quiet` ago.
+        """
 
     async def used(self, key: str) -> int:
         """Return what is leased or spent under a key."""

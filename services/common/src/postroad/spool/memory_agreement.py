@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from postroad.spool.agreement import ConfigState, Order, SessionInfo, SiteKind, SiteView
 from postroad.spool.errors import SpoolFull
@@ -38,6 +38,7 @@ class Agreement:
     sites: dict[str, str] = field(default_factory=dict)
     sessions: dict[str, SessionInfo] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=dict)
+    not_final: dict[str, datetime] = field(default_factory=dict)
     site_records: dict[tuple[SiteKind, str], bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     events_bell: Bell = field(default_factory=Bell)
@@ -153,16 +154,35 @@ class MemoryUsage:
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
 
-    async def lease(self, key: str, *, amount: int, maximum: int, expires: datetime) -> int:
+    async def lease(
+        self,
+        key: str,
+        *,
+        amount: int,
+        maximum: int,
+        expires: datetime,
+        needed: int = 0,
+        final: bool = True,
+    ) -> int:
         """Grant what is left, up to `amount`."""
         used = self._shared.usage.get(key, 0)
         granted = max(0, min(amount, maximum - used))
+        if granted < needed:
+            return 0
+        if not final:
+            self._shared.not_final[key] = datetime.now(UTC)
         self._shared.usage[key] = used + granted
         return granted
 
     async def give_back(self, key: str, amount: int) -> None:
         """Take back what was not spent."""
         self._shared.usage[key] = max(0, self._shared.usage.get(key, 0) - amount)
+
+    async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
+        """Whether what is left is too little, and nothing may come back."""
+        last = self._shared.not_final.get(key)
+        is_quiet = last is None or datetime.now(UTC) - last >= quiet
+        return is_quiet and self._shared.usage.get(key, 0) + amount > maximum
 
     async def used(self, key: str) -> int:
         """Return what is leased or spent."""

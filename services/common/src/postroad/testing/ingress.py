@@ -72,6 +72,7 @@ class Scene:
     passwords: Passwords
     spool: MemorySpool
     configuration: Configuration
+    quotas: Quotas
     certificate: Certificate
     ports: dict[ListenerKind, int] = field(default_factory=dict)
     proxy_ports: dict[ListenerKind, int] = field(default_factory=dict)
@@ -176,7 +177,7 @@ async def start_ingress(
         insecure_auth=insecure_auth,
         line_ends=line_ends,
     )
-    scene = Scene(server, passwords, spool, configuration, certificate)
+    scene = Scene(server, passwords, spool, configuration, quotas, certificate)
     for running in (configuration.run(), quotas.run(), server.sweep()):
         scene.tasks.append(asyncio.create_task(running))
     for kind in ListenerKind:

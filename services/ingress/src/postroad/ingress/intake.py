@@ -216,9 +216,10 @@ class Intake:
         hold = None
         if isinstance(spent, Exceeded):
             action = spent.demand.quota.on_exceeded
-            if action is not OnExceeded.HOLD:
-                later = action is OnExceeded.DEFER
-                return self._refused(replies.QUOTA_LATER if later else replies.QUOTA_NEVER)
+            if action is OnExceeded.DEFER or not spent.certain:
+                return self._refused(replies.QUOTA_LATER)
+            if action is OnExceeded.REJECT:
+                return self._refused(replies.QUOTA_NEVER)
             hold = Hold("Quota")
         in_doubt = False
         try:

@@ -6,10 +6,11 @@ deferred: an upper bound that is only kept in good weather is none.
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from postroad.policy.ledger import Exceeded, GiveBack, Ledger, Needs, Spent
-from postroad.policy.model import Snapshot
+from postroad.policy.ledger import SETTLED, Exceeded, GiveBack, Ledger, Needs, Spent
+from postroad.policy.model import OnExceeded, Snapshot
 from postroad.policy.quota import Sending, demands
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Usage
@@ -41,13 +42,27 @@ class Quotas:
                         amount=lease.amount,
                         maximum=lease.maximum,
                         expires=lease.expires,
+                        needed=lease.shortfall,
+                        # Another quota may refuse the message, and this grant comes back.
+                        final=lease.last_resort and len(wanted) == 1,
                     )
                 except BaseException:
                     for unanswered in outcome.leases[position:]:
                         self._ledger.failed(unanswered)
                     raise
                 self._ledger.granted(lease, granted, datetime.now(UTC))
-        return outcome
+        return await self._looked_into(outcome) if isinstance(outcome, Exceeded) else outcome
+
+    async def _looked_into(self, exceeded: Exceeded) -> Exceeded:
+        """Say of what was refused whether that is certain, where it makes a difference."""
+        demand = exceeded.demand
+        if exceeded.certain is not None or demand.quota.on_exceeded is OnExceeded.DEFER:
+            return exceeded
+        exhausted = await self._usage.spent(
+            demand.key, amount=demand.amount, maximum=demand.maximum, quiet=SETTLED
+        )
+        self._ledger.learned(demand, exhausted=exhausted)
+        return replace(exceeded, certain=exhausted)
 
     def refund(self, spent: Spent) -> None:
         """Put back what a message took that was not accepted."""
