@@ -115,6 +115,28 @@ async def test_guesses_count_over_the_whole_cluster(open_scene: OpenScene) -> No
     assert (await log_in(two, HERE, "shop", "correct horse")).startswith("454 ")
 
 
+async def test_a_process_checks_one_guess_more_than_the_cluster_allows(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many come at once: the next waits until the count has heard of the one before."""
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins_per_name=4)
+    two = await open_scene(cluster=cluster, failed_logins_per_name=4)
+    assert await guess(one, HERE, "shop", 4) == ["535"] * 4
+    lease = two.spool.usage.lease
+
+    async def slow(*arguments: Any, **named: Any) -> int:
+        for _ in range(100):  # turns of the loop, in which the others would be checked
+            await asyncio.sleep(0.001)
+        return await lease(*arguments, **named)
+
+    monkeypatch.setattr(two.spool.usage, "lease", slow)
+    monkeypatch.setattr(auth, "password_matches", lambda *_: False)
+    peers = [await session_of(two, HERE) for _ in range(4)]
+    said = await asyncio.gather(*(prove(peer, "shop", f"{n}") for n, peer in enumerate(peers)))
+    assert sorted(reply[:3] for reply in said) == ["454"] * 3 + ["535"]
+
+
 async def test_guesses_of_many_names_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
     cluster = MemoryCluster()
     one = await open_scene(cluster=cluster, failed_logins=4)

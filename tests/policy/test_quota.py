@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,14 @@ from postroad.policy.model import (
     QuotaUnit,
     SubjectKind,
 )
-from postroad.policy.quota import Sending, demands, subject_value, usage_key, window_end
+from postroad.policy.quota import (
+    Sending,
+    demands,
+    fixed_value,
+    subject_value,
+    usage_key,
+    window_end,
+)
 
 NOW = datetime(2026, 11, 24, 10, 47, 40, 500_000, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -56,6 +64,22 @@ def test_a_message_counts_for_whom_it_is_sent(
     subject: QuotaSubject, sending: Sending, value: str | None
 ) -> None:
     assert subject_value(subject, sending) == value
+
+
+@pytest.mark.parametrize(
+    "written", ["*@shop.example", "Alice@shop.example", '"alice"@shop.example']
+)
+def test_one_sender_is_one_count_however_the_address_is_written(written: str) -> None:
+    subject = QuotaSubject(SubjectKind.SENDER, written)
+    spelled = ["alice", "ALICE", '"alice"', r'"al\ice"', '"Alice"']
+    values = {
+        subject_value(subject, replace(WEBSHOP, reverse_path=Mailbox(local, "shop.example")))
+        for local in spelled
+    }
+    assert values == {"alice@shop.example"}
+    assert fixed_value(subject) in (None, "alice@shop.example")
+    other = replace(WEBSHOP, reverse_path=Mailbox('"alice "', "shop.example"))
+    assert subject_value(subject, other) != "alice@shop.example"
 
 
 def test_the_null_reverse_path_is_no_sender() -> None:

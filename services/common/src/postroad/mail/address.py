@@ -61,9 +61,23 @@ class Mailbox:
         """
         if _STANDARD_LOCAL_PART.fullmatch(self.local_part):
             return str(self)
-        meant = _QUOTED_STRING.sub(lambda word: _PAIR.sub(r"\1", word[0][1:-1]), self.local_part)
-        quoted = _SPECIAL.sub(r"\\\g<0>", meant)
+        quoted = _SPECIAL.sub(r"\\\g<0>", _unquoted(self.local_part))
         return f'"{quoted}"@{self.domain}'
+
+
+def meant(local_part: str) -> str:
+    """
+    Return a local part without quotes and backslashes, in lower case, to compare it by.
+
+    `alice`, `"alice"` and `"al\\ice"` are one mailbox (RFC 5321 §4.1.2), and Alice is nobody else.
+    """
+    if '"' in local_part:
+        local_part = _unquoted(local_part)
+    return local_part.lower()
+
+
+def _unquoted(local_part: str) -> str:
+    return _QUOTED_STRING.sub(lambda word: _PAIR.sub(r"\1", word[0][1:-1]), local_part)
 
 
 @lru_cache(maxsize=4096)

@@ -1,11 +1,13 @@
 """
 Patterns in objects: `*`, `example.com`, `*.example.com` for domains; `*@example.com` for addresses.
 
-Domains compare as A-labels in lower case, local parts without regard to case: a pattern is written
-by a person about people, and no two people differ by case alone.
+Domains compare as A-labels in lower case, local parts by what is meant, without regard to case: a
+pattern is written by a person about people, and no two people differ by case or quotes alone.
 """
 
 from collections.abc import Iterator
+
+from postroad.mail.address import meant
 
 
 def matching(domain: str) -> Iterator[str]:
@@ -36,4 +38,4 @@ def address_matches(pattern: str, local_part: str, domain: str) -> bool:
     pattern_local, at, pattern_domain = pattern.rpartition("@")
     if not at or not specificity(pattern_domain, domain):
         return False
-    return pattern_local == "*" or pattern_local.lower() == local_part.lower()
+    return pattern_local == "*" or meant(pattern_local) == meant(local_part)

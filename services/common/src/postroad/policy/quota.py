@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from postroad.mail.address import Mailbox
+from postroad.mail.address import Mailbox, meant
 from postroad.policy.model import (
     ObjectKey,
     Quota,
@@ -108,8 +108,8 @@ def _sender_value(subject: QuotaSubject, sender: Mailbox | None) -> str | None:
         return sender.domain if specificity(subject.match, sender.domain) else None
     if not address_matches(subject.match, sender.local_part, sender.domain):
         return None
-    # One person, one count, whatever the case: as patterns compare.
-    return f"{sender.local_part.lower()}@{sender.domain}"
+    # One person, one count, however it is written: as patterns compare.
+    return f"{meant(sender.local_part)}@{sender.domain}"
 
 
 def _network(subject: QuotaSubject, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
@@ -139,7 +139,10 @@ def fixed_value(subject: QuotaSubject) -> str | None:
     """Return the only value that a subject is counted under, None when each counts for itself."""
     if subject.kind is SubjectKind.CLIENT_NETWORK or "*" in subject.match:
         return None
-    return subject.match.lower() if subject.kind is SubjectKind.SENDER else subject.match
+    if subject.kind is not SubjectKind.SENDER:
+        return subject.match
+    local_part, _, domain = subject.match.rpartition("@")
+    return f"{meant(local_part)}@{domain}"
 
 
 def counted_value(key: str, quota: ObjectKey, limit: QuotaLimit, now: datetime) -> str | None:

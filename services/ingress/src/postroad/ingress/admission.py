@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from postroad.ingress import replies
-from postroad.mail.address import Mailbox, is_local
+from postroad.mail.address import Mailbox, is_local, meant
 from postroad.policy.consent import may_send_as
 from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.policy.patterns import address_matches
@@ -115,7 +115,7 @@ def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
 def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> WayOut | Reply:
     """Decide a RCPT command: how its mail will leave, or why not."""
     domain = snapshot.domains.get(recipient.domain)
-    postmaster = domain is not None and recipient.local_part.lower() == "postmaster"
+    postmaster = domain is not None and meant(recipient.local_part) == "postmaster"
     if domain is not None and domain.receive is not None:
         known = domain.receive.recipients
         if postmaster or known is None or _is_known(known, recipient):

@@ -82,8 +82,9 @@ class Logins:
                 return client
             now = datetime.now(UTC)
             delay = self._brake.failed(guess, now)
+            # Before the next guess of this network: it may be one too many.
+            await self._count_everywhere(guess, now)
         metrics.LOGINS.labels("failed").inc()
-        await self._count_everywhere(guess, now)
         # The Client may be the object that cannot be read here.
         reply = replies.AUTH_LATER if snapshot.stale else replies.AUTH_FAILED
         return LoginRefused(reply, delay)
