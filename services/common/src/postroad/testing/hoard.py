@@ -44,6 +44,7 @@ spec:
 _LOCAL_PART = 255  # octets
 _FROM_ONE = 90  # connections from one address
 _TALKING = 50  # strangers at once who say all this
+_HELD_BACK = 2.0  # seconds in which one whose refusals come late goes on talking
 _PATIENCE = 60.0  # seconds that the Client waits for a reply
 _FILL = (b"NOOP " + b"x" * 200 + b"\r\n") * 1200
 
@@ -96,7 +97,8 @@ async def _stranger(port: int, number: int, recipients: int) -> socket.socket:
     for begin in range(0, recipients, 40):
         names = (b"%d.%d." % (number, begin + n) for n in range(min(40, recipients - begin)))
         await _say(stranger, *(b"RCPT TO:<%b@any.example>\r\n" % _long(name) for name in names))
-    await _say(stranger, *[b"RCPT TO:<you@elsewhere.example>\r\n"] * 99, _FILL)
+    refused = [b"RCPT TO:<you@elsewhere.example>\r\n"] * 99  # answered later and later
+    await _say(stranger, *refused, _FILL, seconds=_HELD_BACK)
     reading.cancel()
     return stranger
 
@@ -105,10 +107,10 @@ def _long(name: bytes) -> bytes:
     return name.ljust(_LOCAL_PART, b"x")
 
 
-async def _say(stranger: socket.socket, *commands: bytes) -> None:
+async def _say(stranger: socket.socket, *commands: bytes, seconds: float = _PATIENCE) -> None:
     # Who is turned out or held back says no more.
     with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_sendall(stranger, b"".join(commands))
 
 
