@@ -61,7 +61,10 @@ class Hoard:
 
 
 async def _serve(port: Connection, folder: Path, memory: int) -> None:
-    scene = await start_ingress(tls=folder, memory=ByteSize(memory))
+    # Their refusals must not end them before they hold all they can.
+    scene = await start_ingress(
+        tls=folder, memory=ByteSize(memory), rejections_per_network=1_000_000
+    )
     await scene.configure(ANYBODY, folder)
     port.send((scene.ports[ListenerKind.RELAY], _resident("VmRSS")))
     await asyncio.to_thread(port.recv)
