@@ -57,6 +57,7 @@ class ScriptedMx:
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
+    history: list[str] = field(default_factory=list)  # who came and left, and when
     _heard: dict[bytes, int] = field(default_factory=dict)
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     _server: asyncio.Server | None = None
@@ -102,6 +103,7 @@ class ScriptedMx:
         self.connections += 1
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
+        self._note("came", writer)
         async with self._arrived:
             self._arrived.notify_all()
         session = _MxSession(self, reader, writer)
@@ -111,11 +113,18 @@ class ScriptedMx:
             pass
         finally:
             self.open_now -= 1
+            self._note("left", writer)
             self._tasks.discard(task)
             if session.in_handshake:
                 writer.transport.abort()  # its streams never hear that it is closed
             else:
                 await hang_up(writer)
+
+    def _note(self, what: str, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")  # None where it is gone already
+        port = peer[1] if peer else "?"
+        now = asyncio.get_running_loop().time()
+        self.history.append(f"{now:.3f} {port} {what}, {self.open_now} open")
 
     def reply(self, line: bytes, usual: bytes) -> bytes:
         """Return what the script says to a line, else the usual reply."""
