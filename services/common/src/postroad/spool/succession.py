@@ -18,17 +18,16 @@ it would fire in its time and be delivered a second time.
 """
 
 import asyncio
-import base64
 import contextlib
-import json
 from datetime import datetime, timedelta
-from typing import Any
 
 from postroad.spool.acks import check_ack
 from postroad.spool.codec import decode
-from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
+from postroad.spool.direct_get import StoredMessage
+from postroad.spool.errors import ClaimLost, RecordCorrupt
 from postroad.spool.in_hand import Key
 from postroad.spool.interface import Held, Place, Ready, Scheduled
+from postroad.spool.leader_get import ask_leader
 from postroad.spool.log import get_logger
 from postroad.spool.record import QueueRecord
 from postroad.spool.requests import Requests
@@ -42,7 +41,6 @@ REPLACES = "Postroad-Replaces"  # the sequence of the waiting record whose place
 # another process. What waits longer than this is surely still waiting then.
 SOON = timedelta(minutes=5)
 
-_NOT_FOUND = 404
 _MOMENTS = (0.0, 0.02, 0.5)  # seconds before each look
 
 
@@ -83,7 +81,7 @@ class Succession:
             while (found := await self._find(key.shard, after + 1, subject)) is not None:
                 if _step(found) > record.step:
                     return True
-                after = int(found["seq"])
+                after = found.sequence
         return False
 
     async def is_gone(self, former: Key) -> bool:
@@ -104,34 +102,23 @@ class Succession:
         found = await self._ask(former.shard, {"seq": former.sequence})
         if found is None:
             return
-        subject = str(found["subject"])
+        subject = found.subject
         headers = replacing(subject, former.sequence) | {"Nats-TTL": "1s"}
         answer = await self._requests.send(nobodys_subject(subject), headers=headers)
         with contextlib.suppress(ClaimLost):  # it is gone by now, or has fired
             check_ack(answer)
             log.warning("a record was still there that another had replaced", subject=subject)
 
-    async def _find(self, shard: int, sequence: int, subject: str) -> dict[str, Any] | None:
+    async def _find(self, shard: int, sequence: int, subject: str) -> StoredMessage | None:
         """Return the first message on a subject from a sequence on."""
         return await self._ask(shard, {"seq": sequence, "next_by_subj": subject})
 
-    async def _ask(self, shard: int, request: dict[str, object]) -> dict[str, Any] | None:
-        stream = queue_stream(shard)
-        answer = await self._requests.send(
-            f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps(request).encode()
-        )
-        said = json.loads(answer.data)
-        error = said.get("error")
-        if error is None:
-            message: dict[str, Any] = said["message"]
-            return message
-        if error.get("code") == _NOT_FOUND:
-            return None
-        raise SpoolUnavailable(f"{stream} answers {error.get('description')}")
+    async def _ask(self, shard: int, query: dict[str, object]) -> StoredMessage | None:
+        return await ask_leader(self._requests, queue_stream(shard), query)
 
 
-def _step(message: dict[str, Any]) -> int:
+def _step(message: StoredMessage) -> int:
     try:
-        return decode(base64.b64decode(message.get("data", ""))).step
+        return decode(message.data).step
     except RecordCorrupt:
         return -1  # it will be held; the form that can be read goes on

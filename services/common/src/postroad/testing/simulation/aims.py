@@ -5,6 +5,7 @@ The seed decides the rest.
 """
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
@@ -39,23 +40,7 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
     if aim is None:
         return drawn
     dice = random.Random(seed + 3)
-    match aim:
-        case Aim.LEASES:
-            return _for_leases(drawn, dice)
-        case Aim.SETTLING:
-            return _for_settling(drawn, dice)
-        case Aim.FIRING:
-            return _for_firing(drawn, dice)
-        case Aim.SCALING:
-            return _for_scaling(drawn, dice)
-        case Aim.MANY:
-            return _for_many(drawn, dice)
-        case Aim.POOLS:
-            return _for_pools(drawn, dice)
-        case Aim.QUOTAS:
-            return _for_quotas(drawn, dice)
-        case Aim.RENAMED:
-            return _for_renamed(drawn, dice)
+    return _MADE_FOR[aim](drawn, dice)
 
 
 def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
@@ -236,3 +221,15 @@ def _for_renamed(drawn: Scenario, dice: random.Random) -> Scenario:
         fault_role="delivery",
         renamed=dice.uniform(3.0, 10.0),
     )
+
+
+_MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
+    Aim.LEASES: _for_leases,
+    Aim.SETTLING: _for_settling,
+    Aim.FIRING: _for_firing,
+    Aim.SCALING: _for_scaling,
+    Aim.MANY: _for_many,
+    Aim.POOLS: _for_pools,
+    Aim.QUOTAS: _for_quotas,
+    Aim.RENAMED: _for_renamed,
+}

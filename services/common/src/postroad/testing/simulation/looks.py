@@ -23,8 +23,13 @@ def look(store: MemoryStore, request: bytes) -> bytes:
         stored = next((s for s in _on(store, subject) if s.sequence >= sequence), None)
     if stored is None:
         return b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}'
-    data = base64.b64encode(encode(stored.record)).decode()
-    return json.dumps({"message": {"seq": stored.sequence, "data": data}}).encode()
+    message = {
+        "subject": subject or f"of record {stored.record.record_id}",
+        "seq": stored.sequence,
+        "time": stored.at.isoformat(),
+        "data": base64.b64encode(encode(stored.record)).decode(),
+    }
+    return json.dumps({"message": message}).encode()
 
 
 def _on(store: MemoryStore, subject: str) -> Iterator[Stored]:
