@@ -51,14 +51,14 @@ test: check ## Check style, types, layers and freshness, and run every test
 	$(PYTHON) -Im pytest -n 2 -rs
 
 simulate: $(STAMP) ## Play 10,000 lives of a cluster with faults, from seeds (docs/simulation.md)
-	$(PYTHON) -Im postroad.testing.simulation --seeds 10000 --jobs 2
+	$(PYTHON) -Im postroad_harness.simulation --seeds 10000 --jobs 2
 
 # Each run of the scenarios ends with its page, also one that fails.
 e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG
 	$(if $(POSTROAD_E2E_LOAD),$(POSTROAD_E2E_LOAD) $(E2E_IMAGES))
 	@rm -f build/cluster-tests.json
 	$(PYTHON) -Im pytest $(SCENARIOS) -q; result=$$?; \
-		$(PYTHON) -Im postroad.testing.cluster_report build/cluster-tests.json docs/cluster-tests.md; \
+		$(PYTHON) -Im postroad_harness.cluster.report build/cluster-tests.json docs/cluster-tests.md; \
 		exit $$result
 
 images: $(IMAGES:%=image-%) ## Build the image of each process, as postroad/NAME:VERSION
@@ -69,26 +69,26 @@ $(IMAGES:%=image-%): image-%:
 		--tag $(IMAGE_PREFIX)/$*:$(TAG) .
 
 bench: $(STAMP) ## Measure the relay beside Postfix and Haraka, or beside BENCH_BASE=COMMIT
-	$(PYTHON) -Im postroad.testing.bench \
+	$(PYTHON) -Im postroad_harness.bench \
 		$(if $(BENCH_BASE),--base $(BENCH_BASE) --json build/bench-base.json,--page docs/benchmarks.md)
 
 chaos: $(STAMP) ## Kill processes under load and account for all mail (docs/chaos.md)
-	$(PYTHON) -Im postroad.testing.chaos --seconds $(or $(SECONDS),600) --page docs/chaos.md
+	$(PYTHON) -Im postroad_harness.chaos --seconds $(or $(SECONDS),600) --page docs/chaos.md
 
 endurance: $(STAMP) ## Pass a million messages, queue 300,000 (docs/endurance.md)
-	$(PYTHON) -Im postroad.testing.endurance_run --messages $(or $(MESSAGES),1000000) \
+	$(PYTHON) -Im postroad_harness.endurance --messages $(or $(MESSAGES),1000000) \
 		--queued $(or $(QUEUED),300000) --part $(or $(PART),both) --page docs/endurance.md
 
 flood: $(STAMP) ## Measure a Client's mail beside a flood of connections, and the memory that many take
-	$(PYTHON) -Im postroad.testing.flood --seconds $(or $(SECONDS),30)
-	$(PYTHON) -Im postroad.testing.hoard
+	$(PYTHON) -Im postroad_harness.connections.flood --seconds $(or $(SECONDS),30)
+	$(PYTHON) -Im postroad_harness.connections.hoard
 
 soak: $(STAMP) ## Check an ingress with HAProxy for two minutes, beside clients that leave
-	$(PYTHON) -Im postroad.testing.soak --seconds $(or $(SECONDS),120)
+	$(PYTHON) -Im postroad_harness.connections.soak --seconds $(or $(SECONDS),120)
 
 profile: $(STAMP) ## Show where ingress and delivery spend their time under load
 	$(PYTHON) -Im pip install --quiet --disable-pip-version-check py-spy==0.4.3
-	$(PYTHON) -Im postroad.testing.bench.profiling
+	$(PYTHON) -Im postroad_harness.bench.profiling
 
 check: $(STAMP) ## Check style, types and layers
 	$(BIN)/ruff check .

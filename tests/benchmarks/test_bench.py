@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from postroad.testing.bench import comparison
-from postroad.testing.bench.bench import Extent, Result, median_rates, run, turned, write
-from postroad.testing.bench.cases import CASES
-from postroad.testing.bench.page import write_page
-from postroad.testing.bench.postroad_server import PostroadServer
-from postroad.testing.bench.processes import Usage
-from postroad.testing.bench.rounds import RoundFigures, middle
-from postroad.testing.bench.server import MailServer, Unavailable
+from postroad_harness.bench import comparison
+from postroad_harness.bench.bench import Extent, Result, median_rates, run, turned, write
+from postroad_harness.bench.cases import CASES
+from postroad_harness.bench.page import write_page
+from postroad_harness.bench.postroad_server import PostroadServer
+from postroad_harness.bench.processes import Usage
+from postroad_harness.bench.rounds import RoundFigures, middle
+from postroad_harness.bench.server import MailServer, Unavailable
 
 MESSAGES = 100
 

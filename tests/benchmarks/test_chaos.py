@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.ids import new_queue_id
-from postroad.testing.chaos.account import ChaosFigures, Ending, Kill, Ledger, gap, settle
-from postroad.testing.chaos.one_machine import OneMachine
-from postroad.testing.chaos.page import summary, write_page
-from postroad.testing.chaos.play import Extent, play
-from postroad.testing.chaos.rig import Rig
-from postroad.testing.chaos.three_servers import ThreeServers
+from postroad_harness.chaos.account import ChaosFigures, Ending, Kill, Ledger, gap, settle
+from postroad_harness.chaos.one_machine import OneMachine
+from postroad_harness.chaos.page import summary, write_page
+from postroad_harness.chaos.play import Extent, play
+from postroad_harness.chaos.rig import Rig
+from postroad_harness.chaos.three_servers import ThreeServers
 
 SHORT = Extent(seconds=12.0, rate=60.0, pause_least=2.0, pause_most=3.0, drain=120.0)
 

@@ -8,7 +8,7 @@ from postroad.testing.patience import patient
 
 _RUN = """
 import asyncio
-from postroad.testing.ending import run_orderly
+from postroad_harness.ending import run_orderly
 
 async def work():
     print("begun", flush=True)

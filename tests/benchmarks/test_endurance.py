@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.testing.endurance_page import Beside, Figures, Through, load, save, write_page
-from postroad.testing.endurance_run import Extent, Memory, run
+from postroad_harness.endurance.__main__ import Extent, Memory, run
+from postroad_harness.endurance.page import Beside, Figures, Through, load, save, write_page
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(240)]
 

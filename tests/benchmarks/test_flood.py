@@ -1,6 +1,6 @@
 """The flood, short: what is measured comes about; how much is left says `make flood`."""
 
-from postroad.testing.flood import flood
+from postroad_harness.connections.flood import flood
 
 
 def test_a_clients_mail_is_taken_beside_a_flood_of_connections() -> None:

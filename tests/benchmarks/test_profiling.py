@@ -1,6 +1,6 @@
 """Reading a profile: what functions took themselves, and with what they called."""
 
-from postroad.testing.bench.profiling import read_stacks
+from postroad_harness.bench.profiling import read_stacks
 
 STACKS = """\
 main (app.py);deliver (worker.py);write (network.py) 6

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from postroad.testing.chart import Helm, Object, helms
-from postroad.testing.left_out import leave_out
+from postroad_harness.cluster.chart import Helm, Object, helms
+from postroad_harness.left_out import leave_out
 
 # By what sets them apart from the defaults.
 CASES: Mapping[str, Mapping[str, object]] = {

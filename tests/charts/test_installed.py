@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.tls import self_signed
-from postroad.testing.chart import CHART
+from postroad_harness.cluster.chart import CHART
 
 Look = Callable[[str], str]
 

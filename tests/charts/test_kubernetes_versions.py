@@ -3,7 +3,7 @@
 import kubernetes_validate
 import pytest
 
-from postroad.testing.chart import CHART, ChartRefused, Helm, Object, helms
+from postroad_harness.cluster.chart import CHART, ChartRefused, Helm, Object, helms
 
 EVERYTHING: dict[str, object] = {
     "hostname": "relay.example.com",

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli import embedded
-from postroad.testing.chart import CHART, Object, named
+from postroad_harness.cluster.chart import CHART, Object, named
 
 ROOT = CHART.parents[1]
 SERVER = Path(sys.executable).with_name("nats-server")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from postroad.testing.chart import CHART, Object, named
+from postroad_harness.cluster.chart import CHART, Object, named
 
 IDENTITY = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
 WORKLOADS = {"Deployment", "StatefulSet"}

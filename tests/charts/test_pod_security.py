@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from postroad.testing.chart import Object, pods
+from postroad_harness.cluster.chart import Object, pods
 
 VOLUMES = {
     *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"),

@@ -10,7 +10,7 @@ from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings
 from postroad.runtime.entry import RuntimeSettings
 from postroad.runtime.settings import describe, load
-from postroad.testing.chart import Object
+from postroad_harness.cluster.chart import Object
 
 PROCESSES: Mapping[str, type[Any]] = {
     "ingress": IngressSettings,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from postroad.testing.chart import (
+from postroad_harness.cluster.chart import (
     CHART,
     PREFIX,
     ChartRefused,

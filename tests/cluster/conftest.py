@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad.testing import kube
-from postroad.testing.kube import kubectl, run
-from postroad.testing.release import base_namespace
-from postroad.testing.scene import Scene, open_scene
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import kubectl, run
+from postroad_harness.cluster.release import base_namespace
+from postroad_harness.cluster.scene import Scene, open_scene
 
 Lab = Callable[..., Awaitable[None]]
 

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from postroad.testing import cluster_report, kube
-from postroad.testing.cluster_report import settle
-from postroad.testing.flow import MESSAGES
-from postroad.testing.kube import CommandFailed, kubectl
-from postroad.testing.scene import BY_MX, Scene, ready
+from postroad_harness.cluster import kube, report
+from postroad_harness.cluster.kube import CommandFailed, kubectl
+from postroad_harness.cluster.report import settle
+from postroad_harness.cluster.scene import BY_MX, Scene, ready
+from postroad_harness.flow import MESSAGES
 
 FROM_NOTHING = ("--ignore-not-found", "--timeout=180s")
 
@@ -69,4 +69,4 @@ async def test_the_users_of_the_release_can_look_at_it(steady: Scene) -> None:
     status = await steady.release.command("status")
     assert "accepting mail" in status
     await steady.release.test()
-    cluster_report.record("1b. kubectl get, postroad status, helm test", None)
+    report.record("1b. kubectl get, postroad status, helm test", None)

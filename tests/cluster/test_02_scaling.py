@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import promised, settle
-from postroad.testing.kube import Object
-from postroad.testing.scene import Scene
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import Object
+from postroad_harness.cluster.report import promised, settle
+from postroad_harness.cluster.scene import Scene
 
 READY_WITHIN = 10.0  # seconds from a container's start
 

@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from postroad.testing.cluster_report import settle
-from postroad.testing.kube import until
-from postroad.testing.release import COMPONENTS, Release
-from postroad.testing.scene import Scene
+from postroad_harness.cluster.kube import until
+from postroad_harness.cluster.release import COMPONENTS, Release
+from postroad_harness.cluster.report import settle
+from postroad_harness.cluster.scene import Scene
 
 A_MINUTE = 60.0
 

@@ -1,9 +1,9 @@
 """Scenario 4: each node in turn is drained, as for maintenance."""
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import settle
-from postroad.testing.kube import kubectl
-from postroad.testing.scene import Scene
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import kubectl
+from postroad_harness.cluster.report import settle
+from postroad_harness.cluster.scene import Scene
 
 DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=180s")
 

@@ -4,10 +4,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import promised, settle
-from postroad.testing.release import Release
-from postroad.testing.scene import Scene
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.release import Release
+from postroad_harness.cluster.report import promised, settle
+from postroad_harness.cluster.scene import Scene
 
 Lab = Callable[..., Awaitable[None]]
 

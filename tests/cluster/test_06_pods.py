@@ -1,8 +1,8 @@
 """Scenario 6: pods are deleted without grace, and the queue loses its quorum."""
 
-from postroad.testing.cluster_report import promised, settle
-from postroad.testing.kube import until
-from postroad.testing.scene import Scene
+from postroad_harness.cluster.kube import until
+from postroad_harness.cluster.report import promised, settle
+from postroad_harness.cluster.scene import Scene
 
 MOVES_AGAIN = 30.0  # seconds
 

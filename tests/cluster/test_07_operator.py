@@ -4,11 +4,11 @@ import os
 import signal
 import time
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import promised, settle
-from postroad.testing.kube import Object, until
-from postroad.testing.release import resource
-from postroad.testing.scene import Scene, ready, wait
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import Object, until
+from postroad_harness.cluster.release import resource
+from postroad_harness.cluster.report import promised, settle
+from postroad_harness.cluster.scene import Scene, ready, wait
 
 UNCHANGED = 5.0  # seconds: a longer gap is a change for mail
 

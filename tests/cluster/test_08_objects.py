@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import record, settle
-from postroad.testing.kube import CommandFailed, Object
-from postroad.testing.release import make_namespace, resource, secret
-from postroad.testing.scene import Scene, ready, wait
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import CommandFailed, Object
+from postroad_harness.cluster.release import make_namespace, resource, secret
+from postroad_harness.cluster.report import record, settle
+from postroad_harness.cluster.scene import Scene, ready, wait
 
 SECONDS = 15.0  # a changed Secret shows within seconds
 NO_GOOD: list[tuple[str, dict[str, Any], str]] = [

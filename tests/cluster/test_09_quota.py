@@ -1,10 +1,10 @@
 """Scenario 9: a quota that three ingress pods count together."""
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import settle
-from postroad.testing.kube import until
-from postroad.testing.release import resource
-from postroad.testing.scene import Scene, wait
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import until
+from postroad_harness.cluster.release import resource
+from postroad_harness.cluster.report import settle
+from postroad_harness.cluster.scene import Scene, wait
 
 MOST = 300
 

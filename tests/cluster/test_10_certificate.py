@@ -5,11 +5,11 @@ import time
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from postroad.testing.cluster_report import settle
-from postroad.testing.kube import until
-from postroad.testing.scene import SENDER, Scene
 from postroad.testing.smtp_peer import Peer, client_context
 from postroad.testing.streams import hang_up
+from postroad_harness.cluster.kube import until
+from postroad_harness.cluster.report import settle
+from postroad_harness.cluster.scene import SENDER, Scene
 
 SESSIONS = 6
 IN_A_ROW = 8  # new sessions that show the new certificate, so that no pod shows the old one

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import settle
-from postroad.testing.flow import Flow
-from postroad.testing.release import resource
-from postroad.testing.scene import BALANCED, Scene, ready
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.release import resource
+from postroad_harness.cluster.report import settle
+from postroad_harness.cluster.scene import BALANCED, Scene, ready
+from postroad_harness.flow import Flow
 
 WAITING = 300
 FAST = 150.0  # messages in a second, where nothing but the messages is looked at

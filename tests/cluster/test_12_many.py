@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from postroad.testing import kube
-from postroad.testing.cluster_report import promised, settle
-from postroad.testing.kube import Object, kubectl, until
-from postroad.testing.release import make_namespace, resource
-from postroad.testing.scene import Scene, ready
+from postroad_harness.cluster import kube
+from postroad_harness.cluster.kube import Object, kubectl, until
+from postroad_harness.cluster.release import make_namespace, resource
+from postroad_harness.cluster.report import promised, settle
+from postroad_harness.cluster.scene import Scene, ready
 
 DOMAINS = 2000
 PROGRAMMED_WITHIN = 60.0  # seconds after `kubectl apply`

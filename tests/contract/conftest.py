@@ -13,9 +13,9 @@ from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.memory import MemoryCluster, MemorySpool
-from postroad.testing.by_role import ROLES, ByRole
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.queued_mail import OpenSpool
+from postroad_harness.by_role import ROLES, ByRole
 
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 

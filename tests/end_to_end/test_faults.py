@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink, SinkBehaviour
-from postroad.testing.left_out import leave_out
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
-from postroad.testing.source import Deliveries, Source
 from postroad.testing.streams import hang_up
+from postroad_harness.left_out import leave_out
+from postroad_harness.source import Deliveries, Source
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(180)]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink_server import Sink
-from postroad.testing import cluster_report
-from postroad.testing.flow import Arrivals, Connect, Figures, Flow, number_of
+from postroad_harness.cluster import report
+from postroad_harness.flow import Arrivals, Connect, Figures, Flow, number_of
 
 OpenSink = Callable[..., Awaitable[tuple[Sink, int]]]
 
@@ -69,12 +69,12 @@ def test_the_page_has_a_row_for_each_scenario_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results, page = tmp_path / "results.json", tmp_path / "page.md"
-    monkeypatch.setattr(cluster_report, "RESULTS", results)
+    monkeypatch.setattr(report, "RESULTS", results)
     page.write_text("# By hand\n\n<!-- written by make e2e: from here to the end -->\nold\n")
     figures = Figures(2001, 2000, 1, 2, 3, 4.56, 7.8)
-    cluster_report.record("10. later", None, took=1.25)
-    cluster_report.record("2. sooner", figures)
-    cluster_report.main(str(results), str(page))
+    report.record("10. later", None, took=1.25)
+    report.record("2. sooner", figures)
+    report.main(str(results), str(page))
     first, second = page.read_text().splitlines()[-2:]
     assert page.read_text().startswith("# By hand\n")
     assert first == "| 2. sooner | 2001 | 2000 | 1 | 2 | 3 | 4.6 s |  |"

@@ -16,7 +16,7 @@ import pytest
 from postroad.cli.sink_server import Sink
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
-from postroad.testing.source import Deliveries, Source
+from postroad_harness.source import Deliveries, Source
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(120)]
 

@@ -11,8 +11,8 @@ from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.smtp_peer import Peer
-from postroad.testing.source import Source
 from postroad.testing.zone import Table, Trouble, Zone
+from postroad_harness.source import Source
 
 pytestmark = pytest.mark.nats
 

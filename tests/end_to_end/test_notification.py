@@ -8,7 +8,7 @@ import pytest
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
-from postroad.testing.source import Source
+from postroad_harness.source import Source
 
 pytestmark = pytest.mark.nats
 

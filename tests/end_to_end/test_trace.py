@@ -8,7 +8,7 @@ import pytest
 from postroad.cli.sink_server import Sink
 from postroad.testing.collector import Collector
 from postroad.testing.relay import RunningRelay
-from postroad.testing.source import Deliveries, Source
+from postroad_harness.source import Deliveries, Source
 
 pytestmark = pytest.mark.nats
 

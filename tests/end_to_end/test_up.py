@@ -19,7 +19,7 @@ from postroad.cli.sink_server import Sink
 from postroad.testing.children import dies_with_us, run, started
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
-from postroad.testing.source import Deliveries, Source
+from postroad_harness.source import Deliveries, Source
 
 ROOT = Path(__file__).parents[2]
 

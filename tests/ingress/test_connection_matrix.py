@@ -17,9 +17,9 @@ import uvloop
 
 from postroad.ingress import wire
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
-from postroad.testing.leavers import WAYS, everything, gone, stay_silent
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
+from postroad_harness.connections.leavers import WAYS, everything, gone, stay_silent
 
 
 class Bodies:

@@ -13,10 +13,10 @@ from postroad.ingress.connections import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.memory import Memory
 from postroad.runtime.quantities import ByteSize
-from postroad.testing.hoard import ANYBODY, hoard
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
+from postroad_harness.connections.hoard import ANYBODY, hoard
 
 MIB = 1024 * 1024
 

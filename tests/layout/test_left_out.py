@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.testing.left_out import leave_out
+from postroad_harness.left_out import leave_out
 
 
 def test_a_test_is_skipped_for_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ PLAIN = 3  # seconds up to which a limit may be meant: that nothing happens with
 def run_limited(folder: Path, patience: str) -> str:
     (folder / "test_limited.py").write_text(LIMITED)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    plugin = ("-p", "postroad.testing.pytest_patience", "-p", "no:cacheprovider")
+    plugin = ("-p", "postroad_harness.pytest_patience", "-p", "no:cacheprovider")
     done = subprocess.run(
         [sys.executable, "-Im", "pytest", "-q", *plugin, str(folder)],
         env={**os.environ, "POSTROAD_TEST_PATIENCE": patience},

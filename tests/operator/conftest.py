@@ -21,8 +21,8 @@ from ruamel.yaml import YAML
 
 from postroad.operator.kube import Access, Kube
 from postroad.testing.children import dies_with_us
-from postroad.testing.left_out import leave_out
 from postroad.testing.patience import patient
+from postroad_harness.left_out import leave_out
 
 ROOT = Path(__file__).parents[2]
 _TOKEN = "the-tests"

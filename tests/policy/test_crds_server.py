@@ -27,9 +27,9 @@ from postroad.policy.declared import Kind
 from postroad.policy.manifest_crd import custom_resource_definition
 from postroad.policy.manifest_crd_status import NAMES
 from postroad.testing.children import dies_with_us
-from postroad.testing.left_out import leave_out
 from postroad.testing.nats_server import free_ports
 from postroad.testing.patience import patient
+from postroad_harness.left_out import leave_out
 
 OBJECTS = YAML(typ="safe").load(Path(__file__).with_name("objects.yaml"))
 EXAMPLES = [

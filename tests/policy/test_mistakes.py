@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from postroad.policy.check import check, examine
-from postroad.testing.mistakes import HEAD, mistakes_of
+from postroad_harness.mistakes import HEAD, mistakes_of
 
 RELAY = HEAD.format(kind="Relay") + "  mx: {}\n"
 WHOLE_OBJECTS = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.testing.mistakes import HEAD, mistakes_of
+from postroad_harness.mistakes import HEAD, mistakes_of
 
 # kind, spec (line 5 is its first), the mistake without `m.yaml:`
 FIELDS = [

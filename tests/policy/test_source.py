@@ -11,7 +11,7 @@ from postroad.policy.check import check
 from postroad.policy.declared import Declared
 from postroad.policy.source import ManifestReader
 from postroad.policy.source_yaml import YamlMistake, count_lines, cut, read_documents
-from postroad.testing.mistakes import HEAD
+from postroad_harness.mistakes import HEAD
 
 DOMAIN = (
     "apiVersion: postroad.dev/v1alpha1\nkind: Domain\nmetadata: {{name: d{0}}}\nspec:\n"

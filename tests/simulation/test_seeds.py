@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from postroad.testing.simulation import wrong
-from postroad.testing.simulation.aims import Aim
-from postroad.testing.simulation.quiet import play_quietly as played
-from postroad.testing.simulation.spool import WatchedTaking
+from postroad_harness.simulation import wrong
+from postroad_harness.simulation.aims import Aim
+from postroad_harness.simulation.quiet import play_quietly as played
+from postroad_harness.simulation.spool import WatchedTaking
 
 
 @pytest.mark.parametrize("first", range(0, 200, 25))
@@ -26,7 +26,7 @@ def test_a_seed_plays_the_same_again() -> None:
 
 def test_a_seed_plays_the_same_in_another_process() -> None:
     # Another one hashes texts otherwise, and puts objects elsewhere.
-    command = [sys.executable, "-Im", "postroad.testing.simulation", "--seed", "9"]
+    command = [sys.executable, "-Im", "postroad_harness.simulation", "--seed", "9"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"trace {played(9).trace}\n" in told
 

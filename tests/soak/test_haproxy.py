@@ -9,8 +9,8 @@ from pathlib import Path
 
 import uvloop
 
-from postroad.testing.left_out import leave_out
-from postroad.testing.soak import haproxy, soak
+from postroad_harness.connections.soak import haproxy, soak
+from postroad_harness.left_out import leave_out
 
 
 def test_health_checks_pass_and_mail_flows_beside_clients_that_leave(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Floods of connections, connections by the thousand, and every way of leaving one."""

@@ -1,0 +1,238 @@
+"""
+Ingress and delivery as their processes put them together, over the simulated queue and network.
+"""
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.bounce import Notifier
+from postroad.delivery.directions import Directions, DirectionSettings
+from postroad.delivery.peer import Timeouts
+from postroad.delivery.pool import SessionPool
+from postroad.delivery.resolver import Resolver
+from postroad.delivery.tools import AttemptTools, WorkerTools
+from postroad.delivery.worker import Worker
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.auth import Passwords
+from postroad.ingress.content import LineEnds
+from postroad.ingress.intake import IntakeTools
+from postroad.ingress.limits import IngressLimits
+from postroad.ingress.logins import Logins
+from postroad.ingress.quotas import Quotas
+from postroad.ingress.server import Server
+from postroad.policy.ledger import Exceeded, Spent
+from postroad.policy.model import Snapshot
+from postroad.policy.quota import Sending
+from postroad.policy.seal import ClusterKey, Keyring
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.quantities import ByteSize
+from postroad.spool.agreement import Usage
+from postroad.spool.errors import SpoolError
+from postroad.spool.memory import MemoryCluster
+from postroad_harness.simulation.ledger import Ledger, Price
+from postroad_harness.simulation.link import SimulatedLink
+from postroad_harness.simulation.loop import SimulatedProcess
+from postroad_harness.simulation.network import Network
+from postroad_harness.simulation.servers import SimulatedServers
+from postroad_harness.simulation.spool import SimulatedSpool, WatchedTaking
+
+KEYRING = Keyring([ClusterKey(b"k" * 32)])
+NAME = "relay.test"
+TIMEOUTS = Timeouts(
+    connect=timedelta(seconds=5),
+    greeting=timedelta(seconds=20),
+    command=timedelta(seconds=20),
+    data=timedelta(seconds=15),
+    block=timedelta(seconds=15),
+    final_dot=timedelta(seconds=40),
+    farewell=timedelta(seconds=2),
+)
+
+
+@dataclass
+class Surroundings:
+    """What every process of a seed lives in. `zone` is each domain's address."""
+
+    network: Network
+    servers: SimulatedServers
+    cluster: MemoryCluster
+    ledger: Ledger
+    dice: random.Random
+    zone: dict[str, str]
+    room: int
+    taking: type[WatchedTaking] = WatchedTaking
+    pools: tuple[str, ...] = ("default",)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    on_death: Callable[[str], None] = lambda _: None
+
+
+class _SimulatedResolver(Resolver):
+    """A resolver that knows a table and asks nobody."""
+
+    def __init__(self, zone: dict[str, str], hosts: Mapping[str, str]) -> None:
+        self._zone = zone
+        self._hosts = hosts
+
+    async def mx(self, domain: str) -> MxAnswer:
+        if domain in self._zone:
+            return MxAnswer(((10, f"mx.{self._hosts.get(domain, domain)}"),))
+        return MxAnswer((), Trouble.NO_SUCH_NAME, "no such domain")
+
+    async def addresses(self, host: str) -> AddressAnswer:
+        return AddressAnswer((self._zone[host.removeprefix("mx.")],))
+
+    def knows_hosts(self, domain: str) -> bool:
+        """The table is at hand."""
+        return True
+
+
+class _WatchedQuotas(Quotas):
+    """
+    Tells the ledger what was spent, at the moment the product decides so, and for which message.
+
+    A session has one message at a time: its task takes what it costs, then stores it.
+    """
+
+    def __init__(self, usage: Usage, ledger: Ledger) -> None:
+        super().__init__(usage)
+        self._ledger_of_all = ledger
+        self._prices: WeakKeyDictionary[object, tuple[Price, ...]] = WeakKeyDictionary()
+
+    async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
+        outcome = await super().take(snapshot, sending)
+        if isinstance(outcome, Spent):
+            for demand in outcome.demands:
+                key = f"{demand.key} of {demand.maximum}"
+                self._ledger_of_all.spent[key] += demand.amount
+                if self._ledger_of_all.spent[key] > demand.maximum:
+                    self._ledger_of_all.violations.append(f"a quota was exceeded: {key}")
+            self._prices[asyncio.current_task()] = tuple(
+                Price(each.key, each.amount, each.maximum) for each in outcome.demands
+            )
+        return outcome
+
+    def storing(self, queue_id: str) -> None:
+        """The message that the present task has paid for is to be stored."""
+        self._ledger_of_all.prices[queue_id] = self._prices.pop(asyncio.current_task(), ())
+
+    def refund(self, spent: Spent) -> None:
+        super().refund(spent)
+        for demand in spent.demands:
+            self._ledger_of_all.spent[f"{demand.key} of {demand.maximum}"] -= demand.amount
+
+
+class RunningProcess(ABC):
+    """One life of a process: from its start to its stop or crash."""
+
+    def __init__(self, name: str, around: Surroundings) -> None:
+        self.around = around
+        self.simulated = SimulatedProcess(name)
+        self.link = SimulatedLink(self.simulated, around.network, around.servers, around.dice)
+        around.servers.links.append(self.link)
+
+    def start(self) -> None:
+        """Begin, in a context of its own."""
+        self._spawn(self._live())
+
+    async def _live(self) -> None:
+        """Run, and end as a process does one of whose parts died: it is started again."""
+        try:
+            await self._main()
+        except SpoolError:
+            self.around.on_death(self.simulated.name)
+
+    @abstractmethod
+    async def _main(self) -> None:
+        """Be the process, until it is stopped or dies."""
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.around.network.create_task(work, context=self.simulated.context)
+
+    async def _join(self, role: str, pool: str = "default") -> tuple[SimulatedSpool, Configuration]:
+        around = self.around
+        spool = SimulatedSpool(
+            around.cluster, self.link, role=role, pool=pool, taking=around.taking
+        )
+        await spool.start()
+        configuration = Configuration(spool, KEYRING)
+        self._spawn(configuration.run())
+        await configuration.wait_loaded()
+        return spool, configuration
+
+
+class IngressProcess(RunningProcess):
+    """An ingress process; it listens at `address`."""
+
+    def __init__(self, name: str, around: Surroundings, address: tuple[str, int]) -> None:
+        super().__init__(name, around)
+        self._address = address
+
+    async def _main(self) -> None:
+        spool, configuration = await self._join("ingress")
+        quotas = _WatchedQuotas(spool.real_usage, self.around.ledger)
+        spool.on_accept = quotas.storing
+        self._spawn(quotas.run())
+        limits = IngressLimits(inline_size=ByteSize(1024))
+        tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name)
+        server = Server(
+            tools,
+            Logins(Passwords(KEYRING), tools),
+            configuration,
+            None,
+            insecure_auth=False,
+            line_ends=LineEnds.NONE,
+        )
+        await server.listen(ListenerKind.RELAY, cast(Any, self._address))
+        self._spawn(server.sweep())
+
+
+class DeliveryProcess(RunningProcess):
+    """A delivery process."""
+
+    def __init__(self, name: str, around: Surroundings) -> None:
+        super().__init__(name, around)
+        self.worker: Worker | None = None
+
+    async def _main(self) -> None:
+        around = self.around
+        number = int(self.simulated.name.partition("-")[2].partition(".")[0])
+        pool = around.pools[number % len(around.pools)]
+        spool, configuration = await self._join("delivery", pool)
+        taking = spool.take_lanes(room=around.room)
+        taking.on_permitted = self._check_lease
+        settings = DirectionSettings(smtp_port=25, allow_private=True, own_names=frozenset({NAME}))
+        tools = WorkerTools(
+            spool=spool,
+            taking=taking,
+            configuration=configuration,
+            directions=Directions(_SimulatedResolver(around.zone, around.hosts), settings),
+            attempts=AttemptTools(
+                spool, taking, SessionPool(), NAME, TIMEOUTS, long_enough=taking.long_enough
+            ),
+            notifier=Notifier(NAME),
+            process=self.simulated.name,
+            pool=pool,
+            in_hand=around.room,
+        )
+        self.worker = Worker(tools)
+        await self.worker.run()
+
+    def _check_lease(self, sequence: int, link: SimulatedLink) -> None:
+        if not self.around.servers.has_lease(sequence, link):
+            now = self.around.network.time()
+            self.around.ledger.violations.append(
+                f"at {now:.3f} s {self.simulated.name} went on with record {sequence}"
+                " past its lease's deadline"
+            )
+
+    async def stop(self) -> None:
+        """Stop as a process does that was asked to."""
+        if self.worker is not None:
+            await self.worker.drain(seconds=10)

@@ -1,0 +1,33 @@
+"""Silence while seeds are played: thousands of faults would write as many warnings."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from postroad_harness.simulation.aims import Aim
+from postroad_harness.simulation.play import Result, play
+from postroad_harness.simulation.spool import WatchedTaking
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Write no log below critical in this block."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        processors=[],
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def play_quietly(
+    seed: int, taking: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+) -> Result:
+    """Play a seed without a word in the log."""
+    with quiet_logs():
+        return play(seed, taking=taking, aim=aim)

@@ -1,0 +1,314 @@
+"""
+The queue's servers: JetStream's answers to what spool says, over the memory store.
+
+As nats-server 2.15 does it: a consumer lives in memory and is gone after a restart; a record comes
+again when ack_wait has passed; `+WPI` is answered whether or not it extends anything; an
+acknowledgement of what this consumer has not delivered yet gets no answer; a batch is stored whole.
+One shard: a queue id's shard is all that several would add here.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.codec import decode, encode
+from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
+from postroad.spool.memory_store import ACK_WAIT, MemoryStore, Stored
+from postroad.spool.settling import delivers_nothing
+from postroad.spool.subjects import domain_of
+from postroad.spool.succession import FOLLOWS
+from postroad_harness.simulation.buckets import Buckets
+from postroad_harness.simulation.link import SimulatedLink
+from postroad_harness.simulation.looks import look
+from postroad_harness.simulation.network import Network
+
+_FULL = 10047
+
+
+@dataclass(slots=True, eq=False)
+class Pull:
+    """A standing request."""
+
+    link: SimulatedLink
+    token: str
+    left: int
+    expires: float
+    told: float  # when it was last heard of
+
+
+@dataclass(eq=False)
+class Consumer:
+    """A lane's consumer, by pool, class and lane; `reached` is the last sequence it delivered."""
+
+    name: str
+    pool: str
+    traffic_class: TrafficClass
+    lane: str
+    created: datetime
+    deliveries: int = 0
+    pulls: list[Pull] = field(default_factory=list)
+    delivered: set[int] = field(default_factory=set)
+    reached: int = 0
+
+
+class SimulatedServers:
+    """All servers as one."""
+
+    def __init__(self, network: Network, store: MemoryStore) -> None:
+        self.up = True
+        self.mute_until = 0.0  # they do, and do not say so
+        self.deaf_until = 0.0  # they do nothing, as without a leader
+        self.links: list[SimulatedLink] = []
+        self.buckets = Buckets(network.time)
+        self.on_stored: Callable[[Put, SimulatedLink, bool], None] = lambda *_: None
+        self.on_acked: Callable[[int, SimulatedLink], None] = lambda *_: None
+        self.store = store
+        self._network = network
+        self._granted: dict[tuple[int, SimulatedLink], float] = {}
+        self._consumers: dict[str, Consumer] = {}
+        self._batches: dict[str, list[tuple[bytes, str, Mapping[str, str]]]] = {}
+        store.watch(self._pump_soon)
+        self._pumping = False
+
+    # ------------------------------------------------------------ faults
+
+    def restart(self, seconds: float, *, unpurged: int | None = None) -> None:
+        """
+        Go down and come up again with what was on disk.
+
+        The schedule that has just fired the record `unpurged` is there too, and fires again.
+        """
+        fired = self.store.records.get(unpurged or 0)
+        if fired is not None:
+            again = Put(fired.record, Scheduled(self.store.clock()))
+            self.store.append([again], [f"fired by {unpurged}"], settling=True)
+        self.up = False
+        self._consumers.clear()
+        self._batches.clear()
+        self.store.restart()
+        self.store.available = False
+        self.buckets.forget_memory()
+        for link in self.links:
+            link.break_off()
+        self._network.call_later(seconds, self._come_up, context=self._network.world)
+
+    def _come_up(self) -> None:
+        self.up = self.store.available = True
+        self._pump_soon()
+
+    def forget(self, link: SimulatedLink) -> None:
+        """Throw a connection's requests away."""
+        for consumer in self._consumers.values():
+            consumer.pulls = [pull for pull in consumer.pulls if pull.link is not link]
+
+    # ------------------------------------------------------------ what is said to them
+
+    def receive(
+        self, link: SimulatedLink, subject: str, data: bytes, reply: str, headers: dict[str, str]
+    ) -> None:
+        """Take a message, and answer."""
+        if self._network.time() < self.deaf_until:
+            return
+        answer: tuple[bytes, dict[str, str]] | None
+        if subject.startswith("$JS.ACK."):
+            answer = self._settled(link, subject, data)
+        elif subject.startswith("$JS.API.CONSUMER.MSG.NEXT."):
+            self._asked(link, subject, data, reply)
+            return
+        elif subject.startswith("$JS.API.CONSUMER.CREATE."):
+            answer = self._made(subject)
+        elif subject.startswith("$JS.API.STREAM.MSG.GET."):
+            answer = look(self.store, data), {}
+        elif subject.startswith("$KV."):
+            answer = self.buckets.receive(subject, data, headers), {}
+        else:
+            answer = self._published(link, subject, data, headers)
+        if answer is not None and reply and self._network.time() >= self.mute_until:
+            link.deliver(reply, answer[0], "", answer[1])
+
+    # ------------------------------------------------------------ publishing
+
+    def _published(
+        self, link: SimulatedLink, subject: str, data: bytes, headers: dict[str, str]
+    ) -> tuple[bytes, dict[str, str]] | None:
+        batch = headers.get("Nats-Batch-Id")
+        if batch is None:
+            return self._stored(link, [(data, subject, headers)]), {}
+        messages = self._batches.setdefault(batch, [])
+        if int(headers["Nats-Batch-Sequence"]) != len(messages) + 1:
+            return None
+        messages.append((data, subject, headers))
+        if "Nats-Batch-Commit" not in headers:
+            return b"", {}
+        return self._stored(link, self._batches.pop(batch)), {}
+
+    def _stored(
+        self, link: SimulatedLink, messages: list[tuple[bytes, str, Mapping[str, str]]]
+    ) -> bytes:
+        if self.store.full:
+            return _error(_FULL, "insufficient storage")
+        puts = [Put(decode(data), _place(subject, each)) for data, subject, each in messages]
+        before = set(self.store.records)
+        names = [each["Nats-Msg-Id"] for _, _, each in messages]
+        follows = [int(each.get(FOLLOWS, "0")) for _, _, each in messages]
+        sequence = self.store.append(puts, names, settling=True, follows=follows)
+        if sequence not in before:
+            for put, former in zip(puts, follows, strict=True):
+                self.on_stored(put, link, former > 0 and self._came_late(former, link, puts))
+        return b'{"stream":"POSTROAD_Q_0","seq":%d}' % sequence
+
+    # ------------------------------------------------------------ consumers
+
+    def _made(self, subject: str) -> tuple[bytes, dict[str, str]]:
+        tokens = subject.split(".")
+        name = tokens[5]
+        pool, traffic_class, lane = tokens[10:13]
+        if name not in self._consumers:
+            self._consumers[name] = Consumer(
+                name, domain_of(pool), TrafficClass(traffic_class), lane, self.store.clock()
+            )
+        return json.dumps({"created": self._consumers[name].created.isoformat()}).encode(), {}
+
+    def _asked(self, link: SimulatedLink, subject: str, data: bytes, reply: str) -> None:
+        consumer = self._consumers.get(subject.rpartition(".")[2])
+        if consumer is None:
+            link.deliver(reply, b"", "", {"Status": "503"})
+            return
+        said = json.loads(data)
+        now = self._network.time()
+        pull = Pull(link, reply, said["batch"], now + said["expires"] / 1e9, now)
+        consumer.pulls.append(pull)
+        self._look_after(consumer, pull, said["idle_heartbeat"] / 1e9)
+        self._pump_soon()
+
+    def _look_after(self, consumer: Consumer, pull: Pull, beat: float) -> None:
+        """End a request in time, and give signs of life until then."""
+        now = self._network.time()
+        if pull not in consumer.pulls or self._consumers.get(consumer.name) is not consumer:
+            return
+        if now >= pull.expires or not pull.link.interested(pull.token):
+            consumer.pulls.remove(pull)
+            headers = {"Status": "408", "Nats-Pending-Messages": str(pull.left)}
+            pull.link.deliver(pull.token, b"", "", headers)
+            return
+        if now >= pull.told + beat:
+            pull.told = now
+            pull.link.deliver(pull.token, b"", "", {"Status": "100"})
+        again = min(pull.told + beat, pull.expires)
+        self._network.call_at(
+            again, self._look_after, consumer, pull, beat, context=self._network.world
+        )
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._network.call_soon(self._pump, context=self._network.world)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        if not self.up or self._network.time() < self.deaf_until:
+            return
+        for consumer in self._consumers.values():
+            consumer.pulls = [p for p in consumer.pulls if p.link.interested(p.token)]
+            while consumer.pulls:
+                pull = consumer.pulls[0]
+                lane = (consumer.pool, consumer.lane)
+                stored = self.store.hand_out(lane, pull.link, consumer.traffic_class)
+                if stored is None:
+                    break
+                self._hand_over(consumer, pull, stored)
+
+    def _hand_over(self, consumer: Consumer, pull: Pull, stored: Stored) -> None:
+        sequence = stored.sequence
+        self._grant(sequence, pull.link)
+        consumer.delivered.add(sequence)
+        consumer.reached = max(consumer.reached, sequence)
+        pull.left -= 1
+        pull.told = self._network.time()
+        if pull.left == 0:
+            consumer.pulls.remove(pull)
+        consumer.deliveries += 1
+        number, at = consumer.deliveries, int(stored.at.timestamp() * 1e9)
+        reply = (
+            f"$JS.ACK.POSTROAD_Q_0.{consumer.name}.{stored.deliveries}.{sequence}.{number}.{at}.0"
+        )
+        headers = {FOLLOWS: str(stored.follows)} if stored.follows else {}
+        if stored.fired:
+            headers["Nats-Scheduler"] = str(sequence)  # its subject, really
+        pull.link.deliver(pull.token, encode(stored.record), reply, headers)
+
+    # ------------------------------------------------------------ acknowledgements
+
+    def _settled(
+        self, link: SimulatedLink, subject: str, data: bytes
+    ) -> tuple[bytes, dict[str, str]] | None:
+        tokens = subject.split(".")
+        consumer, sequence = self._consumers.get(tokens[3]), int(tokens[5])
+        if consumer is None:
+            return b"", {"Status": "503"}
+        if data == b"+WPI":
+            self._extend(sequence, link)
+        elif data == b"+ACK":
+            if sequence > consumer.reached:
+                return None
+            if sequence in consumer.delivered:
+                consumer.delivered.discard(sequence)
+                self.on_acked(sequence, link)
+                self.store.remove(sequence)
+        elif sequence in consumer.delivered and self._in_hand(sequence):
+            delay = json.loads(data.removeprefix(b"-NAK") or b"{}").get("delay", 0)
+            if delay:
+                self.store.lease(sequence, timedelta(microseconds=delay / 1e3))
+            else:
+                self.store.take_back(sequence)
+        return b"", {}
+
+    def _in_hand(self, sequence: int) -> bool:
+        stored = self.store.records.get(sequence)
+        return stored is not None and stored.holder is not None
+
+    def _grant(self, sequence: int, link: SimulatedLink) -> None:
+        self.store.lease(sequence)
+        self._granted[sequence, link] = self._network.time() + ACK_WAIT.total_seconds()
+
+    def _extend(self, sequence: int, link: SimulatedLink) -> None:
+        """Extend whatever lease there is, as the server does, and this one if it was in time."""
+        self.store.lease(sequence)
+        if self.has_lease(sequence, link):
+            self._granted[sequence, link] = self._network.time() + ACK_WAIT.total_seconds()
+
+    def has_lease(self, sequence: int, link: SimulatedLink) -> bool:
+        """
+        Whether a process's lease has not run out: granted at its delivery, extended in time since.
+
+        A restart of the servers takes it away without a word, so this is all a process can know.
+        """
+        return self._granted.get((sequence, link), 0.0) > self._network.time()
+
+    def _came_late(self, former: int, link: SimulatedLink, puts: Sequence[Put]) -> bool:
+        """
+        Whether what follows from a record is late without a mistake of who wrote it.
+
+        Its lease has run out since it was written; or it had run out before, nobody has ended the
+        record yet, and this tells whom the mail has reached, which is not known otherwise.
+        """
+        if self.has_lease(former, link):
+            return False
+        if link.written < self._granted.get((former, link), 0.0):
+            return True
+        stored = self.store.records.get(former)
+        return stored is not None and not delivers_nothing(stored.record, puts)
+
+
+def _place(subject: str, headers: Mapping[str, str]) -> Place:
+    kind = subject.split(".")[3]
+    if kind == "r":
+        return Ready()
+    due = datetime.fromisoformat(headers["Nats-Schedule"].removeprefix("@at "))
+    return Scheduled(due) if kind == "s" else Held(due)
+
+
+def _error(code: int, text: str) -> bytes:
+    return json.dumps({"error": {"err_code": code, "description": text}}).encode()

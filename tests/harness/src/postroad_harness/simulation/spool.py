@@ -1,0 +1,179 @@
+"""
+A process's side of the queue: spool's own parts over the simulated connection.
+
+The publisher, the pulls, the leases, settling, membership, lane ownership and quota usage are the
+product's. In memory, as MemorySpool has them, are what has no part in losing or repeating mail:
+configuration, orders, sites, events and bodies.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import uuid4
+
+from postroad.delivery.tools import LONG_ENOUGH
+from postroad.spool.agreement import SessionInfo
+from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
+from postroad.spool.body_ends import BodyEnds
+from postroad.spool.capacity import Capacity
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.events import JetStreamEvents
+from postroad.spool.ids import shard_of
+from postroad.spool.interface import Put, Stored, Taken
+from postroad.spool.layout import Layout
+from postroad.spool.membership import Membership, Timings
+from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory_store import MemoryStore
+from postroad.spool.provision import PRESENCE
+from postroad.spool.publisher import Publisher
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.requests import Requests
+from postroad.spool.selection import WaitKind
+from postroad.spool.site_records import JetStreamSiteRecords
+from postroad.spool.taken import JetStreamTaken, TakingTools
+from postroad.spool.taking import JetStreamTaking
+from postroad.spool.usage import JetStreamUsage
+from postroad.spool.waiting import JetStreamWaiting
+from postroad_harness.simulation.buckets import SimulatedBucket
+from postroad_harness.simulation.link import SimulatedLink
+
+_LOOK_AGAIN = 0.2  # seconds
+LAYOUT = Layout(shards=1, lanes=3, replicas=1)
+
+
+class WatchedTaking(JetStreamTaking):
+    """Tells each time the product decides that an attempt may begin, or a final dot be sent."""
+
+    on_permitted: Callable[[int, SimulatedLink], None]
+    site_records = JetStreamSiteRecords
+    publisher = Publisher
+    long_enough = LONG_ENOUGH
+
+    def fresh(self, taken: Taken) -> bool:
+        """Ask the product, and tell of a yes."""
+        fresh = super().fresh(taken)
+        if fresh:
+            assert isinstance(taken, JetStreamTaken)
+            self.on_permitted(taken.key.sequence, cast(SimulatedLink, self._tools.link))
+        return fresh
+
+
+class _BodyEnds:
+    """What has ended of the memory store's bodies."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def add(self, record: QueueRecord) -> None:
+        if isinstance(record.content, BlobRef):
+            self._store.end_body(record.content, record.record_id.destination)
+
+    async def close(self) -> None:
+        """Nothing is written late."""
+
+
+class _Bodies:
+    """Bodies of the memory store, for settling."""
+
+    async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        content = record.content
+        assert isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING, str(lifetime)
+        return record
+
+    async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        assert lifetime, "bodies of the memory store live until they are deleted"
+        return record
+
+
+class _Looks:
+    """What delivery sees of the queue without consuming it: nothing is ever overdue."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def renew_overdue(self, *_: object, **__: object) -> int:
+        return 0
+
+    async def ready_pools(self) -> frozenset[str]:
+        stored = self._store.records.values()
+        return frozenset(each.record.pool for each in stored if each.kind is WaitKind.READY)
+
+
+class SimulatedSpool(MemorySpool):
+    """One process's queue. `taking` makes the taking, for tests that want a wrong one."""
+
+    def __init__(
+        self,
+        cluster: MemoryCluster,
+        link: SimulatedLink,
+        *,
+        role: str,
+        pool: str = "default",
+        taking: type[WatchedTaking] = WatchedTaking,
+    ) -> None:
+        super().__init__(cluster, role=role, process=link.process.name)
+        self.sessions.end()
+        self.on_accept: Callable[[str], None] = lambda _: None
+        self._link = link
+        self._taking = taking
+        self._requests = Requests(link.as_link)
+        self._publisher = taking.publisher(link.as_link, self._requests, LAYOUT)
+        self.real_usage = JetStreamUsage(SimulatedBucket(link, self._requests, "quotas"))
+        started = datetime.now(UTC)
+        self._pool = pool
+        info = SessionInfo(uuid4().hex, role, link.process.name, pool, 0, started)
+        self.membership = Membership(
+            SimulatedBucket(link, self._requests, PRESENCE), info, Timings(), remake=_remake
+        )
+        self.site_records = taking.site_records(  # type: ignore[assignment]
+            SimulatedBucket(link, self._requests, PRESENCE),
+            SimulatedBucket(link, self._requests, "sites"),
+            self.membership,
+        )
+
+    async def start(self) -> None:
+        """Join the cluster, waiting until it answers."""
+        await self._requests.start()
+        while True:
+            try:
+                return await self.membership.start()
+            except SpoolUnavailable:
+                await asyncio.sleep(_LOOK_AGAIN)
+
+    async def accept(
+        self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
+    ) -> Stored:
+        """Store a new message's records through the product's publisher."""
+        puts = compose(queue_id)
+        self.on_accept(queue_id)
+        shard = shard_of(queue_id)
+        return Stored(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
+
+    def take_lanes(self, *, room: int) -> WatchedTaking:
+        """Join the owners of the lanes."""
+        tools = TakingTools(
+            link=self._link.as_link,
+            requests=self._requests,
+            publisher=self._publisher,
+            blobs=cast(Blobs, _Bodies()),
+            body_ends=cast(BodyEnds, _BodyEnds(self.store)),
+            events=cast(JetStreamEvents, self.events),
+            waiting=cast(JetStreamWaiting, _Looks(self.store)),
+            membership=self.membership,
+            presence=SimulatedBucket(self._link, self._requests, PRESENCE),
+            capacity=cast(Capacity, _RoomEnough()),
+            layout=LAYOUT,
+            timings=Timings(),
+        )
+        return self._taking(tools, pool=self._pool, room=room, room_bytes=1_000_000)
+
+
+class _RoomEnough:
+    """Stands for the disks, which are not simulated."""
+
+    exhausted = False
+
+
+async def _remake() -> None:
+    """The bucket itself is always there."""

@@ -1,0 +1,266 @@
+"""
+Takings that break a promise on purpose, to see that the simulation would notice.
+
+Each is one plausible mistake; the test says within how many seeds it must be found.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from postroad.spool.agreement import SiteKind, SiteView
+from postroad.spool.errors import Refused, SpoolError, SpoolUnavailable
+from postroad.spool.event import Event
+from postroad.spool.forms import Forms
+from postroad.spool.in_hand import Entry, InHand, Key
+from postroad.spool.interface import Put, Taken
+from postroad.spool.leases import Leases
+from postroad.spool.ownership import LaneKey
+from postroad.spool.publisher import Publisher
+from postroad.spool.pull import Delivered
+from postroad.spool.record import QueueRecord
+from postroad.spool.settling import ACK_TIMEOUT, Settling
+from postroad.spool.site_records import JetStreamSiteRecords
+from postroad.spool.taken import JetStreamTaken, TakingTools
+from postroad.spool.unserved import Unserved
+from postroad_harness.simulation.spool import WatchedTaking
+
+
+class _AcknowledgesFirst(Settling):
+    async def settle(
+        self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
+    ) -> None:
+        await self._acknowledge(key)
+        if puts:
+            await self._put(key, record, puts)
+        self._hand.finish(key)
+        for event in events:
+            self._events.add(event)
+
+
+class AcknowledgesFirst(WatchedTaking):
+    """Settles in the wrong order: a crash between the two loses what should have followed."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._settling = _AcknowledgesFirst(
+            self._hand,
+            requests=tools.requests,
+            publisher=tools.publisher,
+            blobs=tools.blobs,
+            body_ends=tools.body_ends,
+            events=tools.events,
+            only_unacknowledged=self._make_room,
+            exhausted=lambda: False,
+        )
+
+
+class _Credulous(Leases[JetStreamTaken]):
+    async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
+        sent = asyncio.get_running_loop().time()
+        try:
+            await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
+        except SpoolError:
+            return
+        self._hand.confirm(entry.key, sent)
+
+
+class BelievesEveryAnswer(WatchedTaking):
+    """Takes any answer to an extension for a lease, also when it has long run out."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._leases = _leases(_Credulous, self._hand, tools)
+
+
+class _Careless(Leases[JetStreamTaken]):
+    def fresh(self, key: Key) -> bool:
+        super().fresh(key)
+        return True
+
+
+class ForgetsLeases(WatchedTaking):
+    """Asks nobody before it sends: a paused process sends what another has sent."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._leases = _leases(_Careless, self._hand, tools)
+
+
+def _leases(
+    kind: type[Leases[JetStreamTaken]], hand: InHand[JetStreamTaken], tools: TakingTools
+) -> Leases[JetStreamTaken]:
+    return kind(
+        hand,
+        link=tools.link,
+        requests=tools.requests,
+        membership=tools.membership,
+        timings=tools.timings,
+    )
+
+
+class KeepsWhatItLeft(WatchedTaking):
+    """Goes on with what it has in hand of a lane that another owns, within limits of its own."""
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Tell nobody."""
+
+    def serves(self, taken: Taken) -> bool:
+        """Say yes to all that is in hand."""
+        return not self._stopped
+
+
+class MakesNoRoom(WatchedTaking):
+    """Lets what only waits for its acknowledgement take room, so that nothing new is asked for."""
+
+    def _make_room(self, key: Key) -> None:
+        pass
+
+
+class TrustsArrival(WatchedTaking):
+    """Counts a lease from when it reads a record, however long that lay in a buffer."""
+
+    def _on_delivered(self, delivered: Delivered) -> None:
+        super()._on_delivered(delivered)
+        entry = self._hand.get(Key(delivered.shard, delivered.sequence))
+        if entry is not None:
+            entry.confirmed = asyncio.get_running_loop().time()
+
+
+class SettlesRegardless(WatchedTaking):
+    """Brings back, by a deferral under a lease that ran out, what another has delivered."""
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Settle, whoever has it."""
+        assert isinstance(taken, JetStreamTaken)
+        await self._settling.settle(taken.key, taken.record, puts, events)
+        self._let_go(taken.key)
+
+
+class SettlesAtTheEnd(WatchedTaking):
+    """Goes on with mail for many until all have been tried, however long that takes."""
+
+    long_enough = timedelta(days=1)
+
+
+class ForgetsWhatIsKnown(WatchedTaking):
+    """Goes on with the recipients that are left, and takes those who have the mail along."""
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Put the record as it was in the place of what follows of it."""
+        former = taken.record
+        puts = [
+            replace(put, record=replace(put.record, recipients=former.recipients, resume_from=0))
+            if put.record.resume_from
+            else put
+            for put in puts
+        ]
+        await super().settle(taken, puts, events)
+
+
+class _Alone(JetStreamSiteRecords):
+    async def change(
+        self,
+        kind: SiteKind,
+        name: str,
+        decide: Callable[[SiteView], bytes],
+        *,
+        lifetime: timedelta,
+    ) -> None:
+        def alone(view: SiteView) -> bytes:
+            return decide(replace(view, record=b""))
+
+        await super().change(kind, name, alone, lifetime=lifetime)
+
+
+class SeesNoOthers(WatchedTaking):
+    """Takes all of a site, whoever else has claimed a portion of it."""
+
+    site_records = _Alone
+
+
+class _NoDoubts(set[LaneKey]):
+    def add(self, _: LaneKey) -> None:
+        pass
+
+
+class OrphansLanes(WatchedTaking):
+    """Takes an unanswered write of a lane's owner for one that was not done."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._tenures._in_doubt = _NoDoubts()
+
+
+class AsksForNoLaterForm(WatchedTaking):
+    """Attempts what a killed process had in hand, though what follows of it is stored."""
+
+    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+        self._line_up(taken)
+
+
+class _Forgetful(Forms):
+    def begin(self, key: Key, record: QueueRecord) -> bool:
+        super().begin(key, record)
+        return True
+
+    async def is_passed(self, key: Key, record: QueueRecord) -> bool:
+        """Say no."""
+        return False
+
+
+class TakesWhatFiresAgainForNew(WatchedTaking):
+    """Delivers what a schedule fires again after the servers were killed as it fired."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._forms = _Forgetful(self._hand, self._succession)
+
+
+class BeginsBeforeTheFormerIsGone(WatchedTaking):
+    """Delivers what is ready soon, while the record it follows from may come again."""
+
+    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+        if delivered.again:
+            await super()._look_first(taken, delivered)
+        else:
+            self._line_up(taken)
+
+
+class _Blind(Unserved):
+    async def keep(self) -> None:
+        """Look for nothing."""
+
+
+class _Sure(Publisher):
+    async def publish(
+        self,
+        puts: Sequence[Put],
+        *,
+        shard: int,
+        timeout: timedelta,
+        origin: int = 0,
+    ) -> int:
+        try:
+            return await super().publish(puts, shard=shard, timeout=timeout, origin=origin)
+        except SpoolUnavailable as error:
+            raise Refused(str(error)) from error
+
+
+class RefundsWhatIsInDoubt(WatchedTaking):
+    """Gives a message its quota back when nobody answered for it, though it may be stored."""
+
+    publisher = _Sure
+
+
+class KnowsNamedPoolsAlone(WatchedTaking):
+    """Takes from pools that Relays name, and leaves what is in others where it is."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
+        self._unserved = _Blind(tools.waiting, tools.membership, every=tools.timings.pools)
