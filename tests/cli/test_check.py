@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from postroad.cli.__main__ import app
 from postroad.cli.check import check as check_command
+from postroad.cli.commands import app
 
 GOOD = """\
 apiVersion: postroad.dev/v1alpha1

@@ -8,18 +8,22 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from postroad.cli.__main__ import app
-from postroad.cli.help import unwrapped
+from postroad.cli.commands import app
+from postroad.cli.help import Unloaded, unwrapped
 
 
-def walk(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
-    """Yield the words of each command below one."""
-    yield words
-    for name, below in getattr(command, "commands", {}).items():
-        yield from walk(below, *words, name)
+def walk(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    """Yield each command below one: its words, the command, and what the list above says of it."""
+    for name, below in command.commands.items():
+        assert isinstance(below, Unloaded)
+        loaded = below.loaded()
+        yield (*words, name), loaded, below.help or ""
+        if hasattr(loaded, "commands"):
+            yield from walk(loaded, *words, name)
 
 
-COMMANDS = list(walk(typer.main.get_command(app)))
+LISTED = list(walk(typer.main.get_command(app)))
+COMMANDS = [(), *(words for words, _, _ in LISTED)]
 
 
 def help_of(words: tuple[str, ...], columns: int = 80) -> str:
@@ -54,3 +58,11 @@ def test_a_paragraph_is_as_wide_as_the_terminal(words: tuple[str, ...]) -> None:
 def test_a_paragraph_is_one_line_and_an_example_keeps_its_break() -> None:
     text = "First\n    goes on.\n\n    Example: a \\\n    --b\n    "
     assert unwrapped(text) == "First goes on.\n\nExample: a \\\n--b"
+
+
+@pytest.mark.parametrize(("words", "command", "said"), LISTED, ids=lambda each: str(each)[:40])
+def test_a_list_says_of_a_command_what_its_own_help_begins_with(
+    words: tuple[str, ...], command: Any, said: str
+) -> None:
+    assert command.name == words[-1]
+    assert command.help.split("\n\n")[0] == said

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from postroad.cli.__main__ import app
+from postroad.cli.commands import app
 from postroad.cli.errors import Failure
 from postroad.cli.options import listen_address, listener, mail_address, mail_domain, server_address
 

@@ -1,46 +1,27 @@
-"""Entry point of the `postroad` command: every failure is one sentence and an exit code."""
+"""
+Entry point of the `postroad` command: every failure is one sentence and an exit code.
+
+Nothing of weight is imported before `main` runs, so that Ctrl-C ends the command in silence from
+its first moment on.
+"""
 
 import os
 import sys
 
-from postroad.cli import queue
-from postroad.cli.check import check
-from postroad.cli.demo import demo
-from postroad.cli.errors import Failure
-from postroad.cli.events import events
-from postroad.cli.help import Commands
-from postroad.cli.load import load
-from postroad.cli.send import send
-from postroad.cli.sink import sink
-from postroad.cli.status import status
-from postroad.cli.up import up
-from postroad.cli.version import print_version
-from postroad.mail.visible import visible_lines
-from postroad.runtime.errors import StartupError
-
-app = Commands(
-    name="postroad",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="A mail relay that runs as a cluster: accepts mail, keeps it in JetStream, delivers it.",
-    epilog="Start with [bold]postroad up[/bold]; it prints how to send a first message.",
-)
-app.callback()(print_version)
-app.command()(up)
-app.command()(check)
-app.command()(send)
-app.command()(load)
-app.command()(sink)
-app.command()(status)
-app.add_typer(queue.app, name="queue")
-app.command()(events)
-app.command()(demo)
-
 
 def main() -> None:
     """Run the command named on the command line."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)  # 128 and the number of SIGINT, as shells say it
+
+
+def _run() -> None:
+    from postroad.cli.commands import app
+    from postroad.cli.errors import Failure
+    from postroad.runtime.errors import StartupError
+
     try:
         app()  # Typer reports wrong usage itself and exits with 2
     except Failure as failure:
@@ -54,6 +35,8 @@ def main() -> None:
 
 
 def _end(sentence: str, code: int) -> None:
+    from postroad.mail.visible import visible_lines
+
     print(visible_lines(sentence), file=sys.stderr)
     sys.exit(code)
 

@@ -1,22 +1,65 @@
 """`postroad queue`: look at the mail that waits, and order what becomes of it, cluster-wide."""
 
-from postroad.cli.help import Commands
-from postroad.cli.queue_actions import ACTIONS
-from postroad.cli.queue_listing import list_queue
-from postroad.cli.queue_orders import order_command
-from postroad.cli.queue_show import show
-from postroad.cli.queue_standing import cancel, orders
-from postroad.cli.queue_suspension import resume, suspend
+from postroad.cli.help import Commands, Entry
 
-app = Commands(
-    no_args_is_help=True,
-    help="Look at the queue and give orders on it, for the whole cluster at once.",
+_ENTRIES = (
+    Entry(
+        "list",
+        "List what waits in the queue, oldest first, without taking it.",
+        "postroad.cli.queue_listing:list_queue",
+    ),
+    Entry(
+        "show",
+        "Show one message: its envelope, each recipient's state, and its content if asked for.",
+        "postroad.cli.queue_show:show",
+    ),
+    Entry(
+        "retry",
+        "Try deferred mail now, and not when its next try is due.",
+        "postroad.cli.queue_orders:retry",
+    ),
+    Entry(
+        "hold",
+        "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself.",
+        "postroad.cli.queue_orders:hold",
+    ),
+    Entry("release", "Let held mail go on.", "postroad.cli.queue_orders:release"),
+    Entry(
+        "bounce",
+        "Give mail up: its senders get a delivery status notification.",
+        "postroad.cli.queue_orders:bounce",
+    ),
+    Entry(
+        "delete",
+        "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
+        " forged.",
+        "postroad.cli.queue_orders:delete",
+    ),
+    Entry(
+        "suspend",
+        "Suspend delivery of some mail for a time: what waits, and what is accepted meanwhile.",
+        "postroad.cli.queue_suspension:suspend",
+    ),
+    Entry(
+        "resume",
+        "End a suspension, named by the options that it was given by, and try its mail now.",
+        "postroad.cli.queue_suspension:resume",
+    ),
+    Entry(
+        "orders",
+        "List the orders in force: what each means, how much it has changed, and when it ends.",
+        "postroad.cli.queue_standing:orders",
+    ),
+    Entry(
+        "cancel",
+        "End an order before its time.",
+        "postroad.cli.queue_standing:cancel",
+    ),
 )
-app.command("list")(list_queue)
-app.command("show")(show)
-for action in ACTIONS:
-    app.command(action.name)(order_command(action))
-app.command("suspend")(suspend)
-app.command("resume")(resume)
-app.command("orders")(orders)
-app.command("cancel")(cancel)
+
+app = Commands(_ENTRIES, no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def queue() -> None:
+    """Look at the queue and give orders on it, for the whole cluster at once."""

@@ -31,22 +31,23 @@ _TOGETHER = (
 ACTIONS = (
     Action(
         "retry",
-        "Try deferred mail now, and not when its next try is due. If that try fails, its"
-        f" schedule goes on. {_TOGETHER} {_COVERS}",
+        "Try deferred mail now, and not when its next try is due."
+        f"\n\nIf that try fails, its schedule goes on. {_TOGETHER} {_COVERS}",
         frozenset({WaitKind.SCHEDULED}),
         "--domain example.net",
     ),
     Action(
         "hold",
         "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself."
-        f" {_TOGETHER} {_COVERS}",
+        f"\n\n{_TOGETHER} {_COVERS}",
         frozenset({WaitKind.READY, WaitKind.SCHEDULED}),
         "--from shop@example.com --reason 'ticket 5'",
     ),
-    Action("release", f"Let held mail go on. {_TOGETHER}", frozenset({WaitKind.HELD}), "--all"),
+    Action("release", f"Let held mail go on.\n\n{_TOGETHER}", frozenset({WaitKind.HELD}), "--all"),
     Action(
         "bounce",
-        f"Give mail up: its senders get a delivery status notification. {_ALONE} {_COVERS}"
+        "Give mail up: its senders get a delivery status notification."
+        f"\n\n{_ALONE} {_COVERS}"
         " What fits is counted and asked about first; a script says --yes.",
         frozenset(WaitKind),
         "--id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --reason 'wrong list'",
@@ -55,7 +56,8 @@ ACTIONS = (
     Action(
         "delete",
         "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
-        f" forged. The history (`postroad events`) keeps that it was there. {_ALONE} {_COVERS}"
+        " forged."
+        f"\n\nThe history (`postroad events`) keeps that it was there. {_ALONE} {_COVERS}"
         " What fits is counted and asked about first; a script says --yes.",
         frozenset(WaitKind),
         "--client shop/news --reason 'stolen login' --dry-run",

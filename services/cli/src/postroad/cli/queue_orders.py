@@ -20,7 +20,7 @@ from postroad.cli.cluster import open_cluster
 from postroad.cli.errors import Failure
 from postroad.cli.options import JsonFlag
 from postroad.cli.output import print_json
-from postroad.cli.queue_actions import Action
+from postroad.cli.queue_actions import ACTIONS, Action
 from postroad.cli.queue_found import Found, count, number_of
 from postroad.cli.selection import NOTHING_SAID, Choice, Mail
 from postroad.cli.tables import Column, print_table
@@ -227,3 +227,6 @@ async def _wait_for_reports(spool: Spool, order: Order, awaited: int) -> int:
             break
         await asyncio.sleep(0.1)
     return affected
+
+
+retry, hold, release, bounce, delete = map(order_command, ACTIONS)

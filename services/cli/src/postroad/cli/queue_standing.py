@@ -102,8 +102,9 @@ def cancel(
     as_json: JsonFlag = False,
 ) -> None:
     """
-    End an order before its time. What it has changed already stays as it is; what a suspension has
-    put off is tried.
+    End an order before its time.
+
+    What it has changed already stays as it is; what a suspension has put off is tried.
 
     Example: postroad queue cancel 3f2a91c0
     """

@@ -1,0 +1,65 @@
+"""How a command starts: what it has to import, and what Ctrl-C does in the middle of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from postroad.testing.patience import patient
+
+# Each takes longer to import than the interpreter takes to start.
+HEAVY = ("aiohttp", "asyncio", "cryptography", "google", "nats", "pydantic", "ruamel", "ssl")
+TELL = """
+import atexit, sys
+atexit.register(lambda: print(*{name.split(".")[0] for name in sys.modules}, file=sys.stderr))
+from postroad.cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ((), []),
+        (("--version",), []),
+        (("--help",), []),
+        (("queue", "--help"), ["pydantic"]),  # Typer reads the values of options with it
+    ],
+)
+def test_what_lists_commands_imports_none_of_them(
+    arguments: tuple[str, ...], needed: list[str]
+) -> None:
+    command = (sys.executable, "-I", "-c", TELL, *arguments)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=patient(30))
+    assert ended.stdout
+    imported = ended.stderr.splitlines()[-1].split()
+    assert "postroad" in imported
+    assert [module for module in HEAVY if module in imported] == needed
+
+
+@pytest.mark.parametrize("module", ["typer", "postroad.cli.sink", "postroad.cli.sink_server"])
+def test_ctrl_c_while_a_command_is_imported_ends_it_in_silence(tmp_path: Path, module: str) -> None:
+    # Whoever imports the module meets the signal in the middle of it, however fast the machine is.
+    interrupted = f"""
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["postroad", "sink"]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from postroad.cli.__main__ import main
+main()
+"""
+    ended = subprocess.run(
+        (sys.executable, "-I", "-c", interrupted),
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        cwd=tmp_path,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
