@@ -28,7 +28,7 @@ def acknowledged(answer: Incoming) -> Acknowledged:
     """Return what the queue said of a publish; raise what an error means."""
     match = _PLAIN_ACK.match(answer.data)
     if match is not None:
-        return Acknowledged(int(match[1]), _DUPLICATE in answer.data)
+        return Acknowledged(int(match[1]), answer.data.find(_DUPLICATE, match.end()) > 0)
     sequence = check_ack(answer)
     return Acknowledged(sequence, sequence == 0)
 

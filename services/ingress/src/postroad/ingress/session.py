@@ -37,6 +37,7 @@ _AT_ONCE = 100
 _COMMAND_LINE = 4096
 _AUTH_LINE = 12288
 _ENDLESS_LINE = 64 * 1024
+_CR, _LF = b"\r\n"  # as numbers, by which they are found at once
 
 
 @lru_cache(maxsize=16)
@@ -188,12 +189,14 @@ class SmtpSession(Wire):
         while (end := self.input.find(b"\r\n")) >= 0:
             line = bytes(memoryview(self.input)[:end])
             del self.input[: end + 2]
-            if b"\n" in line or b"\r" in line:
+            if _LF in line or _CR in line:
                 raise Hangup(replies.BARE_LINE_END)
-            if len(line) <= (_AUTH_LINE if line[:4].upper() == b"AUTH" else self.line_limit):
+            if len(line) <= self.line_limit or (
+                len(line) <= _AUTH_LINE and line[:4].upper() == b"AUTH"
+            ):
                 return line
             self._too_long()
-        if b"\n" in self.input:
+        if _LF in self.input:
             raise Hangup(replies.BARE_LINE_END)
         if len(self.input) > _ENDLESS_LINE:
             raise Hangup(replies.LINE_ENDLESS)
