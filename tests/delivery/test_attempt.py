@@ -15,6 +15,7 @@ from postroad.spool.errors import LeaseLost
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.testing.attempts import TO, Bench, summary
 from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
+from postroad.testing.patience import patient
 
 
 def saying(verb: bytes, reply: bytes) -> Script:
@@ -249,6 +250,22 @@ async def test_idle_sessions_leave_before_the_site_has_too_many() -> None:
         assert bench.pool.surplus("site", 1) == []
 
 
+async def test_no_session_is_kept_for_the_mail_of_a_lane_that_was_left() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        if line == b"DATA":
+            leaving.append(asyncio.ensure_future(bench.taking.stop()))
+        return None
+
+    leaving: list[asyncio.Future[None]] = []
+    async with ScriptedMx(script) as mx:
+        bench = Bench()
+        await bench.attempt(mx)
+        async with asyncio.timeout(patient(5)):
+            while mx.open_now:
+                await asyncio.sleep(0)
+        assert mx.commands[-1] == b"QUIT"
+
+
 @pytest.mark.parametrize("stale", [True, False])
 async def test_nothing_is_sent_on_a_lease_that_is_in_doubt(stale: bool) -> None:
     def script(line: bytes, count: int) -> bytes | None:
@@ -262,7 +279,8 @@ async def test_nothing_is_sent_on_a_lease_that_is_in_doubt(stale: bool) -> None:
         with pytest.raises(LeaseLost):
             await bench.attempt(mx)
         assert mx.messages == []
-        assert (b"DATA" in mx.commands) is not stale, "in doubt from the start, not even MAIL"
+        assert (b"DATA" in mx.commands) is not stale
+        assert mx.connections == (0 if stale else 1), "in doubt from the start, not even that"
         assert bench.pool.take(("relay:a/b", "mx0", "127.0.0.1", mx.port, None), 0.0) is None
 
 

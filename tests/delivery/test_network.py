@@ -9,6 +9,7 @@ import pytest
 from postroad.delivery import network
 from postroad.delivery.network import NetworkError, NoRoute, connect
 from postroad.testing.mx import ScriptedMx
+from postroad.testing.patience import patient
 
 FLOOD = 64 * 1024 * 1024  # octets; what two sockets' buffers hold is a tenth of it
 BLOCK = b"250 and more\r\n" * 4096
@@ -41,6 +42,23 @@ async def test_a_host_that_talks_without_end_is_made_to_wait() -> None:
                 heard += len(await connection.read(5.0))
         assert heard == said  # once it is listened to, all of it comes
         connection.abort()
+
+
+async def test_a_peer_that_reads_nothing_keeps_no_connection_that_is_closed() -> None:
+    """It would take up a place of its site for as long as it likes."""
+    ended = asyncio.Event()
+
+    async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(deaf, "127.0.0.1", 0) as server:
+        connection = await connect("127.0.0.1", server.sockets[0].getsockname()[1], timeout=5.0)
+        connection.write(bytes(FLOOD))
+        connection.close(within=0.1)
+        assert not connection.gone.done(), "there is something left to be heard"
+        await asyncio.wait_for(connection.gone, patient(5))
+        ended.set()
 
 
 async def test_having_no_descriptors_left_says_nothing_about_the_host() -> None:

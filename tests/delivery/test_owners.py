@@ -82,6 +82,19 @@ async def test_relays_together_use_no_more_connections_than_the_largest_limit() 
         assert one.mx.most_open == 3
 
 
+async def test_connections_that_one_relay_left_open_end_before_another_opens_its_own() -> None:
+    """Several of its messages begin at once, and each needs the place of one that is open."""
+    limits = SiteLimits(connections=3)
+    ways = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
+    async with OneSite(ScriptedMx(slowness=0.1), ways) as one:
+        await send(one.spool, *(f"{n}@a.test" for n in range(3)))
+        await one.delivered(3)
+        assert one.mx.open_now == 3, "they are kept for the next message"
+        await send(one.spool, *(f"{n}@b.test" for n in range(3)))
+        assert await one.delivered(6) == {"a.test": 3, "b.test": 3}
+        assert one.mx.most_open == 3, "\n".join(one.mx.history)
+
+
 async def test_a_relay_with_much_mail_makes_way_for_another_at_the_same_site() -> None:
     limits = SiteLimits(connections=2)
     ways = {"a_test": by_mx("busy", limits=limits), "b_test": by_mx("quiet", limits=limits)}

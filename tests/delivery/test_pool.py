@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
+from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.opening import open_session
 from postroad.delivery.peer import Peer, Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.session import Session
-from postroad.policy.model import TlsMode
+from postroad.policy.model import SiteLimits, TlsMode
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 
@@ -97,3 +98,36 @@ async def test_a_site_s_sessions_are_counted_over_all_its_places() -> None:
         assert pool.surplus("three", 0) == []
         assert pool.take("c", 1.0) is not None
         assert pool.surplus("two", 0) == []
+
+
+async def test_a_session_counts_at_its_site_until_its_connection_is_closed() -> None:
+    async with ScriptedMx() as mx:
+        pool = SessionPool(idle=10)
+        kept, used = await opened(mx), await opened(mx)
+        pool.give("here", kept, 0.0, under=(SITE,))
+        pool.count_until_gone(used, under=(SITE,))
+        assert pool.count(SITE) == 2
+        [expired] = pool.expired(10.0)
+        expired.hang_up()
+        used.abort()
+        assert pool.count(SITE) == 2, "a host counts them still"
+        await asyncio.wait_for(asyncio.gather(kept.gone, used.gone), patient(5))
+        assert pool.count(SITE) == 0
+
+
+async def test_who_needs_room_waits_for_sessions_that_leave_for_another() -> None:
+    """Two that begin at once, with two of another place kept where three may be open."""
+    limiter = SiteLimiter(SiteLimits(connections=3))
+    limiter.connections = 3  # theirs, and one more that is in use
+    async with ScriptedMx() as mx:
+        pool = SessionPool()
+        for _ in range(2):
+            pool.give("here", await opened(mx), 0.0, under=(SITE,))
+
+        async def open_when_there_is_room() -> int:
+            await pool.make_room({SITE: limiter})
+            return mx.open_now
+
+        both = asyncio.gather(open_when_there_is_room(), open_when_there_is_room())
+        one, other = await asyncio.wait_for(both, patient(5))
+        assert one == other == 0

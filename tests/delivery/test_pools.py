@@ -272,6 +272,22 @@ async def test_a_process_that_takes_over_goes_on_with_the_window() -> None:
         assert len(mx.messages) == 5
 
 
+async def test_connections_that_idle_end_as_their_lane_goes_to_another_process() -> None:
+    """They would be beside those of its next owner, who knows only of his own."""
+    mx = ScriptedMx(slowness=0.1)
+    async with TwoPools(mx, SiteLimits(connections=3), {"a.test": "default"}) as two:
+        await two.send("a.test", 3)
+        await two.start("default")
+        await two.delivered(3)
+        assert mx.open_now == 3, "they are kept for the next message"
+        for _ in range(3):  # of which one has the lane
+            await two.start("default")
+        await two.send("a.test", 3)
+        await two.delivered(6)
+        assert mx.connections == 6
+        assert mx.most_open == 3, "\n".join(mx.history)
+
+
 async def test_with_storage_full_rated_mail_still_leaves_and_keeps_its_rate() -> None:
     limits = SiteLimits(message_rate=Rate(3, timedelta(hours=1)))
     mx = ScriptedMx()

@@ -121,12 +121,15 @@ async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_give
 
 
 async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        assert isinstance(taking, MemoryTaking)
+        taking.stale = True  # as the session opens
+        return None
+
     spool = MemorySpool()
-    async with ScriptedMx() as mx:
+    async with ScriptedMx(script) as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         async with delivering(spool) as (_, taking):
-            assert isinstance(taking, MemoryTaking)
-            taking.stale = True
             await send(spool, "b@y.example")
             async with asyncio.timeout(patient(5)):
                 while mx.connections == 0 or mx.open_now:

@@ -58,9 +58,10 @@ class MemoryTaking:
         self._stopped = False
         self._watching = True
         self._leaving: list[Callable[[str], None]] = []
+        before = {taker: taker.lanes for taker in self._store.takers}
         self._store.takers.append(self)
-        for taker in self._store.takers:
-            taker.tell_what_is_left()
+        for taker, lanes in before.items():
+            taker.tell_what_is_left(lanes)
         self._store.watch(self._wake.set)
 
     @property
@@ -122,12 +123,11 @@ class MemoryTaking:
         """Whether a record's lane has not been left since, nor all of them."""
         return not self._stopped and self._owns(taken.record.pool, taken.lane)
 
-    def tell_what_is_left(self) -> None:
-        """Tell the listeners which lanes in hand are somebody else's by now."""
-        for lane in sorted({taken.lane for taken in self._in_hand.values()}):
-            if not self._owns(self._pool, lane):
-                for listener in self._leaving:
-                    listener(lane)
+    def tell_what_is_left(self, before: frozenset[str]) -> None:
+        """Tell the listeners which of the lanes it had before are somebody else's by now."""
+        for lane in sorted(before - self.lanes):
+            for listener in self._leaving:
+                listener(lane)
 
     def _hold(self, stored: Stored, lane: str) -> MemoryTaken:
         taken = MemoryTaken(stored, lane)

@@ -31,6 +31,7 @@ from postroad.delivery.outages import Endpoint
 from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
 from postroad.delivery.peer import Peer, Refused, SessionError
 from postroad.delivery.place import Place
+from postroad.delivery.pool import Under
 from postroad.delivery.routing import Host, Route
 from postroad.delivery.session import Session
 from postroad.delivery.site import Site
@@ -194,12 +195,12 @@ class Attempt:
 
     async def _open(self, peer: Peer, left: list[int], tls_failed: str) -> Session | None:
         """Open a session in our slot; sessions that idle at the site make room for it."""
-        pool, site = self._tools.pool, self._site
-        surplus = pool.surplus(site.key, site.limiter.idle_room)
-        for idle in surplus + pool.surplus(site.name, site.total.limiter.idle_room):
-            await idle.quit()
+        site, load = self._site, self._load
+        if not await load.taking.confirm(load.taken):  # nor may its site's lane be ours any more
+            raise load.lease_lost
+        await self._tools.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
         timeouts = self._tools.timeouts
-        if self._site.is_hurried(time.monotonic()):
+        if site.is_hurried(time.monotonic()):
             timeouts = timeouts.hurried
         outages, endpoint = self._tools.outages, Endpoint(peer.address, peer.port, peer.source)
         outages.tries(endpoint, time.monotonic())
@@ -241,6 +242,10 @@ class Attempt:
         )
         try:
             await turn.run(left, begun)
+        except BaseException:
+            session.abort()
+            self._part_with(session)
+            raise
         finally:  # what was decided stays so when the rest is broken off
             self._take_down(turn, session)
         if session is not self._handed:
@@ -304,6 +309,7 @@ class Attempt:
         """
         if self._handed is not None and self.successor is not None:
             self._handed.abort()
+            self._part_with(self._handed)
             self._handed = None
             self.successor.begin_anew()
 
@@ -312,10 +318,20 @@ class Attempt:
         self._session = self._begun = None
 
     def _keep(self, session: Session, place: Place, most_messages: int) -> None:
-        pool, site = self._tools.pool, self._site
-        enough = session.messages >= most_messages or site.has_too_many
-        if enough or not pool.give(place, session, time.monotonic(), under=(site.name, site.key)):
+        pool, load = self._tools.pool, self._load
+        enough = session.messages >= most_messages or self._site.has_too_many
+        # The next owner of a lane that was left does not know of our sessions.
+        enough = enough or not load.taking.serves(load.taken)
+        if enough or not pool.give(place, session, time.monotonic(), under=self._under):
             session.hang_up()
+            self._part_with(session)
+
+    def _part_with(self, session: Session) -> None:
+        self._tools.pool.count_until_gone(session, under=self._under)
+
+    @property
+    def _under(self) -> Under:
+        return self._site.name, self._site.key
 
 
 # Takes out the next record if it goes to a place, and returns its attempt; None when it does not.

@@ -119,17 +119,21 @@ class Dialog:
             except NetworkError:
                 pass  # it was only a goodbye
         self.conversation.over = True
-        self.connection.close()
+        self._close()
 
     async def quit(self, *, goodbye: bool) -> None:
         """Say QUIT, where the peer expects a command, hear the answer and close; never raises."""
-        if goodbye:
-            try:
+        try:
+            if goodbye:
                 self.write(self.conversation.say_quit())
                 await self.answer()
-            except SessionError:
-                pass  # it was only a goodbye
-        self.connection.close()
+        except SessionError:
+            pass  # it was only a goodbye
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self.connection.close(within=self.timeouts.of(Phase.QUIT))
 
 
 def _answer(error: NetworkError | RemoteProtocolError) -> Answer:

@@ -36,15 +36,21 @@ class TlsFailed(NetworkError):
 
 
 class Connection(asyncio.Protocol):
-    """One TCP connection, perhaps under TLS."""
+    """
+    One TCP connection, perhaps under TLS.
+
+    `gone` is done once its socket is closed: a peer counts a connection until then, and so do we.
+    """
 
     def __init__(self) -> None:
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._lost: str | None = None
         self._tls_fault = False
+        self._closes: asyncio.TimerHandle | None = None
         self._reading_paused = False
 
     # ------------------------------------------------------------ the transport's calls
@@ -75,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._lost = self._lost or (_reason(error) if error else "the connection was closed")
         self._wake_reader()
         self.resume_writing()
+        self._went()
 
     def pause_writing(self) -> None:
         """The peer reads slowly: writers wait."""
@@ -169,15 +176,24 @@ class Connection(asyncio.Protocol):
             raise TlsFailed(f"no TLS with {host}: the connection was lost")
         self._transport = transport
 
-    def close(self) -> None:
-        """Close, writing what is buffered."""
-        if self._transport is not None:
+    def close(self, *, within: float) -> None:
+        """Close, writing what is buffered and ending TLS, in so many seconds at most."""
+        if self._transport is not None and not self.gone.done() and self._closes is None:
+            self._closes = asyncio.get_running_loop().call_later(within, self.abort)
             self._transport.close()
 
     def abort(self) -> None:
         """Close at once: what is buffered is thrown away."""
-        if self._transport is not None:
+        if self._transport is not None and not self.gone.done():
             self._transport.abort()
+            # Behind the closing of the socket. A handshake that failed tells nobody that it is.
+            asyncio.get_running_loop().call_soon(self._went)
+
+    def _went(self) -> None:
+        if self._closes is not None:
+            self._closes.cancel()
+        if not self.gone.done():
+            self.gone.set_result(None)
 
 
 def _give_up(reader: "asyncio.Future[None]") -> None:

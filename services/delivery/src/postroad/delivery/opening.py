@@ -71,6 +71,7 @@ async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Se
         await opening.go_through(tls=not tls_failed)
     except (Refused, SessionLost) as error:
         opening.dialog.abort()
+        await connection.gone  # before another takes its place
         if step(error.phase, error.answer, opening.protection) is Step.IN_CLEAR:
             raise _TlsGaveWay(str(error)) from error
         if error.phase in (Phase.STARTTLS, Phase.HANDSHAKE):

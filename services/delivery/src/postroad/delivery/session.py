@@ -5,6 +5,7 @@ What a peer refused is a Reply and no error; an error here means that the sessio
 more, and says in which phase, and whether the message may have been taken all the same.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -50,6 +51,11 @@ class Session:
     def tls(self) -> str:
         """The TLS version and cipher, "" without TLS."""
         return self._dialog.connection.tls
+
+    @property
+    def gone(self) -> "asyncio.Future[None]":
+        """Done once its connection is closed."""
+        return self._dialog.connection.gone
 
     @property
     def protection(self) -> Protection:

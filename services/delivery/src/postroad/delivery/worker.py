@@ -75,10 +75,16 @@ class Worker:
             self._begin(taken)
 
     def _withdraw(self, lane: str) -> None:
-        """Leave what has not begun of a lane to its next owner, whose limits are his own."""
+        """
+        Leave what has not begun of a lane to its next owner, whose limits are his own.
+
+        No session idles on beside his. Which lane one was of is not known; lanes rarely leave.
+        """
         for site in self._sites:
             for waiting in site.withdraw(lambda each: each.taken.lane == lane):
                 self._tasks.spawn(self._endings.give_back(waiting.taken))
+        for session in self._tools.attempts.pool.all():
+            session.hang_up()
 
     def obey(self) -> None:
         """Do as a new order says with what has not begun yet."""
