@@ -37,7 +37,7 @@ async def until_tls(scene: Scene, path: str) -> Peer:
 
 def counted() -> dict[str, int]:
     return {
-        outcome: int(metrics.TLS_HANDSHAKES.labels(outcome)._value.get())
+        outcome: int(metrics.TLS_HANDSHAKES.labels(outcome).value)
         for outcome in ("succeeded", "failed", "abandoned")
     }
 

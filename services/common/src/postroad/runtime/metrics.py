@@ -22,16 +22,17 @@ from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.utils import floatToGoString
 
 from postroad.runtime.exposition import Format
+from postroad.runtime.instruments import Counter, Histogram
 
 __all__ = ["BYTES", "SECONDS", "Counter", "Gauge", "Group", "Histogram", "exposition"]
 
@@ -98,7 +99,9 @@ class Group:
         if not name.endswith("_total"):
             raise ValueError(f"{name}: a counter's name ends in _total")
         self._declare(name, "counter", help, labels, watch)
-        return _at_zero(Counter(name, help, tuple(labels), registry=REGISTRY), labels)
+        counter = Counter(tuple(labels))
+        REGISTRY.register(_Counted(name, help, counter))
+        return _at_zero(counter, labels)
 
     def gauge(self, name: str, help: str, *, labels: Labels = _NO_LABELS, watch: str = "") -> Gauge:
         """Declare what goes up and down."""
@@ -120,7 +123,8 @@ class Group:
         if buckets is SECONDS and not name.endswith("_seconds"):
             raise ValueError(f"{name}: a histogram of durations ends in _seconds")
         self._declare(name, "histogram", help, labels, watch)
-        histogram = Histogram(name, help, tuple(labels), buckets=buckets, registry=REGISTRY)
+        histogram = Histogram(buckets, tuple(labels))
+        REGISTRY.register(_Measured(name, help, histogram))
         return _at_zero(histogram, labels)
 
     def _declare(self, name: str, kind: str, help: str, labels: Labels, watch: str) -> None:
@@ -130,6 +134,54 @@ class Group:
         if unbounded := _UNBOUNDED & open_labels:
             raise ValueError(f"{name}: nothing bounds the label {', '.join(sorted(unbounded))}")
         declared.append(Declaration(self._title, name, kind, help, labels, watch))
+
+
+class _Counted:
+    """A counter, as the registry reads it."""
+
+    def __init__(self, name: str, help: str, counter: Counter) -> None:
+        self._name = name
+        self._help = help
+        self._counter = counter
+
+    def describe(self) -> list[Metric]:
+        """Return its name and kind."""
+        return [self._family()]
+
+    def collect(self) -> list[Metric]:
+        """Return its series as they are now."""
+        family = self._family()
+        for values, series in self._counter.series():
+            family.add_metric(values, series.value)
+        return [family]
+
+    def _family(self) -> CounterMetricFamily:
+        return CounterMetricFamily(self._name, self._help, labels=self._counter.label_names)
+
+
+class _Measured:
+    """A histogram, as the registry reads it."""
+
+    def __init__(self, name: str, help: str, histogram: Histogram) -> None:
+        self._name = name
+        self._help = help
+        self._histogram = histogram
+        self._bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
+
+    def describe(self) -> list[Metric]:
+        """Return its name and kind."""
+        return [self._family()]
+
+    def collect(self) -> list[Metric]:
+        """Return its series as they are now."""
+        family = self._family()
+        for values, series in self._histogram.series():
+            counts = zip(self._bounds, series.cumulative(), strict=True)
+            family.add_metric(values, list(counts), series.sum)
+        return [family]
+
+    def _family(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(self._name, self._help, labels=self._histogram.label_names)
 
 
 def _at_zero(metric: M, labels: Labels) -> M:

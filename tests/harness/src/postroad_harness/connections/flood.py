@@ -46,12 +46,7 @@ async def _serve(port: Connection, folder: Path) -> None:
     await scene.configure(MANIFESTS, folder)
     port.send(scene.ports[ListenerKind.RELAY])
     await asyncio.to_thread(port.recv)
-    turned_away = sum(
-        sample.value
-        for family in metrics.TURNED_AWAY.collect()
-        for sample in family.samples
-        if sample.name.endswith("_total")
-    )
+    turned_away = sum(series.value for _, series in metrics.TURNED_AWAY.series())
     port.send(turned_away)
     await scene.end()
 

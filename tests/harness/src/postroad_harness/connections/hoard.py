@@ -69,10 +69,7 @@ async def _serve(port: Connection, folder: Path, memory: int) -> None:
     port.send((scene.ports[ListenerKind.RELAY], _resident("VmRSS")))
     await asyncio.to_thread(port.recv)
     refused = sum(
-        sample.value
-        for family in metrics.REFUSALS.collect()
-        for sample in family.samples
-        if sample.name.endswith("_total") and sample.labels["reason"] == "memory"
+        series.value for (_, reason), series in metrics.REFUSALS.series() if reason == "memory"
     )
     port.send((_resident("VmHWM"), int(refused)))
     await scene.end()
