@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli import embedded
+from postroad.cli.standalone import embedded_nats as embedded
 from postroad_harness.cluster.chart import CHART, Object, named
 
 ROOT = CHART.parents[1]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from postroad.cli.cluster import CommandSettings
+from postroad.cli.target.connect import CommandSettings
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings

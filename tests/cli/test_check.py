@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from postroad.cli.check import check as check_command
-from postroad.cli.commands import app
+from postroad.cli.app import app
+from postroad.cli.commands.check import check as check_command
 
 GOOD = """\
 apiVersion: postroad.dev/v1alpha1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.embedded import EmbeddedServer, memory_goal
-from postroad.cli.state import StateFolder, lock_store
+from postroad.cli.standalone.embedded_nats import EmbeddedServer, memory_goal
+from postroad.cli.state.folder import StateFolder, lock_store
 from postroad.testing.patience import patient
 
 MIB = 1024 * 1024

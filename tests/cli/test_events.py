@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.cli.commands.events import event_type, in_order, line
 from postroad.cli.errors import Failure
-from postroad.cli.events import event_type, in_order, line
 from postroad.spool.event import Event, EventType
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

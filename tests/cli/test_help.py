@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from postroad.cli.commands import app
-from postroad.cli.help import Unloaded, unwrapped
+from postroad.cli.app import app
+from postroad.cli.terminal.help import Unloaded, unwrapped
 
 
 def walk(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any, str]]:

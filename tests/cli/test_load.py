@@ -13,13 +13,13 @@ import pytest
 
 from postroad.cli.errors import Failure
 from postroad.cli.handover import Tls, tls_context
-from postroad.cli.load import parse_sizes
-from postroad.cli.load_figures import Latencies, LoadFigures
-from postroad.cli.load_plan import Letters, LoadPlan
-from postroad.cli.load_run import Load
-from postroad.cli.load_session import LoadSession
-from postroad.cli.load_target import check_domains, permitted_address
-from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.load.command import parse_sizes
+from postroad.cli.load.figures import Latencies, LoadFigures
+from postroad.cli.load.plan import Letters, LoadPlan
+from postroad.cli.load.run import Load
+from postroad.cli.load.session import LoadSession
+from postroad.cli.load.target import check_domains, permitted_address
+from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.admission import ListenerKind
 from postroad.runtime.quantities import SocketAddress
 from postroad.testing import children

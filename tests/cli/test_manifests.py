@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from postroad.cli.manifests import Manifests
+from postroad.cli.standalone.manifests import Manifests
 from postroad.policy import codec, source_pieces
 from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.spool.memory import MemorySpool

@@ -8,9 +8,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from postroad.cli.commands import app
+from postroad.cli.app import app
 from postroad.cli.errors import Failure
-from postroad.cli.options import listen_address, listener, mail_address, mail_domain, server_address
+from postroad.cli.terminal.options import (
+    listen_address,
+    listener,
+    mail_address,
+    mail_domain,
+    server_address,
+)
 
 
 @pytest.mark.parametrize(

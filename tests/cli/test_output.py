@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from postroad.cli.events import line
-from postroad.cli.output import print_json
-from postroad.cli.tables import Column, print_table
+from postroad.cli.commands.events import line
+from postroad.cli.terminal.output import print_json
+from postroad.cli.terminal.tables import Column, print_table
 from postroad.spool.event import Event, EventType
 
 STEERING = "\x1b]0;title\x07 \x9b2J \u202egnp.exe \u2066 \x7f"

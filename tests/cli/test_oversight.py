@@ -6,10 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.findings import MOST, Findings, QuotaUse, Trouble, read_findings, write_findings
-from postroad.cli.findings_page import print_findings
-from postroad.cli.oversight import count_objects, findings
-from postroad.cli.state import StateFolder
+from postroad.cli.commands.status_objects import print_findings
+from postroad.cli.standalone.oversight import count_objects, findings
+from postroad.cli.state.findings import (
+    MOST,
+    Findings,
+    QuotaUse,
+    Trouble,
+    read_findings,
+    write_findings,
+)
+from postroad.cli.state.folder import StateFolder
 from postroad.operator.conditions import Judgement, Truth, Type
 from postroad.policy.check import Checked, check
 from postroad.policy.declared import Kind

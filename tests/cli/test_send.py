@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink import listen_sink
-from postroad.cli.sink_server import Sink
+from postroad.cli.sink.command import listen_sink
+from postroad.cli.sink.server import Sink
 from postroad.ingress.admission import ListenerKind
 from postroad.runtime.quantities import ListenAddress
 from postroad.spool.event import EventType

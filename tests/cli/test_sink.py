@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink import listen_sink
-from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.command import listen_sink
+from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.tls import self_signed
 from postroad.runtime.quantities import ListenAddress
 from postroad.testing.children import run

@@ -38,7 +38,9 @@ def test_what_lists_commands_imports_none_of_them(
     assert [module for module in HEAVY if module in imported] == needed
 
 
-@pytest.mark.parametrize("module", ["typer", "postroad.cli.sink", "postroad.cli.sink_server"])
+@pytest.mark.parametrize(
+    "module", ["typer", "postroad.cli.sink.command", "postroad.cli.sink.server"]
+)
 def test_ctrl_c_while_a_command_is_imported_ends_it_in_silence(tmp_path: Path, module: str) -> None:
     # Whoever imports the module meets the signal in the middle of it, however fast the machine is.
     interrupted = f"""

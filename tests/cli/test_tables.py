@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.cli.tables import Column, fit, print_table
+from postroad.cli.terminal.tables import Column, fit, print_table
 
 COLUMNS = (Column("ID"), Column("STATE", 1), Column("SIZE", 3), Column("REPLY", 2, 6))
 ROWS = (("0123456789", "deferred", "4 KiB", "450 4.2.1 mailbox busy"), ("0", "held", "1 B", ""))

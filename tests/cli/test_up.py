@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.banner import Banner, own_command
-from postroad.cli.own_name import is_too_short
+from postroad.cli.standalone.banner import Banner, own_command
+from postroad.cli.standalone.own_name import is_too_short
 from postroad.policy.model import Domain, ObjectKey, Receive, Relay, Smarthost, WayOut
 
 PORTS = {"relay": "127.0.0.1:2525", "http": "127.0.0.1:8025"}

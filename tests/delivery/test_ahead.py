@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.delivery.peer import Timeouts
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.cli.queue_listing import last_reply
+from postroad.cli.queue.listing import last_reply
 from postroad.policy.model import WayOut
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType

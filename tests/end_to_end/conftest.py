@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink_server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.testing.relay import RunningRelay
 
 StartRelay = Callable[..., Awaitable[RunningRelay]]

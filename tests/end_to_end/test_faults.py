@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink_server import Sink, SinkBehaviour
+from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad.testing.streams import hang_up

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink_server import Sink
+from postroad.cli.sink.server import Sink
 from postroad_harness.cluster import report
 from postroad_harness.flow import Arrivals, Connect, Figures, Flow, number_of
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from postroad.cli.sink_server import Sink
+from postroad.cli.sink.server import Sink
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad_harness.source import Deliveries, Source

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink_server import Sink
+from postroad.cli.sink.server import Sink
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
 from postroad_harness.source import Deliveries, Source

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from postroad.cli.sink_server import Sink
+from postroad.cli.sink.server import Sink
 from postroad.testing.collector import Collector
 from postroad.testing.relay import RunningRelay
 from postroad_harness.source import Deliveries, Source

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink_server import Sink
+from postroad.cli.sink.server import Sink
 from postroad.testing.children import dies_with_us, run, started
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.manifests import Manifests
+from postroad.cli.standalone.manifests import Manifests
 from postroad.policy import verifiers
 from postroad.policy.model import Client, Credentials, ObjectKey
 from postroad.policy.scram import ITERATIONS, make_verifier, matches_salt, password_matches, salt_of

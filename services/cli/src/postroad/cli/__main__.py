@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    from postroad.cli.commands import app
+    from postroad.cli.app import app
     from postroad.cli.errors import Failure
     from postroad.runtime.errors import StartupError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from postroad.cli.cluster import OwnLogin
+from postroad.cli.target.connect import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from postroad.cli.cluster import OwnLogin
+from postroad.cli.target.connect import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings

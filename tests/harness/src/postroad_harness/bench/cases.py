@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from postroad.cli.handover import Tls, tls_context
-from postroad.cli.load_plan import LoadPlan
+from postroad.cli.load.plan import LoadPlan
 
 _KIB = 1024
 

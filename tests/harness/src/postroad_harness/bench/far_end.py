@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from postroad.cli.sink_server import Sink, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkProtocol
 from postroad_harness.flow import number_of
 
 

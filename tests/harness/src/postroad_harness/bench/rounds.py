@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from postroad.cli.load_run import Load
+from postroad.cli.load.run import Load
 from postroad_harness.bench import processes
 from postroad_harness.bench.cases import Case
 from postroad_harness.bench.far_end import FarEnd

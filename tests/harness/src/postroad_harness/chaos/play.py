@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroad.cli.load_plan import LoadPlan
-from postroad.cli.load_run import Load
+from postroad.cli.load.plan import LoadPlan
+from postroad.cli.load.run import Load
 from postroad_harness.chaos.account import ChaosFigures, Ending, Kill, Ledger, settle
 from postroad_harness.chaos.hops import Hops
 from postroad_harness.chaos.rig import Rig

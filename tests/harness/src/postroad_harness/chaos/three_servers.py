@@ -17,8 +17,8 @@ from pathlib import Path
 
 import nats
 
-from postroad.cli.listeners import bind
-from postroad.cli.supervisor import ChildSpec, Supervisor
+from postroad.cli.standalone.listeners import bind
+from postroad.cli.standalone.supervisor import ChildSpec, Supervisor
 from postroad.operator.leaders import keep_spread
 from postroad.policy.check import check
 from postroad.policy.keys import load_or_create_key

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from postroad.cli.sink_server import Sink, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkProtocol
 from postroad.testing.tls_pair import tls_pair
 from postroad.testing.zone import Zone
 from postroad_harness.cluster import kube

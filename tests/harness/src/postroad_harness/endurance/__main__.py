@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from postroad.cli.load_figures import LoadFigures
-from postroad.cli.load_plan import LoadPlan
-from postroad.cli.load_run import Load
-from postroad.cli.sink_server import Sink, SinkProtocol
+from postroad.cli.load.figures import LoadFigures
+from postroad.cli.load.plan import LoadPlan
+from postroad.cli.load.run import Load
+from postroad.cli.sink.server import Sink, SinkProtocol
 from postroad.testing.nats_server import free_ports
 from postroad.testing.relay import RunningRelay, process_name
 from postroad_harness.bench import processes

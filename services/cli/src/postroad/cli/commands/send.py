@@ -1,0 +1,185 @@
+"""`postroad send`: hand one message to an SMTP server, and say what it answered."""
+
+import email.policy
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from postroad.cli.errors import Failure
+from postroad.cli.handover import Access, Answer, Tls, default_port, hand_over, tls_context
+from postroad.cli.terminal.options import JsonFlag, TlsOption, mail_address, server_address
+from postroad.cli.terminal.output import print_json
+from postroad.cli.terminal.values import is_text, one_line, path
+from postroad.mail.visible import visible
+
+Field = tuple[str, str]
+
+_FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 §3.6.8
+
+
+def send(
+    to: Annotated[
+        list[str], typer.Option("--to", metavar="ADDRESS", help="A recipient; may be repeated.")
+    ],
+    sender: Annotated[
+        str, typer.Option("--from", metavar="ADDRESS", help='Reverse-path; "" for the null one.')
+    ] = "sender@example.com",
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDR[:PORT]",
+            help="The SMTP server to hand it to; port 25 when left out, 587 or 465 with --tls.",
+        ),
+    ] = "127.0.0.1:2525",
+    subject: Annotated[
+        str, typer.Option(metavar="TEXT", help="Subject of a message made here.")
+    ] = "Hello",
+    body: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Text of a message made here; else a greeting."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path("--file"),
+            help="A whole message (RFC 5322) to send; - for stdin.",
+        ),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME:VALUE", help="A header field to add; may be repeated."),
+    ] = None,
+    tls: TlsOption = Tls.NONE,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Accept any certificate, as of a first start.")
+    ] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path("--ca"), help="Trust the certificates in this file."
+        ),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Log in with AUTH as this user.")
+    ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path("--password-file"),
+            help="The password's file; else $POSTROAD_PASSWORD is taken.",
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """
+    Send one message by SMTP.
+
+    The message is made from the flags, or taken whole with --file. What the server answered is
+    printed; a refusal exits with 1.
+
+    Example: postroad send --to you@example.net --subject "First mail"
+
+    Example: postroad send --server mail.example.com:465 --tls implicit --user webshop \\
+    --password-file ./password --from shop@example.com --to you@example.net --file order.eml
+    """
+    endpoint = server_address(server, option="--server", default_port=default_port(tls))
+    for address in to:
+        mail_address(address, option="--to")
+    if sender:
+        mail_address(sender, option="--from")
+    fields = [_split_field(text) for text in header or []]
+    if not one_line(subject):
+        raise Failure(f"--subject takes one line of text, not {subject!r}", code=2)
+    if body is not None and not is_text(body):
+        raise Failure("--body takes text in UTF-8", code=2)
+    content = _whole(file, fields) if file else compose(sender, to, subject, body, fields)
+    access = Access(endpoint, tls, tls_context(insecure, ca), read_login(user, password_file))
+    answer = hand_over(access, sender, to, content)
+    _print_answer(answer, as_json=as_json)
+
+
+def _whole(file: Path, fields: Sequence[Field]) -> bytes:
+    """Return the message in a file with CRLF line ends, and fields put before it."""
+    whole = _read(file).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return b"".join(f"{name}: {value}\r\n".encode() for name, value in fields) + whole
+
+
+def compose(
+    sender: str,
+    to: Sequence[str],
+    subject: str,
+    body: str | None = None,
+    fields: Sequence[Field] = (),
+) -> bytes:
+    """Return a short message made on the spot."""
+    message = EmailMessage()
+    message["From"] = sender or "postmaster@localhost"
+    message["To"] = ", ".join(to)
+    message["Subject"] = subject
+    message["Date"] = formatdate(localtime=True)
+    message["Message-ID"] = make_msgid(domain=(sender or to[0]).rpartition("@")[2])
+    for name in {name for name, _ in fields if name in message}:
+        del message[name]  # one that we set: what the user says counts
+    for name, value in fields:
+        try:
+            message[name] = value
+        except (ValueError, IndexError) as error:  # what the library makes of `From: <`
+            raise Failure(f"--header: a field {name} cannot be {value!r}", code=2) from error
+    message.set_content(body if body is not None else "Hello from Postroad.\n")
+    return message.as_bytes(policy=email.policy.SMTPUTF8)
+
+
+def _split_field(text: str) -> Field:
+    name, colon, value = text.partition(":")
+    if not colon or not _FIELD_NAME.fullmatch(name) or not one_line(text):
+        raise Failure(f"--header takes NAME:VALUE on one line, not {text!r}", code=2)
+    return name, value.strip()
+
+
+def _read(file: Path) -> bytes:
+    if str(file) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}") from error
+
+
+def read_login(user: str | None, file: Path | None) -> tuple[str, str] | None:
+    """Return a user and its password, from a file or the environment; None without a user."""
+    if user is None:
+        return None
+    try:
+        password = _read(file).decode().rstrip("\n") if file else os.environ["POSTROAD_PASSWORD"]
+    except UnicodeDecodeError as error:
+        raise Failure(f"--password-file: {file} has no password in UTF-8", code=2) from error
+    except KeyError:
+        raise Failure(
+            "give the password with --password-file or in $POSTROAD_PASSWORD", code=2
+        ) from None
+    if not user or not is_text(user):
+        raise Failure(f"--user takes a name in UTF-8, not {user!r}", code=2)
+    if not is_text(password):
+        raise Failure("$POSTROAD_PASSWORD has no password in UTF-8", code=2)
+    return user, password
+
+
+def _print_answer(answer: Answer, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(answer))
+    else:
+        typer.echo(visible(answer.reply))
+        for address, reply in answer.refused.items():
+            typer.echo(visible(f"refused: {address}: {reply}"), err=True)
+    if answer.refused:
+        raise typer.Exit(1)

@@ -1,0 +1,210 @@
+"""
+Running a load: the sessions of a plan side by side, opened again until nothing is left to send.
+
+Always bounded: by a number of messages, by a time, or by both; a session that hangs at the end is
+cut off. A server that says it will never talk with us ends the load at once.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from postroad.cli.handover import Tls, is_for_good, no_greeting, why_no_tls
+from postroad.cli.load.figures import LoadFigures
+from postroad.cli.load.plan import Letters, LoadPlan
+from postroad.cli.load.session import LoadSession
+
+_PAUSE = 0.1  # seconds before a connection that failed is opened again
+_LATE = 0.05  # seconds that a turn may come too late and yet be made up for: timers are coarse
+_LAST_ANSWERS = 60.0  # seconds that sessions have for what they are at when the time is over
+
+
+OnAccepted = Callable[[int, float, bytes], None]  # number, monotonic time, reply
+
+
+def _nobody(number: int, now: float, reply: bytes) -> None:
+    """Be told of an accepted message and do nothing."""
+
+
+@dataclass
+class Load:
+    """One run of a plan; `on_accepted` is told of each accepted message."""
+
+    plan: LoadPlan
+    on_accepted: OnAccepted = _nobody
+    on_ambiguous: Callable[[int], None] = lambda number: None
+    figures: LoadFigures = field(default_factory=LoadFigures)
+    failed: str = ""
+    _number: int = 0
+    _returned: deque[int] = field(default_factory=deque)
+    _sessions: set[LoadSession] = field(default_factory=set)
+    _ready: deque[LoadSession] = field(default_factory=deque)  # who waits for a turn
+    _timer: asyncio.TimerHandle | None = None
+    _opening: asyncio.TimerHandle | None = None
+    _began: float = 0.0
+    _due: float = 0.0
+    _stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.letters = Letters(self.plan)
+        self._number = self.plan.first
+
+    async def run(self) -> LoadFigures:
+        """Send, and return what has come of it."""
+        self._began = self._due = time.monotonic()
+        sessions = self.plan.sessions
+        if self.plan.messages is not None:
+            sessions = min(sessions, self.plan.messages)
+        tasks = [asyncio.create_task(self._keep_sending()) for _ in range(sessions)]
+        limit = self.plan.seconds
+        if self.plan.opening is not None:
+            loop = asyncio.get_running_loop()
+            self._opening = loop.call_later(self.plan.opening, self._expect_a_greeting)
+        try:
+            async with asyncio.timeout(None if limit is None else limit + _LAST_ANSWERS):
+                await asyncio.gather(*tasks)
+        except TimeoutError:
+            pass  # what has no answer by now is ambiguous
+        finally:
+            await self._end(tasks)
+        self.figures.seconds = time.monotonic() - self._began
+        return self.figures
+
+    def _expect_a_greeting(self) -> None:
+        """Give up a server that has greeted nobody so far: it may never."""
+        if self.figures.greetings or self.failed:
+            return
+        if self.figures.connections:
+            self.failed = no_greeting(self.plan.server, self.plan.tls)
+        self.stop()
+        for session in self._sessions:
+            session.end()
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        self.stop()
+        if self._opening is not None:
+            self._opening.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for session in list(self._sessions):
+            session.end()
+            await session.over.wait()
+
+    def stop(self) -> None:
+        """Send no more; what is under way is finished."""
+        self._stopped = True
+        self._take_turns()
+
+    def why_nothing(self) -> str:
+        """Return what kept every message from being accepted."""
+        figures = self.figures
+        if self.failed or figures.first_refusal:
+            return self.failed or figures.first_refusal
+        return "connections were lost" if figures.connections else "no connection could be opened"
+
+    def seconds(self) -> float:
+        """Return for how long it has been running."""
+        return time.monotonic() - self._began
+
+    # What sessions ask
+
+    def await_turn(self, session: LoadSession) -> None:
+        """Let a session send when it is due; of several the one that has waited longest."""
+        if self.plan.rate is None:
+            session.go()
+        else:
+            self._ready.append(session)
+            self._take_turns()
+
+    def leave(self, session: LoadSession) -> None:
+        """Forget a session that waits; its turn is another's."""
+        if session in self._ready:
+            self._ready.remove(session)
+
+    def _take_turns(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._ready and (self._due <= time.monotonic() or not self._has_more()):
+            self._ready.popleft().go()
+        if self._ready:
+            limit = self.plan.seconds
+            due = self._due if limit is None else min(self._due, self._began + limit)
+            delay = max(0.0, due - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._take_turns)
+
+    def draw(self, now: float) -> int | None:
+        """Return the next message's number; None when there are no more."""
+        if not self._has_more():
+            return None
+        if self.plan.rate is not None:
+            # What was missed is not made up for: a server that was away meets no flood.
+            self._due = max(self._due, now - _LATE) + 1.0 / self.plan.rate
+        if self._returned:
+            return self._returned.popleft()
+        self._number += 1
+        return self._number - 1
+
+    def _is_over(self, now: float) -> bool:
+        limit = self.plan.seconds
+        return self._stopped or (limit is not None and now - self._began >= limit)
+
+    def give_back(self, number: int) -> None:
+        """Take back a number whose message was not sent."""
+        self._returned.append(number)
+
+    def accepted(self, number: int, now: float, reply: bytes) -> None:
+        """Be told of a message that was answered by 250."""
+        self.on_accepted(number, now, reply)
+
+    def ambiguous(self, number: int) -> None:
+        """Be told of a message that may have been accepted."""
+        self.on_ambiguous(number)
+
+    # Sessions
+
+    def _has_more(self) -> bool:
+        more = bool(self._returned) or self._number < self.plan.end
+        return more and not self._is_over(time.monotonic())
+
+    async def _keep_sending(self) -> None:
+        while self._has_more():
+            session = await self._connect()
+            if session is None:
+                await asyncio.sleep(_PAUSE)
+                continue
+            await session.over.wait()
+            self._sessions.discard(session)
+            if session.failed:
+                self.failed = session.failed
+                self.stop()
+            elif session.cut_off:
+                await asyncio.sleep(_PAUSE)
+
+    async def _connect(self) -> LoadSession | None:
+        plan = self.plan
+        implicit = plan.context if plan.tls is Tls.IMPLICIT else None
+        session = LoadSession(self)
+        self._sessions.add(session)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(
+                lambda: session,
+                plan.host,
+                plan.port,
+                ssl=implicit,
+                server_hostname=(plan.tls_name or plan.host) if implicit else None,
+            )
+        except BaseException as error:
+            self._sessions.discard(session)  # it never began, so it will never be over
+            if not isinstance(error, OSError):
+                raise
+            if is_for_good(error):
+                self.failed = why_no_tls(plan.server, error)
+                self.stop()
+            self.figures.refused += 1
+            return None
+        return session

@@ -1,0 +1,232 @@
+"""
+`postroad queue retry`, `hold`, `release`, `bounce` and `delete`: orders on mail that waits.
+
+What fits is counted first. Nothing is ordered when nothing fits, and what cannot be undone is done
+only after a yes, at the terminal or by `--yes`; so is what means every message.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from postroad.cli.errors import Failure
+from postroad.cli.queue.actions import ACTIONS, Action
+from postroad.cli.queue.matches import Found, count, number_of
+from postroad.cli.queue.selection import NOTHING_SAID, Choice, Mail
+from postroad.cli.target.connect import open_cluster
+from postroad.cli.target.options import Where
+from postroad.cli.terminal import values
+from postroad.cli.terminal.options import JsonFlag
+from postroad.cli.terminal.output import print_json
+from postroad.cli.terminal.tables import Column, print_table
+from postroad.spool.agreement import ENDING, Order
+from postroad.spool.interface import Spool
+
+ORDER_LIFE = timedelta(hours=1)
+_REPORT_WAIT = 10.0  # seconds
+_DOMAINS = 10  # shown before a question
+
+AllFlag = Annotated[bool, typer.Option("--all", help="Every message that waits.")]
+YesFlag = Annotated[
+    bool,
+    typer.Option(
+        "--yes", "-y", help="Do not ask. Otherwise --all asks at a terminal, whatever the order."
+    ),
+]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Count what fits; change nothing.")]
+ReasonOption = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        parser=values.reason,
+        help="Why. It stands in the message's history, with held mail, and in the notification of"
+        " mail that is bounced.",
+    ),
+]
+
+
+def order_command(action: Action) -> Callable[..., None]:
+    """Return the command that gives an order of this kind."""
+
+    def command(
+        cluster: Where,
+        mail: Mail,
+        everything: AllFlag = False,
+        reason: ReasonOption = "",
+        yes: YesFlag = False,
+        dry_run: DryRunFlag = False,
+        as_json: JsonFlag = False,
+    ) -> None:
+        if mail == Mail() and not everything:
+            raise Failure(NOTHING_SAID, code=2)
+        now = datetime.now(UTC)
+        choice = mail.choice(kinds=action.kinds, arrived_before=now)
+        asks = not yes and not dry_run and (bool(action.warning) or everything)
+        if asks and not sys.stdin.isatty():
+            asks = _refuse_unasked(action)
+        given = _Given(action, choice, reason, now, asks=asks, dry_run=dry_run, as_json=as_json)
+        _run(given, cluster)
+
+    command.__doc__ = f"{action.help}\n\nExample: postroad queue {action.name} {action.example}"
+    return command
+
+
+def _refuse_unasked(action: Action) -> bool:
+    """Return that nothing is asked where nobody could answer; Failure when it has to be."""
+    if action.warning:
+        raise Failure(
+            f"`queue {action.name}` cannot be undone, and there is no terminal to ask at:"
+            " say --yes, or see what fits with --dry-run",
+            code=2,
+        )
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    action: Action
+    choice: Choice
+    reason: str
+    now: datetime
+    asks: bool
+    dry_run: bool
+    as_json: bool
+
+
+def _run(given: _Given, cluster: Where) -> None:
+    found = asyncio.run(_count(given, cluster))
+    if given.dry_run or not found.records:
+        _tell_count(given, found)
+        return
+    # No connection waits for the answer, nor an event loop, which would keep Ctrl-C from us.
+    if given.asks and not _agreed(given.action, found):
+        raise Failure("nothing was changed")
+    order, affected = asyncio.run(_give(given, cluster, found))
+    _tell_order(given, order, found, affected, cluster)
+
+
+async def _count(given: _Given, cluster: Where) -> Found:
+    async with open_cluster(cluster) as spool:
+        return await count(spool, given.choice, given.now)
+
+
+async def _give(given: _Given, cluster: Where, found: Found) -> tuple[Order, int]:
+    """Place the order, and return it with the number of records it has changed."""
+    now = datetime.now(UTC)
+    order = Order(
+        uuid4().hex,
+        given.action.name,
+        found.selection,
+        now,
+        now + ORDER_LIFE,
+        given.now,
+        given.reason,
+    )
+    async with open_cluster(cluster) as spool:
+        await spool.orders.place(order)
+        return order, await _wait_for_reports(spool, order, found.records - found.due_soon)
+
+
+def _agreed(action: Action, found: Found) -> bool:
+    """Ask at the terminal; the answer that changes nothing is the default."""
+    _print_domains(found)
+    _tell_others(action, found)
+    warning = f" ({action.warning})" if action.warning else ""
+    return typer.confirm(f"{action.name} {found.told(action)}?{warning}", err=True)
+
+
+def _print_domains(found: Found) -> None:
+    rows = [(domain, str(number)) for domain, number in found.domains.items()]
+    print_table((Column("DOMAIN"), Column("RECORDS")), rows[:_DOMAINS], empty="")
+    if len(rows) > _DOMAINS:
+        typer.echo(f"and {len(rows) - _DOMAINS} more domains")
+
+
+def _tell_count(given: _Given, found: Found) -> None:
+    if given.as_json:
+        print_json(
+            {
+                "action": given.action.name,
+                **found.numbers(),
+                "affected": 0,
+                **_suspended(given.action, found),
+                "domains": found.domains,
+            }
+        )
+    elif not found.records:
+        typer.echo("No message fits; nothing was changed.")
+    else:
+        _print_domains(found)
+        typer.echo(
+            f"{given.action.name} would change {found.told(given.action)}; nothing was changed."
+        )
+        _tell_others(given.action, found)
+        _tell_suspended(given.action, found)
+
+
+def _tell_order(given: _Given, order: Order, found: Found, affected: int, cluster: Where) -> None:
+    if given.as_json:
+        print_json(
+            {
+                "order_id": order.order_id,
+                "action": order.action,
+                **found.numbers(),
+                "affected": affected,
+                **_suspended(given.action, found),
+            }
+        )
+        return
+    typer.echo(f"{order.action}: {affected} of {found.records} records changed.")
+    _tell_others(given.action, found)
+    _tell_suspended(given.action, found)
+    if affected < found.records:
+        typer.echo(
+            "The rest follows as the delivery processes get to it, or comes due by itself, unless"
+            " it was delivered meanwhile. The order stands for an hour;"
+            f" `postroad queue cancel {order.order_id[:8]}{cluster.flags}` ends it.",
+            err=True,
+        )
+
+
+def _tell_others(action: Action, found: Found) -> None:
+    """Say what --to means for who else waits in the same records."""
+    if found.others:
+        others = number_of(found.others, "other recipient")
+        where = "of the same mail at the same domain"
+        ends = action.name in ENDING
+        said = f"Not ended: {others} {where}." if ends else f"Meant too: {others} {where}."
+        typer.echo(said, err=True)
+
+
+def _suspended(action: Action, found: Found) -> Mapping[str, int]:
+    """Return what only a release has to tell of: a retry ends a suspension, others do not care."""
+    return {"suspended": found.suspended} if action.name == "release" else {}
+
+
+def _tell_suspended(action: Action, found: Found) -> None:
+    if number := _suspended(action, found).get("suspended"):
+        typer.echo(
+            f"Suspended: {number} of them, deferred until `postroad queue resume`;"
+            " `postroad queue retry` sends them now.",
+            err=True,
+        )
+
+
+async def _wait_for_reports(spool: Spool, order: Order, awaited: int) -> int:
+    """Follow what the delivery processes tell until all is done, or it takes too long to watch."""
+    affected = 0
+    while affected < awaited:
+        affected = sum((await spool.orders.reports(order.order_id)).values())
+        if (datetime.now(UTC) - order.placed).total_seconds() > _REPORT_WAIT:
+            break
+        await asyncio.sleep(0.1)
+    return affected
+
+
+retry, hold, release, bounce, delete = map(order_command, ACTIONS)

@@ -1,0 +1,138 @@
+"""`postroad sink`: a next hop that swallows mail, for trying things out and for tests."""
+
+import asyncio
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from postroad.cli.errors import Failure
+from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.state.folder import default_state_folder
+from postroad.cli.terminal.options import JsonFlag, listen_address
+from postroad.cli.terminal.values import decimal, path, whole
+from postroad.ingress.tls import self_signed
+from postroad.runtime.quantities import ListenAddress
+from postroad.runtime.sockets import bound_address, listen
+
+
+def _share(option: str, help: str) -> Any:
+    return typer.Option(metavar="SHARE", parser=decimal(option, 0, 1), help=help)
+
+
+def sink(
+    where: Annotated[
+        str, typer.Option("--listen", metavar="ADDR[:PORT]", help="Where to listen.")
+    ] = "127.0.0.1:2526",
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=path("--keep"), help="Keep mail there, one .eml file each."
+        ),
+    ] = None,
+    keep_last: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=whole("--keep-last", 1), help="Keep no more than the last N."
+        ),
+    ] = 1000,
+    defer: Annotated[float, _share("--defer", "Answer this part of the messages with 451.")] = 0.0,
+    reject: Annotated[float, _share("--reject", "Answer this part with 550.")] = 0.0,
+    disconnect: Annotated[float, _share("--disconnect", "Hang up on this part, unanswered.")] = 0.0,
+    latency: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            parser=decimal("--latency", 0, 3600),
+            help="Wait before the last reply.",
+        ),
+    ] = 0.0,
+    defer_first: Annotated[
+        bool, typer.Option("--defer-first", help="Defer the first try of each message.")
+    ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Offer STARTTLS, with a certificate for localhost.")
+    ] = False,
+    auth: Annotated[
+        str | None,
+        typer.Option(metavar="USER:PASSWORD", help="Take mail only after this login."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """
+    Run an SMTP server that swallows mail, or keeps it.
+
+    Shares are parts of the messages, from 0 to 1: `--defer 0.1` answers one message in ten with
+    451. Counts are printed at the end. Stop it with Ctrl-C.
+
+    With --tls and --auth it stands in for a provider's smarthost. Its certificate is kept; a relay
+    that has its path in $POSTROAD_TLS_CA_FILE trusts it as `localhost`.
+
+    Example: postroad sink --keep ./mail --defer 0.2 --latency 0.05
+
+    Example: postroad sink --tls --auth example:secret
+    """
+    if defer + reject + disconnect > 1.0:
+        raise Failure(
+            "--defer, --reject and --disconnect add up to more than 1; lower one of them", code=2
+        )
+    if keep is not None:
+        _make_folder(keep)
+    address = listen_address(where, option="--listen", default_port=2526)
+    login = _login(auth) if auth is not None else None
+    folder = default_state_folder() / "sink-tls"
+    behaviour = SinkBehaviour(
+        *(defer, reject, disconnect, latency, defer_first, keep, keep_last),
+        tls=self_signed(folder, "localhost").context if tls else None,
+        login=login,
+    )
+    server = Sink(behaviour)
+    uvloop.run(_serve(server, address, folder / "cert.pem" if tls else None))
+    _print_counts(server, as_json=as_json)
+
+
+def _login(text: str) -> tuple[str, str]:
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise Failure("--auth takes USER:PASSWORD, neither of them empty", code=2)
+    return user, password
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot keep mail in {folder}: {error.strerror}") from error
+
+
+async def _serve(server: Sink, address: ListenAddress, certificate: Path | None) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    listener, where = await listen_sink(server, address)
+    shown = f", with the certificate {certificate}" if certificate else ""
+    typer.echo(f"sink listens on {where}{shown}", err=True)
+    await stop.wait()
+    listener.close()
+    await server.hang_up()
+
+
+async def listen_sink(server: Sink, address: ListenAddress) -> tuple[asyncio.Server, str]:
+    """Open the sink's port and return where it is; StartupError when it cannot be had."""
+    listener = listen(address)
+    loop = asyncio.get_running_loop()
+    serving = await loop.create_server(lambda: SinkProtocol(server), sock=listener)
+    return serving, bound_address(listener)
+
+
+def _print_counts(server: Sink, *, as_json: bool) -> None:
+    counts = asdict(server.counts)
+    if as_json:
+        typer.echo(json.dumps(counts))
+    else:
+        typer.echo(", ".join(f"{name} {number}" for name, number in counts.items()))

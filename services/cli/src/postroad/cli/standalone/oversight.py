@@ -1,0 +1,140 @@
+"""
+What the operator is on Kubernetes, for the objects of `postroad up`: it looks after each of them.
+
+The operator's own parts try smarthosts and read quotas; what they find, and what the manifests are
+wrong in, goes into gauges and into a file for `postroad status`.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from postroad.cli.standalone.manifests import Manifests
+from postroad.cli.state.findings import MOST, Findings, QuotaUse, Trouble, write_findings
+from postroad.cli.state.folder import StateFolder
+from postroad.operator import metrics
+from postroad.operator.conditions import Judgement, Truth
+from postroad.operator.quota_usage import Lines, QuotaUsage
+from postroad.operator.reachable import ReachableLooks
+from postroad.policy.check import Checked
+from postroad.policy.compiled import Compiled, ConditionType
+from postroad.policy.declared import Kind
+from postroad.policy.model import ObjectKey, Quota, Relay
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.logs import get_logger
+from postroad.spool.interface import Spool
+
+log = get_logger("up.oversight")
+
+_TRIED_EVERY = timedelta(minutes=1)  # each Relay; there are few, and somebody may be watching
+_PAUSE = timedelta(seconds=1)
+_AT_MOST_EVERY = 0.5  # seconds
+
+
+class Oversight:
+    """Looks at everything that the manifests declare, and keeps what it found in the file."""
+
+    def __init__(self, state: StateFolder, manifests: Manifests, spool: Spool) -> None:
+        self._state = state
+        self._manifests = manifests
+        self._counted: Checked | None = None
+        self._changed = asyncio.Event()
+        self._reachable = ReachableLooks(
+            self._relays, self._changed.set, every=_TRIED_EVERY, pause=_PAUSE
+        )
+        self._usage = QuotaUsage(self._quotas, spool.usage, self._changed.set)
+
+    def start(self, process: Process) -> None:
+        """Begin, with what the manifests were found to be at the start."""
+        metrics.LEADER.set(1)
+        self._manifests.on_checked = self._changed.set
+        self._changed.set()
+        process.spawn("oversight", self._keep())
+        process.spawn("reachable", self._reachable.run())
+        process.spawn("usage", self._usage.run())
+
+    def _relays(self) -> Mapping[ObjectKey, Relay]:
+        entries = self._manifests.in_force.entries.values()
+        return {entry.key: entry for entry in entries if isinstance(entry, Relay)}
+
+    def _quotas(self) -> list[Quota]:
+        entries = self._manifests.in_force.entries.values()
+        return [entry for entry in entries if isinstance(entry, Quota)]
+
+    async def _keep(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._tell()
+            await asyncio.sleep(_AT_MOST_EVERY)
+
+    def _tell(self) -> None:
+        checked = self._manifests.checked
+        if checked is not self._counted:
+            self._counted = checked
+            for (kind, ready), number in count_objects(checked.compiled).items():
+                metrics.OBJECTS.labels(kind, ready).set(number)
+        found = findings(checked, self._reachable.found, self._usage.lines, datetime.now(UTC))
+        try:
+            write_findings(self._state, found)
+        except OSError as error:
+            log.warning("what `status` shows cannot be written", error=str(error))
+
+
+def count_objects(compiled: Compiled) -> Mapping[tuple[Kind, str], int]:
+    """Return how many objects of each kind are ready, and how many are not."""
+    counts = {(kind, ready): 0 for kind in Kind for ready in ("true", "false")}
+    for reference in compiled.conditions:
+        counts[reference.kind, "true" if compiled.ready(reference) else "false"] += 1
+    return counts
+
+
+def findings(
+    checked: Checked,
+    reachable: Mapping[ObjectKey, Judgement],
+    usage: Mapping[ObjectKey, Lines],
+    now: datetime,
+) -> Findings:
+    """Return what is not right, and how much of the quotas is used."""
+    troubles = sorted(
+        [*_not_ready(checked.compiled), *_unreachable(reachable)], key=lambda each: each.object
+    )
+    kept = checked.mistakes[:MOST], troubles[:MOST]
+    return Findings(
+        at=now,
+        mistakes=tuple(str(mistake) for mistake in kept[0]),
+        troubles=tuple(kept[1]),
+        quotas=tuple(islice(_by_share(usage), MOST)),
+        more=len(checked.mistakes) + len(troubles) - sum(map(len, kept)),
+    )
+
+
+def _not_ready(compiled: Compiled) -> Iterator[Trouble]:
+    for reference, conditions in compiled.conditions.items():
+        for each in conditions:
+            if each.type is ConditionType.READY and not each.status:
+                yield Trouble(str(reference), str(each.type), str(each.reason), each.message)
+
+
+def _unreachable(reachable: Mapping[ObjectKey, Judgement]) -> Iterator[Trouble]:
+    for key, judgement in reachable.items():
+        if judgement.status is not Truth.TRUE:
+            name = f"{Kind.RELAY} {key}"
+            yield Trouble(name, str(judgement.type), judgement.reason, judgement.message)
+
+
+def _by_share(usage: Mapping[ObjectKey, Lines]) -> Iterable[QuotaUse]:
+    found = [
+        QuotaUse(
+            quota=str(key),
+            limit=line["limit"],
+            subject=line.get("subject", ""),
+            used=line["used"],
+            max=line["max"],
+            resets=line["resetsAt"],
+        )
+        for key, lines in sorted(usage.items())
+        for line in lines
+    ]
+    return sorted(found, key=lambda use: -use.share)

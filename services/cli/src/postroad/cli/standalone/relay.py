@@ -1,0 +1,264 @@
+"""
+The relay on one machine, as one object: what `postroad up` starts, in which order, and ends.
+
+Ports first, because that is what fails most and costs little; then the queue; then the manifests,
+so that no process waits for its configuration; then the processes. It ends in reverse: ingress and
+delivery drain together, then the queue closes.
+"""
+
+import asyncio
+import os
+import shlex
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+
+from postroad.cli.errors import Failure
+from postroad.cli.sink.command import listen_sink
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.standalone import example
+from postroad.cli.standalone.banner import Banner, own_command
+from postroad.cli.standalone.embedded_nats import EmbeddedServer
+from postroad.cli.standalone.listeners import Listeners, bind
+from postroad.cli.standalone.manifests import Manifests
+from postroad.cli.standalone.oversight import Oversight
+from postroad.cli.standalone.own_name import is_too_short
+from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
+from postroad.cli.state.folder import StateFolder, lock_store, usual_state_folder
+from postroad.operator.backlog import BacklogCounts
+from postroad.operator.storage import look_at_storage
+from postroad.policy.compiled import Entry
+from postroad.policy.keys import KeyFileError, load_or_create_key
+from postroad.policy.quantities import format_duration
+from postroad.runtime import metrics
+from postroad.runtime.errors import StartupError
+from postroad.runtime.exposition import Format, merge
+from postroad.runtime.lifecycle import Process
+from postroad.runtime.logs import get_logger
+from postroad.runtime.quantities import ListenAddress, parse_listen_address
+from postroad.runtime.sockets import bound_address, listen
+from postroad.spool.interface import Spool
+from postroad.spool.jetstream import SpoolOptions, connect, provision, report_disk
+from postroad.spool.layout import SINGLE_MACHINE
+
+log = get_logger("up")
+
+_KILLED_AFTER = timedelta(seconds=5)  # beyond the time a process has for its drain
+_PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """`up` is told by flags, its children by environment variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many processes of each kind."""
+
+    ingress: int
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOptions:
+    """What the flags of `postroad up` say."""
+
+    config: tuple[Path, ...]
+    state: Path
+    listeners: Mapping[str, ListenAddress]  # relay, submission, submissions: those that are on
+    http: ListenAddress | None
+    workers: Workers
+    resolver: str | None
+    drain: timedelta  # what each process has to finish what it is at
+    settings: Mapping[str, str] = field(default_factory=dict)  # what differs from the defaults
+
+
+class Machine:
+    """Builds the relay of one machine into a lifecycle process."""
+
+    def __init__(self, options: MachineOptions, page: str | None, process: Process) -> None:
+        self._options = options
+        self._page = page
+        self._process = process
+        self._state = StateFolder(options.state)
+        self._sockets: list[socket.socket] = []  # kept open for children that start again
+
+    async def build(self) -> None:
+        """Start everything in order, print where it listens, and come back when it is ready."""
+        try:
+            await self._build()
+        except Failure as failure:
+            raise StartupError(str(failure)) from failure
+
+    async def _build(self) -> None:
+        ports = bind(self._options.listeners, self._options.workers.ingress)
+        self._store_lock = lock_store(self._state)
+        server = await self._start_server()
+        spool = await self._open_queue(server)
+        manifests = await self._publish(spool)
+        await self._warn_of_name(manifests.in_force.entries.values())
+        supervisor = self._start_processes(ports, server)
+        self._process.spawn("manifests", manifests.watch())
+        await supervisor.wait_ready()
+        self._announce(ports)
+
+    async def _start_server(self) -> EmbeddedServer:
+        server = EmbeddedServer(self._state, store_lock=self._store_lock)
+        await server.start()
+        self._process.on_stop("nats-server", server.stop)
+        self._process.spawn("nats-server", server.watch())
+        return server
+
+    async def _open_queue(self, server: EmbeddedServer) -> Spool:
+        options = SpoolOptions(
+            servers=(server.address.url,), token=server.token, role="operator", process="up"
+        )
+        await provision(options, layout=SINGLE_MACHINE, capacity=server.capacity)
+        spool = await connect(options)
+        self._process.on_stop("queue", spool.close)
+        self._process.spawn("disk", report_disk(options, self._state.store))
+        self._watch_queue(spool, options, server)
+        return spool
+
+    def _watch_queue(self, spool: Spool, options: SpoolOptions, server: EmbeddedServer) -> None:
+        """Show the queue's gauges, as the operator does."""
+        self._process.spawn("backlog", BacklogCounts((), leading=lambda: True).run(spool))
+        self._process.spawn("storage", look_at_storage(options, capacity=server.capacity))
+
+    async def _publish(self, spool: Spool) -> Manifests:
+        paths = self._options.config or (await self._prepare_example(),)
+        try:
+            keyring = load_or_create_key(self._state.cluster_key)
+        except KeyFileError as error:
+            raise Failure(str(error)) from error
+        manifests = Manifests(paths, spool, keyring)
+        await manifests.publish_first()
+        Oversight(self._state, manifests, spool).start(self._process)
+        return manifests
+
+    async def _prepare_example(self) -> Path:
+        folder = self._state.example
+        self._state.sink.mkdir(exist_ok=True)
+        sink = Sink(SinkBehaviour(keep=self._state.sink))
+        try:
+            serving, port = await _listen_again(sink, example.sink_port(folder))
+        except StartupError:
+            serving, port = await _listen_again(sink, 0)
+        self._process.on_stop("sink", lambda: _close(serving))
+        example.write_example(folder, port=port)
+        return folder
+
+    def _start_processes(
+        self, ports: Mapping[str, Listeners], server: EmbeddedServer
+    ) -> Supervisor:
+        workers = self._options.workers
+        pages = {}
+        specs = []
+        for role, number in [("ingress", n) for n in range(workers.ingress)] + [
+            ("delivery", n) for n in range(workers.delivery)
+        ]:
+            page = listen(ListenAddress("127.0.0.1", 0))
+            spec = self._child(role, number, ports, server, page)
+            specs.append(spec)
+            pages[spec.name] = bound_address(page)
+        supervisor = Supervisor(specs)
+        self._process.metrics_page = lambda wanted: _merged_pages(pages, wanted)
+        self._process.readiness.add("processes", lambda: _not_ready(supervisor))
+        self._process.spawn("supervisor", self._supervise(supervisor))
+        grace = (self._options.drain + _KILLED_AFTER).total_seconds()
+        self._process.on_drain("processes", lambda: supervisor.stop(grace=grace))
+        return supervisor
+
+    async def _supervise(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.run()
+        except StartRefused as refused:
+            # The child has said why on standard error.
+            log.error("a process cannot start, so the relay stops", reason=str(refused))
+            self._process.stop(exit_code=1)
+
+    def _child(
+        self,
+        role: str,
+        number: int,
+        ports: Mapping[str, Listeners],
+        server: EmbeddedServer,
+        page: socket.socket,
+    ) -> ChildSpec:
+        environment = {
+            "POSTROAD_NATS_URL": server.address.url,
+            "POSTROAD_NATS_TOKEN_FILE": str(self._state.server_token),
+            "POSTROAD_CLUSTER_KEY_FILE": str(self._state.cluster_key),
+            "POSTROAD_HTTP": f"fd:{page.fileno()}",
+            "POSTROAD_DRAIN_TIMEOUT": format_duration(self._options.drain),
+        }
+        sockets = [page]
+        if role == "ingress":
+            for name, port in ports.items():
+                own = port.sockets[number]
+                environment[f"POSTROAD_LISTEN_{name.upper()}"] = f"fd:{own.fileno()}"
+                sockets.append(own)
+            environment["POSTROAD_TLS_STATE"] = str(self._state.tls)
+        elif self._options.resolver is not None:
+            environment["POSTROAD_RESOLVER"] = self._options.resolver
+        descriptors = [each.fileno() for each in sockets]
+        self._sockets += sockets
+        return ChildSpec(f"{role}-{number}", f"postroad.{role}", environment, descriptors)
+
+    async def _warn_of_name(self, entries: Iterable[Entry]) -> None:
+        if os.environ.get("POSTROAD_HOSTNAME"):
+            return  # of a name that was given, ingress and delivery speak
+        name = await asyncio.to_thread(socket.getfqdn)
+        if is_too_short(name, entries):
+            log.warning(
+                "this machine has no full name, and hosts may refuse its mail",
+                reason=f"it is {name}; --hostname takes the name that its address has in the DNS",
+            )
+
+    def _announce(self, ports: Mapping[str, Listeners]) -> None:
+        options = self._options
+        named = {name: port.address for name, port in ports.items()}
+        usual = options.state == usual_state_folder()  # another terminal has no $POSTROAD_STATE
+        banner = Banner(
+            ports=named if self._page is None else {**named, "http": self._page},
+            state=options.state,
+            manifests=options.config or (self._state.example,),
+            sink=None if options.config else self._state.sink,
+            settings=options.settings,
+            command=own_command(),
+            state_flag="" if usual else f" --state {shlex.quote(str(options.state))}",
+        )
+        banner.tell()
+
+
+async def _listen_again(sink: Sink, port: int) -> tuple[asyncio.Server, int]:
+    serving, where = await listen_sink(sink, ListenAddress("127.0.0.1", port))
+    return serving, parse_listen_address(where).port
+
+
+async def _close(serving: asyncio.Server) -> None:
+    serving.close()
+
+
+def _not_ready(supervisor: Supervisor) -> str | None:
+    waiting = [child.spec.name for child in supervisor.children if not child.ready]
+    return f"not ready: {', '.join(waiting)}" if waiting else None
+
+
+async def _merged_pages(pages: Mapping[str, str], wanted: Format) -> str:
+    """Return the metrics of all processes; one that does not answer is left out."""
+    texts = {"up": metrics.exposition(wanted)}
+    accept = {"Accept": wanted.content_type}
+    async with aiohttp.ClientSession(timeout=_PAGE_TIMEOUT) as client:
+        for name, address in pages.items():
+            try:
+                async with client.get(f"http://{address}/metrics", headers=accept) as answer:
+                    texts[name] = await answer.text()
+            except (aiohttp.ClientError, TimeoutError):
+                log.warning("a process did not tell its metrics", child=name)
+    return merge(texts)

@@ -1,0 +1,123 @@
+"""
+How a command finds the cluster it talks to.
+
+On Kubernetes kubectl leads there, when --context, --namespace or --release says so. In a pod, or
+wherever else $POSTROAD_NATS_URL names the servers, it connects to them, with the settings every
+process of the cluster takes. On one machine the running `postroad up` has left URL and token in its
+state folder, readable by its owner alone.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from postroad.cli.errors import Failure
+from postroad.cli.state.folder import StateFolder, default_state_folder
+from postroad.cli.target.kubectl import forwarded
+from postroad.cli.target.options import Where
+from postroad.runtime import logs
+from postroad.runtime.errors import SettingsError
+from postroad.runtime.quantities import Secret
+from postroad.runtime.queue import NatsSettings
+from postroad.runtime.settings import group, load
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.interface import Spool
+from postroad.spool.jetstream import SpoolOptions, connect
+
+_ROLE = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLogin:
+    """Who the command is to the NATS servers, where the process beside it is somebody else."""
+
+    user: str | None = None
+    """The command's own user; POSTROAD_NATS_USER when not set."""
+    password: Secret | None = None
+    """That user's password; POSTROAD_NATS_PASSWORD when not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSettings:
+    """What the commands take from the environment."""
+
+    nats: NatsSettings = group(NatsSettings)
+    command_nats: OwnLogin = group(OwnLogin)
+
+
+def state_folder(where: Where) -> StateFolder | None:
+    """Return the state folder of the `postroad up` that is meant, None for any other cluster."""
+    if where.place.named or (where.state is None and os.environ.get("POSTROAD_NATS_URL")):
+        return None
+    return StateFolder(where.state or default_state_folder())
+
+
+@asynccontextmanager
+async def open_cluster(where: Where) -> AsyncIterator[Spool]:
+    """Connect to the cluster for one command; Failure when it is not there."""
+    # Standard output is for what was asked; a connection that comes and goes is no news there.
+    sink = logs.configure(_ROLE, level=logs.LogLevel.ERROR)
+    try:
+        async with _way(where) as (options, hint), _connected(options, hint) as spool:
+            yield spool
+    finally:
+        sink.close()
+
+
+@asynccontextmanager
+async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
+    """Give how to connect, and what to ask oneself when that fails."""
+    if not where.place.named:
+        yield _options(where)
+        return
+    async with forwarded(where.place) as door:
+        options = SpoolOptions((door.url,), user=door.user, password=door.password, role=_ROLE)
+        yield options, "is a NATS pod ready?"
+
+
+@asynccontextmanager
+async def _connected(options: SpoolOptions, hint: str) -> AsyncIterator[Spool]:
+    try:
+        spool = await connect(options)
+    except SpoolUnavailable as error:
+        raise Failure(f"the cluster does not answer ({error}); {hint}") from error
+    try:
+        yield spool
+    except SpoolUnavailable as error:
+        raise Failure(f"the cluster stopped answering: {error}; try again") from error
+    finally:
+        await spool.close()
+
+
+def _options(where: Where) -> tuple[SpoolOptions, str]:
+    state = state_folder(where)
+    if state is None:
+        return _from_environment(), "is $POSTROAD_NATS_URL right?"
+    try:
+        access = json.loads(state.access.read_text())
+        options = SpoolOptions(servers=(access["url"],), token=access["token"], role=_ROLE)
+    except (OSError, ValueError, KeyError) as error:
+        raise Failure(
+            f"no relay has run with the state folder {state.path};"
+            " start one with `postroad up`, name its folder with --state,"
+            " or a Kubernetes cluster with --context or --namespace"
+        ) from error
+    return options, f"is `postroad up` running with the state folder {state.path}?"
+
+
+def _from_environment() -> SpoolOptions:
+    try:
+        settings = load(CommandSettings)
+    except SettingsError as error:
+        raise Failure(str(error), code=2) from error
+    nats, own = settings.nats, settings.command_nats
+    password = own.password or nats.password
+    return SpoolOptions(
+        servers=tuple(url.strip() for url in nats.url.split(",")),
+        token=nats.token.reveal() if nats.token else None,
+        user=own.user or nats.user,
+        password=password.reveal() if password else None,
+        role=_ROLE,
+    )
