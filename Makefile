@@ -104,11 +104,11 @@ proto: $(STAMP) ## Generate the code of the protobuf schemas
 	$(PYTHON) -Im grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/postroad/proto/v1/*.proto
 
 crds: $(STAMP) ## Write the CustomResourceDefinitions that come from the code
-	$(PYTHON) -Im postroad.policy.manifest_crd charts/postroad/templates
+	$(PYTHON) -Im postroad.manifests.generate.crd charts/postroad/templates
 
 docs: $(STAMP) crds ## Write the docs that come from the code
 	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
-	$(PYTHON) -Im postroad.policy.manifest_docs docs/resources.md
+	$(PYTHON) -Im postroad.manifests.generate.docs docs/resources.md
 	$(PYTHON) -Im postroad.cli.settings_page docs/settings.md
 	$(PYTHON) -I charts/readme.py
 

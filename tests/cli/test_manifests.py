@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from postroad.cli.standalone.manifests import Manifests
-from postroad.policy import codec, source_pieces
-from postroad.policy.seal import KEY_BYTES, ClusterKey, Keyring
+from postroad.manifests.files import pieces as source_pieces
+from postroad.policy import codec
+from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.spool.memory import MemorySpool
 from postroad.testing.patience import patient
 

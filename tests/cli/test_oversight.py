@@ -17,9 +17,9 @@ from postroad.cli.state.findings import (
     write_findings,
 )
 from postroad.cli.state.folder import StateFolder
-from postroad.operator.conditions import Judgement, Truth, Type
-from postroad.policy.check import Checked, check
-from postroad.policy.declared import Kind
+from postroad.manifests.compiler.check import Checked, check
+from postroad.manifests.objects import Kind
+from postroad.operator.status.conditions import Judgement, Truth, Type
 from postroad.policy.model import ObjectKey
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

@@ -12,6 +12,7 @@ import pytest
 from postroad.delivery.concurrency import INITIAL
 from postroad.delivery.directions import Directions
 from postroad.delivery.routing import NoRoute, Route
+from postroad.policy.limits.slices import decode
 from postroad.policy.model import (
     Credentials,
     Rate,
@@ -21,7 +22,6 @@ from postroad.policy.model import (
     TlsMode,
     WayOut,
 )
-from postroad.policy.slices import decode
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemoryCluster, MemorySpool

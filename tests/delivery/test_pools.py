@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from postroad.delivery.resolver import Resolver
+from postroad.policy.limits.portions import Claim, decode, encode
+from postroad.policy.limits.slices import decode as decode_slices
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, TlsMode, WayOut
-from postroad.policy.portions import Claim, decode, encode
-from postroad.policy.slices import decode as decode_slices
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemoryCluster, MemorySpool

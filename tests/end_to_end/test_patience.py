@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from postroad.policy.keys import load_or_create_key
+from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.spool.jetstream import SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us

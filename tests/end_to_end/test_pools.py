@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy.compiled import Compiled
-from postroad.policy.keys import load_or_create_key
 from postroad.policy.model import ObjectKey, Rate, Relay, SiteLimits, TlsMode, WayOut
+from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.runtime.configuration import publish_objects
 from postroad.spool.interface import Place, Put, Ready, Scheduled, Spool
 from postroad.spool.jetstream import SpoolOptions, connect, provision
@@ -66,7 +65,7 @@ class TwoPools:
             )
             for domain, pool in pools.items()
         }
-        await publish_objects(operator, Compiled(dict(relays)), load_or_create_key(self._key))
+        await publish_objects(operator, dict(relays), load_or_create_key(self._key))
         await operator.close()
 
     async def empty(self) -> None:

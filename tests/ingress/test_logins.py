@@ -11,7 +11,7 @@ import pytest
 
 from postroad.ingress import auth, brake
 from postroad.ingress.admission import ListenerKind
-from postroad.policy import scram
+from postroad.policy.secrets import scram
 from postroad.runtime import metrics
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType

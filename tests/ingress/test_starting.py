@@ -12,9 +12,9 @@ import pytest
 
 from postroad.ingress import app
 from postroad.ingress.settings import IngressSettings
-from postroad.policy.check import check
-from postroad.policy.keys import load_or_create_key
-from postroad.policy.seal import Keyring
+from postroad.manifests.compiler.check import check
+from postroad.policy.secrets.keyfile import load_or_create_key
+from postroad.policy.secrets.seal import Keyring
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.settings import load
@@ -40,7 +40,7 @@ class Start:
         file = folder / "manifests.yaml"
         file.write_text(MANIFESTS)
         _, compiled = check([file], keyring=self.keyring)
-        await publish_objects(MemorySpool(self.cluster), compiled, self.keyring)
+        await publish_objects(MemorySpool(self.cluster), compiled.entries, self.keyring)
 
     async def until_unconfigured(self) -> None:
         """Wait until it has got as far as to say that it has no configuration."""

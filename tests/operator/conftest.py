@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from postroad.operator.kube import Access, Kube
+from postroad.operator.kubernetes.client import Access, Kube
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 from postroad_harness.left_out import leave_out

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.operator import acknowledgements as module
-from postroad.operator.acknowledgements import Acknowledgements
-from postroad.operator.kube import Access, Kube
-from postroad.operator.picture import Picture
-from postroad.operator.publisher import Publisher
-from postroad.operator.reconcile import Serving
-from postroad.operator.store import Store
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.store import Store
+from postroad.operator.configuration import acknowledgements as module
+from postroad.operator.configuration.acknowledgements import Acknowledgements
+from postroad.operator.configuration.publisher import Publisher
+from postroad.operator.kubernetes.client import Access, Kube
+from postroad.operator.status.reconcile import Serving
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.spool.memory import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 

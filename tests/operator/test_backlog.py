@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from postroad.mail.traffic import TrafficClass
-from postroad.operator.backlog import BacklogCounts, as_json
+from postroad.operator.jetstream.backlog import BacklogCounts, as_json
 from postroad.runtime import queue_metrics
 from postroad.runtime.metrics import exposition
 from postroad.spool.backlog import Backlog

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from postroad.operator.conditions import Judgement, Truth, Type, merge
+from postroad.operator.status.conditions import Judgement, Truth, Type, merge
 
 THEN = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
 NOW = THEN + timedelta(hours=1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from postroad.operator.conditions import Truth
-from postroad.operator.dns_facts import Answer, DnsFacts, State, compare, wanted
+from postroad.operator.status.conditions import Truth
+from postroad.operator.status.dns_facts import Answer, DnsFacts, State, compare, wanted
 
 HOST = "mail.relay.example"
 GOOD = DnsFacts(

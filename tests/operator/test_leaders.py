@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.operator.asking import asking
-from postroad.operator.leaders import HandOver, Led, hand_over, led, spread
+from postroad.operator.jetstream.api import asking
+from postroad.operator.jetstream.leaders import HandOver, Led, hand_over, led, spread
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import Layout

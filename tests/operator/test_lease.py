@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from postroad.operator import lease as lease_module
-from postroad.operator.kube import Access, Kube, Refused
-from postroad.operator.lease import LeaseKeeper, Seen, Step, decide, lost, observe
+from postroad.operator.kubernetes import lease as lease_module
+from postroad.operator.kubernetes.client import Access, Kube, Refused
+from postroad.operator.kubernetes.lease import LeaseKeeper, Seen, Step, decide, lost, observe
 
 DURATION = timedelta(seconds=15)
 

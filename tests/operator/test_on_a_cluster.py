@@ -16,10 +16,10 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from postroad.operator.kube import Kube, Refused, kind_path, object_path
-from postroad.policy.declared import Kind
-from postroad.policy.keys import load_keyring
+from postroad.manifests.objects import Kind
+from postroad.operator.kubernetes.client import Kube, Refused, kind_path, object_path
 from postroad.policy.model import ObjectKey, Snapshot
+from postroad.policy.secrets.keyfile import load_keyring
 from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect

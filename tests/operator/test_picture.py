@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from postroad.operator.kube import Access, Kube, KubeError
-from postroad.operator.picture import Picture
-from postroad.operator.store import Store
-from postroad.policy.declared import Kind
+from postroad.manifests.objects import Kind
+from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.store import Store
+from postroad.operator.kubernetes.client import Access, Kube, KubeError
 
 Object = dict[str, Any]
 

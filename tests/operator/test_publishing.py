@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from postroad.operator.acknowledgements import Acknowledgements
-from postroad.operator.judge import Judge
-from postroad.operator.kube import Access, Kube
-from postroad.operator.picture import Picture
-from postroad.operator.publisher import Publisher
-from postroad.operator.reconcile import Facts
-from postroad.operator.statuses import Statuses
-from postroad.operator.store import Store
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.store import Store
+from postroad.operator.configuration.acknowledgements import Acknowledgements
+from postroad.operator.configuration.publisher import Publisher
+from postroad.operator.kubernetes.client import Access, Kube
+from postroad.operator.status.controller import Judge
+from postroad.operator.status.reconcile import Facts
+from postroad.operator.status.writer import Statuses
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration
 from postroad.spool.memory import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient

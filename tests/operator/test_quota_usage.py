@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from postroad.operator.quota_usage import SHOWN, read_usage
+from postroad.operator.probes.quota_usage import SHOWN, read_usage
+from postroad.policy.limits.quota import usage_key
 from postroad.policy.model import (
     ObjectKey,
     Quota,
@@ -11,7 +12,6 @@ from postroad.policy.model import (
     QuotaUnit,
     SubjectKind,
 )
-from postroad.policy.quota import usage_key
 from postroad.spool.memory import MemorySpool
 
 NOW = datetime(2026, 11, 24, 10, 20, 0, tzinfo=UTC)

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.operator.conditions import Truth
-from postroad.operator.reachable import ReachableLooks, try_relay
+from postroad.operator.probes.smarthosts import ReachableLooks, try_relay
+from postroad.operator.status.conditions import Truth
 from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
 from postroad.testing.patience import patient
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from postroad.operator.conditions import Judgement, Truth, Type, find
-from postroad.operator.dns_facts import Answer, DnsFacts
-from postroad.operator.reconcile import Facts, Serving, desired, differs, transition
-from postroad.policy.compile import compile_objects
-from postroad.policy.declared import Declared, Objects
-from postroad.policy.manifest import read_object
+from postroad.manifests.compiler.compile import compile_objects
+from postroad.manifests.objects import Declared, Objects
+from postroad.manifests.reader import read_object
+from postroad.operator.status.conditions import Judgement, Truth, Type, find
+from postroad.operator.status.dns_facts import Answer, DnsFacts
+from postroad.operator.status.reconcile import Facts, Serving, desired, differs, transition
 from postroad.policy.model import ObjectKey
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
 KEYRING = Keyring([ClusterKey(b"k" * 32)])

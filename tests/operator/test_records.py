@@ -2,8 +2,8 @@
 
 import asyncio
 
-from postroad.operator.dns_facts import Answer
-from postroad.operator.records import DnsLooks
+from postroad.operator.probes.dns import DnsLooks
+from postroad.operator.status.dns_facts import Answer
 from postroad.runtime.quantities import SocketAddress
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone

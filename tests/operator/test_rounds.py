@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from postroad.operator.rounds import Round
+from postroad.operator.probes.schedule import Round
 
 EVERY = timedelta(seconds=100)
 

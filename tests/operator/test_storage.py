@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.operator.storage import read_storage
+from postroad.operator.jetstream.storage import read_storage
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream import SpoolOptions, provision
 from postroad.spool.layout import Layout

@@ -3,8 +3,8 @@
 import base64
 from typing import Any
 
-from postroad.operator.store import Store
-from postroad.policy.declared import Kind, Reference
+from postroad.manifests.objects import Kind, Reference
+from postroad.operator.cache.store import Store
 from postroad.policy.model import ObjectKey
 
 A = Reference(Kind.RELAY, ObjectKey("shop", "a"))

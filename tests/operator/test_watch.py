@@ -5,8 +5,8 @@ import asyncio
 import kopf
 import pytest
 
-from postroad.operator import handlers
-from postroad.operator.handlers import Watch
+from postroad.operator.kubernetes import watch as handlers
+from postroad.operator.kubernetes.watch import Watch
 from postroad.testing.patience import patient
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.codec import EntryUnreadable, decode_entry, encode_entry
-from postroad.policy.compiled import Entry
 from postroad.policy.model import (
     Client,
     Credentials,
     Domain,
+    Entry,
     ObjectKey,
     OnExceeded,
     Quota,
@@ -34,7 +34,7 @@ from postroad.policy.model import (
     TlsMode,
     WayOut,
 )
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 
 RING = Keyring([ClusterKey(b"k" * 32)])
 KEY = ObjectKey("shop", "x.y")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy.check import check
+from postroad.manifests.compiler.check import check
+from postroad.manifests.compiler.compile import compile_objects
+from postroad.manifests.compiler.result import Compiled, ConditionType, Reason
+from postroad.manifests.files.yaml_nodes import read_documents
+from postroad.manifests.objects import Declared, Kind, Objects, Reference
+from postroad.manifests.reader import NamespaceObject, SecretObject, read_object
 from postroad.policy.codec import encode_entry
-from postroad.policy.compile import compile_objects
-from postroad.policy.compiled import Compiled, ConditionType, Entry, Reason
-from postroad.policy.declared import Declared, Kind, Objects, Reference
-from postroad.policy.manifest import NamespaceObject, SecretObject, read_object
-from postroad.policy.model import Client, Credentials, Domain, ObjectKey, Relay, TlsMode
-from postroad.policy.scram import password_matches
-from postroad.policy.seal import ClusterKey, Keyring
-from postroad.policy.source_yaml import read_documents
+from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey, Relay, TlsMode
+from postroad.policy.secrets.scram import password_matches
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 
 KEYRING = Keyring([ClusterKey(b"k" * 32)])
 

@@ -15,11 +15,11 @@ import cel
 import pytest
 from ruamel.yaml import YAML
 
-from postroad.policy.declared import Declared, Kind
-from postroad.policy.manifest import read_object
-from postroad.policy.manifest_crd import custom_resource_definition, object_with_status, template
-from postroad.policy.manifest_crd_rules import milliseconds
-from postroad.policy.manifest_crd_status import CONDITIONS, NAMES
+from postroad.manifests.cel import milliseconds
+from postroad.manifests.generate.crd import custom_resource_definition, object_with_status, template
+from postroad.manifests.generate.crd_status import CONDITIONS, NAMES
+from postroad.manifests.objects import Declared, Kind
+from postroad.manifests.reader import read_object
 from postroad.policy.quantities import parse_duration
 
 ROOT = Path(__file__).parents[2]

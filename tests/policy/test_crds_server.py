@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from ruamel.yaml import YAML
 
-from postroad.policy.declared import Kind
-from postroad.policy.manifest_crd import custom_resource_definition
-from postroad.policy.manifest_crd_status import NAMES
+from postroad.manifests.generate.crd import custom_resource_definition
+from postroad.manifests.generate.crd_status import NAMES
+from postroad.manifests.objects import Kind
 from postroad.testing.children import dies_with_us
 from postroad.testing.nats_server import free_ports
 from postroad.testing.patience import patient

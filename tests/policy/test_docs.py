@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy.declared import Kind
-from postroad.policy.manifest import SPECS
-from postroad.policy.manifest_docs import page
-from postroad.policy.manifest_schema import Schema, object_schema
+from postroad.manifests.generate.docs import page
+from postroad.manifests.objects import Kind
+from postroad.manifests.reader import SPECS
+from postroad.manifests.schema import Schema, object_schema
 
 
 def test_the_page_is_fresh() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy.keys import KeyFileError, load_keyring, load_or_create_key
+from postroad.policy.secrets.keyfile import KeyFileError, load_keyring, load_or_create_key
 
 
 def test_a_key_is_made_private_and_found_again(tmp_path: Path) -> None:

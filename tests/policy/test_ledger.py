@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.policy.ledger import Exceeded, GiveBack, Lease, Ledger, Needs, Spent
+from postroad.policy.limits.quota import Demand, Sending, demands
+from postroad.policy.limits.quota_ledger import Exceeded, GiveBack, Lease, Ledger, Needs, Spent
 from postroad.policy.model import (
     ObjectKey,
     Quota,
@@ -17,7 +18,6 @@ from postroad.policy.model import (
     QuotaUnit,
     SubjectKind,
 )
-from postroad.policy.quota import Demand, Sending, demands
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 CLIENT = ObjectKey("shop", "webshop")

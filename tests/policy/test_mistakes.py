@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy.check import check, examine
+from postroad.manifests.compiler.check import check, examine
 from postroad_harness.mistakes import HEAD, mistakes_of
 
 RELAY = HEAD.format(kind="Relay") + "  mx: {}\n"

@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.policy.model import Rate, SiteLimits
-from postroad.policy.portions import (
+from postroad.policy.limits.portions import (
     Claim,
     Demand,
     Portion,
@@ -16,6 +15,7 @@ from postroad.policy.portions import (
     portioned,
     without,
 )
+from postroad.policy.model import Rate, SiteLimits
 
 LIMITS = SiteLimits(connections=10)
 

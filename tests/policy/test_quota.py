@@ -10,6 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.mail.address import Mailbox
+from postroad.policy.limits.quota import (
+    Sending,
+    demands,
+    fixed_value,
+    subject_value,
+    usage_key,
+    window_end,
+)
 from postroad.policy.model import (
     ObjectKey,
     Quota,
@@ -17,14 +25,6 @@ from postroad.policy.model import (
     QuotaSubject,
     QuotaUnit,
     SubjectKind,
-)
-from postroad.policy.quota import (
-    Sending,
-    demands,
-    fixed_value,
-    subject_value,
-    usage_key,
-    window_end,
 )
 
 NOW = datetime(2026, 11, 24, 10, 47, 40, 500_000, tzinfo=UTC)

@@ -6,7 +6,7 @@ import hmac
 
 import pytest
 
-from postroad.policy.scram import make_verifier, password_matches
+from postroad.policy.secrets.scram import make_verifier, password_matches
 
 
 def test_the_keys_are_those_of_rfc_7677() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.policy.seal import ClusterKey, Keyring, SealBroken
+from postroad.policy.secrets.seal import ClusterKey, Keyring, SealBroken
 
 OLD, NEW = ClusterKey(b"o" * 32), ClusterKey(b"n" * 32)
 RING = Keyring([OLD])

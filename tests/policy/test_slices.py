@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from postroad.policy.limits.slices import Record, decode, encode, lease, size_of
 from postroad.policy.model import Rate
-from postroad.policy.slices import Record, decode, encode, lease, size_of
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from postroad.policy.codec import encode_entry
 from postroad.policy.model import Client, Domain, ObjectKey
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.policy.snapshot import SnapshotLoader
 
 RING = Keyring([ClusterKey(b"k" * 32)])

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy import source_files
-from postroad.policy.check import check
-from postroad.policy.declared import Declared
-from postroad.policy.source import ManifestReader
-from postroad.policy.source_yaml import YamlMistake, count_lines, cut, read_documents
+from postroad.manifests.compiler.check import check
+from postroad.manifests.files import paths as source_files
+from postroad.manifests.files.reader import ManifestReader
+from postroad.manifests.files.yaml_nodes import YamlMistake, count_lines, cut, read_documents
+from postroad.manifests.objects import Declared
 from postroad_harness.mistakes import HEAD
 
 DOMAIN = (

@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.standalone.manifests import Manifests
-from postroad.policy import verifiers
 from postroad.policy.model import Client, Credentials, ObjectKey
-from postroad.policy.scram import ITERATIONS, make_verifier, matches_salt, password_matches, salt_of
-from postroad.policy.seal import ClusterKey, Keyring
-from postroad.policy.verifiers import Verifiers
+from postroad.policy.secrets import verifiers
+from postroad.policy.secrets.scram import (
+    ITERATIONS,
+    make_verifier,
+    matches_salt,
+    password_matches,
+    salt_of,
+)
+from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.memory import MemoryCluster, MemorySpool
 
 OLD, NEW = ClusterKey(b"o" * 32), ClusterKey(b"n" * 32)

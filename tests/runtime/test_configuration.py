@@ -7,10 +7,9 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from postroad.policy.compiled import Compiled, Entry
-from postroad.policy.model import Client, Domain, ObjectKey, Relay, WayOut
-from postroad.policy.scram import make_verifier
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.policy.model import Client, Domain, Entry, ObjectKey, Relay, WayOut
+from postroad.policy.secrets.scram import make_verifier
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolUnavailable
@@ -24,8 +23,8 @@ VERIFIER = make_verifier("top secret", salt=b"s" * 16, iterations=10)
 CLIENT = Client(ObjectKey("x", "c"), "user", VERIFIER)
 
 
-def compiled(*entries: Entry) -> Compiled:
-    return Compiled({f"{type(each).__name__.lower()}.x.{each.key.name}": each for each in entries})
+def keyed(*entries: Entry) -> dict[str, Entry]:
+    return {f"{type(each).__name__.lower()}.x.{each.key.name}": each for each in entries}
 
 
 @asynccontextmanager
@@ -51,13 +50,13 @@ async def test_what_is_published_comes_into_force_and_is_announced() -> None:
     spool, publisher = MemorySpool(cluster), MemorySpool(cluster)
     async with following(spool) as configuration:
         assert configuration.current is None
-        generation = await publish_objects(publisher, compiled(RELAY, CLIENT), RING)
+        generation = await publish_objects(publisher, keyed(RELAY, CLIENT), RING)
         snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert snapshot.generation == generation
         assert snapshot.relays == {RELAY.key: RELAY}
         assert snapshot.clients_by_username == {"user": CLIENT}
 
-        generation = await publish_objects(publisher, compiled(RELAY, DOMAIN), RING)
+        generation = await publish_objects(publisher, keyed(RELAY, DOMAIN), RING)
         await until(configuration, lambda: configuration.current is not snapshot)
         assert configuration.current is not None
         assert set(configuration.current.domains) == {"d.example"}
@@ -67,18 +66,18 @@ async def test_what_is_published_comes_into_force_and_is_announced() -> None:
 
 async def test_publishing_the_same_again_is_no_new_generation() -> None:
     spool = MemorySpool()
-    first = await publish_objects(spool, compiled(RELAY, CLIENT), RING)
-    assert await publish_objects(spool, compiled(CLIENT, RELAY), RING) == first
+    first = await publish_objects(spool, keyed(RELAY, CLIENT), RING)
+    assert await publish_objects(spool, keyed(CLIENT, RELAY), RING) == first
 
 
 async def test_an_empty_configuration_is_none_at_all() -> None:
     spool = MemorySpool()
     async with following(spool) as configuration:
-        await publish_objects(spool, compiled(RELAY), RING)
+        await publish_objects(spool, keyed(RELAY), RING)
         await configuration.wait_loaded()
-        await publish_objects(spool, compiled(), RING)
+        await publish_objects(spool, keyed(), RING)
         await until(configuration, lambda: configuration.current is None)
-        await publish_objects(spool, compiled(DOMAIN), RING)
+        await publish_objects(spool, keyed(DOMAIN), RING)
         snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert set(snapshot.domains) == {"d.example"}
 
@@ -87,7 +86,7 @@ async def test_an_empty_configuration_is_found_all_the_same() -> None:
     spool = MemorySpool()
     async with following(spool) as configuration:
         assert not configuration.published
-        await publish_objects(spool, compiled(), RING)
+        await publish_objects(spool, keyed(), RING)
         await until(configuration, lambda: configuration.published)
         assert configuration.current is None
 
@@ -97,7 +96,7 @@ async def test_an_entry_that_cannot_be_read_is_reported_and_passed_over() -> Non
     other = Keyring([ClusterKey(b"z" * 32)])
     with capture_logs() as logs:
         async with following(spool) as configuration:
-            await publish_objects(spool, compiled(DOMAIN, CLIENT), other)
+            await publish_objects(spool, keyed(DOMAIN, CLIENT), other)
             snapshot = await configuration.wait_loaded()
     assert set(snapshot.domains) == {"d.example"}
     assert snapshot.clients == {}
@@ -111,10 +110,10 @@ async def test_what_changed_is_logged_without_secrets() -> None:
     spool = MemorySpool()
     with capture_logs() as logs:
         async with following(spool) as configuration:
-            await publish_objects(spool, compiled(RELAY, CLIENT), RING)
+            await publish_objects(spool, keyed(RELAY, CLIENT), RING)
             first = await configuration.wait_loaded()
             changed = Client(CLIENT.key, "user", make_verifier("new", salt=b"t" * 16))
-            await publish_objects(spool, compiled(DOMAIN, changed), RING)
+            await publish_objects(spool, keyed(DOMAIN, changed), RING)
             await until(configuration, lambda: configuration.current is not first)
     told = [line for line in logs if line["event"] == "configuration in force"]
     assert [line["objects"] for line in told] == [
@@ -150,7 +149,7 @@ async def test_following_goes_on_after_any_error() -> None:
     cluster = MemoryCluster()
     spool, watched = MemorySpool(cluster), MemorySpool(cluster)
     faulty = Faulty(watched)
-    generation = await publish_objects(spool, compiled(RELAY), RING)
+    generation = await publish_objects(spool, keyed(RELAY), RING)
     announced = asyncio.Event()
 
     async def announce(generation: int) -> None:

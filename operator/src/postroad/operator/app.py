@@ -10,30 +10,30 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
+from postroad.manifests.compiler.result import Compiled
+from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.objects import Reference
 from postroad.operator import metrics
-from postroad.operator.acknowledgements import Acknowledgements
-from postroad.operator.backlog import BacklogCounts
-from postroad.operator.handlers import NoAccess, Watch, log_in
-from postroad.operator.judge import Judge
-from postroad.operator.kube import Kube
-from postroad.operator.leaders import keep_spread
-from postroad.operator.lease import LeaseKeeper
-from postroad.operator.picture import Picture
-from postroad.operator.provisioning import look_after, provision_first
-from postroad.operator.publisher import Publisher
-from postroad.operator.quota_usage import QuotaUsage
-from postroad.operator.reachable import ReachableLooks
-from postroad.operator.reconcile import Facts
-from postroad.operator.records import DnsLooks
+from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.store import Store
+from postroad.operator.configuration.acknowledgements import Acknowledgements
+from postroad.operator.configuration.publisher import Publisher
+from postroad.operator.jetstream.backlog import BacklogCounts
+from postroad.operator.jetstream.leaders import keep_spread
+from postroad.operator.jetstream.provisioning import look_after, provision_first
+from postroad.operator.jetstream.storage import look_at_storage
+from postroad.operator.kubernetes.client import Kube
+from postroad.operator.kubernetes.lease import LeaseKeeper
+from postroad.operator.kubernetes.watch import NoAccess, Watch, log_in
+from postroad.operator.probes.dns import DnsLooks
+from postroad.operator.probes.quota_usage import QuotaUsage
+from postroad.operator.probes.smarthosts import ReachableLooks
 from postroad.operator.settings import OperatorSettings
-from postroad.operator.statuses import Statuses
-from postroad.operator.storage import look_at_storage
-from postroad.operator.store import Store
-from postroad.policy.compiled import Compiled
-from postroad.policy.declared import Reference
-from postroad.policy.manifest_domain import DomainSpec
+from postroad.operator.status.controller import Judge
+from postroad.operator.status.reconcile import Facts
+from postroad.operator.status.writer import Statuses
 from postroad.policy.model import ObjectKey, Quota, Relay
-from postroad.policy.seal import Keyring
+from postroad.policy.secrets.seal import Keyring
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.logs import get_logger

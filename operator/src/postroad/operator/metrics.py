@@ -1,6 +1,6 @@
 """What the operator counts and shows of its own work; `runtime.queue_metrics` has the queue."""
 
-from postroad.policy.declared import Kind
+from postroad.manifests.objects import Kind
 from postroad.runtime.metrics import Group
 
 _GROUP = Group(

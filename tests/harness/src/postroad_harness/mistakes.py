@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from postroad.policy.check import check
+from postroad.manifests.compiler.check import check
 
 # An object of some kind, up to its spec, which begins in line 5.
 HEAD = "apiVersion: postroad.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: x}}\nspec:\n"

@@ -1,1 +1,6 @@
-"""What is declared: manifests, their compiled snapshot, and the decisions that follow from it."""
+"""
+What the data plane knows of the configuration, and the decisions that follow from it. No I/O.
+
+`codec` and `snapshot` turn published entries into values (`model`). `way_out`, `patterns` and
+`consent` decide for one message; `limits` for many; `secrets` seals what the queue must not show.
+"""

@@ -20,18 +20,18 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from postroad.policy.compiled import Entry
 from postroad.policy.model import (
     Client,
     Credentials,
     Domain,
+    Entry,
     Network,
     ObjectKey,
     Quota,
     Relay,
     ScramVerifier,
 )
-from postroad.policy.seal import Keyring, SealBroken
+from postroad.policy.secrets.seal import Keyring, SealBroken
 
 FORMAT = 1
 _KINDS: Mapping[str, type[Entry]] = {

@@ -239,6 +239,9 @@ class Quota:
     on_exceeded: OnExceeded = OnExceeded.DEFER
 
 
+Entry = Domain | Relay | Client | Quota  # an object as it is published
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """

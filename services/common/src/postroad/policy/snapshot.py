@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from postroad.policy.codec import EntryUnreadable, decode_entry
-from postroad.policy.compiled import Entry
-from postroad.policy.model import Client, Domain, Quota, Relay, Snapshot
-from postroad.policy.seal import Keyring
+from postroad.policy.model import Client, Domain, Entry, Quota, Relay, Snapshot
+from postroad.policy.secrets.seal import Keyring
 
 
 @dataclass(frozen=True, slots=True)

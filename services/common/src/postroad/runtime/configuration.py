@@ -8,12 +8,12 @@ cannot be read is reported and passed over.
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 
 from postroad.policy.codec import EntryEncoder
-from postroad.policy.compiled import Compiled
-from postroad.policy.model import Snapshot
-from postroad.policy.seal import Keyring
+from postroad.policy.model import Entry, Snapshot
+from postroad.policy.secrets.seal import Keyring
 from postroad.policy.snapshot import Loaded, SnapshotLoader
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import ConfigState
@@ -113,13 +113,17 @@ class Configuration:
 
 
 async def publish_objects(
-    spool: Spool, compiled: Compiled, keyring: Keyring, *, encoder: EntryEncoder | None = None
+    spool: Spool,
+    entries: Mapping[str, Entry],
+    keyring: Keyring,
+    *,
+    encoder: EntryEncoder | None = None,
 ) -> int:
     """
-    Publish what compiling made, secrets sealed; return the generation in force.
+    Publish objects by their keys, secrets sealed; return the generation in force.
 
     Only what differs is written. An encoder, kept from time to time, spares the encoding of what
     did not change. Raises SpoolUnavailable; calling again completes it.
     """
     encoder = encoder or EntryEncoder(keyring)
-    return await spool.config.publish(encoder.encode(compiled.entries))
+    return await spool.config.publish(encoder.encode(entries))

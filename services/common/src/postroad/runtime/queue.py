@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from postroad.policy.keys import KeyFileError, load_keyring
-from postroad.policy.seal import Keyring
+from postroad.policy.secrets.keyfile import KeyFileError, load_keyring
+from postroad.policy.secrets.seal import Keyring
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.quantities import Secret

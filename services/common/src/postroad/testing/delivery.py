@@ -13,7 +13,6 @@ from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.tools import LONG_ENOUGH, AttemptTools, WorkerTools
 from postroad.delivery.worker import Worker
-from postroad.policy.compiled import Compiled
 from postroad.policy.model import (
     ObjectKey,
     Relay,
@@ -23,7 +22,7 @@ from postroad.policy.model import (
     TlsMode,
     WayOut,
 )
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
@@ -46,7 +45,7 @@ async def publish(spool: Spool, **ways_out: WayOut) -> None:
     for name, way_out in ways_out.items():
         destination = "*" if name == "anywhere" else name.replace("_", ".")
         entries[f"relay.shop.{name}"] = Relay(ObjectKey("shop", name), (destination,), way_out)
-    await publish_objects(spool, Compiled(dict(entries)), _RING)
+    await publish_objects(spool, dict(entries), _RING)
 
 
 async def send(spool: Spool, *to: str, **more: object) -> list[str]:

@@ -16,8 +16,8 @@ from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.server import Server
 from postroad.ingress.tls import Certificate, self_signed
-from postroad.policy.check import check
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.manifests.compiler.check import check
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.runtime.quantities import ListenAddress, Network
 from postroad.runtime.sockets import listen
@@ -121,7 +121,7 @@ class Scene:
         file.write_text(manifests)
         mistakes, compiled = check([file], keyring=KEYRING)
         assert not mistakes, mistakes
-        generation = await publish_objects(self.spool, compiled, KEYRING)
+        generation = await publish_objects(self.spool, compiled.entries, KEYRING)
         async with asyncio.timeout(patient(5)):
             while (now := self.configuration.current) is None or now.generation < generation:
                 await self.configuration.changed()

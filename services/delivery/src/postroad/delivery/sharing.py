@@ -16,7 +16,15 @@ from postroad.delivery.pool import SessionPool
 from postroad.delivery.site import Site
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.total import SiteTotal
-from postroad.policy.portions import Claim, Demand, Portion, decode, encode, portioned, without
+from postroad.policy.limits.portions import (
+    Claim,
+    Demand,
+    Portion,
+    decode,
+    encode,
+    portioned,
+    without,
+)
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError

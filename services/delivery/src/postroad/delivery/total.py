@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from postroad.delivery.limits import SiteLimiter
+from postroad.policy.limits.portions import largest, slower
 from postroad.policy.model import Rate, SiteLimits
-from postroad.policy.portions import largest, slower
 
 Member = TypeVar("Member")
 

@@ -18,8 +18,8 @@ from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.site import Site
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.total import SiteTotal
+from postroad.policy.limits.slices import Leased, Record, decode, encode, lease, lifetime_of
 from postroad.policy.model import Rate
-from postroad.policy.slices import Leased, Record, decode, encode, lease, lifetime_of
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError, SpoolFull

@@ -24,8 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from postroad.ingress import replies
 from postroad.policy.model import Client, ScramVerifier, Snapshot
-from postroad.policy.scram import ITERATIONS, matches_salt, password_matches
-from postroad.policy.seal import Keyring
+from postroad.policy.secrets.scram import ITERATIONS, matches_salt, password_matches
+from postroad.policy.secrets.seal import Keyring
 from postroad.smtp.reply import Reply
 
 _REMEMBERED = 4096

@@ -21,9 +21,9 @@ from postroad.ingress.rejections import Rejections
 from postroad.ingress.shared_counts import SharedCounts
 from postroad.ingress.transaction import Transaction
 from postroad.mail.header import count_fields
-from postroad.policy.ledger import Exceeded, Spent
+from postroad.policy.limits.quota import Sending
+from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import OnExceeded
-from postroad.policy.quota import Sending
 from postroad.runtime import tracing
 from postroad.runtime.log_limit import LineLimit
 from postroad.runtime.logs import get_logger

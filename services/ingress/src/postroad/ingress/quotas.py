@@ -9,9 +9,9 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from postroad.policy.ledger import SETTLED, Exceeded, GiveBack, Ledger, Needs, Spent
+from postroad.policy.limits.quota import Sending, demands
+from postroad.policy.limits.quota_ledger import SETTLED, Exceeded, GiveBack, Ledger, Needs, Spent
 from postroad.policy.model import OnExceeded, Snapshot
-from postroad.policy.quota import Sending, demands
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError

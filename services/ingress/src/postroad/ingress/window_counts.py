@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from postroad.policy.quota import EXPIRY_SLACK
+from postroad.policy.limits.quota import EXPIRY_SLACK
 
 WINDOW = timedelta(minutes=10)
 

@@ -19,9 +19,9 @@ import nats
 
 from postroad.cli.standalone.listeners import bind
 from postroad.cli.standalone.supervisor import ChildSpec, Supervisor
-from postroad.operator.leaders import keep_spread
-from postroad.policy.check import check
-from postroad.policy.keys import load_or_create_key
+from postroad.manifests.compiler.check import check
+from postroad.operator.jetstream.leaders import keep_spread
+from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.quantities import ListenAddress
 from postroad.spool.errors import SpoolUnavailable
@@ -73,7 +73,7 @@ class ThreeServers:
                 keyring = load_or_create_key(key)
                 mistakes, compiled = check([folder / "manifests.yaml"], keyring=keyring)
                 assert not mistakes, mistakes
-                await publish_objects(spool, compiled, keyring)
+                await publish_objects(spool, compiled.entries, keyring)
             finally:
                 await spool.close()
             self._tasks.append(asyncio.create_task(keep_spread(options, _LAYOUT)))

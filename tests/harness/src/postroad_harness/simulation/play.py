@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroad.policy.compiled import Compiled
+from postroad.manifests.compiler.result import Compiled
 from postroad.runtime.configuration import publish_objects
 from postroad.spool.interface import Put as StoredPut
 from postroad.spool.memory import MemoryCluster, MemorySpool
@@ -154,7 +154,7 @@ class Performance:
 
     async def _publish(self, objects: Compiled) -> None:
         operator = MemorySpool(self.around.cluster, role="operator")
-        await publish_objects(operator, objects, KEYRING)
+        await publish_objects(operator, objects.entries, KEYRING)
 
     async def _rename(self, at: float) -> None:
         await asyncio.sleep(at)

@@ -27,10 +27,10 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.logins import Logins
 from postroad.ingress.quotas import Quotas
 from postroad.ingress.server import Server
-from postroad.policy.ledger import Exceeded, Spent
+from postroad.policy.limits.quota import Sending
+from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import Snapshot
-from postroad.policy.quota import Sending
-from postroad.policy.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.quantities import ByteSize
 from postroad.spool.agreement import Usage

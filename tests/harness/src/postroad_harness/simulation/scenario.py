@@ -15,7 +15,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.compiled import Compiled
+from postroad.manifests.compiler.result import Compiled
 from postroad.policy.model import (
     Client,
     ObjectKey,

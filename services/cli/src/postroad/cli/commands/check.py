@@ -14,8 +14,8 @@ from postroad.cli.terminal.options import JsonFlag
 from postroad.cli.terminal.output import print_json
 from postroad.cli.terminal.values import path
 from postroad.mail.visible import visible
-from postroad.policy.check import Examined, examine
-from postroad.policy.source import ManifestReader, Mistake
+from postroad.manifests.compiler.check import Examined, examine
+from postroad.manifests.files.reader import ManifestReader, Mistake
 
 _TELL_EVERY = 0.5  # seconds
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroad.policy.source_files import linked
+from postroad.manifests.files.paths import linked
 
 _Mark = tuple[int, ...]  # equal while nothing was changed; empty where nothing is
 

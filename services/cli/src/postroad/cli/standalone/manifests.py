@@ -12,14 +12,14 @@ from pathlib import Path
 
 from postroad.cli.errors import Failure
 from postroad.cli.standalone.edits import Look, look_at
+from postroad.manifests.compiler.check import Checked, check
+from postroad.manifests.compiler.result import Compiled
+from postroad.manifests.files.reader import ManifestReader
 from postroad.operator import metrics
-from postroad.policy.check import Checked, check
 from postroad.policy.codec import EntryEncoder
-from postroad.policy.compiled import Compiled
-from postroad.policy.seal import Keyring
+from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.verifiers import Verifiers
 from postroad.policy.snapshot import SnapshotLoader
-from postroad.policy.source import ManifestReader
-from postroad.policy.verifiers import Verifiers
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
@@ -136,7 +136,7 @@ class Manifests:
 
     async def _publish_once(self, compiled: Compiled) -> int:
         generation = await publish_objects(
-            self._spool, compiled, self._keyring, encoder=self._encoder
+            self._spool, compiled.entries, self._keyring, encoder=self._encoder
         )
         metrics.GENERATION.set(generation)
         self._generation = generation

@@ -13,13 +13,13 @@ from itertools import islice
 from postroad.cli.standalone.manifests import Manifests
 from postroad.cli.state.findings import MOST, Findings, QuotaUse, Trouble, write_findings
 from postroad.cli.state.folder import StateFolder
+from postroad.manifests.compiler.check import Checked
+from postroad.manifests.compiler.result import Compiled, ConditionType
+from postroad.manifests.objects import Kind
 from postroad.operator import metrics
-from postroad.operator.conditions import Judgement, Truth
-from postroad.operator.quota_usage import Lines, QuotaUsage
-from postroad.operator.reachable import ReachableLooks
-from postroad.policy.check import Checked
-from postroad.policy.compiled import Compiled, ConditionType
-from postroad.policy.declared import Kind
+from postroad.operator.probes.quota_usage import Lines, QuotaUsage
+from postroad.operator.probes.smarthosts import ReachableLooks
+from postroad.operator.status.conditions import Judgement, Truth
 from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.logs import get_logger

@@ -7,9 +7,8 @@ EHLO, trace fields and notifications; many hosts refuse it.
 
 from collections.abc import Iterable
 
-from postroad.policy.compiled import Entry
-from postroad.policy.manifest_relay import is_loopback
-from postroad.policy.model import Domain, Relay, WayOut
+from postroad.manifests.kinds.relay import is_loopback
+from postroad.policy.model import Domain, Entry, Relay, WayOut
 
 
 def is_too_short(name: str, entries: Iterable[Entry]) -> bool:

@@ -29,11 +29,11 @@ from postroad.cli.standalone.oversight import Oversight
 from postroad.cli.standalone.own_name import is_too_short
 from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
 from postroad.cli.state.folder import StateFolder, lock_store, usual_state_folder
-from postroad.operator.backlog import BacklogCounts
-from postroad.operator.storage import look_at_storage
-from postroad.policy.compiled import Entry
-from postroad.policy.keys import KeyFileError, load_or_create_key
+from postroad.operator.jetstream.backlog import BacklogCounts
+from postroad.operator.jetstream.storage import look_at_storage
+from postroad.policy.model import Entry
 from postroad.policy.quantities import format_duration
+from postroad.policy.secrets.keyfile import KeyFileError, load_or_create_key
 from postroad.runtime import metrics
 from postroad.runtime.errors import StartupError
 from postroad.runtime.exposition import Format, merge

@@ -1,0 +1,90 @@
+"""
+Which generation each process of the data plane has in force, by the sessions they keep.
+
+Looked at every few seconds, since processes come and go, and several times a second while a
+publication is on its way into force. That there is no session at all is believed after some
+seconds: servers that were all down have forgotten them, and each process writes its own again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from postroad.operator.configuration.publisher import Publisher
+from postroad.operator.status.reconcile import DATA_PLANE, Serving
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Spool
+
+PATIENCE = timedelta(seconds=5)  # in which a publication is usually in force everywhere
+_OFTEN = 0.15  # seconds
+_SELDOM = 3.0
+_BELIEVED_AFTER = 7.0  # seconds: sessions are written every three
+
+log = get_logger("operator.acknowledgements")
+
+
+class Acknowledgements:
+    """`serving` is None while the sessions cannot be read."""
+
+    def __init__(self, spool: Spool, publisher: Publisher, changed: Callable[[], None]) -> None:
+        self.serving: tuple[Serving, ...] | None = None
+        self._spool = spool
+        self._publisher = publisher
+        self._changed = changed
+        self._published = asyncio.Event()
+        self._empty_since: float | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def look(self) -> None:
+        """Look soon: something was published."""
+        self._published.set()
+
+    @property
+    def patient(self) -> bool:
+        """Whether acknowledgements of the last publication may still come any moment."""
+        past = self._loop.time() - self._publisher.published_at
+        return past < PATIENCE.total_seconds()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        waited = False
+        while True:
+            before = self.serving
+            self.serving = self._believed(await self._read())
+            waiting = self.patient and not self._all_in_force()
+            if self.serving != before or (waited and not waiting):
+                self._changed()
+            waited = waiting
+            await self._pause(_OFTEN if waiting else _SELDOM)
+
+    def _believed(self, found: tuple[Serving, ...] | None) -> tuple[Serving, ...] | None:
+        if found != () or not self.serving:
+            self._empty_since = None
+            return found
+        now = self._loop.time()
+        self._empty_since = now if self._empty_since is None else self._empty_since
+        return found if now - self._empty_since >= _BELIEVED_AFTER else self.serving
+
+    async def _pause(self, seconds: float) -> None:
+        self._published.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._published.wait()
+            await asyncio.sleep(_OFTEN)
+        except TimeoutError:
+            return
+
+    def _all_in_force(self) -> bool:
+        generations = [each.generation for each in self.serving or () if each.generation > 0]
+        newest = max(self._publisher.generations.values(), default=0)
+        return bool(generations) and min(generations) >= newest
+
+    async def _read(self) -> tuple[Serving, ...] | None:
+        try:
+            sessions = await self._spool.sessions.live()
+        except SpoolError as error:
+            log.debug("the sessions cannot be read", error=str(error))
+            return None
+        found = [Serving(s.process, s.generation) for s in sessions if s.role in DATA_PLANE]
+        return tuple(sorted(found, key=lambda each: each.process))

@@ -1,0 +1,3 @@
+"""
+The queue's server, looked after: streams and buckets, their leaders, room and backlog.
+"""

@@ -1,0 +1,179 @@
+"""
+Watching the cluster: kopf's wiring, and nothing else.
+
+kopf runs in a thread with an event loop of its own, for two reasons. When it stops it cancels
+every task of its loop, also those that are not its own; and a list of thousands of objects keeps
+its loop busy while leases must be renewed. Its handlers do one thing: hand each event to the
+operator's loop. They are the low-level `on.event` kind, for which kopf keeps no finalizers, no
+annotations and no progress; it never writes to an object.
+
+A Secret of a type that can hold no login (Helm's releases above all, up to a megabyte each) is not
+even sent by the API server. When kopf fails, it is started again after a pause; what it missed
+meanwhile its own first list brings, and the rest, deletions, a list of the operator's.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+
+from postroad.manifests.objects import GROUP, VERSION
+from postroad.operator import metrics
+from postroad.operator.kubernetes.client import PLURALS, Access, KubeError
+from postroad.runtime.logs import get_logger
+
+# kind, type (ADDED, MODIFIED, DELETED, None when listed), object; called on the operator's loop.
+Sink = Callable[[str, str | None, dict[str, Any]], None]
+
+_NO_LOGINS = (
+    "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/tls,"
+    "type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg,"
+    "type!=bootstrap.kubernetes.io/token"
+)
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
+_GOOD_RUN = 60.0  # seconds after which a failure is a first one again
+
+log = get_logger("operator.watch")
+
+
+class NoAccess(kopf.LoginError, KubeError):
+    """Nothing says where a cluster is: for good at the start, later only for a moment."""
+
+
+def log_in() -> Access:
+    """Return the credentials of the service account, else those of KUBECONFIG; or NoAccess."""
+    found = _log_in(kopf.OperatorSettings())
+    text = _text
+    return Access(
+        server=found.server,
+        token=found.token,
+        ca_path=text(found.ca_path),
+        ca_data=text(found.ca_data),
+        certificate_path=text(found.certificate_path),
+        certificate_data=text(found.certificate_data),
+        private_key_path=text(found.private_key_path),
+        private_key_data=text(found.private_key_data),
+        insecure=bool(found.insecure),
+    )
+
+
+def _log_in(settings: kopf.OperatorSettings) -> kopf.ConnectionInfo:
+    logger = logging.getLogger("kopf")
+    found = kopf.login_with_service_account(logger=logger, settings=settings)
+    found = found or kopf.login_with_kubeconfig(logger=logger, settings=settings)
+    if found is None:
+        raise NoAccess("there is no cluster: neither a service account nor a file in KUBECONFIG")
+    return found
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class Watch:
+    """
+    kopf in its thread. `start` once; `failures` counts how often in a row it had to begin again.
+
+    `missed` is called on the operator's loop when events may have been missed.
+    """
+
+    def __init__(
+        self, sink: Sink, namespaces: Sequence[str], missed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._sink = sink
+        self._missed = missed
+        self._namespaces = list(namespaces)
+        self._loop = asyncio.get_running_loop()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self.failures = 0
+
+    def start(self) -> None:
+        """Watch from now on."""
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+        # That signals are not listened to in a thread is as it should be; and of an API server that
+        # is away the Lease tells, once for every try and not once for every kind.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+        logging.getLogger("kopf._cogs.clients.watching").setLevel(logging.CRITICAL)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Let the thread end; it is given a moment, since the Lease waits to be given up."""
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join, 1)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                asyncio.run(self._watch())
+            except (Exception, asyncio.CancelledError) as error:
+                # kopf cancels tasks of its own: a cancellation that came through ends nothing here.
+                metrics.ERRORS.labels("watch").inc()
+                log.warning("the watch ended and begins again", error=repr(error))
+            if not self._stop.is_set():
+                lasted = time.monotonic() - began
+                self.failures = 1 if lasted > _GOOD_RUN else self.failures + 1
+                pause = _PAUSES[min(self.failures, len(_PAUSES)) - 1]
+                self._stop.wait(pause * random.uniform(0.5, 1))
+            if not self._stop.is_set():
+                self._loop.call_soon_threadsafe(self._missed)
+
+    async def _watch(self) -> None:
+        await kopf.operator(
+            registry=self._registry(),
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
+            identity="postroad",  # type: ignore[arg-type]
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        @kopf.on.login(registry=registry)
+        def log_in_again(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
+            return _log_in(settings)
+
+        for kind, plural in PLURALS.items():
+            self._follow(registry, str(kind), (GROUP, VERSION, plural))
+        self._follow(registry, "Secret", ("", "v1", "secrets"))
+        self._follow(registry, "Namespace", ("", "v1", "namespaces"))
+        return registry
+
+    def _follow(
+        self, registry: kopf.OperatorRegistry, kind: str, resource: tuple[str, str, str]
+    ) -> None:
+        @kopf.on.event(*resource, id=f"seen-{kind}", registry=registry)
+        async def seen(event: kopf.RawEvent, **_: Any) -> None:
+            body: dict[str, Any] = dict(event["object"])
+            if not self._stop.is_set():
+                self._loop.call_soon_threadsafe(self._sink, kind, event["type"], body)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.process.ultimate_exiting_timeout = None  # it would kill the process
+    settings.scanning.disabled = True  # the kinds are known, and the namespaces too
+    settings.posting.enabled = False
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 600
+    settings.watching.connect_timeout = 10
+    settings.watching.reconnect_backoff = 0.5
+    settings.watching.field_selectors["", "v1", "secrets"] = _NO_LOGINS
+    settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = (1, 2, 3, 5, 8)
+    # A worker for each object, which should not outlive its event by much.
+    settings.queueing.idle_timeout = 0.05
+    settings.queueing.worker_limit = 100
+    settings.queueing.exit_timeout = 0.5
+    return settings

@@ -1,0 +1,96 @@
+"""
+Looks up the DNS records of Domains: one background round, each domain about every 15 minutes.
+
+A domain that is new is looked up within seconds; the rest is spread over the quarter of an hour, so
+that 2,000 domains are two questions a second and never a burst. No cache of its own: what is asked
+this seldom should be answered fresh.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from datetime import timedelta
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+
+from postroad.operator.probes.schedule import Round
+from postroad.operator.status.dns_facts import Answer, DnsFacts
+from postroad.runtime.quantities import SocketAddress
+
+EVERY = timedelta(minutes=15)
+_AT_ONCE = 8
+_TELL_EVERY = 2.0  # seconds
+_LIFETIME = 8.0  # seconds for one look-up, all tries included
+
+
+class DnsLooks:
+    """What the DNS says of each domain, as far as it was asked in this run."""
+
+    def __init__(
+        self,
+        domains: Callable[[], Collection[str]],
+        changed: Callable[[], None],
+        server: SocketAddress | None = None,
+    ) -> None:
+        self.facts: dict[str, DnsFacts] = {}
+        self._domains = domains
+        self._changed = changed
+        self._resolver = dns.asyncresolver.Resolver(configure=server is None)
+        if server is not None:
+            self._resolver.nameservers = [server.host]
+            self._resolver.port = server.port
+        self._resolver.lifetime = _LIFETIME
+        self._round: Round[str] = Round(EVERY, random.random)
+
+    async def run(self) -> None:
+        """Look up what is due, until cancelled."""
+        loop = asyncio.get_running_loop()
+        news, told = False, float("-inf")
+        while True:
+            due = self._round.due(self._domains(), loop.time(), most=_AT_ONCE)
+            if due:
+                found = await asyncio.gather(*(self.look_up(domain) for domain in due))
+                looked_up = dict(zip(due, found, strict=True))
+                # Most look-ups find what was there: nobody's status has to be worked out for them.
+                news |= any(self.facts.get(domain) != facts for domain, facts in looked_up.items())
+                self.facts.update(looked_up)
+            if news and loop.time() - told > _TELL_EVERY:
+                news, told = False, loop.time()
+                self._changed()
+            known = self._round.known
+            for gone in [domain for domain in self.facts if domain not in known]:
+                del self.facts[gone]
+            await asyncio.sleep(0.2 if due else 1.0)
+
+    async def look_up(self, domain: str) -> DnsFacts:
+        """Ask for one domain's records."""
+        mx, txt, dmarc = await asyncio.gather(
+            self._ask(domain, "MX"), self._ask(domain, "TXT"), self._dmarc(domain)
+        )
+        return DnsFacts(mx, txt, dmarc)
+
+    async def _dmarc(self, domain: str) -> Answer:
+        """Return the DMARC texts of a domain, or of the nearest one above it (RFC 9989 §4.10)."""
+        labels = domain.split(".")
+        for first in range(max(1, len(labels) - 1)):
+            answer = await self._ask("_dmarc." + ".".join(labels[first:]), "TXT")
+            if answer.trouble or any(text.lower().startswith("v=dmarc1") for text in answer.values):
+                return answer
+        return Answer()
+
+    async def _ask(self, name: str, kind: str) -> Answer:
+        try:
+            found = await self._resolver.resolve(name + ".", kind, search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return Answer()
+        except dns.resolver.LifetimeTimeout:
+            return Answer(trouble=f"no answer about {name}")
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            return Answer(trouble=f"{type(error).__name__} about {name}")
+        if kind == "MX":
+            hosts = (each.exchange.to_text(omit_final_dot=True).lower() for each in found)
+            return Answer(tuple(sorted(hosts)))
+        texts = (b"".join(each.strings).decode("utf-8", "replace") for each in found)
+        return Answer(tuple(sorted(texts)))

@@ -1,0 +1,114 @@
+"""
+How much of each Quota is used, read from the counts that ingress processes lease from.
+
+A Quota that counts one value has one count for each limit, read by its key. One that counts many
+(each sender, each network) is found by looking through all counts; the most used few are shown,
+since a status is no database. Read every half a minute, so that is how often a status may change.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from postroad.mail.visible import visible
+from postroad.operator import metrics
+from postroad.operator.status.conditions import timestamp
+from postroad.policy.limits.quota import counted_value, fixed_value, usage_key, window_end
+from postroad.policy.model import ObjectKey, Quota, QuotaLimit
+from postroad.policy.quantities import format_duration
+from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Usage
+from postroad.spool.errors import SpoolError
+
+EVERY = timedelta(seconds=30)
+SHOWN = 10  # counts of one limit
+_LONGEST_SUBJECT = 253
+
+log = get_logger("operator.usage")
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+class QuotaUsage:
+    """`lines` are status.usage of each Quota, as of the last look."""
+
+    def __init__(
+        self,
+        quotas: Callable[[], Sequence[Quota]],
+        usage: Usage,
+        changed: Callable[[], None],
+    ) -> None:
+        self.lines: dict[ObjectKey, Lines] = {}
+        self._quotas = quotas
+        self._usage = usage
+        self._changed = changed
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                self.lines = await read_usage(self._quotas(), self._usage, datetime.now(UTC))
+                self._changed()
+            except SpoolError as error:
+                metrics.ERRORS.labels("usage").inc()
+                log.debug("usage cannot be read", error=str(error))
+            await asyncio.sleep(EVERY.total_seconds())
+
+
+async def read_usage(
+    quotas: Sequence[Quota], usage: Usage, now: datetime
+) -> dict[ObjectKey, Lines]:
+    """Return status.usage of each Quota."""
+    single = [quota for quota in quotas if fixed_value(quota.subject) is not None]
+    many = [quota for quota in quotas if fixed_value(quota.subject) is None]
+    lines: dict[ObjectKey, Lines] = {}
+    for quota in single:
+        value = fixed_value(quota.subject) or ""
+        lines[quota.key] = [
+            _line(limit, now, await usage.used(usage_key(quota.key, limit, value, now)))
+            for limit in quota.limits
+        ]
+    if many:
+        lines |= await _most_used(many, usage, now)
+    # The first line is what `kubectl get` shows.
+    return {key: sorted(each, key=_share, reverse=True) for key, each in lines.items()}
+
+
+def _share(line: Mapping[str, Any]) -> float:
+    return float(line["used"] / max(1, line["max"]))
+
+
+async def _most_used(
+    quotas: Sequence[Quota], usage: Usage, now: datetime
+) -> dict[ObjectKey, Lines]:
+    """Look through all counts once, keeping the greatest few of each limit."""
+    limits = {
+        usage_key(quota.key, limit, "", now): (quota.key, limit)
+        for quota in quotas
+        for limit in quota.limits
+    }
+    greatest: dict[str, list[tuple[int, str]]] = {prefix: [] for prefix in limits}
+    async for key, used in usage.all():
+        prefix = key[: key.rfind(".") + 1]
+        if prefix not in limits or not used:
+            continue
+        value = counted_value(key, *limits[prefix], now)
+        if value is not None:
+            heapq.heappush(greatest[prefix], (used, value))
+            if len(greatest[prefix]) > SHOWN:
+                heapq.heappop(greatest[prefix])
+    lines: dict[ObjectKey, Lines] = {quota.key: [] for quota in quotas}
+    for prefix, (quota_key, limit) in limits.items():
+        found = sorted(greatest[prefix], key=lambda each: (-each[0], each[1]))
+        lines[quota_key] = [*lines[quota_key], *(_line(limit, now, u, value) for u, value in found)]
+    return lines
+
+
+def _line(limit: QuotaLimit, now: datetime, used: int, subject: str = "") -> Mapping[str, Any]:
+    line: dict[str, Any] = {"limit": f"{limit.unit.value}/{format_duration(limit.window)}"}
+    if subject:
+        line["subject"] = visible(subject)[:_LONGEST_SUBJECT]
+    resets = timestamp(window_end(limit.window, now))
+    return line | {"used": used, "max": limit.maximum, "resetsAt": resets}

@@ -1,0 +1,115 @@
+"""
+Tries the smarthosts of Relays: connect, wait for the greeting, say QUIT. One background task.
+
+A few tries a minute for the whole cluster, so that nobody's server sees more of us than of a
+monitor. What a server says is never repeated in a status: whoever may write a Relay must not be
+able to read the banners of what only the operator can reach.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+from postroad.operator.probes.schedule import Round
+from postroad.operator.status.conditions import Judgement, Truth, Type
+from postroad.policy.model import ObjectKey, Relay, Smarthost
+
+EVERY = timedelta(minutes=10)
+PAUSE = timedelta(seconds=10)  # between two Relays
+_PATIENCE = 10.0  # seconds for one host
+_HOSTS = 3  # of one Relay
+
+
+class ReachableLooks:
+    """What was found of each Relay in this run, looked at `every` so often."""
+
+    def __init__(
+        self,
+        relays: Callable[[], Mapping[ObjectKey, Relay]],
+        changed: Callable[[], None],
+        *,
+        every: timedelta = EVERY,
+        pause: timedelta = PAUSE,
+    ) -> None:
+        self.found: dict[ObjectKey, Judgement] = {}
+        self._tried: dict[ObjectKey, Relay] = {}
+        self._relays = relays
+        self._changed = changed
+        self._pause = pause.total_seconds()
+        self._round: Round[ObjectKey] = Round(every, random.random)
+
+    async def run(self) -> None:
+        """Try what is due, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            relays = {
+                key: relay for key, relay in self._relays().items() if not relay.way_out.by_mx
+            }
+            for key in [key for key in self.found if self._tried[key] != relays.get(key)]:
+                # Another way out, or none: what was found says nothing about it.
+                del self.found[key], self._tried[key]
+                self._round.forget(key)
+            for key in self._round.due(relays.keys(), loop.time(), most=1):
+                self.found[key] = await try_relay(relays[key])
+                self._tried[key] = relays[key]
+                self._changed()
+            await asyncio.sleep(self._pause)
+
+
+async def try_relay(relay: Relay) -> Judgement:
+    """Return whether at least one of a Relay's smarthosts greets."""
+    way = relay.way_out
+    hosts = sorted(way.smarthosts, key=lambda host: host.priority)[:_HOSTS]
+    troubles = [await _try(host, implicit_tls=way.implicit_tls) for host in hosts]
+    if any(reason == "" for reason, _ in troubles):
+        message = "a smarthost greets"
+        return Judgement(Type.REACHABLE, Truth.TRUE, "Greeted", message)
+    reason, message = troubles[0]
+    return Judgement(Type.REACHABLE, Truth.FALSE, reason, message)
+
+
+async def _try(host: Smarthost, *, implicit_tls: bool) -> tuple[str, str]:
+    """Return a reason and a sentence, or two empty texts when the host greets."""
+    where = f"{host.host}:{host.port}"
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await _greeting(host, where, _any_certificate() if implicit_tls else None)
+    except TimeoutError:
+        return "NoAnswer", f"{where} does not answer"
+    except ConnectionRefusedError:
+        return "ConnectionRefused", f"{where} refuses connections"
+    except ssl.SSLError:
+        return "TlsFailed", f"{where} does not speak TLS"
+    except (OSError, ValueError) as error:  # ValueError: no name that the DNS could have
+        return "ConnectionFailed", f"{where} cannot be connected to: {type(error).__name__}"
+
+
+async def _greeting(host: Smarthost, where: str, tls: ssl.SSLContext | None) -> tuple[str, str]:
+    reader, writer = await asyncio.open_connection(host.host, host.port, ssl=tls, limit=2048)
+    try:
+        try:
+            line = await reader.readline()
+        except ValueError:
+            line = b""  # no end within 2048 octets: no greeting
+        if not line.startswith(b"220"):
+            return "NotGreeted", f"{where} takes connections and does not greet with 220"
+        writer.write(b"QUIT\r\n")
+        await writer.drain()
+        with suppress(OSError, ValueError):
+            await reader.readline()
+        return "", ""
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def _any_certificate() -> ssl.SSLContext:
+    # Whether its certificate is good is delivery's affair; here somebody is at home or not.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,136 @@
+"""
+What the DNS should say about a Domain, compared with what it says: no look-up, only the judgement.
+
+A Domain that receives needs an MX record naming this cluster; one that sends needs an SPF record
+(RFC 7208) and a DMARC record (RFC 9989), its own or that of a domain above it. An SPF record is
+asked for, not judged: who else may send is the owner's affair. Trouble with a look-up makes the
+verdict Unknown, never False: only an answer may accuse.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from postroad.mail.visible import visible
+from postroad.operator.status.conditions import Judgement, Truth, Type
+
+_LONGEST_FOUND = 1024
+
+
+class State(StrEnum):
+    """How a record that should be there was found."""
+
+    FOUND = "Found"
+    MISSING = "Missing"
+    DIFFERENT = "Different"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the DNS answered: values, none when there is no such record, or why it cannot tell."""
+
+    values: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsFacts:
+    """
+    What was found about one mail domain.
+
+    `mx` holds hosts in lower case without the final dot; `txt` all texts at the domain; `dmarc`
+    those at its `_dmarc` name, or the nearest one above that has a record.
+    """
+
+    mx: Answer
+    txt: Answer
+    dmarc: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record that should be there."""
+
+    name: str
+    type: str
+    value: str
+    state: State = State.UNKNOWN
+    found: str = ""
+
+    def as_status(self) -> dict[str, Any]:
+        """Return it as status.dnsRecords has it."""
+        shown = {"name": self.name, "type": self.type, "value": self.value, "state": self.state}
+        made = {name: str(text) for name, text in shown.items()}
+        return made | ({"found": visible(self.found)[:_LONGEST_FOUND]} if self.found else {})
+
+
+def wanted(domain: str, *, receives: bool, sends: bool, hostname: str) -> tuple[Record, ...]:
+    """Return what to publish for a Domain; no MX while this cluster's own name is not known."""
+    records = []
+    if receives and hostname:
+        records.append(Record(domain, "MX", f"10 {hostname}"))
+    if sends:
+        records.append(Record(domain, "TXT", "v=spf1 mx -all"))
+        records.append(Record(f"_dmarc.{domain}", "TXT", "v=DMARC1; p=none"))
+    return tuple(records)
+
+
+def compare(
+    records: Sequence[Record], facts: DnsFacts, *, hostname: str
+) -> tuple[tuple[Record, ...], Judgement]:
+    """Return the records as they were found, and the condition that follows."""
+    found = tuple(_compared(record, facts, hostname) for record in records)
+    unknown = [each for each in found if each.state is State.UNKNOWN]
+    wrong = [each for each in found if each.state in (State.MISSING, State.DIFFERENT)]
+    if wrong:
+        missing = [each for each in wrong if each.state is State.MISSING]
+        reason = "RecordsMissing" if missing else "RecordsDiffer"
+        listed = ", ".join(_described(each) for each in wrong)
+        message = f"{listed}; status.dnsRecords says what to publish"
+        return found, Judgement(Type.DNS_VERIFIED, Truth.FALSE, reason, message)
+    if unknown:
+        trouble = next(a.trouble for a in (facts.mx, facts.txt, facts.dmarc) if a.trouble)
+        message = f"the DNS could not be asked: {trouble}"
+        return found, Judgement(Type.DNS_VERIFIED, Truth.UNKNOWN, "LookupFailed", message)
+    message = "every record that the domain needs was found"
+    return found, Judgement(Type.DNS_VERIFIED, Truth.TRUE, "RecordsFound", message)
+
+
+def _described(record: Record) -> str:
+    state = "is missing" if record.state is State.MISSING else "says something else"
+    return f"{_purpose(record)} of {record.name} {state}"
+
+
+def _purpose(record: Record) -> str:
+    if record.type == "MX":
+        return "the MX record"
+    return "the DMARC record" if record.name.startswith("_dmarc.") else "the SPF record"
+
+
+def _compared(record: Record, facts: DnsFacts, hostname: str) -> Record:
+    if record.type == "MX":
+        return _settled(record, facts.mx, hostname.lower() in facts.mx.values)
+    if record.name.startswith("_dmarc."):
+        return _one_text(record, facts.dmarc, "v=dmarc1")
+    return _one_text(record, facts.txt, "v=spf1")
+
+
+def _one_text(record: Record, answer: Answer, version: str) -> Record:
+    ours = tuple(text for text in answer.values if _is_of(text, version))
+    # Two SPF or two DMARC records count as none (RFC 7208 §4.5): they are told as Different.
+    return _settled(record, Answer(ours, answer.trouble), len(ours) == 1)
+
+
+def _is_of(text: str, version: str) -> bool:
+    head = text[: len(version)].lower()
+    return head == version and text[len(version) : len(version) + 1] in ("", " ", ";")
+
+
+def _settled(record: Record, answer: Answer, fits: bool) -> Record:
+    if answer.trouble:
+        return Record(record.name, record.type, record.value)
+    state = State.FOUND if fits else State.DIFFERENT if answer.values else State.MISSING
+    found = " | ".join(answer.values) if state is State.DIFFERENT else ""
+    return Record(record.name, record.type, record.value, state, found)

@@ -1,0 +1,229 @@
+"""
+From what is known of the cluster to what each object's status should say: a pure function.
+
+Nothing is read here and no clock: the same facts give the same status, however often and in
+whatever order they came. What this run of the operator has not found out yet (the DNS was not
+asked, a smarthost not tried) leaves what the status said before, so that a restart changes nothing.
+
+`Programmed` is about the generation in which an object's entry last changed, not the newest one:
+somebody else's change must not make every object of the cluster doubtful for a second. A process
+with no generation at all has only just started and serves nobody; it counts once it has one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
+from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.kinds.quota import QuotaSpec
+from postroad.manifests.kinds.relay import RelaySpec
+from postroad.manifests.objects import Declared
+from postroad.operator.status.conditions import Judgement, Truth, Type, find, merge
+from postroad.operator.status.dns_facts import DnsFacts, Record, compare, wanted
+from postroad.policy.model import ObjectKey
+
+DATA_PLANE = frozenset({"ingress", "delivery"})
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A process of the data plane: its name and the generation it has in force."""
+
+    process: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """
+    What is known when statuses are worked out.
+
+    `generations` tells for each entry the generation it is published in; an entry that is not there
+    is still to be published. `serving` is None while the sessions cannot be read. `patient` means
+    that a publication is so fresh that its acknowledgements are still waited for.
+    """
+
+    compiled: Compiled = field(default_factory=Compiled)
+    generations: Mapping[str, int] = field(default_factory=dict)
+    serving: Sequence[Serving] | None = None
+    patient: bool = False
+    hostname: str = ""
+    dns_checks: bool = True
+    dns: Mapping[str, DnsFacts] = field(default_factory=dict)
+    reachable: Mapping[ObjectKey, Judgement] = field(default_factory=dict)
+    usage: Mapping[ObjectKey, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def desired(
+    declared: Declared, previous: Mapping[str, Any], facts: Facts, now: datetime
+) -> dict[str, Any] | None:
+    """
+    Return the fields of the status that an object should have, None to leave it for now.
+
+    A field that is None is to be removed.
+    """
+    compiled = facts.compiled.conditions.get(declared.reference)
+    if compiled is None or compiled[0].observed_generation != declared.generation:
+        return None  # not compiled since it came or changed
+    judgements = _from_compiling(compiled)
+    programmed = _programmed(declared, compiled[0], previous, facts)
+    if programmed is None:
+        return None
+    judgements.append(programmed)
+    judgements.insert(0, _ready(compiled[0], programmed))
+    status: dict[str, Any] = {"observedGeneration": declared.generation}
+    if isinstance(declared.spec, DomainSpec):
+        _add_dns(status, judgements, declared.spec, previous, facts)
+    if isinstance(declared.spec, RelaySpec) and declared.spec.smarthosts:
+        judgements += _reachable(declared, previous, facts)
+    if isinstance(declared.spec, QuotaSpec):
+        usage = facts.usage.get(declared.reference.key)
+        if usage is not None:
+            status["usage"] = [dict(line) for line in usage]
+    status["conditions"] = merge(
+        previous.get("conditions") or (), judgements, generation=declared.generation, now=now
+    )
+    return status
+
+
+def differs(status: Mapping[str, Any], previous: Mapping[str, Any]) -> bool:
+    """Whether writing a status would change anything."""
+    return any(previous.get(name) != value for name, value in status.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of Ready that is worth an Event."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+def transition(status: Mapping[str, Any], previous: Mapping[str, Any]) -> Transition | None:
+    """Return what an Event should tell of a new status; nothing while it is still undecided."""
+    after, before = find(status, Type.READY), find(previous, Type.READY)
+    if after is None or after["status"] == Truth.UNKNOWN or after["reason"] == PENDING:
+        return None
+    was = (before.get("status"), before.get("reason")) if before else (None, None)
+    if was == (after["status"], after["reason"]):
+        return None
+    if after["status"] == Truth.TRUE and was[0] == Truth.TRUE:
+        return None
+    return Transition(after["status"] != Truth.TRUE, str(after["reason"]), str(after["message"]))
+
+
+PENDING = "Pending"
+
+
+def _from_compiling(conditions: Sequence[Condition]) -> list[Judgement]:
+    return [
+        Judgement(
+            Type(each.type), Truth.TRUE if each.status else Truth.FALSE, each.reason, each.message
+        )
+        for each in conditions
+        if each.type is not ConditionType.READY
+    ]
+
+
+def _ready(compiled: Condition, programmed: Judgement) -> Judgement:
+    if not compiled.status:
+        return Judgement(Type.READY, Truth.FALSE, compiled.reason, compiled.message)
+    return Judgement(Type.READY, programmed.status, programmed.reason, programmed.message)
+
+
+def _programmed(
+    declared: Declared, ready: Condition, previous: Mapping[str, Any], facts: Facts
+) -> Judgement | None:
+    """Return whether the data plane has an object as it is declared; None to wait a moment."""
+    key = declared.reference.entry_key
+    if ready.reason is Reason.STALE:
+        message = "the last good form is in force, not what is declared now"
+        return Judgement(Type.PROGRAMMED, Truth.FALSE, Reason.STALE, message)
+    if key not in facts.compiled.entries:
+        message = "the object is not part of the configuration"
+        return Judgement(Type.PROGRAMMED, Truth.FALSE, "NotInForce", message)
+    if facts.serving is None:
+        return _as_before(declared, previous, "the queue does not answer")
+    serving = [each for each in facts.serving if each.generation > 0]
+    generation = facts.generations.get(key)
+    if not serving and facts.serving and facts.patient:
+        return None  # the first configuration of all is on its way
+    if not serving and generation is not None:
+        message = "no ingress or delivery process has a configuration"
+        return Judgement(Type.PROGRAMMED, Truth.UNKNOWN, "NoProcesses", message)
+    behind = [
+        each.process for each in serving if generation is None or each.generation < generation
+    ]
+    if not behind and generation is not None:
+        message = "in force in every ingress and delivery process"
+        return Judgement(Type.PROGRAMMED, Truth.TRUE, "Programmed", message)
+    if facts.patient:
+        return None
+    if generation is None:
+        message = "the configuration could not be published yet"
+    else:
+        message = f"not yet in force in {len(behind)} of {len(serving)} processes: {behind[0]}"
+    return Judgement(Type.PROGRAMMED, Truth.FALSE, PENDING, message)
+
+
+def _as_before(declared: Declared, previous: Mapping[str, Any], why: str) -> Judgement:
+    """Return what was said of the same generation before, else that it is not known."""
+    before = find(previous, Type.PROGRAMMED)
+    if before is not None and before.get("observedGeneration") == declared.generation:
+        return _repeated(Type.PROGRAMMED, before)
+    return Judgement(Type.PROGRAMMED, Truth.UNKNOWN, "QueueAway", why)
+
+
+def _repeated(of: Type, before: Mapping[str, Any]) -> Judgement:
+    truth = Truth(before["status"]) if before.get("status") in set(Truth) else Truth.UNKNOWN
+    return Judgement(of, truth, str(before.get("reason")), str(before.get("message")))
+
+
+def _add_dns(
+    status: dict[str, Any],
+    judgements: list[Judgement],
+    spec: DomainSpec,
+    previous: Mapping[str, Any],
+    facts: Facts,
+) -> None:
+    records = wanted(
+        spec.domain,
+        receives=spec.receive is not None,
+        sends=spec.send is not None,
+        hostname=facts.hostname,
+    )
+    found = facts.dns.get(spec.domain)
+    before = find(previous, Type.DNS_VERIFIED)
+    if not facts.dns_checks or not records:
+        pass
+    elif found is not None:
+        records, judgement = compare(records, found, hostname=facts.hostname)
+        judgements.append(judgement)
+    elif before is not None and _same_records(records, previous):
+        judgements.append(_repeated(Type.DNS_VERIFIED, before))
+        status["dnsRecords"] = previous["dnsRecords"]
+        return
+    else:
+        message = "the DNS is asked in a moment"
+        judgements.append(Judgement(Type.DNS_VERIFIED, Truth.UNKNOWN, PENDING, message))
+    status["dnsRecords"] = [record.as_status() for record in records] or None
+
+
+def _same_records(records: Sequence[Record], previous: Mapping[str, Any]) -> bool:
+    said = previous.get("dnsRecords") or ()
+    now = [(record.name, record.type, record.value) for record in records]
+    return now == [(each.get("name"), each.get("type"), each.get("value")) for each in said]
+
+
+def _reachable(declared: Declared, previous: Mapping[str, Any], facts: Facts) -> list[Judgement]:
+    found = facts.reachable.get(declared.reference.key)
+    if found is not None:
+        return [found]
+    before = find(previous, Type.REACHABLE)
+    if before is not None and before.get("observedGeneration") == declared.generation:
+        return [_repeated(Type.REACHABLE, before)]
+    message = "the smarthosts are tried in a moment"
+    return [Judgement(Type.REACHABLE, Truth.UNKNOWN, PENDING, message)]

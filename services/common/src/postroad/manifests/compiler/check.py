@@ -1,0 +1,157 @@
+"""
+What `postroad check` and `postroad up` say of manifests: every mistake, where it stands.
+
+Mistakes of form come from reading; those that only show when all objects are seen together (a
+Relay that is not there, a conflict) come from compiling, and are told at the object's field.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from postroad.manifests.compiler.compile import compile_objects
+from postroad.manifests.compiler.entries import UNVERIFIED_LOGIN, logs_in_unverified
+from postroad.manifests.compiler.findings import read_credentials
+from postroad.manifests.compiler.result import Compiled, ConditionType, Reason
+from postroad.manifests.files.reader import ManifestReader, Manifests, Mistake
+from postroad.manifests.kinds.client import ClientSpec
+from postroad.manifests.objects import Problem
+from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey, Relay
+from postroad.policy.patterns import specificity
+from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
+from postroad.policy.secrets.verifiers import Verifiers
+
+# NIST SP 800-63B asks for 15 of a password that is the only factor and that a person chose.
+_SHORT_PASSWORD = 12
+
+
+class Checked(NamedTuple):
+    """What was found; with mistakes, `compiled` still holds everything that is good."""
+
+    mistakes: tuple[Mistake, ...]
+    compiled: Compiled
+
+
+class Examined(NamedTuple):
+    """What was found, what may be meant otherwise, and how much of which kind was looked at."""
+
+    checked: Checked
+    warnings: tuple[Mistake, ...]
+    counts: Mapping[str, int]
+    passed_over: tuple[str, ...]
+
+
+def check(
+    paths: Iterable[Path],
+    *,
+    keyring: Keyring | None = None,
+    last_good: Mapping[str, Entry] | None = None,
+    reader: ManifestReader | None = None,
+    verifiers: Verifiers | None = None,
+) -> Checked:
+    """
+    Read and compile manifests in files and folders.
+
+    Who means to publish gives the cluster's keyring and what is published now. Without a keyring
+    passwords are salted at random and hashed once, so that nothing kept from a mere check is of
+    use. A reader and verifiers that are kept from check to check do only what changed.
+    """
+    manifests = (reader or ManifestReader()).read(paths)
+    return _compiled(manifests, keyring, last_good, verifiers)
+
+
+def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> Examined:
+    """Do as `check` does, and tell what is no mistake and yet worth a word."""
+    manifests = (reader or ManifestReader()).read(paths)
+    checked = _compiled(manifests, None, None, None)
+    return Examined(
+        checked,
+        tuple(sorted(_warnings_of(checked.compiled, manifests))),
+        manifests.counts(),
+        tuple(manifests.passed_over),
+    )
+
+
+def _compiled(
+    manifests: Manifests,
+    keyring: Keyring | None,
+    last_good: Mapping[str, Entry] | None,
+    verifiers: Verifiers | None,
+) -> Checked:
+    if keyring is None:
+        keyring = Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
+        verifiers = Verifiers(keyring, iterations=1)
+    compiled = compile_objects(
+        manifests.objects, keyring=keyring, last_good=last_good, verifiers=verifiers
+    )
+    found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
+    return Checked(tuple(found), compiled)
+
+
+def _mistakes_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    for reference, conditions in compiled.conditions.items():
+        origin = manifests.origins[reference]
+        for condition in conditions:
+            told = condition.type is ConditionType.READY or condition.reason is Reason.INVALID
+            if not condition.status and not told:
+                yield origin.mistake(Problem(condition.path, condition.message))
+
+
+def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    yield from _unverified_logins(compiled, manifests)
+    yield from _stranded(compiled, manifests)
+    yield from _short_passwords(manifests)
+
+
+def _unverified_logins(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    for reference, origin in manifests.origins.items():
+        relay = compiled.entries.get(reference.entry_key)
+        if isinstance(relay, Relay) and logs_in_unverified(relay):
+            where = ("spec", "tls", "allowUnverifiedLogin")
+            yield origin.mistake(Problem(where, UNVERIFIED_LOGIN))
+
+
+def _stranded(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    relays = {each.key.namespace for each in compiled.entries.values() if isinstance(each, Relay)}
+    senders = {
+        each.domain: each.relay is not None
+        for each in compiled.entries.values()
+        if isinstance(each, Domain)
+    }
+    for reference, origin in manifests.origins.items():
+        client = compiled.entries.get(reference.entry_key)
+        if not isinstance(client, Client) or client.relay or client.key.namespace in relays:
+            continue
+        if not any(_may_be_of(client, domain) and named for domain, named in senders.items()):
+            reason = (
+                f"no Relay can carry mail of Client {client.key}; declare one in namespace"
+                f" {client.key.namespace}, or name one in spec.relayRef"
+            )
+            yield origin.mistake(Problem(("spec",), reason))
+
+
+def _short_passwords(manifests: Manifests) -> Iterable[Mistake]:
+    objects = manifests.objects
+    for declared in objects.declared:
+        spec, reference = declared.spec, declared.reference
+        if not isinstance(spec, ClientSpec) or spec.auth is None:
+            continue
+        secret = ObjectKey(reference.key.namespace, spec.auth.secret_ref.name)
+        login = read_credentials(objects.secrets, secret, ())
+        if isinstance(login, Credentials) and len(login.password) < _SHORT_PASSWORD:
+            reason = (
+                f"the password in Secret {secret} has fewer than {_SHORT_PASSWORD} characters;"
+                " programs can have long ones (openssl rand -base64 24)"
+            )
+            yield manifests.origins[reference].mistake(
+                Problem(("spec", "auth", "secretRef", "name"), reason)
+            )
+
+
+def _may_be_of(client: Client, domain: str) -> bool:
+    """Whether a Client may send as some address of a domain."""
+    return any(
+        pattern == "*" or specificity(pattern.rpartition("@")[2], domain)
+        for pattern in client.senders
+    )

@@ -1,0 +1,315 @@
+"""
+All declared objects in; what is to be in force, and every object's conditions, out.
+
+A pure function of its arguments, so that `postroad check`, `postroad up` and the operator judge
+alike, and the same objects give the same bytes. One bad object never takes another down: it keeps
+its last good form while its manifest, Secret or Relay is wrong, and leaves when somebody's decision
+(a conflict, a consent withdrawn, its deletion) says so.
+
+Order matters in one place only: of two that claim one name the older wins, by creation time, then
+namespace and name; in files by order of appearance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from postroad.manifests.compiler.entries import (
+    UNVERIFIED_LOGIN,
+    admitted,
+    client_entry,
+    domain_entry,
+    logs_in_unverified,
+    quota_entry,
+    relay_entry,
+    relay_key,
+)
+from postroad.manifests.compiler.findings import (
+    REMOVING,
+    Finding,
+    conditions,
+    invalid,
+    read_credentials,
+    refused,
+)
+from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
+from postroad.manifests.kinds.client import ClientSpec
+from postroad.manifests.kinds.common import RelayRef
+from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.kinds.quota import QuotaSpec
+from postroad.manifests.kinds.relay import RelaySpec
+from postroad.manifests.objects import Declared, Kind, Objects, Reference
+from postroad.policy.consent import may_send_as
+from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey
+from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.verifiers import Verifiers
+
+_E = TypeVar("_E", bound=Domain | Client)
+
+_IN_FILES = datetime.max.replace(tzinfo=UTC)
+
+
+def compile_objects(
+    objects: Objects,
+    *,
+    keyring: Keyring,
+    last_good: Mapping[str, Entry] | None = None,
+    verifiers: Verifiers | None = None,
+) -> Compiled:
+    """
+    Return what is to be in force and every object's conditions.
+
+    `last_good` is what is published now, by entry key. The keyring salts password verifiers, of
+    which `verifiers` may know some already.
+    """
+    last_good = last_good or {}
+    verifiers = verifiers or Verifiers(keyring, published=last_good.values())
+    compiler = _Compiler(objects, verifiers, last_good)
+    by_age = sorted(objects.declared, key=_age)
+    for kind, compile_one in (
+        (Kind.RELAY, compiler.relay),
+        (Kind.DOMAIN, compiler.domain),
+        (Kind.CLIENT, compiler.client),
+        (Kind.QUOTA, compiler.quota),
+    ):
+        for declared in by_age:
+            if declared.reference.kind is kind:
+                compile_one(declared)
+    return Compiled(
+        dict(sorted(compiler.entries.items())), dict(sorted(compiler.conditions.items()))
+    )
+
+
+def _age(declared: Declared) -> tuple[datetime, int, ObjectKey]:
+    if declared.created is None:
+        return (_IN_FILES, declared.order, declared.reference.key)
+    return (declared.created, 0, declared.reference.key)
+
+
+class _Compiler:
+    """One run: kinds in the order in which they refer to each other, objects oldest first."""
+
+    def __init__(
+        self, objects: Objects, verifiers: Verifiers, last_good: Mapping[str, Entry]
+    ) -> None:
+        self._secrets = objects.secrets
+        self._verifiers = verifiers
+        self._last_good = last_good
+        self._relays = {
+            each.reference.key: each.spec
+            for each in objects.declared
+            if isinstance(each.spec, RelaySpec)
+        }
+        spaces = {each.reference.key.namespace for each in objects.declared}
+        unlabelled: dict[str, Mapping[str, str]] = {name: {} for name in spaces}
+        self._namespaces = {**unlabelled, **objects.namespaces}
+        self._domains: dict[str, Domain] = {}
+        self._usernames: dict[str, ObjectKey] = {}
+        self.entries: dict[str, Entry] = {}
+        self.conditions: dict[Reference, tuple[Condition, ...]] = {}
+        if not objects.complete:
+            known = {each.reference.entry_key for each in objects.declared}
+            for key, entry in last_good.items():
+                if key not in known:
+                    self._put_in_force(key, entry)
+
+    def relay(self, declared: Declared) -> None:
+        """Compile a Relay."""
+        spec, findings = declared.spec, invalid(declared)
+        types = [ConditionType.ACCEPTED]
+        entry, note = None, ""
+        if isinstance(spec, RelaySpec):
+            credentials = None
+            if spec.login is not None:
+                types.append(ConditionType.SECRETS_RESOLVED)
+                where = ("auth",) if spec.auth else ("smarthosts", 0, "auth")
+                credentials = self._credentials(declared, spec.login, where, findings)
+            entry = relay_entry(declared.reference.key, spec, credentials)
+            note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
+        self._settle(declared, types, findings, entry, note=note)
+
+    def domain(self, declared: Declared) -> None:
+        """Compile a Domain; the older ones have claimed their names by now."""
+        spec, findings = declared.spec, invalid(declared)
+        key = declared.reference.key
+        entry = kept = self._kept(declared, Domain)
+        if isinstance(spec, DomainSpec):
+            reference = spec.send.relay_ref if spec.send else None
+            relay = self._relay_named(declared, reference, ("send", "relayRef"), findings)
+            admits = admitted(spec.allowed_namespaces, self._namespaces)
+            entry = domain_entry(key, spec, relay=relay, admits=admits)
+        elif entry is not None:
+            self._check_consent(declared, entry.relay, ("send", "relayRef"), findings)
+        # With something wrong the last good form may stay, so its name has to be free, too.
+        names = [each.domain for each in (entry, kept if findings else None) if each]
+        for name in names:
+            owner = self._domains.get(name)
+            if owner:
+                message = f"{name} is taken by Domain {owner.key}, which is older; remove one"
+                findings.append(refused(Reason.DOMAIN_CONFLICT, message, "domain"))
+                entry = None
+                break
+        # Whatever is wrong with how a Domain sends, its incoming mail gets no 550 for it.
+        fallback = None
+        if findings and entry and entry.receive:
+            fallback = replace(entry, sends=False, relay=None)
+        self._settle(declared, [ConditionType.ACCEPTED], findings, entry, fallback)
+
+    def client(self, declared: Declared) -> None:
+        """Compile a Client."""
+        spec, findings = declared.spec, invalid(declared)
+        types = [ConditionType.ACCEPTED]
+        entry = kept = self._kept(declared, Client)
+        denied: list[Finding] = []
+        if isinstance(spec, ClientSpec):
+            types.append(ConditionType.SENDERS_ALLOWED)
+            login = None
+            if spec.auth is not None:
+                types.append(ConditionType.SECRETS_RESOLVED)
+                secret = spec.auth.secret_ref.name
+                login = self._credentials(declared, secret, ("auth",), findings)
+            entry = client_entry(
+                declared.reference.key,
+                spec,
+                username=login.username if login else None,
+                verifier=self._verifiers.of(declared.reference.key, login) if login else None,
+                senders=self._allowed_senders(declared, spec.senders, denied),
+                relay=self._relay_named(declared, spec.relay_ref, ("relayRef",), findings),
+            )
+        elif kept is not None:
+            self._check_consent(declared, kept.relay, ("relayRef",), findings)
+        # With something wrong it is the last good form whose username has to be its own.
+        self._check_username(kept if findings else entry, findings)
+        usable = entry if not findings and entry and entry.senders else None
+        self._settle(declared, types, findings + denied, entry, usable)
+
+    def quota(self, declared: Declared) -> None:
+        """Compile a Quota."""
+        spec, entry = declared.spec, None
+        if isinstance(spec, QuotaSpec):
+            entry = quota_entry(declared.reference.key, spec)
+        self._settle(declared, [ConditionType.ACCEPTED], invalid(declared), entry)
+
+    def _settle(
+        self,
+        declared: Declared,
+        types: list[ConditionType],
+        findings: list[Finding],
+        entry: Entry | None,
+        fallback: Entry | None = None,
+        note: str = "",
+    ) -> None:
+        """Put in force the entry; or, with findings, the last good one, or what the rest allows."""
+        in_force, stale = entry, False
+        if findings:
+            kept = self._last_good.get(declared.reference.entry_key)
+            decided = any(finding.reason in REMOVING for finding in findings)
+            only_senders = all(f.type is ConditionType.SENDERS_ALLOWED for f in findings)
+            stale = kept is not None and not decided and not only_senders
+            in_force = kept if stale else fallback
+        if in_force is not None:
+            self._put_in_force(declared.reference.entry_key, in_force)
+        self.conditions[declared.reference] = conditions(
+            declared, types, findings, stale=stale, note=note
+        )
+
+    def _put_in_force(self, key: str, entry: Entry) -> None:
+        self.entries[key] = entry
+        if isinstance(entry, Domain):
+            self._domains[entry.domain] = entry
+        if isinstance(entry, Client) and entry.username is not None:
+            self._usernames[entry.username] = entry.key
+
+    def _kept(self, declared: Declared, of: type[_E]) -> _E | None:
+        entry = self._last_good.get(declared.reference.entry_key)
+        return entry if isinstance(entry, of) else None
+
+    def _credentials(
+        self,
+        declared: Declared,
+        secret: str,
+        path: tuple[str | int, ...],
+        findings: list[Finding],
+    ) -> Credentials | None:
+        key = ObjectKey(declared.reference.key.namespace, secret)
+        found = read_credentials(self._secrets, key, ("spec", *path, "secretRef", "name"))
+        if isinstance(found, Finding):
+            findings.append(found)
+            return None
+        return found
+
+    def _relay_named(
+        self,
+        declared: Declared,
+        reference: RelayRef | None,
+        path: tuple[str, ...],
+        findings: list[Finding],
+    ) -> ObjectKey | None:
+        if reference is None:
+            return None
+        key = relay_key(reference, declared.reference.key.namespace)
+        self._check_consent(declared, key, path, findings)
+        return key
+
+    def _check_consent(
+        self,
+        declared: Declared,
+        relay: ObjectKey | None,
+        path: tuple[str, ...],
+        findings: list[Finding],
+    ) -> None:
+        """Find fault unless the Relay that an object uses exists and admits its namespace."""
+        if relay is None:
+            return
+        namespace = declared.reference.key.namespace
+        spec = self._relays.get(relay)
+        in_force = Reference(Kind.RELAY, relay).entry_key in self.entries
+        if spec is not None:
+            allowed = admitted(spec.allowed_namespaces, self._namespaces)
+            if namespace != relay.namespace and allowed is not None and namespace not in allowed:
+                message = f"Relay {relay} does not admit namespace {namespace}"
+                advice = "its spec.allowedNamespaces must"
+                reason = Reason.NOT_ALLOWED_BY_RELAY
+                findings.append(refused(reason, f"{message}; {advice}", *path))
+            elif not in_force:
+                message = f"Relay {relay} is not in force; see its own conditions"
+                findings.append(refused(Reason.RELAY_NOT_READY, message, *path))
+        elif not in_force:
+            message = f"there is no Relay {relay}; declare it, or name another"
+            findings.append(refused(Reason.RELAY_NOT_FOUND, message, *path))
+        elif not self._used_before(declared, relay) and namespace != relay.namespace:
+            # Its manifest cannot be read: whom it admits now is not known, only whom it did.
+            message = f"Relay {relay} has a manifest that cannot be read; mend it first"
+            findings.append(refused(Reason.RELAY_NOT_READY, message, *path))
+
+    def _used_before(self, declared: Declared, relay: ObjectKey) -> bool:
+        kept = self._last_good.get(declared.reference.entry_key)
+        return isinstance(kept, Domain | Client) and kept.relay == relay
+
+    def _check_username(self, client: Client | None, findings: list[Finding]) -> None:
+        owner = self._usernames.get(client.username) if client and client.username else None
+        if client and owner and owner != client.key:
+            message = f"username {client.username} belongs to Client {owner}, which is older"
+            path = ("auth", "secretRef", "name")
+            findings.append(refused(Reason.USERNAME_CONFLICT, f"{message}; choose another", *path))
+
+    def _allowed_senders(
+        self, declared: Declared, senders: tuple[str, ...], denied: list[Finding]
+    ) -> tuple[str, ...]:
+        """Return the senders but those of Domains elsewhere that do not admit the namespace."""
+        namespace = declared.reference.key.namespace
+        allowed = []
+        for index, pattern in enumerate(senders):
+            owner = self._domains.get(pattern.rpartition("@")[2])
+            if owner is None or may_send_as(owner, namespace):
+                allowed.append(pattern)
+                continue
+            message = (
+                f"{pattern} is of Domain {owner.key}, which does not admit namespace {namespace};"
+                " its spec.allowedNamespaces must"
+            )
+            reason = Reason.SENDER_NOT_ALLOWED
+            path = ("spec", "senders", index)
+            denied.append(Finding(ConditionType.SENDERS_ALLOWED, reason, message, path))
+        return tuple(allowed)

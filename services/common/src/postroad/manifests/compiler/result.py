@@ -1,0 +1,72 @@
+"""
+What compiling makes: the entries to put in force, and what is to be said about each object.
+
+Plain values, known to the publisher, the command and the operator; nothing here imports the models
+of manifests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from postroad.manifests.objects import Path, Reference
+from postroad.policy.model import Entry
+
+
+class ConditionType(StrEnum):
+    """What a condition is about; the operator adds those that only a cluster knows."""
+
+    READY = "Ready"  # the summary
+    ACCEPTED = "Accepted"  # the object is valid, and those it refers to agree
+    SECRETS_RESOLVED = "SecretsResolved"
+    SENDERS_ALLOWED = "SendersAllowed"  # of a Client: every sender domain admits it
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is, in one word for machines."""
+
+    COMPILED = "Compiled"
+    ACCEPTED = "Accepted"
+    RESOLVED = "Resolved"
+    ALLOWED = "Allowed"
+    INVALID = "Invalid"
+    STALE = "Stale"
+    RELAY_NOT_FOUND = "RelayNotFound"
+    RELAY_NOT_READY = "RelayNotReady"
+    NOT_ALLOWED_BY_RELAY = "NotAllowedByRelay"
+    DOMAIN_CONFLICT = "DomainConflict"
+    USERNAME_CONFLICT = "UsernameConflict"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, no secret
+    SECRET_INVALID = "SecretInvalid"  # noqa: S105
+    SENDER_NOT_ALLOWED = "SenderNotAllowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One line of an object's status; `path` is the field that the message is about."""
+
+    type: ConditionType
+    status: bool
+    reason: Reason
+    message: str
+    observed_generation: int = 0
+    path: Path = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """
+    The outcome of compiling: same objects in, the same out.
+
+    `entries` is keyed as published; `conditions` has every declared object.
+    """
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    conditions: Mapping[Reference, tuple[Condition, ...]] = field(default_factory=dict)
+
+    def ready(self, reference: Reference) -> bool:
+        """Whether an object is in force as it is declared."""
+        return any(
+            condition.type is ConditionType.READY and condition.status
+            for condition in self.conditions.get(reference, ())
+        )

@@ -1,0 +1,200 @@
+"""
+Files and folders of manifests, read so that every mistake has its file, line, field and reason.
+
+Bounded whatever is in them: size and number of files, depth and number of values. A file that
+cannot be read makes the whole reading incomplete, so that nothing declared in it is taken for
+deleted while somebody is mending it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+
+from postroad.manifests.files.paths import manifest_files
+from postroad.manifests.files.pieces import Found, Pieces
+from postroad.manifests.files.yaml_nodes import YamlMistake, count_lines, cut
+from postroad.manifests.objects import Declared, Objects, Path, Problem, Reference, format_path
+from postroad.manifests.reader import Foreign, NamespaceObject, Refused, SecretObject
+from postroad.policy.model import ObjectKey
+
+MAX_FILE = 4 * 1024 * 1024  # bytes
+NO_LINE = 0  # of a mistake that is about a file or folder as such
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """
+    One thing that is wrong in a file; its text is `file:line: field: reason`.
+
+    Where nothing could be read there is no line, and it is `file: reason`.
+    """
+
+    file: str
+    line: int
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        if self.line == NO_LINE:
+            return f"{self.file}: {self.reason}"
+        return f"{self.file}:{self.line}: {self.field}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an object stands: its file, and how many lines there are above its piece of it."""
+
+    file: str
+    above: int
+    found: Found
+
+    def mistake(self, problem: Problem) -> Mistake:
+        """Return a problem of the object as a mistake of the file."""
+        path = self.found.root + problem.path
+        field = format_path(path) or "document"
+        return Mistake(self.file, self._line_of(path), field, problem.reason)
+
+    def _line_of(self, path: Path) -> int:
+        return self.above + self.found.lines.of(path)
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self._line_of(self.found.root)}"
+
+
+@dataclass
+class Manifests:
+    """What was read: the objects, where each stands, what is wrong, what was passed over."""
+
+    objects: Objects = field(default_factory=Objects)
+    origins: dict[Reference, Origin] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)  # kinds of other groups
+
+    def counts(self) -> Counter[str]:
+        """Return how many objects of each kind were read, Secrets and namespaces too."""
+        kinds = Counter(str(each.reference.kind) for each in self.objects.declared)
+        kinds["Secret"] = len(self.objects.secrets)
+        kinds["Namespace"] = len(self.objects.namespaces)
+        return +kinds
+
+
+class ManifestReader:
+    """
+    Reads manifests, again and again while they are edited: what did not change is not read anew.
+
+    `tell` hears of each object how many there were so far.
+    """
+
+    def __init__(self, tell: Callable[[int], None] | None = None) -> None:
+        self._pieces = Pieces()
+        self._tell = tell
+
+    def read(self, paths: Iterable[FilePath]) -> Manifests:
+        """Read files, and folders whole (*.yaml, *.yml, *.json; names with a dot first not)."""
+        reading = _Reading(self._pieces, self._tell)
+        for file in manifest_files(paths, reading.unread):
+            reading.read_file(file)
+        self._pieces.finish()
+        return reading.finish()
+
+
+class _Reading:
+    """Gathers objects and mistakes over all files."""
+
+    def __init__(self, pieces: Pieces, tell: Callable[[int], None] | None) -> None:
+        self._pieces = pieces
+        self._tell = tell
+        self._result = Manifests()
+        self._declared: list[Declared] = []
+        self._secrets: dict[ObjectKey, Mapping[str, bytes]] = {}
+        self._namespaces: dict[str, Mapping[str, str]] = {}
+        self._where: dict[object, Origin] = {}
+        self._complete = True
+
+    def finish(self) -> Manifests:
+        """Return all that was read."""
+        self._result.objects = Objects(
+            tuple(self._declared), self._secrets, self._namespaces, self._complete
+        )
+        self._result.mistakes.sort()
+        return self._result
+
+    def unreadable(self, file: FilePath, line: int, field: str, reason: str) -> None:
+        """Note what keeps a file, or its rest, from being read."""
+        self._complete = False
+        self._result.mistakes.append(Mistake(str(file), line, field, reason))
+
+    def unread(self, path: FilePath, what: str, reason: str) -> None:
+        """Note that a file or folder is not read: what is declared there is not known."""
+        self.unreadable(path, NO_LINE, what, reason)
+
+    def read_file(self, file: FilePath) -> None:
+        """Read one file: a document that is not YAML hides no other."""
+        above = 0
+        try:
+            for text in cut(_text(file)):
+                piece = self._pieces.read(text)
+                for found in piece.found:
+                    self._add(found, Origin(str(file), above, found))
+                if piece.mistake is not None:
+                    self._not_yaml(file, piece.mistake, above)
+                above += count_lines(text)
+        except OSError as error:
+            self.unread(file, "file", f"cannot be read: {error.strerror or error}")
+        except YamlMistake as mistake:
+            self._not_yaml(file, mistake, above)
+
+    def _not_yaml(self, file: FilePath, mistake: YamlMistake, above: int) -> None:
+        field = format_path(mistake.field) or "yaml"
+        self.unreadable(file, above + mistake.line, field, mistake.reason)
+
+    def _add(self, found: Found, origin: Origin) -> None:
+        read = found.object
+        if isinstance(read, Refused):
+            # It may be the form of an object that is in force and cannot be told from here.
+            self._complete = False
+            self._refuse(origin, read.problems)
+        elif isinstance(read, Foreign):
+            self._result.passed_over.append(read.what)
+        elif isinstance(read, SecretObject):
+            if self._is_first(("Secret", read.key), f"Secret {read.key}", origin):
+                self._secrets[read.key] = read.data
+        elif isinstance(read, NamespaceObject):
+            if self._is_first(("Namespace", read.name), f"Namespace {read.name}", origin):
+                self._namespaces[read.name] = read.labels
+        else:
+            if self._is_first(read.reference, str(read.reference), origin):
+                self._declared.append(replace(read, order=len(self._declared)))
+                self._result.origins[read.reference] = origin
+            self._refuse(origin, read.problems)
+        if self._tell is not None:
+            self._tell(len(self._where))
+
+    def _is_first(self, identity: object, name: str, origin: Origin) -> bool:
+        first = self._where.setdefault(identity, origin)
+        if first is not origin:
+            problem = Problem(("metadata", "name"), f"{name} stands at {first} already; keep one")
+            self._refuse(origin, (problem,))
+        return first is origin
+
+    def _refuse(self, origin: Origin, problems: Iterable[Problem]) -> None:
+        self._result.mistakes += [origin.mistake(problem) for problem in problems]
+
+
+def _text(file: FilePath) -> str:
+    if file.exists() and not file.is_file():
+        raise YamlMistake(NO_LINE, "is neither a file nor a folder", ("file",))
+    with file.open("rb") as opened:
+        content = opened.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise YamlMistake(
+            NO_LINE, f"is larger than {MAX_FILE // 1024 // 1024} MiB; split it", ("file",)
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise YamlMistake(line, "is not UTF-8 text", ("file",)) from None
+    # YAML forbids tabs where JSON allows them, and JSON has none inside its texts.
+    return text.replace("\t", " ") if file.suffix == ".json" else text

@@ -1,0 +1,3 @@
+"""
+What is written from the models: CustomResourceDefinitions with their status, and docs/resources.md.
+"""

@@ -1,0 +1,216 @@
+"""
+What the operator tells of each kind: the schema of its status, its columns in `kubectl get`.
+
+The status is written by the operator alone, through its own subresource, so it has no models and no
+rules: a schema with descriptions, which `kubectl explain` shows and docs/resources.md prints.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from postroad.manifests.objects import Kind
+from postroad.manifests.schema import Schema
+
+
+class Names(NamedTuple):
+    """What a kind is called on the command line."""
+
+    plural: str
+    short: str
+
+
+NAMES: Mapping[Kind, Names] = {
+    Kind.DOMAIN: Names("domains", "dom"),
+    Kind.RELAY: Names("relays", "rly"),
+    Kind.QUOTA: Names("quotas", "quo"),
+    Kind.CLIENT: Names("clients", "mcl"),
+}
+
+SHARED = {
+    "Ready": "the object is in force everywhere: all of Accepted, SecretsResolved, SendersAllowed"
+    " and Programmed that it has are true",
+    "Accepted": "it is valid and admitted, and has lost no conflict",
+    "Programmed": "the processes that carry mail have this generation of it",
+}
+_SECRETS = {"SecretsResolved": "the Secrets it names are there and have the keys they need"}
+CONDITIONS: Mapping[Kind, Mapping[str, str]] = {
+    Kind.DOMAIN: {
+        **SHARED,
+        "DNSVerified": "DNS has the records of status.dnsRecords; told beside Ready",
+    },
+    Kind.RELAY: {
+        **SHARED,
+        **_SECRETS,
+        "Reachable": "a smarthost answers; told beside Ready",
+    },
+    Kind.QUOTA: SHARED,
+    Kind.CLIENT: {
+        **SHARED,
+        **_SECRETS,
+        "SendersAllowed": "the Domains of its senders admit its namespace",
+    },
+}
+
+
+def _text(description: str, longest: int, **more: object) -> dict[str, Any]:
+    return {"type": "string", "description": description, "maxLength": longest, **more}
+
+
+def _count(description: str) -> dict[str, Any]:
+    return {"type": "integer", "format": "int64", "minimum": 0, "description": description}
+
+
+def _time(description: str) -> dict[str, Any]:
+    return {"type": "string", "format": "date-time", "description": description}
+
+
+def _entries(description: str, most: int, entry: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "description": description, "maxItems": most, "items": entry}
+
+
+def _conditions(kind: Kind) -> dict[str, Any]:
+    told = "; ".join(f"{name}: {meaning}" for name, meaning in CONDITIONS[kind].items())
+    entry = {
+        "type": "object",
+        "description": "One thing that is or is not so.",
+        "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+        "properties": {
+            "type": _text(f"What is told. {told}.", 316, minLength=1),
+            "status": {
+                "type": "string",
+                "enum": ["True", "False", "Unknown"],
+                "description": "Whether it is so; Unknown while nobody could find out.",
+            },
+            "reason": _text("Why, as one word for programs.", 1024, minLength=1),
+            "message": _text("Why, as a sentence for people, and what to do.", 32768),
+            "lastTransitionTime": _time("When the status last changed."),
+            "observedGeneration": _count("The metadata.generation that this was found of."),
+        },
+    }
+    found = _entries("What is so of the object, each thing once.", 32, entry)
+    listed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    return {**found, **listed}
+
+
+_DNS_RECORD = {
+    "type": "object",
+    "description": "A DNS record to publish, and what was found of it.",
+    "required": ["name", "type", "value", "state"],
+    "properties": {
+        "name": _text("Name of the record, such as _dmarc.example.com.", 300),
+        "type": _text("Type of the record: MX or TXT, for example.", 16),
+        "value": _text("What to publish.", 4096),
+        "state": {
+            "type": "string",
+            "enum": ["Found", "Missing", "Different", "Unknown"],
+            "description": "Found: as it should be. Missing: there is none. Different: there is"
+            " another, told in found. Unknown: the lookup failed.",
+        },
+        "found": _text("What is published instead.", 4096),
+    },
+}
+_USAGE = {
+    "type": "object",
+    "description": "How much of one limit is used in its present window.",
+    "required": ["limit", "used", "max", "resetsAt"],
+    "properties": {
+        "limit": _text("The limit: what is counted, and per which window; messages/1h.", 64),
+        "subject": _text(
+            "Whose count this is, where the Quota counts several for themselves.", 512
+        ),
+        "used": _count("How much is used."),
+        "max": _count("How much the limit allows."),
+        "resetsAt": _time("When the window ends and the count begins again."),
+    },
+}
+OWN_FIELDS: Mapping[Kind, Mapping[str, Schema]] = {
+    Kind.DOMAIN: {
+        "dnsRecords": _entries(
+            "DNS records that the domain should have, and what was found when last looked up.",
+            64,
+            _DNS_RECORD,
+        ),
+    },
+    Kind.RELAY: {},
+    Kind.QUOTA: {
+        "usage": _entries(
+            "How much is used, the fullest first; of very many counts only the fullest.",
+            1000,
+            _USAGE,
+        ),
+    },
+    Kind.CLIENT: {},
+}
+
+
+def status_schema(kind: Kind) -> Schema:
+    """Return the schema of a kind's status."""
+    return {
+        "type": "object",
+        "description": "What the operator found; written by it alone.",
+        "properties": {
+            "observedGeneration": _count("The metadata.generation that the status tells of."),
+            "conditions": _conditions(kind),
+            **OWN_FIELDS[kind],
+        },
+    }
+
+
+class Column(NamedTuple):
+    """A column of `kubectl get`; a wide one is shown with `-o wide` only."""
+
+    name: str
+    path: str
+    description: str
+    type: str = "string"
+    wide: bool = False
+
+
+def _condition(type_: str, part: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].{part}'
+
+
+_READY = (
+    Column("Ready", _condition("Ready", "status"), "Whether the object is in force everywhere."),
+    Column("Reason", _condition("Ready", "reason"), "Why it is, or is not."),
+)
+_REST = (
+    Column("Message", _condition("Ready", "message"), "Why, and what to do.", wide=True),
+    Column("Age", ".metadata.creationTimestamp", "When the object was made.", type="date"),
+)
+COLUMNS: Mapping[Kind, tuple[Column, ...]] = {
+    Kind.DOMAIN: (
+        Column("Domain", ".spec.domain", "The mail domain."),
+        *_READY,
+        Column("DNS", _condition("DNSVerified", "status"), "Whether DNS has what it should have."),
+        Column("Route", ".spec.receive.route.hosts[0].host", "First host of its route.", wide=True),
+        Column("Relay", ".spec.send.relayRef.name", "Relay of its outgoing mail.", wide=True),
+        *_REST,
+    ),
+    Kind.RELAY: (
+        Column("Destinations", ".spec.destinations", "Recipient domains it is for."),
+        Column("Smarthost", ".spec.smarthosts[0].host", "First smarthost; none delivers by MX."),
+        *_READY,
+        Column("Reachable", _condition("Reachable", "status"), "Whether a smarthost answers."),
+        Column("TLS", ".spec.tls.mode", "What TLS the next hop must offer.", wide=True),
+        Column("Pool", ".spec.egress.pool", "Egress pool that carries its mail.", wide=True),
+        *_REST,
+    ),
+    Kind.QUOTA: (
+        Column("Subject", ".spec.subject", "Whom it counts."),
+        Column("Limit", ".status.usage[0].limit", "The limit that is used most."),
+        Column("Used", ".status.usage[0].used", "How much of it is used.", type="integer"),
+        Column("Max", ".status.usage[0].max", "How much it allows.", type="integer"),
+        *_READY,
+        Column("Resets", ".status.usage[0].resetsAt", "When its window ends.", wide=True),
+        Column("On Exceeded", ".spec.onExceeded", "What happens at the limit.", wide=True),
+        *_REST,
+    ),
+    Kind.CLIENT: (
+        Column("Class", ".spec.class", "Transactional or Bulk."),
+        *_READY,
+        Column("Senders", ".spec.senders", "Addresses it may send as.", wide=True),
+        Column("Relay", ".spec.relayRef.name", "Relay of its mail.", wide=True),
+        *_REST,
+    ),
+}

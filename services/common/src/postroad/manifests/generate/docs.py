@@ -1,0 +1,173 @@
+"""
+Writes docs/resources.md from the models: `python -Im postroad.manifests.generate.docs`.
+
+The page cannot drift from what is accepted: names, types, bounds, defaults and texts come from the
+schema that the CRDs are made of, and a test compares the committed page with what comes out.
+"""
+
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from postroad.manifests.generate.crd_status import COLUMNS, CONDITIONS, NAMES, OWN_FIELDS, SHARED
+from postroad.manifests.mistakes import PLANNED_FIELDS, PLANNED_VALUES
+from postroad.manifests.objects import GROUP, VERSION, Kind
+from postroad.manifests.reader import SPECS
+from postroad.manifests.schema import Schema, object_schema
+
+
+def _listed(conditions: Mapping[str, str]) -> str:
+    return "; ".join(f"`{name}` ({meaning})" for name, meaning in conditions.items())
+
+
+_ON_KUBERNETES = textwrap.fill(
+    "- **On Kubernetes** the API server refuses a wrong object itself, with a sentence that says"
+    " what to do; what no schema can tell, the operator says in the object's status. Every status"
+    " has `observedGeneration` and `conditions`, each with `type`, `status` (`True`, `False`,"
+    " `Unknown`), `reason`, `message`, `lastTransitionTime` and `observedGeneration`, for"
+    f" `kubectl wait --for=condition=Ready`. Shared by all kinds are {_listed(SHARED)}.",
+    width=100,
+    subsequent_indent="  ",
+    break_on_hyphens=False,
+)
+_HEAD = f"""\
+# Resources
+
+What Postroad does is declared in objects of the group `{GROUP}`, version `{VERSION}`: as files for
+`postroad up --config` and `postroad check`, with the same content on Kubernetes. `make docs` writes
+this page from the models: change those. Whole examples, with comments, are in [examples](examples).
+
+- **Files** are YAML with any number of documents, or JSON; `kind: List` is taken apart. Folders are
+  read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Symbolic
+  links are followed, and `up` applies what is edited behind them, as in a ConfigMap volume. Objects
+  without a namespace are in `default`. Objects of other groups are passed over (`check` counts
+  them), but for `Secret` (`data`, `stringData`) and `Namespace` (its labels).
+- **Unknown fields are refused**, and so is what is planned and would do nothing yet: each kind
+  lists it at its end. A field that is `null` counts as left out.
+- **Mistakes** are told as `file:line: field: reason`, and as `file: reason` where a file or folder
+  cannot be read. An object that is wrong, or whose Secret or
+  Relay is not there, keeps its last good form in force (`Ready=False`, reason `Stale`); all other
+  objects apply. One that loses a conflict, or that a Relay does not admit, leaves; a Domain that
+  receives goes on receiving. While a file cannot be read at all, nothing is removed.
+- **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
+  and `password`.
+- **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
+  Client names it. Of two Domains with one name, or two Clients with one username, the older wins
+  (in files: the one that comes first).
+- **The way out** of a recipient: the route of its own Domain, if that receives; else the Relay that
+  the Client names; else the one that the sender's Domain names; else, among the Relays of the
+  Client's namespace, the one with the most specific match in `destinations`.
+- **Quotas** may count any namespace, so that tenants need not be able to change their own: leave
+  the right to write them to those who run the relay. `namespace`, `client`, `senderDomain` and
+  `sender` count what Clients send; `clientNetwork` counts everybody's mail.
+{_ON_KUBERNETES}
+
+| written | is |
+| --- | --- |
+| duration | `30s`, `15m`, `1h30m`, `5d` |
+| size | bytes: `1048576`, `500M` (powers of 1000), `10Gi` (powers of 1024) |
+| rate | `1000/1m`: so many in each window |
+| domain pattern | `example.com`, `*.example.com` (its subdomains), `*` |
+| address pattern | `info@example.com`, `*@example.com`, `*@*.example.com`, `*` |
+| network | `10.20.0.0/16`, `192.0.2.7`, `2001:db8::/32` |
+"""
+
+
+def page() -> str:
+    """Return docs/resources.md as the models have it now."""
+    return "\n".join([_HEAD, *(line for kind in SPECS for line in _section(kind))])
+
+
+def _section(kind: Kind) -> Iterator[str]:
+    schema = object_schema(SPECS[kind])
+    yield f"## {kind}\n"
+    yield f"{_one_line(schema['description'])}\n"
+    yield "| field | type | default | what it says |"
+    yield "| --- | --- | --- | --- |"
+    yield from _rows("spec", schema)
+    planned = [f"`{field}` ({advice})" for field, advice in PLANNED_FIELDS[kind].items()]
+    planned += [
+        f"`{field}: {value}` ({advice})" for (field, value), advice in PLANNED_VALUES[kind].items()
+    ]
+    yield ""
+    if planned:
+        yield f"Not supported yet, and refused: {'; '.join(planned)}.\n"
+    yield from _status(kind)
+
+
+def _status(kind: Kind) -> Iterator[str]:
+    names, columns = NAMES[kind], COLUMNS[kind]
+    shown = ", ".join(column.name for column in columns if not column.wide)
+    wide = ", ".join(column.name for column in columns if column.wide)
+    own = _listed({name: CONDITIONS[kind][name] for name in CONDITIONS[kind] if name not in SHARED})
+    besides = f" Conditions besides the shared ones: {own}." if own else ""
+    yield (
+        f"`kubectl get {names.plural}` (or `{names.short}`) shows {shown}; `-o wide` also"
+        f" {wide}.{besides}\n"
+    )
+    if OWN_FIELDS[kind]:
+        yield "| field | type | what it says |"
+        yield "| --- | --- | --- |"
+        for row in _rows("status", {"properties": OWN_FIELDS[kind]}):
+            field, type_, _, description = row.split(" | ", 3)
+            yield f"{field} | {type_} | {description}"
+        yield ""
+
+
+def _rows(path: str, schema: Schema) -> Iterator[str]:
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        where = f"{path}.{name}"
+        default = "required" if name in required else _default(field)
+        description = _one_line(field.get("description", ""))
+        yield f"| `{where}` | {_type(field)} | {default} | {description} |"
+        if field.get("type") == "array":
+            yield from _rows(f"{where}[]", field["items"])
+        else:
+            yield from _rows(where, field)
+
+
+def _default(field: Schema) -> str:
+    default: Any = field.get("default")
+    if default in (None, [], {}, "") or isinstance(default, Mapping):
+        return ""
+    if isinstance(default, list):
+        return ", ".join(f"`{each}`" for each in default)
+    return f"`{default}`"
+
+
+def _type(field: Schema) -> str:
+    if "enum" in field or "const" in field:
+        return " · ".join(f"`{each}`" for each in field.get("enum", [field.get("const")]))
+    written = field.get("x-postroad-written")
+    kind = field.get("type")
+    if kind == "array":
+        return f"list of {_type(field['items'])}"
+    if kind == "object":
+        return "mapping"
+    names = {"integer": "whole number", "number": "number", "boolean": "true or false"}
+    bounds = field.get("x-postroad-bounds") or _bounds(field)
+    return f"{written or names.get(str(kind), 'text')}{f', {bounds}' if bounds else ''}"
+
+
+def _bounds(field: Schema) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    return f"from {low} to {high}" if low is not None and high is not None else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the page to the named file, else to standard output."""
+    if arguments:
+        Path(arguments[0]).write_text(page(), encoding="utf-8")
+    else:
+        sys.stdout.write(page())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,298 @@
+"""The Relay manifest: a way out, by MX or to smarthosts."""
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from postroad.manifests.cel import Rule, loopback, milliseconds
+from postroad.manifests.kinds.common import (
+    AllowedNamespaces,
+    NextHop,
+    PasswordAuth,
+    check_hosts,
+    host_rules,
+)
+from postroad.manifests.kinds.types import (
+    Count,
+    DomainPattern,
+    Duration,
+    EhloName,
+    Factor,
+    IpAddress,
+    MessageRate,
+    Part,
+    PoolName,
+    ResourceName,
+    Switch,
+    Within,
+    broken_rule,
+)
+from postroad.policy.model import TlsMode
+from postroad.policy.quantities import format_duration
+
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+
+_HOSTS = "(has(self.smarthosts) && size(self.smarthosts) > 0)"
+
+
+def _login(host: str) -> str:
+    own, shared = f"{host}.auth.secretRef.name", "self.auth.secretRef.name"
+    return f"(has({host}.auth) ? {own} : has(self.auth) ? {shared} : '')"
+
+
+class Mx(Part):
+    """Delivery to the MX hosts of each recipient's domain (RFC 5321 §5); it has no settings."""
+
+
+class Smarthost(NextHop):
+    """A host that takes mail for everywhere."""
+
+    auth: PasswordAuth | None = None
+    """How to log in at this host; `spec.auth` when left out."""
+
+
+class RelayTls(Part):
+    """What TLS the next hop must offer."""
+
+    mode: TlsMode = TlsMode.OPPORTUNISTIC
+    """None: never TLS. Opportunistic: TLS where offered, without checking certificates. Required:
+    TLS or no delivery. Verified: TLS with a certificate that is valid for the host's name. Where
+    the Relay logs in, the certificate is checked in any mode."""
+    implicit: Switch | None = None
+    """TLS from the first byte instead of STARTTLS; when left out, on port 465 only. Smarthosts
+    only."""
+    allow_unverified_login: Switch = False
+    """Log in under TLS though the certificate is not valid for the host's name. Whoever stands
+    between then learns the password; without it no login is said to such a host."""
+
+
+class EgressSource(Part):
+    """An address to send from."""
+
+    name: ResourceName
+    """Name of the source in logs and metrics."""
+    address: IpAddress | None = None
+    """Local IP address of outgoing connections; the system's choice when left out."""
+    ehlo: EhloName | None = None
+    """Host name to say in EHLO; the process's own when left out."""
+    weight: Count = Field(default=1, ge=1, le=65535)
+    """Share of connections among the sources."""
+
+
+class Egress(Part):
+    """Where mail leaves from."""
+
+    pool: PoolName = "default"
+    """Egress pool: the delivery processes that carry this Relay's mail."""
+    sources: tuple[EgressSource, ...] = Field(default=(), max_length=64)
+    """Addresses to send from."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise broken_rule(f"sources[{index}].name", f"{name} is the name of two sources")
+        return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.sources)"
+            " || self.sources.all(s, self.sources.exists_one(o, o.name == s.name))",
+            "has two sources of one name; give each its own",
+            "sources",
+        ),
+    )
+
+
+class Retry(Part):
+    """When to try again what was deferred, and when to give up."""
+
+    first: Annotated[Duration, Within(_SECOND, _DAY)] = timedelta(minutes=15)
+    """Wait after the first attempt that was deferred."""
+    factor: Factor = Field(default=1.5, ge=1, le=10)
+    """What each wait is multiplied by to get the next."""
+    max: Annotated[Duration, Within(_SECOND, 7 * _DAY)] = timedelta(hours=4)
+    """Longest wait."""
+    lifetime: Annotated[Duration, Within(_SECOND, 30 * _DAY)] = timedelta(days=5)
+    """How long a message may wait in all before it bounces."""
+    delay_warning: Annotated[Duration, Within(_SECOND, 30 * _DAY, never=True)] = timedelta(hours=4)
+    """Age at which the sender is told of the delay, once; 0s for never."""
+
+    @model_validator(mode="after")
+    def _waits_grow(self) -> Self:
+        if self.max < self.first:
+            raise broken_rule(
+                "max" if "max" in self.model_fields_set else "first",
+                f"max ({format_duration(self.max)}) is less than first"
+                f" ({format_duration(self.first)}); raise max or lower first",
+            )
+        return self
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"{milliseconds('self.max')} >= {milliseconds('self.first')}",
+            "max is less than first; raise max or lower first",
+            "max",
+            detail="'max (' + self.max + ') is less than first (' + self.first"
+            " + '); raise max or lower first'",
+        ),
+    )
+
+
+class Limits(Part):
+    """
+    What each site (set of MX hosts, or the smarthosts) is asked to bear.
+
+    Kept for each Relay, whoever else sends to the same hosts.
+    """
+
+    connections: Count = Field(default=20, ge=1, le=10_000)
+    """Most concurrent connections to a site from the whole cluster; a site begins with five."""
+    messages_per_connection: Count = Field(default=100, ge=1, le=100_000)
+    """Messages sent over one connection before it is closed."""
+    message_rate: MessageRate | None = None
+    """Messages per window to a site from the whole cluster; unlimited when left out. One whose
+    recipients need several transactions, or several hosts, counts once. A delivery process that
+    takes a site over, as after a restart, goes on with the window."""
+
+
+class RelaySpec(Part):
+    """A way out: direct delivery by MX, or smarthosts."""
+
+    destinations: tuple[DomainPattern, ...] = Field(default=("*",), min_length=1, max_length=1000)
+    """Recipient domains this Relay is for: example.com, *.example.com for its subdomains, or *.
+    Among the Relays of a namespace the most specific match wins."""
+    mx: Mx | None = None
+    """Deliver to the MX hosts of each recipient's domain. Exactly one of mx and smarthosts."""
+    smarthosts: tuple[Smarthost, ...] = Field(default=(), max_length=64)
+    """Hand all mail to these hosts. Exactly one of mx and smarthosts."""
+    auth: PasswordAuth | None = None
+    """How to log in at the smarthosts."""
+    tls: RelayTls = RelayTls()
+    """What TLS the next hop must offer."""
+    egress: Egress = Egress()
+    """Where mail leaves from."""
+    retry: Retry = Retry()
+    """When to try again what was deferred."""
+    limits: Limits = Limits()
+    """What each site is asked to bear by this Relay's mail. Relays that send to a site at the same
+    time, also those of several pools, together keep the largest of their limits."""
+    allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
+    """Which namespaces' Domains and Clients may name this Relay."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.mx is None and not self.smarthosts:
+            raise broken_rule(
+                "", "says no way out; add mx: {} to deliver to MX hosts, or smarthosts"
+            )
+        for error in self.at_odds({"mx": self.mx, "smarthosts": self.smarthosts}):
+            raise error
+        if self.mx is not None:
+            self._check_mx()
+        else:
+            self._check_smarthosts()
+        return self
+
+    @classmethod
+    def at_odds(cls, given: Mapping[str, object]) -> Iterator[PydanticCustomError]:
+        """Yield that mail leaves by MX or to smarthosts."""
+        if given.get("mx") is not None and given.get("smarthosts"):
+            yield broken_rule("smarthosts", "cannot go with mx; keep one of the two")
+
+    def _check_mx(self) -> None:
+        if self.auth is not None:
+            raise broken_rule("auth", "goes with smarthosts only; MX hosts take no login")
+        if self.tls.implicit is not None:
+            raise broken_rule("tls.implicit", "goes with smarthosts only; MX hosts use STARTTLS")
+
+    def _check_smarthosts(self) -> None:
+        if len(set(self.logins)) > 1:
+            raise broken_rule(
+                "smarthosts",
+                "several logins in one Relay are not supported yet; use one Secret for all"
+                " smarthosts, or a Relay for each",
+            )
+        implicit = self.implicit_tls  # looks for hosts listed twice, too
+        if self.tls.mode is not TlsMode.NONE:
+            return
+        if implicit:
+            raise broken_rule(
+                "tls.mode", "None contradicts TLS from the first byte (port 465 or tls.implicit)"
+            )
+        if self.login and not all(is_loopback(hop.host) for hop in self.smarthosts):
+            raise broken_rule(
+                "tls.mode", "None would send the password in the clear; use Required or Verified"
+            )
+
+    api_rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"has(self.mx) || {_HOSTS}",
+            "says no way out; add mx: {} to deliver to MX hosts, or smarthosts",
+        ),
+        Rule(f"!has(self.mx) || !{_HOSTS}", "cannot go with mx; keep one of the two", "smarthosts"),
+        Rule(
+            "!has(self.mx) || !has(self.auth)",
+            "goes with smarthosts only; MX hosts take no login",
+            "auth",
+        ),
+        Rule(
+            "!has(self.mx) || !has(self.tls.implicit)",
+            "goes with smarthosts only; MX hosts use STARTTLS",
+            "tls.implicit",
+        ),
+        Rule(
+            f"!{_HOSTS} || self.smarthosts.all(h, {_login('h')} == {_login('self.smarthosts[0]')})",
+            "several logins in one Relay are not supported yet; use one Secret for all smarthosts,"
+            " or a Relay for each",
+            "smarthosts",
+        ),
+        *(
+            replace(rule, cel=f"!{_HOSTS} || {rule.cel}")
+            for rule in host_rules("smarthosts", by_port="!has(self.tls.implicit)")
+        ),
+        Rule(
+            f"self.tls.mode != 'None' || !{_HOSTS} || (has(self.tls.implicit) ? !self.tls.implicit"
+            " : !self.smarthosts.all(h, h.port == 465))",
+            "None contradicts TLS from the first byte (port 465 or tls.implicit)",
+            "tls.mode",
+        ),
+        Rule(
+            f"self.tls.mode != 'None' || !{_HOSTS}"
+            " || !(has(self.auth) || self.smarthosts.exists(h, has(h.auth)))"
+            f" || self.smarthosts.all(h, {loopback('h.host')})",
+            "None would send the password in the clear; use Required or Verified",
+            "tls.mode",
+        ),
+    )
+
+    @property
+    def implicit_tls(self) -> bool:
+        """Whether TLS starts with the first byte."""
+        return check_hosts(self.smarthosts, "smarthosts", implicit=self.tls.implicit)
+
+    @property
+    def logins(self) -> tuple[str | None, ...]:
+        """For each smarthost the Secret to log in with."""
+        auths = (hop.auth or self.auth for hop in self.smarthosts)
+        return tuple(auth.secret_ref.name if auth else None for auth in auths)
+
+    @property
+    def login(self) -> str | None:
+        """The Secret to log in with, None without a login."""
+        return self.logins[0] if self.smarthosts else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a smarthost is this machine, going by what is written."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

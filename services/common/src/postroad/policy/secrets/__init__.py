@@ -1,0 +1,3 @@
+"""
+Secrets in the published configuration: the cluster key, sealing, and verifiers of passwords.
+"""
