@@ -35,10 +35,10 @@ from postroad.manifests.compiler.findings import (
 )
 from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
 from postroad.manifests.kinds.client import ClientSpec
-from postroad.manifests.kinds.common import RelayRef
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
+from postroad.manifests.kinds.shared import RelayRef
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
 from postroad.policy.consent import may_send_as
 from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from postroad.mail.traffic import TrafficClass
 from postroad.manifests.kinds.client import ClientSpec
-from postroad.manifests.kinds.common import AllowedNamespaces, NextHop, RelayRef
 from postroad.manifests.kinds.domain import DomainSpec, ReceiveSpec
 from postroad.manifests.kinds.quota import QuotaSpec, Subject
 from postroad.manifests.kinds.relay import RelaySpec, Retry
+from postroad.manifests.kinds.shared import AllowedNamespaces, NextHop, RelayRef
 from postroad.policy.model import (
     Client,
     Credentials,

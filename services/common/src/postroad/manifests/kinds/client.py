@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from postroad.manifests.cel import Rule
-from postroad.manifests.kinds.common import PasswordAuth, RelayRef
+from postroad.manifests.kinds.shared import PasswordAuth, RelayRef
 from postroad.manifests.kinds.types import AddressPattern, NetworkText, Part, broken_rule
 
 

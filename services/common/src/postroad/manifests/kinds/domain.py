@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from postroad.manifests.cel import Rule
-from postroad.manifests.kinds.common import (
+from postroad.manifests.kinds.shared import (
     AllowedNamespaces,
     NextHop,
     RelayRef,

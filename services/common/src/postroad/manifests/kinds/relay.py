@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from postroad.manifests.cel import Rule, loopback, milliseconds
-from postroad.manifests.kinds.common import (
+from postroad.manifests.kinds.shared import (
     AllowedNamespaces,
     NextHop,
     PasswordAuth,
