@@ -44,13 +44,14 @@ class Capacity:
         self._used = 0  # octets, as of the last look
         self._free: int | None = None  # octets of the fullest disk, as of the last look
         self._published = 0  # octets this process had published by then
+        self._room = float("inf")  # octets of new mail that there was room for then
         self._was_near = False
         self._disk_was_near = False
 
     @property
     def near_full(self) -> bool:
-        """Whether new mail should be refused."""
-        return self._account_near or self._disk_near
+        """Whether new mail should be refused. Asked for each message."""
+        return self._published_since() >= self._room
 
     @property
     def exhausted(self) -> bool:
@@ -60,27 +61,21 @@ class Capacity:
     @property
     def room(self) -> float:
         """Octets of new mail until it should be refused; infinite while that is not known."""
-        return min(self._account_room / self._copies, self._disk_room / _WRITINGS)
+        return self._room - self._published_since()
 
-    @property
-    def _account_near(self) -> bool:
-        return self._account_room <= 0
-
-    @property
     def _account_room(self) -> float:
+        """Return what the account had room for at the last look."""
         if not self._limit:
             return float("inf")
         share = _AGAIN if self._was_near else _NEAR
-        return self._limit * share - self._used - self._published_since() * self._copies
+        return (self._limit * share - self._used) / self._copies
 
-    @property
-    def _disk_near(self) -> bool:
-        return self._disk_room < 0
-
-    @property
     def _disk_room(self) -> float:
+        """Return what the fullest disk had room for at the last look."""
+        if self._free is None or not self._limit:
+            return float("inf")
         times = _DISK_AGAIN if self._disk_was_near else 1.0
-        return self._left_of_disk() - self._reserve * times
+        return (self._free - self._reserve * times) / _WRITINGS
 
     @property
     def _reserve(self) -> int:
@@ -126,5 +121,7 @@ class Capacity:
         self._free = least_free((await self._presence.changes(f"{REPORTS}*", after=0)).messages)
         self._published = published
         self._limit = int(message.data or b"0")
-        self._was_near = self._account_near
-        self._disk_was_near = self._disk_near
+        since = self._published_since()
+        self._was_near = since >= self._account_room()
+        self._disk_was_near = since >= self._disk_room()
+        self._room = min(self._account_room(), self._disk_room())

@@ -153,6 +153,8 @@ class JetStreamSpool:
         self.layout = layout
         self._link = link
         self._options = options
+        # Whether this is a process of the cluster, with a session, and not a person's command.
+        self._takes_part = options.role != "command"
         self._requests = Requests(link)
         self._publisher = Publisher(link, self._requests, layout)
         self._blobs = Blobs(link, self._requests, retry=options.timings.gathering)
@@ -235,11 +237,6 @@ class JetStreamSpool:
             self._abandoned.start()
 
     @property
-    def _takes_part(self) -> bool:
-        """Whether this is a process of the cluster, with a session, and not a person's command."""
-        return self._options.role != "command"
-
-    @property
     def accepting(self) -> bool:
         """Whether new mail would be taken now."""
         return self.refusal() is None
@@ -257,7 +254,7 @@ class JetStreamSpool:
 
     def new_queue_id(self, now: datetime) -> str:
         """Draw a queue id in a shard that takes mail."""
-        return new_queue_id(now, random.randrange(self.layout.shards))
+        return new_queue_id(now, int(random.random() * self.layout.shards))
 
     def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """Begin a body in a shard drawn at random."""

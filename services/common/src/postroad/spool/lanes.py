@@ -10,7 +10,6 @@ from functools import lru_cache
 from postroad.spool.record import QueueRecord
 
 
-@lru_cache(maxsize=16384)
 def fnv1a32(text: str) -> int:
     """Return the 32-bit FNV-1a hash of a text's UTF-8 octets."""
     value = 0x811C9DC5
@@ -19,6 +18,7 @@ def fnv1a32(text: str) -> int:
     return value
 
 
+@lru_cache(maxsize=16384)
 def tail_lane(name: str, lanes: int) -> str:
     """Return the tail lane of a site or domain, among `lanes` of them: `p00`, `p01` …"""
     return _named(fnv1a32(name) % lanes)

@@ -62,6 +62,7 @@ class Membership:
         self._is_full = is_full  # whether this process would refuse new mail
         self._info = info
         self._timings = timings
+        self._doubts_after = timings.self_doubt.total_seconds()
         self._revision = 0
         self._confirmed = float("-inf")  # loop time at which the last confirmed renewal was sent
         self._live: tuple[SessionInfo, ...] = ()
@@ -104,7 +105,7 @@ class Membership:
     def alive(self) -> bool:
         """Whether this process may take itself for alive."""
         now = asyncio.get_running_loop().time()
-        return now - self._confirmed < self._timings.self_doubt.total_seconds()
+        return now - self._confirmed < self._doubts_after
 
     async def start(self) -> None:
         """Join; SpoolUnavailable when that cannot be told."""
