@@ -17,7 +17,7 @@ from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.layout import SINGLE_MACHINE
 from postroad.spool.publisher import Publisher
-from postroad.spool.requests import NoResponders
+from postroad.spool.requests import Answer, NoResponders
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import blob_stream
 from postroad.testing.nats_server import NatsServer
@@ -115,11 +115,14 @@ class Answers:
         self.max_payload = 1_000_000
         self._answers = list(answers)
 
-    async def send(self, subject: str, payload: bytes = b"", **_: object) -> Incoming:
+    def begin(self, subject: str, payload: bytes = b"", **_: object) -> Answer:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        future: Answer = asyncio.get_running_loop().create_future()
         if isinstance(answer, SpoolError):
-            raise answer
-        return Incoming(subject, "", b"", answer)
+            future.set_exception(answer)
+        else:
+            future.set_result(Incoming(subject, "", b"", answer))
+        return future
 
 
 FULL = b'{"error":{"err_code":10047,"description":"insufficient storage"}}'

@@ -33,7 +33,7 @@ from postroad.spool.layout import Layout
 from postroad.spool.log import get_logger
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueueRecord
-from postroad.spool.requests import NoResponders, Requests
+from postroad.spool.requests import NoResponders, Requests, checked
 from postroad.spool.subjects import queue_stream, ready_subject, subject_of
 from postroad.spool.succession import FOLLOWS, comes_soon
 
@@ -44,7 +44,7 @@ MAX_BATCH = 1000  # messages, a limit of the server
 
 _TRY_TIMEOUT = 3.0  # seconds for one answer
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
-_HEADROOM = 256  # octets of headers the client adds by itself
+_HEADROOM = 512  # octets of headers beside their values: their names, and what a claim adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,10 @@ class Publisher:
         timeout = max(0.05, min(_TRY_TIMEOUT, left))
         if len(messages) == 1:
             only = messages[0]
-            answer = await self._requests.send(
+            answer = self._requests.begin(
                 only.subject, only.payload, headers=only.headers, timeout=timeout
             )
-            return acknowledged(answer)
+            return acknowledged(checked(await answer))
         return await self._try_batch(messages, timeout)
 
     async def _try_batch(self, messages: Sequence[_Message], timeout: float) -> Acknowledged:
@@ -180,7 +180,8 @@ class Publisher:
         if due is not None:
             headers["Nats-Schedule"] = f"@at {due.isoformat().replace('+00:00', 'Z')}"
             headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane, by_id=follows)
-        return _Message(subject, self._payload(record, len(str(headers)) + _HEADROOM), headers)
+        around = _HEADROOM + sum(map(len, headers.values()))
+        return _Message(subject, self._payload(record, around), headers)
 
     def _payload(self, record: QueueRecord, around: int) -> bytes:
         """

@@ -9,7 +9,6 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
 
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import SpoolUnavailable
@@ -29,30 +28,35 @@ class _Patience:
     """
     Ends requests that were begun with one and the same patience and are not answered in its time.
 
-    They run out in the order in which they began, so one timer is enough for all of them.
+    They run out in the order in which they began, so one timer is enough for all of them. What is
+    over for other reasons, such as a cancellation, is forgotten then at the latest.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, waiting: dict[str, Answer]) -> None:
         self._seconds = seconds
-        self._begun: deque[tuple[float, Answer]] = deque()
+        self._waiting = waiting
+        self._begun: deque[tuple[float, str, Answer]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, reply: str, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
         """Wait for an answer, from now on."""
         begun = self._begun
-        while begun and begun[0][1].done():
-            begun.popleft()
-        begun.append((loop.time() + self._seconds, answer))
+        while begun and begun[0][2].done():
+            self._waiting.pop(begun.popleft()[1], None)
+        begun.append((loop.time() + self._seconds, reply, answer))
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         now = loop.time()
-        while self._begun and (self._begun[0][1].done() or self._begun[0][0] <= now):
-            _expire(self._begun.popleft()[1], self._seconds)
-        if self._begun:
-            self._timer = loop.call_later(self._begun[0][0] - now, self._look, loop)
+        begun = self._begun
+        while begun and (begun[0][2].done() or begun[0][0] <= now):
+            _, reply, answer = begun.popleft()
+            self._waiting.pop(reply, None)
+            _expire(answer, self._seconds)
+        if begun:
+            self._timer = loop.call_later(begun[0][0] - now, self._look, loop)
 
 
 class Requests:
@@ -115,31 +119,23 @@ class Requests:
         """
         Write a request and return the future of its answer, to be looked at by `checked`.
 
-        NoResponders or SpoolUnavailable if it cannot be written.
+        NoResponders if it cannot be written.
         """
-        if not self._link.connected:
-            raise NoResponders("not connected to NATS")
         reply = f"{self._prefix}{next(self._numbers)}"
         header = header_of(headers) if headers else b""
         try:
             self._link.client.post(subject, payload, reply=reply, header=header)
-        except OSError as error:
-            raise SpoolUnavailable(f"cannot write to NATS: {error}") from error
+        except OSError as error:  # there is no connection, so nobody has taken it
+            raise NoResponders(str(error)) from error
         loop = asyncio.get_running_loop()
         answer = self._waiting[reply] = loop.create_future()
-        answer.add_done_callback(partial(self._end, reply))
         patience = self._patience.get(timeout)
-        if patience is not None:
-            patience.add(answer, loop)
-        elif len(self._patience) < _PATIENCES:
-            patience = self._patience[timeout] = _Patience(timeout)
-            patience.add(answer, loop)
-        else:  # the rest of somebody's time, which nobody else will have
-            loop.call_later(timeout, _expire, answer, timeout)
+        if patience is None and len(self._patience) < _PATIENCES:
+            patience = self._patience[timeout] = _Patience(timeout, self._waiting)
+        if patience is None:  # the rest of somebody's time, which nobody else will have
+            patience = _Patience(timeout, self._waiting)
+        patience.add(reply, answer, loop)
         return answer
-
-    def _end(self, reply: str, _: Answer) -> None:
-        self._waiting.pop(reply, None)
 
 
 def is_refused(message: Incoming) -> bool:
