@@ -168,12 +168,16 @@ def test_readiness_is_told_on_the_pipe(start: Start) -> None:
 
 
 def test_a_supervised_process_leaves_ctrl_c_to_its_supervisor(start: Start) -> None:
+    """Also in its last moments, when a process without a loop would be interrupted."""
     process = start({"POSTROAD_PARENT_PID": str(os.getpid())})
     until_started(process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate()
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    output, errors = process.communicate()
     assert (process.returncode, output) == (0, "drained\n")
+    assert events(errors) == ["draining", "stopped"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")

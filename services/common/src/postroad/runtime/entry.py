@@ -156,6 +156,10 @@ def _read_settings(role: str, of: type[S]) -> tuple[RuntimeSettings, S]:
     if runtime.parent_pid is not None:
         try:
             die_with_parent(runtime.parent_pid)
+            # A terminal's Ctrl-C reaches the supervisor too, which then sends SIGTERM: taking both
+            # would force the end of every child. Not a handler of the loop's: it ends with the
+            # loop, and one that comes in the last moment would be a KeyboardInterrupt.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         except StartupError as error:
             sys.exit(_complain(role, str(error), 1))
     return runtime, loaded[1]
@@ -238,9 +242,5 @@ def _follow_signals(process: Process, sink: LineSink, *, supervised: bool) -> No
         process.stop()
 
     loop.add_signal_handler(signal.SIGTERM, ask, signal.SIGTERM)
-    if supervised:
-        # A terminal's Ctrl-C reaches the supervisor too, which then sends SIGTERM: taking both
-        # would force the end of every child.
-        loop.add_signal_handler(signal.SIGINT, lambda: None)
-    else:
+    if not supervised:
         loop.add_signal_handler(signal.SIGINT, ask, signal.SIGINT)

@@ -7,7 +7,7 @@ subscriptions is told to make them again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -26,6 +26,7 @@ _PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two
 _PENDING = 16 * 1024 * 1024  # octets written while the connection is away
 _FIRST_CONNECT = timedelta(seconds=10)
 _TELL_EVERY = 10.0  # seconds
+_LAST = 2.0  # seconds that a server may take to hear what is left, and to end the connection
 _FORBIDDEN = "permissions violation"
 
 
@@ -179,15 +180,22 @@ class NatsLink:
         self._closing = True
         if self._rebuilding is not None:
             self._rebuilding.cancel()
-        if self._client is not None and not self._client.is_closed:
-            try:
-                async with asyncio.timeout(2):
-                    if self._client.is_connected:
-                        await self._client.flush()
-                    await self._client.close()
-            except (TimeoutError, OSError, RuntimeError, nats.errors.Error) as error:
-                # RuntimeError: nats-py writes what is left, uvloop's transport is closed already.
-                log.debug("the connection did not close well", error=str(error))
+        client = self._client
+        if client is None or client.is_closed:
+            return
+        if client.is_connected:
+            await _in_time(client.flush())
+        await _in_time(client.close())
+        client.drop()
+
+
+async def _in_time(last: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(_LAST):
+            await last
+    except (TimeoutError, OSError, RuntimeError, nats.errors.Error) as error:
+        # RuntimeError: nats-py writes what is left, uvloop's transport is closed already.
+        log.debug("the connection does not close well", error=str(error))
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -109,10 +109,14 @@ class FastClient(Client):
         It would close it, and wait until what was written has left. To a server that is gone
         without a word that is a quarter of an hour, in which no other is tried.
         """
+        self.drop()
+        await super()._attempt_reconnect()
+
+    def drop(self) -> None:
+        """Close the connection at once, whatever has not left."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
-        await super()._attempt_reconnect()
 
     async def _process_pong(self) -> None:
         """

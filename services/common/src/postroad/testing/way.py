@@ -1,8 +1,8 @@
 """A TCP way to a server on which a test changes or loses what clients write."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
 
 from postroad.testing.streams import hang_up
 
@@ -35,10 +35,19 @@ class Way:
         return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        there = self._pass_on(reader, far_writer, self._alter)
-        back = self._pass_on(far_reader, writer, bytes)
-        self._tasks |= {asyncio.create_task(there), asyncio.create_task(back)}
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+            there = self._pass_on(reader, far_writer, self._alter)
+            back = self._pass_on(far_reader, writer, bytes)
+            await _either(there, back, far_writer)
+        except OSError:
+            pass  # the server is away
+        finally:
+            self._tasks.discard(task)
+            await hang_up(writer)
 
     async def _pass_on(
         self,
@@ -49,3 +58,17 @@ class Way:
         while data := await reader.read(2**16):
             writer.write(alter(data))
         await hang_up(writer)
+
+
+async def _either(
+    there: Coroutine[Any, Any, None], back: Coroutine[Any, Any, None], far: asyncio.StreamWriter
+) -> None:
+    """Carry both ways until each has ended or this is cancelled; the far connection is closed."""
+    tasks = [asyncio.create_task(each) for each in (there, back)]
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await hang_up(far)
