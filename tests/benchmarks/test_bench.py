@@ -10,10 +10,10 @@ from postroad_harness.bench import comparison
 from postroad_harness.bench.bench import Extent, Result, median_rates, run, turned, write
 from postroad_harness.bench.cases import CASES
 from postroad_harness.bench.page import write_page
-from postroad_harness.bench.postroad_server import PostroadServer
 from postroad_harness.bench.processes import Usage
 from postroad_harness.bench.rounds import RoundFigures, middle
-from postroad_harness.bench.server import MailServer, Unavailable
+from postroad_harness.bench.servers.interface import MailServer, Unavailable
+from postroad_harness.bench.servers.postroad import PostroadServer
 
 MESSAGES = 100
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.cli.commands.events import event_type, in_order, line
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.spool.event import Event, EventType
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -88,7 +88,7 @@ def test_a_type_is_named_by_its_word_or_as_it_is_stored(text: str) -> None:
 
 
 def test_a_type_that_is_none_is_told_what_there_is() -> None:
-    with pytest.raises(Failure, match=r"^--type takes accepted, delivered, .*, not 'sent'$"):
+    with pytest.raises(CommandError, match=r"^--type takes accepted, delivered, .*, not 'sent'$"):
         event_type("sent")
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.handover import Tls, tls_context
 from postroad.cli.load.command import parse_sizes
 from postroad.cli.load.figures import Latencies, LoadFigures
 from postroad.cli.load.plan import Letters, LoadPlan
-from postroad.cli.load.run import Load
+from postroad.cli.load.run import LoadRun
 from postroad.cli.load.session import LoadSession
 from postroad.cli.load.target import check_domains, permitted_address
 from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
@@ -66,7 +66,7 @@ async def open_hop() -> AsyncIterator[OpenHop]:
 
 
 async def load(port: int, **how: Any) -> LoadFigures:
-    return await Load(LoadPlan("127.0.0.1", port, **how)).run()
+    return await LoadRun(LoadPlan("127.0.0.1", port, **how)).run()
 
 
 async def run(*flags: str) -> tuple[int, str, str]:
@@ -158,7 +158,7 @@ async def test_a_rate_is_kept(open_hop: OpenHop) -> None:
 class Turned(LoadSession):
     """A session that notes its turn instead of sending."""
 
-    def __init__(self, load: Load, turns: "asyncio.Queue[LoadSession]") -> None:
+    def __init__(self, load: LoadRun, turns: "asyncio.Queue[LoadSession]") -> None:
         super().__init__(load)
         self._turns = turns
 
@@ -169,7 +169,7 @@ class Turned(LoadSession):
 
 
 async def test_the_turn_of_a_connection_that_is_lost_is_another_s() -> None:
-    run = Load(LoadPlan("127.0.0.1", 9, messages=3, rate=5.0))
+    run = LoadRun(LoadPlan("127.0.0.1", 9, messages=3, rate=5.0))
     turns: asyncio.Queue[LoadSession] = asyncio.Queue()
     first, lost, last = sessions = [Turned(run, turns) for _ in range(3)]
     for session in sessions:
@@ -211,7 +211,7 @@ async def test_what_was_not_sent_when_a_connection_was_lost_is_sent_again(
 
 async def test_what_has_no_answer_is_ambiguous_and_not_sent_again(open_hop: OpenHop) -> None:
     hop = await open_hop(latency=0.02)
-    running = Load(LoadPlan("127.0.0.1", hop.port, messages=60, sessions=6))
+    running = LoadRun(LoadPlan("127.0.0.1", hop.port, messages=60, sessions=6))
     ambiguous: list[int] = []
     running.on_ambiguous = ambiguous.append
     sending = asyncio.create_task(running.run())
@@ -257,7 +257,7 @@ async def test_a_certificate_nobody_vouches_for_ends_the_load(tmp_path: Path) ->
             tls=Tls.STARTTLS,
             context=ssl.create_default_context(),
         )
-        running = Load(plan)
+        running = LoadRun(plan)
         assert (await running.run()).accepted == 0
         assert "certificate" in running.why_nothing()
     finally:
@@ -275,7 +275,7 @@ async def test_the_command_tells_figures_as_json(open_hop: OpenHop) -> None:
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "2001:4860:4860::8888", "0.0.0.0"])
 def test_a_stranger_is_loaded_only_with_permission(host: str) -> None:
-    with pytest.raises(Failure, match="--permitted"):
+    with pytest.raises(CommandError, match="--permitted"):
         permitted_address(SocketAddress(host, 25), permitted=False)
     assert permitted_address(SocketAddress(host, 25), permitted=True) == host
 
@@ -287,7 +287,7 @@ def test_this_machine_and_private_networks_are_no_strangers(host: str) -> None:
 
 @pytest.mark.parametrize("domain", ["gmail.com", "notexample", "example.com.gmail.com"])
 def test_mail_that_could_reach_people_needs_permission(domain: str) -> None:
-    with pytest.raises(Failure, match="--permitted"):
+    with pytest.raises(CommandError, match="--permitted"):
         check_domains([domain], permitted=False)
     check_domains([domain], permitted=True)
     check_domains(["far.example", "example", "a.b.test", "example.com"], permitted=False)
@@ -321,7 +321,7 @@ async def test_a_tls_that_does_not_go_with_the_port_ends_the_load(
             context=tls_context(True, None),
             opening=0.2,
         )
-        running = Load(plan)
+        running = LoadRun(plan)
         async with asyncio.timeout(patient(10)):
             figures = await running.run()
         assert figures.accepted == 0
@@ -331,7 +331,7 @@ async def test_a_tls_that_does_not_go_with_the_port_ends_the_load(
 
 
 async def test_a_server_that_is_never_there_is_given_up() -> None:
-    running = Load(LoadPlan("127.0.0.1", 1, messages=4, opening=0.2))
+    running = LoadRun(LoadPlan("127.0.0.1", 1, messages=4, opening=0.2))
     async with asyncio.timeout(patient(10)):
         await running.run()
     assert running.why_nothing() == "no connection could be opened"

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from postroad.cli.app import app
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.terminal.options import (
     listen_address,
     listener,
@@ -42,7 +42,7 @@ def test_a_server_is_called_what_its_certificate_and_sni_have() -> None:
 
 
 def test_a_wrong_address_is_quoted_as_it_came() -> None:
-    with pytest.raises(Failure, match=r"^--relay: 'relay' names a host"):
+    with pytest.raises(CommandError, match=r"^--relay: 'relay' names a host"):
         listen_address("relay", option="--relay", default_port=25)
 
 
@@ -58,13 +58,13 @@ def test_a_mail_address_passes_as_it_came(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["a", "a@", "@b.example", "a@b", "a@b..example", "a b@c.example"])
 def test_what_is_no_mail_address_names_its_flag(text: str) -> None:
-    with pytest.raises(Failure, match=r"^--to: "):
+    with pytest.raises(CommandError, match=r"^--to: "):
         mail_address(text, option="--to")
 
 
 @pytest.mark.parametrize("text", ["", "b", "b..example", "b example"])
 def test_what_is_no_domain_names_its_flag(text: str) -> None:
-    with pytest.raises(Failure, match=r"^--domain: "):
+    with pytest.raises(CommandError, match=r"^--domain: "):
         mail_domain(text, option="--domain")
 
 
@@ -96,7 +96,7 @@ def test_a_flag_takes_a_value_or_is_refused_in_words_of_ours(
         if each.required
         for word in ([each.opts[0], "x"] if each.param_type_name == "option" else ["x"])
     ]
-    with suppress(Failure):
+    with suppress(CommandError):
         command.make_context("postroad", [*needed, option, value])
 
 
@@ -131,5 +131,5 @@ def test_a_wrong_value_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("POSTROAD_PASSWORD", "secret")
     result = CliRunner().invoke(app, words.split(" "))
-    assert isinstance(result.exception, Failure)
+    assert isinstance(result.exception, CommandError)
     assert (str(result.exception), result.exception.code) == (said, 2)

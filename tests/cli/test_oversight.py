@@ -11,8 +11,8 @@ from postroad.cli.standalone.oversight import count_objects, findings
 from postroad.cli.state.findings import (
     MOST,
     Findings,
+    ObjectTrouble,
     QuotaUse,
-    Trouble,
     read_findings,
     write_findings,
 )
@@ -32,7 +32,7 @@ DOMAIN = HEAD + "kind: Domain\nmetadata: {name: shop}\nspec: {domain: shop.examp
 FOUND = Findings(
     at=NOW,
     mistakes=("a.yaml:3: spec.sned: is not a field here",),
-    troubles=(Trouble("Relay default/out", "Reachable", "NoAnswer", "mx does not answer"),),
+    troubles=(ObjectTrouble("Relay default/out", "Reachable", "NoAnswer", "mx does not answer"),),
     quotas=(QuotaUse("default/few", "messages/1h", "", 4, 5, "2026-11-29T13:00:00Z"),),
 )
 

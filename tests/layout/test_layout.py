@@ -22,6 +22,22 @@ HARNESS_ROOT = "tests/harness/src"
 SOURCE_ROOTS = sorted([*SHIPPED_ROOTS, HARNESS_ROOT])
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
+MOST_FILES = 12
+# Folders that are larger: those that are not parted yet, and tests, which lie as what they test.
+LARGER = {
+    "services/common/src/postroad/runtime": 28,
+    "services/common/src/postroad/spool": 64,
+    "services/common/src/postroad/testing": 18,
+    "services/delivery/src/postroad/delivery": 56,
+    "services/ingress/src/postroad/ingress": 40,
+    "tests/harness/src/postroad_harness/simulation": 22,
+}
+# Names that two packages have for two things; the folders above will be the end of most.
+AMBIGUOUS = {
+    "Abandoned", "Circumstances", "Demand", "Dialog", "Ended", "Host", "Kind", "NoRoute",
+    "Peer", "Place", "Portion", "Refused", "Sites", "Stored", "Transaction", "Trouble", "Turn",
+    "Waiting",
+}  # fmt: skip
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "base"}
 
 
@@ -96,3 +112,23 @@ def test_what_decides_reads_no_clock() -> None:
             and node.func.attr in {"now", "utcnow", "today"}
         ]
     assert read == [], "take the time as an argument"
+
+
+def test_a_folder_can_be_looked_over() -> None:
+    folders = {path.parent for path in sources()}
+    files = {named(folder): len(list(folder.glob("*.py"))) for folder in folders}
+    allowed = {folder: LARGER.get(folder, MOST_FILES) for folder in files}
+    assert {f: n for f, n in files.items() if n > allowed[f]} == {}, "part it into rooms"
+    assert {f for f in LARGER if files.get(f, 0) <= MOST_FILES} == set(), "no exception any more"
+
+
+def test_no_class_name_means_two_things() -> None:
+    homes: dict[str, set[str]] = {}
+    for root in SHIPPED_ROOTS:
+        for path in (ROOT / root).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and not path.name.endswith("_pb2.py"):
+                    homes.setdefault(node.name, set()).add(named(path))
+    twice = {name for name, there in homes.items() if len(there) > 1 and name[0] != "_"}
+    assert twice - AMBIGUOUS == set(), "name one of the two for what it is"
+    assert AMBIGUOUS - twice == set(), "no exception any more"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from postroad.operator.kubernetes.client import Access, Kube
+from postroad.operator.kubernetes.client import ApiAccess, Kube
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 from postroad_harness.left_out import leave_out
@@ -56,9 +56,9 @@ class ApiServer:
         """Where it listens."""
         return f"https://127.0.0.1:{self._port}"
 
-    def access(self) -> Access:
+    def access(self) -> ApiAccess:
         """Return how tests reach it."""
-        return Access(server=self.url, token=_TOKEN, insecure=True)
+        return ApiAccess(server=self.url, token=_TOKEN, insecure=True)
 
     def start(self) -> None:
         """Start both; they are ready when `ready` says so."""

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration import acknowledgements as module
 from postroad.operator.configuration.acknowledgements import Acknowledgements
-from postroad.operator.configuration.publisher import Publisher
-from postroad.operator.kubernetes.client import Access, Kube
+from postroad.operator.configuration.publisher import ConfigurationPublisher
+from postroad.operator.kubernetes.client import ApiAccess, Kube
 from postroad.operator.status.reconcile import Serving
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.spool.memory import MemoryCluster, MemorySpool
@@ -26,15 +26,17 @@ async def test_that_all_are_gone_is_believed_after_a_while(
     spool, ingress = MemorySpool(cluster, role="operator"), MemorySpool(cluster, role="ingress")
     await ingress.sessions.announce(1)
     store = Store()
-    picture = Picture(
-        Kube(lambda: Access(server="http://127.0.0.1:1")),
+    informer = Informer(
+        Kube(lambda: ApiAccess(server="http://127.0.0.1:1")),
         store,
         namespaces=(),
         resync=timedelta(minutes=10),
         declared=lambda: None,
         told=lambda _: None,
     )
-    publisher = Publisher(store, picture, spool, Keyring([ClusterKey(b"k" * 32)]), lambda: None)
+    publisher = ConfigurationPublisher(
+        store, informer, spool, Keyring([ClusterKey(b"k" * 32)]), lambda: None
+    )
     told: list[tuple[Serving, ...] | None] = []
     looks = Acknowledgements(spool, publisher, lambda: told.append(looks.serving))
     running = asyncio.create_task(looks.run())

@@ -3,17 +3,19 @@
 import pytest
 
 from postroad.operator.status.conditions import Truth
-from postroad.operator.status.dns_facts import Answer, DnsFacts, State, compare, wanted
+from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts, State, compare, wanted
 
 HOST = "mail.relay.example"
 GOOD = DnsFacts(
-    mx=Answer((HOST, "backup.example")),
-    txt=Answer(("google-site-verification=x", "v=spf1 include:relay.example -all")),
-    dmarc=Answer(("v=DMARC1; p=reject",)),
+    mx=DnsAnswer((HOST, "backup.example")),
+    txt=DnsAnswer(("google-site-verification=x", "v=spf1 include:relay.example -all")),
+    dmarc=DnsAnswer(("v=DMARC1; p=reject",)),
 )
 
 
-def facts(mx: Answer = GOOD.mx, txt: Answer = GOOD.txt, dmarc: Answer = GOOD.dmarc) -> DnsFacts:
+def facts(
+    mx: DnsAnswer = GOOD.mx, txt: DnsAnswer = GOOD.txt, dmarc: DnsAnswer = GOOD.dmarc
+) -> DnsFacts:
     return DnsFacts(mx, txt, dmarc)
 
 
@@ -21,34 +23,34 @@ def facts(mx: Answer = GOOD.mx, txt: Answer = GOOD.txt, dmarc: Answer = GOOD.dma
     ("found", "states", "status", "reason"),
     [
         (GOOD, "Found Found Found", Truth.TRUE, "RecordsFound"),
-        (facts(mx=Answer()), "Missing Found Found", Truth.FALSE, "RecordsMissing"),
+        (facts(mx=DnsAnswer()), "Missing Found Found", Truth.FALSE, "RecordsMissing"),
         (
-            facts(mx=Answer(("other.example",))),
+            facts(mx=DnsAnswer(("other.example",))),
             "Different Found Found",
             Truth.FALSE,
             "RecordsDiffer",
         ),
         (
-            facts(txt=Answer(("v=spf1 -all", "v=spf1 mx -all"))),
+            facts(txt=DnsAnswer(("v=spf1 -all", "v=spf1 mx -all"))),
             "Found Different Found",
             Truth.FALSE,
             "RecordsDiffer",
         ),
         (
-            facts(txt=Answer(("v=spf10 -all",))),
+            facts(txt=DnsAnswer(("v=spf10 -all",))),
             "Found Missing Found",
             Truth.FALSE,
             "RecordsMissing",
         ),
-        (facts(dmarc=Answer()), "Found Found Missing", Truth.FALSE, "RecordsMissing"),
+        (facts(dmarc=DnsAnswer()), "Found Found Missing", Truth.FALSE, "RecordsMissing"),
         (
-            facts(mx=Answer(trouble="no answer")),
+            facts(mx=DnsAnswer(trouble="no answer")),
             "Unknown Found Found",
             Truth.UNKNOWN,
             "LookupFailed",
         ),
         (
-            facts(mx=Answer(trouble="no answer"), dmarc=Answer()),
+            facts(mx=DnsAnswer(trouble="no answer"), dmarc=DnsAnswer()),
             "Unknown Found Missing",
             Truth.FALSE,
             "RecordsMissing",
@@ -77,7 +79,7 @@ def test_what_to_publish_follows_from_what_a_domain_does() -> None:
 
 def test_a_status_tells_what_stands_there_instead() -> None:
     records = wanted("shop.example", receives=True, sends=False, hostname=HOST)
-    [record], _ = compare(records, facts(mx=Answer(("other.example",))), hostname=HOST)
+    [record], _ = compare(records, facts(mx=DnsAnswer(("other.example",))), hostname=HOST)
     assert record.as_status() == {
         "name": "shop.example",
         "type": "MX",
@@ -89,5 +91,5 @@ def test_a_status_tells_what_stands_there_instead() -> None:
 
 def test_a_record_does_not_steer_who_reads_the_status() -> None:
     records = wanted("shop.example", receives=True, sends=False, hostname=HOST)
-    [record], _ = compare(records, facts(mx=Answer(("\x1b[2J.example",))), hostname=HOST)
+    [record], _ = compare(records, facts(mx=DnsAnswer(("\x1b[2J.example",))), hostname=HOST)
     assert record.as_status()["found"] == r"\x1b[2J.example"

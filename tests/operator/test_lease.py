@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from postroad.operator.kubernetes import lease as lease_module
-from postroad.operator.kubernetes.client import Access, Kube, Refused
-from postroad.operator.kubernetes.lease import LeaseKeeper, Seen, Step, decide, lost, observe
+from postroad.operator.kubernetes.client import ApiAccess, ApiRefused, Kube
+from postroad.operator.kubernetes.lease import LeaseKeeper, LeaseStep, Seen, decide, lost, observe
 
 DURATION = timedelta(seconds=15)
 
@@ -16,15 +16,15 @@ DURATION = timedelta(seconds=15)
 @pytest.mark.parametrize(
     ("holder", "age", "step"),
     [
-        ("me", 0.0, Step.RENEW),
-        ("me", 100.0, Step.RENEW),  # nobody took it meanwhile: a restarted process goes on
-        ("", 0.0, Step.TAKE),  # given up
-        ("other", 0.0, Step.WAIT),
-        ("other", 14.9, Step.WAIT),
-        ("other", 15.0, Step.TAKE),
+        ("me", 0.0, LeaseStep.RENEW),
+        ("me", 100.0, LeaseStep.RENEW),  # nobody took it meanwhile: a restarted process goes on
+        ("", 0.0, LeaseStep.TAKE),  # given up
+        ("other", 0.0, LeaseStep.WAIT),
+        ("other", 14.9, LeaseStep.WAIT),
+        ("other", 15.0, LeaseStep.TAKE),
     ],
 )
-def test_what_may_be_done_about_a_lease(holder: str, age: float, step: Step) -> None:
+def test_what_may_be_done_about_a_lease(holder: str, age: float, step: LeaseStep) -> None:
     seen = Seen(holder, "2026-11-24T10:00:00.000000Z", DURATION, since=1000.0)
     assert decide(seen, "me", 1000.0 + age) is step
 
@@ -41,7 +41,7 @@ def test_age_is_counted_by_our_own_clock_from_the_last_change() -> None:
     same = observe(lease("other", "2025-01-01T00:00:00Z"), first, 110.0)
     renewed = observe(lease("other", "2025-01-01T00:00:10Z"), same, 112.0)
     assert (first.since, same.since, renewed.since) == (100.0, 100.0, 112.0)
-    assert decide(renewed, "me", 116.0) is Step.WAIT
+    assert decide(renewed, "me", 116.0) is LeaseStep.WAIT
 
 
 def test_a_holder_stops_before_others_may_begin() -> None:
@@ -55,7 +55,7 @@ class SilentKube(Kube):
     """An API server that lets each request wait for as long as it may."""
 
     def __init__(self) -> None:
-        super().__init__(lambda: Access(server="http://127.0.0.1:1"))
+        super().__init__(lambda: ApiAccess(server="http://127.0.0.1:1"))
         self.silent = False
 
     async def request(self, method: str, path: str, **_: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class SilentKube(Kube):
         if self.silent:
             await asyncio.sleep(3600)
         if method == "GET":
-            raise Refused(404, "not found")
+            raise ApiRefused(404, "not found")
         return {}
 
 

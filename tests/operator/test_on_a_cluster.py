@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from postroad.manifests.objects import Kind
-from postroad.operator.kubernetes.client import Kube, Refused, kind_path, object_path
+from postroad.operator.kubernetes.client import ApiRefused, Kube, kind_path, object_path
 from postroad.policy.model import ObjectKey, Snapshot
 from postroad.policy.secrets.keyfile import load_keyring
 from postroad.runtime.configuration import Configuration
@@ -84,7 +84,7 @@ class Cluster:
         }
         try:
             await self.kube.request("POST", kind_path(kind, self.namespace), body=body)
-        except Refused as error:
+        except ApiRefused as error:
             if error.status != 409:
                 raise
             there = await self.kube.request("GET", object_path(kind, key))
@@ -117,7 +117,7 @@ class Cluster:
         """Make a Secret, or change it."""
         path = f"/api/v1/namespaces/{self.namespace}/secrets"
         body = {"metadata": {"name": name}, "stringData": values}
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(ApiRefused):
             await self.kube.request("DELETE", f"{path}/{name}")
         await self.kube.request("POST", path, body=body)
 

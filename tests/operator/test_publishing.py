@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration.acknowledgements import Acknowledgements
-from postroad.operator.configuration.publisher import Publisher
-from postroad.operator.kubernetes.client import Access, Kube
-from postroad.operator.status.controller import Judge
+from postroad.operator.configuration.publisher import ConfigurationPublisher
+from postroad.operator.kubernetes.client import ApiAccess, Kube
+from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
-from postroad.operator.status.writer import Statuses
+from postroad.operator.status.writer import StatusWriter
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration
 from postroad.spool.memory import MemoryCluster, MemorySpool
@@ -121,14 +121,14 @@ class Scene:
     """An operator's inner parts, and a process of the data plane."""
 
     api: Api
-    picture: Picture
+    informer: Informer
     spool: MemorySpool
     configuration: Configuration
     tasks: list[asyncio.Task[Any]]
 
     def event(self, kind: str, raw: Object, type_: str = "MODIFIED") -> None:
         """Tell of an object, as a watch does."""
-        self.picture.event(kind, type_, raw)
+        self.informer.event(kind, type_, raw)
 
 
 @pytest.fixture
@@ -137,13 +137,13 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
     runner = web.AppRunner(api.app(), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    kube = Kube(lambda: Access(server=f"http://127.0.0.1:{unused_tcp_port}"))
+    kube = Kube(lambda: ApiAccess(server=f"http://127.0.0.1:{unused_tcp_port}"))
     cluster = MemoryCluster()
     spool = MemorySpool(cluster, role="operator")
     configuration = Configuration(MemorySpool(cluster, role="ingress"), KEYRING)
     store = Store()
-    statuses = Statuses(kube, store, instance="test")
-    picture = Picture(
+    statuses = StatusWriter(kube, store, instance="test")
+    informer = Informer(
         kube,
         store,
         namespaces=(),
@@ -156,11 +156,11 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
         acknowledgements.look()
         judge.wake()
 
-    publisher = Publisher(
-        store, picture, spool, KEYRING, published, repair=timedelta(milliseconds=200)
+    publisher = ConfigurationPublisher(
+        store, informer, spool, KEYRING, published, repair=timedelta(milliseconds=200)
     )
     acknowledgements = Acknowledgements(spool, publisher, lambda: judge.wake())
-    judge = Judge(
+    judge = StatusController(
         store,
         statuses,
         lambda: Facts(
@@ -171,10 +171,10 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
             dns_checks=False,
         ),
     )
-    await picture.list_first()
+    await informer.list_first()
     parts = (configuration, publisher, acknowledgements, judge, statuses)
     tasks = [asyncio.create_task(part.run()) for part in parts]
-    yield Scene(api, picture, spool, configuration, tasks)
+    yield Scene(api, informer, spool, configuration, tasks)
     assert not [task for task in tasks if task.done()]
     for task in tasks:
         task.cancel()

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.operator.probes.smarthosts import ReachableLooks, try_relay
+from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
 from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
 from postroad.testing.patience import patient
@@ -66,7 +66,7 @@ async def test_nobody_at_home() -> None:
 async def test_another_way_out_is_tried_anew() -> None:
     async with server(b"220 hello\r\n") as (port, _):
         relays = {KEY: relay(1)}
-        looks = ReachableLooks(lambda: relays, lambda: None, pause=timedelta(milliseconds=5))
+        looks = SmarthostProbe(lambda: relays, lambda: None, pause=timedelta(milliseconds=5))
         running = asyncio.create_task(looks.run())
         async with asyncio.timeout(patient(5)):
             while KEY not in looks.found:

@@ -11,7 +11,7 @@ from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.objects import Declared, Objects
 from postroad.manifests.reader import read_object
 from postroad.operator.status.conditions import Judgement, Truth, Type, find
-from postroad.operator.status.dns_facts import Answer, DnsFacts
+from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.operator.status.reconcile import Facts, Serving, desired, differs, transition
 from postroad.policy.model import ObjectKey
 from postroad.policy.secrets.seal import ClusterKey, Keyring
@@ -117,7 +117,7 @@ def test_while_the_queue_is_away_a_status_stays_as_it_was() -> None:
     assert after == before
 
 
-DNS = DnsFacts(Answer(), Answer(("v=spf1 -all",)), Answer(("v=DMARC1; p=none",)))
+DNS = DnsFacts(DnsAnswer(), DnsAnswer(("v=spf1 -all",)), DnsAnswer(("v=DMARC1; p=none",)))
 
 
 def test_dns_is_told_beside_ready_and_survives_a_restart() -> None:
@@ -128,7 +128,7 @@ def test_dns_is_told_beside_ready_and_survives_a_restart() -> None:
     assert looked is not None
     assert said(looked, Type.DNS_VERIFIED) == ("True", "RecordsFound")
     assert [each["state"] for each in looked["dnsRecords"]] == ["Found", "Found"]
-    missing = replace(found, dns={"a.example": replace(DNS, txt=Answer())})
+    missing = replace(found, dns={"a.example": replace(DNS, txt=DnsAnswer())})
     assert said(desired(DOMAIN, {}, missing, NOW)) == ("True", "Programmed")
     # A new run has asked nobody yet.
     restarted = desired(DOMAIN, looked, facts(RELAY, DOMAIN, dns_checks=True), NOW)

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from postroad.operator.probes.dns import DnsLooks
-from postroad.operator.status.dns_facts import Answer
+from postroad.operator.probes.dns import DnsProbe
+from postroad.operator.status.dns_facts import DnsAnswer
 from postroad.runtime.quantities import SocketAddress
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone
@@ -20,15 +20,15 @@ TABLE: Table = {
 
 async def test_answers_are_read_as_they_are() -> None:
     async with Zone(TABLE) as zone:
-        looks = DnsLooks(lambda: (), lambda: None, SocketAddress(*zone.address))
+        looks = DnsProbe(lambda: (), lambda: None, SocketAddress(*zone.address))
         found = await looks.look_up("shop.example")
-        assert found.mx == Answer(("mail.relay.example",))
-        assert found.txt == Answer(("v=spf1 mx -all",))
-        assert found.dmarc == Answer(("v=DMARC1; p=none",))
+        assert found.mx == DnsAnswer(("mail.relay.example",))
+        assert found.txt == DnsAnswer(("v=spf1 mx -all",))
+        assert found.dmarc == DnsAnswer(("v=DMARC1; p=none",))
 
         above = await looks.look_up("sub.example.org")
-        assert above.dmarc == Answer(("v=DMARC1; p=reject",))
-        assert above.txt == Answer()
+        assert above.dmarc == DnsAnswer(("v=DMARC1; p=reject",))
+        assert above.txt == DnsAnswer()
 
         broken = await looks.look_up("broken.example")
         assert all(answer.trouble for answer in (broken.mx, broken.txt, broken.dmarc))
@@ -38,7 +38,7 @@ async def test_every_domain_has_its_turn_and_is_forgotten_when_it_is_gone() -> N
     async with Zone(TABLE) as zone:
         domains = {"shop.example", "sub.example.org"}
         changed = asyncio.Event()
-        looks = DnsLooks(lambda: domains, changed.set, SocketAddress(*zone.address))
+        looks = DnsProbe(lambda: domains, changed.set, SocketAddress(*zone.address))
         running = asyncio.create_task(looks.run())
         async with asyncio.timeout(patient(10)):
             await changed.wait()

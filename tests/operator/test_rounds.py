@@ -2,13 +2,13 @@
 
 from datetime import timedelta
 
-from postroad.operator.probes.schedule import Round
+from postroad.operator.probes.schedule import PeriodicQueue
 
 EVERY = timedelta(seconds=100)
 
 
 def test_a_burst_of_new_things_becomes_a_trickle() -> None:
-    turns: Round[int] = Round(EVERY, lambda: 0.5)
+    turns: PeriodicQueue[int] = PeriodicQueue(EVERY, lambda: 0.5)
     present = range(10)
     assert turns.due(present, 0.0, most=4) == [0, 1, 2, 3]
     assert turns.due(present, 1.0, most=4) == [4, 5, 6, 7]
@@ -18,7 +18,7 @@ def test_a_burst_of_new_things_becomes_a_trickle() -> None:
 
 
 def test_what_is_new_does_not_wait_for_a_round() -> None:
-    turns: Round[str] = Round(EVERY, lambda: 0.5)
+    turns: PeriodicQueue[str] = PeriodicQueue(EVERY, lambda: 0.5)
     assert turns.due(["old"], 0.0, most=5) == ["old"]
     assert turns.due(["old", "new"], 1.0, most=5) == ["new"]
     assert turns.due(["new"], 2.0, most=5) == []
@@ -27,6 +27,6 @@ def test_what_is_new_does_not_wait_for_a_round() -> None:
 
 def test_turns_drift_apart() -> None:
     chances = iter([0.0, 1.0])
-    turns: Round[str] = Round(EVERY, lambda: next(chances, 0.5))
+    turns: PeriodicQueue[str] = PeriodicQueue(EVERY, lambda: next(chances, 0.5))
     turns.due(["early", "late"], 0.0, most=2)
     assert turns.due(["early", "late"], 80.0, most=2) == ["early"]

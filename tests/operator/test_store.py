@@ -1,4 +1,4 @@
-"""The picture of the cluster stays true whatever order lists and events come in."""
+"""The store of what the cluster declares stays true whatever order lists and events come in."""
 
 import base64
 from typing import Any

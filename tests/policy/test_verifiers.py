@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.standalone.manifests import Manifests
+from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.policy.model import Client, Credentials, ObjectKey
 from postroad.policy.secrets import verifiers
 from postroad.policy.secrets.scram import (
@@ -96,5 +96,5 @@ async def test_a_second_start_hashes_nothing(tmp_path: Path, made: list[str]) ->
     (tmp_path / "client.yaml").write_text(MANIFEST)
     cluster = MemoryCluster()
     for _ in range(2):
-        await Manifests([tmp_path], MemorySpool(cluster), RING).publish_first()
+        await FollowedManifests([tmp_path], MemorySpool(cluster), RING).publish_first()
     assert made == ["correct horse battery"]

@@ -14,10 +14,10 @@ from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.objects import Reference
 from postroad.operator import metrics
-from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration.acknowledgements import Acknowledgements
-from postroad.operator.configuration.publisher import Publisher
+from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.leaders import keep_spread
 from postroad.operator.jetstream.provisioning import look_after, provision_first
@@ -25,13 +25,13 @@ from postroad.operator.jetstream.storage import look_at_storage
 from postroad.operator.kubernetes.client import Kube
 from postroad.operator.kubernetes.lease import LeaseKeeper
 from postroad.operator.kubernetes.watch import NoAccess, Watch, log_in
-from postroad.operator.probes.dns import DnsLooks
+from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.probes.quota_usage import QuotaUsage
-from postroad.operator.probes.smarthosts import ReachableLooks
+from postroad.operator.probes.smarthosts import SmarthostProbe
 from postroad.operator.settings import OperatorSettings
-from postroad.operator.status.controller import Judge
+from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
-from postroad.operator.status.writer import Statuses
+from postroad.operator.status.writer import StatusWriter
 from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.policy.secrets.seal import Keyring
 from postroad.runtime.errors import StartupError
@@ -163,8 +163,8 @@ class Leader:
     ) -> None:
         self._settings = settings
         self._store = Store()
-        self._statuses = Statuses(kube, self._store, instance=settings.identity)
-        self._picture = Picture(
+        self._statuses = StatusWriter(kube, self._store, instance=settings.identity)
+        self._informer = Informer(
             kube,
             self._store,
             namespaces=settings.watch_namespaces,
@@ -172,25 +172,27 @@ class Leader:
             declared=self._declared,
             told=self._told,
         )
-        self._publisher = Publisher(self._store, self._picture, spool, keyring, self._published)
+        self._publisher = ConfigurationPublisher(
+            self._store, self._informer, spool, keyring, self._published
+        )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
-        self._judge = Judge(self._store, self._statuses, self._facts)
-        self._dns = DnsLooks(self._domains, self._told, settings.resolver)
-        self._reachable = ReachableLooks(self._relays, self._told)
+        self._status = StatusController(self._store, self._statuses, self._facts)
+        self._dns = DnsProbe(self._domains, self._told, settings.resolver)
+        self._reachable = SmarthostProbe(self._relays, self._told)
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
 
     async def start(self, process: Process) -> None:
         """Begin: what is published, then what is declared, then everything else."""
         await self._read_published()
-        await self._picture.list_first()
-        watch = Watch(self._picture.event, self._settings.watch_namespaces, self.list_soon)
+        await self._informer.list_first()
+        watch = Watch(self._informer.event, self._settings.watch_namespaces, self.list_soon)
         process.on_stop("watch", watch.stop)
         watch.start()
         for name, part in (
-            ("lists", self._picture.run()),
+            ("lists", self._informer.run()),
             ("publisher", self._publisher.run()),
             ("acknowledgements", self._acknowledgements.run()),
-            ("judge", self._judge.run()),
+            ("judge", self._status.run()),
             ("statuses", self._statuses.run()),
             ("reachable", self._reachable.run()),
             ("usage", self._usage.run()),
@@ -201,7 +203,7 @@ class Leader:
 
     def list_soon(self) -> None:
         """Look at everything again: the API server, or the watch, was away."""
-        self._picture.list_soon()
+        self._informer.list_soon()
 
     async def _read_published(self) -> None:
         while True:
@@ -217,10 +219,10 @@ class Leader:
 
     def _published(self) -> None:
         self._acknowledgements.look()
-        self._judge.wake()
+        self._status.wake()
 
     def _told(self, reference: Reference | None = None) -> None:
-        self._judge.wake(reference)
+        self._status.wake(reference)
 
     def _facts(self) -> Facts:
         return Facts(

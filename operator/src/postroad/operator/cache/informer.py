@@ -19,9 +19,9 @@ from postroad.operator import metrics
 from postroad.operator.cache.store import Store
 from postroad.operator.kubernetes.client import (
     NAMESPACES_PATH,
+    ApiRefused,
     Kube,
     KubeError,
-    Refused,
     kind_path,
     secret_path,
 )
@@ -33,10 +33,10 @@ _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 _SECRETS_AT_ONCE = 8
 _SECRETS_AGAIN = timedelta(seconds=5)
 
-log = get_logger("operator.picture")
+log = get_logger("operator.informer")
 
 
-class Picture:
+class Informer:
     """
     The store, kept true.
 
@@ -151,7 +151,7 @@ class Picture:
         asked = self._store.now
         try:
             found = [raw async for raw in self._kube.list(NAMESPACES_PATH, metadata_only=True)]
-        except Refused as error:
+        except ApiRefused as error:
             # Only selectors need labels. Where there are some, unknown labels would withdraw the
             # consent that an object is in force by.
             if error.status != 403 or self._store.selects:
@@ -187,7 +187,7 @@ class Picture:
     async def _secret(self, key: ObjectKey) -> Mapping[str, Any] | None:
         try:
             return await self._kube.request("GET", secret_path(key))
-        except Refused as error:
+        except ApiRefused as error:
             if error.status == 403:
                 log.error("a Secret may not be read", object=str(key), error=str(error))
             return None

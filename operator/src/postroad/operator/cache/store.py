@@ -31,7 +31,7 @@ _METADATA = ("name", "namespace", "generation", "creationTimestamp")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CachedObject:
     """One object of ours as the API server last told of it."""
 
     uid: str
@@ -46,19 +46,19 @@ class Known:
 
 
 @dataclass(slots=True)
-class Listing:
+class ListSnapshot:
     """A list being read: what it holds so far, and how many events had been seen when it began."""
 
     kind: Kind
     began: int
-    found: dict[ObjectKey, Known] = field(default_factory=dict)
+    found: dict[ObjectKey, CachedObject] = field(default_factory=dict)
 
 
 class Store:
     """All that is declared. Methods return whether what is to be compiled has changed."""
 
     def __init__(self) -> None:
-        self.objects: dict[Reference, Known] = {}
+        self.objects: dict[Reference, CachedObject] = {}
         self.namespaces: dict[str, dict[str, str]] = {}
         self._told_namespaces: dict[str, _Told] = {}
         self._told_secrets: dict[ObjectKey, _Told] = {}
@@ -102,17 +102,17 @@ class Store:
             return True
         return self._put(known)
 
-    def begin_listing(self, kind: Kind) -> Listing:
+    def begin_listing(self, kind: Kind) -> ListSnapshot:
         """Begin to read a list."""
-        return Listing(kind, self._events)
+        return ListSnapshot(kind, self._events)
 
-    def add(self, listing: Listing, raw: Mapping[str, Any]) -> None:
+    def add(self, listing: ListSnapshot, raw: Mapping[str, Any]) -> None:
         """Take one object of a list."""
         known = self._read(listing.kind, raw)
         if known is not None:
             listing.found[known.reference.key] = known
 
-    def end_listing(self, listing: Listing, namespaces: Iterable[str] = ()) -> bool:
+    def end_listing(self, listing: ListSnapshot, namespaces: Iterable[str] = ()) -> bool:
         """Take a list that was read to its end; of some namespaces, if it was of those only."""
         changed = False
         for known in listing.found.values():
@@ -156,7 +156,7 @@ class Store:
         if not _older(version, before.version):
             self.objects[reference] = after
 
-    def _read(self, kind: Kind, raw: Mapping[str, Any]) -> Known | None:
+    def _read(self, kind: Kind, raw: Mapping[str, Any]) -> CachedObject | None:
         metadata = raw.get("metadata") or {}
         uid, version = str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
         status = raw.get("status")
@@ -178,9 +178,9 @@ class Store:
                 "spec": raw.get("spec"),
             }
         )
-        return Known(uid, version, read, status) if isinstance(read, Declared) else None
+        return CachedObject(uid, version, read, status) if isinstance(read, Declared) else None
 
-    def _put(self, known: Known) -> bool:
+    def _put(self, known: CachedObject) -> bool:
         before = self.objects.get(known.reference)
         self.objects[known.reference] = known
         if before is not None and before.declared is known.declared:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from postroad.operator.configuration.publisher import Publisher
+from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.status.reconcile import DATA_PLANE, Serving
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
@@ -27,7 +27,9 @@ log = get_logger("operator.acknowledgements")
 class Acknowledgements:
     """`serving` is None while the sessions cannot be read."""
 
-    def __init__(self, spool: Spool, publisher: Publisher, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, spool: Spool, publisher: ConfigurationPublisher, changed: Callable[[], None]
+    ) -> None:
         self.serving: tuple[Serving, ...] | None = None
         self._spool = spool
         self._publisher = publisher

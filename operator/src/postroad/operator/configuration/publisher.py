@@ -19,7 +19,7 @@ from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.objects import Objects
 from postroad.operator import metrics
-from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.kubernetes.client import KubeError
 from postroad.policy.codec import EntryEncoder
@@ -38,7 +38,7 @@ _PAUSES = (0.5, 1.0, 2.0, 5.0)
 log = get_logger("operator.publisher")
 
 
-class Publisher:
+class ConfigurationPublisher:
     """
     Compiles and publishes whenever `wake` is called; `changed` tells that there is news.
 
@@ -49,7 +49,7 @@ class Publisher:
     def __init__(
         self,
         store: Store,
-        picture: Picture,
+        informer: Informer,
         spool: Spool,
         keyring: Keyring,
         changed: Callable[[], None],
@@ -60,7 +60,7 @@ class Publisher:
         self.generations: dict[str, int] = {}
         self.published_at = float("-inf")
         self._store = store
-        self._picture = picture
+        self._informer = informer
         self._spool = spool
         self._keyring = keyring
         self._changed = changed
@@ -133,7 +133,7 @@ class Publisher:
         self._dirty.clear()
 
     async def _publish(self) -> None:
-        await self._picture.fetch_missing_secrets()
+        await self._informer.fetch_missing_secrets()
         objects = self._store.snapshot()
         compiled, entries = await asyncio.to_thread(self._compile, objects)
         self._compiled_once = True

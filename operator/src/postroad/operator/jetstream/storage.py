@@ -22,14 +22,14 @@ log = get_logger("operator.storage")
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class StorageUse:
     """Octets on all servers together, each copy counted; `limit` is 0 when it is not known."""
 
     used: int
     limit: int
 
 
-async def read_storage(options: SpoolOptions, *, capacity: int) -> Storage:
+async def read_storage(options: SpoolOptions, *, capacity: int) -> StorageUse:
     """
     Ask JetStream; `capacity` is what all servers together have, 0 when it is not known.
 
@@ -39,7 +39,7 @@ async def read_storage(options: SpoolOptions, *, capacity: int) -> Storage:
         said = await api.ask("INFO")
     of_account = int((said.get("limits") or {}).get("max_storage", -1))  # -1: as much as there is
     known = [limit for limit in (capacity, of_account) if limit > 0]
-    return Storage(int(said.get("storage", 0)), min(known, default=0))
+    return StorageUse(int(said.get("storage", 0)), min(known, default=0))
 
 
 async def look_at_storage(options: SpoolOptions, *, capacity: int) -> None:

@@ -1,7 +1,7 @@
 """
 The Kubernetes API calls that kopf does not make: lists, statuses, the Lease, Events.
 
-kopf is for watching. What the operator writes, and the lists it checks its own picture against, go
+kopf is for watching. What the operator writes, and the lists it checks its own informer against, go
 through one aiohttp session here, so that no write of ours can start a handling cycle of kopf's and
 thousands of statuses share a few connections. Credentials come from whoever watches, so that there
 is one way to log in; they are read again every minute, since service account tokens rotate.
@@ -46,7 +46,7 @@ class KubeError(Exception):
     status = 0
 
 
-class Refused(KubeError):
+class ApiRefused(KubeError):
     """The API server says no; `status` says why: 403, 404, 409, 410, 422."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -55,7 +55,7 @@ class Refused(KubeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ApiAccess:
     """Where the API server is, and how this process proves itself."""
 
     server: str
@@ -72,10 +72,10 @@ class Access:
 class Kube:
     """One session with the API server; `log_in` returns the credentials as they are now."""
 
-    def __init__(self, log_in: Callable[[], Access]) -> None:
+    def __init__(self, log_in: Callable[[], ApiAccess]) -> None:
         self._log_in = log_in
         self._session: aiohttp.ClientSession | None = None
-        self._access: Access | None = None
+        self._access: ApiAccess | None = None
         self._login_ends = 0.0
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class Kube:
                 raise KubeError(f"the API server does not answer: {reason}") from error
         raise AssertionError("the second answer is always read")
 
-    async def _connected(self) -> tuple[aiohttp.ClientSession, Access]:
+    async def _connected(self) -> tuple[aiohttp.ClientSession, ApiAccess]:
         now = asyncio.get_running_loop().time()
         if self._access is None or now >= self._login_ends:
             try:
@@ -177,17 +177,17 @@ async def _read(answer: aiohttp.ClientResponse, method: str, path: str) -> Objec
         said = text[:200]
     sentence = f"{method} {path}: {answer.status} {said}"
     if answer.status in (400, 403, 404, 405, 409, 410, 422):
-        raise Refused(answer.status, sentence)
+        raise ApiRefused(answer.status, sentence)
     raise KubeError(sentence)
 
 
-def _same_transport(one: Access, other: Access | None) -> bool:
+def _same_transport(one: ApiAccess, other: ApiAccess | None) -> bool:
     """Whether the same connections serve both: a new token alone needs none."""
     names = ("server", "ca_path", "ca_data", "certificate_path", "certificate_data", "insecure")
     return other is not None and all(getattr(one, n) == getattr(other, n) for n in names)
 
 
-def _tls(access: Access) -> ssl.SSLContext | bool:
+def _tls(access: ApiAccess) -> ssl.SSLContext | bool:
     if not access.server.startswith("https"):
         return True
     authority = base64.b64decode(access.ca_data).decode() if access.ca_data else None

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote
 
-from postroad.operator.kubernetes.client import Kube, KubeError, Refused
+from postroad.operator.kubernetes.client import ApiRefused, Kube, KubeError
 from postroad.runtime.logs import get_logger
 
 DURATION = timedelta(seconds=15)
@@ -38,7 +38,7 @@ class Seen:
     since: float
 
 
-class Step(Enum):
+class LeaseStep(Enum):
     """What to do about a Lease."""
 
     TAKE = auto()
@@ -46,13 +46,13 @@ class Step(Enum):
     WAIT = auto()
 
 
-def decide(seen: Seen, me: str, now: float) -> Step:
+def decide(seen: Seen, me: str, now: float) -> LeaseStep:
     """Return what `me` may do about a Lease."""
     if seen.holder == me:
-        return Step.RENEW
+        return LeaseStep.RENEW
     if not seen.holder or now - seen.since >= seen.duration.total_seconds():
-        return Step.TAKE
-    return Step.WAIT
+        return LeaseStep.TAKE
+    return LeaseStep.WAIT
 
 
 def lost(last_renewal: float, now: float) -> bool:
@@ -148,10 +148,10 @@ class LeaseKeeper:
             )
             self._seen = observe(self._lease, self._seen, now)
             step = decide(self._seen, self._me, now)
-            if step is Step.WAIT or (step is Step.TAKE and self.holding):
+            if step is LeaseStep.WAIT or (step is LeaseStep.TAKE and self.holding):
                 return False
             await self._write(self._spec())
-        except Refused as error:
+        except ApiRefused as error:
             if error.status not in _CONTENTION:
                 raise
             if error.status == 404:
@@ -174,7 +174,7 @@ class LeaseKeeper:
         }
         try:
             self._lease = await self._kube.request("POST", self._path, body=body, timeout=_REQUEST)
-        except Refused as error:
+        except ApiRefused as error:
             if error.status not in _CONTENTION:
                 raise
             if error.status == 404:

@@ -24,7 +24,7 @@ import kopf
 
 from postroad.manifests.objects import GROUP, VERSION
 from postroad.operator import metrics
-from postroad.operator.kubernetes.client import PLURALS, Access, KubeError
+from postroad.operator.kubernetes.client import PLURALS, ApiAccess, KubeError
 from postroad.runtime.logs import get_logger
 
 # kind, type (ADDED, MODIFIED, DELETED, None when listed), object; called on the operator's loop.
@@ -45,11 +45,11 @@ class NoAccess(kopf.LoginError, KubeError):
     """Nothing says where a cluster is: for good at the start, later only for a moment."""
 
 
-def log_in() -> Access:
+def log_in() -> ApiAccess:
     """Return the credentials of the service account, else those of KUBECONFIG; or NoAccess."""
     found = _log_in(kopf.OperatorSettings())
     text = _text
-    return Access(
+    return ApiAccess(
         server=found.server,
         token=found.token,
         ca_path=text(found.ca_path),

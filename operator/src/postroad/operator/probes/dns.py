@@ -15,8 +15,8 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
-from postroad.operator.probes.schedule import Round
-from postroad.operator.status.dns_facts import Answer, DnsFacts
+from postroad.operator.probes.schedule import PeriodicQueue
+from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.runtime.quantities import SocketAddress
 
 EVERY = timedelta(minutes=15)
@@ -25,7 +25,7 @@ _TELL_EVERY = 2.0  # seconds
 _LIFETIME = 8.0  # seconds for one look-up, all tries included
 
 
-class DnsLooks:
+class DnsProbe:
     """What the DNS says of each domain, as far as it was asked in this run."""
 
     def __init__(
@@ -42,7 +42,7 @@ class DnsLooks:
             self._resolver.nameservers = [server.host]
             self._resolver.port = server.port
         self._resolver.lifetime = _LIFETIME
-        self._round: Round[str] = Round(EVERY, random.random)
+        self._round: PeriodicQueue[str] = PeriodicQueue(EVERY, random.random)
 
     async def run(self) -> None:
         """Look up what is due, until cancelled."""
@@ -71,26 +71,26 @@ class DnsLooks:
         )
         return DnsFacts(mx, txt, dmarc)
 
-    async def _dmarc(self, domain: str) -> Answer:
+    async def _dmarc(self, domain: str) -> DnsAnswer:
         """Return the DMARC texts of a domain, or of the nearest one above it (RFC 9989 §4.10)."""
         labels = domain.split(".")
         for first in range(max(1, len(labels) - 1)):
             answer = await self._ask("_dmarc." + ".".join(labels[first:]), "TXT")
             if answer.trouble or any(text.lower().startswith("v=dmarc1") for text in answer.values):
                 return answer
-        return Answer()
+        return DnsAnswer()
 
-    async def _ask(self, name: str, kind: str) -> Answer:
+    async def _ask(self, name: str, kind: str) -> DnsAnswer:
         try:
             found = await self._resolver.resolve(name + ".", kind, search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return Answer()
+            return DnsAnswer()
         except dns.resolver.LifetimeTimeout:
-            return Answer(trouble=f"no answer about {name}")
+            return DnsAnswer(trouble=f"no answer about {name}")
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            return Answer(trouble=f"{type(error).__name__} about {name}")
+            return DnsAnswer(trouble=f"{type(error).__name__} about {name}")
         if kind == "MX":
             hosts = (each.exchange.to_text(omit_final_dot=True).lower() for each in found)
-            return Answer(tuple(sorted(hosts)))
+            return DnsAnswer(tuple(sorted(hosts)))
         texts = (b"".join(each.strings).decode("utf-8", "replace") for each in found)
-        return Answer(tuple(sorted(texts)))
+        return DnsAnswer(tuple(sorted(texts)))

@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 _JITTER = 0.2  # of the period, to both sides
 
 
-class Round(Generic[K]):
+class PeriodicQueue(Generic[K]):
     """When each thing is due; times are those of the caller's clock, in seconds."""
 
     def __init__(self, every: timedelta, chance: Callable[[], float]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
-from postroad.operator.probes.schedule import Round
+from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.conditions import Judgement, Truth, Type
 from postroad.policy.model import ObjectKey, Relay, Smarthost
 
@@ -23,7 +23,7 @@ _PATIENCE = 10.0  # seconds for one host
 _HOSTS = 3  # of one Relay
 
 
-class ReachableLooks:
+class SmarthostProbe:
     """What was found of each Relay in this run, looked at `every` so often."""
 
     def __init__(
@@ -39,7 +39,7 @@ class ReachableLooks:
         self._relays = relays
         self._changed = changed
         self._pause = pause.total_seconds()
-        self._round: Round[ObjectKey] = Round(every, random.random)
+        self._round: PeriodicQueue[ObjectKey] = PeriodicQueue(every, random.random)
 
     async def run(self) -> None:
         """Try what is due, until cancelled."""

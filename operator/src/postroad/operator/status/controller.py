@@ -12,19 +12,19 @@ from typing import Any
 
 from postroad.manifests.objects import Kind, Reference
 from postroad.operator import metrics
-from postroad.operator.cache.store import Known, Store
+from postroad.operator.cache.store import CachedObject, Store
 from postroad.operator.status.conditions import Truth, Type, find
 from postroad.operator.status.reconcile import Facts, desired
-from postroad.operator.status.writer import Statuses
+from postroad.operator.status.writer import StatusWriter
 
 _QUIET = 0.05  # seconds
 _AT_A_TIME = 100  # objects between two turns of the event loop
 
 
-class Judge:
+class StatusController:
     """`facts` gathers what is known at the moment."""
 
-    def __init__(self, store: Store, statuses: Statuses, facts: Callable[[], Facts]) -> None:
+    def __init__(self, store: Store, statuses: StatusWriter, facts: Callable[[], Facts]) -> None:
         self._store = store
         self._statuses = statuses
         self._facts = facts
@@ -56,19 +56,19 @@ class Judge:
             for reference in touched:
                 known = self._store.objects.get(reference)
                 if known is not None:
-                    await self._judge(known, facts, now)
+                    await self._status(known, facts, now)
 
     async def _judge_all(self, facts: Facts, now: datetime) -> None:
         counts = {(kind, ready): 0 for kind in Kind for ready in ("true", "false")}
         for number, known in enumerate(list(self._store.objects.values())):
-            status = await self._judge(known, facts, now)
+            status = await self._status(known, facts, now)
             counts[known.reference.kind, _readiness(status)] += 1
             if number % _AT_A_TIME == _AT_A_TIME - 1:
                 await asyncio.sleep(0)
         for (kind, ready), count in counts.items():
             metrics.OBJECTS.labels(kind, ready).set(count)
 
-    async def _judge(self, known: Known, facts: Facts, now: datetime) -> Mapping[str, Any]:
+    async def _status(self, known: CachedObject, facts: Facts, now: datetime) -> Mapping[str, Any]:
         """Have an object's status written, if it should be another; return what it is to be."""
         previous = self._statuses.latest(known)
         status = desired(known.declared, previous, facts, now)

@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DnsAnswer:
     """What the DNS answered: values, none when there is no such record, or why it cannot tell."""
 
     values: tuple[str, ...] = ()
@@ -44,13 +44,13 @@ class DnsFacts:
     those at its `_dmarc` name, or the nearest one above that has a record.
     """
 
-    mx: Answer
-    txt: Answer
-    dmarc: Answer
+    mx: DnsAnswer
+    txt: DnsAnswer
+    dmarc: DnsAnswer
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DnsRecord:
     """One record that should be there."""
 
     name: str
@@ -66,20 +66,20 @@ class Record:
         return made | ({"found": visible(self.found)[:_LONGEST_FOUND]} if self.found else {})
 
 
-def wanted(domain: str, *, receives: bool, sends: bool, hostname: str) -> tuple[Record, ...]:
+def wanted(domain: str, *, receives: bool, sends: bool, hostname: str) -> tuple[DnsRecord, ...]:
     """Return what to publish for a Domain; no MX while this cluster's own name is not known."""
     records = []
     if receives and hostname:
-        records.append(Record(domain, "MX", f"10 {hostname}"))
+        records.append(DnsRecord(domain, "MX", f"10 {hostname}"))
     if sends:
-        records.append(Record(domain, "TXT", "v=spf1 mx -all"))
-        records.append(Record(f"_dmarc.{domain}", "TXT", "v=DMARC1; p=none"))
+        records.append(DnsRecord(domain, "TXT", "v=spf1 mx -all"))
+        records.append(DnsRecord(f"_dmarc.{domain}", "TXT", "v=DMARC1; p=none"))
     return tuple(records)
 
 
 def compare(
-    records: Sequence[Record], facts: DnsFacts, *, hostname: str
-) -> tuple[tuple[Record, ...], Judgement]:
+    records: Sequence[DnsRecord], facts: DnsFacts, *, hostname: str
+) -> tuple[tuple[DnsRecord, ...], Judgement]:
     """Return the records as they were found, and the condition that follows."""
     found = tuple(_compared(record, facts, hostname) for record in records)
     unknown = [each for each in found if each.state is State.UNKNOWN]
@@ -98,18 +98,18 @@ def compare(
     return found, Judgement(Type.DNS_VERIFIED, Truth.TRUE, "RecordsFound", message)
 
 
-def _described(record: Record) -> str:
+def _described(record: DnsRecord) -> str:
     state = "is missing" if record.state is State.MISSING else "says something else"
     return f"{_purpose(record)} of {record.name} {state}"
 
 
-def _purpose(record: Record) -> str:
+def _purpose(record: DnsRecord) -> str:
     if record.type == "MX":
         return "the MX record"
     return "the DMARC record" if record.name.startswith("_dmarc.") else "the SPF record"
 
 
-def _compared(record: Record, facts: DnsFacts, hostname: str) -> Record:
+def _compared(record: DnsRecord, facts: DnsFacts, hostname: str) -> DnsRecord:
     if record.type == "MX":
         return _settled(record, facts.mx, hostname.lower() in facts.mx.values)
     if record.name.startswith("_dmarc."):
@@ -117,10 +117,10 @@ def _compared(record: Record, facts: DnsFacts, hostname: str) -> Record:
     return _one_text(record, facts.txt, "v=spf1")
 
 
-def _one_text(record: Record, answer: Answer, version: str) -> Record:
+def _one_text(record: DnsRecord, answer: DnsAnswer, version: str) -> DnsRecord:
     ours = tuple(text for text in answer.values if _is_of(text, version))
     # Two SPF or two DMARC records count as none (RFC 7208 §4.5): they are told as Different.
-    return _settled(record, Answer(ours, answer.trouble), len(ours) == 1)
+    return _settled(record, DnsAnswer(ours, answer.trouble), len(ours) == 1)
 
 
 def _is_of(text: str, version: str) -> bool:
@@ -128,9 +128,9 @@ def _is_of(text: str, version: str) -> bool:
     return head == version and text[len(version) : len(version) + 1] in ("", " ", ";")
 
 
-def _settled(record: Record, answer: Answer, fits: bool) -> Record:
+def _settled(record: DnsRecord, answer: DnsAnswer, fits: bool) -> DnsRecord:
     if answer.trouble:
-        return Record(record.name, record.type, record.value)
+        return DnsRecord(record.name, record.type, record.value)
     state = State.FOUND if fits else State.DIFFERENT if answer.values else State.MISSING
     found = " | ".join(answer.values) if state is State.DIFFERENT else ""
-    return Record(record.name, record.type, record.value, state, found)
+    return DnsRecord(record.name, record.type, record.value, state, found)

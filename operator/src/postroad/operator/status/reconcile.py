@@ -21,7 +21,7 @@ from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Declared
 from postroad.operator.status.conditions import Judgement, Truth, Type, find, merge
-from postroad.operator.status.dns_facts import DnsFacts, Record, compare, wanted
+from postroad.operator.status.dns_facts import DnsFacts, DnsRecord, compare, wanted
 from postroad.policy.model import ObjectKey
 
 DATA_PLANE = frozenset({"ingress", "delivery"})
@@ -212,7 +212,7 @@ def _add_dns(
     status["dnsRecords"] = [record.as_status() for record in records] or None
 
 
-def _same_records(records: Sequence[Record], previous: Mapping[str, Any]) -> bool:
+def _same_records(records: Sequence[DnsRecord], previous: Mapping[str, Any]) -> bool:
     said = previous.get("dnsRecords") or ()
     now = [(record.name, record.type, record.value) for record in records]
     return now == [(each.get("name"), each.get("type"), each.get("value")) for each in said]

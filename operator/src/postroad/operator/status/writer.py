@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 from postroad.manifests.objects import GROUP, VERSION, Reference
 from postroad.operator import metrics
-from postroad.operator.cache.store import Known, Store
-from postroad.operator.kubernetes.client import MANAGER, Kube, KubeError, Refused
+from postroad.operator.cache.store import CachedObject, Store
+from postroad.operator.kubernetes.client import MANAGER, ApiRefused, Kube, KubeError
 from postroad.operator.status.conditions import undated
 from postroad.operator.status.reconcile import Transition, differs, transition
 from postroad.runtime.logs import get_logger
@@ -41,7 +41,7 @@ class _Wanted:
     status: Mapping[str, Any]
 
 
-class Statuses:
+class StatusWriter:
     """The statuses on their way to the API server."""
 
     def __init__(self, kube: Kube, store: Store, *, instance: str) -> None:
@@ -51,19 +51,19 @@ class Statuses:
         self._waiting: OrderedDict[Reference, _Wanted] = OrderedDict()
         self._writing: dict[Reference, _Wanted] = {}
         self._refused: dict[Reference, tuple[str, Mapping[str, Any]]] = {}
-        self._events: deque[tuple[Known, Transition]] = deque(maxlen=_EVENTS_WAITING)
+        self._events: deque[tuple[CachedObject, Transition]] = deque(maxlen=_EVENTS_WAITING)
         self._work = asyncio.Condition()
         self._failures = 0
         metrics.STATUS_WAITING.set_function(lambda: len(self._waiting) + len(self._writing))
 
-    def latest(self, known: Known) -> Mapping[str, Any]:
+    def latest(self, known: CachedObject) -> Mapping[str, Any]:
         """Return what an object's status will be once everything wanted is written."""
         for wanted in (self._waiting.get(known.reference), self._writing.get(known.reference)):
             if wanted is not None and wanted.uid == known.uid:
                 return {**known.status, **wanted.status}
         return known.status
 
-    async def want(self, known: Known, status: Mapping[str, Any]) -> None:
+    async def want(self, known: CachedObject, status: Mapping[str, Any]) -> None:
         """Write a status soon, if it differs from what is there or on its way."""
         if not differs(status, self.latest(known)):
             return
@@ -107,7 +107,7 @@ class Statuses:
             written = await self._kube.patch_status(
                 reference.kind, reference.key, wanted.uid, dict(wanted.status)
             )
-        except Refused as error:
+        except ApiRefused as error:
             if error.status == _FORBIDDEN:
                 await self._try_again(reference, wanted, error)
             elif error.status not in _GONE:
@@ -143,7 +143,7 @@ class Statuses:
             except KubeError as error:
                 log.debug("an Event is not posted", object=str(known.reference), error=str(error))
 
-    async def _post(self, known: Known, change: Transition) -> None:
+    async def _post(self, known: CachedObject, change: Transition) -> None:
         kind, key = known.reference
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body = {

@@ -19,12 +19,12 @@ def main() -> None:
 
 def _run() -> None:
     from postroad.cli.app import app
-    from postroad.cli.errors import Failure
+    from postroad.cli.errors import CommandError
     from postroad.runtime.errors import StartupError
 
     try:
         app()  # Typer reports wrong usage itself and exits with 2
-    except Failure as failure:
+    except CommandError as failure:
         _end(f"postroad: {failure}", failure.code)
     except StartupError as error:
         _end(f"postroad: {error}", 1)

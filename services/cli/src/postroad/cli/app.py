@@ -1,38 +1,40 @@
 """The commands of `postroad`: what `postroad --help` lists, each loaded when it is used."""
 
-from postroad.cli.terminal.help import Commands, Entry
+from postroad.cli.terminal.help import CommandEntry, Commands
 from postroad.cli.version import print_version
 
 app = Commands(
     (
-        Entry("up", "Run the relay on this machine.", "postroad.cli.standalone.up:up"),
-        Entry(
+        CommandEntry("up", "Run the relay on this machine.", "postroad.cli.standalone.up:up"),
+        CommandEntry(
             "check", "Check manifests without a running relay.", "postroad.cli.commands.check:check"
         ),
-        Entry("send", "Send one message by SMTP.", "postroad.cli.commands.send:send"),
-        Entry("load", "Load a server with mail, and measure it.", "postroad.cli.load.command:load"),
-        Entry(
+        CommandEntry("send", "Send one message by SMTP.", "postroad.cli.commands.send:send"),
+        CommandEntry(
+            "load", "Load a server with mail, and measure it.", "postroad.cli.load.command:load"
+        ),
+        CommandEntry(
             "sink",
             "Run an SMTP server that swallows mail, or keeps it.",
             "postroad.cli.sink.command:sink",
         ),
-        Entry(
+        CommandEntry(
             "status",
             "Show the cluster at a glance: its processes, its queue, the orders in force.",
             "postroad.cli.commands.status:status",
         ),
-        Entry(
+        CommandEntry(
             "queue",
             "Look at the queue and give orders on it, for the whole cluster at once.",
             "postroad.cli.queue.app:app",
         ),
-        Entry(
+        CommandEntry(
             "events",
             "Show what happened to mail, oldest first; with --follow in the order it becomes"
             " known.",
             "postroad.cli.commands.events:events",
         ),
-        Entry(
+        CommandEntry(
             "demo",
             "Show the relay at work: four messages and what becomes of each.",
             "postroad.cli.commands.demo:demo",

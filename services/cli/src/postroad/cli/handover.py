@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.runtime.quantities import SocketAddress
 
 _STEP = 60.0  # seconds for each step of the dialog
@@ -35,7 +35,7 @@ def default_port(tls: Tls) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ServerAccess:
     """How a server is reached: where, under which TLS, and as whom."""
 
     server: SocketAddress
@@ -45,7 +45,7 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """What the server said of a message: the last reply, its queue id, and refused recipients."""
 
     reply: str
@@ -54,37 +54,39 @@ class Answer:
 
 
 def tls_context(insecure: bool, ca: Path | None) -> ssl.SSLContext:
-    """Return a client's TLS context; Failure when the certificates cannot be read."""
+    """Return a client's TLS context; CommandError when the certificates cannot be read."""
     try:
         context = ssl.create_default_context(cafile=str(ca) if ca else None)
     except OSError as error:
-        raise Failure(f"cannot read the certificates in {ca}: {error.strerror or error}") from error
+        raise CommandError(
+            f"cannot read the certificates in {ca}: {error.strerror or error}"
+        ) from error
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def hand_over(access: Access, sender: str, to: list[str], content: bytes) -> Answer:
-    """Hand over one message; Failure when the server cannot be talked to, or takes no recipient."""
+def hand_over(access: ServerAccess, sender: str, to: list[str], content: bytes) -> ServerAnswer:
+    """Hand over one message; CommandError where no talk comes about, or no recipient is taken."""
     server = access.server
     try:
         with _open(access) as session:
             options = _mail_options(session, sender, to, content)
             return _transact(session, sender, to, content, options)
     except smtplib.SMTPServerDisconnected as error:
-        raise Failure(f"{server} closed the connection without an answer") from error
+        raise CommandError(f"{server} closed the connection without an answer") from error
     except smtplib.SMTPResponseException as error:
         said = error.smtp_error
         text = said.decode(errors="replace") if isinstance(said, bytes) else said
-        raise Failure(f"{server} answered {error.smtp_code} {text}") from error
+        raise CommandError(f"{server} answered {error.smtp_code} {text}") from error
     except ssl.SSLError as error:
-        raise Failure(why_no_tls(server, error)) from error
+        raise CommandError(why_no_tls(server, error)) from error
     except smtplib.SMTPException as error:
-        raise Failure(f"cannot talk to {server}: {error}") from error
+        raise CommandError(f"cannot talk to {server}: {error}") from error
     except OSError as error:
         why = error.strerror or error
-        raise Failure(f"cannot talk to {server}: {why}; is the relay running?") from error
+        raise CommandError(f"cannot talk to {server}: {why}; is the relay running?") from error
 
 
 def why_no_tls(server: SocketAddress, error: OSError) -> str:
@@ -112,7 +114,7 @@ def no_greeting(server: SocketAddress, tls: Tls) -> str:
     return f"no greeting from {server}; is this a TLS port? try --tls implicit"
 
 
-def _open(access: Access) -> smtplib.SMTP:
+def _open(access: ServerAccess) -> smtplib.SMTP:
     session = _connect(access)
     try:
         if access.tls is Tls.STARTTLS:
@@ -126,7 +128,7 @@ def _open(access: Access) -> smtplib.SMTP:
     return session
 
 
-def _connect(access: Access) -> smtplib.SMTP:
+def _connect(access: ServerAccess) -> smtplib.SMTP:
     host, port = access.server.host, access.server.port
     limit = _STEP if port == 25 else _GREETING
     session: smtplib.SMTP
@@ -136,22 +138,22 @@ def _connect(access: Access) -> smtplib.SMTP:
         else:
             session = smtplib.SMTP(host, port, timeout=limit)
     except smtplib.SMTPServerDisconnected as error:
-        raise Failure(no_greeting(access.server, access.tls)) from error
+        raise CommandError(no_greeting(access.server, access.tls)) from error
     assert session.sock is not None
     session.sock.settimeout(_STEP)
     return session
 
 
-def _start_tls(session: smtplib.SMTP, access: Access) -> None:
+def _start_tls(session: smtplib.SMTP, access: ServerAccess) -> None:
     try:
         session.starttls(context=access.context)
     except smtplib.SMTPNotSupportedError as error:
-        raise Failure(
+        raise CommandError(
             f"{access.server} offers no STARTTLS; try --tls implicit on its TLS port, or --tls none"
         ) from error
 
 
-def _log_in(session: smtplib.SMTP, access: Access, login: tuple[str, str]) -> None:
+def _log_in(session: smtplib.SMTP, access: ServerAccess, login: tuple[str, str]) -> None:
     offered = session.esmtp_features.get("auth", "").upper().split()
     try:
         if "".join(login).isascii() and ("PLAIN" not in offered or "CRAM-MD5" in offered):
@@ -160,7 +162,7 @@ def _log_in(session: smtplib.SMTP, access: Access, login: tuple[str, str]) -> No
             _log_in_once(session, login)
     except smtplib.SMTPNotSupportedError as error:
         hint = "; try --tls starttls" if access.tls is Tls.NONE else ""
-        raise Failure(f"{access.server} takes no login here{hint}") from error
+        raise CommandError(f"{access.server} takes no login here{hint}") from error
 
 
 def _log_in_once(session: smtplib.SMTP, login: tuple[str, str]) -> None:
@@ -184,14 +186,16 @@ def _mail_options(session: smtplib.SMTP, sender: str, to: list[str], content: by
         options.append("BODY=8BITMIME")
     if not all(address.isascii() for address in [sender, *to]):
         if not session.has_extn("smtputf8"):
-            raise Failure("an address has letters beyond ASCII, which this server does not take")
+            raise CommandError(
+                "an address has letters beyond ASCII, which this server does not take"
+            )
         options.append("SMTPUTF8")
     return options
 
 
 def _transact(
     session: smtplib.SMTP, sender: str, to: list[str], content: bytes, options: list[str]
-) -> Answer:
+) -> ServerAnswer:
     session.command_encoding = "utf-8"
     code, text = session.mail(sender, options)
     if code != 250:
@@ -202,12 +206,12 @@ def _transact(
         if code not in (250, 251):
             refused[address] = f"{code} {text.decode(errors='replace')}"
     if len(refused) == len(to):
-        raise Failure("; ".join(f"{address}: {reply}" for address, reply in refused.items()))
+        raise CommandError("; ".join(f"{address}: {reply}" for address, reply in refused.items()))
     code, text = session.data(content)
     if code != 250:
         raise smtplib.SMTPDataError(code, text)
     reply = text.decode(errors="replace")
-    return Answer(f"{code} {reply}", _queue_id(reply), refused)
+    return ServerAnswer(f"{code} {reply}", _queue_id(reply), refused)
 
 
 def _queue_id(reply: str) -> str | None:

@@ -33,7 +33,7 @@ _DAY = "86400000.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CelRule:
     """
     What must hold of `self`, as CEL; else the object is refused with `message`.
 
@@ -56,7 +56,7 @@ class Rule:
         return found
 
 
-def with_rules(schema: dict[str, Any], *rules: Rule) -> dict[str, Any]:
+def with_rules(schema: dict[str, Any], *rules: CelRule) -> dict[str, Any]:
     """Return a JSON schema with rules added to those it has."""
     before = schema.get("x-kubernetes-validations", [])
     added = [rule.schema() for rule in rules]
@@ -69,9 +69,9 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def matches(pattern: str, message: str) -> Rule:
+def matches(pattern: str, message: str) -> CelRule:
     """Return the rule that a text matches an expression of RE2."""
-    return Rule(f"self.matches({quoted(pattern)})", message)
+    return CelRule(f"self.matches({quoted(pattern)})", message)
 
 
 def milliseconds(duration: str) -> str:
@@ -99,22 +99,22 @@ _ADDRESS_PATTERN = (
 ADDRESS_PATTERN = matches(rf"^([*]|([*]|[^*\pZ\pC]+)@{_DOMAIN_PATTERN})$", _ADDRESS_PATTERN)
 # Short, as lists of it are long; that the domain fits is a rule of the whole Domain.
 LISTED_ADDRESS = matches(r"^([*]|([*]|[^*\s]+)@\S+)$", _ADDRESS_PATTERN)
-RATE = Rule(
+RATE = CelRule(
     f"self.matches({quoted(RATE_PATTERN)}) && self.matches('[1-9].*/.*[1-9]')",
     "must be a rate: how many in which window, both more than none; write it like 1000/1m",
 )
 _UNITS = ("k", "M", "G", "T", "P", "i", *"0123456789")
-SIZE_UNIT = Rule(
+SIZE_UNIT = CelRule(
     f"type(self) == int || {' || '.join(f'self.endsWith({quoted(each)})' for each in _UNITS)}",
     "must be a size in bytes; write it like 1048576, 500M or 10Gi, without a B",
 )
-IP_ADDRESS = Rule("isIP(self)", "must be an IP address; write 192.0.2.10 or 2001:db8::10")
+IP_ADDRESS = CelRule("isIP(self)", "must be an IP address; write 192.0.2.10 or 2001:db8::10")
 NETWORK = (
-    Rule(
+    CelRule(
         "isCIDR(self) || isIP(self)",
         "must be a network; write 10.20.0.0/16, 192.0.2.7 or 2001:db8::/32",
     ),
-    Rule(
+    CelRule(
         "!isCIDR(self) || cidr(self) == cidr(self).masked()",
         "has bits set after its prefix; clear them, as in 10.0.0.0/8",
     ),
@@ -122,7 +122,7 @@ NETWORK = (
 _UNBRACKETED = (
     "self.startsWith('[') && self.endsWith(']') ? self.substring(1, size(self) - 1) : self"
 )
-HOST = Rule(
+HOST = CelRule(
     f"isIP({_UNBRACKETED}) || {DOMAIN.cel}",
     "must be a host name or IP address; the port goes into the field port",
 )

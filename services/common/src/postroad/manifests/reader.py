@@ -64,7 +64,7 @@ class NamespaceObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class InvalidManifest:
     """An object that cannot even be named, or is no object."""
 
     problems: tuple[Problem, ...]
@@ -77,7 +77,7 @@ class Foreign:
     what: str
 
 
-Read = Declared | SecretObject | NamespaceObject | Refused | Foreign
+Read = Declared | SecretObject | NamespaceObject | InvalidManifest | Foreign
 
 
 def read_object(raw: object) -> Read:
@@ -110,7 +110,7 @@ def read_object(raw: object) -> Read:
     return _read_declared(raw, Kind(str(kind)))
 
 
-def _foreign(version: str, kind: str) -> Foreign | Refused:
+def _foreign(version: str, kind: str) -> Foreign | InvalidManifest:
     """Return an object of another group; a misspelt Secret or Namespace is none."""
     near = _near(kind, ["Secret", "Namespace"], cutoff=0.9) if version == "v1" else None
     if near is not None:
@@ -125,8 +125,8 @@ def _near(kind: str, known: Sequence[str], *, cutoff: float) -> str | None:
     return by_letters[near[0]] if near else None
 
 
-def _refuse(path: Path, reason: str) -> Refused:
-    return Refused((Problem(path, reason),))
+def _refuse(path: Path, reason: str) -> InvalidManifest:
+    return InvalidManifest((Problem(path, reason),))
 
 
 def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
@@ -141,8 +141,8 @@ def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
     except ValidationError as error:
         problems += explain(kind, SPECS[kind], error, given)
     key = _read_key(raw)
-    if isinstance(key, Refused):
-        return Refused((*key.problems, *problems))
+    if isinstance(key, InvalidManifest):
+        return InvalidManifest((*key.problems, *problems))
     metadata = raw["metadata"]
     problems += _unknown_metadata(metadata)
     return Declared(
@@ -154,7 +154,7 @@ def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
     )
 
 
-def _read_key(raw: Mapping[str, Any], *, namespaced: bool = True) -> ObjectKey | Refused:
+def _read_key(raw: Mapping[str, Any], *, namespaced: bool = True) -> ObjectKey | InvalidManifest:
     metadata = raw.get("metadata")
     if not isinstance(metadata, Mapping):
         return _refuse(("metadata",), "is required: metadata: {name: ...}")
@@ -206,9 +206,11 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _read_core(raw: Mapping[str, Any], kind: str) -> SecretObject | NamespaceObject | Refused:
+def _read_core(
+    raw: Mapping[str, Any], kind: str
+) -> SecretObject | NamespaceObject | InvalidManifest:
     key = _read_key(raw, namespaced=kind == "Secret")
-    if isinstance(key, Refused):
+    if isinstance(key, InvalidManifest):
         return key
     if kind == "Namespace":
         labels = raw["metadata"].get("labels") or {}
@@ -218,7 +220,7 @@ def _read_core(raw: Mapping[str, Any], kind: str) -> SecretObject | NamespaceObj
     return _read_secret(raw, key)
 
 
-def _read_secret(raw: Mapping[str, Any], key: ObjectKey) -> SecretObject | Refused:
+def _read_secret(raw: Mapping[str, Any], key: ObjectKey) -> SecretObject | InvalidManifest:
     data: dict[str, bytes] = {}
     problems: list[Problem] = []
     for part in ("data", "stringData"):
@@ -238,7 +240,7 @@ def _read_secret(raw: Mapping[str, Any], key: ObjectKey) -> SecretObject | Refus
                 except (binascii.Error, ValueError):
                     reason = "is not base64; plain text goes under stringData"
                     problems.append(Problem((part, str(name)), reason))
-    return Refused(tuple(problems)) if problems else SecretObject(key, data)
+    return InvalidManifest(tuple(problems)) if problems else SecretObject(key, data)
 
 
 def _is_text_map(value: object) -> bool:

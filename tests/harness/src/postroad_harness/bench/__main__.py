@@ -14,14 +14,15 @@ import argparse
 import shutil
 from pathlib import Path
 
-from postroad_harness.bench import comparison, other_commit
+from postroad_harness.bench import comparison
 from postroad_harness.bench.bench import Extent, run, write
 from postroad_harness.bench.cases import CASES, Case
-from postroad_harness.bench.haraka_server import HarakaServer
 from postroad_harness.bench.page import write_page
-from postroad_harness.bench.postfix_server import PostfixServer
-from postroad_harness.bench.postroad_server import PostroadServer
-from postroad_harness.bench.server import MailServer
+from postroad_harness.bench.servers import other_commit
+from postroad_harness.bench.servers.haraka import HarakaServer
+from postroad_harness.bench.servers.interface import MailServer
+from postroad_harness.bench.servers.postfix import PostfixServer
+from postroad_harness.bench.servers.postroad import PostroadServer
 from postroad_harness.ending import run_orderly
 
 _BUILD = Path("build")

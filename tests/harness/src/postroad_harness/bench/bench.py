@@ -16,7 +16,7 @@ from pathlib import Path
 from postroad_harness.bench.cases import Case
 from postroad_harness.bench.far_end import FarEnd
 from postroad_harness.bench.rounds import RoundFigures, play
-from postroad_harness.bench.server import MailServer, Unavailable
+from postroad_harness.bench.servers.interface import MailServer, Unavailable
 
 
 @dataclass

@@ -21,8 +21,8 @@ from postroad.testing.relay import process_name
 from postroad_harness.bench import processes
 from postroad_harness.bench.cases import CASES, Case
 from postroad_harness.bench.far_end import FarEnd
-from postroad_harness.bench.postroad_server import PostroadServer
 from postroad_harness.bench.rounds import RoundFigures, play
+from postroad_harness.bench.servers.postroad import PostroadServer
 from postroad_harness.ending import run_orderly
 
 _LOOKS = 200  # a second

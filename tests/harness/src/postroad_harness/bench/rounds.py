@@ -12,11 +12,11 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from postroad.cli.load.run import Load
+from postroad.cli.load.run import LoadRun
 from postroad_harness.bench import processes
 from postroad_harness.bench.cases import Case
 from postroad_harness.bench.far_end import FarEnd
-from postroad_harness.bench.server import MailServer
+from postroad_harness.bench.servers.interface import MailServer
 
 _DRAIN = 60.0  # seconds that what was accepted has to arrive
 _FIRST = itertools.count(0, 10_000_000)  # numbers of a round are no other round's
@@ -68,7 +68,7 @@ async def play(
 
     plan = case.plan(server.port, seconds=seconds, messages=messages)
     plan = replace(plan, first=next(_FIRST))
-    load = Load(plan, on_accepted=note)
+    load = LoadRun(plan, on_accepted=note)
     await far.ask(f"begin {plan.first} {plan.recipients}")
     processes.forget_peaks(server.pid)
     before = processes.usage(server.pid, server.called)

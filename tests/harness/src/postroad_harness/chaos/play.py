@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postroad.cli.load.plan import LoadPlan
-from postroad.cli.load.run import Load
+from postroad.cli.load.run import LoadRun
 from postroad_harness.chaos.account import ChaosFigures, Ending, Kill, Ledger, settle
 from postroad_harness.chaos.hops import Hops
 from postroad_harness.chaos.rig import Rig
@@ -36,7 +36,7 @@ async def play(rig: Rig, extent: Extent, folder: Path) -> ChaosFigures:
         await stack.enter_async_context(hops)
         stack.push_async_callback(rig.stop)
         await rig.start(folder, hops.manifests())
-        load = Load(
+        load = LoadRun(
             LoadPlan(
                 host="127.0.0.1",
                 port=rig.port,

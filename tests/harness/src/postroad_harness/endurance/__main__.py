@@ -25,7 +25,7 @@ from pathlib import Path
 
 from postroad.cli.load.figures import LoadFigures
 from postroad.cli.load.plan import LoadPlan
-from postroad.cli.load.run import Load
+from postroad.cli.load.run import LoadRun
 from postroad.cli.sink.server import Sink, SinkProtocol
 from postroad.testing.nats_server import free_ports
 from postroad.testing.relay import RunningRelay, process_name
@@ -182,7 +182,7 @@ class Scene:
         plan = LoadPlan(
             "127.0.0.1", self.relay.port(), messages=messages, seconds=seconds, domains=[domain]
         )
-        return await Load(plan).run()
+        return await LoadRun(plan).run()
 
 
 @asynccontextmanager

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from postroad.cli.commands.events import line
 from postroad.cli.commands.send import compose
-from postroad.cli.errors import Failure
-from postroad.cli.handover import Access, Tls, hand_over, tls_context
+from postroad.cli.errors import CommandError
+from postroad.cli.handover import ServerAccess, Tls, hand_over, tls_context
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.target.connect import open_cluster
@@ -60,7 +60,7 @@ spec: {{destinations: ["bad.example"], smarthosts: [{{host: 127.0.0.1, port: {ba
 
 
 @dataclass(frozen=True)
-class Scene:
+class DemoMessage:
     """One message of the demonstration: what it shows, to whom it goes, how many ends it has."""
 
     title: str
@@ -69,10 +69,10 @@ class Scene:
 
 
 SCENES = (
-    Scene("Delivered at once", ("ann@good.example",), 1),
-    Scene("Deferred, then delivered", ("bob@slow.example",), 1),
-    Scene("To two domains, accepted as one", ("ann@good.example", "cid@other.example"), 2),
-    Scene("Bounced, with its delivery status notification", ("eve@bad.example",), 1),
+    DemoMessage("Delivered at once", ("ann@good.example",), 1),
+    DemoMessage("Deferred, then delivered", ("bob@slow.example",), 1),
+    DemoMessage("To two domains, accepted as one", ("ann@good.example", "cid@other.example"), 2),
+    DemoMessage("Bounced, with its delivery status notification", ("eve@bad.example",), 1),
 )
 
 
@@ -111,8 +111,8 @@ async def _play(folder: Path) -> None:
     console.print(f"\nThe next hops took {taken} messages.")
 
 
-def _send(server: SocketAddress, scene: Scene) -> str:
-    access = Access(server, Tls.NONE, tls_context(False, None))
+def _send(server: SocketAddress, scene: DemoMessage) -> str:
+    access = ServerAccess(server, Tls.NONE, tls_context(False, None))
     content = compose(_SENDER, scene.to, scene.title)
     return str(hand_over(access, _SENDER, list(scene.to), content).queue_id)
 
@@ -139,7 +139,7 @@ async def _relay(folder: Path) -> AsyncIterator[SocketAddress]:
             ready = (await process.stdout.readline()).decode()
         address = re.search(r"relay (\S+?),", ready)
         if address is None:
-            raise Failure("the demonstration's relay did not start; try `postroad up`")
+            raise CommandError("the demonstration's relay did not start; try `postroad up`")
         yield parse_socket_address(address[1])
     finally:
         if process.returncode is None:
@@ -147,7 +147,7 @@ async def _relay(folder: Path) -> AsyncIterator[SocketAddress]:
         await process.wait()
 
 
-async def _follow(spool: Spool, since: datetime, scenes: dict[str, Scene]) -> list[Event]:
+async def _follow(spool: Spool, since: datetime, scenes: dict[str, DemoMessage]) -> list[Event]:
     """Return the history, in order, once every message and the report have come to their ends."""
     history: list[Event] = []
     # One end more for the reception: another process tells of it, perhaps later.
@@ -164,7 +164,7 @@ async def _follow(spool: Spool, since: datetime, scenes: dict[str, Scene]) -> li
                 if reports <= 0 and not any(open_ends.values()):
                     break
     except TimeoutError as error:
-        raise Failure("the demonstration did not come to its end in a minute") from error
+        raise CommandError("the demonstration did not come to its end in a minute") from error
     return sorted(history, key=lambda event: event.at)
 
 

@@ -13,8 +13,15 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.errors import Failure
-from postroad.cli.handover import Access, Answer, Tls, default_port, hand_over, tls_context
+from postroad.cli.errors import CommandError
+from postroad.cli.handover import (
+    ServerAccess,
+    ServerAnswer,
+    Tls,
+    default_port,
+    hand_over,
+    tls_context,
+)
 from postroad.cli.terminal.options import JsonFlag, TlsOption, mail_address, server_address
 from postroad.cli.terminal.output import print_json
 from postroad.cli.terminal.values import is_text, one_line, path
@@ -99,11 +106,11 @@ def send(
         mail_address(sender, option="--from")
     fields = [_split_field(text) for text in header or []]
     if not one_line(subject):
-        raise Failure(f"--subject takes one line of text, not {subject!r}", code=2)
+        raise CommandError(f"--subject takes one line of text, not {subject!r}", code=2)
     if body is not None and not is_text(body):
-        raise Failure("--body takes text in UTF-8", code=2)
+        raise CommandError("--body takes text in UTF-8", code=2)
     content = _whole(file, fields) if file else compose(sender, to, subject, body, fields)
-    access = Access(endpoint, tls, tls_context(insecure, ca), read_login(user, password_file))
+    access = ServerAccess(endpoint, tls, tls_context(insecure, ca), read_login(user, password_file))
     answer = hand_over(access, sender, to, content)
     _print_answer(answer, as_json=as_json)
 
@@ -134,7 +141,7 @@ def compose(
         try:
             message[name] = value
         except (ValueError, IndexError) as error:  # what the library makes of `From: <`
-            raise Failure(f"--header: a field {name} cannot be {value!r}", code=2) from error
+            raise CommandError(f"--header: a field {name} cannot be {value!r}", code=2) from error
     message.set_content(body if body is not None else "Hello from Postroad.\n")
     return message.as_bytes(policy=email.policy.SMTPUTF8)
 
@@ -142,7 +149,7 @@ def compose(
 def _split_field(text: str) -> Field:
     name, colon, value = text.partition(":")
     if not colon or not _FIELD_NAME.fullmatch(name) or not one_line(text):
-        raise Failure(f"--header takes NAME:VALUE on one line, not {text!r}", code=2)
+        raise CommandError(f"--header takes NAME:VALUE on one line, not {text!r}", code=2)
     return name, value.strip()
 
 
@@ -152,7 +159,7 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from error
+        raise CommandError(f"cannot read {file}: {error.strerror}") from error
 
 
 def read_login(user: str | None, file: Path | None) -> tuple[str, str] | None:
@@ -162,19 +169,19 @@ def read_login(user: str | None, file: Path | None) -> tuple[str, str] | None:
     try:
         password = _read(file).decode().rstrip("\n") if file else os.environ["POSTROAD_PASSWORD"]
     except UnicodeDecodeError as error:
-        raise Failure(f"--password-file: {file} has no password in UTF-8", code=2) from error
+        raise CommandError(f"--password-file: {file} has no password in UTF-8", code=2) from error
     except KeyError:
-        raise Failure(
+        raise CommandError(
             "give the password with --password-file or in $POSTROAD_PASSWORD", code=2
         ) from None
     if not user or not is_text(user):
-        raise Failure(f"--user takes a name in UTF-8, not {user!r}", code=2)
+        raise CommandError(f"--user takes a name in UTF-8, not {user!r}", code=2)
     if not is_text(password):
-        raise Failure("$POSTROAD_PASSWORD has no password in UTF-8", code=2)
+        raise CommandError("$POSTROAD_PASSWORD has no password in UTF-8", code=2)
     return user, password
 
 
-def _print_answer(answer: Answer, *, as_json: bool) -> None:
+def _print_answer(answer: ServerAnswer, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(answer))
     else:

@@ -14,11 +14,11 @@ from rich.live import Live
 from rich.table import Table
 
 from postroad.cli.commands.send import read_login
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.handover import Tls, default_port, tls_context
 from postroad.cli.load.figures import LoadFigures
 from postroad.cli.load.plan import LoadPlan
-from postroad.cli.load.run import Load
+from postroad.cli.load.run import LoadRun
 from postroad.cli.load.target import check_domains, permitted_address
 from postroad.cli.terminal.options import (
     JsonFlag,
@@ -170,11 +170,11 @@ def load(
         tls_name=target.host,
         opening=_OPENING,
     )
-    run = Load(plan)
+    run = LoadRun(plan)
     figures = uvloop.run(_follow(run, target, show=not as_json and sys.stderr.isatty()))
     _print_summary(run, figures, as_json=as_json)
     if not figures.accepted:
-        raise Failure(f"{target} accepted nothing: {run.why_nothing()}")
+        raise CommandError(f"{target} accepted nothing: {run.why_nothing()}")
 
 
 def parse_sizes(text: str) -> list[tuple[int, float]]:
@@ -186,14 +186,14 @@ def parse_sizes(text: str) -> list[tuple[int, float]]:
         try:
             octets = int(parse_size(size))
         except ValueError as error:
-            raise Failure(f"--size: {error}", code=2) from error
+            raise CommandError(f"--size: {error}", code=2) from error
         if octets > _LARGEST:
             raise wrong("--size", "sizes up to 1GiB", size)
         sizes.append((octets, weight))
     return sizes
 
 
-async def _follow(run: Load, target: SocketAddress, *, show: bool) -> LoadFigures:
+async def _follow(run: LoadRun, target: SocketAddress, *, show: bool) -> LoadFigures:
     """Run the load to its end, or to a signal, and show a table meanwhile."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -238,7 +238,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds else "-"
 
 
-def _print_summary(run: Load, figures: LoadFigures, *, as_json: bool) -> None:
+def _print_summary(run: LoadRun, figures: LoadFigures, *, as_json: bool) -> None:
     if as_json:
         print_json(figures.summary())
         return

@@ -29,7 +29,7 @@ def _nobody(number: int, now: float, reply: bytes) -> None:
 
 
 @dataclass
-class Load:
+class LoadRun:
     """One run of a plan; `on_accepted` is told of each accepted message."""
 
     plan: LoadPlan

@@ -10,7 +10,7 @@ the name cannot come to mean another server in between.
 import ipaddress
 import socket
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.mail.ip_address import unmapped
 from postroad.runtime.quantities import SocketAddress
 
@@ -21,16 +21,16 @@ _RESERVED = (
 
 
 def permitted_address(server: SocketAddress, *, permitted: bool) -> str:
-    """Return the server's IP address; Failure when a load may not go there."""
+    """Return the server's IP address; CommandError when a load may not go there."""
     try:
         found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise Failure(f"cannot find {server.host}: {error.strerror or error}") from error
+        raise CommandError(f"cannot find {server.host}: {error.strerror or error}") from error
     addresses = [str(each[4][0]) for each in found]
     if not permitted:
         for address in addresses:
             if not _is_near(address):
-                raise Failure(
+                raise CommandError(
                     f"{server} is {address}, neither this machine nor a private network;"
                     " --permitted says that you may load it",
                     code=2,
@@ -44,10 +44,10 @@ def _is_near(text: str) -> bool:
 
 
 def check_domains(domains: list[str], *, permitted: bool) -> None:
-    """Raise Failure when a recipient's domain may exist."""
+    """Raise CommandError when a recipient's domain may exist."""
     for domain in domains:
         if not permitted and not f".{domain.lower()}".endswith(_RESERVED):
-            raise Failure(
+            raise CommandError(
                 f"mail to {domain} could reach people: use a domain below .example or .test;"
                 " --permitted says that you may send there",
                 code=2,

@@ -6,7 +6,7 @@ from postroad.spool.selection import WaitKind
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class OrderAction:
     """A kind of order; `warning` says what cannot be undone: then it is always asked first."""
 
     name: str
@@ -29,22 +29,24 @@ _TOGETHER = (
     " recipients there; they are counted."
 )
 ACTIONS = (
-    Action(
+    OrderAction(
         "retry",
         "Try deferred mail now, and not when its next try is due."
         f"\n\nIf that try fails, its schedule goes on. {_TOGETHER} {_COVERS}",
         frozenset({WaitKind.SCHEDULED}),
         "--domain example.net",
     ),
-    Action(
+    OrderAction(
         "hold",
         "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself."
         f"\n\n{_TOGETHER} {_COVERS}",
         frozenset({WaitKind.READY, WaitKind.SCHEDULED}),
         "--from shop@example.com --reason 'ticket 5'",
     ),
-    Action("release", f"Let held mail go on.\n\n{_TOGETHER}", frozenset({WaitKind.HELD}), "--all"),
-    Action(
+    OrderAction(
+        "release", f"Let held mail go on.\n\n{_TOGETHER}", frozenset({WaitKind.HELD}), "--all"
+    ),
+    OrderAction(
         "bounce",
         "Give mail up: its senders get a delivery status notification."
         f"\n\n{_ALONE} {_COVERS}"
@@ -53,7 +55,7 @@ ACTIONS = (
         "--id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --reason 'wrong list'",
         "the senders are notified",
     ),
-    Action(
+    OrderAction(
         "delete",
         "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
         " forged."

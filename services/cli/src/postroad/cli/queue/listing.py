@@ -43,7 +43,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class QueueListing:
     """The oldest records of those that were looked at; `whole` when those were all that fit."""
 
     shown: Sequence[Queued]
@@ -100,12 +100,12 @@ def list_queue(
         typer.echo(note, err=True)
 
 
-async def _look(choice: Choice, cluster: Where, limit: int) -> Listing:
+async def _look(choice: Choice, cluster: Where, limit: int) -> QueueListing:
     async with open_cluster(cluster) as spool:
         return await oldest_of(choice.of(spool), limit)
 
 
-async def oldest_of(found: AsyncIterator[Queued], limit: int) -> Listing:
+async def oldest_of(found: AsyncIterator[Queued], limit: int) -> QueueListing:
     """Return the oldest `limit` of the records found, the parts of a message together."""
     kept: list[Queued] = []
     seen = 0
@@ -118,7 +118,7 @@ async def oldest_of(found: AsyncIterator[Queued], limit: int) -> Listing:
         kept.append(queued)
         if len(kept) == 2 * limit:
             kept = sorted(kept, key=_age)[:limit]
-    return Listing(sorted(kept, key=_age)[:limit], seen, whole)
+    return QueueListing(sorted(kept, key=_age)[:limit], seen, whole)
 
 
 def _age(queued: Queued) -> tuple[datetime, str, int]:
@@ -126,7 +126,9 @@ def _age(queued: Queued) -> tuple[datetime, str, int]:
     return record.arrival, record.record_id.queue_id, record.record_id.destination
 
 
-def _print_listing(listing: Listing, selection: Selection, *, everything: bool, wide: bool) -> None:
+def _print_listing(
+    listing: QueueListing, selection: Selection, *, everything: bool, wide: bool
+) -> None:
     now = datetime.now(UTC)
     parts = Counter(queued.record.record_id.queue_id for queued in listing.shown)
     numbers: Counter[str] = Counter()

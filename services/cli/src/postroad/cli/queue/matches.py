@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from postroad.cli.queue.actions import Action
+from postroad.cli.queue.actions import OrderAction
 from postroad.cli.queue.selection import Choice
 from postroad.spool.agreement import ENDING
 from postroad.spool.interface import Queued, Spool
@@ -13,7 +13,7 @@ from postroad.spool.selection import Selection, WaitKind
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Matches:
     """
     What fits an order, by number.
 
@@ -31,7 +31,7 @@ class Found:
     others: int
     domains: Mapping[str, int]
 
-    def told(self, action: Action) -> str:
+    def told(self, action: OrderAction) -> str:
         """Return how much an order changes: recipients, where it leaves others of a message."""
         messages = number_of(self.messages, "message")
         if self.others and action.name in ENDING:
@@ -55,8 +55,8 @@ def number_of(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
-    """Count what fits; Failure when a Client's name fits several."""
+async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
+    """Count what fits; CommandError when a Client's name fits several."""
     messages: set[str] = set()
     domains: Counter[str] = Counter()
     suspensions = [order for order in spool.orders.in_force(now) if order.action == "suspend"]
@@ -73,7 +73,7 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Found:
         suspended += any(
             each.selection.admits(queued.record, WaitKind.READY, "") for each in suspensions
         )
-    return Found(
+    return Matches(
         selection=choice.narrowed(one),
         records=domains.total(),
         messages=len(messages),

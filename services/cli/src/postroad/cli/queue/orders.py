@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import typer
 
-from postroad.cli.errors import Failure
-from postroad.cli.queue.actions import ACTIONS, Action
-from postroad.cli.queue.matches import Found, count, number_of
+from postroad.cli.errors import CommandError
+from postroad.cli.queue.actions import ACTIONS, OrderAction
+from postroad.cli.queue.matches import Matches, count, number_of
 from postroad.cli.queue.selection import NOTHING_SAID, Choice, Mail
 from postroad.cli.target.connect import open_cluster
 from postroad.cli.target.options import Where
@@ -51,7 +51,7 @@ ReasonOption = Annotated[
 ]
 
 
-def order_command(action: Action) -> Callable[..., None]:
+def order_command(action: OrderAction) -> Callable[..., None]:
     """Return the command that gives an order of this kind."""
 
     def command(
@@ -64,7 +64,7 @@ def order_command(action: Action) -> Callable[..., None]:
         as_json: JsonFlag = False,
     ) -> None:
         if mail == Mail() and not everything:
-            raise Failure(NOTHING_SAID, code=2)
+            raise CommandError(NOTHING_SAID, code=2)
         now = datetime.now(UTC)
         choice = mail.choice(kinds=action.kinds, arrived_before=now)
         asks = not yes and not dry_run and (bool(action.warning) or everything)
@@ -77,10 +77,10 @@ def order_command(action: Action) -> Callable[..., None]:
     return command
 
 
-def _refuse_unasked(action: Action) -> bool:
-    """Return that nothing is asked where nobody could answer; Failure when it has to be."""
+def _refuse_unasked(action: OrderAction) -> bool:
+    """Return that nothing is asked where nobody could answer; CommandError when it has to be."""
     if action.warning:
-        raise Failure(
+        raise CommandError(
             f"`queue {action.name}` cannot be undone, and there is no terminal to ask at:"
             " say --yes, or see what fits with --dry-run",
             code=2,
@@ -90,7 +90,7 @@ def _refuse_unasked(action: Action) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    action: Action
+    action: OrderAction
     choice: Choice
     reason: str
     now: datetime
@@ -106,17 +106,17 @@ def _run(given: _Given, cluster: Where) -> None:
         return
     # No connection waits for the answer, nor an event loop, which would keep Ctrl-C from us.
     if given.asks and not _agreed(given.action, found):
-        raise Failure("nothing was changed")
+        raise CommandError("nothing was changed")
     order, affected = asyncio.run(_give(given, cluster, found))
     _tell_order(given, order, found, affected, cluster)
 
 
-async def _count(given: _Given, cluster: Where) -> Found:
+async def _count(given: _Given, cluster: Where) -> Matches:
     async with open_cluster(cluster) as spool:
         return await count(spool, given.choice, given.now)
 
 
-async def _give(given: _Given, cluster: Where, found: Found) -> tuple[Order, int]:
+async def _give(given: _Given, cluster: Where, found: Matches) -> tuple[Order, int]:
     """Place the order, and return it with the number of records it has changed."""
     now = datetime.now(UTC)
     order = Order(
@@ -133,7 +133,7 @@ async def _give(given: _Given, cluster: Where, found: Found) -> tuple[Order, int
         return order, await _wait_for_reports(spool, order, found.records - found.due_soon)
 
 
-def _agreed(action: Action, found: Found) -> bool:
+def _agreed(action: OrderAction, found: Matches) -> bool:
     """Ask at the terminal; the answer that changes nothing is the default."""
     _print_domains(found)
     _tell_others(action, found)
@@ -141,14 +141,14 @@ def _agreed(action: Action, found: Found) -> bool:
     return typer.confirm(f"{action.name} {found.told(action)}?{warning}", err=True)
 
 
-def _print_domains(found: Found) -> None:
+def _print_domains(found: Matches) -> None:
     rows = [(domain, str(number)) for domain, number in found.domains.items()]
     print_table((Column("DOMAIN"), Column("RECORDS")), rows[:_DOMAINS], empty="")
     if len(rows) > _DOMAINS:
         typer.echo(f"and {len(rows) - _DOMAINS} more domains")
 
 
-def _tell_count(given: _Given, found: Found) -> None:
+def _tell_count(given: _Given, found: Matches) -> None:
     if given.as_json:
         print_json(
             {
@@ -170,7 +170,7 @@ def _tell_count(given: _Given, found: Found) -> None:
         _tell_suspended(given.action, found)
 
 
-def _tell_order(given: _Given, order: Order, found: Found, affected: int, cluster: Where) -> None:
+def _tell_order(given: _Given, order: Order, found: Matches, affected: int, cluster: Where) -> None:
     if given.as_json:
         print_json(
             {
@@ -194,7 +194,7 @@ def _tell_order(given: _Given, order: Order, found: Found, affected: int, cluste
         )
 
 
-def _tell_others(action: Action, found: Found) -> None:
+def _tell_others(action: OrderAction, found: Matches) -> None:
     """Say what --to means for who else waits in the same records."""
     if found.others:
         others = number_of(found.others, "other recipient")
@@ -204,12 +204,12 @@ def _tell_others(action: Action, found: Found) -> None:
         typer.echo(said, err=True)
 
 
-def _suspended(action: Action, found: Found) -> Mapping[str, int]:
+def _suspended(action: OrderAction, found: Matches) -> Mapping[str, int]:
     """Return what only a release has to tell of: a retry ends a suspension, others do not care."""
     return {"suspended": found.suspended} if action.name == "release" else {}
 
 
-def _tell_suspended(action: Action, found: Found) -> None:
+def _tell_suspended(action: OrderAction, found: Matches) -> None:
     if number := _suspended(action, found).get("suspended"):
         typer.echo(
             f"Suspended: {number} of them, deferred until `postroad queue resume`;"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
 from postroad.spool.ids import RecordId, shard_of
@@ -33,7 +33,7 @@ class Choice:
     client_name: str | None = None
 
     async def of(self, spool: Spool) -> AsyncIterator[Queued]:
-        """Yield the records that fit; Failure when the Client's name fits several Clients."""
+        """Yield the records that fit; CommandError when the Client's name fits several Clients."""
         clients: set[str] = set()
         async for queued in spool.waiting.list(self.selection):
             client = queued.record.origin.client or ""
@@ -54,7 +54,7 @@ class Choice:
 
 def _refuse_several(clients: set[str]) -> None:
     if len(clients) > 1:
-        raise Failure(
+        raise CommandError(
             f"--client takes NAMESPACE/NAME: the queue has mail of {' and '.join(sorted(clients))}",
             code=2,
         )
@@ -96,7 +96,7 @@ class Mail:
         kinds: frozenset[WaitKind] = frozenset(WaitKind),
         arrived_before: datetime | None = None,
     ) -> Choice:
-        """Read the values; Failure when one of them is malformed."""
+        """Read the values; CommandError when one of them is malformed."""
         full, bare = _client(self.client) if self.client is not None else (None, None)
         selection = Selection(
             queue_id=read_queue_id(self.queue_id) if self.queue_id is not None else None,
@@ -124,14 +124,14 @@ def describe(selection: Selection) -> str:
 
 
 def read_queue_id(text: str, named: str = "--id") -> str:
-    """Read a queue id, or a record's, which names its message too; Failure when it is none."""
+    """Read a queue id, or a record's, which names its message too; CommandError when it is none."""
     queue_id = text.upper()
     try:
         if "-" in queue_id:
             queue_id = RecordId.parse(queue_id).queue_id
         shard_of(queue_id)
     except ValueError as error:
-        raise Failure(
+        raise CommandError(
             f"{named} takes a queue id, the 26 letters and digits after `queued as`, not {text!r}",
             code=2,
         ) from error
@@ -142,7 +142,7 @@ def _domain(text: str) -> str:
     try:
         return normalise_domain(text)
     except AddressSyntaxError as error:
-        raise Failure(f"--domain: {text!r} is not a mail domain: {error}", code=2) from error
+        raise CommandError(f"--domain: {text!r} is not a mail domain: {error}", code=2) from error
 
 
 def _reverse_path(text: str) -> str:
@@ -154,11 +154,11 @@ def _mailbox(text: str, option: str) -> str:
     try:
         return str(parse_mailbox(text)).lower()
     except AddressSyntaxError as error:
-        raise Failure(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
+        raise CommandError(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
 
 
 def _client(text: str) -> tuple[str | None, str | None]:
     """Return a Client's full name, or its bare name: one of the two."""
     if not _CLIENT.fullmatch(text):
-        raise Failure(f"--client takes NAMESPACE/NAME, not {text!r}", code=2)
+        raise CommandError(f"--client takes NAMESPACE/NAME, not {text!r}", code=2)
     return (text, None) if "/" in text else (None, text)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.queue.listing import STATES, oldest_of, row
 from postroad.cli.queue.selection import Choice, Mail, read_queue_id
 from postroad.cli.target.connect import open_cluster
@@ -46,7 +46,7 @@ async def _show(choice: Choice, cluster: Where, *, content: bool, as_json: bool)
         found = (await oldest_of(choice.of(spool), _PARTS)).shown
         if not found:
             queue_id = choice.selection.queue_id
-            raise Failure(
+            raise CommandError(
                 f"no message {queue_id} waits in the queue;"
                 f" `postroad events --id {queue_id}{cluster.flags}` tells what became of it"
             )

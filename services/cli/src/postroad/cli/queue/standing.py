@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.queue.selection import describe
 from postroad.cli.queue.suspension import try_again
 from postroad.cli.target.connect import open_cluster
@@ -122,17 +122,17 @@ async def _cancel(text: str, cluster: Where) -> Order:
     async with open_cluster(cluster) as spool:
         order = named(text, spool.orders.in_force(datetime.now(UTC)), cluster)
         if not await spool.orders.withdraw(order.order_id):
-            raise Failure(f"the order {order.order_id} has ended already")
+            raise CommandError(f"the order {order.order_id} has ended already")
         await try_again(spool, order)
         return order
 
 
 def named(text: str, standing: Sequence[Order], cluster: Where) -> Order:
-    """Return the order whose id begins with a text; Failure when that is none, or several."""
+    """Return the order whose id begins with a text; CommandError when that is none, or several."""
     found = [order for order in standing if text and order.order_id.startswith(text.lower())]
     if not found:
         listing = f"`postroad queue orders{cluster.flags}`"
-        raise Failure(f"no order {text!r} is in force; {listing} lists them")
+        raise CommandError(f"no order {text!r} is in force; {listing} lists them")
     if len(found) > 1:
-        raise Failure(f"{len(found)} orders begin with {text!r}: give more of the id", code=2)
+        raise CommandError(f"{len(found)} orders begin with {text!r}: give more of the id", code=2)
     return found[0]

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import typer
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.queue.orders import ORDER_LIFE, ReasonOption, YesFlag
 from postroad.cli.queue.selection import NOTHING_SAID, Mail, describe
 from postroad.cli.target.connect import open_cluster
@@ -71,7 +71,7 @@ def suspend(
         and sys.stdin.isatty()
         and not typer.confirm("suspend all mail?", err=True)
     ):
-        raise Failure("nothing was changed")
+        raise CommandError("nothing was changed")
     asyncio.run(_suspend(cluster, order))
     if as_json:
         print_json({"order_id": order.order_id, "action": _ACTION, "until": order.until})
@@ -105,12 +105,14 @@ def resume(
 
 def _selection(mail: Mail, *, everything: bool) -> Selection:
     if mail == Mail() and not everything:
-        raise Failure(NOTHING_SAID, code=2)
+        raise CommandError(NOTHING_SAID, code=2)
     if mail != Mail() and everything:
-        raise Failure("--all means all mail: leave out --all, or what narrows it", code=2)
+        raise CommandError("--all means all mail: leave out --all, or what narrows it", code=2)
     choice = mail.choice(kinds=_TAKEN)
     if choice.client_name is not None:
-        raise Failure(f"--client takes NAMESPACE/NAME here, not {choice.client_name!r}", code=2)
+        raise CommandError(
+            f"--client takes NAMESPACE/NAME here, not {choice.client_name!r}", code=2
+        )
     return choice.selection
 
 
@@ -129,7 +131,7 @@ async def _resume(cluster: Where, selection: Selection | None) -> Sequence[Order
         if not found:
             meant = "" if selection is None else f" by {describe(selection)}"
             listing = f"`postroad queue orders{cluster.flags}`"
-            raise Failure(f"nothing is suspended{meant}; {listing} lists the orders")
+            raise CommandError(f"nothing is suspended{meant}; {listing} lists the orders")
         for order in found:
             await spool.orders.withdraw(order.order_id)
             await try_again(spool, order)

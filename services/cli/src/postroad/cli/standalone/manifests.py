@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.standalone.edits import Look, look_at
 from postroad.manifests.compiler.check import Checked, check
 from postroad.manifests.compiler.result import Compiled
@@ -35,7 +35,7 @@ _WRONG = "manifests not published: what was changed is wrong, and what was in fo
 _WRONG_IN_PART = "manifests published in part: of what is wrong, what was in force stays"
 
 
-class Manifests:
+class FollowedManifests:
     """The files that configure this machine's relay."""
 
     def __init__(self, paths: Sequence[Path], spool: Spool, keyring: Keyring) -> None:
@@ -52,13 +52,13 @@ class Manifests:
         self.on_checked: Callable[[], None] = lambda: None
 
     async def publish_first(self) -> None:
-        """Publish what the files say; Failure lists every mistake, because nothing runs yet."""
+        """Publish what the files say; CommandError lists every mistake: nothing runs yet."""
         await self._take_over_verifiers()
         self._look = await asyncio.to_thread(look_at, self._paths)
         mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
-            raise Failure(f"the manifests cannot be used:\n{listed}")
+            raise CommandError(f"the manifests cannot be used:\n{listed}")
         if not compiled.entries:
             self._warn_of_nothing("until there are some, every client is answered 421")
         await self._publish_once(compiled)

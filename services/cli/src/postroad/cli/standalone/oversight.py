@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from postroad.cli.standalone.manifests import Manifests
-from postroad.cli.state.findings import MOST, Findings, QuotaUse, Trouble, write_findings
+from postroad.cli.standalone.manifests import FollowedManifests
+from postroad.cli.state.findings import MOST, Findings, ObjectTrouble, QuotaUse, write_findings
 from postroad.cli.state.folder import StateFolder
 from postroad.manifests.compiler.check import Checked
 from postroad.manifests.compiler.result import Compiled, ConditionType
 from postroad.manifests.objects import Kind
 from postroad.operator import metrics
 from postroad.operator.probes.quota_usage import Lines, QuotaUsage
-from postroad.operator.probes.smarthosts import ReachableLooks
+from postroad.operator.probes.smarthosts import SmarthostProbe
 from postroad.operator.status.conditions import Judgement, Truth
 from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.runtime.lifecycle import Process
@@ -35,12 +35,12 @@ _AT_MOST_EVERY = 0.5  # seconds
 class Oversight:
     """Looks at everything that the manifests declare, and keeps what it found in the file."""
 
-    def __init__(self, state: StateFolder, manifests: Manifests, spool: Spool) -> None:
+    def __init__(self, state: StateFolder, manifests: FollowedManifests, spool: Spool) -> None:
         self._state = state
         self._manifests = manifests
         self._counted: Checked | None = None
         self._changed = asyncio.Event()
-        self._reachable = ReachableLooks(
+        self._reachable = SmarthostProbe(
             self._relays, self._changed.set, every=_TRIED_EVERY, pause=_PAUSE
         )
         self._usage = QuotaUsage(self._quotas, spool.usage, self._changed.set)
@@ -110,18 +110,18 @@ def findings(
     )
 
 
-def _not_ready(compiled: Compiled) -> Iterator[Trouble]:
+def _not_ready(compiled: Compiled) -> Iterator[ObjectTrouble]:
     for reference, conditions in compiled.conditions.items():
         for each in conditions:
             if each.type is ConditionType.READY and not each.status:
-                yield Trouble(str(reference), str(each.type), str(each.reason), each.message)
+                yield ObjectTrouble(str(reference), str(each.type), str(each.reason), each.message)
 
 
-def _unreachable(reachable: Mapping[ObjectKey, Judgement]) -> Iterator[Trouble]:
+def _unreachable(reachable: Mapping[ObjectKey, Judgement]) -> Iterator[ObjectTrouble]:
     for key, judgement in reachable.items():
         if judgement.status is not Truth.TRUE:
             name = f"{Kind.RELAY} {key}"
-            yield Trouble(name, str(judgement.type), judgement.reason, judgement.message)
+            yield ObjectTrouble(name, str(judgement.type), judgement.reason, judgement.message)
 
 
 def _by_share(usage: Mapping[ObjectKey, Lines]) -> Iterable[QuotaUse]:

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import aiohttp
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.standalone import example
 from postroad.cli.standalone.banner import Banner, own_command
 from postroad.cli.standalone.embedded_nats import EmbeddedServer
 from postroad.cli.standalone.listeners import Listeners, bind
-from postroad.cli.standalone.manifests import Manifests
+from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.cli.standalone.oversight import Oversight
 from postroad.cli.standalone.own_name import is_too_short
 from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
@@ -65,7 +65,7 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineOptions:
+class StandaloneOptions:
     """What the flags of `postroad up` say."""
 
     config: tuple[Path, ...]
@@ -78,10 +78,10 @@ class MachineOptions:
     settings: Mapping[str, str] = field(default_factory=dict)  # what differs from the defaults
 
 
-class Machine:
+class StandaloneRelay:
     """Builds the relay of one machine into a lifecycle process."""
 
-    def __init__(self, options: MachineOptions, page: str | None, process: Process) -> None:
+    def __init__(self, options: StandaloneOptions, page: str | None, process: Process) -> None:
         self._options = options
         self._page = page
         self._process = process
@@ -92,7 +92,7 @@ class Machine:
         """Start everything in order, print where it listens, and come back when it is ready."""
         try:
             await self._build()
-        except Failure as failure:
+        except CommandError as failure:
             raise StartupError(str(failure)) from failure
 
     async def _build(self) -> None:
@@ -130,13 +130,13 @@ class Machine:
         self._process.spawn("backlog", BacklogCounts((), leading=lambda: True).run(spool))
         self._process.spawn("storage", look_at_storage(options, capacity=server.capacity))
 
-    async def _publish(self, spool: Spool) -> Manifests:
+    async def _publish(self, spool: Spool) -> FollowedManifests:
         paths = self._options.config or (await self._prepare_example(),)
         try:
             keyring = load_or_create_key(self._state.cluster_key)
         except KeyFileError as error:
-            raise Failure(str(error)) from error
-        manifests = Manifests(paths, spool, keyring)
+            raise CommandError(str(error)) from error
+        manifests = FollowedManifests(paths, spool, keyring)
         await manifests.publish_first()
         Oversight(self._state, manifests, spool).start(self._process)
         return manifests

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from postroad.cli.all_settings import known_names, set_by_hand
-from postroad.cli.errors import Failure
-from postroad.cli.standalone.relay import Machine, MachineOptions, NoSettings, Workers
+from postroad.cli.errors import CommandError
+from postroad.cli.standalone.relay import NoSettings, StandaloneOptions, StandaloneRelay, Workers
 from postroad.cli.state.folder import StateFolder, default_state_folder, lock_up
 from postroad.cli.terminal.options import host_name, listener
 from postroad.cli.terminal.values import path, wrong
@@ -98,7 +98,7 @@ def up(
     by_hand = set_by_hand(os.environ)
     if hostname:
         os.environ["POSTROAD_HOSTNAME"] = host_name(hostname, option="--hostname")
-    options = MachineOptions(
+    options = StandaloneOptions(
         config=tuple(config or ()),
         state=state or default_state_folder(),
         listeners=_listeners(relay=relay, submission=submission, submissions=submissions),
@@ -118,7 +118,7 @@ def up(
     entry.main(
         "up",
         NoSettings,
-        lambda process, _: Machine(options, where, process).build(),
+        lambda process, _: StandaloneRelay(options, where, process).build(),
         known=known_names(),
     )
 
@@ -131,7 +131,7 @@ def _listeners(**given: str) -> dict[str, ListenAddress]:
     }
     listeners = {name: address for name, address in read.items() if address is not None}
     if not listeners:
-        raise Failure(
+        raise CommandError(
             "every port is off; leave one of --relay, --submission, --submissions", code=2
         )
     return listeners
@@ -149,10 +149,10 @@ def _open_page(address: ListenAddress | None) -> str | None:
 
 
 def _require_parts() -> None:
-    """Raise Failure when what a whole relay needs is not installed, as beside the operator."""
+    """Raise CommandError when what a whole relay needs is not installed, as beside the operator."""
     missing = [name for module, name in _PARTS.items() if find_spec(module) is None]
     if missing:
-        raise Failure(
+        raise CommandError(
             f"`postroad up` needs {', '.join(missing)} besides; run: pip install 'postroad[cli]'"
         )
 
@@ -162,7 +162,7 @@ def _drain_timeout() -> timedelta:
     try:
         return parse_duration(said) if said else _DRAIN
     except ValueError as error:
-        raise Failure(f"POSTROAD_DRAIN_TIMEOUT: {error}", code=2) from error
+        raise CommandError(f"POSTROAD_DRAIN_TIMEOUT: {error}", code=2) from error
 
 
 def _resolver(text: str | None) -> str | None:
@@ -171,7 +171,7 @@ def _resolver(text: str | None) -> str | None:
     try:
         return str(parse_name_server(text))
     except ValueError as error:
-        raise Failure(f"--resolver: {error}", code=2) from error
+        raise CommandError(f"--resolver: {error}", code=2) from error
 
 
 def parse_workers(text: str) -> Workers:

@@ -17,7 +17,7 @@ MOST = 1000  # mistakes, and troubles, that are kept
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ObjectTrouble:
     """Something that is not right with an object: a condition that is not true, and why."""
 
     object: str  # kind and namespace/name
@@ -49,7 +49,7 @@ class Findings:
 
     at: datetime
     mistakes: Sequence[str] = ()
-    troubles: Sequence[Trouble] = ()
+    troubles: Sequence[ObjectTrouble] = ()
     quotas: Sequence[QuotaUse] = ()
     more: int = 0  # mistakes and troubles that are not kept
 
@@ -76,7 +76,7 @@ def read_findings(state: StateFolder) -> Findings | None:
         return Findings(
             at=datetime.fromisoformat(found["at"]),
             mistakes=tuple(found["mistakes"]),
-            troubles=tuple(Trouble(**each) for each in found["troubles"]),
+            troubles=tuple(ObjectTrouble(**each) for each in found["troubles"]),
             quotas=tuple(QuotaUse(**each) for each in found["quotas"]),
             more=int(found["more"]),
         )

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 
 _ORPHAN_GRACE = 10.0  # seconds an orphaned nats-server has to end before it is killed
 
@@ -94,7 +94,7 @@ class StateFolder:
         return self.path / "sink"
 
     def prepare(self) -> None:
-        """Make the folder, for its owner alone; Failure when it cannot be written."""
+        """Make the folder, for its owner alone; CommandError when it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.path / ".writable"
@@ -102,7 +102,7 @@ class StateFolder:
             probe.unlink()
             self.store.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
-            raise Failure(
+            raise CommandError(
                 f"cannot write the state folder {self.path}: {os.strerror(error.errno or 0)};"
                 " choose another with --state"
             ) from error
@@ -124,14 +124,14 @@ class StateFolder:
 
 
 def lock_up(state: StateFolder) -> None:
-    """Take `up.lock` until this process ends; Failure when another `up` runs here."""
+    """Take `up.lock` until this process ends; CommandError when another `up` runs here."""
     descriptor = os.open(state.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         owner = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
         os.close(descriptor)
-        raise Failure(
+        raise CommandError(
             f"another `postroad up` (pid {owner}) runs on {state.path};"
             " stop it first, or choose another folder with --state"
         ) from error
@@ -151,7 +151,7 @@ def lock_store(state: StateFolder) -> int:
     if _wait_for_lock(descriptor, _ORPHAN_GRACE):
         return descriptor
     os.close(descriptor)
-    raise Failure(
+    raise CommandError(
         f"a nats-server that is not ours holds {state.store}; end it, or choose another --state"
     )
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.state.folder import StateFolder, default_state_folder
 from postroad.cli.target.kubectl import forwarded
 from postroad.cli.target.options import Where
@@ -56,7 +56,7 @@ def state_folder(where: Where) -> StateFolder | None:
 
 @asynccontextmanager
 async def open_cluster(where: Where) -> AsyncIterator[Spool]:
-    """Connect to the cluster for one command; Failure when it is not there."""
+    """Connect to the cluster for one command; CommandError when it is not there."""
     # Standard output is for what was asked; a connection that comes and goes is no news there.
     sink = logs.configure(_ROLE, level=logs.LogLevel.ERROR)
     try:
@@ -82,11 +82,11 @@ async def _connected(options: SpoolOptions, hint: str) -> AsyncIterator[Spool]:
     try:
         spool = await connect(options)
     except SpoolUnavailable as error:
-        raise Failure(f"the cluster does not answer ({error}); {hint}") from error
+        raise CommandError(f"the cluster does not answer ({error}); {hint}") from error
     try:
         yield spool
     except SpoolUnavailable as error:
-        raise Failure(f"the cluster stopped answering: {error}; try again") from error
+        raise CommandError(f"the cluster stopped answering: {error}; try again") from error
     finally:
         await spool.close()
 
@@ -99,7 +99,7 @@ def _options(where: Where) -> tuple[SpoolOptions, str]:
         access = json.loads(state.access.read_text())
         options = SpoolOptions(servers=(access["url"],), token=access["token"], role=_ROLE)
     except (OSError, ValueError, KeyError) as error:
-        raise Failure(
+        raise CommandError(
             f"no relay has run with the state folder {state.path};"
             " start one with `postroad up`, name its folder with --state,"
             " or a Kubernetes cluster with --context or --namespace"
@@ -111,7 +111,7 @@ def _from_environment() -> SpoolOptions:
     try:
         settings = load(CommandSettings)
     except SettingsError as error:
-        raise Failure(str(error), code=2) from error
+        raise CommandError(str(error), code=2) from error
     nats, own = settings.nats, settings.command_nats
     password = own.password or nats.password
     return SpoolOptions(

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.runtime.supervised import die_with_parent
 
 USER = "command"
@@ -32,7 +32,7 @@ _AGAIN = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class KubernetesTarget:
     """Where a release is, as far as the user has said; kubectl knows the rest."""
 
     context: str | None = None
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ForwardedPort:
     """Where to connect, and as whom."""
 
     url: str
@@ -59,14 +59,14 @@ class Door:
 
 
 @asynccontextmanager
-async def forwarded(place: Place) -> AsyncIterator[Door]:
-    """Hold a way to a release's NATS servers open; Failure says in one sentence what is missing."""
+async def forwarded(place: KubernetesTarget) -> AsyncIterator[ForwardedPort]:
+    """Hold a way to a release's NATS servers open; CommandError says what is missing."""
     kubectl = _Kubectl(place)
     service, secret = await _find(kubectl, place)
     password = await _password(kubectl, secret)
     forward = await _Forward.open(kubectl, service)
     try:
-        yield Door(f"nats://127.0.0.1:{forward.port}", USER, password)
+        yield ForwardedPort(f"nats://127.0.0.1:{forward.port}", USER, password)
     finally:
         await forward.close()
 
@@ -74,7 +74,7 @@ async def forwarded(place: Place) -> AsyncIterator[Door]:
 class _Kubectl:
     """kubectl, aimed at a place."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: KubernetesTarget) -> None:
         self._flags: list[str] = []
         if place.context:
             self._flags += ["--context", place.context]
@@ -94,12 +94,12 @@ class _Kubectl:
                 preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
             )
         except FileNotFoundError as error:
-            raise Failure(
+            raise CommandError(
                 "kubectl is not installed; install it, or run the command in the cluster:"
                 " kubectl exec deploy/RELEASE-operator -- postroad status"
             ) from error
         except OSError as error:
-            raise Failure(f"kubectl cannot be run: {os.strerror(error.errno or 0)}") from error
+            raise CommandError(f"kubectl cannot be run: {os.strerror(error.errno or 0)}") from error
 
     async def ask(self, *arguments: str) -> dict[str, object]:
         """Return what `kubectl get` says, as JSON."""
@@ -109,12 +109,12 @@ class _Kubectl:
                 said, complaint = await process.communicate()
         except TimeoutError as error:
             await _end(process)
-            raise Failure("kubectl does not answer; is the cluster up?") from error
+            raise CommandError("kubectl does not answer; is the cluster up?") from error
         except BaseException:
             await _end(process)
             raise
         if process.returncode != 0:
-            raise Failure(_sentence(complaint))
+            raise CommandError(_sentence(complaint))
         found = json.loads(said)
         assert isinstance(found, dict)
         return found
@@ -131,7 +131,7 @@ def _sentence(complaint: bytes) -> str:
     return f"kubectl: {text}"
 
 
-async def _find(kubectl: _Kubectl, place: Place) -> tuple[str, str]:
+async def _find(kubectl: _Kubectl, place: KubernetesTarget) -> tuple[str, str]:
     """Return the Service of the one release that is meant, and the Secret with its passwords."""
     selector = f"{_SERVERS},{_INSTANCE}={place.release}" if place.release else _SERVERS
     said = await kubectl.ask("services", "--selector", selector)
@@ -146,12 +146,12 @@ async def _find(kubectl: _Kubectl, place: Place) -> tuple[str, str]:
         found[str(release)] = (name, str(secret))
     if not found:
         which = f"release {place.release} with" if place.release else "release with"
-        raise Failure(
+        raise CommandError(
             f"there is no {which} NATS servers in {place}; name another with --namespace and"
             " --release, or, with servers of your own, set $POSTROAD_NATS_URL"
         )
     if len(found) > 1:
-        raise Failure(
+        raise CommandError(
             f"there are several releases in {place}: {', '.join(sorted(found))};"
             " choose one with --release"
         )
@@ -163,7 +163,7 @@ async def _password(kubectl: _Kubectl, secret: str) -> str:
     try:
         return base64.b64decode(str(data[USER])).decode()
     except (KeyError, ValueError) as error:
-        raise Failure(f"the Secret {secret} has no password for the user {USER}") from error
+        raise CommandError(f"the Secret {secret} has no password for the user {USER}") from error
 
 
 class _Forward:
@@ -178,7 +178,7 @@ class _Forward:
 
     @classmethod
     async def open(cls, kubectl: _Kubectl, service: str) -> "_Forward":
-        """Begin, on a port that is free; Failure when it does not begin."""
+        """Begin, on a port that is free; CommandError when it does not begin."""
         forward = cls(kubectl, service, await _begin(kubectl, service, 0))
         try:
             forward.port = await forward._began()
@@ -198,8 +198,8 @@ class _Forward:
                         return int(match[1])
                 complaint = await self._process.stderr.read()
         except TimeoutError as error:
-            raise Failure("kubectl forwards no port; is a NATS pod ready?") from error
-        raise Failure(_sentence(complaint))
+            raise CommandError("kubectl forwards no port; is a NATS pod ready?") from error
+        raise CommandError(_sentence(complaint))
 
     async def _keep(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from postroad.cli.state.folder import usual_state_folder
-from postroad.cli.target.kubectl import Place
+from postroad.cli.target.kubectl import KubernetesTarget
 from postroad.cli.terminal.values import path
 
 _KUBERNETES = "A cluster on Kubernetes"
@@ -71,6 +71,6 @@ class Where:
         return "".join(said)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> KubernetesTarget:
         """Where on Kubernetes it is, as far as that was said."""
-        return Place(self.context, self.namespace, self.release)
+        return KubernetesTarget(self.context, self.namespace, self.release)

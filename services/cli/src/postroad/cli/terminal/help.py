@@ -23,7 +23,7 @@ from postroad.cli.terminal.option_groups import spread
 _BREAK_OF_SOURCE = re.compile(r"(?<![\\\n])\n(?!\n)")  # a backslash keeps the break of an example
 
 
-class Command(TyperCommand):
+class CliCommand(TyperCommand):
     """A command whose help is tidy."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -35,7 +35,7 @@ class Command(TyperCommand):
         return [_without_type(each) for each in super().get_params(ctx)]
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """A command as a list shows it; `source` is `module:name` of a function or of a Typer."""
 
     name: str
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 class Unloaded(TyperCommand):
     """A command that has not been imported: enough to list it."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: CommandEntry) -> None:
         super().__init__(entry.name, help=entry.summary)
         self._source = entry.source
 
@@ -63,7 +63,7 @@ class Unloaded(TyperCommand):
         return command
 
 
-class Group(TyperGroup):
+class CliGroup(TyperGroup):
     """Commands under one name, whose help is tidy."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -79,8 +79,8 @@ class Group(TyperGroup):
 class Commands(typer.Typer):
     """Commands under one name: `entries`, and what is registered besides."""
 
-    def __init__(self, entries: Iterable[Entry] = (), **settings: Any) -> None:
-        class Listed(Group):
+    def __init__(self, entries: Iterable[CommandEntry] = (), **settings: Any) -> None:
+        class Listed(CliGroup):
             def __init__(self, **more: Any) -> None:
                 super().__init__(**more)
                 for entry in entries:
@@ -90,7 +90,7 @@ class Commands(typer.Typer):
 
     def command(self, name: str | None = None, **settings: Any) -> Any:
         """Return what registers a function as a command, groups of options spread."""
-        register = super().command(name, cls=Command, **settings)
+        register = super().command(name, cls=CliCommand, **settings)
         return lambda command: register(spread(command))
 
 

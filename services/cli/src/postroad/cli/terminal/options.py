@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.cli.handover import Tls
 from postroad.cli.terminal.values import one_of
 from postroad.mail.address import normalise_domain, parse_mailbox
@@ -50,27 +50,29 @@ FormOption = Annotated[
 
 
 def server_address(text: str, *, option: str, default_port: int) -> SocketAddress:
-    """Read `host:25`, `[::1]:25`, or a bare host; Failure says what the option takes."""
+    """Read `host:25`, `[::1]:25`, or a bare host; CommandError says what the option takes."""
     try:
         address = parse_socket_address(_with_port(text, default_port))
         if address.port == 0:
             raise ValueError(f"{text!r} has port 0, where nobody listens")
     except ValueError as error:
-        raise Failure(f"{option}: {error}", code=2) from error
+        raise CommandError(f"{option}: {error}", code=2) from error
     if ":" in address.host:
         return address
     try:  # what the DNS or a container network may call a host, and IPv4 addresses
         return SocketAddress(normalise_domain(address.host), address.port)
     except AddressSyntaxError as error:
-        raise Failure(f"{option}: {address.host!r} is no host's name: {error}", code=2) from error
+        raise CommandError(
+            f"{option}: {address.host!r} is no host's name: {error}", code=2
+        ) from error
 
 
 def host_name(text: str, *, option: str) -> str:
-    """Return a host's name in lower-case A-labels; Failure when no host can have it."""
+    """Return a host's name in lower-case A-labels; CommandError when no host can have it."""
     try:
         return parse_host_name(text)
     except ValueError as error:
-        raise Failure(f"{option}: {error}", code=2) from error
+        raise CommandError(f"{option}: {error}", code=2) from error
 
 
 def listen_address(text: str, *, option: str, default_port: int) -> ListenAddress:
@@ -79,7 +81,7 @@ def listen_address(text: str, *, option: str, default_port: int) -> ListenAddres
         return parse_listen_address(_with_port(text, default_port))
     except ValueError as error:
         said = str(error).replace(repr(_with_port(text, default_port)), repr(text))
-        raise Failure(f"{option}: {said}", code=2) from error
+        raise CommandError(f"{option}: {said}", code=2) from error
 
 
 def listener(text: str, *, option: str, default_port: int) -> ListenAddress | None:
@@ -95,21 +97,21 @@ def _with_port(text: str, default_port: int) -> str:
 
 
 def mail_address(text: str, *, option: str) -> str:
-    """Return a mail address as it came; Failure when mail cannot have it."""
+    """Return a mail address as it came; CommandError when mail cannot have it."""
     try:
         mailbox = parse_mailbox(text)
     except AddressSyntaxError as error:
-        raise Failure(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
+        raise CommandError(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
     _check_has_dot(mailbox.domain, text, option)
     return text
 
 
 def mail_domain(text: str, *, option: str) -> str:
-    """Return a domain as it came; Failure when no mail address can have it."""
+    """Return a domain as it came; CommandError when no mail address can have it."""
     try:
         domain = normalise_domain(text)
     except AddressSyntaxError as error:
-        raise Failure(f"{option}: {text!r} is not a domain: {error}", code=2) from error
+        raise CommandError(f"{option}: {text!r} is not a domain: {error}", code=2) from error
     _check_has_dot(domain, text, option)
     return text
 
@@ -117,4 +119,6 @@ def mail_domain(text: str, *, option: str) -> str:
 def _check_has_dot(domain: str, text: str, option: str) -> None:
     # RFC 5321 §2.3.5: a fully-qualified name. A single label is a slip, except for this machine.
     if "." not in domain and not domain.startswith("[") and domain != "localhost":
-        raise Failure(f"{option}: {text!r} has a domain without a dot; write all of it", code=2)
+        raise CommandError(
+            f"{option}: {text!r} has a domain without a dot; write all of it", code=2
+        )

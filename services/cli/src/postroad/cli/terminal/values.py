@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
-from postroad.cli.errors import Failure
+from postroad.cli.errors import CommandError
 from postroad.policy.quantities import format_duration, parse_duration
 
 Kind = TypeVar("Kind", bound=StrEnum)
@@ -88,7 +88,7 @@ def path(option: str) -> Callable[[object], Path]:
 
     def read(value: object) -> Path:
         if not str(value):
-            raise Failure(f"{option} takes a path, and got an empty one", code=2)
+            raise CommandError(f"{option} takes a path, and got an empty one", code=2)
         return Path(str(value))
 
     return read
@@ -98,7 +98,9 @@ def reason(value: object) -> str:
     """Read why an order is given: it goes into records, where text has to be text, and short."""
     text = str(value)
     if len(text) > _LONGEST_REASON or not is_text(text) or not text.isprintable():
-        raise Failure(f"--reason takes one line of at most {_LONGEST_REASON} characters", code=2)
+        raise CommandError(
+            f"--reason takes one line of at most {_LONGEST_REASON} characters", code=2
+        )
     return text
 
 
@@ -118,9 +120,9 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def wrong(option: str, allowed: str, value: object) -> Failure:
+def wrong(option: str, allowed: str, value: object) -> CommandError:
     """Return what is said of a value that a flag does not take."""
-    return Failure(f"{option} takes {allowed}, not {str(value)!r}", code=2)
+    return CommandError(f"{option} takes {allowed}, not {str(value)!r}", code=2)
 
 
 def _up_to(most: float | None) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from postroad.manifests.files.yaml_nodes import Document, Lines, YamlMistake, read_documents
 from postroad.manifests.objects import Path, Problem
-from postroad.manifests.reader import Read, Refused, read_object
+from postroad.manifests.reader import InvalidManifest, Read, read_object
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundObjects:
     """An object as it was read: the path to it in its document, and where that stands."""
 
     object: Read
@@ -27,7 +27,7 @@ class Found:
 class Piece:
     """What was read of a piece, up to what is not YAML in it."""
 
-    found: tuple[Found, ...]
+    found: tuple[FoundObjects, ...]
     mistake: YamlMistake | None = None
 
 
@@ -50,7 +50,7 @@ class Pieces:
 
 
 def _read(text: str) -> Piece:
-    found: list[Found] = []
+    found: list[FoundObjects] = []
     try:
         for document in read_documents(text):
             found += _objects(document)
@@ -59,14 +59,16 @@ def _read(text: str) -> Piece:
     return Piece(tuple(found))
 
 
-def _objects(document: Document) -> Iterator[Found]:
+def _objects(document: Document) -> Iterator[FoundObjects]:
     value, lines = document.value, document.lines
     if not isinstance(value, Mapping) or str(value.get("kind", "")) != "List":
-        yield Found(read_object(value), lines)
+        yield FoundObjects(read_object(value), lines)
         return
     items = value.get("items", [])
     if not isinstance(items, Sequence) or isinstance(items, str):
-        yield Found(Refused((Problem(("items",), "must be a list of objects"),)), lines)
+        yield FoundObjects(
+            InvalidManifest((Problem(("items",), "must be a list of objects"),)), lines
+        )
         return
     for index, item in enumerate(items):
-        yield Found(read_object(item), lines, ("items", index))
+        yield FoundObjects(read_object(item), lines, ("items", index))

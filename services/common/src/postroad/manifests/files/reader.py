@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from postroad.manifests.files.paths import manifest_files
-from postroad.manifests.files.pieces import Found, Pieces
+from postroad.manifests.files.pieces import FoundObjects, Pieces
 from postroad.manifests.files.yaml_nodes import YamlMistake, count_lines, cut
 from postroad.manifests.objects import Declared, Objects, Path, Problem, Reference, format_path
-from postroad.manifests.reader import Foreign, NamespaceObject, Refused, SecretObject
+from postroad.manifests.reader import Foreign, InvalidManifest, NamespaceObject, SecretObject
 from postroad.policy.model import ObjectKey
 
 MAX_FILE = 4 * 1024 * 1024  # bytes
@@ -42,12 +42,12 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FilePosition:
     """Where an object stands: its file, and how many lines there are above its piece of it."""
 
     file: str
     above: int
-    found: Found
+    found: FoundObjects
 
     def mistake(self, problem: Problem) -> Mistake:
         """Return a problem of the object as a mistake of the file."""
@@ -67,7 +67,7 @@ class Manifests:
     """What was read: the objects, where each stands, what is wrong, what was passed over."""
 
     objects: Objects = field(default_factory=Objects)
-    origins: dict[Reference, Origin] = field(default_factory=dict)
+    origins: dict[Reference, FilePosition] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)  # kinds of other groups
 
@@ -109,7 +109,7 @@ class _Reading:
         self._declared: list[Declared] = []
         self._secrets: dict[ObjectKey, Mapping[str, bytes]] = {}
         self._namespaces: dict[str, Mapping[str, str]] = {}
-        self._where: dict[object, Origin] = {}
+        self._where: dict[object, FilePosition] = {}
         self._complete = True
 
     def finish(self) -> Manifests:
@@ -136,7 +136,7 @@ class _Reading:
             for text in cut(_text(file)):
                 piece = self._pieces.read(text)
                 for found in piece.found:
-                    self._add(found, Origin(str(file), above, found))
+                    self._add(found, FilePosition(str(file), above, found))
                 if piece.mistake is not None:
                     self._not_yaml(file, piece.mistake, above)
                 above += count_lines(text)
@@ -149,9 +149,9 @@ class _Reading:
         field = format_path(mistake.field) or "yaml"
         self.unreadable(file, above + mistake.line, field, mistake.reason)
 
-    def _add(self, found: Found, origin: Origin) -> None:
+    def _add(self, found: FoundObjects, origin: FilePosition) -> None:
         read = found.object
-        if isinstance(read, Refused):
+        if isinstance(read, InvalidManifest):
             # It may be the form of an object that is in force and cannot be told from here.
             self._complete = False
             self._refuse(origin, read.problems)
@@ -171,14 +171,14 @@ class _Reading:
         if self._tell is not None:
             self._tell(len(self._where))
 
-    def _is_first(self, identity: object, name: str, origin: Origin) -> bool:
+    def _is_first(self, identity: object, name: str, origin: FilePosition) -> bool:
         first = self._where.setdefault(identity, origin)
         if first is not origin:
             problem = Problem(("metadata", "name"), f"{name} stands at {first} already; keep one")
             self._refuse(origin, (problem,))
         return first is origin
 
-    def _refuse(self, origin: Origin, problems: Iterable[Problem]) -> None:
+    def _refuse(self, origin: FilePosition, problems: Iterable[Problem]) -> None:
         self._result.mistakes += [origin.mistake(problem) for problem in problems]
 
 

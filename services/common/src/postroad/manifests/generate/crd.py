@@ -23,7 +23,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from postroad.manifests.generate.crd_status import COLUMNS, NAMES, Column, status_schema
+from postroad.manifests.generate.crd_status import COLUMNS, NAMES, PrinterColumn, status_schema
 from postroad.manifests.mistakes import PLANNED_FIELDS
 from postroad.manifests.objects import GROUP, VERSION, Kind
 from postroad.manifests.reader import SPECS
@@ -175,7 +175,7 @@ def _add_planned(spec: dict[str, Any], path: str, advice: str) -> None:
     }
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: PrinterColumn) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": column.name,
         "type": column.type,

@@ -156,7 +156,7 @@ def status_schema(kind: Kind) -> Schema:
     }
 
 
-class Column(NamedTuple):
+class PrinterColumn(NamedTuple):
     """A column of `kubectl get`; a wide one is shown with `-o wide` only."""
 
     name: str
@@ -171,46 +171,58 @@ def _condition(type_: str, part: str) -> str:
 
 
 _READY = (
-    Column("Ready", _condition("Ready", "status"), "Whether the object is in force everywhere."),
-    Column("Reason", _condition("Ready", "reason"), "Why it is, or is not."),
+    PrinterColumn(
+        "Ready", _condition("Ready", "status"), "Whether the object is in force everywhere."
+    ),
+    PrinterColumn("Reason", _condition("Ready", "reason"), "Why it is, or is not."),
 )
 _REST = (
-    Column("Message", _condition("Ready", "message"), "Why, and what to do.", wide=True),
-    Column("Age", ".metadata.creationTimestamp", "When the object was made.", type="date"),
+    PrinterColumn("Message", _condition("Ready", "message"), "Why, and what to do.", wide=True),
+    PrinterColumn("Age", ".metadata.creationTimestamp", "When the object was made.", type="date"),
 )
-COLUMNS: Mapping[Kind, tuple[Column, ...]] = {
+COLUMNS: Mapping[Kind, tuple[PrinterColumn, ...]] = {
     Kind.DOMAIN: (
-        Column("Domain", ".spec.domain", "The mail domain."),
+        PrinterColumn("Domain", ".spec.domain", "The mail domain."),
         *_READY,
-        Column("DNS", _condition("DNSVerified", "status"), "Whether DNS has what it should have."),
-        Column("Route", ".spec.receive.route.hosts[0].host", "First host of its route.", wide=True),
-        Column("Relay", ".spec.send.relayRef.name", "Relay of its outgoing mail.", wide=True),
+        PrinterColumn(
+            "DNS", _condition("DNSVerified", "status"), "Whether DNS has what it should have."
+        ),
+        PrinterColumn(
+            "Route", ".spec.receive.route.hosts[0].host", "First host of its route.", wide=True
+        ),
+        PrinterColumn(
+            "Relay", ".spec.send.relayRef.name", "Relay of its outgoing mail.", wide=True
+        ),
         *_REST,
     ),
     Kind.RELAY: (
-        Column("Destinations", ".spec.destinations", "Recipient domains it is for."),
-        Column("Smarthost", ".spec.smarthosts[0].host", "First smarthost; none delivers by MX."),
+        PrinterColumn("Destinations", ".spec.destinations", "Recipient domains it is for."),
+        PrinterColumn(
+            "Smarthost", ".spec.smarthosts[0].host", "First smarthost; none delivers by MX."
+        ),
         *_READY,
-        Column("Reachable", _condition("Reachable", "status"), "Whether a smarthost answers."),
-        Column("TLS", ".spec.tls.mode", "What TLS the next hop must offer.", wide=True),
-        Column("Pool", ".spec.egress.pool", "Egress pool that carries its mail.", wide=True),
+        PrinterColumn(
+            "Reachable", _condition("Reachable", "status"), "Whether a smarthost answers."
+        ),
+        PrinterColumn("TLS", ".spec.tls.mode", "What TLS the next hop must offer.", wide=True),
+        PrinterColumn("Pool", ".spec.egress.pool", "Egress pool that carries its mail.", wide=True),
         *_REST,
     ),
     Kind.QUOTA: (
-        Column("Subject", ".spec.subject", "Whom it counts."),
-        Column("Limit", ".status.usage[0].limit", "The limit that is used most."),
-        Column("Used", ".status.usage[0].used", "How much of it is used.", type="integer"),
-        Column("Max", ".status.usage[0].max", "How much it allows.", type="integer"),
+        PrinterColumn("Subject", ".spec.subject", "Whom it counts."),
+        PrinterColumn("Limit", ".status.usage[0].limit", "The limit that is used most."),
+        PrinterColumn("Used", ".status.usage[0].used", "How much of it is used.", type="integer"),
+        PrinterColumn("Max", ".status.usage[0].max", "How much it allows.", type="integer"),
         *_READY,
-        Column("Resets", ".status.usage[0].resetsAt", "When its window ends.", wide=True),
-        Column("On Exceeded", ".spec.onExceeded", "What happens at the limit.", wide=True),
+        PrinterColumn("Resets", ".status.usage[0].resetsAt", "When its window ends.", wide=True),
+        PrinterColumn("On Exceeded", ".spec.onExceeded", "What happens at the limit.", wide=True),
         *_REST,
     ),
     Kind.CLIENT: (
-        Column("Class", ".spec.class", "Transactional or Bulk."),
+        PrinterColumn("Class", ".spec.class", "Transactional or Bulk."),
         *_READY,
-        Column("Senders", ".spec.senders", "Addresses it may send as.", wide=True),
-        Column("Relay", ".spec.relayRef.name", "Relay of its mail.", wide=True),
+        PrinterColumn("Senders", ".spec.senders", "Addresses it may send as.", wide=True),
+        PrinterColumn("Relay", ".spec.relayRef.name", "Relay of its mail.", wide=True),
         *_REST,
     ),
 }

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from postroad.manifests.cel import Rule
+from postroad.manifests.cel import CelRule
 from postroad.manifests.kinds.shared import PasswordAuth, RelayRef
 from postroad.manifests.kinds.types import AddressPattern, NetworkText, Part, broken_rule
 
@@ -33,8 +33,8 @@ class ClientSpec(Part):
             raise broken_rule("", "has no proof of who it is; add auth or networks")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "has(self.auth) || has(self.networks) && size(self.networks) > 0",
             "has no proof of who it is; add auth or networks",
         ),

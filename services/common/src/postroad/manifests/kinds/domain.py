@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from postroad.manifests.cel import Rule
+from postroad.manifests.cel import CelRule
 from postroad.manifests.kinds.shared import (
     AllowedNamespaces,
     NextHop,
@@ -16,12 +16,12 @@ from postroad.manifests.kinds.types import DomainName, ListedAddress, Part, brok
 from postroad.policy.model import TlsMode
 
 # Another name would be another domain, with other mail, other DNS records and another first owner.
-_SAME_DOMAIN = Rule(
+_SAME_DOMAIN = CelRule(
     "self.domain == oldSelf.domain",
     "cannot be changed; make another Domain for the other name, then delete this one",
     "domain",
 )
-_FOREIGN_ADDRESS = Rule(
+_FOREIGN_ADDRESS = CelRule(
     "!has(self.receive) || !has(self.receive.recipients.addresses)"
     # Internationalised names have two spellings; the operator knows both.
     " || !self.domain.matches('^[!-~]*[^.]$') || self.receive.recipients.addresses.all(a, a == '*'"
@@ -31,7 +31,7 @@ _FOREIGN_ADDRESS = Rule(
 )
 
 
-class Route(Part):
+class RouteSpec(Part):
     """The way to the real server behind this relay."""
 
     hosts: tuple[NextHop, ...] = Field(min_length=1, max_length=64)
@@ -46,9 +46,9 @@ class Route(Part):
             raise broken_rule("tls", "None contradicts port 465, which is TLS from the first byte")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
         *host_rules("hosts"),
-        Rule(
+        CelRule(
             "self.tls != 'None' || !self.hosts.all(h, h.port == 465)",
             "None contradicts port 465, which is TLS from the first byte",
             "tls",
@@ -79,13 +79,13 @@ class Recipients(Part):
             raise broken_rule("addresses", "has no meaning with mode: Any; remove it")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "self.mode != 'List' || has(self.addresses) && size(self.addresses) > 0",
             "is required with mode: List; name who takes mail",
             "addresses",
         ),
-        Rule(
+        CelRule(
             "self.mode != 'Any' || !has(self.addresses) || size(self.addresses) == 0",
             "has no meaning with mode: Any; remove it",
             "addresses",
@@ -96,7 +96,7 @@ class Recipients(Part):
 class ReceiveSpec(Part):
     """What the domain takes, and where it goes."""
 
-    route: Route
+    route: RouteSpec
     """The real server behind this relay."""
     recipients: Recipients = Recipients(mode="Any")
     """Which recipients exist. Without it every local part is taken, and what the real server
@@ -139,8 +139,8 @@ class DomainSpec(Part):
                     )
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "has(self.receive) || has(self.send)",
             "neither receives nor sends; add receive, or send: {}",
         ),

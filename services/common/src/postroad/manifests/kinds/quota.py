@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from postroad.manifests.cel import Rule, milliseconds
+from postroad.manifests.cel import CelRule, milliseconds
 from postroad.manifests.kinds.types import (
     AddressPattern,
     ClientPattern,
@@ -21,10 +21,10 @@ from postroad.manifests.kinds.types import (
 from postroad.policy.model import OnExceeded, QuotaUnit
 
 
-def _one_of(names: tuple[str, ...]) -> Rule:
+def _one_of(names: tuple[str, ...]) -> CelRule:
     # `namespace` is a word of CEL, and is written with underscores there.
     said = (f"has(self.{'__namespace__' if name == 'namespace' else name})" for name in names)
-    return Rule(
+    return CelRule(
         f"[{', '.join(said)}].exists_one(said, said)",
         f"must have exactly one of {', '.join(names)}",
     )
@@ -71,7 +71,7 @@ class Subject(Part):
             )
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
         _one_of(("namespace", "client", "senderDomain", "sender", "clientNetwork")),
     )
 
@@ -101,9 +101,9 @@ class Limit(Part):
             raise broken_rule("per", "must be in whole seconds")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
         _one_of(tuple(QuotaUnit)),
-        Rule(
+        CelRule(
             f"double(int({milliseconds('self.per')} / 1000.0)) * 1000.0"
             f" == {milliseconds('self.per')}",
             "must be in whole seconds, such as 90s",
@@ -147,8 +147,8 @@ class QuotaSpec(Part):
             seen.add((limit.unit, limit.per))
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "self.limits.all(l, self.limits.exists_one(o, has(o.messages) == has(l.messages)"
             " && has(o.recipients) == has(l.recipients)"
             f" && {milliseconds('o.per')} == {milliseconds('l.per')}))",

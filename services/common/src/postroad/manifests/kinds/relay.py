@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from postroad.manifests.cel import Rule, loopback, milliseconds
+from postroad.manifests.cel import CelRule, loopback, milliseconds
 from postroad.manifests.kinds.shared import (
     AllowedNamespaces,
     NextHop,
@@ -50,7 +50,7 @@ class Mx(Part):
     """Delivery to the MX hosts of each recipient's domain (RFC 5321 §5); it has no settings."""
 
 
-class Smarthost(NextHop):
+class SmarthostSpec(NextHop):
     """A host that takes mail for everywhere."""
 
     auth: PasswordAuth | None = None
@@ -101,8 +101,8 @@ class Egress(Part):
                 raise broken_rule(f"sources[{index}].name", f"{name} is the name of two sources")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "!has(self.sources)"
             " || self.sources.all(s, self.sources.exists_one(o, o.name == s.name))",
             "has two sources of one name; give each its own",
@@ -135,8 +135,8 @@ class Retry(Part):
             )
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             f"{milliseconds('self.max')} >= {milliseconds('self.first')}",
             "max is less than first; raise max or lower first",
             "max",
@@ -171,7 +171,7 @@ class RelaySpec(Part):
     Among the Relays of a namespace the most specific match wins."""
     mx: Mx | None = None
     """Deliver to the MX hosts of each recipient's domain. Exactly one of mx and smarthosts."""
-    smarthosts: tuple[Smarthost, ...] = Field(default=(), max_length=64)
+    smarthosts: tuple[SmarthostSpec, ...] = Field(default=(), max_length=64)
     """Hand all mail to these hosts. Exactly one of mx and smarthosts."""
     auth: PasswordAuth | None = None
     """How to log in at the smarthosts."""
@@ -232,23 +232,25 @@ class RelaySpec(Part):
                 "tls.mode", "None would send the password in the clear; use Required or Verified"
             )
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             f"has(self.mx) || {_HOSTS}",
             "says no way out; add mx: {} to deliver to MX hosts, or smarthosts",
         ),
-        Rule(f"!has(self.mx) || !{_HOSTS}", "cannot go with mx; keep one of the two", "smarthosts"),
-        Rule(
+        CelRule(
+            f"!has(self.mx) || !{_HOSTS}", "cannot go with mx; keep one of the two", "smarthosts"
+        ),
+        CelRule(
             "!has(self.mx) || !has(self.auth)",
             "goes with smarthosts only; MX hosts take no login",
             "auth",
         ),
-        Rule(
+        CelRule(
             "!has(self.mx) || !has(self.tls.implicit)",
             "goes with smarthosts only; MX hosts use STARTTLS",
             "tls.implicit",
         ),
-        Rule(
+        CelRule(
             f"!{_HOSTS} || self.smarthosts.all(h, {_login('h')} == {_login('self.smarthosts[0]')})",
             "several logins in one Relay are not supported yet; use one Secret for all smarthosts,"
             " or a Relay for each",
@@ -258,13 +260,13 @@ class RelaySpec(Part):
             replace(rule, cel=f"!{_HOSTS} || {rule.cel}")
             for rule in host_rules("smarthosts", by_port="!has(self.tls.implicit)")
         ),
-        Rule(
+        CelRule(
             f"self.tls.mode != 'None' || !{_HOSTS} || (has(self.tls.implicit) ? !self.tls.implicit"
             " : !self.smarthosts.all(h, h.port == 465))",
             "None contradicts TLS from the first byte (port 465 or tls.implicit)",
             "tls.mode",
         ),
-        Rule(
+        CelRule(
             f"self.tls.mode != 'None' || !{_HOSTS}"
             " || !(has(self.auth) || self.smarthosts.exists(h, has(h.auth)))"
             f" || self.smarthosts.all(h, {loopback('h.host')})",

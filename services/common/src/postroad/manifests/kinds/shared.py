@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from postroad.manifests.cel import Rule
+from postroad.manifests.cel import CelRule
 from postroad.manifests.kinds.types import (
     Count,
     HostName,
@@ -60,13 +60,13 @@ class LabelRequirement(Part):
             raise broken_rule("values", f"operator {self.operator} takes no values; remove them")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "!(self.operator in ['In', 'NotIn']) || has(self.values) && size(self.values) > 0",
             "operators In and NotIn need at least one value",
             "values",
         ),
-        Rule(
+        CelRule(
             "self.operator in ['In', 'NotIn'] || !has(self.values) || size(self.values) == 0",
             "operators Exists and DoesNotExist take no values; remove them",
             "values",
@@ -116,13 +116,13 @@ class AllowedNamespaces(Part):
             raise broken_rule("selector", f"has no meaning with from: {self.from_}; remove it")
         return self
 
-    api_rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    api_rules: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
             "self.from != 'Selector' || has(self.selector)",
             "is required with from: Selector",
             "selector",
         ),
-        Rule(
+        CelRule(
             "self.from == 'Selector' || !has(self.selector)",
             "has a meaning with from: Selector only; remove it",
             "selector",
@@ -166,17 +166,17 @@ def check_hosts(hosts: tuple[NextHop, ...], field: str, *, implicit: bool | None
     return kinds == {True}
 
 
-def host_rules(field: str, *, by_port: str = "true") -> tuple[Rule, ...]:
+def host_rules(field: str, *, by_port: str = "true") -> tuple[CelRule, ...]:
     """Return what `check_hosts` says, for the API server; `by_port` is CEL."""
     hosts = f"self.{field}"
     return (
-        Rule(
+        CelRule(
             f"{hosts}.all(h, {hosts}.exists_one(o,"
             " o.host.lowerAscii() == h.host.lowerAscii() && o.port == h.port))",
             "has a host with one port twice; remove one of the two",
             field,
         ),
-        Rule(
+        CelRule(
             f"!({by_port}) || {hosts}.all(h, h.port == {IMPLICIT_TLS_PORT})"
             f" || {hosts}.all(h, h.port != {IMPLICIT_TLS_PORT})",
             "port 465 speaks TLS from the first byte and the other ports do not;"

@@ -37,7 +37,7 @@ from postroad.manifests.cel import (
     NETWORK,
     RATE,
     SIZE_UNIT,
-    Rule,
+    CelRule,
     matches,
     milliseconds,
     quoted,
@@ -70,7 +70,7 @@ class Part(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    api_rules: ClassVar[tuple[Rule, ...]] = ()
+    api_rules: ClassVar[tuple[CelRule, ...]] = ()
     """What the part's validators say, for the API server."""
 
     @classmethod
@@ -142,7 +142,7 @@ class Within:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         found = {**handler(schema), "x-postroad-bounds": str(self)}
-        return with_rules(found, Rule(self._cel, f"must be {self}"))
+        return with_rules(found, CelRule(self._cel, f"must be {self}"))
 
     @property
     def _cel(self) -> str:
@@ -249,7 +249,7 @@ def _read_ip(text: str) -> str:
         raise ValueError(f"{shown(text)} is not an IP address; write 192.0.2.10") from None
 
 
-def _text_schema(written: str, *rules: Rule, **more: object) -> WithJsonSchema:
+def _text_schema(written: str, *rules: CelRule, **more: object) -> WithJsonSchema:
     schema = {"type": "string", "x-postroad-written": written, **more}
     return WithJsonSchema(with_rules(schema, *rules))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from postroad.testing.nats_server import free_ports
 from postroad.testing.tls_pair import tls_pair
 from postroad_harness.bench.processes import command_name
-from postroad_harness.bench.server import Unavailable
+from postroad_harness.bench.servers.interface import Unavailable
 
 _MAIN = """\
 compatibility_level = 3.6

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from postroad.manifests.objects import Kind
-from postroad.operator.cache.informer import Picture
+from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
-from postroad.operator.kubernetes.client import Access, Kube, KubeError
+from postroad.operator.kubernetes.client import ApiAccess, Kube, KubeError
 
 Object = dict[str, Any]
 
@@ -25,9 +25,9 @@ class Lists:
     refused: dict[str, int] = field(default_factory=dict)
     declared: int = 0
 
-    def picture(self, store: Store) -> Picture:
-        """Return a picture that counts how often something is to be compiled."""
-        return Picture(
+    def informer(self, store: Store) -> Informer:
+        """Return an informer that counts how often something is to be compiled."""
+        return Informer(
             self.kube,
             store,
             namespaces=(),
@@ -49,7 +49,7 @@ class Lists:
 
 @pytest.fixture
 async def lists(unused_tcp_port: int) -> AsyncIterator[Lists]:
-    kube = Kube(lambda: Access(server=f"http://127.0.0.1:{unused_tcp_port}"))
+    kube = Kube(lambda: ApiAccess(server=f"http://127.0.0.1:{unused_tcp_port}"))
     lists = Lists(kube)
     app = web.Application()
     app.router.add_get("/{path:.*}", lists.answer)
@@ -71,13 +71,13 @@ SELECTOR = {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}
 
 async def test_what_one_list_brings_is_told_though_the_next_one_fails(lists: Lists) -> None:
     store = Store()
-    picture = lists.picture(store)
-    await picture._list_all()
+    informer = lists.informer(store)
+    await informer._list_all()
     lists.objects["relays"] = [relay("a")]
     lists.refused["quotas"] = 500
     lists.declared = 0
     with pytest.raises(KubeError):
-        await picture._list_all()
+        await informer._list_all()
     assert lists.declared == 1
 
 
@@ -86,7 +86,7 @@ async def test_nothing_is_complete_while_one_kind_is_refused(lists: Lists, kind:
     store = Store()
     lists.refused[f"{kind.lower()}s"] = 403
     with pytest.raises(KubeError):
-        await lists.picture(store)._list_all()
+        await lists.informer(store)._list_all()
     assert not store.complete
 
 
@@ -95,9 +95,9 @@ async def test_labels_that_are_refused_are_needed_by_selectors_alone(lists: List
     store = Store()
     lists.objects["relays"] = [relay("a", allowedNamespaces=SELECTOR)]
     with pytest.raises(KubeError):
-        await lists.picture(store)._list_all()
+        await lists.informer(store)._list_all()
     assert not store.complete  # or whoever the selector admits would lose what is in force
     lists.objects["relays"] = [relay("a")]
     store = Store()
-    await lists.picture(store)._list_all()
+    await lists.informer(store)._list_all()
     assert store.complete

@@ -1,0 +1,1 @@
+"""The servers that are measured side by side, each behind the same few methods."""
