@@ -37,9 +37,10 @@ E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 .PHONY: help setup run test simulate e2e images $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' \
+		$(MAKEFILE_LIST) | expand -t 18
 
-setup: $(STAMP) ## Install everything into .venv, what the tests need too
+##@ Run it
 
 run: $(RUNS) ## Run the relay on this machine; mail ends in a sink of its own
 	@exec $(BIN)/postroad up
@@ -47,11 +48,56 @@ run: $(RUNS) ## Run the relay on this machine; mail ends in a sink of its own
 demo: $(RUNS) ## Send through a relay: delivered, deferred, to two domains, bounced
 	@exec $(BIN)/postroad demo
 
+##@ Work on it
+
+setup: $(STAMP) ## Install everything into .venv, what the tests need too
+
+check: $(STAMP) ## Check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
 test: check ## Check style, types, layers and freshness, and run every test
 	$(PYTHON) -Im pytest -n 2 -rs
 
+fmt: $(STAMP) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP) crds ## Write the docs that come from the code
+	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
+	$(PYTHON) -Im postroad.manifests.generate.docs docs/resources.md
+	$(PYTHON) -Im postroad.cli.settings_page docs/settings.md
+	$(PYTHON) -I charts/readme.py
+
+crds: $(STAMP) ## Write the CustomResourceDefinitions that come from the code
+	$(PYTHON) -Im postroad.manifests.generate.crd charts/postroad/templates
+
+proto: $(STAMP) ## Generate the code of the protobuf schemas
+	$(PYTHON) -Im grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/postroad/proto/v1/*.proto
+
+lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
+	$(PYTHON) -Im pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group pyproject.toml:dev pyproject.toml -o constraints.txt
+
+clean: ## Remove .venv and what tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+##@ Test the whole
+
 simulate: $(STAMP) ## Play 10,000 lives of a cluster with faults, from seeds (docs/simulation.md)
 	$(PYTHON) -Im postroad_harness.simulation --seeds 10000 --jobs 2
+
+soak: $(STAMP) ## Check an ingress with HAProxy for two minutes, beside clients that leave
+	$(PYTHON) -Im postroad_harness.connections.soak --seconds $(or $(SECONDS),120)
+
+images: $(IMAGES:%=image-%) ## Build the image of each process, as postroad/NAME:VERSION
+
+$(IMAGES:%=image-%): image-%:
+	$(DOCKER) build $(DOCKER_BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+		--file $(if $(filter operator,$*),operator,services/$*)/Dockerfile \
+		--tag $(IMAGE_PREFIX)/$*:$(TAG) .
 
 # Each run of the scenarios ends with its page, also one that fails.
 e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG
@@ -61,12 +107,7 @@ e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBEC
 		$(PYTHON) -Im postroad_harness.cluster.report build/cluster-tests.json docs/cluster-tests.md; \
 		exit $$result
 
-images: $(IMAGES:%=image-%) ## Build the image of each process, as postroad/NAME:VERSION
-
-$(IMAGES:%=image-%): image-%:
-	$(DOCKER) build $(DOCKER_BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
-		--file $(if $(filter operator,$*),operator,services/$*)/Dockerfile \
-		--tag $(IMAGE_PREFIX)/$*:$(TAG) .
+##@ Measure it
 
 bench: $(STAMP) ## Measure the relay beside Postfix and Haraka, or beside BENCH_BASE=COMMIT
 	$(PYTHON) -Im postroad_harness.bench \
@@ -83,41 +124,9 @@ flood: $(STAMP) ## Measure a Client's mail beside a flood of connections, and th
 	$(PYTHON) -Im postroad_harness.connections.flood --seconds $(or $(SECONDS),30)
 	$(PYTHON) -Im postroad_harness.connections.hoard
 
-soak: $(STAMP) ## Check an ingress with HAProxy for two minutes, beside clients that leave
-	$(PYTHON) -Im postroad_harness.connections.soak --seconds $(or $(SECONDS),120)
-
 profile: $(STAMP) ## Show where ingress and delivery spend their time under load
 	$(PYTHON) -Im pip install --quiet --disable-pip-version-check py-spy==0.4.3
 	$(PYTHON) -Im postroad_harness.bench.profiling
-
-check: $(STAMP) ## Check style, types and layers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-
-fmt: $(STAMP) ## Put the code into shape
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
-
-proto: $(STAMP) ## Generate the code of the protobuf schemas
-	$(PYTHON) -Im grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/postroad/proto/v1/*.proto
-
-crds: $(STAMP) ## Write the CustomResourceDefinitions that come from the code
-	$(PYTHON) -Im postroad.manifests.generate.crd charts/postroad/templates
-
-docs: $(STAMP) crds ## Write the docs that come from the code
-	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
-	$(PYTHON) -Im postroad.manifests.generate.docs docs/resources.md
-	$(PYTHON) -Im postroad.cli.settings_page docs/settings.md
-	$(PYTHON) -I charts/readme.py
-
-lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
-	$(PYTHON) -Im pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group pyproject.toml:dev pyproject.toml -o constraints.txt
-
-clean: ## Remove .venv and what tools leave behind
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # What running needs, for whoever tries it; then, for whoever works on it, all the rest. pip first,
 # since the one that comes with Python may not know dependency groups, and what builds the project,
