@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TextIO, cast
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -92,12 +92,40 @@ def configure(
         lines = [JsonLines(process)]
     structlog.configure(
         processors=lines,
-        wrapper_class=structlog.make_filtering_bound_logger(level.number),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, sink)),
+        wrapper_class=_wrapper(level),
+        logger_factory=lambda *_: sink,
         cache_logger_on_first_use=True,
     )
     _route_standard_library(sink, lines, level)
     return sink
+
+
+class _ToSink:
+    """
+    Structlog's bound loggers without what we have no use for.
+
+    Whatever the processors return goes to the sink. In between, structlog copies the fields twice,
+    asks what kind of value came out, and finds its own logger's method by name.
+    """
+
+    _context: dict[str, object]
+    _processors: Sequence[Processor]
+    _logger: LineSink
+
+    def _proxy_to_logger(
+        self, method_name: str, event: str | None = None, **fields: object
+    ) -> None:
+        line: Any = {**self._context, **fields, "event": event}
+        try:
+            for process in self._processors:
+                line = process(self._logger, method_name, line)
+        except structlog.DropEvent:
+            return
+        self._logger.write(f"{line}\n")
+
+
+def _wrapper(level: LogLevel) -> type[FilteringBoundLogger]:
+    return type("Logger", (_ToSink, structlog.make_filtering_bound_logger(level.number)), {})
 
 
 def _route_standard_library(sink: LineSink, lines: Sequence[Processor], level: LogLevel) -> None:
