@@ -41,7 +41,6 @@ def encode(record: QueueRecord) -> bytes:
     message = wire.QueueRecord(
         queue_id=record.record_id.queue_id,
         destination=record.record_id.destination,
-        step=record.step,
         domain=record.domain,
         arrival_us=_microseconds(record.arrival),
         deadline_us=_microseconds(record.deadline),
@@ -49,26 +48,23 @@ def encode(record: QueueRecord) -> bytes:
         origin=_origin_out(record.origin),
         body=record.body,
         smtputf8=record.smtputf8,
-        requiretls=record.requiretls,
         traffic_class=record.traffic_class,
         pool=record.pool,
         site=record.site,
         trace=record.trace,
-        header=record.header,
-        attempts=record.attempts,
-        delay_warned=record.delay_warned,
-        lane_moves=record.lane_moves,
     )
     if record.reverse_path is None:
         message.null_reverse_path = True
     else:
         message.reverse_local_part = record.reverse_path.local_part
         message.reverse_domain = record.reverse_path.domain
+    _put_content(record, message)
     _put_rare(record, message)
+    _put_progress(record, message)
     return message.SerializeToString() + record.unknown
 
 
-def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
+def _put_content(record: QueueRecord, message: wire.QueueRecord) -> None:
     if isinstance(record.content, BlobRef):
         blob = record.content
         message.blob.CopyFrom(
@@ -84,8 +80,14 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
         )
     else:
         message.content = record.content
-    if record.last_attempt is not None:
-        message.last_attempt_us = _microseconds(record.last_attempt)
+
+
+def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
+    """Write what few records have; what is not written is read as nothing."""
+    if record.header:
+        message.header = record.header
+    if record.requiretls:
+        message.requiretls = True
     if record.ret is not None:
         message.ret = record.ret
     if record.envid is not None:
@@ -94,6 +96,20 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.hold.CopyFrom(_hold_out(record.hold))
     if record.needs:
         message.needs.extend(sorted(record.needs))
+
+
+def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
+    """Write how far a record has come; new mail has come nowhere."""
+    if record.step:
+        message.step = record.step
+    if record.attempts:
+        message.attempts = record.attempts
+    if record.lane_moves:
+        message.lane_moves = record.lane_moves
+    if record.delay_warned:
+        message.delay_warned = True
+    if record.last_attempt is not None:
+        message.last_attempt_us = _microseconds(record.last_attempt)
     if record.doubtful_hosts:
         message.doubtful_hosts.extend(record.doubtful_hosts)
     if record.resume_from:

@@ -36,6 +36,7 @@ _TEXTS = (
     "user",
     "relay",
 )
+_NUMBERS = ("size", "attempt", "sequence", "ambiguous", "left_out", "delay")
 _OF_CLIENTS = (EventType.RECEPTION, EventType.REJECTION)
 
 
@@ -67,14 +68,11 @@ def _fill(stored: event_pb2.Event, event: Event) -> None:
     stored.at_us = (event.at - _EPOCH) // _MICROSECOND
     for name in _TEXTS:
         if text := getattr(event, name):
-            setattr(stored, name, _clean(text))
+            setattr(stored, name, text if text.isascii() else _clean(text))
+    for name in _NUMBERS:
+        if number := getattr(event, name):
+            setattr(stored, name, number)
     stored.recipients.extend(map(_clean, event.recipients))
-    stored.size = event.size
-    stored.attempt = event.attempt
-    stored.sequence = event.sequence
-    stored.ambiguous = event.ambiguous
-    stored.left_out = event.left_out
-    stored.delay = event.delay
 
 
 def _event(stored: event_pb2.Event) -> Event:
