@@ -203,5 +203,5 @@ def _strip_brackets(text: str) -> str:
     if not (text.startswith("<") and text.endswith(">")):
         raise AddressSyntaxError("path is not in angle brackets")
     inner = text[1:-1]
-    route = _SOURCE_ROUTE.match(inner)
+    route = _SOURCE_ROUTE.match(inner) if inner.startswith("@") else None
     return inner[route.end() :] if route else inner

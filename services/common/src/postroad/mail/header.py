@@ -107,10 +107,13 @@ class HeaderReader:
             self._done = True
             return True
         end = piece.find(b"\r\n\r\n") + 2
-        lowered = b"\n" + piece[:end].lower()
-        if end == 1 or any(_count(lowered, name) for name in self._dropped):
+        if end == 1:
             return False
-        self._seen = {name for name in self._asked if _count(lowered, name)}
+        if self._asked or self._dropped:
+            lowered = b"\n" + piece[:end].lower()
+            if any(_count(lowered, name) for name in self._dropped):
+                return False
+            self._seen = {name for name in self._asked if _count(lowered, name)}
         self.block = piece[: min(end, HEADER_LIMIT)]
         self._done = True
         return True

@@ -35,13 +35,9 @@ class Configuration:
         self._log = get_logger("configuration")
         self._loaded = asyncio.Event()
         self._changed = asyncio.Event()
-        self._current: Snapshot | None = None
-        self._found = asyncio.Event()
-
-    @property
-    def current(self) -> Snapshot | None:
+        self.current: Snapshot | None = None
         """The Snapshot in force, None before the first and while the configuration is empty."""
-        return self._current
+        self._found = asyncio.Event()
 
     @property
     def published(self) -> bool:
@@ -54,9 +50,9 @@ class Configuration:
 
     async def wait_loaded(self) -> Snapshot:
         """Wait for a Snapshot to be in force, and return it."""
-        while self._current is None:
+        while self.current is None:
             await self._loaded.wait()
-        return self._current
+        return self.current
 
     async def changed(self) -> None:
         """Wait until another Snapshot, or none, comes into force."""
@@ -77,9 +73,9 @@ class Configuration:
 
     async def _apply(self, state: ConfigState) -> None:
         loaded = self._loader.load(state.generation, state.entries)
-        self._current = loaded.snapshot if state.entries else None
+        self.current = loaded.snapshot if state.entries else None
         self._found.set()
-        if self._current is not None:
+        if self.current is not None:
             self._loaded.set()
         else:
             self._loaded.clear()

@@ -51,6 +51,8 @@ class ContentReader:
 
     def take(self, buffer: bytearray) -> bytes:
         """Remove what can be understood from `buffer` and return it without its extra dots."""
+        if not buffer:
+            return b""
         if self._at_line_start and buffer.startswith(b".\r\n"):
             del buffer[:3]
             self.done = True

@@ -70,6 +70,7 @@ class Dialog:
         "_extended",
         "_helo",
         "_host",
+        "_is_submission",
         "_login",
         "_network",
         "_session",
@@ -83,6 +84,7 @@ class Dialog:
         self._extended = False
         self._authenticated: Client | None = None
         self._login = LoginDialog(session, self._host.logins)
+        self._is_submission = session.kind is not ListenerKind.RELAY
         self._transaction: Transaction | None = None
         self._network: tuple[Snapshot, tuple[Client, ...]] | None = None
 
@@ -103,23 +105,31 @@ class Dialog:
         """Octets of memory that the envelope takes."""
         return self._transaction.held if self._transaction is not None else 0
 
-    async def obey(self, command: Command) -> Reply | None:
-        """Do what a command says and return the reply; None when all replies are given."""
+    def obey_at_once(self, command: Command) -> Reply | None:
+        """Do what a command says that waits for nothing; None for all others, which `obey` does."""
         verb, argument = command
+        method = _SIMPLE.get(verb)
+        if method is None:
+            return None
         transaction = self._transaction
         try:
-            method = _SIMPLE.get(verb)
-            if method is not None:
-                reply = method(self, argument)
-            else:
-                slow = _SLOW.get(verb)
-                said = await slow(self, argument) if slow else replies.UNKNOWN_COMMAND
-                if said is None:
-                    return None
-                reply = said
+            reply = method(self, argument)
         except CommandSyntaxError as error:
             reply = Reply.of(501, "5.5.4", str(error))
         if reply.code >= 400:
+            self._tell(verb, argument, reply, transaction)
+        return reply
+
+    async def obey(self, command: Command) -> Reply | None:
+        """Do what another command says and return the reply; None when all replies are given."""
+        verb, argument = command
+        method = _SLOW.get(verb)
+        transaction = self._transaction
+        try:
+            reply = await method(self, argument) if method else replies.UNKNOWN_COMMAND
+        except CommandSyntaxError as error:
+            reply = Reply.of(501, "5.5.4", str(error))
+        if reply is not None and reply.code >= 400:
             self._tell(verb, argument, reply, transaction)
         return reply
 
@@ -241,10 +251,6 @@ class Dialog:
             raise missing
         return sender
 
-    @property
-    def _is_submission(self) -> bool:
-        return self._session.kind is not ListenerKind.RELAY
-
     def _size_refusal(self, size: str | None) -> Reply | None:
         if size is None:
             return None
@@ -265,10 +271,11 @@ class Dialog:
 
     def _begin(self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool) -> Transaction:
         session = self._session
+        under_tls = session.tls_active
         protocol = received_protocol(
             extended=self._extended,
             utf8=utf8,
-            tls=session.tls_active,
+            tls=under_tls,
             authenticated=self._authenticated is not None,
         )
         return Transaction(
@@ -278,7 +285,7 @@ class Dialog:
             peer=session.address,
             peer_text=session.address_text,
             protocol=protocol,
-            tls=session.tls_text if session.tls_active else "",
+            tls=session.tls_text if under_tls else "",
             submitted=self._is_submission or self._authenticated is not None,
             body=body,
             smtputf8=utf8,

@@ -246,7 +246,7 @@ class Intake:
         queue_id = tools.spool.new_queue_id(arrival)
         stored = await tools.spool.accept(queue_id, compose, timeout=tools.limits.store)
         self._count_accepted(stored.queue_id, stored.sequence, arrival, hold)
-        return Reply.of(250, "2.0.0", f"queued as {stored.queue_id}")
+        return replies.queued(stored.queue_id)
 
     async def _content(self) -> bytes | BlobRef:
         if self._writer is None and self._destinations <= _SHARED_BODY:

@@ -17,6 +17,7 @@ from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
 
 _INTERVAL = 1.0  # seconds between looks at what lies unspent
+_NOTHING = Spent(())
 
 log = get_logger("ingress.quotas")
 
@@ -30,10 +31,11 @@ class Quotas:
 
     async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
         """Take what a message needs; raises SpoolUnavailable when the counts are out of reach."""
-        now = datetime.now(UTC)
-        wanted = demands(snapshot.quotas.values(), sending, now)
+        if not snapshot.quotas:
+            return _NOTHING
+        wanted = demands(snapshot.quotas.values(), sending, datetime.now(UTC))
         if not wanted:
-            return Spent(())
+            return _NOTHING
         while isinstance(outcome := self._ledger.try_spend(wanted, datetime.now(UTC)), Needs):
             for position, lease in enumerate(outcome.leases):
                 try:

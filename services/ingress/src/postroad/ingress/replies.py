@@ -1,5 +1,6 @@
-"""Every reply of ingress that does not depend on the mail, in one place, each with its status."""
+"""The replies of ingress in one place, each with its status."""
 
+from postroad.mail.status import SUCCESS
 from postroad.smtp.reply import Reply
 
 OK = Reply.of(250, "2.0.0", "ok")
@@ -67,3 +68,8 @@ NO_WAY_OUT = Reply.of(550, "5.7.1", "no way out is configured for this recipient
 SENDER_DENIED = Reply.of(550, "5.7.1", "you may not send as this address")
 LOCAL_DOMAIN = Reply.of(550, "5.1.2", "localhost is no mail domain")
 NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no such recipient here")
+
+
+def queued(queue_id: str) -> Reply:
+    """Return the reply to a message that is in the queue."""
+    return Reply(250, SUCCESS, (f"queued as {queue_id}",))

@@ -161,7 +161,7 @@ class SmtpSession(Wire):
         try:
             command = read_command(line)
             verb = command.verb
-            reply = await dialog.obey(command)
+            reply = dialog.obey_at_once(command) or await dialog.obey(command)
         except CommandSyntaxError as error:
             reply = Reply.of(501, "5.5.4", str(error))
             self._tell("OTHER", reply)
