@@ -3,18 +3,22 @@ Delivery status notifications (RFC 3464) as messages: what a sender is told of m
 
 A multipart/report of three parts: a text for people, the fields for programs, and the original's
 header. What remote servers and senders wrote goes through `_clean`, so that nothing of theirs can
-add a field or steer a display, and every line keeps to RFC 5322 §2.1.1, whatever the original was
-like. A notification says Auto-Submitted (RFC 3834) and travels from the null reverse-path, so that
-none is ever sent about it.
+add a field or steer a display. A notification says Auto-Submitted (RFC 3834) and travels from the
+null reverse-path, so that none is ever sent about it.
+
+It is a message of our own and goes to hosts that are strict: every line keeps to RFC 5322 §2.1.1.
+What came in may have lines of any length, octets of any charset, controls. So the header that is
+returned (RFC 6522 §4) is made visible, line by line, and encoded where it is not plain.
 """
 
+import re
+from binascii import b2a_qp
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
 
 from postroad.mail.address import Mailbox
-from postroad.mail.returned import Encoded, quoted_printable, returned_header
 from postroad.mail.status import EnhancedStatus
 from postroad.mail.visible import visible
 
@@ -22,6 +26,8 @@ from postroad.mail.visible import visible
 _MAX_TEXT = 900
 _MAX_NAME = 255
 _SHORT_LINE = 76
+_MOST_HEADER = 64 * 1024  # octets
+_PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,998}\r\n)*")
 
 
 class Action(StrEnum):
@@ -61,6 +67,14 @@ class Report:
     will_retry_until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A part's body, and its Content-Transfer-Encoding (RFC 2045 §6)."""
+
+    octets: bytes
+    encoding: str
+
+
 def compose(report: Report) -> bytes:
     """Return the notification as a message with CRLF line ends."""
     boundary = f"=_{report.queue_id}"
@@ -69,14 +83,14 @@ def compose(report: Report) -> bytes:
     charset = "utf-8" if utf8 else "ascii"
     # Only the kind for addresses beyond ASCII may hold anything else beyond it (RFC 6533 §3).
     status = _status_fields(report).encode(charset, "replace")
-    header = returned_header(report.header)
+    header = _returned_header(report.header)
     header_type = "message/global-headers" if utf8 else "text/rfc822-headers"
     if not utf8 and header.encoding != "7bit":
         header_type += "; charset=utf-8"
     parts = [
         _fields(report, boundary),
         _part(boundary, "text/plain; charset=utf-8", _text(report)),
-        _part(boundary, status_type, Encoded(status, "8bit" if utf8 else "7bit")),
+        _part(boundary, status_type, _Encoded(status, "8bit" if utf8 else "7bit")),
         _part(boundary, header_type, header),
         f"\r\n--{boundary}--\r\n".encode(),
     ]
@@ -102,7 +116,7 @@ def _fields(report: Report, boundary: str) -> bytes:
     ).encode()
 
 
-def _part(boundary: str, content_type: str, body: Encoded) -> bytes:
+def _part(boundary: str, content_type: str, body: _Encoded) -> bytes:
     head = (
         f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n"
         f"Content-Transfer-Encoding: {body.encoding}\r\n\r\n"
@@ -110,7 +124,7 @@ def _part(boundary: str, content_type: str, body: Encoded) -> bytes:
     return head.encode() + body.octets
 
 
-def _text(report: Report) -> Encoded:
+def _text(report: Report) -> _Encoded:
     failed = report.action is Action.FAILED
     if failed:
         opening = "Your message could not be delivered to one or more recipients."
@@ -137,7 +151,7 @@ def _text(report: Report) -> Encoded:
         lines.append("")
     lines.append(f"Queue id: {report.original_queue_id}")
     text = "\r\n".join(lines) + "\r\n"
-    return Encoded(text.encode(), "7bit") if text.isascii() else quoted_printable(text)
+    return _Encoded(text.encode(), "7bit") if text.isascii() else _quoted_printable(text)
 
 
 def _status_fields(report: Report) -> str:
@@ -201,3 +215,25 @@ def _wrapped(text: str, width: int) -> list[str]:
         else:
             line = f"{line} {word}".strip()
     return [*lines, line]
+
+
+def _returned_header(header: bytes) -> _Encoded:
+    """Return a header block, cut to whole lines of 64 KiB in all; what is not plain is encoded."""
+    block = header[:_MOST_HEADER]
+    if len(header) > _MOST_HEADER:
+        block = block[: block.rfind(b"\r\n") + 2] or block
+    block = block.rstrip(b"\r\n") + b"\r\n"
+    if _PLAIN.fullmatch(block):
+        return _Encoded(block, "7bit")
+    lines = [_shown(line) for line in block[:-2].split(b"\r\n")]
+    return _quoted_printable("\r\n".join(lines) + "\r\n")
+
+
+def _quoted_printable(text: str) -> _Encoded:
+    """Return a text with CRLF line ends in 7 bits and short lines."""
+    return _Encoded(b2a_qp(text.encode("utf-8", "replace")), "quoted-printable")
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", "backslashreplace")
+    return "\t".join(map(visible, text.split("\t")))
