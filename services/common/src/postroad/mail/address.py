@@ -9,13 +9,13 @@ is kept as it came, quoted or not: only the final host may interpret it (RFC 532
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
 
 from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.ip_address import unmapped
+from postroad.mail.valueclass import valueclass
 
 MAX_LOCAL_PART = 255  # octets; RFC 5321 §4.5.3.1.1 asks for 64 at least
 MAX_DOMAIN = 253  # octets: 255 with the lengths of its labels (RFC 1035 §2.3.4)
@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SOURCE_ROUTE = re.compile(r"@[^:,<>\s]+(?:,@[^:,<>\s]+)*:")
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Mailbox:
     """A mailbox; `domain` is normalised, `local_part` is verbatim."""
 

@@ -8,9 +8,9 @@ names the phase whose timeout counts (RFC 5321 §4.5.3.2).
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from postroad.mail.valueclass import valueclass
 from postroad.smtp import command
 from postroad.smtp.errors import LocalProtocolError, RemoteProtocolError
 from postroad.smtp.extensions import Extensions
@@ -37,7 +37,7 @@ class Phase(StrEnum):
     QUIT = "QUIT"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Answered:
     """A reply and what it answers; `number` counts the recipients from 0."""
 

@@ -6,9 +6,10 @@ mail servers' logs have. Written after the fact is durable, in small batches, ne
 mail.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from postroad.mail.valueclass import valueclass
 
 
 class EventType(StrEnum):
@@ -47,7 +48,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One line of history. Fields that do not apply are empty, 0 or None."""
 

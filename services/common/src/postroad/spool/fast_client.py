@@ -14,7 +14,6 @@ built otherwise.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from nats.aio import client as nats_client
 from nats.aio.client import Client
@@ -23,6 +22,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from postroad.mail.valueclass import valueclass
 from postroad.spool.log import get_logger
 
 log = get_logger("spool.connection")
@@ -35,7 +35,7 @@ _LARGE = 16 * 1024  # octets whose copy costs more than writing them by themselv
 nats_client.DEFAULT_BUFFER_SIZE = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Incoming:
     """A message as it came; its header is read only when somebody asks."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from postroad.mail.valueclass import valueclass
 from postroad.spool.agreement import (
     Config,
     Events,
@@ -53,7 +54,7 @@ class Held:
 Place = Ready | Scheduled | Held
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Put:
     """A record and where it goes."""
 

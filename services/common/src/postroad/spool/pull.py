@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import nats.errors
 
 from postroad.mail.traffic import TrafficClass
+from postroad.mail.valueclass import valueclass
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.fast_client import Incoming, Listening
@@ -40,7 +41,7 @@ _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 Room = Callable[["LanePull"], int]  # how many more records may be asked for
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Delivered:
     """
     A record as the server delivered it.

@@ -12,6 +12,7 @@ from enum import StrEnum
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import DEFAULT_NOTIFY, Body, Notify, Ret
 from postroad.mail.traffic import TrafficClass
+from postroad.mail.valueclass import valueclass
 from postroad.spool.ids import RecordId
 
 
@@ -34,7 +35,7 @@ class LastReply:
     phase: str = ""  # to what it answered so, "RCPT"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class QueuedRecipient:
     """A forward-path with what was asked for it, its state, and the last word about it."""
 
@@ -45,7 +46,7 @@ class QueuedRecipient:
     last: LastReply | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Origin:
     """Where a message came from. `client` is `namespace/name`, None for a stranger."""
 
@@ -96,7 +97,7 @@ _LEFT_OUT = "the reply was too long to be kept"
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class QueueRecord:
     """
     One message for one destination domain.

@@ -5,11 +5,11 @@ An attempt is told with what it was: its outcomes, the site, and the Relay that 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from postroad.delivery.outcome import Outcome
+from postroad.mail.valueclass import valueclass
 from postroad.spool.event import Event, EventType
 from postroad.spool.record import QueuedRecipient, QueueRecord
 
@@ -26,7 +26,7 @@ class Occasion(Protocol):
         """The process, as people know it."""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Attempted:
     """
     One attempt as it ended, or was broken off.

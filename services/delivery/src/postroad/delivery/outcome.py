@@ -9,10 +9,11 @@ Of what a peer said no more is kept than a person reads: it is stored for each r
 written again at each try.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from postroad.mail.status import EnhancedStatus
+from postroad.mail.valueclass import valueclass
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 
@@ -29,7 +30,7 @@ class Kind(StrEnum):
     BOUNCED = "Bounced"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Outcome:
     """
     The end of one attempt for one recipient. `text` is the reply, or a sentence of ours, cut.

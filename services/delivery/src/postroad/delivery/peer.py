@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from postroad.delivery.disposition import Answer, Protection, answer_of
+from postroad.mail.valueclass import valueclass
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
@@ -105,7 +106,7 @@ class Abandoned(SessionError):
     """We gave the transaction up before its final dot; nothing was delivered."""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Peer:
     """Whom to talk to, and how."""
 

@@ -16,6 +16,7 @@ from postroad.delivery.outcome import Kind, Outcome, cut, most_text
 from postroad.delivery.retry import in_time, next_try, warns
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
+from postroad.mail.valueclass import valueclass
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Place, Put, Ready, Scheduled, held
@@ -39,7 +40,7 @@ AT_ONCE = Ready()
 NOTHING = Attempted({}, "")  # where there was no attempt
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Settlement:
     """What is put and what is told."""
 
@@ -47,7 +48,7 @@ class Settlement:
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Circumstances:
     """What a settlement depends on besides the attempt."""
 

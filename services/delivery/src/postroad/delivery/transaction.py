@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from postroad.delivery.disposition import ASTRAY, Answer, answer_of
 from postroad.mail.address import Mailbox
+from postroad.mail.valueclass import valueclass
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Outgoing:
     """What one transaction sends. `size` is in octets, before dot-stuffing."""
 
