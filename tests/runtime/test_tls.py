@@ -1,5 +1,7 @@
 """Contexts for outgoing connections: whom they trust."""
 
+import ssl
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,13 @@ def test_a_file_without_authorities_is_told_at_the_start(
         path.write_text(content)
     with pytest.raises(StartupError, match=f"CA: .*ca.pem: {reason}"):
         check_authorities(str(path), setting="CA")
+
+
+def test_a_read_takes_no_more_memory_than_a_record() -> None:
+    """The event loop asks for 256 KiB, of which a block was made for each reply."""
+    made = client_context(verify=False).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    tracemalloc.start()
+    with pytest.raises(ssl.SSLWantReadError):
+        made.read(256 * 1024)
+    assert tracemalloc.get_traced_memory()[1] < 64 * 1024
+    tracemalloc.stop()

@@ -23,6 +23,7 @@ from postroad.runtime.own_name import own_name
 from postroad.runtime.quantities import HostName, ListenAddress
 from postroad.runtime.queue import open_keyring, open_queue
 from postroad.runtime.sockets import listen
+from postroad.runtime.tls import keep_blocks_apart
 from postroad.spool.interface import Spool
 
 # A client waits 5 minutes for a greeting (RFC 5321 §4.5.3.2.1), a load balancer some seconds.
@@ -33,6 +34,7 @@ log = get_logger("ingress.app")
 
 async def build(process: Process, settings: IngressSettings) -> None:
     """Start the parts of an ingress process; ready when it can publish and is configured."""
+    keep_blocks_apart()  # before the first connection under TLS
     listeners = _listeners(settings)
     process.on_drain("sockets", listeners.close)
     name = own_name(settings.hostname)

@@ -17,6 +17,7 @@ from postroad.ingress import metrics
 from postroad.ingress.admission import Address
 from postroad.runtime.log_limit import LineLimit, network_of
 from postroad.runtime.logs import get_logger
+from postroad.runtime.tls import TlsObject
 
 log = get_logger("ingress.handshake")
 
@@ -29,7 +30,7 @@ _FAILED = metrics.TLS_HANDSHAKES.labels("failed")
 _ABANDONED = metrics.TLS_HANDSHAKES.labels("abandoned")
 
 
-class _ServerSide(ssl.SSLObject):
+class _ServerSide(TlsObject):
     """A TLS object that says why it ends its handshake."""
 
     outgoing: ssl.MemoryBIO
