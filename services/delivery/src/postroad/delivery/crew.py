@@ -127,6 +127,9 @@ class Crew:
             site.vacate()
             metrics.CONNECTIONS.dec()
             self.pump(site)
+            while (heir := site.heir) is not None:  # whose hosts they are by now
+                self.pump(heir)
+                site = heir
 
     def _next(self, site: Site, now: float) -> Waiting | None:
         """Take the record out with which a connection goes on, None when it is to end."""

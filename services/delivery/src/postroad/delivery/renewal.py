@@ -34,12 +34,7 @@ class Renewal:
 
     def leave(self, site: Site, snapshot: Snapshot | None) -> list[Waiting]:
         """Take out, and return, what waits no more at a site; let the rest wait as it is to."""
-        leaving = site.withdraw(lambda each: not self._renew(each, snapshot))
-        if (first := site.first()) is not None:
-            site.hosts = first.way_out.smarthosts
-            if site.limiter.limits != first.way_out.limits:
-                site.adopt(first.way_out.limits)
-        return leaving
+        return site.withdraw(lambda each: not self._renew(each, snapshot))
 
     def _renew(self, waiting: Waiting, snapshot: Snapshot | None) -> bool:
         """Give what waits its way out as it is now; return whether that is one from its room."""

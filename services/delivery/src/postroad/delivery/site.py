@@ -45,6 +45,8 @@ class Site:
     shares: Shares
     total: "SiteTotal[Site]"
     hosts: tuple[Smarthost, ...] = ()  # none where they are found in the DNS
+    hosts_in_use: tuple[Smarthost, ...] = ()  # that connections in use may be at
+    heir: "Site | None" = None  # that counts our connections too, as they are at its hosts
     rooms: dict[TrafficClass, deque[Waiting]] = field(
         default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
     )
@@ -89,6 +91,8 @@ class Site:
         self.limiter.connections -= 1
         self.total.limiter.connections -= 1
         self._leave_if_idle()
+        if self.heir is not None:
+            self.heir.vacate()
 
     def _was_emptied(self) -> None:
         """Take down that records were taken out that were not begun."""

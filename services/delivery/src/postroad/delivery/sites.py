@@ -9,7 +9,7 @@ from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site
 from postroad.delivery.total import SiteTotal
 from postroad.delivery.way import same_hosts
-from postroad.policy.model import SiteLimits, WayOut
+from postroad.policy.model import SiteLimits, Smarthost, WayOut
 
 _RECOUNT = 0.25  # seconds
 _REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
@@ -28,6 +28,7 @@ class Sites:
         self._resume = resume
         self._sites: dict[tuple[str, str], Site] = {}
         self._totals: dict[str, SiteTotal[Site]] = {}
+        self._withdrawn: list[Site] = []  # whose smarthosts were, with connections in use
         self._shares = Shares(in_hand)
         self._counted = 0.0
         self._several_pools = False  # that send by MX, so that they may meet at a site
@@ -40,13 +41,25 @@ class Sites:
         site = self._sites.get((name, way_out.name))
         if site is None:
             return self._new(name, way_out)
+        if not (site.hosts is way_out.smarthosts or same_hosts(site.hosts, way_out.smarthosts)):
+            return self._anew(site, way_out)
+        self.go_on(site, way_out)
+        return site
+
+    def go_on(self, site: Site, way_out: WayOut) -> None:
+        """Let a site be as its way out is now, some of whose hosts it has."""
         if site.hosts is not way_out.smarthosts:
-            if not same_hosts(site.hosts, way_out.smarthosts):
-                return self._anew(site, way_out)
-            site.hosts = way_out.smarthosts
+            _turn_to(site, way_out.smarthosts)
+            self._count_withdrawn(site)
         if site.limiter.limits != way_out.limits:
             site.adopt(way_out.limits)
-        return site
+
+    def _count_withdrawn(self, site: Site) -> None:
+        """Count what is in use at hosts that were withdrawn and are the site's again."""
+        for former in [each for each in self._withdrawn if each.key == site.key]:
+            if same_hosts(former.hosts_in_use, site.hosts):
+                self._withdrawn.remove(former)
+                _count_for(site, former)
 
     def _new(self, name: str, way_out: WayOut) -> Site:
         total = self._totals.get(name)
@@ -55,7 +68,9 @@ class Sites:
             self._share(total)
         total.members += 1
         limiter = SiteLimiter(way_out.limits, leased=True)
-        site = Site(way_out.name, limiter, self._shares, total, hosts=way_out.smarthosts)
+        site = Site(way_out.name, limiter, self._shares, total)
+        _turn_to(site, way_out.smarthosts)
+        self._count_withdrawn(site)
         self._sites[site.key] = site
         return site
 
@@ -63,9 +78,12 @@ class Sites:
         """
         Begin with other smarthosts: connections that are stuck at those before use nothing of them.
 
-        The rate is that of a Relay's smarthosts, whichever they are.
+        They count again once their hosts come back. The rate is that of a Relay's smarthosts,
+        whichever they are.
         """
         self._drop(before)
+        if before.limiter.connections:
+            self._withdrawn.append(before)
         site = self._new(before.name, way_out)
         site.limiter.inherit(before.limiter)
         return site
@@ -107,6 +125,7 @@ class Sites:
 
     def forget(self, now: float) -> None:
         """Forget sites that have had no mail for a while, the more the shorter ago."""
+        self._withdrawn = [site for site in self._withdrawn if site.limiter.connections]
         idle = [site for site in self if site.may_be_forgotten(now)]
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0
         for site in idle:
@@ -118,3 +137,18 @@ class Sites:
         site.total.members -= 1
         if not site.total.members:
             del self._totals[site.name]
+
+
+def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:
+    """Let a site go on with other smarthosts; those before may have connections in use."""
+    kept = site.hosts_in_use if site.limiter.connections else ()
+    site.hosts_in_use = hosts + tuple(host for host in kept if host not in hosts)
+    site.hosts = hosts
+
+
+def _count_for(heir: Site, former: Site) -> None:
+    """Count the connections of a site that was withdrawn for another, until they are closed."""
+    former.heir = heir
+    heir.hosts_in_use += former.hosts_in_use
+    heir.limiter.connections += former.limiter.connections
+    heir.total.limiter.connections += former.limiter.connections

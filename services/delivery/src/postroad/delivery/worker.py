@@ -232,6 +232,8 @@ class Worker:
         for site in self._sites:
             if site.waiting:
                 leaving += self._renewal.leave(site, snapshot)
+                if (first := site.first()) is not None:
+                    self._sites.go_on(site, first.way_out)
                 self._crew.pump(site)  # a limit may have been raised
         self._crew.windows.look_again()
         for waiting in leaving:
