@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.agreement import Order, SiteKind, SiteView
-from postroad.spool.interface import Spool
+from postroad.spool.interface import Held, Spool
 from postroad.spool.selection import Selection
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import OpenSpool, now
+from postroad.testing.queued_mail import OpenSpool, now, put
 
 LATER = timedelta(hours=1)
 
@@ -175,3 +175,18 @@ async def test_records_of_a_site_tell_who_lives(open_spool: OpenSpool) -> None:
     await one.close()
     await other.site_records.change(kind, "mx.example", look, lifetime=LATER)
     assert one.site_records.owner not in views[-1].live
+
+
+async def test_orders_and_waiting_mail_are_stamped_by_one_clock(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    start = now()
+    placed = start - LATER  # by a clock that is wrong
+    await put(one, "b@before.example", place=Held(start + LATER))
+    seen = asyncio.ensure_future(other.orders.changed())
+    await asyncio.sleep(0)
+    await one.orders.place(Order("o1", "release", Selection(), placed, start + LATER, start))
+    await asyncio.wait_for(seen, patient(5))
+    await put(one, "b@after.example", place=Held(start + LATER))
+    [order] = other.orders.in_force(now())
+    stored = {q.record.domain: q.stored async for q in other.waiting.list(Selection())}
+    assert stored["before.example"] <= order.since <= stored["after.example"]

@@ -291,7 +291,11 @@ async def test_every_way_into_a_hold_keeps_the_reason(place: Scheduled | None) -
         assert event.reason == "by order of the test"
         assert (event.client, event.size > 0) == (CLIENT.client, True)
         [queued] = [queued async for queued in spool.waiting.list(Selection())]
-        assert queued.record.hold == Hold("Admin", note="by order of the test")
+        assert queued.record.hold is not None
+        assert (queued.record.hold.reason, queued.record.hold.note) == (
+            "Admin",
+            "by order of the test",
+        )
 
 
 @pytest.mark.parametrize(

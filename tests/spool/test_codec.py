@@ -87,7 +87,8 @@ record_fields: dict[str, Any] = {
     "last_attempt": st.none() | moments,
     "delay_warned": st.booleans(),
     "lane_moves": st.integers(0, 3),
-    "hold": st.none() | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text),
+    "hold": st.none()
+    | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text, st.none() | moments),
     "needs": st.frozensets(text.filter(bool), max_size=2),
     "resume_from": st.integers(0, 1000),
     "doubtful_hosts": st.lists(text.filter(bool), max_size=2).map(tuple),

@@ -83,14 +83,16 @@ class BlobRef(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., blob_id: _Optional[str] = ..., chunks: _Optional[int] = ..., size: _Optional[int] = ..., sha256: _Optional[bytes] = ..., sole: _Optional[bool] = ..., destinations: _Optional[int] = ...) -> None: ...
 
 class Hold(_message.Message):
-    __slots__ = ("reason", "on_expiry", "note")
+    __slots__ = ("reason", "on_expiry", "note", "ordered_us")
     REASON_FIELD_NUMBER: _ClassVar[int]
     ON_EXPIRY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    ORDERED_US_FIELD_NUMBER: _ClassVar[int]
     reason: str
     on_expiry: str
     note: str
-    def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+    ordered_us: int
+    def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ..., note: _Optional[str] = ..., ordered_us: _Optional[int] = ...) -> None: ...
 
 class QueueRecord(_message.Message):
     __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs", "doubtful_hosts", "resume_from")

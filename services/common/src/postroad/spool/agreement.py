@@ -6,7 +6,7 @@ Every process sees the same of each, a moment later at most. `spool.interface` h
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -23,7 +23,8 @@ class Order:
     """
     A person's order to the whole cluster, in force until `until`.
 
-    It means mail that arrived before `cutoff`, unless that is None.
+    It means mail that arrived before `cutoff`, unless that is None. `placed` is by the clock of the
+    person's machine; `stored` is when the queue stored it, by the clock that stamps records too.
     """
 
     order_id: str
@@ -33,6 +34,12 @@ class Order:
     until: datetime
     cutoff: datetime | None
     reason: str = ""
+    stored: datetime | None = field(default=None, compare=False)
+
+    @property
+    def since(self) -> datetime:
+        """Since when it is in force, by the servers' clock if that is known."""
+        return self.stored or self.placed
 
     @property
     def said(self) -> str:

@@ -281,11 +281,17 @@ def _blob_in(message: wire.BlobRef) -> BlobRef:
 
 
 def _hold_in(message: wire.Hold) -> Hold:
-    return Hold(message.reason, OnHoldExpiry(message.on_expiry), message.note)
+    ordered = _moment(message.ordered_us) if message.ordered_us else None
+    return Hold(message.reason, OnHoldExpiry(message.on_expiry), message.note, ordered)
 
 
 def _hold_out(hold: Hold) -> wire.Hold:
-    return wire.Hold(reason=hold.reason, on_expiry=hold.on_expiry, note=hold.note)
+    return wire.Hold(
+        reason=hold.reason,
+        on_expiry=hold.on_expiry,
+        note=hold.note,
+        ordered_us=_microseconds(hold.ordered) if hold.ordered is not None else 0,
+    )
 
 
 def _microseconds(moment: datetime) -> int:

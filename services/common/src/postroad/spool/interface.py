@@ -195,13 +195,18 @@ class Taking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A stored record as a look from outside finds it; `due` None when it is ready."""
+    """
+    A stored record as a look from outside finds it; `due` None when it is ready.
+
+    `stored`: since when it waits in this form, by the servers' clock.
+    """
 
     record: QueueRecord
     kind: WaitKind
     due: datetime | None
     sequence: int
     subject: str
+    stored: datetime
 
     def may_be_claimed(self, now: datetime) -> bool:
         """

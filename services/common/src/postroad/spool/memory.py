@@ -161,7 +161,7 @@ class MemorySpool:
         info = SessionInfo(uuid4().hex, role, process, pool, 0, self.store.clock())
         self.config = MemoryConfig(agreement)
         self.events = MemoryEvents(agreement)
-        self.orders = MemoryOrders(agreement)
+        self.orders = MemoryOrders(agreement, self.store.clock)
         self.sessions = MemorySessions(agreement, info)
         self.site_records = MemorySiteRecords(
             agreement, info.session_id, is_full=lambda: self.store.full

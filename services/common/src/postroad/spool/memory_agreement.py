@@ -79,12 +79,13 @@ class MemoryConfig:
 class MemoryOrders:
     """Implements agreement.Orders."""
 
-    def __init__(self, agreement: Agreement) -> None:
+    def __init__(self, agreement: Agreement, clock: Callable[[], datetime]) -> None:
         self._shared = agreement
+        self._clock = clock
 
     async def place(self, order: Order) -> None:
         """Put an order in force."""
-        self._shared.orders[order.order_id] = order
+        self._shared.orders[order.order_id] = replace(order, stored=self._clock())
         self._shared.orders_bell.ring()
 
     async def withdraw(self, order_id: str) -> bool:

@@ -292,7 +292,9 @@ class MemoryStore:
     def look(self) -> list[Queued]:
         """Return every stored record, in order, as a look from outside finds it."""
         return [
-            Queued(stored.record, stored.kind, stored.due, sequence, f"memory.{sequence}")
+            Queued(
+                stored.record, stored.kind, stored.due, sequence, f"memory.{sequence}", stored.at
+            )
             for sequence, stored in sorted(self.records.items())
         ]
 

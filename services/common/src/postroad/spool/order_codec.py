@@ -14,7 +14,7 @@ from postroad.spool.agreement import Order
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.selection import Selection, WaitKind
 
-_ORDER_FIELDS = {each.name for each in fields(Order)}
+_ORDER_FIELDS = {each.name for each in fields(Order)} - {"stored"}  # the queue tells that
 _SELECTION_FIELDS = {each.name for each in fields(Selection)}
 
 

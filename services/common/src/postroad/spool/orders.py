@@ -9,6 +9,7 @@ was withdrawn.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.agreement import Order
@@ -133,15 +134,17 @@ class JetStreamOrders:
             self._forget(order_id)
             return
         try:
-            self._know(decode_order(message.data))
+            order = decode_order(message.data)
+            self._know(replace(order, stored=message.stored_at.astimezone(UTC)))
         except RecordCorrupt as error:
             # Perhaps a newer version's order, which only newer processes obey.
             _logger.warning("order %s is left to other processes: %s", order_id, error)
             self._forget(order_id)
 
     def _know(self, order: Order) -> None:
-        if self._orders.get(order.order_id) != order:
-            self._orders[order.order_id] = order
+        known = self._orders.get(order.order_id)
+        self._orders[order.order_id] = order
+        if known != order:
             self._ring()
 
     def _forget(self, order_id: str) -> None:

@@ -88,6 +88,7 @@ class Hold:
     reason: str  # Poison, Unreadable, BodyMissing, Admin, Quota
     on_expiry: OnHoldExpiry = OnHoldExpiry.RELEASE
     note: str = ""  # what the person who ordered it gave as the reason
+    ordered: datetime | None = None  # since when the order that made it is in force
 
 
 _LEFT_OUT = "the reply was too long to be kept"

@@ -184,7 +184,8 @@ def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
     due = None
     if kind is not WaitKind.READY and schedule.startswith(_AT):
         due = datetime.fromisoformat(schedule.removeprefix(_AT)).astimezone(UTC)
-    return Queued(record, kind, due, message.sequence, message.subject)
+    stored = message.stored_at.astimezone(UTC)
+    return Queued(record, kind, due, message.sequence, message.subject, stored)
 
 
 def _lane(kind: WaitKind, subject: str) -> str:

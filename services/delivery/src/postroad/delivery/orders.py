@@ -8,23 +8,27 @@ changed by one of them. Where an order ends some recipients of a record that wai
 others of it, they end there: to take it would be a try, or a release, for the others. Each process
 begins with the lanes it owns, so that together they read a long queue once, and ends with all
 others, of which an owner that died may have left something.
+
+A process that starts while an order is in force cannot know what others have done by it. So each
+compares times: no release lets mail go that was held after it, and no retry tries mail again that
+was tried since. A hold takes no mail that a newer order has let go.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from postroad.delivery.happening import event_about
 from postroad.delivery.lines import tell_order, tell_settlement
 from postroad.delivery.tools import WorkerTools
-from postroad.delivery.unattempted import ends_in_part, ordered
+from postroad.delivery.unattempted import ends_in_part, held_by, ordered
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
 from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Taken, held
-from postroad.spool.record import ADMIN, Hold
+from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
 log = get_logger("delivery.orders")
@@ -37,6 +41,7 @@ _TOLD = {
     "hold": EventType.HELD,
 }
 _AT_ONCE = 32  # records, all of which may be in memory
+_HEARD = timedelta(seconds=2)  # until every process has heard of an order
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
 
 
@@ -126,7 +131,7 @@ class OrderKeeper:
         for part in self._parts(order.selection):
             group: list[Queued] = []
             async for queued in self._spool.waiting.list(part):
-                if not _concerns(order, queued):
+                if not concerns(order, queued) or self._was_let_go(order, queued):
                     continue
                 group.append(queued)
                 if len(group) == _AT_ONCE:
@@ -143,6 +148,17 @@ class OrderKeeper:
         for lanes in (self._taking.lanes, self._taking.lanes_elsewhere):
             yield replace(selection, kinds=kinds, lanes=lanes if meant is None else lanes & meant)
 
+    def _was_let_go(self, order: Order, queued: Queued) -> bool:
+        """Whether a newer order has let mail go that a hold means."""
+        if order.action != "hold":
+            return False
+        record, lane = queued.record, self._spool.lane_of(queued.record)
+        return any(
+            each.action in ("release", "retry") and each.placed > order.placed
+            for each in self._spool.orders.in_force(datetime.now(UTC))
+            if _means(each, record, lane)
+        )
+
     async def _change(self, order: Order, queued: Queued) -> bool:
         """Carry the order out on a record; False when it waits no more, or not for long."""
         try:
@@ -158,7 +174,7 @@ class OrderKeeper:
             return
         put = Put(record.next_step(hold=None, resume_from=0), Ready())
         if order.action == "hold":
-            put = held(record, Hold(ADMIN, note=order.reason), now=now)
+            put = held(record, held_by(order), now=now)
         await self._spool.waiting.claim(queued, [put], now)
         # What is bounced or deleted is told by its owner, who meets the order as it takes it.
         if order.action in _TOLD:
@@ -187,13 +203,41 @@ class _Occasion:
     process: str
 
 
-def _concerns(order: Order, queued: Queued) -> bool:
-    if order.action == "suspend":
-        return False  # it means what is taken
+def _means(order: Order, record: QueueRecord, lane: str) -> bool:
+    """Whether an order means a record, as whatever it waits."""
+    if order.cutoff is not None and record.arrival >= order.cutoff:
+        return False
+    return any(order.selection.admits(record, kind, lane) for kind in WaitKind)
+
+
+def concerns(order: Order, queued: Queued) -> bool:
+    """Whether an order is to be carried out on a record that waits and fits its selection."""
     if order.cutoff is not None and queued.record.arrival >= order.cutoff:
         return False
-    if order.action == "release":
-        return queued.kind is WaitKind.HELD
-    if order.action in ("retry", "hold"):
-        return queued.kind is WaitKind.SCHEDULED
-    return True
+    match order.action:
+        case "suspend":
+            return False  # it means what is taken
+        case "release":
+            return queued.kind is WaitKind.HELD and _held_at(queued) <= order.since
+        case "retry":
+            return queued.kind is WaitKind.SCHEDULED and not _was_looked_at(queued, order.since)
+        case "hold":
+            return queued.kind is WaitKind.SCHEDULED
+        case _:
+            return True
+
+
+def _held_at(queued: Queued) -> datetime:
+    """Return when a hold was made; one that was ordered counts from the order on."""
+    hold = queued.record.hold
+    return hold.ordered if hold is not None and hold.ordered is not None else queued.stored
+
+
+def _was_looked_at(queued: Queued, since: datetime) -> bool:
+    """
+    Whether mail was deferred by a process that knew of an order: one of `since`.
+
+    Who had not heard of it may have put mail off without a try, as suspended.
+    """
+    tried = queued.record.last_attempt
+    return queued.stored >= (since if tried is not None and tried >= since else since + _HEARD)

@@ -51,9 +51,14 @@ def ordered(
             return give_up(record, why, at, order.acts_on, place)
         case "hold":
             metrics.HELD.labels("order").inc()
-            return hold(record, Hold(ADMIN, note=order.reason), order.said, at)
+            return hold(record, held_by(order), order.said, at)
         case _:
             return _suspended(record, order, at)
+
+
+def held_by(order: Order) -> Hold:
+    """Return the hold that an order makes: no release undoes it that is older than the order."""
+    return Hold(ADMIN, note=order.reason, ordered=order.since)
 
 
 def ends_in_part(record: QueueRecord, order: Order) -> bool:
