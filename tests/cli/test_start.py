@@ -65,3 +65,15 @@ main()
         cwd=tmp_path,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's /dev/full is a full disk")
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",)])
+def test_a_full_disk_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    command = (sys.executable, "-Im", "postroad.cli", *arguments)
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=patient(30)
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "postroad: the output cannot be written: No space left on device\n"

@@ -124,6 +124,8 @@ class Case:
     def octets(self) -> bytes:
         if self.answer is Answer.ODD:
             return b"250 2.0.0 ok\r\n" if self.phase is Phase.DATA else b"354 go on\r\n"
+        if self.answer is Answer.FINAL and self.phase is Phase.DATA:
+            return b"554 5.6.0 not this content\r\n"  # of an address it were an RCPT's, come late
         return SAID[self.answer]
 
     def script(self, line: bytes, count: int) -> bytes | None:

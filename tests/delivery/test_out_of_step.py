@@ -10,7 +10,7 @@ import pytest
 
 from postroad.delivery.routing import Host
 from postroad.policy.model import TlsMode
-from postroad.testing.attempts import Bench, summary
+from postroad.testing.attempts import TO, Bench, summary
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx
 from postroad.testing.streams import hang_up
 
@@ -146,3 +146,64 @@ async def test_a_host_that_hangs_up_in_the_middle_is_no_reason_to_go_on_in_clear
         assert {outcome.kind.value for outcome in ended.outcomes.values()} == {"Deferred"}
         assert mx.connections == 1
         assert mx.messages == []
+
+
+@dataclass
+class Late:
+    """A server that is one answer behind in its first session, and knows no `c@y.example`."""
+
+    connections: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        behind = self.connections == 1
+        writer.write(b"220 mx.test\r\n")
+        owed: list[bytes] = []
+        while block := await reader.read(65536):
+            for line in block.split(b"\r\n")[:-1]:
+                owed += self._answer(line)
+                if line.startswith(b"EHLO") and behind:
+                    owed.append(b"250 welcome\r\n")
+            now = len(owed) - behind
+            writer.write(b"".join(owed[:now]))
+            del owed[:now]
+        await hang_up(writer)
+
+    def _answer(self, line: bytes) -> list[bytes]:
+        if line.startswith(b"EHLO"):
+            return [b"250-mx.test\r\n250 PIPELINING\r\n"]
+        if line.startswith(b"RCPT") and TO[-1].encode() in line:
+            return [b"550 5.1.1 no such user\r\n"]
+        known = line.split(b" ")[0] in (b"MAIL", b"RCPT", b".", b"RSET", b"QUIT")
+        return [b"354 go on\r\n"] if line == b"DATA" else [b"250 2.0.0 ok\r\n"] * known
+
+
+async def test_the_refusal_of_one_recipient_is_not_taken_for_that_of_the_message() -> None:
+    server = Late()
+    bench = Bench()
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+        host = Host("mx0", listening.sockets[0].getsockname()[1], ("127.0.0.1",))
+        ended = summary(await bench.attempt_at(host))
+        await bench.pool.close()
+    assert ended == [("Delivered", "2.0.0", "mx0"), ("Bounced", "5.1.1", "mx0")]
+    assert server.connections == 2
+
+
+async def test_a_host_that_takes_one_message_for_each_session_gets_the_next_in_another() -> None:
+    served = set()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if not line.startswith(b"MAIL"):
+            return None
+        if mx.connections in served:
+            return b"550 one message for each session\r\n"
+        served.add(mx.connections)
+        return None
+
+    bench = Bench()
+    async with ScriptedMx(script) as mx:
+        for _ in range(3):
+            ended = summary(await bench.attempt(mx))
+            assert {outcome for outcome, _, _ in ended} == {"Delivered"}
+        await bench.pool.close()
+    assert mx.connections == 3

@@ -172,7 +172,7 @@ def test_hosts_are_counted_once_it_is_known_which_can_be_used() -> None:
 
 
 def route(**answers: AddressAnswer) -> Route | NoRoute:
-    return mx_route("x.example", list(answers), answers, port=25, allow_private=False)
+    return mx_route(list(answers), answers, port=25, allow_private=False)
 
 
 def test_hosts_without_an_address_are_passed_over() -> None:
@@ -208,7 +208,7 @@ def test_temporary_trouble_with_one_host_leaves_the_question_open() -> None:
 
 def test_a_domain_with_neither_mx_nor_address_takes_no_mail() -> None:
     answers = {"x.example": AddressAnswer((), Trouble.NO_DATA)}
-    found = mx_route("x.example", ["x.example"], answers, port=25, allow_private=False)
+    found = mx_route(["x.example"], answers, port=25, allow_private=False, implicit=True)
     assert isinstance(found, NoRoute)
     assert str(found.status) == "5.1.2"
 

@@ -3,18 +3,15 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.opening import without_login
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.site import Site
 from postroad.delivery.waiting import Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
-    Credentials,
     Rate,
     RetrySchedule,
     SiteLimits,
@@ -22,7 +19,6 @@ from postroad.policy.model import (
     TlsMode,
     WayOut,
 )
-from postroad.smtp.reply import Reply
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemorySpool
@@ -339,34 +335,6 @@ async def test_who_has_got_the_mail_is_not_sent_it_again_when_the_process_has_to
     assert [str(each.mailbox) for each in left.record.pending] == ["c@y.example", "d@y.example"]
     [delivery] = await history(spool, EventType.DELIVERY)
     assert delivery.recipients == ("a@y.example", "b@y.example")
-
-
-async def test_a_login_that_a_host_repeats_as_it_refuses_it_is_shown_to_nobody() -> None:
-    def script(line: bytes, count: int) -> bytes | None:
-        return b"535 5.7.8 you said " + line + b"\r\n" if line.startswith(b"AUTH") else None
-
-    spool = MemorySpool()
-    login = Credentials("shop", "correct horse")
-    async with ScriptedMx(script, extensions=("AUTH PLAIN",)) as mx:
-        await publish(spool, anywhere=replace(to_smarthost(mx), credentials=login))
-        async with delivering(spool):
-            await send(spool, "b@y.example")
-            [told] = await history(spool, EventType.TRANSIENT_FAILURE)
-    assert mx.commands[-1].startswith(b"AUTH PLAIN ")
-    assert "535 5.7.8 you said AUTH PLAIN ***" in told.reply
-
-
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        ("wrong: Y29ycmVjdCBo...", "wrong: ***..."),
-        ("correct horse is no password", "*** is no password"),
-        ("authentication failed: 7.8", "authentication failed: 7.8"),
-    ],
-)
-def test_of_a_refused_login_what_is_no_secret_stays(said: str, shown: str) -> None:
-    reply = Reply.of(535, "5.7.8", said)
-    assert without_login(reply, Credentials("shop", "correct horse")).lines == (shown,)
 
 
 async def test_a_missing_body_holds_the_record_for_a_person() -> None:

@@ -134,6 +134,19 @@ def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
         load(Nats, {"POSTROAD_TOKEN_FILE": str(tmp_path / "token")})
 
 
+@pytest.mark.parametrize(
+    ("url", "described"),
+    [
+        ("nats://10.0.0.1:4222", "nats://10.0.0.1:4222"),
+        ("nats://t0ken@10.0.0.1:4222", "nats://***@10.0.0.1:4222"),
+        ("tls://u:p@ss@a:1,nats://u:p%40ss@b:2", "tls://***@a:1,nats://***@b:2"),
+    ],
+)
+def test_a_login_in_a_url_is_no_more_told_than_a_secret(url: str, described: str) -> None:
+    settings = load(Nats, {"POSTROAD_URL": url})
+    assert describe(settings)["POSTROAD_URL"] == described
+
+
 def test_what_is_described_for_the_log_hides_secrets() -> None:
     settings = load(
         Settings,

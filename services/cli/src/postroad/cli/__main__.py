@@ -5,8 +5,11 @@ Nothing of weight is imported before `main` runs, so that Ctrl-C ends the comman
 its first moment on.
 """
 
+import errno
 import os
 import sys
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
@@ -30,8 +33,17 @@ def _run() -> None:
         _end(f"postroad: {error}", 1)
     except BrokenPipeError:
         # The reader has seen enough (`postroad events | head`); Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _print_no_more()
+        _end(f"postroad: the output cannot be written: {os.strerror(error.errno)}", 1)
+
+
+def _print_no_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end(sentence: str, code: int) -> None:

@@ -9,7 +9,7 @@ from postroad.policy.secrets.seal import Keyring
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.quantities import Secret
-from postroad.runtime.settings import group, setting
+from postroad.runtime.settings import group, setting, without_login
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream import SpoolOptions, connect
@@ -62,7 +62,9 @@ async def open_queue(process: Process, settings: QueueSettings, *, role: str) ->
     try:
         spool = await connect(options)
     except SpoolError as error:
-        raise StartupError(f"the queue at {nats.url} cannot be opened: {error}") from error
+        raise StartupError(
+            without_login(f"the queue at {nats.url} cannot be opened: {error}")
+        ) from error
     process.on_stop("queue", spool.close)
     return spool
 

@@ -17,6 +17,7 @@ names, which is how Kubernetes and systemd hand them over.
 
 import difflib
 import os
+import re
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
@@ -46,6 +47,7 @@ from postroad.runtime.quantities import (
 )
 
 PREFIX = "POSTROAD_"
+_LOGIN_OF_URL = re.compile(r"(?<=://)[^/\s,]+(?=@)")
 _ALIKE = 0.85  # how much two names have in common for one to be meant by the other, 0 to 1
 
 T = TypeVar("T")
@@ -257,4 +259,9 @@ def shown(value: object) -> str:
         return ",".join(shown(part) for part in value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return without_login(str(value))
+
+
+def without_login(text: str) -> str:
+    """Return text in which the URLs name no user, password or token: nats://***@10.0.0.1:4222."""
+    return _LOGIN_OF_URL.sub("***", text)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from postroad.delivery.disposition import Answer
 from postroad.delivery.network import Connection, NetworkError, TlsFailed
 from postroad.delivery.peer import SessionError, SessionLost, Timeouts
+from postroad.delivery.redaction import Redaction
 from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
@@ -24,6 +25,7 @@ class Dialog:
         self.connection = connection
         self.timeouts = timeouts
         self.conversation = ClientConversation()
+        self.redaction: Redaction | None = None  # of the login that was said in it
         self._answers: list[Answered] = []
 
     @property
@@ -74,7 +76,10 @@ class Dialog:
         """
         if not self._answers:
             await self._listen(ahead)
-        return self._answers.pop(0).reply
+        reply = self._answers.pop(0).reply
+        if self.redaction is not None and not reply.is_positive:
+            return self.redaction.of_reply(reply)
+        return reply
 
     async def _listen(self, ahead: bool) -> None:
         conversation = self.conversation
@@ -103,6 +108,8 @@ class Dialog:
     def lost(self, phase: Phase, reason: str, answer: Answer = Answer.GARBLED) -> SessionLost:
         """Drop the connection; return the error to raise."""
         self.abort()
+        if self.redaction is not None:
+            reason = self.redaction.of_text(reason)
         # Between the final dot and its answer nobody knows whether the message was taken.
         return SessionLost(phase, reason, answer=answer, ambiguous=phase is Phase.FINAL_DOT)
 

@@ -145,15 +145,16 @@ class Directions:
         )
         if literal is not None:
             return literal
-        names = order_mx(domain, await self._resolver.mx(domain), settings.own_names, self._dice)
+        answer = await self._resolver.mx(domain)
+        names = order_mx(domain, answer, settings.own_names, self._dice)
         if isinstance(names, NoRoute):
             return names
         return mx_route(
-            domain,
             names,
             await self._addresses_of(names),
             port=settings.smtp_port,
             allow_private=settings.allow_private,
+            implicit=not answer.records,
         )
 
     async def _addresses_of(self, names: Sequence[str]) -> dict[str, AddressAnswer]:

@@ -6,9 +6,7 @@ without TLS.
 """
 
 import ipaddress
-import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from postroad.delivery.dialog import Dialog
@@ -23,14 +21,13 @@ from postroad.delivery.peer import (
     Timeouts,
     TlsUnavailable,
 )
+from postroad.delivery.redaction import Redaction
 from postroad.delivery.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp import command
 from postroad.smtp.client import Phase
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
-
-_LONG_WORD = re.compile(r"[A-Za-z0-9+/=]{6,}")  # what may be base64, or the beginning of it
 
 
 class _TlsGaveWay(Exception):
@@ -170,13 +167,14 @@ class _Opening:
 
     async def _log_in(self, credentials: Credentials) -> None:
         """AUTH PLAIN, else LOGIN; LoginUnavailable without either, Refused when it fails."""
+        self.dialog.redaction = Redaction(credentials)
         for octets in self._login_steps(credentials):
             reply = await self._ask(Phase.AUTH, partial(self._conversation.say_auth, octets))
             if reply.is_positive:
                 return
             if not reply.is_intermediate:
                 break
-        raise Refused(Phase.AUTH, without_login(reply, credentials))
+        raise Refused(Phase.AUTH, reply)
 
     def _login_steps(self, credentials: Credentials) -> list[bytes]:
         offered = self._conversation.extensions.auth
@@ -190,20 +188,3 @@ class _Opening:
             ]
         what = f"only AUTH {' '.join(sorted(offered))}" if offered else "no AUTH"
         raise LoginUnavailable(f"{self.peer.host} offers {what}: there is no way to log in")
-
-
-def without_login(reply: Reply, credentials: Credentials) -> Reply:
-    """
-    Return the reply to a login without what it repeats of the password, as it was or in base64.
-
-    Some hosts repeat the command that they refuse. The reply is shown to whoever may see the queue,
-    and in the end to the sender of the mail.
-    """
-    user, password = credentials.username, credentials.password
-    secrets = (command.encoded(f"\0{user}\0{password}"), command.encoded(password))
-
-    def shown(word: re.Match[str]) -> str:
-        return "***" if any(word[0] in secret for secret in secrets) else word[0]
-
-    lines = [line.replace(password, "***") if password else line for line in reply.lines]
-    return replace(reply, lines=tuple(_LONG_WORD.sub(shown, line) for line in lines))

@@ -143,14 +143,18 @@ def distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
 
 
 def mx_route(
-    domain: str,
     names: Sequence[str],
     answers: Mapping[str, AddressAnswer],
     *,
     port: int,
     allow_private: bool,
+    implicit: bool = False,
 ) -> Route | NoRoute:
-    """Return the route over MX hosts, given what each one's name resolved to, as far as asked."""
+    """
+    Return the route over MX hosts, given what each one's name resolved to, as far as asked.
+
+    `implicit`: there are no MX records, and the domain stands for its host (RFC 5321 §5.1).
+    """
     usable = (
         Host(name, port, usable_addresses(answers[name], allow_private=allow_private))
         for name in names
@@ -159,16 +163,16 @@ def mx_route(
     hosts = distinct(usable)[:MAX_HOSTS]
     if hosts:
         return Route(roll_up(names), hosts)
-    return _no_host(domain, names, answers)
+    return _no_host(answers, implicit=implicit)
 
 
-def _no_host(domain: str, names: Sequence[str], answers: Mapping[str, AddressAnswer]) -> NoRoute:
+def _no_host(answers: Mapping[str, AddressAnswer], *, implicit: bool) -> NoRoute:
     for answer in answers.values():
         if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
             return unknown(answer)
     if any(answer.addresses for answer in answers.values()):
         return _PRIVATE
-    if list(names) == [domain]:
+    if implicit:
         return _NO_HOST
     return NoRoute(EnhancedStatus(4, 4, 4), "none of the domain's MX hosts has an address")
 

@@ -193,6 +193,10 @@ class Session:
         for number in range(len(transaction.recipients)):
             transaction.hear_recipient(number, await self._dialog.answer())
         transaction.data = await self._dialog.answer()
+        if transaction.data_answers_a_recipient:
+            # A host that means it says so again when it is asked a command at a time.
+            said = f"DATA was answered with {transaction.data}"
+            raise self._dialog.lost(Phase.DATA, said, Answer.MISPLACED)
 
     async def _say_one_by_one(self, outgoing: Outgoing, transaction: Transaction) -> None:
         mail = transaction.mail = await self._ask(Phase.MAIL, self._mail_command(outgoing))

@@ -104,6 +104,14 @@ class Transaction:
         return reply.status is None or reply.status.subject == 5
 
     @property
+    def data_answers_a_recipient(self) -> bool:
+        """Whether DATA was refused with what is about a recipient, though some were taken."""
+        data = self.data
+        if data is None or data.status is None or not data.is_permanent or not self.accepted:
+            return False
+        return data.status.subject in (1, 2)  # RFC 3463 §3.2 and 3.3: address, mailbox
+
+    @property
     def is_out_of_step(self) -> bool:
         """Whether MAIL or DATA was answered as if it were another command: no answer counts."""
         mail, data = self.mail, self.data

@@ -145,7 +145,9 @@ class Turn:
         except SessionLost as error:
             lost = error
         self._note(transaction, lost)
-        if was_ahead and self._is_wager_lost(transaction, lost):
+        wager_lost = was_ahead and self._is_wager_lost(transaction, lost)
+        # Some hosts take one message for each session, and say so to the next.
+        if wager_lost or (may_be_stale and transaction.is_out_of_turn):
             session.abort()
             said = str(lost or transaction.mail)
             self._anew(group, deferred(said, status=LOST, host=session.peer.host))

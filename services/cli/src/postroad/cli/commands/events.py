@@ -61,7 +61,7 @@ def events(
         timedelta,
         typer.Option(
             metavar="DURATION",
-            parser=duration("--since"),
+            parser=duration("--since", timedelta(days=365)),
             help="How far to look back: 90s, 15m, 12h, 3d.",
             show_default="1h",
         ),

@@ -34,7 +34,7 @@ class SenderMatch(Part):
     """Senders, each counted for itself."""
 
     match: AddressPattern
-    """Which senders: *@example.com, or * for every one."""
+    """Which senders: *@example.com, or * for every one; an empty sender is none."""
 
 
 class ClientNetwork(Part):
