@@ -190,7 +190,7 @@ async def test_the_refusal_of_one_recipient_is_not_taken_for_that_of_the_message
 
 
 async def test_a_host_that_takes_one_message_for_each_session_gets_the_next_in_another() -> None:
-    served = set()
+    served: set[int] = set()
 
     def script(line: bytes, count: int) -> bytes | None:
         if not line.startswith(b"MAIL"):
