@@ -310,3 +310,14 @@ async def test_mail_whose_connection_was_refused_after_an_edit_goes_by_the_new_r
             await asyncio.sleep(0.1)  # it is in force
             edited.set()
             await arrived(after, 1)
+
+
+async def test_mail_that_waits_goes_by_no_relay_while_another_cannot_be_read() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx, four_wait(spool, anywhere=to_smarthost(mx, SLOW)):
+        state = await spool.config.last()
+        assert state is not None
+        await spool.config.publish({**state.entries, "relay.shop.newer": b"{}"})
+        async with asyncio.timeout(patient(10)):
+            while {kind for kind, _ in await waiting(spool)} != {WaitKind.SCHEDULED}:
+                await asyncio.sleep(0.01)

@@ -162,7 +162,7 @@ async def test_what_is_unknown_is_refused_for_good_only_when_nothing_is_unreadab
 ) -> None:
     snapshot = scene.configuration.current
     assert snapshot is not None
-    stale = dataclasses.replace(snapshot, stale=True)
+    stale = dataclasses.replace(snapshot, unreadable=frozenset({"relay.shop.lost"}))
     stranger = Sender(None, parse_mailbox("a@stranger.example"))
     for recipient in ("you@far.example", "unknown@here.example"):
         mailbox = parse_mailbox(recipient)

@@ -1,5 +1,7 @@
 """Which way mail leaves: the recipient's Domain, a Relay that is named, the most specific one."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ from postroad.policy.model import (
     WayOut,
 )
 from postroad.policy.patterns import matching, specificity
-from postroad.policy.way_out import find_way_out
+from postroad.policy.way_out import find_way_out, may_be_otherwise
 
 LABELS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 PATTERNS = st.one_of(LABELS, LABELS.map("*.{}".format), st.just("*"))
@@ -90,3 +92,33 @@ def test_the_way_out(
     key = ObjectKey(*client.split("/")) if client else None
     found = find_way_out(SNAPSHOT, client=key, sender_domain=sender, recipient_domain=recipient)
     assert (found.name if found else None) == way
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "client", "sender", "recipient", "otherwise"),
+    [
+        ("relay.shop.smart", "shop/free", "plain.example", "b.example", True),
+        ("relay.shop.smart", None, "plain.example", "b.example", True),
+        ("relay.mail.smart", "shop/free", "plain.example", "b.example", False),
+        ("relay.shop.smart", "shop/free", "plain.example", "in.example", False),
+        ("relay.shop.smart", "shop/named", "plain.example", "b.example", False),
+        ("relay.shop.exact", "shop/named", "plain.example", "b.example", True),  # as it was
+        ("relay.shop.gone", "shop/lost", "plain.example", "b.example", True),
+        ("relay.mail.other", "shop/free", "out.example", "b.example", False),
+        ("client.shop.new", "shop/new", "plain.example", "b.example", True),
+        ("client.shop.new", "shop/free", "plain.example", "b.example", False),
+        ("domain.else.x", "shop/named", "plain.example", "b.example", True),  # the recipient's?
+        ("domain.else.x", "shop/free", "plain.example", "in.example", False),
+        ("domain.shop.a", "shop/free", "plain.example", "in.example", True),
+        ("quota.shop.daily", "shop/free", "plain.example", "b.example", False),
+        ("route.shop.x", "shop/free", "plain.example", "in.example", True),  # of a later version
+    ],
+)
+def test_what_an_unreadable_object_may_change(
+    unreadable: str, client: str | None, sender: str, recipient: str, otherwise: bool
+) -> None:
+    key = ObjectKey(*client.split("/")) if client else None
+    stale = replace(SNAPSHOT, unreadable=frozenset({unreadable}))
+    asked = {"client": key, "sender_domain": sender, "recipient_domain": recipient}
+    assert may_be_otherwise(stale, **asked) is otherwise  # type: ignore[arg-type]
+    assert not may_be_otherwise(SNAPSHOT, **asked)  # type: ignore[arg-type]

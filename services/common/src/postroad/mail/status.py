@@ -46,5 +46,6 @@ class EnhancedStatus(NamedTuple):
 
 SUCCESS = EnhancedStatus(2, 0, 0)
 DELIVERY_NOT_AUTHORIZED = EnhancedStatus(5, 7, 1)
+MISCONFIGURED = EnhancedStatus(4, 3, 5)
 DELIVERY_EXPIRED = EnhancedStatus(4, 4, 7)
 UNDEFINED_PERMANENT = EnhancedStatus(5, 0, 0)

@@ -249,8 +249,9 @@ class Snapshot:
 
     `domains` is keyed by domain name. Built with `Snapshot.of`; the indexes follow from it.
 
-    `stale` says that some published object could not be read here, so that what looks unknown may
-    be known to others: refuse with 451 what would be refused with 550.
+    `unreadable` has the entry keys (kind.namespace.name) of published objects that cannot be read
+    here. Then the snapshot is `stale`: what looks unknown may be known to others. So refuse with
+    451 what would be refused with 550, and send no mail by what an unreadable object may change.
     """
 
     generation: int
@@ -259,7 +260,12 @@ class Snapshot:
     quotas: Mapping[ObjectKey, Quota] = field(default_factory=dict)
     clients: Mapping[ObjectKey, Client] = field(default_factory=dict)
     clients_by_username: Mapping[str, Client] = field(default_factory=dict)
-    stale: bool = False
+    unreadable: frozenset[str] = frozenset()
+
+    @property
+    def stale(self) -> bool:
+        """Whether some published object cannot be read here."""
+        return bool(self.unreadable)
 
     @cached_property
     def relays_by_destination(self) -> Mapping[tuple[str, str], Relay]:
@@ -279,7 +285,7 @@ class Snapshot:
         relays: tuple[Relay, ...] = (),
         quotas: tuple[Quota, ...] = (),
         clients: tuple[Client, ...] = (),
-        stale: bool = False,
+        unreadable: frozenset[str] = frozenset(),
     ) -> "Snapshot":
         """Index the objects; names are unique by then, as compiling saw to it."""
         return cls(
@@ -291,5 +297,5 @@ class Snapshot:
             clients_by_username={
                 client.username: client for client in clients if client.username is not None
             },
-            stale=stale,
+            unreadable=unreadable,
         )

@@ -52,7 +52,7 @@ class SnapshotLoader:
                     entries[key] = before[key]
         self._bytes, self._entries = kept, entries
         return Loaded(
-            _snapshot(generation, entries, stale=bool(unreadable)),
+            _snapshot(generation, entries, frozenset(unreadable)),
             entries,
             unreadable,
             added=tuple(key for key in entries if key not in before),
@@ -61,7 +61,9 @@ class SnapshotLoader:
         )
 
 
-def _snapshot(generation: int, entries: Mapping[str, Entry], *, stale: bool) -> Snapshot:
+def _snapshot(
+    generation: int, entries: Mapping[str, Entry], unreadable: frozenset[str]
+) -> Snapshot:
     values = entries.values()
     return Snapshot.of(
         generation,
@@ -69,5 +71,5 @@ def _snapshot(generation: int, entries: Mapping[str, Entry], *, stale: bool) -> 
         relays=tuple(each for each in values if isinstance(each, Relay)),
         quotas=tuple(each for each in values if isinstance(each, Quota)),
         clients=tuple(each for each in values if isinstance(each, Client)),
-        stale=stale,
+        unreadable=unreadable,
     )

@@ -3,11 +3,14 @@ Which way a recipient's mail leaves: the one decision ingress and delivery must 
 
 Ingress asks it at RCPT, to refuse what has no way out and to choose pool and lane; delivery asks it
 again at every attempt, because the objects may have changed while the message waited. Pure: a
-snapshot and the message's origin in, a WayOut or None out.
+snapshot and the message's origin in, a WayOut or None out. While objects cannot be read, delivery
+also asks whether one of them might say otherwise.
 """
 
 from postroad.policy.model import Client, ObjectKey, Snapshot, WayOut
 from postroad.policy.patterns import matching
+
+_KINDS = frozenset({"domain", "relay", "client", "quota"})
 
 
 def find_way_out(
@@ -36,6 +39,43 @@ def find_way_out(
         return relay.way_out if relay is not None else None
     home = _namespace(snapshot, client, sender_domain) or namespace
     return _most_specific(snapshot, home, recipient_domain) if home else None
+
+
+def may_be_otherwise(
+    snapshot: Snapshot,
+    *,
+    client: ObjectKey | None,
+    sender_domain: str | None,
+    recipient_domain: str,
+    namespace: str | None = None,
+) -> bool:
+    """
+    Whether an object that cannot be read here might change what `find_way_out` says of the same.
+
+    An unreadable Domain may be that of any domain, and an unreadable Relay may be for any
+    destination. What was in force of an object that cannot be read any more does not count: it was
+    changed since, perhaps to keep mail from leaving that way.
+    """
+    if not snapshot.unreadable:
+        return False
+    domain = snapshot.domains.get(recipient_domain)
+    kinds = {key.partition(".")[0] for key in snapshot.unreadable}
+    if kinds - _KINDS:
+        return True  # of a later version, which knows what it means
+    if domain is not None and domain.receive is not None:
+        return _is_unread(snapshot, "domain", domain.key)
+    if "domain" in kinds or (client is not None and _is_unread(snapshot, "client", client)):
+        return True
+    submitter = snapshot.clients.get(client) if client is not None else None
+    named = _named_relay(snapshot, submitter, sender_domain)
+    if named is not None:
+        return _is_unread(snapshot, "relay", named)
+    home = _namespace(snapshot, client, sender_domain) or namespace
+    return any(key.startswith(f"relay.{home}.") for key in snapshot.unreadable)
+
+
+def _is_unread(snapshot: Snapshot, kind: str, key: ObjectKey) -> bool:
+    return f"{kind}.{key.namespace}.{key.name}" in snapshot.unreadable
 
 
 def _named_relay(

@@ -22,6 +22,7 @@ from postroad.delivery.unattempted import (
     meeting,
     no_way_out,
     ordered,
+    unread,
     without_body,
 )
 from postroad.policy.model import WayOut
@@ -117,6 +118,14 @@ class Endings:
         settlement = put_off(record, timedelta(seconds=seconds), site, reason, at, attempted)
         self._tell_outcomes(record, way_out, known)
         tell_settlement(record, settlement, attempted=False)
+        self._tasks.spawn(self.settle(taken, settlement))
+
+    def unread(self, taken: Taken, seconds: float) -> None:
+        """Let a record wait while an object cannot be read that may say how it leaves."""
+        metrics.UNDECIDED.inc()
+        at = self._tools.circumstances()
+        settlement = unread(taken.record, timedelta(seconds=seconds), at)
+        tell_settlement(taken.record, settlement, attempted=False)
         self._tasks.spawn(self.settle(taken, settlement))
 
     async def give_back(self, taken: Taken) -> None:

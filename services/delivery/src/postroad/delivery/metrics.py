@@ -42,6 +42,12 @@ SUSPENDED = _GROUP.counter(
     "Records put off without an attempt because their site is left alone for a while.",
     watch="A rate that stays: the log says which site, and why.",
 )
+UNDECIDED = _GROUP.counter(
+    "postroad_delivery_undecided_total",
+    "Records put off without an attempt because an object that may say how they leave cannot be"
+    " read.",
+    watch="Any: the log names the object, `postroad status` the process.",
+)
 MOVED = _GROUP.counter(
     "postroad_delivery_moved_total", "Records moved to the lane or pool they belong in."
 )

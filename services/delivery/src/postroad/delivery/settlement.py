@@ -34,7 +34,7 @@ _STATES = {
 }
 
 _DOUBTFUL = 10  # hosts of a record that are remembered
-_NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
+NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
 AT_ONCE = Ready()
 NOTHING = Attempted({}, "")  # where there was no attempt
@@ -147,16 +147,18 @@ def put_off(
     known: Attempted = NOTHING,
     *,
     expires: bool = True,
+    status: EnhancedStatus = NOT_TRIED,
 ) -> Settlement:
     """
     Return what follows when a record is not tried now, for a reason that is not its own.
 
     No attempt was made, or one was broken off when no more than `known` had come of it. So its
-    schedule does not advance; it expires, and its sender is warned, as after one.
+    schedule does not advance; it expires, and its sender is warned, as after one. `status` tells
+    why of who has heard nothing yet.
     """
     events = _outcome_events(record, known, at)
     record, newly_bounced = _taken_down(record, known, at.now)
-    why = LastReply(cut(reason, most_text(len(record.recipients))), at.now, str(_NOT_TRIED))
+    why = LastReply(cut(reason, most_text(len(record.recipients))), at.now, str(status))
     recipients = tuple(
         replace(each, last=why)
         if each.last is None and each.state is RecipientState.PENDING

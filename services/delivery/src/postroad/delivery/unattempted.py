@@ -1,10 +1,11 @@
 """
 What becomes of a record that is not attempted: what follows, as after an attempt. No I/O.
 
-An operator has ordered something, its hold has ended, no object says how it leaves, or its body
-cannot be had.
+An operator has ordered something, its hold has ended, no object says how it leaves, one that may
+say so cannot be read, or its body cannot be had.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 
 from postroad.delivery import metrics
@@ -14,6 +15,7 @@ from postroad.delivery.retry import JITTER, LAST_TRY
 from postroad.delivery.routing import NoRoute
 from postroad.delivery.settlement import (
     AT_ONCE,
+    NOT_TRIED,
     Circumstances,
     GivenUp,
     Settlement,
@@ -23,7 +25,12 @@ from postroad.delivery.settlement import (
     put_off,
     settle,
 )
-from postroad.mail.status import DELIVERY_EXPIRED, DELIVERY_NOT_AUTHORIZED
+from postroad.mail.status import (
+    DELIVERY_EXPIRED,
+    DELIVERY_NOT_AUTHORIZED,
+    MISCONFIGURED,
+    EnhancedStatus,
+)
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import HOLD_LIMIT, Place, Put, Ready, Scheduled
@@ -32,6 +39,7 @@ from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecor
 # After which it is looked at again: the order may have been cancelled, and a million records that
 # wait are a thousand writes a second.
 _LOOKED_AT = timedelta(minutes=15)
+_UNREAD = "the configuration cannot be read completely"
 
 
 def ordered(
@@ -72,21 +80,43 @@ def _ended(order: Order, kind: EventType, told: str, *, silent: bool = False) ->
 
 
 def _suspended(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
+    """Return what follows when a record's destination is to be left alone."""
+    said = f"suspended: {order.reason}" if order.reason else "suspended by order"
+    wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
+    return _left_alone(record, wait, said, at)
+
+
+def unread(record: QueueRecord, wait: timedelta, at: Circumstances) -> Settlement:
     """
-    Return what follows when a record's destination is to be left alone.
+    Return what follows while an object cannot be read that may say how a record leaves.
+
+    Its sender is told of no delay, since the Relay that says whether to is not known.
+    """
+    silent = replace(at, schedule=replace(at.schedule, delay_warning=None))
+    return _left_alone(record, wait, _UNREAD, silent, MISCONFIGURED)
+
+
+def _left_alone(
+    record: QueueRecord,
+    wait: timedelta,
+    said: str,
+    at: Circumstances,
+    status: EnhancedStatus = NOT_TRIED,
+) -> Settlement:
+    """
+    Return what follows when a record is not to be tried for a while.
 
     What expires meanwhile does so at its last look. What comes later than that was let out of a
     hold, or waited for us, and has a try to come: it waits for that, held if its body might not
     live so long.
     """
-    said = f"suspended: {order.reason}" if order.reason else "suspended by order"
     late = at.now - record.deadline
     if -LAST_TRY <= late < timedelta(0):
         return expire(record, at)
     if late > HOLD_LIMIT and isinstance(record.content, BlobRef):
         return hold(record, Hold(ADMIN, note=said), said, at)
-    wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
-    return put_off(record, wait, record.site, said, at, expires=late < timedelta(0))
+    expires = late < timedelta(0)
+    return put_off(record, wait, record.site, said, at, expires=expires, status=status)
 
 
 def hold_ended(record: QueueRecord, ended: Hold, at: Circumstances) -> Settlement:

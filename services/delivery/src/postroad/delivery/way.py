@@ -1,10 +1,14 @@
 """How a record's mail leaves, by the objects as they are now: they may have changed meanwhile."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from postroad.policy.model import ObjectKey, Smarthost, Snapshot, WayOut
-from postroad.policy.way_out import find_way_out
+from postroad.policy.way_out import find_way_out, may_be_otherwise
 from postroad.spool.record import QueueRecord
 
 _MANY = 20_000
+_T = TypeVar("_T")
 
 
 def same_hosts(some: tuple[Smarthost, ...], others: tuple[Smarthost, ...]) -> bool:
@@ -38,13 +42,27 @@ class Ways:
 
 
 def way_out_of(snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
-    """Return a record's way out, None when no object says."""
+    """
+    Return a record's way out, None when no object says.
+
+    None also where an object that cannot be read might say otherwise: see `is_undecided`.
+    """
+    return None if is_undecided(snapshot, record) else _ask(find_way_out, snapshot, record)
+
+
+def is_undecided(snapshot: Snapshot | None, record: QueueRecord) -> bool:
+    """Whether an object that cannot be read here might say another way out for a record."""
+    return snapshot is not None and snapshot.stale and _ask(may_be_otherwise, snapshot, record)
+
+
+def _ask(question: Callable[..., _T], snapshot: Snapshot, record: QueueRecord) -> _T:
+    """Ask what concerns a record's origin and destination of the configuration."""
     client = None
     if record.origin.client is not None:
         namespace, _, name = record.origin.client.partition("/")
         client = ObjectKey(namespace, name)
     sender = record.reverse_path.domain if record.reverse_path is not None else None
-    return find_way_out(
+    return question(
         snapshot,
         client=client,
         sender_domain=sender,

@@ -28,7 +28,7 @@ from postroad.delivery.unattempted import (
     nowhere,
 )
 from postroad.delivery.waiting import Waiting
-from postroad.delivery.way import Ways
+from postroad.delivery.way import Ways, is_undecided
 from postroad.policy.model import Snapshot, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
@@ -103,6 +103,10 @@ class Worker:
         self._heed(snapshot)
         way_out = self._ways.of(snapshot, record)
         order = self._order(taken)
+        undecided = way_out is None and is_undecided(snapshot, record)
+        if undecided and record.hold is None and order is None:
+            self._endings.unread(taken, self._lookups.wait(asyncio.get_running_loop().time()))
+            return
         if way_out is None or record.hold is not None or order is not None:
             self._tasks.spawn(self._endings.unattempted(taken, way_out, order))
             return
@@ -244,7 +248,8 @@ class Worker:
         relays = snapshot.relays.values()
         self._tools.taking.know_pools({relay.way_out.pool for relay in relays})
         several = len({relay.way_out.pool for relay in relays if relay.way_out.by_mx}) > 1
-        self._sites.know_pools(several=several)
+        # A Relay that cannot be read may be of another pool, and its mail meet ours at a site.
+        self._sites.know_pools(several=several or snapshot.stale)
 
     async def drain(self, *, seconds: float) -> None:
         """Take nothing more, finish what is being sent, give the rest back."""
