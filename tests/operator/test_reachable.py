@@ -7,10 +7,13 @@ from datetime import timedelta
 
 import pytest
 
+from postroad.operator.probes.dns import addresses_by
 from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
 from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
+from postroad.runtime.quantities import SocketAddress
 from postroad.testing.patience import patient
+from postroad.testing.zone import Zone
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = ObjectKey("shop", "smart")
@@ -47,6 +50,18 @@ async def test_one_that_greets_is_reachable_and_is_told_goodbye() -> None:
 async def test_one_of_several_is_enough() -> None:
     async with server(b"220 hello\r\n") as (port, _):
         assert (await try_relay(relay(1, port))).status is Truth.TRUE
+
+
+async def test_its_address_comes_from_the_name_server_that_delivery_asks() -> None:
+    zone = Zone({"smart.example": ["A 127.0.0.1"]})
+    async with server(b"220 hello\r\n") as (port, _), zone:
+        address_of = addresses_by(SocketAddress(*zone.address))
+        way = WayOut("relay:shop/smart", (Smarthost("smart.example", port),))
+        assert (await try_relay(Relay(KEY, ("*",), way), address_of)).status is Truth.TRUE
+        gone = WayOut("relay:shop/smart", (Smarthost("gone.example", port),))
+        found = await try_relay(Relay(KEY, ("*",), gone), address_of)
+        assert (found.status, found.reason) == (Truth.FALSE, "ConnectionFailed")
+        assert (await try_relay(relay(port), address_of)).status is Truth.TRUE
 
 
 @pytest.mark.parametrize("greeting", [b"554 go away secret\r\n", b"x" * 5000 + b"\r\n"])

@@ -25,9 +25,9 @@ from postroad.operator.jetstream.storage import look_at_storage
 from postroad.operator.kubernetes.client import Kube
 from postroad.operator.kubernetes.lease import LeaseKeeper
 from postroad.operator.kubernetes.watch import NoAccess, Watch, log_in
-from postroad.operator.probes.dns import DnsProbe
+from postroad.operator.probes.dns import DnsProbe, addresses_by
 from postroad.operator.probes.quota_usage import QuotaUsage
-from postroad.operator.probes.smarthosts import SmarthostProbe
+from postroad.operator.probes.smarthosts import SmarthostProbe, as_named
 from postroad.operator.settings import OperatorSettings
 from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
@@ -178,7 +178,8 @@ class Leader:
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)
         self._dns = DnsProbe(self._domains, self._told, settings.resolver)
-        self._reachable = SmarthostProbe(self._relays, self._told)
+        address_of = addresses_by(settings.resolver) if settings.resolver else as_named
+        self._reachable = SmarthostProbe(self._relays, self._told, address_of=address_of)
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
 
     async def start(self, process: Process) -> None:

@@ -8,11 +8,12 @@ this seldom should be answered fresh.
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 import dns.asyncresolver
 import dns.exception
+import dns.inet
 import dns.resolver
 
 from postroad.operator.probes.schedule import PeriodicQueue
@@ -37,11 +38,7 @@ class DnsProbe:
         self.facts: dict[str, DnsFacts] = {}
         self._domains = domains
         self._changed = changed
-        self._resolver = dns.asyncresolver.Resolver(configure=server is None)
-        if server is not None:
-            self._resolver.nameservers = [server.host]
-            self._resolver.port = server.port
-        self._resolver.lifetime = _LIFETIME
+        self._resolver = _resolver(server)
         self._round: PeriodicQueue[str] = PeriodicQueue(EVERY, random.random)
 
     async def run(self) -> None:
@@ -94,3 +91,28 @@ class DnsProbe:
             return DnsAnswer(tuple(sorted(hosts)))
         texts = (b"".join(each.strings).decode("utf-8", "replace") for each in found)
         return DnsAnswer(tuple(sorted(texts)))
+
+
+def addresses_by(server: SocketAddress) -> Callable[[str], Awaitable[str]]:
+    """Return a look-up of a host's address that asks one server; OSError where there is none."""
+    resolver = _resolver(server)
+
+    async def look_up(host: str) -> str:
+        if host == "localhost" or dns.inet.is_address(host):
+            return host
+        try:
+            found = await resolver.resolve_name(host, search=False)
+        except dns.exception.DNSException as error:
+            raise OSError(f"{type(error).__name__} about {host}") from error
+        return next(found.addresses())
+
+    return look_up
+
+
+def _resolver(server: SocketAddress | None) -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver(configure=server is None)
+    if server is not None:
+        resolver.nameservers = [server.host]
+        resolver.port = server.port
+    resolver.lifetime = _LIFETIME
+    return resolver

@@ -9,7 +9,7 @@ able to read the banners of what only the operator can reach.
 import asyncio
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 
@@ -22,15 +22,27 @@ PAUSE = timedelta(seconds=10)  # between two Relays
 _PATIENCE = 10.0  # seconds for one host
 _HOSTS = 3  # of one Relay
 
+AddressOf = Callable[[str], Awaitable[str]]
+
+
+async def as_named(host: str) -> str:
+    """Leave a host's name as it is: the system finds its address as it connects."""
+    return host
+
 
 class SmarthostProbe:
-    """What was found of each Relay in this run, looked at `every` so often."""
+    """
+    What was found of each Relay in this run, looked at `every` so often.
+
+    `address_of` finds a host's address, OSError where it has none: as delivery does.
+    """
 
     def __init__(
         self,
         relays: Callable[[], Mapping[ObjectKey, Relay]],
         changed: Callable[[], None],
         *,
+        address_of: AddressOf = as_named,
         every: timedelta = EVERY,
         pause: timedelta = PAUSE,
     ) -> None:
@@ -38,6 +50,7 @@ class SmarthostProbe:
         self._tried: dict[ObjectKey, Relay] = {}
         self._relays = relays
         self._changed = changed
+        self._address_of = address_of
         self._pause = pause.total_seconds()
         self._round: PeriodicQueue[ObjectKey] = PeriodicQueue(every, random.random)
 
@@ -53,17 +66,17 @@ class SmarthostProbe:
                 del self.found[key], self._tried[key]
                 self._round.forget(key)
             for key in self._round.due(relays.keys(), loop.time(), most=1):
-                self.found[key] = await try_relay(relays[key])
+                self.found[key] = await try_relay(relays[key], self._address_of)
                 self._tried[key] = relays[key]
                 self._changed()
             await asyncio.sleep(self._pause)
 
 
-async def try_relay(relay: Relay) -> Judgement:
+async def try_relay(relay: Relay, address_of: AddressOf = as_named) -> Judgement:
     """Return whether at least one of a Relay's smarthosts greets."""
     way = relay.way_out
     hosts = sorted(way.smarthosts, key=lambda host: host.priority)[:_HOSTS]
-    troubles = [await _try(host, implicit_tls=way.implicit_tls) for host in hosts]
+    troubles = [await _try(host, address_of, implicit_tls=way.implicit_tls) for host in hosts]
     if any(reason == "" for reason, _ in troubles):
         message = "a smarthost greets"
         return Judgement(Type.REACHABLE, Truth.TRUE, "Greeted", message)
@@ -71,12 +84,14 @@ async def try_relay(relay: Relay) -> Judgement:
     return Judgement(Type.REACHABLE, Truth.FALSE, reason, message)
 
 
-async def _try(host: Smarthost, *, implicit_tls: bool) -> tuple[str, str]:
+async def _try(host: Smarthost, address_of: AddressOf, *, implicit_tls: bool) -> tuple[str, str]:
     """Return a reason and a sentence, or two empty texts when the host greets."""
     where = f"{host.host}:{host.port}"
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await _greeting(host, where, _any_certificate() if implicit_tls else None)
+            address = await address_of(host.host)
+            tls = _any_certificate() if implicit_tls else None
+            return await _greeting(host, address, tls)
     except TimeoutError:
         return "NoAnswer", f"{where} does not answer"
     except ConnectionRefusedError:
@@ -87,8 +102,12 @@ async def _try(host: Smarthost, *, implicit_tls: bool) -> tuple[str, str]:
         return "ConnectionFailed", f"{where} cannot be connected to: {type(error).__name__}"
 
 
-async def _greeting(host: Smarthost, where: str, tls: ssl.SSLContext | None) -> tuple[str, str]:
-    reader, writer = await asyncio.open_connection(host.host, host.port, ssl=tls, limit=2048)
+async def _greeting(host: Smarthost, address: str, tls: ssl.SSLContext | None) -> tuple[str, str]:
+    where = f"{host.host}:{host.port}"
+    name = host.host if tls is not None else None
+    reader, writer = await asyncio.open_connection(
+        address, host.port, ssl=tls, server_hostname=name, limit=2048
+    )
     try:
         try:
             line = await reader.readline()

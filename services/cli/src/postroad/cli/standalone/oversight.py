@@ -17,12 +17,14 @@ from postroad.manifests.compiler.check import Checked
 from postroad.manifests.compiler.result import Compiled, ConditionType
 from postroad.manifests.objects import Kind
 from postroad.operator import metrics
+from postroad.operator.probes.dns import addresses_by
 from postroad.operator.probes.quota_usage import Lines, QuotaUsage
-from postroad.operator.probes.smarthosts import SmarthostProbe
+from postroad.operator.probes.smarthosts import SmarthostProbe, as_named
 from postroad.operator.status.conditions import Judgement, Truth
 from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.logs import get_logger
+from postroad.runtime.quantities import parse_name_server
 from postroad.spool.interface import Spool
 
 log = get_logger("up.oversight")
@@ -35,13 +37,24 @@ _AT_MOST_EVERY = 0.5  # seconds
 class Oversight:
     """Looks at everything that the manifests declare, and keeps what it found in the file."""
 
-    def __init__(self, state: StateFolder, manifests: FollowedManifests, spool: Spool) -> None:
+    def __init__(
+        self,
+        state: StateFolder,
+        manifests: FollowedManifests,
+        spool: Spool,
+        *,
+        resolver: str | None,
+    ) -> None:
         self._state = state
         self._manifests = manifests
         self._counted: Checked | None = None
         self._changed = asyncio.Event()
         self._reachable = SmarthostProbe(
-            self._relays, self._changed.set, every=_TRIED_EVERY, pause=_PAUSE
+            self._relays,
+            self._changed.set,
+            address_of=addresses_by(parse_name_server(resolver)) if resolver else as_named,
+            every=_TRIED_EVERY,
+            pause=_PAUSE,
         )
         self._usage = QuotaUsage(self._quotas, spool.usage, self._changed.set)
 

@@ -138,7 +138,9 @@ class StandaloneRelay:
             raise CommandError(str(error)) from error
         manifests = FollowedManifests(paths, spool, keyring)
         await manifests.publish_first()
-        Oversight(self._state, manifests, spool).start(self._process)
+        Oversight(self._state, manifests, spool, resolver=self._options.resolver).start(
+            self._process
+        )
         return manifests
 
     async def _prepare_example(self) -> Path:
