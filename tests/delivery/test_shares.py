@@ -13,7 +13,7 @@ def test_sites_that_do_not_move_leave_places_to_those_that_do(sites: int) -> Non
         shares.recount(held)
         for site, count in enumerate(held):
             if count < shares.allowance(count, young=False):
-                shares.comes(first=not count)
+                shares.comes(1, first=not count)
                 held[site] += 1
     assert sum(held) <= 750, "half of all places, which is all that one lane is given"
 
@@ -32,7 +32,7 @@ def test_new_sites_that_come_together_leave_places_to_each_other() -> None:
     for _ in range(5):
         held = 0
         while held < shares.allowance(held, young=True):
-            shares.comes(first=not held)
+            shares.comes(1, first=not held)
             held += 1
         counts.append(held)
     assert counts[0] == 750, "what one site needs to be fast from the start"

@@ -1,13 +1,16 @@
 """Hosts that accept and say nothing, in whatever phase: mail for others goes on."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
+from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.memory import MemorySpool
-from postroad.testing.delivery import delivering, publish, send
+from postroad.spool.selection import WaitKind
+from postroad.testing.delivery import delivering, publish, send, waiting
 from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 
@@ -40,3 +43,45 @@ async def test_mail_for_other_sites_goes_on(phase: str, sites: int, mails: int) 
                 await send(spool, *(f"{n}@good.test" for n in range(10)))
                 await good.received(10)
         assert not mute.messages
+
+
+async def test_large_mail_for_silent_sites_leaves_octets_to_others() -> None:
+    spool = MemorySpool()
+    large = b"Subject: large\r\n\r\n" + b"x" * 100_000
+    async with ScriptedMx() as good, silent_in("greeting") as mute:
+        await publish(
+            spool,
+            good_test=through("good", good),
+            mute1_test=through("mute1", mute),
+            mute2_test=through("mute2", mute),
+        )
+        async with delivering(spool, room=300, room_bytes=3_000_000, finish=0.1):
+            names = [f"{n}@mute{site}.test" for n in range(100) for site in (1, 2)]
+            await send(spool, *names, content=large)
+            async with asyncio.timeout(patient(20)):
+                await mute.met(10)
+                await send(spool, *(f"{n}@good.test" for n in range(10)))
+                await good.received(10)
+        assert not mute.messages
+
+
+async def test_express_is_not_put_off_where_bulk_fills_its_sites_room() -> None:
+    """Four seconds, as a site is given three to show that it is fast."""
+    spool = MemorySpool()
+    async with silent_in("greeting") as mute:
+        one = replace(through("mute", mute), limits=SiteLimits(connections=1))
+        await publish(spool, anywhere=one)
+        async with delivering(spool, room=40, finish=0.1):
+            names = (f"{n}@mute.test" for n in range(30))
+            await send(spool, *names, traffic_class=TrafficClass.BULK)
+            await until_put_off(spool, 28)
+            await send(spool, "express@mute.test")
+            await until_put_off(spool, 29)
+            assert (WaitKind.READY, "express@mute.test") in await waiting(spool)
+
+
+async def until_put_off(spool: MemorySpool, count: int) -> None:
+    """Wait until so many records wait for their time."""
+    async with asyncio.timeout(patient(20)):
+        while [kind for kind, _ in await waiting(spool)].count(WaitKind.SCHEDULED) != count:
+            await asyncio.sleep(0.01)

@@ -19,21 +19,24 @@ from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 from postroad.testing.queued_mail import now, record
 
+EXPRESS, BULK = TrafficClass
+
 
 @dataclass
 class InHand:
     """A record in hand, as far as a waiting room looks."""
 
     record: QueueRecord
+    places: int = 1
 
 
 def site(room: int = 4) -> Site:
     return Site("relay:a/b", SiteLimiter(SiteLimits()), Shares(room), SiteTotal("mx.test"))
 
 
-def waiting(name: str, traffic_class: TrafficClass = TrafficClass.EXPRESS) -> Waiting:
+def waiting(name: str, traffic_class: TrafficClass = EXPRESS, *, places: int = 1) -> Waiting:
     queued = record(new_queue_id(now(), 0), f"{name}@y.example", traffic_class=traffic_class)
-    return Waiting(cast(Taken, InHand(queued)), WayOut("relay:a/b"))
+    return Waiting(cast(Taken, InHand(queued, places)), WayOut("relay:a/b"))
 
 
 def name(found: Waiting | None) -> str:
@@ -61,12 +64,12 @@ def test_a_way_out_whose_connections_become_fewer_ends_some_whatever_another_may
 def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
     room = site(room=40)
     for _ in range(20):
-        assert room.has_room(100.0)
+        assert room.has_room(EXPRESS, 100.0)
         room.add(waiting("a"), 100.0)
-    assert not room.has_room(100.0)
+    assert not room.has_room(EXPRESS, 100.0)
     room.next()
     room.shares.recount([room.lasting(100.0)])
-    assert room.has_room(100.0)
+    assert room.has_room(EXPRESS, 100.0)
 
 
 def begin(room: Site, now: float) -> Waiting:
@@ -78,8 +81,7 @@ def begin(room: Site, now: float) -> Waiting:
 
 def work(room: Site, now: float, seconds: float) -> None:
     """Let a site begin a message and end it so many seconds later."""
-    begin(room, now)
-    room.ended(now + seconds, seconds)
+    room.ended(begin(room, now), now + seconds, seconds)
 
 
 def at_work(room: Site, rate: int, *, seconds: int, start: float = 1000.0) -> float:
@@ -111,7 +113,7 @@ def test_a_site_that_says_nothing_holds_little_and_the_last_go_first() -> None:
     assert len(surplus) == 200
     assert name(surplus[0]) == "n299"
     assert room.held == 100
-    assert not room.has_room(1030.0)
+    assert not room.has_room(EXPRESS, 1030.0)
 
 
 def test_a_site_that_falls_silent_holds_little_however_fast_it_was() -> None:
@@ -137,7 +139,7 @@ def test_what_is_parked_comes_back_in_its_turn_and_not_all_at_once() -> None:
     room = site(room=2)
     room.add(waiting("a"), 1000.0)
     room.add(waiting("b"), 1000.0)
-    turns = [room.park(1000.0) for _ in range(100)]
+    turns = [room.park(EXPRESS, 1000.0) for _ in range(100)]
     assert turns == sorted(turns)
     assert turns[0] >= 1
     assert turns[-1] > turns[0]
@@ -147,8 +149,8 @@ def test_what_is_parked_again_goes_behind_those_that_wait_and_not_behind_all_tha
     None
 ):
     room = site(room=2)
-    first = [room.park(1000.0) for _ in range(100)]
-    again = [room.park(1000.0 + first[-1]) for _ in range(100)]
+    first = [room.park(EXPRESS, 1000.0) for _ in range(100)]
+    again = [room.park(EXPRESS, 1000.0 + first[-1]) for _ in range(100)]
     assert again == pytest.approx(first)
 
 
@@ -157,10 +159,15 @@ def test_a_site_that_gets_under_way_slowly_does_not_keep_its_mail_parked_for_min
     room = site(room=1000)
     for _ in range(300):
         room.add(waiting("a"), 1000.0)
-    begin(room, 1000.0)
-    assert [max(room.park(at) for _ in range(500)) for at in (1002.0, 1005.0)] == [8.0, 20.0]
-    room.ended(1005.0, 5.0)
-    assert max(room.park(1005.1) for _ in range(500)) <= 5.0, "it moves, and nobody knows how fast"
+    slow = begin(room, 1000.0)
+    assert [max(room.park(EXPRESS, at) for _ in range(500)) for at in (1002.0, 1005.0)] == [
+        8.0,
+        20.0,
+    ]
+    room.ended(slow, 1005.0, 5.0)
+    assert max(room.park(EXPRESS, 1005.1) for _ in range(500)) <= 5.0, (
+        "it moves, and nobody knows how fast"
+    )
 
 
 def test_mail_is_parked_the_longer_the_longer_a_site_stands_still() -> None:
@@ -168,7 +175,7 @@ def test_mail_is_parked_the_longer_the_longer_a_site_stands_still() -> None:
     for _ in range(300):
         room.add(waiting("a"), 1000.0)
     begin(room, 1000.0)
-    assert max(room.park(1300.0) for _ in range(500)) == 900.0
+    assert max(room.park(EXPRESS, 1300.0) for _ in range(500)) == 900.0
 
 
 def test_the_pace_is_that_of_a_site_at_work() -> None:
@@ -178,7 +185,7 @@ def test_the_pace_is_that_of_a_site_at_work() -> None:
             room.add(waiting("a"), second)
         for moment in range(300):
             work(room, second + moment / 100, 0.01)
-        assert room.park(second + 3) < 3, "a hundred a second, and a hundred wait"
+        assert room.park(EXPRESS, second + 3) < 3, "a hundred a second, and a hundred wait"
         while room.next():
             pass
 
@@ -209,12 +216,12 @@ def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
 def test_what_comes_while_a_site_is_down_comes_back_when_it_may_be_up_one_first() -> None:
     room = site()
     room.went_down("no connection", 100.0, retry_first=30.0)
-    waits = [room.suspend(110.0) for _ in range(100)]
+    waits = [room.suspend(EXPRESS, 110.0) for _ in range(100)]
     assert waits[0] == 5.0
     assert waits == sorted(waits)
     assert 10 < waits[-1] < 20
     room.went_down("no connection", 120.0, retry_first=30.0)
-    assert room.suspend(130.0) == 5.0
+    assert room.suspend(EXPRESS, 130.0) == 5.0
 
 
 def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
@@ -224,8 +231,8 @@ def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
     for moment in range(2):
         work(room, 100.0 + moment / 100, 0.01)
     room.went_down("no connection", 100.1, retry_first=20.0)
-    waits = [room.suspend(100.1) for _ in room.empty()]
-    waits += [room.suspend(100.1 + second) + second for second in range(1, 10)]
+    waits = [room.suspend(EXPRESS, 100.1) for _ in room.empty()]
+    waits += [room.suspend(EXPRESS, 100.1 + second) + second for second in range(1, 10)]
     gaps = [later - sooner for sooner, later in itertools.pairwise(waits)]
     assert max(gaps) < 0.2, "ten a second find out whether it is up, whenever they came"
 
@@ -239,3 +246,100 @@ def test_a_record_that_was_refused_is_the_next_and_costs_nothing_of_the_rate() -
     room.put_back(begin(room, 100.0))
     assert room.next_start(101.0) == 101.0
     assert name(room.next()) == "first"
+
+
+def fill(room: Site, count: int, traffic_class: TrafficClass, now: float, *, places: int) -> int:
+    """Let records come, as many as find room; return how many do."""
+    for number in range(count):
+        if not room.has_room(traffic_class, now):
+            return number
+        room.add(waiting(f"n{number}", traffic_class, places=places), now)
+    return count
+
+
+def test_large_mail_for_a_site_that_says_nothing_has_no_more_places_than_small() -> None:
+    room = site(room=1500)
+    fill(room, 1500, EXPRESS, 1000.0, places=6)
+    for _ in range(5):
+        begin(room, 1000.0)
+        room.occupy()
+    assert 750 <= room.held < 756, "half of all, and the last may be larger than what was left"
+    room.surplus(1030.0)
+    assert room.held < 106
+    assert not room.has_room(EXPRESS, 1030.0)
+
+
+def test_a_slow_site_holds_what_it_takes_in_seconds_however_large_that_is() -> None:
+    room = site(room=1500)
+    room.add(waiting("backlog", places=5), 1000.0)
+    for moment in range(60):
+        at = 1000.0 + moment / 20
+        room.add(waiting("a", places=5), at)
+        work(room, at, 0.05)
+    assert 750 <= room.room(1003.0) <= 1250, "some 200 records"
+    assert room.lasting(1003.0) == 0
+
+
+def test_mail_that_begins_seldom_leaves_its_places_to_others_however_fast_the_host_is() -> None:
+    """As where a Relay has a message rate: the rate of its first seconds is no rate for long."""
+    room = site(room=1500)
+    room.add(waiting("backlog", places=6), 1000.0)
+    for moment in range(60):
+        at = 1000.0 + moment / 20
+        room.add(waiting("a", places=6), at)
+        work(room, at, 0.05)
+    fill(room, 300, EXPRESS, 1003.0, places=6)
+    room.surplus(1020.0)
+    assert room.held <= 102
+
+
+def test_one_record_is_let_in_that_is_larger_than_its_sites_share() -> None:
+    room = site(room=1500)
+    room.shares.recount([15] * 33)
+    large = waiting("large", places=300)
+    assert room.has_room(EXPRESS, 1000.0)
+    room.add(large, 1000.0)
+    assert room.surplus(1000.0) == []
+    assert room.next() is large
+
+
+def test_what_is_under_way_keeps_its_places_until_it_has_ended() -> None:
+    room = site(room=1500)
+    room.add(waiting("a", places=7), 1000.0)
+    begun = begin(room, 1000.0)
+    assert room.held == 7
+    room.ended(begun, 1001.0, 1.0)
+    assert room.held == 0
+
+
+def test_express_has_room_where_bulk_fills_the_room_and_bulk_makes_way() -> None:
+    room = site(room=40)
+    assert fill(room, 100, BULK, 1000.0, places=1) == 20
+    assert not room.has_room(BULK, 1000.0)
+    assert room.has_room(EXPRESS, 1000.0)
+    room.add(waiting("express"), 1000.0)
+    assert [name(each) for each in room.surplus(1000.0)] == ["n19"]
+    assert fill(room, 100, EXPRESS, 1000.0, places=1) < 20, "its own places are bounded, too"
+
+
+def test_express_that_finds_no_room_waits_for_the_turns_of_express_alone() -> None:
+    room = site(room=1500)
+    for moment in range(13):
+        at = 1000.0 + moment / 4
+        for _ in range(30):
+            room.add(waiting("bulk", BULK), at)
+        work(room, at, 0.25)
+    bulk = [room.park(BULK, 1003.25) for _ in range(2000)]
+    express = [room.park(EXPRESS, 1003.25) for _ in range(4)]
+    assert bulk[-1] > 500
+    assert max(express) < 5
+
+
+def test_after_an_outage_express_comes_first_however_much_bulk_came_meanwhile() -> None:
+    room = site()
+    room.went_down("no connection", 100.0, retry_first=120.0)
+    bulk = [room.suspend(BULK, 110.0) for _ in range(3000)]
+    express = [room.suspend(EXPRESS, 110.0) for _ in range(4)]
+    assert bulk[-1] > 300
+    assert express[0] == 50.0
+    assert max(express) < 51

@@ -6,31 +6,33 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.in_hand import Arrival, Entry, InHand, Key
 from postroad.spool.ownership import LaneKey, finder, unserved_pools, wanted_lanes, wanted_owner
+from postroad.spool.room import Room
 
 A, B = Key(0, 1), Key(1, 1)
 
 
-def table(room: int = 3, room_bytes: int = 1000) -> InHand[str]:
-    return InHand(room=room, room_bytes=room_bytes)
+def table(places: int = 3) -> InHand[str]:
+    return InHand(places=places)
 
 
-def entry(key: Key, size: int = 10, at: float = 0.0) -> Entry[str]:
-    return Entry(key, f"reply-{key}", size, at, "mail")
+def entry(key: Key, places: int = 1, at: float = 0.0) -> Entry[str]:
+    return Entry(key, f"reply-{key}", places, at, "mail", "lane")
 
 
 def test_what_waits_only_for_its_acknowledgement_takes_no_room() -> None:
-    hand = table(room=2, room_bytes=25)
-    hand.add(entry(A))
-    hand.add(entry(B, size=15))
-    assert (hand.room, hand.room_bytes) == (0, 0)
+    hand = table(places=5)
+    hand.add(entry(A, places=2))
+    hand.add(entry(B, places=3))
+    assert (hand.room, hand.of_line("lane")) == (0, 5)
     hand.end(A)
-    assert (hand.room, hand.room_bytes) == (1, 10)
+    assert (hand.room, hand.of_line("lane")) == (2, 3)
     assert hand.arrive(A, "second", 5.0) is Arrival.IN_HAND
     hand.finish(A)
-    assert (hand.room, hand.room_bytes) == (1, 10)
+    assert (hand.room, hand.of_line("lane")) == (2, 3)
 
 
 def test_a_lease_is_no_older_for_a_record_that_was_sent_again_before() -> None:
@@ -61,14 +63,32 @@ def test_what_was_dropped_is_new_again() -> None:
     assert hand.arrive(A, "again", 1.0) is Arrival.NEW
 
 
-def test_room_is_counted_in_records_and_octets() -> None:
-    hand = table(room=3, room_bytes=100)
-    hand.add(entry(A, 60))
-    assert (hand.room, hand.room_bytes) == (2, 40)
-    hand.add(entry(B, 60))
-    assert (hand.room, hand.room_bytes) == (0, 0)  # one too large is taken, and nothing after it
-    hand.finish(A)
-    assert (hand.room, hand.room_bytes) == (2, 40)
+def test_a_record_takes_the_places_that_its_octets_fill() -> None:
+    room = Room(places=1500, octets=30_000_000)
+    sizes = (0, 1, 20_000, 20_001, 100_000, 30_000_000, 90_000_000)
+    assert [room.taken_by(size) for size in sizes] == [1, 1, 1, 2, 5, 1500, 1500]
+    hand = table(places=room.places)
+    hand.add(entry(A, room.taken_by(29_990_000)))
+    assert hand.room == 0
+    hand.add(entry(B, room.taken_by(100_000)))
+    assert hand.room == 0, "one too large is taken, and nothing after it"
+    hand.drop(A)
+    assert hand.room == 1495
+
+
+def test_bulk_and_a_lane_leave_places_to_others_whatever_their_mails_size() -> None:
+    room = Room(places=1500, octets=30_000_000)
+    assert room.left_for(TrafficClass.EXPRESS, free=1500, lane=0) == 750
+    assert room.left_for(TrafficClass.BULK, free=1500, lane=0) == 563
+    assert room.left_for(TrafficClass.EXPRESS, free=750, lane=750) == 0
+    assert room.left_for(TrafficClass.BULK, free=375, lane=0) == 0
+    assert room.left_for(TrafficClass.EXPRESS, free=375, lane=0) == 375
+
+
+def test_express_of_a_lane_that_has_none_in_hand_is_asked_for_though_there_is_no_room() -> None:
+    room = Room(places=1500, octets=30_000_000)
+    assert room.left_for(TrafficClass.EXPRESS, free=0, lane=900, has_none=True) == 1
+    assert room.left_for(TrafficClass.BULK, free=0, lane=900, has_none=True) == 0
 
 
 def test_leases_are_due_by_their_last_confirmation() -> None:

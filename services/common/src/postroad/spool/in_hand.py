@@ -34,46 +34,39 @@ class Arrival(Enum):
 
 @dataclass(slots=True)
 class Entry(Generic[T]):
-    """A record in hand: where to acknowledge it, when its lease was last confirmed, its size."""
+    """A record in hand: where to acknowledge it, when its lease was last confirmed, its places."""
 
     key: Key
     reply: str
-    size: int
+    places: int
     confirmed: float  # seconds, by a monotonic clock
     taken: T
-    lane: Hashable = None  # where it came from
+    line: Hashable = None  # the lane and class that it came from
 
 
 class InHand(Generic[T]):
     """The table, and how much room is left in it."""
 
-    def __init__(self, *, room: int, room_bytes: int) -> None:
-        self._room = room
-        self._room_bytes = room_bytes
+    def __init__(self, *, places: int) -> None:
+        self._places = places
         self._entries: dict[Key, Entry[T]] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
         self._returns: OrderedDict[Key, int] = OrderedDict()
-        self._done: dict[Key, int] = {}  # octets of those that wait for their end to be heard
-        self._lanes: Counter[Hashable] = Counter()  # how many of each lane take room
-        self._bytes = 0
+        self._done: set[Key] = set()  # those that wait for their end to be heard
+        self._lines: Counter[Hashable] = Counter()  # the places of each lane and class
+        self._taken = 0  # places
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
     def room(self) -> int:
-        """How many more records fit."""
-        taken = len(self._entries) - len(self._done)
-        return max(0, self._room - taken) if self.room_bytes else 0
+        """How many places are free."""
+        return max(0, self._places - self._taken)
 
-    @property
-    def room_bytes(self) -> int:
-        """How many more octets fit."""
-        return max(0, self._room_bytes - self._bytes + sum(self._done.values()))
-
-    def of_lane(self, lane: Hashable) -> int:
-        """How many records of a lane take room."""
-        return self._lanes[lane]
+    def of_line(self, line: Hashable) -> int:
+        """How many places the records of a lane and class take."""
+        return self._lines[line]
 
     def arrive(self, key: Key, reply: str, sent: float) -> Arrival:
         """Take down that a record came that was sent at `sent` or later; if NEW, `add` it next."""
@@ -86,8 +79,8 @@ class InHand(Generic[T]):
     def add(self, entry: Entry[T]) -> None:
         """Put a new record into the table."""
         self._entries[entry.key] = entry
-        self._bytes += entry.size
-        self._lanes[entry.lane] += 1
+        self._taken += entry.places
+        self._lines[entry.line] += entry.places
 
     def get(self, key: Key) -> Entry[T] | None:
         """Return a record in hand, None when it is not (any more)."""
@@ -102,8 +95,8 @@ class InHand(Generic[T]):
         """
         entry = self._entries.get(key)
         if entry is not None and key not in self._done:
-            self._done[key] = entry.size
-            self._leave(entry.lane)
+            self._done.add(key)
+            self._vacate(entry)
 
     def finish(self, key: Key) -> None:
         """A record was settled: remember it, in case it comes again."""
@@ -121,14 +114,16 @@ class InHand(Generic[T]):
         """Let go of a record, which may come again and be new then."""
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= entry.size
-            if self._done.pop(key, None) is None:
-                self._leave(entry.lane)
+            if key in self._done:
+                self._done.remove(key)
+            else:
+                self._vacate(entry)
 
-    def _leave(self, lane: Hashable) -> None:
-        self._lanes[lane] -= 1
-        if not self._lanes[lane]:
-            del self._lanes[lane]
+    def _vacate(self, entry: Entry[T]) -> None:
+        self._taken -= entry.places
+        self._lines[entry.line] -= entry.places
+        if not self._lines[entry.line]:
+            del self._lines[entry.line]
 
     def give_back(self, key: Key) -> int:
         """Let go of a record on purpose; return how often that was done to it by now."""

@@ -110,6 +110,10 @@ class Taken(Protocol):
         """How often the queue handed it out, at least (the queue may have forgotten some)."""
 
     @property
+    def places(self) -> int:
+        """How many of the process's places it takes, by its octets; see `spool.room`."""
+
+    @property
     def lane(self) -> str:
         """The lane it came from."""
 
@@ -118,7 +122,7 @@ class Taking(Protocol):
     """Delivery's side of the queue: the records of the lanes this process owns."""
 
     def __aiter__(self) -> AsyncIterator[Taken]:
-        """Yield records as they come, while fewer than `room` records and bytes are in hand."""
+        """Yield records as they come, while there are places; see `spool.room`."""
 
     def fresh(self, taken: Taken) -> bool:
         """Whether the lease was confirmed less than 12 s ago: ask before MAIL."""

@@ -11,6 +11,7 @@ from postroad.spool.lanes import fnv1a32, lane_names
 from postroad.spool.memory_store import MemoryStore, Stored
 from postroad.spool.ownership import DEFAULT_POOL
 from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.room import Room
 
 if TYPE_CHECKING:
     from postroad.spool.memory import MemorySpool
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 class MemoryTaken:
     """A record in hand."""
 
-    __slots__ = ("lane", "stored")
+    __slots__ = ("lane", "places", "stored")
 
-    def __init__(self, stored: Stored, lane: str) -> None:
+    def __init__(self, stored: Stored, lane: str, places: int) -> None:
         self.stored = stored
         self.lane = lane
+        self.places = places
 
     @property
     def record(self) -> QueueRecord:
@@ -50,10 +52,9 @@ class MemoryTaking:
         self._store: MemoryStore = spool.store
         self._pool = pool
         self._pools = {pool}
-        self._room = room
-        self._room_bytes = room_bytes
+        self._room = Room(room, room_bytes)
         self._in_hand: dict[int, MemoryTaken] = {}
-        self._bytes = 0
+        self._places = 0  # that are taken
         self._wake = asyncio.Event()
         self._stopped = False
         self._watching = True
@@ -79,7 +80,7 @@ class MemoryTaking:
                 await self._wake.wait()
 
     def _has_room(self) -> bool:
-        return len(self._in_hand) < self._room and self._bytes < self._room_bytes
+        return self._places < self._room.places
 
     def _next(self) -> MemoryTaken | None:
         unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
@@ -130,9 +131,9 @@ class MemoryTaking:
                 listener(lane)
 
     def _hold(self, stored: Stored, lane: str) -> MemoryTaken:
-        taken = MemoryTaken(stored, lane)
+        taken = MemoryTaken(stored, lane, self._room.taken_by(_octets(stored.record)))
         self._in_hand[stored.sequence] = taken
-        self._bytes += _weight(stored.record)
+        self._places += taken.places
         return taken
 
     def fresh(self, taken: Taken) -> bool:
@@ -225,7 +226,7 @@ class MemoryTaking:
     def _let_go(self, sequence: int) -> None:
         taken = self._in_hand.pop(sequence, None)
         if taken is not None:
-            self._bytes -= _weight(taken.record)
+            self._places -= taken.places
             self._wake.set()
 
     @staticmethod
@@ -234,5 +235,5 @@ class MemoryTaking:
         return taken
 
 
-def _weight(record: QueueRecord) -> int:
+def _octets(record: QueueRecord) -> int:
     return len(record.content) if isinstance(record.content, bytes) else len(record.header)

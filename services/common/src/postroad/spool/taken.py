@@ -39,11 +39,14 @@ class TakingTools:
 class JetStreamTaken:
     """A record in hand."""
 
-    __slots__ = ("_deliveries", "_record", "key", "lane_key")
+    __slots__ = ("_deliveries", "_places", "_record", "key", "lane_key")
 
-    def __init__(self, record: QueueRecord, key: Key, lane_key: LaneKey, deliveries: int) -> None:
+    def __init__(
+        self, record: QueueRecord, key: Key, lane_key: LaneKey, deliveries: int, places: int
+    ) -> None:
         self._record = record
         self._deliveries = deliveries
+        self._places = places
         self.key = key
         self.lane_key = lane_key
 
@@ -56,6 +59,11 @@ class JetStreamTaken:
     def deliveries(self) -> int:
         """How often the queue handed it out, at least."""
         return self._deliveries
+
+    @property
+    def places(self) -> int:
+        """How many of its process's places it takes."""
+        return self._places
 
     @property
     def lane(self) -> str:

@@ -2,7 +2,8 @@
 Delivery's side of the queue in JetStream: records in hand and the lanes they come from.
 
 What comes is handed out express first, as there is room; a lane with a backlog takes half of the
-room and leaves the rest to the others. A record is this process's while it has its lease
+places and leaves the rest to the others. Large records take several (`spool.room`). A record is
+this process's while it has its lease
 (`spool.leases`), and the lanes are shared out among all processes (`spool.tenure`).
 """
 
@@ -24,6 +25,7 @@ from postroad.spool.log import get_logger
 from postroad.spool.ownership import LaneKey
 from postroad.spool.pull import Delivered, LanePull, Puller
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
+from postroad.spool.room import Room
 from postroad.spool.settling import ACK_TIMEOUT, Settling, delivers_nothing
 from postroad.spool.succession import Succession
 from postroad.spool.suspects import (
@@ -42,10 +44,7 @@ from postroad.spool.unserved import Unserved
 log = get_logger("spool.taking")
 
 _TICK = 0.5  # seconds between looks at lanes
-_BULK_SHARE = 0.75  # of the room: express always finds some
-_LANE_SHARE = 0.5  # of the room: a lane with a backlog waits in its stream, and the others go on
-_SUSPECTS = 200  # records that wait to be tried one after another, and no more of a small room
-_UNDIVIDED = 16  # records: a lane may fill a room as small as that
+_SUSPECTS = 200  # places of records that wait to be tried one after another, of a large room
 
 
 def _nak(delay: timedelta) -> bytes:
@@ -63,8 +62,8 @@ class JetStreamTaking:
     def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
         self._tools = tools
         self._pool = pool
-        self._room = room
-        self._hand: InHand[JetStreamTaken] = InHand(room=room, room_bytes=room_bytes)
+        self._room = Room(room, room_bytes)
+        self._hand: InHand[JetStreamTaken] = InHand(places=room)
         self._come: dict[TrafficClass, deque[JetStreamTaken]] = {
             traffic_class: deque() for traffic_class in TrafficClass
         }
@@ -118,7 +117,7 @@ class JetStreamTaking:
     def _make_trials(self) -> Trials:
         return Trials(
             self._tools.presence,
-            most=max(1, min(_SUSPECTS, self._room // 4)),
+            most=max(1, min(_SUSPECTS, self._room.places // 4)),
             alone=self._tools.timings.alone,
             hand_out=self._release,
             hold=lambda taken: self._spawn(self._hold(taken, POISONOUS)),
@@ -153,7 +152,7 @@ class JetStreamTaking:
         self._spawn(self._unserved.keep())
 
     def _next(self) -> JetStreamTaken | None:
-        if self._stopped or len(self._handed) >= self._room:
+        if self._stopped or len(self._handed) >= self._room.places:
             return None
         for come in self._come.values():  # express first
             if come:
@@ -207,14 +206,13 @@ class JetStreamTaking:
     def _room_for(self, pull: LanePull) -> int:
         if not self._tools.membership.alive():
             return 0
-        whole = self._room
-        lane = max(int(whole * _LANE_SHARE), min(whole, _UNDIVIDED))
-        room = self._hand.room
-        lane_room = lane - self._hand.of_lane(pull.key) - self._puller.coming(pull.key)
-        if pull.traffic_class is TrafficClass.BULK:
-            room -= int(whole * (1 - _BULK_SHARE))
-            lane_room -= int(lane * (1 - _BULK_SHARE))
-        return max(0, min(room, lane_room))
+        lines = {each: self._hand.of_line((pull.key, each)) for each in TrafficClass}
+        return self._room.left_for(
+            pull.traffic_class,
+            free=self._hand.room,
+            lane=sum(lines.values()) + self._puller.coming(pull.key),
+            has_none=not (pull.asked or lines[pull.traffic_class]),
+        )
 
     def _in_flight(self, key: LaneKey) -> int:
         return sum(1 for entry in self._hand.all() if entry.taken.lane_key == key)
@@ -239,9 +237,10 @@ class JetStreamTaking:
         if record.needs - KNOWN_FEATURES:
             self._spawn(self._say(reply, _LATER))
             return
-        taken = JetStreamTaken(record, key, delivered.pull.key, delivered.deliveries)
-        lane = delivered.pull.key
-        self._hand.add(Entry(key, reply, len(delivered.message.data), sent, taken, lane))
+        pull, places = delivered.pull, self._room.taken_by(len(delivered.message.data))
+        taken = JetStreamTaken(record, key, pull.key, delivered.deliveries, places)
+        line = (pull.key, pull.traffic_class)
+        self._hand.add(Entry(key, reply, places, sent, taken, line))
         others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
         if others or delivered.again or delivered.follows:
             self._spawn(self._look_first(taken, delivered))

@@ -40,7 +40,7 @@ Tell = Callable[[JetStreamTaken], None]
 
 class Trials:
     """
-    The suspects of one process, of which `most` wait here: the room is for other mail, too.
+    The suspects of one process, which wait in `most` places: the room is for other mail, too.
 
     `hand_out`, `hold` and `put_off` are told what becomes of one; `put_off` means that it should
     come back later.
@@ -69,7 +69,7 @@ class Trials:
 
     def add(self, taken: JetStreamTaken) -> None:
         """Let a suspect wait for its turn, or come back later where too many wait."""
-        if len(self._waiting) >= self._most:
+        if sum(each.places for each in self._waiting.values()) >= self._most:
             self._put_off(taken)
             return
         self._waiting[taken.key] = taken

@@ -109,6 +109,7 @@ async def delivering(
     resolver: Resolver | None = None,
     port: int = 25,
     room: int = 1000,
+    room_bytes: int = 100_000_000,
     finish: float = 5.0,
     timeouts: Timeouts | None = None,
     pool: str = "default",
@@ -120,7 +121,7 @@ async def delivering(
     `long_enough` is the time after which an attempt ends between two transactions.
     """
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
-    taking = spool.take(pool=pool, room=room, room_bytes=100_000_000)
+    taking = spool.take(pool=pool, room=room, room_bytes=room_bytes)
     settings = DirectionSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
     tools = WorkerTools(
         spool=spool,

@@ -113,12 +113,12 @@ class Crew:
         loop = asyncio.get_running_loop()
         try:
             while waiting is not None:
-                attempt = await self._attempt(site, waiting)
+                attempt = await self._attempt_or_leave(site, waiting)
                 began = loop.time()
                 while attempt is not None:
                     await self._carry_out_guarded(site, attempt)
                     now = loop.time()
-                    site.ended(now, now - began)
+                    site.ended(attempt.waiting, now, now - began)
                     attempt, began = attempt.successor, now
                     if site.waiting and site.has_slot:
                         self.pump(site)
@@ -139,6 +139,15 @@ class Crew:
         if waiting is not None:
             site.begin(waiting, now)
         return waiting
+
+    async def _attempt_or_leave(self, site: Site, waiting: Waiting) -> Attempt | None:
+        attempt = None
+        try:
+            attempt = await self._attempt(site, waiting)
+        finally:
+            if attempt is None:
+                site.leaves(waiting)
+        return attempt
 
     async def _attempt(self, site: Site, waiting: Waiting) -> Attempt | None:
         """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
@@ -178,7 +187,7 @@ class Crew:
         """Put a record off whose site is down: that is no attempt."""
         metrics.SUSPENDED.inc()
         reason = f"suspended for a while: {site.down_reason}"
-        seconds = site.suspend(now)
+        seconds = site.suspend(waiting.taken.record.traffic_class, now)
         self._endings.put_off(waiting.taken, waiting.way_out, site.name, seconds, reason)
 
     def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:

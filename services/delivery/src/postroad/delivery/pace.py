@@ -50,11 +50,12 @@ class Pace:
         self._ended += 1
         elapsed = now - self._since
         if elapsed >= _WINDOW:
-            self._rate = self._smoothed(self._ended / elapsed)
+            self._rate = self._smoothed(self._ended / elapsed, elapsed)
             self._ended, self._since = 0, now
 
-    def _smoothed(self, rate: float) -> float:
-        return (self._rate + rate) / 2 if self._rate else rate
+    def _smoothed(self, rate: float, seconds: float) -> float:
+        """Return it with what was measured before, which counts for half after each second."""
+        return rate + (self._rate - rate) * 0.5**seconds if self._rate else rate
 
     def moves(self, now: float, *, busy: bool) -> bool:
         """Whether attempts end soon there. `busy`: some are under way."""
@@ -71,7 +72,7 @@ class Pace:
         elapsed = now - self._since
         if not self._since or elapsed < _WINDOW:
             return self._rate or None
-        return self._smoothed(self._ended / elapsed)
+        return self._smoothed(self._ended / elapsed, elapsed)
 
     def guess(self, connections: int) -> float | None:
         """Return what so many connections would take in a second, None when nothing is known."""

@@ -25,8 +25,9 @@ class DeliverySettings:
     allow_private_mx: bool = setting(False)
     """Deliver to MX hosts on loopback, link-local and private addresses."""
     in_hand: int = setting(1500, minimum=10)
-    """Records in this process's hands at a time."""
+    """Records in this process's hands at a time: its places."""
     in_hand_bytes: ByteSize = setting(ByteSize(32 * 1024 * 1024), minimum=ByteSize(1024 * 1024))
-    """Octets of records in this process's hands at a time."""
+    """Octets of records in this process's hands at a time. They are divided by the places, and a
+    record takes as many of these as it fills."""
     finish: timedelta = setting(timedelta(seconds=15), minimum=timedelta(seconds=1))
     """How long deliveries under way may take to finish at a drain."""

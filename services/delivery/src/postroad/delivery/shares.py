@@ -17,9 +17,9 @@ _LEAST_SHARE = 15  # no site needs more than this part of all places before it m
 @dataclass(slots=True)
 class Shares:
     """
-    The places of a process: `most` records in hand.
+    The places of a process, `most` of them: a record takes one, or several (`spool.room`).
 
-    `held` is how many records sites hold that will not leave them soon, `sites` how many such sites
+    `held` is how many places sites hold that will not leave them soon, `sites` how many such sites
     there are.
     """
 
@@ -32,19 +32,19 @@ class Shares:
         counts = [count for count in held if count]
         self.held, self.sites = sum(counts), len(counts)
 
-    def comes(self, *, first: bool) -> None:
-        """Take down that such a site holds one more; `first`: it held none before."""
-        self.held += 1
+    def comes(self, places: int, *, first: bool) -> None:
+        """Take down that such a site holds so many more; `first`: it held none before."""
+        self.held += places
         self.sites += first
 
     @property
     def least(self) -> int:
-        """How many may wait for a site that moves, however slowly."""
+        """How many places a site may hold that moves, however slowly."""
         return max(1, self.most // _LEAST_SHARE)
 
     @property
     def fair(self) -> int:
-        """How many records a site may hold that does not move."""
+        """How many places a site may hold that does not move."""
         return min(self.least, self._for_slow // (self.sites + 1))
 
     @property
@@ -58,7 +58,7 @@ class Shares:
         return self.fair < min(INITIAL, self.least)
 
     def allowance(self, held: int, *, young: bool) -> int:
-        """Return how many records a site may hold that does not move, and holds `held` now."""
+        """Return how many places a site may hold that does not move, and holds `held` now."""
         if young:
             # Twice what it leaves to others: the first of them has half of all.
             found = self.most * 3 // 4 - (self.held - held)

@@ -5,18 +5,19 @@ What a Relay's mail meets there says nothing about another's: their limits, logi
 differ, and so does what they do to a host. Only the sum of what they use is theirs together
 (`delivery.total`). No I/O; the clock is an argument.
 
-Express is served before bulk. A site whose hosts cannot be reached is down for a while: what comes
-in the meantime is deferred by its own schedule, without a connection for each record.
+Express is served before bulk. It has a line of its own: bulk mail that waits makes way for it, and
+express that is put off comes back behind express alone. A site whose hosts cannot be reached is
+down for a while: what comes in the meantime is put off, without a connection for each record.
 
 A site's mail must not keep other mail waiting, so a room holds what the site takes in a few
 seconds, by its pace; a site that does not move has its share of a part of the places, and no more.
+Large mail takes several places. One record is let in, whatever it takes.
 What finds no place is parked: put off until, by pace and the length of the line, it will be its
 turn. That costs as much as accepting it did, so a site that is fast enough never comes to it: its
 backlog is left in the stream, where its lane is not pulled for a moment.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ from postroad.delivery.limits import SiteLimiter
 from postroad.delivery.pace import QUICK, Pace
 from postroad.delivery.shares import Shares
 from postroad.delivery.total import SiteTotal
-from postroad.delivery.waiting import Waiting
+from postroad.delivery.waiting import Line, Waiting
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
 
@@ -47,17 +48,15 @@ class Site:
     hosts: tuple[Smarthost, ...] = ()  # none where they are found in the DNS
     hosts_in_use: tuple[Smarthost, ...] = ()  # that connections in use may be at
     heir: "Site | None" = None  # that counts our connections too, as they are at its hosts
-    rooms: dict[TrafficClass, deque[Waiting]] = field(
-        default_factory=lambda: {traffic_class: deque() for traffic_class in TrafficClass}
-    )
-    waiting: int = 0  # records, in both rooms
+    express: Line = field(default_factory=Line)
+    bulk: Line = field(default_factory=Line)
+    waiting: int = 0  # records, in both lines
     concurrency: Concurrency = field(default_factory=Concurrency)
     pace: Pace = field(default_factory=Pace)
     down_until: float = 0.0
     down_reason: str = ""
-    suspended: int = 0  # records put off since it went down
     timer: float = math.inf  # when it is to be looked at again
-    _last_turn: float = 0.0  # when the one that was parked last comes back
+    _under_way: int = 0  # places of what was begun
     _counted: SiteLimits | None = None  # in the total, while there is mail
 
     @property
@@ -105,15 +104,22 @@ class Site:
             self.total.leaves(self._counted)
             self._counted = None
 
+    def _line(self, traffic_class: TrafficClass) -> Line:
+        return self.bulk if traffic_class is TrafficClass.BULK else self.express
+
+    @property
+    def _places(self) -> int:
+        return self.express.places + self.bulk.places
+
     @property
     def held(self) -> int:
-        """How many records wait or are under way."""
-        return self.waiting + self.limiter.connections
+        """How many places it has for what waits or is under way."""
+        return self._places + self._under_way
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not self.held
+        return not self.waiting and not self.limiter.connections
 
     @property
     def has_slot(self) -> bool:
@@ -148,33 +154,43 @@ class Site:
         return self.shares.is_scarce and not self.moves(now)
 
     def lasting(self, now: float) -> int:
-        """Return how many of the records it holds will not leave it soon."""
+        """Return how many of the places it has will not be free soon."""
         if not self.moves(now):
             return self.held
         rate = self.pace.rate(now)
-        return max(0, self.waiting - int(rate * QUICK)) if rate is not None else 0
+        return max(0, self._places - self._quick(rate)) if rate is not None else 0
+
+    def _quick(self, rate: float) -> int:
+        """Return how many places that mail takes which leaves within seconds."""
+        each = self._places / self.waiting if self.waiting else 1.0
+        return int(rate * QUICK * each)
 
     def room(self, now: float) -> int:
-        """Return how many records may wait here."""
+        """Return how many places what waits here may take."""
         if not self.moves(now):
             held = self.held
             young = self.pace.is_young(now, idle=not held)
-            return max(0, self.shares.allowance(held, young=young) - self.limiter.connections)
+            return max(0, self.shares.allowance(held, young=young) - self._under_way)
         rate = self.pace.rate(now)
         if rate is None:
             return max(1, self.shares.most // 2)
-        return min(self.shares.most, max(1, self.shares.fair, int(rate * QUICK)))
+        return min(self.shares.most, max(1, self.shares.fair, self._quick(rate)))
 
-    def has_room(self, now: float) -> bool:
-        """Whether another record may wait here."""
-        return self.waiting < self.room(now)
+    def has_room(self, traffic_class: TrafficClass, now: float) -> bool:
+        """Whether another record of a class may wait here: bulk makes way for express."""
+        places = self._places if traffic_class is TrafficClass.BULK else self.express.places
+        return places < self.room(now)
 
     def surplus(self, now: float) -> list[Waiting]:
-        """Take out, and return, what waits beyond the room: it was let in before the pace fell."""
+        """
+        Take out, and return, what waits beyond the room.
+
+        It was let in before the pace fell, or before express mail came that it makes way for.
+        """
         found = []
         room = self.room(now)
-        for line in reversed(self.rooms.values()):  # bulk first, and who came last
-            while line and self.waiting > room:
+        for line in (self.bulk, self.express):  # and who came last
+            while line and self._places - line.last.taken.places >= room:
                 found.append(line.pop())
                 self.waiting -= 1
         self._was_emptied()
@@ -186,43 +202,39 @@ class Site:
         if first:
             self.pace.wakes(now)
         if not self.moves(now):
-            self.shares.comes(first=first)
+            self.shares.comes(waiting.taken.places, first=first)
         if self._counted is None:
             self._join()
-        self.rooms[waiting.taken.record.traffic_class].append(waiting)
+        self._line(waiting.taken.record.traffic_class).add(waiting)
         self.waiting += 1
         self.pace.waits(now)
 
     def first(self) -> Waiting | None:
         """Return the record that is next, express before bulk, without taking it out."""
-        return next((room[0] for room in self.rooms.values() if room), None)
+        line = self.express or self.bulk
+        return line.first if line else None
 
     def next(self) -> Waiting | None:
         """Take out the record that is next, express before bulk; None when none waits."""
-        for room in self.rooms.values():
-            if room:
-                if self.waiting < self.shares.least // 2:
-                    self._last_turn = 0.0
-                self.waiting -= 1
-                return room.popleft()
-        return None
+        line = self.express or self.bulk
+        if not line:
+            return None
+        if self._before(line) < self.shares.least // 2:
+            line.forget_turns()
+        self.waiting -= 1
+        return line.next()
+
+    def _before(self, line: Line) -> int:
+        """Return how many records go before the next that comes into a line."""
+        return self.waiting if line is self.bulk else len(line)
 
     def empty(self) -> list[Waiting]:
         """Take out, and return, all that waits."""
-        leaving = [waiting for room in self.rooms.values() for waiting in room]
-        for room in self.rooms.values():
-            room.clear()
-        self.waiting = 0
-        self._was_emptied()
-        return leaving
+        return self.withdraw(lambda _: True)
 
     def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
         """Take out, and return, what waits and is to leave."""
-        leaving: list[Waiting] = []
-        for room in self.rooms.values():
-            for _ in range(len(room)):  # once round, so that their order stays
-                waiting = room.popleft()
-                (leaving if leaves(waiting) else room).append(waiting)
+        leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
         self.waiting -= len(leaving)
         self._was_emptied()
         return leaving
@@ -231,7 +243,7 @@ class Site:
         """Let a record wait again, before all others, that was not even begun at the host."""
         waiting.refusals += 1
         self.take_back(waiting)
-        self.rooms[waiting.taken.record.traffic_class].appendleft(waiting)
+        self._line(waiting.taken.record.traffic_class).put_back(waiting)
         self.waiting += 1
 
     def take_back(self, waiting: Waiting) -> None:
@@ -242,18 +254,25 @@ class Site:
     def begin(self, waiting: Waiting, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""
         waiting.begun = now
+        self._under_way += waiting.taken.places
         if not waiting.taken.record.resume_from:
             self.limiter.begin(now)
             self.total.begin(now)
         if not self.waiting:
             self.pace.waits_no_more()
 
-    def ended(self, now: float, seconds: float) -> None:
+    def ended(self, waiting: Waiting, now: float, seconds: float) -> None:
         """Take down that an attempt here ended, and how long it took."""
+        self.leaves(waiting)
         self.pace.ends(now, seconds)
 
-    def park(self, now: float) -> float:
+    def leaves(self, waiting: Waiting) -> None:
+        """Take down that a record is under way no more that was begun."""
+        self._under_way -= waiting.taken.places
+
+    def park(self, traffic_class: TrafficClass, now: float) -> float:
         """Return for how many seconds a record that finds no room is put off: until its turn."""
+        line = self._line(traffic_class)
         rate = self.pace.rate(now)
         longest = _LONGEST_PARK
         if not rate:  # it may only be getting under way, as behind a greeting that is late
@@ -261,9 +280,8 @@ class Site:
         if rate is None:
             rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
         gap = 1 / max(rate, _LEAST_RATE)
-        turn = max(self._last_turn, now + self.waiting * gap) + gap
-        self._last_turn = min(turn, now + longest)
-        return max(self._last_turn - now, _SHORTEST_PARK)
+        wait = line.park(now, before=self._before(line), gap=gap, longest=longest)
+        return max(wait, _SHORTEST_PARK)
 
     def may_be_forgotten(self, now: float) -> bool:
         """Whether nothing would come of forgetting it but that its pace is not known."""
@@ -279,14 +297,15 @@ class Site:
         """Its hosts could not be reached: leave them alone for a while."""
         self.down_until = now + min(MAX_DOWN, retry_first / 2)
         self.down_reason = reason
-        self.suspended = 0
+        self.express.suspended = self.bulk.suspended = 0
 
-    def suspend(self, now: float) -> float:
+    def suspend(self, traffic_class: TrafficClass, now: float) -> float:
         """Return for how many seconds a record is put off that comes while it is down."""
-        self.suspended += 1
+        line = self._line(traffic_class)
+        line.suspended += 1
         # The first finds out whether it is up again; not all of them at the same moment. How it
         # failed says nothing of how it will be: what comes too fast then is parked by its pace.
-        turn = (self.suspended - 1) / max(self.pace.rate(now) or 0.0, _UNKNOWN_RATE)
+        turn = (line.suspended - 1) / max(self.pace.rate(now) or 0.0, _UNKNOWN_RATE)
         return self.down_until - now + min(turn, _LONGEST_PARK)
 
     def came_up(self) -> None:

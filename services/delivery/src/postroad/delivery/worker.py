@@ -29,6 +29,7 @@ from postroad.delivery.unattempted import (
 )
 from postroad.delivery.waiting import Waiting
 from postroad.delivery.way import Ways, is_undecided
+from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Snapshot, WayOut
 from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
@@ -175,9 +176,11 @@ class Worker:
         waiting = self._renewal.waiting(taken, way_out, self._tools.configuration.current)
         if site.is_down(now):
             self._crew.suspend(site, waiting, now)
-        elif site.has_room(now):
+        elif site.has_room(taken.record.traffic_class, now):
             site.add(waiting, now)
             self._crew.pump(site)
+            if taken.record.traffic_class is TrafficClass.EXPRESS and site.bulk:  # which makes way
+                self._park_surplus(site, now)
         else:
             self._park(waiting, site, now)
 
@@ -199,7 +202,12 @@ class Worker:
     def _park(self, waiting: Waiting, site: Site, now: float) -> None:
         metrics.PARKED.inc()
         reason = "others are before it at its site"
-        self._endings.put_off(waiting.taken, waiting.way_out, site.name, site.park(now), reason)
+        seconds = site.park(waiting.taken.record.traffic_class, now)
+        self._endings.put_off(waiting.taken, waiting.way_out, site.name, seconds, reason)
+
+    def _park_surplus(self, site: Site, now: float) -> None:
+        for waiting in site.surplus(now):
+            self._park(waiting, site, now)
 
     # ------------------------------------------------------------ the whole
 
@@ -212,8 +220,7 @@ class Worker:
             now = asyncio.get_running_loop().time()
             self._sites.count_shares(now)
             for site in self._sites:
-                for waiting in site.surplus(now):
-                    self._park(waiting, site, now)
+                self._park_surplus(site, now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._endings.in_hand)
 
