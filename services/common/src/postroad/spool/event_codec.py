@@ -7,6 +7,7 @@ with replacement characters, since history is for people and mail never waits fo
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from google.protobuf.message import DecodeError
 
@@ -36,6 +37,7 @@ _TEXTS = (
     "user",
     "relay",
 )
+_texts_of = attrgetter(*_TEXTS)
 _NUMBERS = ("size", "attempt", "sequence", "ambiguous", "left_out", "delay")
 _OF_CLIENTS = (EventType.RECEPTION, EventType.REJECTION)
 
@@ -66,8 +68,8 @@ def decode_events(data: bytes) -> Iterator[Event]:
 def _fill(stored: event_pb2.Event, event: Event) -> None:
     stored.type = event.type
     stored.at_us = (event.at - _EPOCH) // _MICROSECOND
-    for name in _TEXTS:
-        if text := getattr(event, name):
+    for name, text in zip(_TEXTS, _texts_of(event), strict=True):
+        if text:
             setattr(stored, name, text if text.isascii() else _clean(text))
     for name in _NUMBERS:
         if number := getattr(event, name):

@@ -9,6 +9,7 @@ alphabet is Crockford's base32 (no I, L, O, U), which survives being read over a
 import hashlib
 import random
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -17,13 +18,26 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _LETTERS = frozenset(_ALPHABET + _ALPHABET.lower())
 _LENGTH = 26
 _RANDOM_BITS = 72
+# What a fresh id draws by chance: two bits beside the shard's, and a letter from each octet more.
+_RANDOM_OCTETS = 15
+_LETTER_OF = (_ALPHABET * 8).encode()
 _TWO_LETTERS = range(5 * (_LENGTH - 2), -1, -10)  # how far each pair's ten bits are from the end
 
 
 def new_queue_id(now: datetime, shard: int) -> str:
     """Return a fresh queue id for a message that arrived `now` and lives in `shard` (0 to 255)."""
+    milliseconds = int(now.timestamp() * 1000)
     # Unique, not secret: the generator is seeded by the system, and needs no call of it each time.
-    return _encode(now, shard, random.getrandbits(_RANDOM_BITS))
+    chance = random.getrandbits(8 * _RANDOM_OCTETS).to_bytes(_RANDOM_OCTETS, "big")
+    time = f"{_hour(milliseconds >> 20)}{_PAIRS[milliseconds >> 10 & 1023]}"
+    place = f"{_PAIRS[milliseconds & 1023]}{_PAIRS[shard << 2 | chance[0] & 3]}"
+    return f"{time}{place}{chance[1:].translate(_LETTER_OF).decode()}"
+
+
+@lru_cache(maxsize=4)
+def _hour(number: int) -> str:
+    """Return the letters of a time that stay the same for a quarter of an hour."""
+    return "".join([_PAIRS[number >> bits & 1023] for bits in (20, 10, 0)])
 
 
 def derived_queue_id(now: datetime, shard: int, *, origin: str) -> str:
