@@ -8,13 +8,13 @@ it (RFC 6531 §3.7.3).
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
 from postroad.mail.address import Mailbox, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.valueclass import valueclass
 
 # The underscore is in no host name, and in the names of many hosts.
 _DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_]))*")
@@ -23,7 +23,7 @@ _DOTS = re.compile(r"\.{2,}")
 _MAX_NAME = 255
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Hop:
     """One receiving of a message. `peer` is an IP address; `tls` e.g. `TLSv1.3`, "" for none."""
 

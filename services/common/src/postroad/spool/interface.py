@@ -62,7 +62,7 @@ class Put:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Stored:
     """The queue's word: stored and fsynced. `sequence` is the last record's in its shard."""
 

@@ -12,9 +12,9 @@ import itertools
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from postroad.mail.valueclass import valueclass
 from postroad.spool.acks import Acknowledged, acknowledged, check_ack
 from postroad.spool.codec import encode
 from postroad.spool.connection import NatsLink
@@ -47,7 +47,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
 _HEADROOM = 512  # octets of headers beside their values: their names, and what a claim adds
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class _Message:
     subject: str
     payload: bytes

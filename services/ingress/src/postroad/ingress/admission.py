@@ -12,11 +12,11 @@ allowed is refused at MAIL.
 """
 
 import ipaddress
-from dataclasses import dataclass
 from enum import StrEnum
 
 from postroad.ingress import replies
 from postroad.mail.address import Mailbox, is_local, meant
+from postroad.mail.valueclass import valueclass
 from postroad.policy.consent import may_send_as
 from postroad.policy.model import Client, Snapshot, WayOut
 from postroad.policy.patterns import address_matches
@@ -34,7 +34,7 @@ class ListenerKind(StrEnum):
     SUBMISSIONS = "submissions"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Submitter:
     """Who is at the other end: the port it came to, and the Clients it proved to be."""
 
@@ -48,7 +48,7 @@ class Submitter:
         return self.authenticated or self.listener is not ListenerKind.RELAY
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Sender:
     """An accepted MAIL: the Client in whose name it relays, None for a stranger."""
 

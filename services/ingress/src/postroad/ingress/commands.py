@@ -5,8 +5,9 @@ Reads what RFC 5321 §4.1 allows, and the spaces after `FROM:` and `TO:` that re
 """
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from postroad.mail.valueclass import valueclass
 
 _PATH = re.compile(
     r"(FROM|TO):[ \t]*(<(?:\"(?:\\.|[^\"\\])*\"|[^<>\"])*>)(?:[ \t]+(.*))?", re.I | re.S
@@ -43,7 +44,7 @@ class Command(NamedTuple):
     argument: str
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class PathArgument:
     """The argument of MAIL or RCPT: the path in its brackets, parameters by name in capitals."""
 

@@ -5,7 +5,6 @@ Relayed mail gets a Received field. Submitted mail gets what it lacks besides, a
 its sender alone (RFC 6409 §8). Nothing else of the content is touched.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime, make_msgid
 
@@ -14,6 +13,7 @@ from postroad.mail.address import Mailbox
 from postroad.mail.header import HeaderReader
 from postroad.mail.trace import Hop, received_field
 from postroad.mail.traffic import TrafficClass
+from postroad.mail.valueclass import valueclass
 from postroad.runtime import tracing
 from postroad.spool.agreement import Sites
 from postroad.spool.ids import RecordId
@@ -23,7 +23,7 @@ _COMPLETED = (b"date", b"message-id")  # RFC 6409 §8.2 and §8.3
 _PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class WholeMessage:
     """An accepted message: its envelope, what was read of its header, and where its content is."""
 

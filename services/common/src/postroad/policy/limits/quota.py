@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from postroad.mail.address import Mailbox, meant
+from postroad.mail.valueclass import valueclass
 from postroad.policy.model import (
     ObjectKey,
     Quota,
@@ -34,7 +35,7 @@ _NOT_PLAIN = re.compile(rb"[^A-Za-z0-9_-]")
 _ENCODED = re.compile(rb"=([0-9A-F]{2})")
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Sending:
     """What a message counts as: who sends it, from where, and how much it is."""
 
