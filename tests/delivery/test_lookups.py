@@ -10,6 +10,7 @@ from postroad.delivery.answers import MxAnswer
 from postroad.delivery.answers import Trouble as Answer
 from postroad.delivery.lookups import Lookups
 from postroad.delivery.resolver import Resolver
+from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
 from postroad.spool.memory import MemorySpool
@@ -19,6 +20,7 @@ from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.zone import Trouble, Zone
 
+EXPRESS, BULK = TrafficClass.EXPRESS, TrafficClass.BULK
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
@@ -103,18 +105,65 @@ async def test_names_that_are_asked_for_again_and_again_leave_places_to_new_ones
                 await mx.received(1)
 
 
+class Slow(Resolver):
+    """A DNS that has not answered yet for a newsletter's domains."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        super().__init__(server)
+        self.is_asked = asyncio.Event()
+
+    async def mx(self, domain: str) -> MxAnswer:
+        if not domain.startswith("news"):
+            return await super().mx(domain)
+        self.is_asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_newsletter_to_many_new_domains_does_not_keep_out_express() -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx, Zone({"new.test": ["A 127.0.0.1"]}) as zone:
+        await publish(spool, anywhere=WayOut("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
+        newsletter = [f"a@news{n}.test" for n in range(200)]
+        await send(spool, *newsletter, traffic_class=TrafficClass.BULK)
+        resolver = Slow(zone.address)
+        async with delivering(spool, resolver=resolver, port=mx.port, room=100, finish=0.1):
+            await resolver.is_asked.wait()
+            await send(spool, "b@new.test")
+            async with asyncio.timeout(patient(4)):  # who is put off comes back after five seconds
+                await mx.received(1)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_bulk_leaves_places_to_express(slow: bool) -> None:
+    room = Lookups(36)
+    bulk = [room.enter(BULK, slow=slow) for _ in range(100)].count(True)
+    express = [room.enter(EXPRESS, slow=slow) for _ in range(100)].count(True)
+    assert (bulk, express) == ((9, 3) if slow else (27, 9))
+    room.leave(BULK, slow=slow)
+    assert room.enter(EXPRESS, slow=slow), "and has what bulk does not need"
+    assert not room.enter(BULK, slow=slow)
+
+
+def test_express_is_not_put_off_behind_bulk() -> None:
+    room = Lookups(10)
+    bulk = [room.wait(BULK, 100.0) for _ in range(45_000)]
+    assert bulk[-1] == 900
+    assert room.wait(EXPRESS, 100.0) == 5
+
+
 def test_names_that_were_not_answered_have_a_part_of_the_places() -> None:
     room = Lookups(9)
-    assert [room.enter(slow=True) for _ in range(4)] == [True] * 3 + [False]
-    assert [room.enter(slow=False) for _ in range(7)] == [True] * 6 + [False]
-    room.leave(slow=True)
-    assert room.enter(slow=True)
+    assert [room.enter(EXPRESS, slow=True) for _ in range(4)] == [True] * 3 + [False]
+    assert [room.enter(EXPRESS, slow=False) for _ in range(7)] == [True] * 6 + [False]
+    room.leave(EXPRESS, slow=True)
+    assert room.enter(EXPRESS, slow=True)
 
 
 def test_what_is_put_off_comes_back_a_little_at_a_time() -> None:
     room = Lookups(10)
-    waits = [room.wait(100.0) for _ in range(1000)]
+    waits = [room.wait(EXPRESS, 100.0) for _ in range(1000)]
     assert waits[0] == 5
     assert 20 < waits[-1] < 30
     assert waits == sorted(waits)
-    assert room.wait(1000.0) == 5
+    assert room.wait(EXPRESS, 1000.0) == 5

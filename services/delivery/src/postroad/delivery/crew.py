@@ -180,8 +180,9 @@ class Crew:
 
     def ask_later(self, taken: Taken, way_out: WayOut, reason: str) -> None:
         """Put a record off whose destination cannot be looked up now: that is no attempt."""
-        wait = self._lookups.wait(asyncio.get_running_loop().time())
-        self._endings.put_off(taken, way_out, taken.record.site, wait, reason)
+        record = taken.record
+        wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
+        self._endings.put_off(taken, way_out, record.site, wait, reason)
 
     def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
         """Put a record off whose site is down: that is no attempt."""

@@ -106,7 +106,8 @@ class Worker:
         order = self._order(taken)
         undecided = way_out is None and is_undecided(snapshot, record)
         if undecided and record.hold is None and order is None:
-            self._endings.unread(taken, self._lookups.wait(asyncio.get_running_loop().time()))
+            now = asyncio.get_running_loop().time()
+            self._endings.unread(taken, self._lookups.wait(record.traffic_class, now))
             return
         if way_out is None or record.hold is not None or order is not None:
             self._tasks.spawn(self._endings.unattempted(taken, way_out, order))
@@ -127,8 +128,9 @@ class Worker:
             self._tasks.spawn(self._endings.give_back(taken))
 
     def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
-        slow = self._tools.directions.is_slow(way_out, taken.record.domain)
-        if not self._lookups.enter(slow=slow):
+        record = taken.record
+        slow = self._tools.directions.is_slow(way_out, record.domain)
+        if not self._lookups.enter(record.traffic_class, slow=slow):
             self._crew.ask_later(taken, way_out, "others are before it at the DNS")
             return
         self._tasks.spawn(self._look_in_turn(taken, way_out, slow=slow))
@@ -137,7 +139,7 @@ class Worker:
         try:
             await self._look_for_route(taken, way_out)
         finally:
-            self._lookups.leave(slow=slow)
+            self._lookups.leave(taken.record.traffic_class, slow=slow)
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         record = taken.record
