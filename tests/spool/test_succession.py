@@ -110,6 +110,93 @@ async def test_what_is_ready_before_the_record_comes_again_is_delivered_once(
     assert [taken.record.step for taken in await all_that_comes(heir)] == [1]
 
 
+Orders = Callable[[JetStreamSpool], Awaitable[None]]
+
+
+async def claim(spool: JetStreamSpool, place: Place) -> None:
+    """Put what waits elsewhere, as an order on it does."""
+    async for queued in spool.waiting.list(Selection()):
+        if queued.kind is not WaitKind.READY:
+            await spool.waiting.claim(queued, [Put(queued.record.next_step(), place)], now())
+
+
+async def retry(spool: JetStreamSpool) -> None:
+    await claim(spool, Ready())
+
+
+async def hold_and_release(spool: JetStreamSpool) -> None:
+    await claim(spool, Held(now() + 2 * LATER))
+    await claim(spool, Ready())
+
+
+async def end_some_recipients_and_retry(spool: JetStreamSpool) -> None:
+    await claim(spool, Scheduled(now() + LATER))
+    await claim(spool, Ready())
+
+
+async def bring_forward(spool: JetStreamSpool) -> None:
+    await claim(spool, Scheduled(now()))
+
+
+async def renew_and_retry(spool: JetStreamSpool) -> None:
+    """As if the server had not fired a schedule that is overdue."""
+    lanes = [f"p{number:02d}" for number in range(spool.layout.lanes)]
+    later = now() + 2 * LATER
+    assert await spool.waiting.renew_overdue(lanes, now(), lambda: later, pause=0 * SECOND) == 1
+    await claim(spool, Ready())
+
+
+@pytest.mark.parametrize(
+    ("order", "waits"),
+    [
+        (retry, LATER),
+        (retry, timedelta(minutes=1)),
+        (hold_and_release, LATER),
+        (end_some_recipients_and_retry, LATER),
+        (bring_forward, LATER),
+        (renew_and_retry, LATER),
+    ],
+)
+async def test_what_an_order_makes_ready_before_the_record_comes_again_is_delivered_once(
+    open_spool: OpenJetStream, dies_settling: Dies, order: Orders, waits: timedelta
+) -> None:
+    heir = await open_spool()
+    await put(heir)
+    await dies_settling(Scheduled(now() + waits))
+    await order(heir)
+    await until(heir, WaitKind.READY, WaitKind.READY)
+    [taken] = await all_that_comes(heir)
+    assert taken.record.step > 0
+
+
+async def test_what_is_held_as_its_process_dies_is_delivered_once_when_it_is_released(
+    open_spool: OpenJetStream, dies_settling: Dies
+) -> None:
+    heir = await open_spool()
+    await put(heir)
+    await dies_settling(Held(now() + LATER))
+    await retry(heir)
+    [taken] = await all_that_comes(heir)
+    assert taken.record.step == 2
+
+
+async def test_what_waits_long_is_ready_under_a_subject_that_all_of_its_domain_share(
+    open_spool: OpenJetStream,
+) -> None:
+    """Also when an order makes it ready, once the record that it follows from is gone."""
+    spool = await open_spool()
+    await put(spool)
+    taking = take(spool)
+    [taken] = await first(taking, 1)
+    await taking.stop()
+    await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(now() + LATER))])
+    await retry(spool)
+    [ready] = [queued async for queued in spool.waiting.list(Selection())]
+    await taking.close()
+    assert ready.record.step == 2
+    assert ready.subject.endswith(".y_example")
+
+
 async def test_a_body_stays_with_what_goes_on(
     open_spool: OpenJetStream, dies_settling: Dies
 ) -> None:

@@ -203,6 +203,7 @@ class Queued:
     A stored record as a look from outside finds it; `due` None when it is ready.
 
     `stored`: since when it waits in this form, by the servers' clock.
+    `former` is the sequence of the record that it follows from, 0 where none is known.
     """
 
     record: QueueRecord
@@ -211,6 +212,7 @@ class Queued:
     sequence: int
     subject: str
     stored: datetime
+    former: int = 0
 
     def may_be_claimed(self, now: datetime) -> bool:
         """

@@ -35,7 +35,7 @@ from postroad.spool.message_id import message_id
 from postroad.spool.record import QueueRecord
 from postroad.spool.requests import NoResponders, Requests, checked
 from postroad.spool.subjects import queue_stream, ready_subject, subject_of
-from postroad.spool.succession import FOLLOWS, comes_soon
+from postroad.spool.succession import FOLLOWS, following
 
 log = get_logger("spool.publisher")
 
@@ -90,14 +90,16 @@ class Publisher:
         shard: int,
         timeout: timedelta,
         origin: int,
+        former: int,
     ) -> bool:
         """
         Store puts of which the first takes the place of the waiting record `origin`.
 
-        `claim` are the headers that make it do so. False when an earlier try has stored them: then
-        this one has removed nothing. Raises what `publish` does.
+        `claim` are the headers that make it do so. `former` is the sequence of the record that the
+        waiting one follows from, 0 when that is gone. False when an earlier try has stored them:
+        then this one has removed nothing. Raises what `publish` does.
         """
-        messages = [self._message(put, shard, origin, 0) for put in puts]
+        messages = [self._message(put, shard, origin, former) for put in puts]
         messages[0].headers.update(claim)
         stored = await self._until_stored(messages, shard, min(timeout, LONGEST))
         return not stored.repeated
@@ -168,18 +170,18 @@ class Publisher:
     def _message(self, put: Put, shard: int, origin: int, former: int) -> _Message:
         record = put.record
         lane = lane_of(record, self._layout.lanes)
-        follows = bool(former and record.step) and comes_soon(put.place, datetime.now(UTC))
-        subject = subject_of(shard, put, lane, by_id=follows)
         headers = {
             "Nats-Msg-Id": message_id(put, lane, origin),
             "Nats-Expected-Stream": queue_stream(shard),
         }
-        if follows:
-            headers[FOLLOWS] = str(former)
+        if former and record.step:
+            headers |= following(former, put.place, datetime.now(UTC))
+        by_id = FOLLOWS in headers
+        subject = subject_of(shard, put, lane, by_id=by_id)
         due = _due(put)
         if due is not None:
             headers["Nats-Schedule"] = f"@at {due.isoformat().replace('+00:00', 'Z')}"
-            headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane, by_id=follows)
+            headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane, by_id=by_id)
         around = _HEADROOM + sum(map(len, headers.values()))
         return _Message(subject, self._payload(record, around), headers)
 

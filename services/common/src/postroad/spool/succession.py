@@ -15,10 +15,15 @@ Replacing a waiting record has two steps at the server: it stores what takes the
 then purges the record's schedule. A kill between the two leaves both. So what takes the place names
 what it replaces, and before it is attempted the schedule is removed, if that is still there; else
 it would fire in its time and be delivered a second time.
+
+An order, too, makes ready at once what would have waited for long, and the record that it follows
+from may come again after that was delivered. So each later form names that record, also where it
+waits for long, and so does whatever takes its place, until the leader says that it is gone.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from postroad.spool.acks import check_ack
@@ -35,7 +40,8 @@ from postroad.spool.subjects import nobodys_subject, queue_stream, subjects_of_r
 
 log = get_logger("spool.succession")
 
-FOLLOWS = "Postroad-Follows"  # the sequence of the record that a stored one follows from
+FOLLOWS = "Postroad-Follows"  # the sequence of the record without whose end it is not begun
+FORMER = "Postroad-Former"  # the same of what waits too long for that to matter, unless claimed
 REPLACES = "Postroad-Replaces"  # the sequence of the waiting record whose place it took
 # A record whose holder was killed is handed out again 20 s later, or 40 s when its lane goes to
 # another process. What waits longer than this is surely still waiting then.
@@ -51,6 +57,16 @@ def comes_soon(place: Place, now: datetime) -> bool:
             return True
         case Scheduled(due) | Held(due):
             return due - now < SOON
+
+
+def following(former: int, place: Place, now: datetime) -> dict[str, str]:
+    """Return the header of what follows from the record `former` and is put there."""
+    return {FOLLOWS if comes_soon(place, now) else FORMER: str(former)}
+
+
+def former_of(headers: Mapping[str, str]) -> int:
+    """Return the sequence of the record that a stored one follows from, 0 where none is named."""
+    return int(headers.get(FOLLOWS) or headers.get(FORMER) or 0)
 
 
 def replacing(subject: str, sequence: int) -> dict[str, str]:
@@ -88,9 +104,13 @@ class Succession:
         """Whether an earlier form is acknowledged, now or in the moment that this may take."""
         for pause in _MOMENTS:
             await asyncio.sleep(pause)
-            if await self._ask(former.shard, {"seq": former.sequence}) is None:
+            if not await self.is_there(former):
                 return True
         return False
+
+    async def is_there(self, key: Key) -> bool:
+        """Whether a record is not acknowledged yet."""
+        return await self._ask(key.shard, {"seq": key.sequence}) is not None
 
     async def end_replaced(self, former: Key) -> None:
         """

@@ -30,7 +30,7 @@ from postroad.spool.publisher import Publisher
 from postroad.spool.requests import Requests
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import domain_token, queue_stream, subject_of
-from postroad.spool.succession import REPLACES, Succession, expecting, replacing
+from postroad.spool.succession import REPLACES, Succession, expecting, former_of, replacing
 
 log = get_logger("spool.waiting")
 
@@ -120,12 +120,18 @@ class JetStreamWaiting:
     async def _replace(
         self, queued: Queued, puts: Sequence[Put], headers: Mapping[str, str]
     ) -> bool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        shard, former = queued.record.record_id.shard, queued.former
+        if former and not await self._succession.is_there(Key(shard, former)):
+            former = 0
         return await self._publisher.claim(
             puts,
             headers,
-            shard=queued.record.record_id.shard,
-            timeout=CLAIM_TIMEOUT,
+            shard=shard,
+            timeout=CLAIM_TIMEOUT - timedelta(seconds=loop.time() - began),
             origin=queued.sequence,
+            former=former,
         )
 
     async def renew_overdue(
@@ -184,8 +190,8 @@ def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
     due = None
     if kind is not WaitKind.READY and schedule.startswith(_AT):
         due = datetime.fromisoformat(schedule.removeprefix(_AT)).astimezone(UTC)
-    stored = message.stored_at.astimezone(UTC)
-    return Queued(record, kind, due, message.sequence, message.subject, stored)
+    stored, former = message.stored_at.astimezone(UTC), former_of(message.headers)
+    return Queued(record, kind, due, message.sequence, message.subject, stored, former)
 
 
 def _lane(kind: WaitKind, subject: str) -> str:
