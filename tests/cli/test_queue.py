@@ -156,6 +156,16 @@ async def test_tables_fit_the_terminal(spool: JetStreamSpool, run: Run, columns:
     assert "LAST REPLY" in out
 
 
+async def test_status_tells_who_cannot_read_all_of_the_configuration(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await spool.sessions.announce(7, stale=True)
+    _, out, _ = await run("status")
+    assert "  7, not all of it  " in out
+    _, out, _ = await run("status", "--json")
+    assert [each["stale"] for each in json.loads(out)["processes"]] == [True]
+
+
 async def test_status_says_how_many_domains_its_table_leaves_out(
     spool: JetStreamSpool, run: Run
 ) -> None:

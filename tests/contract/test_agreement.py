@@ -124,10 +124,10 @@ async def test_a_site_learnt_by_one_is_known_to_it(spool: Spool) -> None:
 
 async def test_sessions_tell_their_generation(open_spool: OpenSpool) -> None:
     one, other = await open_spool(), await open_spool()
-    await one.sessions.announce(4)
+    await one.sessions.announce(4, stale=True)
     await other.sessions.announce(5)
-    live = {s.process: s.generation for s in await one.sessions.live()}
-    assert live == {"process-0": 4, "process-1": 5}
+    live = {s.process: (s.generation, s.stale) for s in await one.sessions.live()}
+    assert live == {"process-0": (4, True), "process-1": (5, False)}
 
 
 @pytest.mark.parametrize("kind", SiteKind)

@@ -66,6 +66,7 @@ def said(status: dict[str, Any] | None, of: Type = Type.READY) -> tuple[str, str
         ((), 7, ("Unknown", "NoProcesses")),
         ((*IN_FORCE, Serving("ingress-1", 0)), 7, ("True", "Programmed")),  # it only starts
         ((Serving("ingress-1", 0),), 7, ("Unknown", "NoProcesses")),
+        ((*IN_FORCE, Serving("delivery-1", 9, stale=True)), 7, ("False", "Pending")),
         (None, 7, ("Unknown", "QueueAway")),
     ],
 )

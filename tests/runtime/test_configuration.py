@@ -86,9 +86,11 @@ async def test_an_empty_configuration_is_found_all_the_same() -> None:
     spool = MemorySpool()
     async with following(spool) as configuration:
         assert not configuration.published
+        assert configuration.lack == "no configuration is published"
         await publish_objects(spool, keyed(), RING)
         await until(configuration, lambda: configuration.published)
         assert configuration.current is None
+        assert configuration.lack is None
 
 
 async def test_an_entry_that_cannot_be_read_is_reported_and_passed_over() -> None:
@@ -98,12 +100,17 @@ async def test_an_entry_that_cannot_be_read_is_reported_and_passed_over() -> Non
         async with following(spool) as configuration:
             await publish_objects(spool, keyed(DOMAIN, CLIENT), other)
             snapshot = await configuration.wait_loaded()
+            async with asyncio.timeout(patient(5)):
+                while not (told := await spool.sessions.live())[0].generation:
+                    await asyncio.sleep(0.01)
+    assert configuration.lack == "configured objects cannot be read: the log names them"
+    assert [session.stale for session in told] == [True], "and the cluster is told"
     assert set(snapshot.domains) == {"d.example"}
     assert snapshot.clients == {}
     assert snapshot.stale
-    (told,) = [line for line in logs if line["log_level"] == "error"]
-    assert told["objects"] == "client.x.c"
-    assert "unknown key" in told["reason"]
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert line["objects"] == "client.x.c"
+    assert "unknown key" in line["reason"]
 
 
 async def test_what_changed_is_logged_without_secrets() -> None:
@@ -139,10 +146,10 @@ class Faulty:
         async for state in self._config.follow():
             yield state
 
-    async def announce(self, generation: int) -> None:
+    async def announce(self, generation: int, *, stale: bool) -> None:
         if self._announce_errors:
             raise self._announce_errors.pop()
-        await self._sessions.announce(generation)
+        await self._sessions.announce(generation, stale=stale)
 
 
 async def test_following_goes_on_after_any_error() -> None:
@@ -152,12 +159,12 @@ async def test_following_goes_on_after_any_error() -> None:
     generation = await publish_objects(spool, keyed(RELAY), RING)
     announced = asyncio.Event()
 
-    async def announce(generation: int) -> None:
-        await faulty.announce(generation)
+    async def announce(generation: int, *, stale: bool) -> None:
+        await faulty.announce(generation, stale=stale)
         announced.set()
 
     spool.config.follow = faulty.follow  # type: ignore[method-assign]
-    spool.sessions.announce = announce  # type: ignore[method-assign]
+    spool.sessions.announce = announce  # type: ignore[method-assign, assignment]
     with capture_logs() as logs:
         async with following(spool) as configuration:
             snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))

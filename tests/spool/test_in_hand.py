@@ -155,6 +155,17 @@ def test_a_session_that_takes_nothing_owns_nothing() -> None:
     assert len(wanted_lanes("a", [], LANES, sessions)) == len(LANES)
 
 
+def test_who_cannot_read_all_objects_owns_lanes_only_where_nobody_else_can() -> None:
+    stale = [
+        replace(session(name, pool), stale=True) for name, pool in (("b", "default"), ("c", "m"))
+    ]
+    sessions = [session("a"), *stale]
+    assert wanted_lanes("b", [], LANES, sessions) == set()
+    assert {key.pool for key in wanted_lanes("a", [], LANES, sessions)} == {"default"}
+    assert {key.pool for key in wanted_lanes("c", [], LANES, sessions)} == {"m"}
+    assert len(wanted_lanes("b", [], LANES, stale)) == len(LANES)
+
+
 def test_a_pool_that_one_session_found_mail_in_is_shared_out_among_all_of_default() -> None:
     looked = replace(session("a"), unserved=("gone",))
     sessions = [looked, session("b"), session("c", "marketing")]

@@ -154,8 +154,8 @@ class _Sessions:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    async def announce(self, generation: int) -> None:
-        await self._sessions.announce(generation)
+    async def announce(self, generation: int, *, stale: bool = False) -> None:
+        await self._sessions.announce(generation, stale=stale)
 
     async def live(self) -> Sequence[SessionInfo]:
         return [info for info in await self._sessions.live() if info.role == "delivery"]

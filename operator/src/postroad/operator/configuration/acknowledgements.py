@@ -78,9 +78,9 @@ class Acknowledgements:
             return
 
     def _all_in_force(self) -> bool:
-        generations = [each.generation for each in self.serving or () if each.generation > 0]
+        serving = [each for each in self.serving or () if each.generation > 0]
         newest = max(self._publisher.generations.values(), default=0)
-        return bool(generations) and min(generations) >= newest
+        return bool(serving) and all(s.generation >= newest and not s.stale for s in serving)
 
     async def _read(self) -> tuple[Serving, ...] | None:
         try:
@@ -88,5 +88,7 @@ class Acknowledgements:
         except SpoolError as error:
             log.debug("the sessions cannot be read", error=str(error))
             return None
-        found = [Serving(s.process, s.generation) for s in sessions if s.role in DATA_PLANE]
+        found = [
+            Serving(s.process, s.generation, s.stale) for s in sessions if s.role in DATA_PLANE
+        ]
         return tuple(sorted(found, key=lambda each: each.process))

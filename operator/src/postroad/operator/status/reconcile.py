@@ -29,10 +29,15 @@ DATA_PLANE = frozenset({"ingress", "delivery"})
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A process of the data plane: its name and the generation it has in force."""
+    """
+    A process of the data plane: its name and the generation it has in force.
+
+    `stale`: it cannot read some object of it.
+    """
 
     process: str
     generation: int
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,9 @@ def _programmed(
         message = "no ingress or delivery process has a configuration"
         return Judgement(Type.PROGRAMMED, Truth.UNKNOWN, "NoProcesses", message)
     behind = [
-        each.process for each in serving if generation is None or each.generation < generation
+        each.process
+        for each in serving
+        if generation is None or each.generation < generation or each.stale
     ]
     if not behind and generation is not None:
         message = "in force in every ingress and delivery process"
@@ -166,6 +173,8 @@ def _programmed(
         message = "the configuration could not be published yet"
     else:
         message = f"not yet in force in {len(behind)} of {len(serving)} processes: {behind[0]}"
+        if any(each.stale for each in serving):
+            message += "; some object cannot be read there: see its log"
     return Judgement(Type.PROGRAMMED, Truth.FALSE, PENDING, message)
 
 

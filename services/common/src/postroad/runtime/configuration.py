@@ -44,6 +44,16 @@ class Configuration:
         """Whether a configuration was found, be it an empty one: this process follows it."""
         return self._found.is_set()
 
+    @property
+    def lack(self) -> str | None:
+        """What this process lacks of a configuration that it can read all of, for people."""
+        # An empty one will do: a relay without objects yet is one that works.
+        if not self.published:
+            return "no configuration is published"
+        if self.current is not None and self.current.stale:
+            return "configured objects cannot be read: the log names them"
+        return None
+
     async def wait_published(self) -> None:
         """Wait until a configuration was found, be it an empty one."""
         await self._found.wait()
@@ -82,7 +92,7 @@ class Configuration:
         self._changed.set()
         self._changed = asyncio.Event()
         self._tell(loaded)
-        await self._announce(state.generation)
+        await self._announce(loaded.snapshot)
 
     def _tell(self, loaded: Loaded) -> None:
         changes = [f"+{key}" for key in loaded.added]
@@ -98,10 +108,10 @@ class Configuration:
         for key, reason in loaded.unreadable.items():
             self._log.error("configured object cannot be read", objects=key, reason=reason)
 
-    async def _announce(self, generation: int) -> None:
+    async def _announce(self, snapshot: Snapshot) -> None:
         for _ in range(ANNOUNCE_TRIES):
             try:
-                await self._spool.sessions.announce(generation)
+                await self._spool.sessions.announce(snapshot.generation, stale=snapshot.stale)
                 return
             except SpoolError as error:
                 self._log.warning("generation cannot be announced for now", error=str(error))

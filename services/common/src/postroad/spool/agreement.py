@@ -101,13 +101,18 @@ class SessionInfo:
     taking: bool = False  # delivers mail, and so may own lanes
     full: bool = False  # would refuse new mail, as the queue's storage is nearly full
     unserved: tuple[str, ...] = ()  # pools that it found mail in, and no process of their own
+    stale: bool = False  # cannot read some object of that generation
 
 
 class Sessions(Protocol):
     """Who is alive. A session not renewed for 18 s is gone."""
 
-    async def announce(self, generation: int) -> None:
-        """Tell the cluster which configuration generation this process has in force."""
+    async def announce(self, generation: int, *, stale: bool = False) -> None:
+        """
+        Tell the cluster which configuration generation this process has in force.
+
+        `stale`: it cannot read some object of it. Then others have its lanes, if they can.
+        """
 
     async def live(self) -> Sequence[SessionInfo]:
         """Return every live session."""

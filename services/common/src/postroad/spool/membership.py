@@ -212,9 +212,9 @@ class Membership:
         self._live = tuple(sorted(found, key=lambda info: info.session_id))
         return self._live
 
-    async def announce(self, generation: int) -> None:
-        """Tell which configuration generation is in force here."""
-        self._info = replace(self._info, generation=generation)
+    async def announce(self, generation: int, *, stale: bool = False) -> None:
+        """Tell which configuration generation is in force here, and whether it is read in part."""
+        self._info = replace(self._info, generation=generation, stale=stale)
         if self._keeper is not None:
             await self._renew()
 
@@ -272,6 +272,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             taking=said.get("taking") is True,
             full=said.get("full") is True,
             unserved=tuple(str(pool) for pool in said.get("unserved", ())),
+            stale=said.get("stale") is True,
         )
     except (ValueError, KeyError, TypeError):
         return None  # of another release, or not a session: it owns nothing here

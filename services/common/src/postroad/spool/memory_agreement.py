@@ -135,9 +135,9 @@ class MemorySessions:
         self._info = info
         agreement.sessions[info.session_id] = info
 
-    async def announce(self, generation: int) -> None:
+    async def announce(self, generation: int, *, stale: bool = False) -> None:
         """Tell which configuration generation is in force here."""
-        self._info = replace(self._info, generation=generation)
+        self._info = replace(self._info, generation=generation, stale=stale)
         self._shared.sessions[self._info.session_id] = self._info
 
     async def live(self) -> Sequence[SessionInfo]:

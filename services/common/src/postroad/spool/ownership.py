@@ -4,7 +4,8 @@ Which process owns which lane: rendezvous hashing over the live sessions of a po
 Each lane's wanted owner is the session with the highest hash of (lane, session); a session more or
 less moves about 1/n of the lanes and no others. Lanes of a pool without live members belong to the
 members of `default`, which only route their records anew. Pools of which the configuration does not
-tell are told by the session that looked for mail in them (`spool.unserved`).
+tell are told by the session that looked for mail in them (`spool.unserved`). Who cannot read all of
+the configuration is no member of a pool that others are members of who can: its mail would wait.
 """
 
 import hashlib
@@ -59,12 +60,14 @@ def unserved_pools(with_mail: Collection[str], sessions: Sequence[SessionInfo]) 
 
 
 def _members(sessions: Sequence[SessionInfo]) -> dict[str, list[str]]:
-    """Return the sessions of each pool that take mail."""
-    members: dict[str, list[str]] = {}
+    """Return the sessions of each pool that take mail: of those who can read all, if any can."""
+    able: dict[str, list[str]] = {}
+    stale: dict[str, list[str]] = {}
     for session in sessions:
         if session.taking:
+            members = stale if session.stale else able
             members.setdefault(session.pool, []).append(session.session_id)
-    return members
+    return stale | able
 
 
 def _weight(key: LaneKey, session_id: str) -> bytes:

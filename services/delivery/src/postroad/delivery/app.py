@@ -31,7 +31,7 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     process.spawn("configuration", configuration.run())
     tools = _tools(process, settings, spool, configuration, ca_file)
     worker = Worker(tools)
-    process.readiness.add("configuration", lambda: _why_unconfigured(configuration))
+    process.readiness.add("configuration", lambda: configuration.lack)
     process.readiness.add("queue", lambda: _why_no_queue(spool))
     process.spawn("orders", OrderKeeper(tools, obey=worker.obey).run())
     process.spawn("worker", worker.run())
@@ -74,11 +74,6 @@ def _tools(
         pool=settings.queue.pool,
         in_hand=settings.in_hand,
     )
-
-
-def _why_unconfigured(configuration: Configuration) -> str | None:
-    # An empty one will do: a relay without objects yet is one that works.
-    return None if configuration.published else "no configuration is published"
 
 
 def _why_no_queue(spool: Spool) -> str | None:

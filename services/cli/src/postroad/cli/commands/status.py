@@ -162,7 +162,7 @@ def _print(glance: Glance, *, wide: bool) -> None:
     totals = ", ".join(f"{state} {glance.total(kind)}" for kind, state in STATES.items())
     print(f"queue: {accepting}; {totals}\n")
     rows = [
-        (each.process, each.role, each.pool, str(each.generation), ago(each.started, now))
+        (each.process, each.role, each.pool, _configuration(each), ago(each.started, now))
         for each in glance.processes
     ]
     print_table(_PROCESSES, rows, empty="No process is alive.", wide=wide)
@@ -177,6 +177,10 @@ def _print(glance: Glance, *, wide: bool) -> None:
         print_orders(glance.orders, wide=wide, empty="")
     if glance.findings is not None:
         print_findings(glance.findings, now, wide=wide)
+
+
+def _configuration(session: SessionInfo) -> str:
+    return f"{session.generation}, not all of it" if session.stale else str(session.generation)
 
 
 def _domain_cells(mail: DomainMail, now: datetime) -> tuple[str, ...]:
@@ -198,6 +202,7 @@ def _summary(glance: Glance) -> dict[str, object]:
                 "role": s.role,
                 "pool": s.pool,
                 "generation": s.generation,
+                "stale": s.stale,
                 "started": s.started,
             }
             for s in glance.processes
