@@ -60,6 +60,7 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
         (wrong.ForgetsWhatIsKnown, Aim.MANY, 20),
         (wrong.SeesNoOthers, Aim.POOLS, 20),
         (wrong.RefundsWhatIsInDoubt, Aim.QUOTAS, 20),
+        (wrong.ForgetsTheFormerByOrder, Aim.RETRIED, 20),
         (wrong.KnowsNamedPoolsAlone, Aim.RENAMED, 20),
     ],
 )

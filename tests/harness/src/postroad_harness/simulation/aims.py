@@ -31,6 +31,7 @@ class Aim(StrEnum):
     MANY = "many"  # mail for more than a slow host takes at once; delivery processes crash
     POOLS = "pools"  # one host is sent to by Relays of two pools, whose processes crash and stop
     QUOTAS = "quotas"  # what the servers store and do not answer for comes again, under a quota
+    RETRIED = "retried"  # what processes died with as it was deferred is tried again by order
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
 
 
@@ -89,6 +90,11 @@ def _for_settling(drawn: Scenario, dice: random.Random) -> Scenario:
         fault_every=1e9,  # steps: none but those
         fault_at_store=0.3,
     )
+
+
+def _for_retried(drawn: Scenario, dice: random.Random) -> Scenario:
+    """The same, where a person has what is deferred tried again every few seconds."""
+    return replace(_for_settling(drawn, dice), retried=dice.choice([2.0, 4.0]))
 
 
 def _for_firing(drawn: Scenario, dice: random.Random) -> Scenario:
@@ -231,5 +237,6 @@ _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.MANY: _for_many,
     Aim.POOLS: _for_pools,
     Aim.QUOTAS: _for_quotas,
+    Aim.RETRIED: _for_retried,
     Aim.RENAMED: _for_renamed,
 }

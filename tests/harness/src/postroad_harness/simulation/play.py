@@ -10,13 +10,16 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from postroad.manifests.compiler.result import Compiled
 from postroad.runtime.configuration import publish_objects
+from postroad.spool.agreement import Order
 from postroad.spool.interface import Put as StoredPut
 from postroad.spool.memory import MemoryCluster, MemorySpool
 from postroad.spool.memory_store import MemoryStore
 from postroad.spool.record import BlobRef
+from postroad.spool.selection import Selection
 from postroad_harness.simulation.aims import Aim, draw
 from postroad_harness.simulation.clients import Sender
 from postroad_harness.simulation.faults import Faults
@@ -109,6 +112,7 @@ class Performance:
             network, self.servers, cluster, self.ledger, dice, zone, scenario.room, taking
         )
         self.around.pools, self.around.hosts = scenario.pools, scenario.hosts
+        self.around.gives_orders = scenario.retried is not None
         self.faults = Faults(scenario, self.around, self.start_process)
         self.around.on_death = self.faults.died
         self.store.on_fired = self.faults.fired
@@ -143,6 +147,8 @@ class Performance:
         letters = [asyncio.create_task(sender.send(letter)) for letter in self.scenario.letters]
         if self.scenario.renamed is not None:
             letters.append(asyncio.create_task(self._rename(self.scenario.renamed)))
+        if self.scenario.retried is not None:
+            letters.append(asyncio.create_task(self._retry(self.scenario.retried)))
         while self._is_wild(letters):  # noqa: ASYNC110 - time jumps
             await asyncio.sleep(_LOOK)
         self.faults.mend()
@@ -159,6 +165,16 @@ class Performance:
     async def _rename(self, at: float) -> None:
         await asyncio.sleep(at)
         await self._publish(self.scenario.objects)
+
+    async def _retry(self, every: float) -> None:
+        """Order, again and again, that what is deferred be tried at once."""
+        command = MemorySpool(self.around.cluster, role="command")
+        while self.network.time() < _CHAOS:
+            await asyncio.sleep(every)
+            now = self.store.clock()
+            name = f"retry at {now.isoformat()}"
+            until = now + timedelta(seconds=every)
+            await command.orders.place(Order(name, "retry", Selection(), now, until, None))
 
     def _is_wild(self, letters: Sequence["asyncio.Task[None]"]) -> bool:
         """Whether there is time, and mail, for more faults."""

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.delivery.bounce import Notifier
 from postroad.delivery.directions import Directions, DirectionSettings
+from postroad.delivery.orders import OrderKeeper
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
 from postroad.delivery.resolver import Resolver
@@ -70,6 +71,7 @@ class Surroundings:
     taking: type[WatchedTaking] = WatchedTaking
     pools: tuple[str, ...] = ("default",)
     hosts: Mapping[str, str] = field(default_factory=dict)
+    gives_orders: bool = False  # somebody does, so that they are looked after
     on_death: Callable[[str], None] = lambda _: None
 
 
@@ -222,6 +224,8 @@ class DeliveryProcess(RunningProcess):
             in_hand=around.room,
         )
         self.worker = Worker(tools)
+        if around.gives_orders:
+            self._spawn(OrderKeeper(tools, obey=self.worker.obey).run())
         await self.worker.run()
 
     def _check_lease(self, sequence: int, link: SimulatedLink) -> None:

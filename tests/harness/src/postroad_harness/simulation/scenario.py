@@ -82,6 +82,7 @@ class Scenario:
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
     hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one
     renamed: float | None = None  # when Relays name these pools, and no longer another; seconds
+    retried: float | None = None  # how often a person has all that is deferred tried; seconds
     quota_window: timedelta = timedelta(seconds=20)
     excused: bool = True  # limits may be passed by several processes after a fault
 

@@ -24,7 +24,7 @@ from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.looks import look
 from postroad_harness.simulation.network import Network
 
-_FULL = 10047
+_FULL, _WRONG_LAST_SEQUENCE = 10047, 10071
 
 
 @dataclass(slots=True, eq=False)
@@ -149,15 +149,24 @@ class SimulatedServers:
     ) -> bytes:
         if self.store.full:
             return _error(_FULL, "insufficient storage")
+        # One atomic step here, whose repetition hears that it came too late.
+        replaced = int(messages[0][2].get("Nats-Expected-Last-Subject-Sequence", "0"))
+        if replaced and not self._waits(replaced):
+            return _error(_WRONG_LAST_SEQUENCE, "wrong last sequence")
         puts = [Put(decode(data), _place(subject, each)) for data, subject, each in messages]
         before = set(self.store.records)
         names = [each["Nats-Msg-Id"] for _, _, each in messages]
         follows = [int(each.get(FOLLOWS, "0")) for _, _, each in messages]
         sequence = self.store.append(puts, names, settling=True, follows=follows)
+        self.store.remove(replaced)
         if sequence not in before:
             for put, former in zip(puts, follows, strict=True):
                 self.on_stored(put, link, former > 0 and self._came_late(former, link, puts))
         return b'{"stream":"POSTROAD_Q_0","seq":%d}' % sequence
+
+    def _waits(self, sequence: int) -> bool:
+        stored = self.store.records.get(sequence)
+        return stored is not None and stored.due is not None
 
     # ------------------------------------------------------------ consumers
 

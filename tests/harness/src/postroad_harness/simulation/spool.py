@@ -1,13 +1,14 @@
 """
 A process's side of the queue: spool's own parts over the simulated connection.
 
-The publisher, the pulls, the leases, settling, membership, lane ownership and quota usage are the
-product's. In memory, as MemorySpool has them, are what has no part in losing or repeating mail:
-configuration, orders, sites, events and bodies.
+The publisher, the pulls, the leases, settling, claims, membership, lane ownership and quota usage
+are the product's. In memory, as MemorySpool has them, are what has no part in losing or repeating
+mail: configuration, orders, sites, events and bodies.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
@@ -20,17 +21,18 @@ from postroad.spool.capacity import Capacity
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import Put, Stored, Taken
+from postroad.spool.interface import Put, Queued, Stored, Taken
 from postroad.spool.layout import Layout
 from postroad.spool.membership import Membership, Timings
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory import MemoryCluster, MemorySpool, MemoryWaiting
 from postroad.spool.memory_store import MemoryStore
 from postroad.spool.provision import PRESENCE
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.requests import Requests
-from postroad.spool.selection import WaitKind
+from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.site_records import JetStreamSiteRecords
+from postroad.spool.subjects import waiting_subject
 from postroad.spool.taken import JetStreamTaken, TakingTools
 from postroad.spool.taking import JetStreamTaking
 from postroad.spool.usage import JetStreamUsage
@@ -86,11 +88,26 @@ class _Bodies:
         return record
 
 
-class _Looks:
-    """What delivery sees of the queue without consuming it: nothing is ever overdue."""
+class _Waiting(JetStreamWaiting):
+    """The product's claims. What waits is read from the memory store; nothing is ever overdue."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(
+        self, link: SimulatedLink, requests: Requests, publisher: Publisher, store: MemoryStore
+    ) -> None:
+        super().__init__(link.as_link, requests, publisher, LAYOUT)
         self._store = store
+        self._look = MemoryWaiting(store)
+
+    async def list(
+        self, selection: Selection, *, at_once: int | None = None
+    ) -> AsyncIterator[Queued]:
+        async for queued in self._look.list(selection, at_once=at_once):
+            stored = self._store.records.get(queued.sequence)
+            if stored is None:
+                continue  # it was done while the others were changed
+            lane = self._store.lane_of(queued.record)
+            subject = waiting_subject(0, queued.kind, queued.record, lane)
+            yield replace(queued, subject=subject, former=stored.follows)
 
     async def renew_overdue(self, *_: object, **__: object) -> int:
         return 0
@@ -119,6 +136,8 @@ class SimulatedSpool(MemorySpool):
         self._taking = taking
         self._requests = Requests(link.as_link)
         self._publisher = taking.publisher(link.as_link, self._requests, LAYOUT)
+        self.claiming = _Waiting(link, self._requests, self._publisher, self.store)
+        self.waiting = self.claiming  # type: ignore[assignment]
         self.real_usage = JetStreamUsage(SimulatedBucket(link, self._requests, "quotas"))
         started = datetime.now(UTC)
         self._pool = pool
@@ -159,7 +178,7 @@ class SimulatedSpool(MemorySpool):
             blobs=cast(Blobs, _Bodies()),
             body_ends=cast(BodyEnds, _BodyEnds(self.store)),
             events=cast(JetStreamEvents, self.events),
-            waiting=cast(JetStreamWaiting, _Looks(self.store)),
+            waiting=self.claiming,
             membership=self.membership,
             presence=SimulatedBucket(self._link, self._requests, PRESENCE),
             capacity=cast(Capacity, _RoomEnough()),

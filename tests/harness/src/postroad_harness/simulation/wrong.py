@@ -5,7 +5,7 @@ Each is one plausible mistake; the test says within how many seeds it must be fo
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -256,6 +256,28 @@ class RefundsWhatIsInDoubt(WatchedTaking):
     """Gives a message its quota back when nobody answered for it, though it may be stored."""
 
     publisher = _Sure
+
+
+class _Forgetting(Publisher):
+    async def claim(
+        self,
+        puts: Sequence[Put],
+        claim: Mapping[str, str],
+        *,
+        shard: int,
+        timeout: timedelta,
+        origin: int,
+        former: int,
+    ) -> bool:
+        return await super().claim(
+            puts, claim, shard=shard, timeout=timeout, origin=origin, former=0
+        )
+
+
+class ForgetsTheFormerByOrder(WatchedTaking):
+    """Leaves out, as an order makes a deferral ready, which record in hand it follows from."""
+
+    publisher = _Forgetting
 
 
 class KnowsNamedPoolsAlone(WatchedTaking):
