@@ -13,7 +13,7 @@ from postroad.ingress.admission import (
     admit_sender,
     clients_by_network,
 )
-from postroad.ingress.replies import CONFIGURATION_INCOMPLETE
+from postroad.ingress.replies import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
@@ -170,4 +170,8 @@ async def test_what_is_unknown_is_refused_for_good_only_when_nothing_is_unreadab
         assert getattr(refused, "is_permanent", False)
         assert admit_recipient(stale, stranger, mailbox) == CONFIGURATION_INCOMPLETE
     shop = Submitter(SUBMISSION, clients_by_network(stale, IPv4Address("127.0.0.1")))
+    sender = Sender(shop.clients[0], parse_mailbox("me@near.example"))
+    local = parse_mailbox("you@localhost")  # some Relay may be for it
+    assert admit_recipient(snapshot, sender, local) == LOCAL_DOMAIN
+    assert admit_recipient(stale, sender, local) == CONFIGURATION_INCOMPLETE
     assert admit_sender(stale, shop, stranger.reverse_path) == CONFIGURATION_INCOMPLETE

@@ -135,7 +135,9 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
     if way_out is None:
         return _unless_stale(snapshot, replies.NO_WAY_OUT)
     # RFC 6761 §6.3: such a name is never asked of the DNS, and would mean the relay itself.
-    return replies.LOCAL_DOMAIN if way_out.by_mx and is_local(recipient.domain) else way_out
+    if way_out.by_mx and is_local(recipient.domain):
+        return _unless_stale(snapshot, replies.LOCAL_DOMAIN)
+    return way_out
 
 
 def _is_known(patterns: tuple[str, ...], recipient: Mailbox) -> bool:
