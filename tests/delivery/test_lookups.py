@@ -24,9 +24,11 @@ EXPRESS, BULK = TrafficClass.EXPRESS, TrafficClass.BULK
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
+@pytest.mark.parametrize(("octets", "asked"), [(1_000, 25), (100_000, 5)])
 async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, octets: int, asked: int
 ) -> None:
+    """Each large mail has five of a hundred places."""
     monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
     spool = MemorySpool()
     names = {f"d{n}.test": Trouble.SILENCE for n in range(400)}
@@ -37,9 +39,11 @@ async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing(
             anywhere=WayOut("relay:shop/mx", retry=LATER),
             near_test=WayOut("relay:shop/near", hosts, tls=TlsMode.NONE),
         )
-        await send(spool, *(f"a@{name}" for name in names))
-        async with delivering(spool, resolver=Resolver(zone.address), room=100, finish=0.1):
-            await zone.was_asked(25)
+        content = b"Subject: x\r\n\r\n".ljust(octets, b"x")
+        await send(spool, *(f"a@{name}" for name in names), content=content)
+        resolver = Resolver(zone.address)
+        async with delivering(spool, resolver=resolver, room=100, room_bytes=2_000_000, finish=0.1):
+            await zone.was_asked(asked)
             await send(spool, *(f"{n}@near.test" for n in range(20)))
             async with asyncio.timeout(patient(8)):
                 await mx.received(20)
@@ -137,12 +141,12 @@ async def test_a_newsletter_to_many_new_domains_does_not_keep_out_express() -> N
 @pytest.mark.parametrize("slow", [False, True])
 def test_bulk_leaves_places_to_express(slow: bool) -> None:
     room = Lookups(36)
-    bulk = [room.enter(BULK, slow=slow) for _ in range(100)].count(True)
-    express = [room.enter(EXPRESS, slow=slow) for _ in range(100)].count(True)
+    bulk = [room.enter(BULK, 1, slow=slow) for _ in range(100)].count(True)
+    express = [room.enter(EXPRESS, 1, slow=slow) for _ in range(100)].count(True)
     assert (bulk, express) == ((9, 3) if slow else (27, 9))
-    room.leave(BULK, slow=slow)
-    assert room.enter(EXPRESS, slow=slow), "and has what bulk does not need"
-    assert not room.enter(BULK, slow=slow)
+    room.leave(BULK, 1, slow=slow)
+    assert room.enter(EXPRESS, 1, slow=slow), "and has what bulk does not need"
+    assert not room.enter(BULK, 1, slow=slow)
 
 
 def test_express_is_not_put_off_behind_bulk() -> None:
@@ -154,10 +158,10 @@ def test_express_is_not_put_off_behind_bulk() -> None:
 
 def test_names_that_were_not_answered_have_a_part_of_the_places() -> None:
     room = Lookups(9)
-    assert [room.enter(EXPRESS, slow=True) for _ in range(4)] == [True] * 3 + [False]
-    assert [room.enter(EXPRESS, slow=False) for _ in range(7)] == [True] * 6 + [False]
-    room.leave(EXPRESS, slow=True)
-    assert room.enter(EXPRESS, slow=True)
+    assert [room.enter(EXPRESS, 1, slow=True) for _ in range(4)] == [True] * 3 + [False]
+    assert [room.enter(EXPRESS, 1, slow=False) for _ in range(7)] == [True] * 6 + [False]
+    room.leave(EXPRESS, 1, slow=True)
+    assert room.enter(EXPRESS, 1, slow=True)
 
 
 def test_what_is_put_off_comes_back_a_little_at_a_time() -> None:

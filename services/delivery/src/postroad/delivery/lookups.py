@@ -24,7 +24,7 @@ _BULK = 0.75  # of the places, as of all that a process has in hand
 
 @dataclass(slots=True)
 class Lookups:
-    """The places of records that wait for the DNS: `most` of them."""
+    """The places of records that wait for the DNS: `most` of those that a process has."""
 
     most: int
     _taken: Counter[TrafficClass] = field(default_factory=Counter)
@@ -32,20 +32,24 @@ class Lookups:
     # When the one that was put off last comes back.
     _next: dict[TrafficClass, float] = field(default_factory=dict)
 
-    def enter(self, traffic_class: TrafficClass, *, slow: bool) -> bool:
-        """Let a record wait for the DNS, if there is a place; `slow`: not answered of late."""
+    def enter(self, traffic_class: TrafficClass, places: int, *, slow: bool) -> bool:
+        """
+        Let a record wait for the DNS that takes so many places, if one is left.
+
+        `slow`: the name was not answered of late.
+        """
         if not _has_place(self._taken, self.most, traffic_class):
             return False
         if slow and not _has_place(self._slow, max(1, self.most // _SLOW), traffic_class):
             return False
-        self._taken[traffic_class] += 1
-        self._slow[traffic_class] += slow
+        self._taken[traffic_class] += places
+        self._slow[traffic_class] += places * slow
         return True
 
-    def leave(self, traffic_class: TrafficClass, *, slow: bool) -> None:
-        """Give back the place that `enter` gave."""
-        self._taken[traffic_class] -= 1
-        self._slow[traffic_class] -= slow
+    def leave(self, traffic_class: TrafficClass, places: int, *, slow: bool) -> None:
+        """Give back the places that `enter` gave."""
+        self._taken[traffic_class] -= places
+        self._slow[traffic_class] -= places * slow
 
     def wait(self, traffic_class: TrafficClass, now: float) -> float:
         """Return for how many seconds a record is put off."""

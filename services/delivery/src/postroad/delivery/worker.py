@@ -130,7 +130,7 @@ class Worker:
     def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
         record = taken.record
         slow = self._tools.directions.is_slow(way_out, record.domain)
-        if not self._lookups.enter(record.traffic_class, slow=slow):
+        if not self._lookups.enter(record.traffic_class, taken.places, slow=slow):
             self._crew.ask_later(taken, way_out, "others are before it at the DNS")
             return
         self._tasks.spawn(self._look_in_turn(taken, way_out, slow=slow))
@@ -139,7 +139,7 @@ class Worker:
         try:
             await self._look_for_route(taken, way_out)
         finally:
-            self._lookups.leave(taken.record.traffic_class, slow=slow)
+            self._lookups.leave(taken.record.traffic_class, taken.places, slow=slow)
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         record = taken.record
