@@ -313,7 +313,7 @@ def test_deleted_mail_is_in_the_history_and_nobody_is_told() -> None:
 def test_the_reason_of_a_hold_stays_with_the_mail(reason: str, said: str) -> None:
     settlement = ordered(message(), an_order("hold", reason), at())
     [put], [event] = settlement.puts, settlement.events
-    assert put.record.hold == Hold("Admin", note=reason)
+    assert put.record.hold == Hold("Admin", note=reason, ordered=NOW), "as old as the order"
     assert (event.type, event.reason) == (EventType.HELD, said)
 
 
