@@ -102,6 +102,7 @@ class SessionInfo:
     full: bool = False  # would refuse new mail, as the queue's storage is nearly full
     unserved: tuple[str, ...] = ()  # pools that it found mail in, and no process of their own
     stale: bool = False  # cannot read some object of that generation
+    left_open: tuple[tuple[str, int], ...] = ()  # connections in use where lanes were left
 
 
 class Sessions(Protocol):

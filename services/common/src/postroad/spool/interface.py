@@ -9,7 +9,7 @@ is acknowledged second, and everything else (events, clean-up) comes last. A cra
 them may repeat work, never lose it.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -175,6 +175,21 @@ class Taking(Protocol):
         Call `listener` with each lane that is left to another process.
 
         What has not begun of it should be given back: the next owner has limits of its own.
+        """
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """
+        Tell all others what `count` returns: connections in use where lanes were left, by name.
+
+        It is asked before a lane goes to its next owner, and time and again until it is nothing.
+        """
+
+    @property
+    def open_elsewhere(self) -> Mapping[str, int]:
+        """
+        What the others tell so, in all; the same object until it changes.
+
+        Of a lane's former owner it is known before any mail of the lane is handed out.
         """
 
     def on_held(self, listener: Callable[[str], None]) -> None:

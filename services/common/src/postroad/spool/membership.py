@@ -66,8 +66,10 @@ class Membership:
         self._revision = 0
         self._confirmed = float("-inf")  # loop time at which the last confirmed renewal was sent
         self._live: tuple[SessionInfo, ...] = ()
+        self._looked = 0  # the revision that the last look at all sessions came to
         self._remembered: tuple[SessionInfo, ...] = ()  # of before the keys were lost
         self._remember_until = float("-inf")
+        self._is_untold = False  # whether what was left open is not known to be written
         self.resets = 0  # how often the keys were lost
         self._keeper: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
@@ -82,6 +84,16 @@ class Membership:
     def seen(self) -> tuple[SessionInfo, ...]:
         """The sessions as of the last look, at most a few seconds old."""
         return self._live
+
+    @property
+    def known(self) -> int:
+        """The last revision of a session that this process has written or read."""
+        return max(self._revision, self._looked)
+
+    @property
+    def looked(self) -> int:
+        """The revision of a session that `seen` is as new as."""
+        return self._looked
 
     @property
     def remembers(self) -> bool:
@@ -177,6 +189,7 @@ class Membership:
                 ):
                     self._remember(sent)
                 self._revision = await self._put(value, known)
+            self._looked = min(self._looked, self._revision)  # it is larger where keys were lost
             self._confirmed = sent
 
     def _remember(self, now: float) -> None:
@@ -209,6 +222,9 @@ class Membership:
         if self.remembers:
             known = {info.session_id for info in found}
             found += [info for info in self._remembered if info.session_id not in known]
+        elif after < self._looked:
+            return self._live  # a follower lags
+        self._looked = after
         self._live = tuple(sorted(found, key=lambda info: info.session_id))
         return self._live
 
@@ -226,6 +242,14 @@ class Membership:
         """Tell in which pools this process found mail that nobody but `default` would take."""
         if pools != self._info.unserved:
             await self._tell(replace(self._info, unserved=pools))
+
+    async def set_left_open(self, left_open: tuple[tuple[str, int], ...]) -> None:
+        """Tell what this process has open where lanes were left; SpoolError if that is open."""
+        if left_open != self._info.left_open or self._is_untold:
+            self._is_untold = True
+            self._info = replace(self._info, left_open=left_open)
+            await self._renew()
+            self._is_untold = False
 
     async def _tell(self, info: SessionInfo) -> None:
         self._info = info
@@ -273,6 +297,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             full=said.get("full") is True,
             unserved=tuple(str(pool) for pool in said.get("unserved", ())),
             stale=said.get("stale") is True,
+            left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
         )
     except (ValueError, KeyError, TypeError):
         return None  # of another release, or not a session: it owns nothing here

@@ -1,7 +1,8 @@
 """Delivery's side of the memory spool: lanes shared among live takers, leases that never lapse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from postroad.spool.errors import SpoolUnavailable
@@ -59,6 +60,8 @@ class MemoryTaking:
         self._stopped = False
         self._watching = True
         self._leaving: list[Callable[[str], None]] = []
+        self._count_left_open: Callable[[], Mapping[str, int]] = dict
+        self._open_elsewhere: Mapping[str, int] = {}
         before = {taker: taker.lanes for taker in self._store.takers}
         self._store.takers.append(self)
         for taker, lanes in before.items():
@@ -116,6 +119,26 @@ class MemoryTaking:
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Let all others see what `count` returns."""
+        self._count_left_open = count
+
+    @property
+    def open_elsewhere(self) -> Mapping[str, int]:
+        """What the others have left open, in all."""
+        counts: Counter[str] = Counter()
+        for taker in self._store.takers:
+            if taker is not self:
+                counts.update(taker.left_open)
+        if counts != self._open_elsewhere:
+            self._open_elsewhere = counts
+        return self._open_elsewhere
+
+    @property
+    def left_open(self) -> Mapping[str, int]:
+        """The connections in use where lanes were left."""
+        return self._count_left_open()
 
     def on_held(self, listener: Callable[[str], None]) -> None:
         """Tell nobody: everything is handed out here."""

@@ -8,12 +8,13 @@ this process's while it has its lease
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from postroad.mail.traffic import TrafficClass
+from postroad.spool.agreement import SessionInfo
 from postroad.spool.codec import decode
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
@@ -72,6 +73,9 @@ class JetStreamTaking:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handed: set[Key] = set()
         self._leaving: list[Callable[[str], None]] = []
+        self._count_left_open: Callable[[], Mapping[str, int]] = dict
+        self._seen: tuple[SessionInfo, ...] = ()
+        self._open_elsewhere: Mapping[str, int] = {}
         self._settling = Settling(
             self._hand,
             requests=tools.requests,
@@ -110,6 +114,7 @@ class JetStreamTaking:
             take=self._take_lane,
             leave=self._leave_lane,
             in_flight=self._in_flight,
+            left_open=lambda: tuple(sorted(self._count_left_open().items())),
         )
         self._tenures.know_pools([pool])
         self._unserved = Unserved(tools.waiting, tools.membership, every=tools.timings.pools)
@@ -183,6 +188,24 @@ class JetStreamTaking:
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Tell all others what `count` returns: connections in use where lanes were left."""
+        self._count_left_open = count
+
+    @property
+    def open_elsewhere(self) -> Mapping[str, int]:
+        """What the others tell so, in all; the same object until it changes."""
+        membership = self._tools.membership
+        if self._seen is not membership.seen:
+            self._seen = membership.seen
+            others = (s for s in self._seen if s.session_id != membership.session_id)
+            counts: Counter[str] = Counter()
+            for other in others:
+                counts.update(dict(other.left_open))
+            if counts != self._open_elsewhere:
+                self._open_elsewhere = counts
+        return self._open_elsewhere
 
     def on_held(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the reason for each record that is held instead of handed out."""

@@ -4,6 +4,10 @@ Holding lanes: taking the ones this process should own, leaving those it should 
 The owner key of a lane names a session and is void once that session is gone. It is written only
 when ownership changes. Correctness does not hang on it, since JetStream hands a record to one
 puller at a time; limits do.
+
+Who leaves a lane while connections are in use there tells so in its session before the lane is
+released, and writes into the key as of which revision. Who takes the lane reads the sessions at
+least as of that before its mail is touched: so it knows what is left of each limit.
 """
 
 import asyncio
@@ -20,12 +24,16 @@ from postroad.spool.ownership import LaneKey, wanted_lanes
 
 log = get_logger("spool.tenure")
 
+_LEFT = b"left at "  # and a revision, in the key of a lane that was released
+_LOOKING_PATIENCE = 10.0  # seconds without sessions as new as they should be
 _LEAVING_PATIENCE = 5.0  # seconds that what is in flight of a lane may hold up its release
 
 
 @dataclass(slots=True)
 class _Tenure:
     revision: int
+    begins: float  # when its mail may be taken, however old the sessions are that were read
+    since: int = 0  # the revision of sessions that has to be read before; 0 once it was
     leaving_since: float | None = None
 
 
@@ -41,6 +49,7 @@ class Tenures:
         take: Callable[[LaneKey], None],
         leave: Callable[[LaneKey], Awaitable[None]],
         in_flight: Callable[[LaneKey], int],
+        left_open: Callable[[], tuple[tuple[str, int], ...]],
     ) -> None:
         self._bucket = bucket
         self._membership = membership
@@ -48,6 +57,7 @@ class Tenures:
         self._take = take
         self._leave = leave
         self._in_flight = in_flight
+        self._left_open = left_open
         self._owned: dict[LaneKey, _Tenure] = {}
         # Lanes whose key may name this session all the same, or may yet: a write was not answered.
         self._in_doubt: set[LaneKey] = set()
@@ -74,6 +84,7 @@ class Tenures:
             self._membership.session_id, self._pools, self._lanes, self._membership.seen
         )
         now = asyncio.get_running_loop().time()
+        await self._tell_left_open()
         if self._resets != self._membership.resets:
             self._resets = self._membership.resets
             await asyncio.gather(*(self._claim_again(key) for key in list(self._owned)))
@@ -87,6 +98,7 @@ class Tenures:
         before = set(self._owned)
         for key in sorted(wanted - before):
             await self._move_in(key)
+        await self._begin()
         _tell("lanes are taken", self._owned.keys() - before)
         for key in sorted(self._in_doubt - wanted - self._owned.keys()):
             await self._disown(key)
@@ -95,7 +107,8 @@ class Tenures:
         tenure = self._owned[key]
         if tenure.leaving_since is not None:
             tenure.leaving_since = None
-            self._take(key)
+            if not tenure.since:
+                self._take(key)
 
     async def _move_in(self, key: LaneKey) -> None:
         name = _name(key)
@@ -113,8 +126,34 @@ class Tenures:
             log.debug("a lane cannot be taken for now", lane=key.lane, error=str(error))
             return
         self._in_doubt.discard(key)
-        self._owned[key] = _Tenure(revision)
-        self._take(key)
+        begins = asyncio.get_running_loop().time() + _LOOKING_PATIENCE
+        self._owned[key] = _Tenure(revision, begins, max(1, _left_at(found.data if found else b"")))
+
+    async def _begin(self) -> None:
+        """Take the mail of lanes that are new, once it is known what others have open there."""
+        new = {key: tenure for key, tenure in self._owned.items() if tenure.since}
+        if not new:
+            return
+        if any(tenure.since > self._membership.looked for tenure in new.values()):
+            try:
+                await self._membership.look()
+            except SpoolError as error:
+                log.debug("lanes that are new have to wait", error=str(error))
+        now = asyncio.get_running_loop().time()
+        for key, tenure in new.items():
+            if tenure.since <= self._membership.looked or now >= tenure.begins:
+                tenure.since = 0
+                if tenure.leaving_since is None:
+                    self._take(key)
+
+    async def _tell_left_open(self) -> bool:
+        """Tell in our session what is open where lanes were left; whether that is written."""
+        try:
+            await self._membership.set_left_open(self._left_open())
+        except SpoolError as error:
+            log.debug("what is left open cannot be told", error=str(error))
+            return False
+        return True
 
     async def _claim_again(self, key: LaneKey) -> None:
         """Write an owner key that was lost with the servers' memory."""
@@ -130,7 +169,7 @@ class Tenures:
             log.debug("an owner key could not be written again", lane=key.lane, error=str(error))
 
     def _is_held(self, owner: bytes, *, gone: bool) -> bool:
-        if gone or not owner:
+        if gone or not owner or owner.startswith(_LEFT):
             return False
         session = owner.decode("ascii", "replace")
         if session == self._membership.session_id:
@@ -144,14 +183,16 @@ class Tenures:
             await self._leave(key)
         if self._in_flight(key) and now - tenure.leaving_since < _LEAVING_PATIENCE:
             return
-        await self._release(key)
+        if await self._tell_left_open():
+            await self._release(key)
 
     async def _release(self, key: LaneKey) -> None:
         tenure = self._owned.pop(key, None)
         if tenure is None:
             return  # a look that was under way at the end has released it
         try:
-            await self._bucket.put(_name(key), b"", expected=tenure.revision)
+            left = b"%s%d" % (_LEFT, self._membership.known)
+            await self._bucket.put(_name(key), left, expected=tenure.revision)
         except SpoolError as error:
             self._in_doubt.add(key)
             log.debug("a lane's key may still stand", lane=key.lane, error=str(error))
@@ -166,7 +207,8 @@ class Tenures:
         try:
             found = await self._bucket.get(name)
             if found is None or not self._is_held(found.data, gone=is_deletion(found)):
-                await self._bucket.put(name, b"", expected=found.sequence if found else 0)
+                left = b"%s%d" % (_LEFT, self._membership.known)
+                await self._bucket.put(name, left, expected=found.sequence if found else 0)
         except SpoolError as error:
             log.debug("a lane cannot be left for now", lane=key.lane, error=str(error))
             return
@@ -177,6 +219,12 @@ class Tenures:
         owned = list(self._owned)
         await asyncio.gather(*(self._release(key) for key in owned))
         _tell("lanes are released", owned)
+
+
+def _left_at(owner: bytes) -> int:
+    """Return the revision as of which sessions tell what a lane's former owner has open there."""
+    said = owner.removeprefix(_LEFT)
+    return int(said) if owner.startswith(_LEFT) and said.isdigit() else 0
 
 
 def _tell(what: str, keys: Iterable[LaneKey]) -> None:

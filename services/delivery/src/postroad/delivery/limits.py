@@ -25,6 +25,7 @@ class SiteLimiter:
         self.limits = limits
         self.leased = leased
         self.connections = 0
+        self.elsewhere = 0  # connections that another process has left open
         self._starts: deque[float] = deque()
         self._slice = 0  # messages that may begin
         self._slice_ends = 0.0
@@ -36,12 +37,17 @@ class SiteLimiter:
     @property
     def has_slot(self) -> bool:
         """Whether another connection may be used."""
-        return self.connections < self.limits.connections
+        return self.connections < self.most
+
+    @property
+    def most(self) -> int:
+        """How many connections may be used here."""
+        return self.limits.connections - self.elsewhere
 
     @property
     def idle_room(self) -> int:
         """How many connections may be kept open beside those in use."""
-        return max(0, self.limits.connections - self.connections)
+        return max(0, self.most - self.connections)
 
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later; inf where it needs a slice."""

@@ -47,6 +47,8 @@ class Site:
     total: "SiteTotal[Site]"
     hosts: tuple[Smarthost, ...] = ()  # none where they are found in the DNS
     hosts_in_use: tuple[Smarthost, ...] = ()  # that connections in use may be at
+    lane: str = ""  # of its mail, as that came last
+    is_left: bool = False  # whether its lane went to another process since
     heir: "Site | None" = None  # that counts our connections too, as they are at its hosts
     express: Line = field(default_factory=Line)
     bulk: Line = field(default_factory=Line)
@@ -130,8 +132,10 @@ class Site:
     def has_too_many(self) -> bool:
         """Whether more connections are in use than it is seen to bear, or may be."""
         limiter = self.limiter
-        most = min(limiter.limits.connections, self.concurrency.window)
-        return limiter.connections > most or self.total.has_too_many
+        return (
+            limiter.connections > min(limiter.most, self.concurrency.window)
+            or self.total.has_too_many
+        )
 
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later; inf where it needs a slice."""

@@ -2,9 +2,12 @@
 The sites of a process: which are known, how they share its places, and which may be forgotten.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.pool import SessionPool
 from postroad.delivery.shares import Shares
 from postroad.delivery.site import Site
 from postroad.delivery.total import SiteTotal
@@ -29,6 +32,7 @@ class Sites:
         self._sites: dict[tuple[str, str], Site] = {}
         self._totals: dict[str, SiteTotal[Site]] = {}
         self._withdrawn: list[Site] = []  # whose smarthosts were, with connections in use
+        self._elsewhere: Mapping[str, int] = {}
         self._shares = Shares(in_hand)
         self._counted = 0.0
         self._several_pools = False  # that send by MX, so that they may meet at a site
@@ -71,6 +75,7 @@ class Sites:
         site = Site(way_out.name, limiter, self._shares, total)
         _turn_to(site, way_out.smarthosts)
         self._count_withdrawn(site)
+        self._count_elsewhere(site)
         self._sites[site.key] = site
         return site
 
@@ -88,6 +93,34 @@ class Sites:
         site.limiter.inherit(before.limiter)
         return site
 
+    def leave(self, lane: str) -> None:
+        """Take down that a lane is another process's, which is to hear what is in use there."""
+        for site in self:
+            site.is_left = site.is_left or site.lane == lane
+
+    def left_open(self, pool: SessionPool) -> Mapping[str, int]:
+        """Return what is in use, or not closed yet, at sites of lanes that were left, by name."""
+        counts: Counter[str] = Counter()
+        for site in self:
+            if site.is_left:
+                count = site.limiter.connections + pool.count(site.key)
+                counts.update({_named(site.name): count, _named(*site.key): count})
+                site.is_left = count > 0
+        return +counts
+
+    def heed_elsewhere(self, counts: Mapping[str, int]) -> None:
+        """Leave so many connections of each limit to processes that had the site before."""
+        self._elsewhere = counts
+        for site in self:
+            self._count_elsewhere(site)
+
+    def _count_elsewhere(self, site: Site) -> None:
+        counts, total = self._elsewhere, site.total
+        site.limiter.elsewhere = counts.get(_named(*site.key), 0) if counts else 0
+        # Where the site is shared, they have claims of their own.
+        count = counts.get(_named(site.name), 0) if counts and not total.is_shared else 0
+        total.limiter.elsewhere = count
+
     def renew(self, limits: Mapping[str, SiteLimits]) -> None:
         """Heed the limits of ways out, by name, also where no mail waits that would tell them."""
         for site in self:
@@ -104,6 +137,7 @@ class Sites:
             self._several_pools = several
             for total in self._totals.values():
                 self._share(total)
+            self.heed_elsewhere(self._elsewhere)
 
     def _share(self, total: SiteTotal[Site]) -> None:
         """Lease what is used of a site where another pool may send there too."""
@@ -137,6 +171,11 @@ class Sites:
         site.total.members -= 1
         if not site.total.members:
             del self._totals[site.name]
+
+
+def _named(*parts: str) -> str:
+    """Return a short name, which processes tell each other every few seconds."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:

@@ -94,7 +94,7 @@ class SiteTotal(Generic[Member]):
     @property
     def has_too_many(self) -> bool:
         """Whether more connections are in use than may be."""
-        return self.limiter.connections > self.limiter.limits.connections
+        return self.limiter.connections > self.limiter.most
 
     @property
     def sends(self) -> bool:

@@ -7,6 +7,7 @@ belongs into another lane is moved there, and what is not to be attempted ends a
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -57,6 +58,7 @@ class Worker:
         self._sites = Sites(tools.in_hand, self._crew.resume)
         self._ways = Ways()
         self._renewal = Renewal(self._ways)
+        self._elsewhere: Mapping[str, int] = {}
         self._heeded: Snapshot | None = None  # the configuration by which mail goes on
 
     # ------------------------------------------------------------ taking
@@ -67,6 +69,7 @@ class Worker:
         await self._tools.configuration.wait_published()
         self._heed(self._tools.configuration.current)
         self._tools.taking.on_leaving(self._withdraw)
+        self._tools.taking.tell_left_open(self._left_open)
         self._tools.taking.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
         self._tasks.spawn(self._housekeep())
         self._tasks.spawn(self._follow())
@@ -84,8 +87,25 @@ class Worker:
         for site in self._sites:
             for waiting in site.withdraw(lambda each: each.taken.lane == lane):
                 self._tasks.spawn(self._endings.give_back(waiting.taken))
+        self._hang_up()
+        self._sites.leave(lane)
+
+    def _hang_up(self) -> None:
         for session in self._tools.attempts.pool.all():
             session.hang_up()
+
+    def _left_open(self) -> Mapping[str, int]:
+        return self._sites.left_open(self._tools.attempts.pool)
+
+    def _heed_elsewhere(self) -> None:
+        """Heed what former owners of our lanes have open, from before their mail comes here."""
+        counts = self._tools.taking.open_elsewhere
+        if counts is not self._elsewhere:
+            self._elsewhere = counts
+            self._sites.heed_elsewhere(counts)
+            for site in self._sites:
+                if site.waiting:
+                    self._crew.pump(site)
 
     def obey(self) -> None:
         """Do as a new order says with what has not begun yet."""
@@ -102,6 +122,7 @@ class Worker:
         record = taken.record
         snapshot = self._tools.configuration.current
         self._heed(snapshot)
+        self._heed_elsewhere()
         way_out = self._ways.of(snapshot, record)
         order = self._order(taken)
         undecided = way_out is None and is_undecided(snapshot, record)
@@ -173,6 +194,7 @@ class Worker:
             self._tasks.spawn(self._endings.settle(taken, settlement))
             return
         site = self._sites.of(route.site, way_out)
+        site.lane, site.is_left = taken.lane, False
         now = asyncio.get_running_loop().time()
         self._sites.keep_count(now)
         waiting = self._renewal.waiting(taken, way_out, self._tools.configuration.current)
@@ -219,6 +241,7 @@ class Worker:
             await asyncio.sleep(_HOUSEKEEPING)
             for session in self._tools.attempts.pool.expired(time.monotonic()):
                 session.hang_up()
+            self._heed_elsewhere()
             now = asyncio.get_running_loop().time()
             self._sites.count_shares(now)
             for site in self._sites:
@@ -264,6 +287,7 @@ class Worker:
         """Take nothing more, finish what is being sent, give the rest back."""
         self._crew.stopping = True
         await self._tools.taking.stop()
+        self._hang_up()  # before others begin: what is under way ends without leaving a session
         unbegun = [each.taken for site in self._sites for each in site.empty()]
         await asyncio.gather(*(self._endings.give_back(taken) for taken in unbegun))
         try:

@@ -12,8 +12,8 @@ Whether what happened keeps the promises. Each broken one is a sentence in `ledg
 - A crash repeats one transaction of a message with many recipients, if each takes over a second.
 - What waits moves: once all is mended nothing but held mail is left.
 - No more is stored than the quotas allow, whatever its senders have heard.
-- No site gets more connections, or messages in its window, than its limits; a fault or a change of
-  members in the minute before is an excuse for what several processes do together, never for one.
+- No site gets more connections, or messages in its window, than its limits; a fault in the
+  minute before is an excuse for what several processes do together, never for one.
 """
 
 from collections import Counter, defaultdict
@@ -28,8 +28,6 @@ from postroad_harness.simulation.moved_clock import EPOCH
 from postroad_harness.simulation.scenario import Scenario
 
 _UNSETTLED = 60.0  # seconds after a fault in which lanes may change hands
-# After the start of a process: it is given lanes of which an attempt may be under way elsewhere.
-_JOINING = 8.0  # seconds
 _SLACK = 1.0  # seconds that a window may seem shorter where the messages arrive
 
 
@@ -201,12 +199,11 @@ def _limits_held(ledger: Ledger, scenario: Scenario) -> None:
     most = scenario.limits.connections
     for at, site, together in ledger.crowds:
         of_one, count = Counter(who for _, who in together).most_common(1)[0]
-        oldest = min(began for began, _ in together)
         if count > most and not ledger.troubled(of_one, at - _SLACK, at):
             ledger.violations.append(
                 f"at {at:.3f} s {of_one} alone used {count} connections to {site}, of {most}"
             )
-        elif len(together) > most and not (scenario.excused and _unsettled(ledger, oldest, at)):
+        elif len(together) > most and not (scenario.excused and _unsettled(ledger, at)):
             ledger.violations.append(
                 f"at {at:.3f} s {site} had {len(together)} connections of {most}: {together}"
             )
@@ -217,16 +214,16 @@ def _limits_held(ledger: Ledger, scenario: Scenario) -> None:
     for site, starts in ledger.starts.items():
         for first, last in zip(starts, starts[rate.count :], strict=False):
             if last[0] - first[0] < window and not (
-                scenario.excused and _unsettled(ledger, first[0], last[0])
+                scenario.excused and _unsettled(ledger, last[0])
             ):
                 ledger.violations.append(
                     f"{site} got {rate.count + 1} messages from {first[0]:.3f} s to {last[0]:.3f} s"
                 )
 
 
-def _unsettled(ledger: Ledger, oldest: float, at: float) -> bool:
-    """Whether lanes may have changed hands between what began at `oldest` and what did at `at`."""
-    return any(oldest <= born + _JOINING and born <= at for born in ledger.born) or any(
+def _unsettled(ledger: Ledger, at: float) -> bool:
+    """Whether a fault may have given lanes to somebody else who cannot know what is under way."""
+    return any(
         each.start <= at and min(each.end, each.start + _UNSETTLED) + _UNSETTLED >= at
         for each in ledger.troubles
     )

@@ -98,7 +98,6 @@ class Ledger:
     prices: dict[str, tuple[Price, ...]] = field(default_factory=dict)  # by queue id
     starts: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))
     crowds: list[tuple[float, str, tuple[tuple[float, str], ...]]] = field(default_factory=list)
-    born: list[float] = field(default_factory=list)  # when processes were started
     trace: int = 0
     _open: dict[object, tuple[str, float, str]] = field(default_factory=dict)
 

@@ -202,7 +202,6 @@ class Performance:
         else:
             process = DeliveryProcess(name, self.around)
         self.faults.processes[name] = process
-        self.ledger.born.append(self.network.time())
         process.start()
         return process
 

@@ -111,6 +111,13 @@ class KeepsWhatItLeft(WatchedTaking):
         return not self._stopped
 
 
+class LeavesWithoutAWord(WatchedTaking):
+    """Tells the next owner of a lane nothing of the connections that are in use there."""
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Never ask."""
+
+
 class MakesNoRoom(WatchedTaking):
     """Lets what only waits for its acknowledgement take room, so that nothing new is asked for."""
 
