@@ -150,3 +150,39 @@ async def test_hosts_that_are_known_to_be_silent_are_not_waited_for(
             route = await ways.find(BY_MX, "silent.example")
     assert isinstance(route, Route)
     assert [host.name for host in route.hosts] == ["a.x.example"]
+
+
+def silent_hosts(prefix: str, count: int) -> Table:
+    """Return a domain that names so many hosts which nobody can look up."""
+    hosts = [f"{prefix}{n}.many.example" for n in range(count)]
+    records = [f"MX {n} {host}." for n, host in enumerate(hosts)]
+    return {"many.example": records} | dict.fromkeys(hosts, Trouble.SILENCE)
+
+
+async def test_a_domain_that_names_silent_hosts_costs_few_questions_and_is_slow_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
+    async with Zone({**TABLE, **silent_hosts("a", 30)}, ttl=0) as zone:
+        ways = directions(zone)
+        assert isinstance(await ways.find(BY_MX, "many.example"), NoRoute)
+        asked = {name for name, _ in zone.asked if name.startswith("a")}
+        assert asked == {f"a{n}.many.example" for n in range(10)}
+        zone.table.update(silent_hosts("b", 30))
+        assert ways.is_slow(BY_MX, "many.example"), "whatever it names next"
+        assert not ways.is_slow(BY_MX, "x.example")
+        zone.table["many.example"] = ["MX 1 a.x.example."]
+        assert isinstance(await ways.find(BY_MX, "many.example"), Route)
+        assert not ways.is_slow(BY_MX, "many.example")
+
+
+async def test_a_silent_host_does_not_end_the_search_for_others() -> None:
+    table = {**TABLE, **silent_hosts("a", 2)}  # ten at a time are asked for
+    gone = [f"MX {n} gone{n}.many.example." for n in range(12)]
+    silent = [f"MX {n} a{n}.many.example." for n in range(2)]
+    table["many.example"] = [*silent, *gone, "MX 99 a.x.example."]
+    async with Zone(table) as zone:
+        ways = directions(zone)
+        assert isinstance(await ways.find(BY_MX, "many.example"), Route)
+        assert not ways.is_slow(BY_MX, "many.example")

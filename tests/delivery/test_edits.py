@@ -12,6 +12,7 @@ import pytest
 from postroad.delivery.concurrency import INITIAL
 from postroad.delivery.directions import Directions
 from postroad.delivery.routing import NoRoute, Route
+from postroad.mail.traffic import TrafficClass
 from postroad.policy.limits.slices import decode
 from postroad.policy.model import (
     Credentials,
@@ -255,7 +256,7 @@ async def test_what_waits_goes_to_the_pool_that_it_is_sent_from_now(lane_moves: 
     await other.close()
 
 
-FindRoute = Callable[[Directions, WayOut, str], Awaitable[Route | NoRoute]]
+FindRoute = Callable[[Directions, WayOut, str, TrafficClass], Awaitable[Route | NoRoute]]
 
 
 async def test_a_relay_that_is_edited_while_hosts_are_looked_up_is_heeded(
@@ -264,10 +265,12 @@ async def test_a_relay_that_is_edited_while_hosts_are_looked_up_is_heeded(
     asked, answer = asyncio.Event(), asyncio.Event()
     found: FindRoute = Directions.find
 
-    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
+    async def slowly(
+        self: Directions, way_out: WayOut, domain: str, traffic_class: TrafficClass
+    ) -> Route | NoRoute:
         asked.set()
         await answer.wait()
-        return await found(self, way_out, domain)
+        return await found(self, way_out, domain, traffic_class)
 
     monkeypatch.setattr(Directions, "find", slowly)
     spool = MemorySpool()

@@ -9,6 +9,7 @@ from postroad.delivery import resolver as resolver_module
 from postroad.delivery.answers import MxAnswer
 from postroad.delivery.answers import Trouble as Answer
 from postroad.delivery.lookups import Lookups
+from postroad.delivery.questions.lines import Asker
 from postroad.delivery.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
@@ -77,9 +78,9 @@ class Forgetful(Resolver):
         self.vain: set[str] = set()
         self.waiting = self.came_again = 0
 
-    async def mx(self, domain: str) -> MxAnswer:
+    async def mx(self, domain: str, asker: Asker | None = None) -> MxAnswer:
         if not domain.startswith("silent"):
-            return await super().mx(domain)
+            return await super().mx(domain, asker)
         if domain in self.vain:
             self.waiting += 1
             await asyncio.Event().wait()
@@ -116,9 +117,9 @@ class Slow(Resolver):
         super().__init__(server)
         self.is_asked = asyncio.Event()
 
-    async def mx(self, domain: str) -> MxAnswer:
+    async def mx(self, domain: str, asker: Asker | None = None) -> MxAnswer:
         if not domain.startswith("news"):
-            return await super().mx(domain)
+            return await super().mx(domain, asker)
         self.is_asked.set()
         await asyncio.Event().wait()
         raise AssertionError

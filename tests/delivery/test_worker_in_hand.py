@@ -7,6 +7,7 @@ import pytest
 from postroad.delivery.attempt import Attempt
 from postroad.delivery.directions import Directions
 from postroad.delivery.routing import NoRoute, Route
+from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import WayOut
 from postroad.runtime.metrics import REGISTRY
 from postroad.spool.event import EventType
@@ -47,10 +48,12 @@ async def test_a_drain_does_not_wait_for_what_finds_its_hosts_meanwhile(
     asked, answer = asyncio.Event(), asyncio.Event()
     found = Directions.find
 
-    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
+    async def slowly(
+        self: Directions, way_out: WayOut, domain: str, traffic_class: TrafficClass
+    ) -> Route | NoRoute:
         asked.set()
         await answer.wait()
-        return await found(self, way_out, domain)
+        return await found(self, way_out, domain, traffic_class)
 
     monkeypatch.setattr(Directions, "find", slowly)
     spool = MemorySpool()
@@ -101,10 +104,12 @@ async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_give
     joined: list[MemoryTaking] = []
     found = Directions.find
 
-    async def slowly(self: Directions, way_out: WayOut, domain: str) -> Route | NoRoute:
+    async def slowly(
+        self: Directions, way_out: WayOut, domain: str, traffic_class: TrafficClass
+    ) -> Route | NoRoute:
         # Of two takers this lane is the second's.
         joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
-        return await found(self, way_out, domain)
+        return await found(self, way_out, domain, traffic_class)
 
     monkeypatch.setattr(Directions, "find", slowly)
     async with ScriptedMx() as mx:

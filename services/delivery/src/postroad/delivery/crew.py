@@ -155,7 +155,7 @@ class Crew:
         record = taken.record
         route = self._tools.directions.known(way_out, record.domain)
         if route is None:
-            route = await self._tools.directions.find(way_out, record.domain)
+            route = await self._tools.directions.find(way_out, record.domain, record.traffic_class)
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
             self._leave(site, waiting)

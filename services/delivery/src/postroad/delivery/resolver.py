@@ -6,10 +6,10 @@ says, trouble for some seconds only. Look-ups of one name at the same time are o
 than a hundred are asked at a time, and few while the name server is away. The cache is bounded:
 what was used longest ago goes first.
 
-A question that is not answered soon gives its place to the next, so that names whose servers are
-silent keep nobody waiting for long, however many they are. It goes on at one of the few places for
-slow names if one is free. What was not answered is remembered for a while: it has those places from
-the beginning, and is not waited for where other answers will do.
+A question that is not answered soon gives its turn to the next (`delivery.questions.lines` says
+whose that is), so that silent names keep nobody waiting for long. It goes on at one of the few
+turns for slow names if one is free. What was not answered is remembered for a while: it has those
+turns alone, as have the hosts of a slow domain, and is not waited for where other answers will do.
 """
 
 import asyncio
@@ -28,6 +28,9 @@ import dns.resolver
 
 from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
 from postroad.delivery.breaker import Breaker
+from postroad.delivery.questions.lines import Asker
+from postroad.delivery.questions.silence import Silence
+from postroad.delivery.questions.turns import DnsTurns
 from postroad.mail.ip_address import unmapped
 
 _CACHED = 50_000
@@ -35,13 +38,13 @@ _LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
 _NEGATIVE = 60.0  # seconds, when a negative answer brings no SOA
 _TROUBLE = 5.0
 _LOOPBACK = ("::1", "127.0.0.1")
-_SILENT = 300.0  # seconds for which it is known that a question was not answered
 _GRACE = 1.0  # seconds that are waited for one family when the other is there
 _TRY = 1.0  # seconds until a question is repeated, or put to the next of several name servers
-_PATIENCE = 3.0  # seconds, all tries included, that a question keeps its place
-_LIFETIME = 10.0  # seconds at a place for slow names
+_PATIENCE = 3.0  # seconds, all tries included, that a question keeps its turn
+_LIFETIME = 10.0  # seconds at a turn for slow names
 _AT_ONCE = 100  # questions
 _SLOW_AT_ONCE = 25  # questions besides, whose names were not answered of late
+_Key = tuple[str, str, bool]  # name, kind of record, whether a slow domain's mail asks
 _PROBE = ("", "NS")  # the servers of the root, which every name server knows or says why not
 
 
@@ -56,10 +59,12 @@ class _Found:
 @dataclass(frozen=True, slots=True)
 class _Asking:
     since: float
+    askers: list[Asker]
     answer: "asyncio.Task[_Found]"
 
 
 _FAMILIES = ("AAAA", "A")
+_GRAVEST = (Trouble.TEMPORARY, Trouble.UNASKED, Trouble.NO_DATA, Trouble.NO_SUCH_NAME, None)
 _NOTHING_YET = _Found((), Trouble.TEMPORARY, "the DNS does not answer", 0.0)
 _UNASKED = _Found((), Trouble.UNASKED, "the DNS does not answer", 0.0)
 
@@ -70,55 +75,49 @@ class Resolver:
     def __init__(self, server: tuple[str, int] | None = None) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=server is None)
         if server is not None:
-            self._resolver.nameservers = [server[0]]
-            self._resolver.port = server[1]
+            self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
         self._resolver.timeout = min(self._resolver.timeout, _TRY)
         self._cache: OrderedDict[tuple[str, str], _Found] = OrderedDict()
-        self._asking: dict[tuple[str, str], _Asking] = {}
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self._slow_turns = asyncio.Semaphore(_SLOW_AT_ONCE)
+        self._asking: dict[_Key, _Asking] = {}
+        self._turns = DnsTurns(_AT_ONCE)
+        self._slow_turns = DnsTurns(_SLOW_AT_ONCE)
         self._breaker = Breaker()
         self._probing = asyncio.Lock()
-        self._silent: OrderedDict[tuple[str, str], float] = OrderedDict()  # until when
+        self._silence = Silence()  # of names and kinds of records
 
-    async def mx(self, domain: str) -> MxAnswer:
+    async def mx(self, domain: str, asker: Asker | None = None) -> MxAnswer:
         """Return a domain's MX records."""
-        found = await self._look_up(domain, "MX")
+        found = await self._look_up(domain, "MX", asker or Asker(domain))
         records = tuple((int(r.preference), _host(r.exchange)) for r in found.rdata)
         return MxAnswer(records, found.trouble, found.detail)
 
-    async def addresses(self, host: str) -> AddressAnswer:
+    async def addresses(self, host: str, asker: Asker | None = None) -> AddressAnswer:
         """Return a host's IPv6 and IPv4 addresses; `localhost` is this machine (RFC 6761 §6.3)."""
         if _is_local(host):
             return AddressAnswer(_LOOPBACK)
-        six, four = await self._both(host)
+        six, four = await self._both(host, asker or Asker(host))
         addresses = (*(_six(r.address) for r in six.rdata), *(str(r.address) for r in four.rdata))
         if addresses:
             return AddressAnswer(addresses)
         # Temporary trouble with either family leaves the question open.
-        for trouble in (Trouble.TEMPORARY, Trouble.UNASKED, Trouble.NO_DATA, Trouble.NO_SUCH_NAME):
-            for found in (six, four):
-                if found.trouble is trouble:
-                    return AddressAnswer((), trouble, found.detail)
-        return AddressAnswer((), Trouble.NO_DATA, "no addresses")
+        why = min((six, four), key=lambda found: _GRAVEST.index(found.trouble))
+        return AddressAnswer((), why.trouble, why.detail)
 
     def knows_hosts(self, domain: str) -> bool:
         """Whether a domain's MX hosts and their addresses are known without a question."""
-        found = self._known(domain, "MX")
-        if found is None:
-            return False
-        hosts = [_host(r.exchange) for r in found.rdata] or [domain]
-        return all(self.knows_addresses(host) for host in hosts)
+        hosts = self._known_hosts(domain)
+        return bool(hosts) and all(self.knows_addresses(host) for host in hosts)
 
     def is_slow(self, domain: str) -> bool:
         """Whether a domain's MX records, or all of its MX hosts, were not answered for of late."""
         if self._is_silent(domain, "MX"):
             return True
+        hosts = self._known_hosts(domain)
+        return bool(hosts) and all(self.has_slow_addresses(host) for host in hosts)
+
+    def _known_hosts(self, domain: str) -> list[str]:
         found = self._known(domain, "MX")
-        if found is None:
-            return False
-        hosts = [_host(r.exchange) for r in found.rdata] or [domain]
-        return all(self.has_slow_addresses(host) for host in hosts)
+        return [] if found is None else [_host(r.exchange) for r in found.rdata] or [domain]
 
     def has_slow_addresses(self, host: str) -> bool:
         """Whether a host's addresses were not answered for of late."""
@@ -131,33 +130,33 @@ class Resolver:
         """Whether a host's addresses are known without a question."""
         return _is_local(host) or all(self._known(host, kind) for kind in _FAMILIES)
 
-    async def _both(self, host: str) -> list[_Found]:
+    async def _both(self, host: str, asker: Asker) -> list[_Found]:
         """Look both families up; go on with one where the other has nothing to say in time."""
         known = [self._known(host, kind) for kind in _FAMILIES]
         if all(known):
             return [found for found in known if found]
-        tasks = [asyncio.ensure_future(self._look_up(host, kind)) for kind in _FAMILIES]
+        tasks = [asyncio.ensure_future(self._look_up(host, kind, asker)) for kind in _FAMILIES]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if any(task.done() and task.result().rdata for task in tasks):
             late = next((k for k, t in zip(_FAMILIES, tasks, strict=True) if not t.done()), None)
             if late is not None:
-                await self._wait_for_the_other(tasks, host, late)
+                await self._wait_for_the_other(tasks, (host, late, asker.slow))
         else:
             await asyncio.wait(tasks)
         return [task.result() if task.done() else _NOTHING_YET for task in tasks]
 
     async def _wait_for_the_other(
-        self, tasks: Sequence["asyncio.Task[_Found]"], host: str, late: str
+        self, tasks: Sequence["asyncio.Task[_Found]"], late: _Key
     ) -> None:
-        if self._is_silent(host, late):
+        if self._is_silent(*late[:2]):
             return
-        asking = self._asking.get((host, late))  # None: the answer has just come
+        asking = self._asking.get(late)  # None: the answer has just come
         passed = time.monotonic() - asking.since if asking is not None else 0.0
         if passed < _GRACE:
             await asyncio.wait(tasks, timeout=_GRACE - passed)
 
     def _is_silent(self, name: str, kind: str) -> bool:
-        return self._silent.get((name, kind), 0.0) > time.monotonic()
+        return self._silence.has((name, kind), time.monotonic())
 
     def _known(self, name: str, kind: str) -> _Found | None:
         found = self._cache.get((name, kind))
@@ -166,37 +165,44 @@ class Resolver:
         self._cache.move_to_end((name, kind))
         return found
 
-    async def _look_up(self, name: str, kind: str) -> _Found:
+    async def _look_up(self, name: str, kind: str, asker: Asker) -> _Found:
         found = self._known(name, kind)
         if found is not None:
             return found
-        key = (name, kind)
+        key = (name, kind, asker.slow)
         asking = self._asking.get(key)
         if asking is None:
-            asking = _Asking(time.monotonic(), asyncio.create_task(self._ask(name, kind)))
-            self._asking[key] = asking
+            askers = [asker]
+            answer = asyncio.create_task(self._ask(key, askers))
+            asking = self._asking[key] = _Asking(time.monotonic(), askers, answer)
             asking.answer.add_done_callback(lambda _: self._asking.pop(key, None))
+        else:
+            asking.askers.append(asker)
+            self._turns.join(key, asker)
+            self._slow_turns.join(key, asker)
         # Whoever waits may give up; the question goes on for the others.
         return await asyncio.shield(asking.answer)
 
-    async def _ask(self, name: str, kind: str) -> _Found:
-        found = await self._question(name, kind)
-        self._cache[name, kind] = found
-        self._cache.move_to_end((name, kind))
+    async def _ask(self, key: _Key, askers: Sequence[Asker]) -> _Found:
+        found = await self._question(key, askers)
+        self._cache[key[:2]] = found
+        self._cache.move_to_end(key[:2])
         while len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
         return found
 
-    async def _question(self, name: str, kind: str) -> _Found:
+    async def _question(self, key: _Key, askers: Sequence[Asker]) -> _Found:
         """Ask, when it is its turn, unless it is known that nobody answers."""
+        name, kind, slow = key
         found = None
-        if not self._is_silent(name, kind):
-            async with self._turns:
-                found = await self._asked(name, kind, slow=False)
-            if not self._is_silent(name, kind) or self._slow_turns.locked():
+        if not slow and not self._is_silent(name, kind):
+            async with self._turns.turn(key, askers) as came:
+                found = await self._asked(name, kind, slow=False) if came else None
+            if not self._is_silent(name, kind) or not self._slow_turns.has_turn(askers[0]):
                 return found or _UNASKED
-        async with self._slow_turns:
-            return await self._asked(name, kind, slow=True) or found or _UNASKED
+        async with self._slow_turns.turn(key, askers) as came:
+            slowly = await self._asked(name, kind, slow=True) if came else None
+        return slowly or found or _UNASKED
 
     async def _asked(self, name: str, kind: str, *, slow: bool) -> _Found | None:
         """Ask, and remember whether there was an answer; None when the name server is away."""
@@ -209,17 +215,11 @@ class Resolver:
             self._breaker.asking -= 1
         if answered:
             self._breaker.answers(time.monotonic())
-            self._silent.pop((name, kind), None)
+            self._silence.forget((name, kind))
         else:
             self._breaker.is_silent(slow=slow)
-            self._remember_silence(name, kind)
+            self._silence.remember((name, kind), time.monotonic())
         return found
-
-    def _remember_silence(self, name: str, kind: str) -> None:
-        self._silent[name, kind] = time.monotonic() + _SILENT
-        self._silent.move_to_end((name, kind))
-        while len(self._silent) > _CACHED:
-            self._silent.popitem(last=False)
 
     async def _is_worth_asking(self, *, slow: bool) -> bool:
         if self._breaker.is_in_doubt(time.monotonic()):

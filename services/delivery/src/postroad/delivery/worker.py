@@ -164,7 +164,7 @@ class Worker:
 
     async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
         record = taken.record
-        route = await self._tools.directions.find(way_out, record.domain)
+        route = await self._tools.directions.find(way_out, record.domain, record.traffic_class)
         if isinstance(route, Route) and way_out.by_mx:
             await self._learn(record.domain, route.site)
         way_now = self._ways.of(self._tools.configuration.current, record)

@@ -17,6 +17,7 @@ from postroad.delivery.directions import Directions, DirectionSettings
 from postroad.delivery.orders import OrderKeeper
 from postroad.delivery.peer import Timeouts
 from postroad.delivery.pool import SessionPool
+from postroad.delivery.questions.lines import Asker
 from postroad.delivery.resolver import Resolver
 from postroad.delivery.tools import AttemptTools, WorkerTools
 from postroad.delivery.worker import Worker
@@ -82,12 +83,12 @@ class _SimulatedResolver(Resolver):
         self._zone = zone
         self._hosts = hosts
 
-    async def mx(self, domain: str) -> MxAnswer:
+    async def mx(self, domain: str, asker: Asker | None = None) -> MxAnswer:
         if domain in self._zone:
             return MxAnswer(((10, f"mx.{self._hosts.get(domain, domain)}"),))
         return MxAnswer((), Trouble.NO_SUCH_NAME, "no such domain")
 
-    async def addresses(self, host: str) -> AddressAnswer:
+    async def addresses(self, host: str, asker: Asker | None = None) -> AddressAnswer:
         return AddressAnswer((self._zone[host.removeprefix("mx.")],))
 
     def knows_hosts(self, domain: str) -> bool:

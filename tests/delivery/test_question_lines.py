@@ -1,0 +1,93 @@
+"""Whose question is put to the DNS next: firsts before further ones, express before bulk."""
+
+import pytest
+
+from postroad.delivery.questions.lines import Asker, DnsLines, Question
+from postroad.mail.traffic import TrafficClass
+
+
+def stand(lines: DnsLines, name: str, count: int = 1, *, bulk: bool = False) -> list[Question]:
+    """Let so many questions of a domain wait."""
+    asker = Asker(name, TrafficClass.BULK if bulk else TrafficClass.EXPRESS)
+    questions = [Question() for _ in range(count)]
+    for question in questions:
+        lines.stand(question, asker)
+    return questions
+
+
+def begun(lines: DnsLines) -> list[Question]:
+    """Return all that may be asked now, in their order."""
+    found = []
+    while (question := lines.next()) is not None:
+        found.append(question)
+    return found
+
+
+def test_a_domain_that_asks_alone_has_half_of_the_turns_and_its_first_ones() -> None:
+    lines = DnsLines(100)
+    assert begun_of(lines, stand(lines, "evil.test", 60)) == 52
+
+
+def begun_of(lines: DnsLines, questions: list[Question]) -> int:
+    """Return how many of the questions are asked when all that may are."""
+    return len(set(begun(lines)) & set(questions))
+
+
+def test_the_first_questions_of_a_domain_go_before_the_further_ones_of_all_others() -> None:
+    lines = DnsLines(10)
+    greedy = [question for n in range(200) for question in stand(lines, f"d{n}.evil.test", 20)]
+    under_way = begun(lines)
+    assert len(under_way) == 10
+    for _ in range(40):  # all domains have had their first ones
+        for question in under_way:
+            lines.leave(question)
+        under_way = begun(lines)
+    assert len(under_way) == 5, "half are kept for firsts"
+    good = stand(lines, "good.test", 2)
+    assert begun(lines) == good
+    assert not set(good) & set(greedy)
+
+
+def test_a_domain_whose_questions_have_ended_is_at_its_first_ones_again() -> None:
+    lines = DnsLines(4)
+    for _ in range(5):
+        stand(lines, "evil.test", 20)
+        first, second = stand(lines, "good.test", 2)
+        assert {first, second} <= set(begun(lines))
+        lines.leave(first)
+        lines.leave(second)
+
+
+@pytest.mark.parametrize(("bulk_first", "asked"), [(True, 9), (False, 3)])
+def test_express_goes_before_bulk_which_has_three_quarters_at_most(
+    bulk_first: bool, asked: int
+) -> None:
+    lines = DnsLines(12)
+    newsletter = [q for n in range(40) for q in stand(lines, f"news{n}.test", bulk=True)]
+    found = begun(lines) if bulk_first else []
+    express = [q for n in range(9) for q in stand(lines, f"shop{n}.test")]
+    found += begun(lines)
+    assert len(set(found) & set(newsletter)) == asked
+    assert len(set(found) & set(express)) == 12 - asked
+
+
+def test_a_question_that_two_need_is_asked_when_the_first_of_them_has_a_turn() -> None:
+    lines = DnsLines(8)
+    *_, shared = stand(lines, "evil.test", 20)
+    assert shared not in begun(lines)
+    lines.stand(shared, Asker("good.test"))
+    assert begun(lines) == [shared]
+    lines.leave(shared)
+    assert shared not in begun(lines), "it is asked once"
+
+
+def test_what_is_waited_for_no_more_leaves_its_line() -> None:
+    lines = DnsLines(1)
+    (first,), (gone,), (last,) = (stand(lines, f"{n}.test") for n in range(3))
+    assert begun(lines) == [first]
+    lines.leave(gone)
+    lines.leave(first)
+    assert begun(lines) == [last]
+    assert not lines.has_turn(Asker("4.test"))
+    lines.leave(last)
+    assert lines.has_turn(Asker("4.test"))
