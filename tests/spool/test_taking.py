@@ -12,13 +12,13 @@ from postroad.spool.direct_get import Link
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Scheduled, Taken, Taking
 from postroad.spool.jetstream import JetStreamSpool
-from postroad.spool.membership import Timings
 from postroad.spool.pull import Puller
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.subjects import queue_stream
 from postroad.spool.suspects import POISON, SUSPECT
 from postroad.spool.taking import JetStreamTaking
+from postroad.spool.timings import Timings
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, crash, first, now, put, record, take

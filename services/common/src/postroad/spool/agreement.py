@@ -103,6 +103,7 @@ class SessionInfo:
     unserved: tuple[str, ...] = ()  # pools that it found mail in, and no process of their own
     stale: bool = False  # cannot read some object of that generation
     left_open: tuple[tuple[str, int], ...] = ()  # connections in use where lanes were left
+    memory: str = ""  # of the servers, that holds all it has claimed; "" when one may not
 
 
 class Sessions(Protocol):

@@ -30,7 +30,7 @@ from postroad.spool.ids import new_queue_id, shard_of
 from postroad.spool.interface import BodyWriter, Put, Stored
 from postroad.spool.lanes import lane_of
 from postroad.spool.layout import Layout
-from postroad.spool.membership import Membership, Timings
+from postroad.spool.membership import Membership
 from postroad.spool.orders import JetStreamOrders
 from postroad.spool.provision import PRESENCE, provision_link, read_layout, remake_presence
 from postroad.spool.publisher import Publisher
@@ -39,7 +39,9 @@ from postroad.spool.requests import Requests
 from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.sites import JetStreamSites
 from postroad.spool.taken import TakingTools
+from postroad.spool.takers import Takers
 from postroad.spool.taking import JetStreamTaking
+from postroad.spool.timings import Timings
 from postroad.spool.unfinished import Unfinished
 from postroad.spool.usage import JetStreamUsage
 from postroad.spool.waiting import JetStreamWaiting
@@ -178,6 +180,7 @@ class JetStreamSpool:
             Bucket(link, PRESENCE),
             info,
             options.timings,
+            takers=Takers(Bucket(link, PRESENCE), Bucket(link, "cluster")),
             remake=partial(remake_presence, link, layout),
             is_full=lambda: self._capacity.near_full,
         )

@@ -11,9 +11,10 @@ from typing import Generic, TypeVar
 from postroad.spool.connection import NatsLink
 from postroad.spool.errors import SpoolError
 from postroad.spool.in_hand import Entry, InHand, Key
-from postroad.spool.membership import Membership, Timings
+from postroad.spool.membership import Membership
 from postroad.spool.requests import Requests
 from postroad.spool.settling import ACK_TIMEOUT
+from postroad.spool.timings import Timings
 
 T = TypeVar("T")
 

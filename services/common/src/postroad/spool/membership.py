@@ -7,42 +7,29 @@ times would stop all lanes at once. A process whose last confirmed renewal was s
 take itself for dead: others will, 3 s later.
 
 The keys live in the servers' memory, and all of them are gone once every server has been down, with
-a single server the bucket too: then whoever comes first makes it anew. Who
-finds its own key gone takes that for the cause, and keeps the sessions it knew for alive until they
-have had the time to write theirs again: else the first to look would own every lane.
+a single server the bucket too: then whoever comes first makes it anew. Who finds its own key gone,
+or the memory under another name, keeps the sessions it knew for alive until they have had the time
+to write theirs again: else the first to look would own every lane. Who starts in that moment knew
+nobody. It keeps for alive who is noted on disk (`spool.takers`), for as long, unless all of them
+have told that what they claimed is in this memory.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.bucket import Bucket, Outdated, is_deletion
-from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.log import get_logger
+from postroad.spool.recollection import Recollection, is_earlier_life, with_others
+from postroad.spool.takers import NOTED_AGAIN, Takers, encode, read_sessions
+from postroad.spool.timings import Timings
 
 log = get_logger("spool.membership")
 
 SESSION_KEYS = "session.*"
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """The clockwork of sessions and leases; tests wind it faster."""
-
-    session_life: timedelta = timedelta(seconds=18)
-    renewal: timedelta = timedelta(seconds=3)
-    self_doubt: timedelta = timedelta(seconds=15)
-    ack_wait: timedelta = timedelta(seconds=20)
-    lease_fresh: timedelta = timedelta(seconds=12)
-    sweep: timedelta = timedelta(seconds=60)
-    page_pause: timedelta = timedelta(seconds=2)  # of a sweep, after each page
-    pools: timedelta = timedelta(seconds=10)  # between looks for pools that hold mail
-    alone: timedelta = timedelta(seconds=15)  # of a suspect: no other is tried beside it
-    gathering: timedelta = timedelta(seconds=2)  # of the destinations of shared bodies that ended
-    abandoned: timedelta = timedelta(hours=1)  # until an unfinished body is taken for left behind
 
 
 class Membership:
@@ -54,10 +41,12 @@ class Membership:
         info: SessionInfo,
         timings: Timings,
         *,
+        takers: Takers,
         remake: Callable[[], Awaitable[None]],
         is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bucket = bucket
+        self._takers = takers
         self._remake = remake  # makes the bucket anew if it is gone
         self._is_full = is_full  # whether this process would refuse new mail
         self._info = info
@@ -67,10 +56,10 @@ class Membership:
         self._confirmed = float("-inf")  # loop time at which the last confirmed renewal was sent
         self._live: tuple[SessionInfo, ...] = ()
         self._looked = 0  # the revision that the last look at all sessions came to
-        self._remembered: tuple[SessionInfo, ...] = ()  # of before the keys were lost
-        self._remember_until = float("-inf")
         self._is_untold = False  # whether what was left open is not known to be written
-        self.resets = 0  # how often the keys were lost
+        self._recollection = Recollection(timings.session_life.total_seconds())
+        self._noted = False  # on disk, if there was room
+        self._note_again = float("-inf")
         self._keeper: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -98,7 +87,24 @@ class Membership:
     @property
     def remembers(self) -> bool:
         """Whether the keys were lost so lately that not all may have been written again."""
-        return asyncio.get_running_loop().time() < self._remember_until
+        return self._recollection.lives(asyncio.get_running_loop().time())
+
+    @property
+    def resets(self) -> int:
+        """How often this process's key was gone, and what it claimed may be."""
+        return self._recollection.losses
+
+    @property
+    def settled(self) -> bool:
+        """Whether a lane that has no owner by the keys has none: it may be taken."""
+        return self._noted and bool(self._recollection.memory) and not self.remembers
+
+    async def same_memory(self) -> bool:
+        """Whether the keys were not lost since the last look; asked after one was written."""
+        if await self._takers.memory() == self._recollection.memory:
+            return True
+        self._recollection.lose(self._live, asyncio.get_running_loop().time())
+        return False
 
     async def is_known(self) -> bool:
         """Whether this process's session is there; if not, all keys may have been lost."""
@@ -133,15 +139,8 @@ class Membership:
         for a name that was given: whoever started us does not run two of one name. Several
         processes may go by that of their role.
         """
-        own = self._info
-        left = [
-            info
-            for info in sessions
-            if (info.role, info.process) == (own.role, own.process)
-            and info.session_id != own.session_id
-            and info.started <= own.started
-        ]
-        if not left or own.process == own.role:
+        left = [info for info in sessions if is_earlier_life(info, self._info)]
+        if not left:
             return
         for info in left:
             try:
@@ -160,6 +159,7 @@ class Membership:
             await asyncio.sleep(self._timings.renewal.total_seconds())
             try:
                 await self._renew_or_remake()
+                await self._note()
                 await self.look()
             except SpoolError as error:
                 log.warning("the session could not be renewed", error=str(error))
@@ -175,28 +175,42 @@ class Membership:
     async def _renew(self) -> None:
         async with self._renewing:
             sent = asyncio.get_running_loop().time()
-            self._info = replace(self._info, full=self._is_full())
-            value = json.dumps(asdict(self._info), default=str).encode()
+            memory = self._recollection.claimed_in(sent)
+            self._info = replace(self._info, full=self._is_full(), memory=memory)
+            value = encode(self._info)
             try:
                 self._revision = await self._put(value, self._revision)
             except Outdated:
                 # Expired, or an answer was lost: take the key as it is now.
                 found = await self._bucket.get(self._key)
                 known = found.sequence if found is not None else 0
-                if (
-                    known == 0
-                    and self._confirmed > sent - self._timings.session_life.total_seconds()
-                ):
-                    self._remember(sent)
+                if known == 0 and self._revision:
+                    self._was_gone(sent)
                 self._revision = await self._put(value, known)
             self._looked = min(self._looked, self._revision)  # it is larger where keys were lost
             self._confirmed = sent
 
-    def _remember(self, now: float) -> None:
+    def _was_gone(self, now: float) -> None:
+        """This process's key was gone: it is dead to the others, or all keys were lost."""
         log.warning("this process's session was gone; it is written again")
-        self.resets += 1
-        self._remembered = self._live
-        self._remember_until = now + self._timings.session_life.total_seconds()
+        self._note_again = float("-inf")  # others may have taken the note back
+        if self._confirmed > now - self._timings.session_life.total_seconds():
+            self._recollection.lose(self._live, now)
+        else:
+            self._recollection.losses += 1
+
+    async def _note(self) -> None:
+        """Note on disk that this process takes mail, in time."""
+        now = asyncio.get_running_loop().time()
+        if not self._info.taking or now < self._note_again:
+            return
+        try:
+            await self._takers.note(self._info)
+            self._note_again = now + NOTED_AGAIN.total_seconds()
+        except SpoolFull as error:
+            # Mail that leaves makes room. What is missed is needed if all servers fall over now.
+            log.debug("that this process takes mail is noted later", error=str(error))
+        self._noted = True
 
     async def _put(self, value: bytes, expected: int) -> int:
         return await self._bucket.put(
@@ -209,24 +223,44 @@ class Membership:
 
     async def look(self) -> Sequence[SessionInfo]:
         """Read all sessions now."""
-        found: list[SessionInfo] = []
-        after, pending = 0, 1
-        while pending:
-            page = await self._bucket.changes(SESSION_KEYS, after=after)
-            for message in page.messages:
-                after = message.sequence
-                if not is_deletion(message):
-                    info = _decode(message.data)
-                    found += [info] if info is not None else []
-            pending = page.pending if page.messages else 0
+        if self._info.taking:
+            try:
+                await self._read_memory()
+            except SpoolUnavailable as error:  # nobody may write: no lane can be taken either
+                log.debug("the servers' memory has no name yet", error=str(error))
+        found, revision = await read_sessions(self._bucket, SESSION_KEYS)
         if self.remembers:
-            known = {info.session_id for info in found}
-            found += [info for info in self._remembered if info.session_id not in known]
-        elif after < self._looked:
+            found = with_others(found, self._recollection.sessions)
+        elif revision < self._looked:
             return self._live  # a follower lags
-        self._looked = after
+        if self._info.taking and (self.remembers or self._recollection.joining):
+            found = await self._with_noted(found)
+        self._looked = revision
         self._live = tuple(sorted(found, key=lambda info: info.session_id))
         return self._live
+
+    async def _read_memory(self) -> None:
+        memory = await self._takers.memory()
+        self._recollection.read(memory, self._live, asyncio.get_running_loop().time())
+
+    async def _with_noted(self, found: list[SessionInfo]) -> list[SessionInfo]:
+        """Add who is noted on disk, while they may live."""
+        noted = await self._takers.noted()
+        if not self.remembers:
+            self._recollection.compare(())  # all had their time: who has no session is dead
+            alive = {info.session_id for info in found}
+            for info in noted:
+                if info.session_id not in alive:
+                    await self._takers.forget(info.session_id)
+            return found
+        ids = {info.session_id for info in noted}
+        found = with_others(found, noted)
+        self._recollection.compare(
+            info
+            for info in found
+            if (info.taking or info.session_id in ids) and info.session_id != self.session_id
+        )
+        return found
 
     async def announce(self, generation: int, *, stale: bool = False) -> None:
         """Tell which configuration generation is in force here, and whether it is read in part."""
@@ -236,7 +270,17 @@ class Membership:
 
     async def set_taking(self, taking: bool) -> None:
         """Tell whether this process takes mail: only those that do are given lanes."""
-        await self._tell(replace(self._info, taking=taking))
+        self._info = replace(self._info, taking=taking)
+        if taking:
+            try:
+                await self._note()
+                await self._read_memory()
+                for info in await self._takers.noted():
+                    if is_earlier_life(info, self._info):
+                        await self._takers.forget(info.session_id)
+            except SpoolError as error:
+                log.warning("this process takes mail a little later", error=str(error))
+        await self._tell(self._info)
 
     async def set_unserved(self, pools: tuple[str, ...]) -> None:
         """Tell in which pools this process found mail that nobody but `default` would take."""
@@ -281,23 +325,5 @@ class Membership:
             )
         except SpoolError as error:
             log.debug("the session ends by expiry", error=str(error))
-
-
-def _decode(data: bytes) -> SessionInfo | None:
-    try:
-        said = json.loads(data)
-        return SessionInfo(
-            session_id=str(said["session_id"]),
-            role=str(said["role"]),
-            process=str(said["process"]),
-            pool=str(said["pool"]),
-            generation=int(said["generation"]),
-            started=datetime.fromisoformat(said["started"]),
-            taking=said.get("taking") is True,
-            full=said.get("full") is True,
-            unserved=tuple(str(pool) for pool in said.get("unserved", ())),
-            stale=said.get("stale") is True,
-            left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None  # of another release, or not a session: it owns nothing here
+        if self._noted:
+            await self._takers.forget(self.session_id)

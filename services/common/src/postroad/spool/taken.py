@@ -10,11 +10,12 @@ from postroad.spool.connection import NatsLink
 from postroad.spool.events import JetStreamEvents
 from postroad.spool.in_hand import Key
 from postroad.spool.layout import Layout
-from postroad.spool.membership import Membership, Timings
+from postroad.spool.membership import Membership
 from postroad.spool.ownership import LaneKey
 from postroad.spool.publisher import Publisher
 from postroad.spool.record import QueueRecord
 from postroad.spool.requests import Requests
+from postroad.spool.timings import Timings
 from postroad.spool.waiting import JetStreamWaiting
 
 

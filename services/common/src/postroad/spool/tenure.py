@@ -11,7 +11,7 @@ least as of that before its mail is touched: so it knows what is left of each li
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from postroad.spool.bucket import Bucket, Outdated, is_deletion, token
@@ -62,6 +62,7 @@ class Tenures:
         # Lanes whose key may name this session all the same, or may yet: a write was not answered.
         self._in_doubt: set[LaneKey] = set()
         self._pools: set[str] = set()
+        self._unclaimed: set[LaneKey] = set()  # owned, and their keys may be lost
         self._resets = membership.resets
 
     @property
@@ -80,14 +81,25 @@ class Tenures:
 
     async def adjust(self) -> None:
         """Bring what is owned nearer to what should be, by the sessions as last seen."""
-        wanted = wanted_lanes(
-            self._membership.session_id, self._pools, self._lanes, self._membership.seen
-        )
-        now = asyncio.get_running_loop().time()
         await self._tell_left_open()
         if self._resets != self._membership.resets:
             self._resets = self._membership.resets
-            await asyncio.gather(*(self._claim_again(key) for key in list(self._owned)))
+            self._unclaimed.update(self._owned)
+        if self._unclaimed:
+            await asyncio.gather(*(self._claim_again(key) for key in list(self._unclaimed)))
+        if not self._membership.settled:
+            await self._begin()
+            return  # a lane whose key is lost looks like nobody's: all stay where they are
+        wanted = wanted_lanes(
+            self._membership.session_id, self._pools, self._lanes, self._membership.seen
+        )
+        await self._leave_unwanted(wanted)
+        await self._take_wanted(wanted)
+        for key in sorted(self._in_doubt - wanted - self._owned.keys()):
+            await self._disown(key)
+
+    async def _leave_unwanted(self, wanted: set[LaneKey]) -> None:
+        now = asyncio.get_running_loop().time()
         owned = list(self._owned)
         for key in owned:
             if key not in wanted:
@@ -95,13 +107,31 @@ class Tenures:
             else:
                 self._stay(key)
         _tell("lanes are released", [key for key in owned if key not in self._owned])
-        before = set(self._owned)
-        for key in sorted(wanted - before):
-            await self._move_in(key)
+
+    async def _take_wanted(self, wanted: set[LaneKey]) -> None:
+        written: dict[LaneKey, _Tenure] = {}
+        for key in sorted(wanted - self._owned.keys()):
+            tenure = await self._write_owner(key)
+            if tenure is not None:
+                written[key] = tenure
+        if written and await self._are_ours(written.keys()):
+            self._in_doubt.difference_update(written)
+            self._owned.update(written)
+            _tell("lanes are taken", written)
         await self._begin()
-        _tell("lanes are taken", self._owned.keys() - before)
-        for key in sorted(self._in_doubt - wanted - self._owned.keys()):
+
+    async def _are_ours(self, keys: Collection[LaneKey]) -> bool:
+        """Whether keys just written say what they seem to: those before them were not lost."""
+        self._in_doubt.update(keys)
+        try:
+            if await self._membership.same_memory():
+                return True
+        except SpoolError as error:
+            log.debug("lanes cannot be taken for now", error=str(error))
+            return False
+        for key in keys:  # their owners may live, and are about to write their keys again
             await self._disown(key)
+        return False
 
     def _stay(self, key: LaneKey) -> None:
         tenure = self._owned[key]
@@ -110,24 +140,23 @@ class Tenures:
             if not tenure.since:
                 self._take(key)
 
-    async def _move_in(self, key: LaneKey) -> None:
+    async def _write_owner(self, key: LaneKey) -> _Tenure | None:
+        """Write that a lane is ours, unless it is somebody's."""
         name = _name(key)
         try:
             found = await self._bucket.get(name)
             if found is not None and self._is_held(found.data, gone=is_deletion(found)):
-                return
+                return None
             expected = found.sequence if found is not None else 0
-            mine = self._membership.session_id.encode()
-            revision = await self._bucket.put(name, mine, expected=expected)
+            revision = await self._bucket.put(name, self._mine, expected=expected)
         except Outdated:
-            return  # somebody was faster; the next look tells who
+            return None  # somebody was faster; the next look tells who
         except SpoolError as error:
             self._in_doubt.add(key)
             log.debug("a lane cannot be taken for now", lane=key.lane, error=str(error))
-            return
-        self._in_doubt.discard(key)
+            return None
         begins = asyncio.get_running_loop().time() + _LOOKING_PATIENCE
-        self._owned[key] = _Tenure(revision, begins, max(1, _left_at(found.data if found else b"")))
+        return _Tenure(revision, begins, max(1, _left_at(found.data if found else b"")))
 
     async def _begin(self) -> None:
         """Take the mail of lanes that are new, once it is known what others have open there."""
@@ -155,18 +184,38 @@ class Tenures:
             return False
         return True
 
+    @property
+    def _mine(self) -> bytes:
+        return self._membership.session_id.encode()
+
     async def _claim_again(self, key: LaneKey) -> None:
-        """Write an owner key that was lost with the servers' memory."""
-        mine = self._membership.session_id.encode()
+        """Write an owner key that may be lost with the servers' memory; leave a lane of others'."""
+        tenure = self._owned.get(key)
+        if tenure is None:
+            self._unclaimed.discard(key)
+            return
+        name = _name(key)
         try:
-            self._owned[key].revision = await self._bucket.put(_name(key), mine, expected=0)
+            found = await self._bucket.get(name)
+            if found is None or not self._is_others(found.data):
+                # Nobody's is also what somebody wrote who had taken it for nobody's.
+                expected = found.sequence if found is not None else 0
+                tenure.revision = await self._bucket.put(name, self._mine, expected=expected)
+                self._unclaimed.discard(key)
+                return
         except Outdated:
-            # Somebody else was given the lane meanwhile, or this was done before, unanswered.
-            del self._owned[key]
-            self._in_doubt.add(key)
-            await self._leave(key)
+            return  # the next look tells by whom
         except SpoolError as error:
             log.debug("an owner key could not be written again", lane=key.lane, error=str(error))
+            return
+        self._unclaimed.discard(key)
+        if self._owned.pop(key, None) is None:
+            return  # it was released meanwhile, at the end
+        self._in_doubt.add(key)
+        await self._leave(key)
+
+    def _is_others(self, owner: bytes) -> bool:
+        return owner not in (b"", self._mine) and not owner.startswith(_LEFT)
 
     def _is_held(self, owner: bytes, *, gone: bool) -> bool:
         if gone or not owner or owner.startswith(_LEFT):

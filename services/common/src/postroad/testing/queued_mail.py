@@ -8,10 +8,11 @@ from postroad.mail.address import parse_mailbox
 from postroad.spool.errors import BodyMissing
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
-from postroad.spool.membership import Timings
+from postroad.spool.jetstream import JetStreamSpool
 from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.taking import JetStreamTaking
+from postroad.spool.timings import Timings
 from postroad.testing.patience import patient
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
@@ -99,6 +100,14 @@ async def crash(taking: Taking) -> None:
     await taking.stop()
     for task in list(taking._tasks):
         task.cancel()
+
+
+async def crash_process(spool: Spool, taking: Taking) -> None:
+    """End a process as a kill does: its session and its notes stand until they expire."""
+    await crash(taking)
+    assert isinstance(spool, JetStreamSpool)
+    assert spool.sessions._keeper is not None
+    spool.sessions._keeper.cancel()
 
 
 async def first(taking: Taking, count: int) -> list[Taken]:

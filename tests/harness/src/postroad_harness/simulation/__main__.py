@@ -4,7 +4,7 @@
     --seed N            play one and tell what happened
     --seeds N           play so many, from --first on (0), in --jobs processes at a time
     --aim WHAT          play what is made for something: leases, settling, scaling, many, pools,
-                        quotas, retried, renamed
+                        quotas, retried, renamed, forgotten
 """
 
 import argparse

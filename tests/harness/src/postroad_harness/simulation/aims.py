@@ -33,6 +33,7 @@ class Aim(StrEnum):
     QUOTAS = "quotas"  # what the servers store and do not answer for comes again, under a quota
     RETRIED = "retried"  # what processes died with as it was deferred is tried again by order
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
+    FORGOTTEN = "forgotten"  # another process joins as the servers lose what they had in memory
 
 
 def draw(seed: int, aim: Aim | None = None) -> Scenario:
@@ -103,10 +104,11 @@ def _for_firing(drawn: Scenario, dice: random.Random) -> Scenario:
 
 
 def _for_scaling(drawn: Scenario, dice: random.Random) -> Scenario:
-    """Slow hosts, one connection each, mail that keeps coming; and then one process more."""
+    """Slow hosts, one connection each, much mail; one process more, and servers deaf just then."""
     domains = [f"d{number}.example" for number in range(3)]
     tempers = dict.fromkeys(domains, Temper(slow=15.0)) | {SENDER_DOMAIN: Temper()}
     letters = [letter(dice, number, [dice.choice(domains)], 40.0) for number in range(40)]
+    joins = dice.uniform(8.0, 14.0)
     return replace(
         drawn,
         deliveries=1,
@@ -116,7 +118,8 @@ def _for_scaling(drawn: Scenario, dice: random.Random) -> Scenario:
         quota=100,
         room=40,
         faults=0,
-        joins=dice.uniform(8.0, 14.0),
+        joins=joins,
+        silent=dice.choice([None, joins + dice.uniform(0.5, 9.0)]),  # as lanes change hands
     )
 
 
@@ -229,6 +232,27 @@ def _for_renamed(drawn: Scenario, dice: random.Random) -> Scenario:
     )
 
 
+def _for_forgotten(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Servers that are restarted while mail waits in line, and then one process more."""
+    domains = [f"d{number}.example" for number in range(4)]
+    letters = [letter(dice, number, [dice.choice(domains)], 40.0) for number in range(60)]
+    falls = dice.uniform(8.0, 14.0)
+    return replace(
+        drawn,
+        ingresses=1,
+        deliveries=1,
+        tempers=dict.fromkeys(domains, Temper(slow=3.0)) | {SENDER_DOMAIN: Temper()},
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        limits=SiteLimits(connections=1, messages_per_connection=1, message_rate=None),
+        quota=100,
+        room=dice.choice([4, 40]),
+        faults=0,
+        falls=falls,
+        joins=falls + dice.uniform(-0.5, 2.0),
+        excused=False,
+    )
+
+
 _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.LEASES: _for_leases,
     Aim.SETTLING: _for_settling,
@@ -239,4 +263,5 @@ _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.QUOTAS: _for_quotas,
     Aim.RETRIED: _for_retried,
     Aim.RENAMED: _for_renamed,
+    Aim.FORGOTTEN: _for_forgotten,
 }

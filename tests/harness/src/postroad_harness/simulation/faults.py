@@ -82,6 +82,15 @@ class Faults:
         if self.processes.get(running.simulated.name) is running:
             self._crash(running)
 
+    def fall(self) -> None:
+        """Restart the servers, and let them lose what they had in memory."""
+        self._note(EVERYTHING, "restart", 0.0)
+        self._around.servers.restart(0.5)
+
+    def fall_silent(self) -> None:
+        """Let the servers do nothing for longer than anybody waits for a lane's key."""
+        self._silence(4.0)
+
     def mend(self) -> None:
         """Do no more, and end what is under way."""
         self._left, self._until = 0, -1
@@ -171,7 +180,9 @@ class Faults:
         self._around.servers.mute_until = self._around.network.time() + seconds
 
     def _deaf(self, running: RunningProcess) -> None:
-        seconds = self._dice.choice([0.5, 4.0, 9.0])
+        self._silence(self._dice.choice([0.5, 4.0, 9.0]))
+
+    def _silence(self, seconds: float) -> None:
         self._note(EVERYTHING, "deaf", seconds + 1.0)
         self._around.servers.deaf_until = self._around.network.time() + seconds
 

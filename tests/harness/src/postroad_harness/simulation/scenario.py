@@ -79,6 +79,8 @@ class Scenario:
     fault_at_store: float = 0.0  # of the deferrals that are stored: as many kill their process
     fault_at_fire: float = 0.0  # of the schedules that fire: with as many the servers are killed
     joins: float | None = None  # when another delivery process starts; seconds
+    falls: float | None = None  # when all servers are restarted; seconds
+    silent: float | None = None  # when they do nothing for a while; seconds
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
     hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one
     renamed: float | None = None  # when Relays name these pools, and no longer another; seconds

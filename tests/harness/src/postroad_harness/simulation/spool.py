@@ -23,7 +23,7 @@ from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Queued, Stored, Taken
 from postroad.spool.layout import Layout
-from postroad.spool.membership import Membership, Timings
+from postroad.spool.membership import Membership
 from postroad.spool.memory import MemoryCluster, MemorySpool, MemoryWaiting
 from postroad.spool.memory_store import MemoryStore
 from postroad.spool.provision import PRESENCE
@@ -34,7 +34,9 @@ from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.subjects import waiting_subject
 from postroad.spool.taken import JetStreamTaken, TakingTools
+from postroad.spool.takers import Takers
 from postroad.spool.taking import JetStreamTaking
+from postroad.spool.timings import Timings
 from postroad.spool.usage import JetStreamUsage
 from postroad.spool.waiting import JetStreamWaiting
 from postroad_harness.simulation.buckets import SimulatedBucket
@@ -142,8 +144,11 @@ class SimulatedSpool(MemorySpool):
         started = datetime.now(UTC)
         self._pool = pool
         info = SessionInfo(uuid4().hex, role, link.process.name, pool, 0, started)
+        presence, disk = (
+            SimulatedBucket(link, self._requests, name) for name in (PRESENCE, "cluster")
+        )
         self.membership = Membership(
-            SimulatedBucket(link, self._requests, PRESENCE), info, Timings(), remake=_remake
+            presence, info, Timings(), takers=Takers(presence, disk), remake=_remake
         )
         self.site_records = taking.site_records(  # type: ignore[assignment]
             SimulatedBucket(link, self._requests, PRESENCE),

@@ -23,6 +23,7 @@ from postroad.spool.record import QueueRecord
 from postroad.spool.settling import ACK_TIMEOUT, Settling
 from postroad.spool.site_records import JetStreamSiteRecords
 from postroad.spool.taken import JetStreamTaken, TakingTools
+from postroad.spool.takers import Takers
 from postroad.spool.unserved import Unserved
 from postroad_harness.simulation.spool import WatchedTaking
 
@@ -202,6 +203,14 @@ class OrphansLanes(WatchedTaking):
     def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._tenures._in_doubt = _NoDoubts()
+
+
+class NotesInMemory(WatchedTaking):
+    """Notes who takes mail where it is lost together with the sessions."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        tools.membership._takers = Takers(tools.presence, tools.presence)
+        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
 
 
 class AsksForNoLaterForm(WatchedTaking):
