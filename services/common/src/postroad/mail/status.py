@@ -41,7 +41,7 @@ class EnhancedStatus(NamedTuple):
 
     def with_class(self, klass: int) -> "EnhancedStatus":
         """Return the same subject and detail in another class."""
-        return self._replace(klass=klass)
+        return self if klass == self.klass else EnhancedStatus(klass, self.subject, self.detail)
 
 
 SUCCESS = EnhancedStatus(2, 0, 0)

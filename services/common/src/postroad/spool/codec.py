@@ -299,4 +299,4 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + microseconds * _MICROSECOND  # a timedelta by keyword costs twice as much

@@ -73,6 +73,8 @@ class JetStreamOrders:
 
     def in_force(self, now: datetime) -> Sequence[Order]:
         """Return the orders this process knows to be in force, oldest first."""
+        if not self._orders:
+            return []  # nearly always, and asked for each record
         live = [order for order in self._orders.values() if order.until > now]
         return sorted(live, key=lambda order: order.placed)
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import nats.errors
 
@@ -141,14 +142,21 @@ class LanePull:
 
     def request(self, count: int) -> bytes:
         """Return the body of a pull request."""
-        body: dict[str, object] = {
-            "batch": 1 if self.single else count,
-            "expires": int(_EXPIRES * 1e9),
-            "idle_heartbeat": int(_HEARTBEAT * 1e9),
-        }
-        if not self.single:
-            body["max_bytes"] = _BUSY_OCTETS if count > _IDLE_BATCH else _IDLE_OCTETS
-        return json.dumps(body).encode()
+        if self.single:
+            return _request(1, None)
+        return _request(count, _BUSY_OCTETS if count > _IDLE_BATCH else _IDLE_OCTETS)
+
+
+@lru_cache(maxsize=_BUSY_BATCH)
+def _request(batch: int, octets: int | None) -> bytes:
+    body: dict[str, object] = {
+        "batch": batch,
+        "expires": int(_EXPIRES * 1e9),
+        "idle_heartbeat": int(_HEARTBEAT * 1e9),
+    }
+    if octets is not None:
+        body["max_bytes"] = octets
+    return json.dumps(body).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,4 +51,8 @@ class Places:
         """Return the place of a way out's name and a peer."""
         if len(self._places) >= _MANY:
             self._places.clear()
-        return self._places.setdefault((way_out, peer), Place(peer))
+        key = (way_out, peer)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = Place(peer)
+        return place
