@@ -120,10 +120,13 @@ class LeavesWithoutAWord(WatchedTaking):
 
 
 class MakesNoRoom(WatchedTaking):
-    """Lets what only waits for its acknowledgement take room, so that nothing new is asked for."""
+    """Lets what has ended take room, and wakes nobody: in the end nothing new is asked for."""
 
     def _make_room(self, key: Key) -> None:
         pass
+
+    def _let_go(self, key: Key) -> None:
+        self._handed.discard(key)
 
 
 class TrustsArrival(WatchedTaking):
