@@ -33,4 +33,4 @@ def _numbered_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     By ids that are drawn, one of two owns all of them once in 128 times, and nothing moves.
     """
     numbers = count(1)
-    monkeypatch.setattr("postroad.spool.jetstream.uuid4", lambda: UUID(int=next(numbers)))
+    monkeypatch.setattr("postroad.spool.jetstream.spool.uuid4", lambda: UUID(int=next(numbers)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.ingress.tls import self_signed
+from postroad.ingress.listen.certificate import self_signed
 from postroad_harness.cluster.chart import CHART
 
 Look = Callable[[str], str]

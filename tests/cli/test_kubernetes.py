@@ -15,8 +15,8 @@ import pytest
 
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Scheduled
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing import children
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient

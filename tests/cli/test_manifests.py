@@ -11,7 +11,7 @@ from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.manifests.files import pieces as source_pieces
 from postroad.policy import codec
 from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.patience import patient
 
 CLIENT = """\

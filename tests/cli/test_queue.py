@@ -17,8 +17,8 @@ from postroad.mail.address import parse_mailbox
 from postroad.spool.agreement import Order
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.record import Hold, Origin, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer

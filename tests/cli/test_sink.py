@@ -11,7 +11,7 @@ import pytest
 
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
-from postroad.ingress.tls import self_signed
+from postroad.ingress.listen.certificate import self_signed
 from postroad.runtime.quantities import ListenAddress
 from postroad.testing.children import run
 from postroad.testing.streams import hang_up

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.queued_mail import OpenSpool
 from postroad_harness.by_role import ROLES, ByRole

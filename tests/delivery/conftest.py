@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.ingress.tls import self_signed
+from postroad.ingress.listen.certificate import self_signed
 from postroad.testing.tls_pair import Vouched, vouched_for
 
 

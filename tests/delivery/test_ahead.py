@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
-from postroad.delivery.peer import Timeouts
+from postroad.delivery.client.peer import Timeouts
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
     Rate,
@@ -21,7 +21,7 @@ from postroad.policy.model import (
     WayOut,
 )
 from postroad.spool.event import Event, EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.outages import Endpoint
+from postroad.delivery.client.outages import Endpoint
 from postroad.delivery.outcome import Kind
-from postroad.delivery.routing import Host
+from postroad.delivery.routing.routes import Host
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
 from postroad.spool.errors import LeaseLost

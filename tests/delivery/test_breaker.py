@@ -1,6 +1,6 @@
 """The name server is away when even a probe is not answered; the first answer ends that."""
 
-from postroad.delivery.breaker import Breaker
+from postroad.delivery.routing.breaker import Breaker
 
 
 def silent(times: int) -> Breaker:

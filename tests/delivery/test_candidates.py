@@ -1,7 +1,7 @@
 """The addresses an attempt tries: in turn, each once, and no more than were really tried."""
 
-from postroad.delivery.candidates import MAX_TRIES, MAX_VERDICTS, Candidates
-from postroad.delivery.routing import Host, Route
+from postroad.delivery.attempt.candidates import MAX_TRIES, MAX_VERDICTS, Candidates
+from postroad.delivery.routing.routes import Host, Route
 
 
 def candidates(

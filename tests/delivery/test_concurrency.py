@@ -1,6 +1,6 @@
 """A site is given as many connections as it bears: more while it answers, fewer when it refuses."""
 
-from postroad.delivery.concurrency import INITIAL, Concurrency
+from postroad.delivery.sites.concurrency import INITIAL, Concurrency
 
 
 def test_a_site_that_answers_has_all_connections_after_two_rounds() -> None:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from postroad.delivery import directions as directions_module
-from postroad.delivery import resolver as resolver_module
-from postroad.delivery.directions import Directions, DirectionSettings
-from postroad.delivery.resolver import Resolver
-from postroad.delivery.routing import NoRoute, Route
+from postroad.delivery.routing import resolver as resolver_module
+from postroad.delivery.routing import router as directions_module
+from postroad.delivery.routing.resolver import Resolver
+from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.policy.model import Smarthost, WayOut
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from postroad.delivery.disposition import Answer, Protection, Step, step
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.routing import Host
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.disposition.table import Answer, Protection, Step, step
+from postroad.delivery.routing.routes import Host
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.concurrency import INITIAL
-from postroad.delivery.directions import Directions
-from postroad.delivery.routing import NoRoute, Route
+from postroad.delivery.routing.router import Directions
+from postroad.delivery.routing.routes import NoRoute, Route
+from postroad.delivery.sites.concurrency import INITIAL
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.limits.slices import decode
 from postroad.policy.model import (
@@ -25,7 +25,7 @@ from postroad.policy.model import (
 )
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.selection import WaitKind
 from postroad.testing import delivery
 from postroad.testing.delivery import delivering, history, publish, send, waiting

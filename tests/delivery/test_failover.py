@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from postroad.policy.model import SiteLimits, Smarthost
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.delivery import delivering, publish, send, to_smarthost
 from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient

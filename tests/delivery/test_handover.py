@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from postroad.policy.model import SiteLimits, Smarthost
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.delivery import delivering, publish, send, to_smarthost
 from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.routing import Host
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.routing.routes import Host
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.spool.record import QueuedRecipient

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.delivery.limits import SiteLimiter
+from postroad.delivery.sites.limits import SiteLimiter
 from postroad.policy.model import Rate, SiteLimits
 
 

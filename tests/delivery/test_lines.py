@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
 from postroad.spool.event import Event, EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.queued_mail import now

@@ -10,9 +10,9 @@ from postroad.delivery.outcome import Kind
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, SiteLimits
 from postroad.spool.event import Event, EventType
-from postroad.spool.memory import MemoryCluster, MemorySpool
-from postroad.spool.memory_store import ACK_WAIT, MemoryStore
-from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.spool.memory.store import ACK_WAIT, MemoryStore
 from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.attempts import Bench

@@ -10,14 +10,14 @@ import pytest
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
 from postroad.smtp.reply_reader import MAX_LINE
-from postroad.spool.codec import encode
 from postroad.spool.event import EventType
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
-from postroad.spool.memory import MemorySpool
+from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.wire.record import encode
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.nats_server import NatsServer

@@ -5,16 +5,16 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery import resolver as resolver_module
-from postroad.delivery.answers import MxAnswer
-from postroad.delivery.answers import Trouble as Answer
-from postroad.delivery.lookups import Lookups
-from postroad.delivery.questions.lines import Asker
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.routing import resolver as resolver_module
+from postroad.delivery.routing.answers import MxAnswer
+from postroad.delivery.routing.answers import Trouble as Answer
+from postroad.delivery.routing.lookups import Lookups
+from postroad.delivery.routing.questions.lines import Asker
+from postroad.delivery.routing.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx

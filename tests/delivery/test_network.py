@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from postroad.delivery import network
-from postroad.delivery.network import NetworkError, NoRoute, connect
+from postroad.delivery.client import network
+from postroad.delivery.client.network import NetworkError, NoRoute, connect
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold
 from postroad.spool.selection import WaitKind
 from postroad.testing.delivery import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from postroad.delivery.routing import Host
+from postroad.delivery.routing.routes import Host
 from postroad.policy.model import TlsMode
 from postroad.testing.attempts import TO, Bench, summary
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx

@@ -1,6 +1,6 @@
 """Addresses that gave no connection are left out for a while, if there are others."""
 
-from postroad.delivery.outages import Endpoint, Outages
+from postroad.delivery.client.outages import Endpoint, Outages
 
 DEAD = Endpoint("192.0.2.1", 25)
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.outgoing import outgoing
-from postroad.spool.memory import MemorySpool
+from postroad.delivery.attempt.outgoing import outgoing
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.queued_mail import record
 

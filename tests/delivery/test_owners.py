@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.routing.resolver import Resolver
 from postroad.policy.model import (
     Rate,
     RetrySchedule,
@@ -15,7 +15,7 @@ from postroad.policy.model import (
     WayOut,
 )
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.zone import Table, Zone

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from postroad.delivery.limits import SiteLimiter
-from postroad.delivery.opening import open_session
-from postroad.delivery.peer import Peer, Timeouts
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.session import Session
+from postroad.delivery.client.opening import open_session
+from postroad.delivery.client.peer import Peer, Timeouts
+from postroad.delivery.client.session import Session
+from postroad.delivery.sites.limits import SiteLimiter
+from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import SiteLimits, TlsMode
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.routing.resolver import Resolver
 from postroad.policy.limits.portions import Claim, decode, encode
 from postroad.policy.limits.slices import decode as decode_slices
 from postroad.policy.model import Rate, RetrySchedule, SiteLimits, TlsMode, WayOut
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemoryCluster, MemorySpool
-from postroad.spool.memory_agreement import MemorySiteRecords
+from postroad.spool.memory.agreement import MemorySiteRecords
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient

@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.delivery.questions.lines import Asker, DnsLines, Question
+from postroad.delivery.routing.questions.lines import Asker, DnsLines, Question
 from postroad.mail.traffic import TrafficClass
 
 

@@ -1,6 +1,6 @@
 """How many recipients a host is given: what it showed, and more again after a while."""
 
-from postroad.delivery.recipient_limit import RecipientLimit
+from postroad.delivery.client.recipient_limit import RecipientLimit
 
 
 def took(limit: RecipientLimit, messages: int) -> int:

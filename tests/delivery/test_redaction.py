@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from postroad.delivery.redaction import Redaction
+from postroad.delivery.client.redaction import Redaction
 from postroad.policy.model import Credentials
 from postroad.smtp.reply import Reply
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.delivery import delivering, history, publish, send, to_smarthost
 from postroad.testing.mx import ScriptedMx
 

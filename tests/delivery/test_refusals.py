@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import HANG_UP, ScriptedMx

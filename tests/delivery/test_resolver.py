@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from postroad.delivery import resolver as resolver_module
-from postroad.delivery.answers import AddressAnswer, Trouble
-from postroad.delivery.questions import turns as turns_module
-from postroad.delivery.questions.lines import Asker
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.routing import resolver as resolver_module
+from postroad.delivery.routing.answers import AddressAnswer, Trouble
+from postroad.delivery.routing.questions import turns as turns_module
+from postroad.delivery.routing.questions.lines import Asker
+from postroad.delivery.routing.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Zone

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from postroad.delivery.addresses import MAX_ADDRESSES, usable_addresses
-from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
-from postroad.delivery.routing import (
+from postroad.delivery.routing.addresses import MAX_ADDRESSES, usable_addresses
+from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing.routes import (
     MAX_HOSTS,
     NoRoute,
     Route,

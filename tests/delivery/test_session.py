@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from postroad.delivery.opening import open_session as open_to
-from postroad.delivery.peer import Abandoned, Peer, Timeouts
-from postroad.delivery.session import Session
-from postroad.delivery.transaction import Outgoing, Transaction
+from postroad.delivery.client.opening import open_session as open_to
+from postroad.delivery.client.peer import Abandoned, Peer, Timeouts
+from postroad.delivery.client.session import Session
+from postroad.delivery.client.transaction import Outgoing, Transaction
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.testing.mx import ScriptedMx

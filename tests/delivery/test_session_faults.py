@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.network import NetworkError
-from postroad.delivery.opening import open_session as open_to
-from postroad.delivery.peer import Peer, SessionLost, Timeouts, TlsUnavailable
-from postroad.delivery.session import Session
-from postroad.delivery.transaction import Outgoing, Transaction
+from postroad.delivery.client.network import NetworkError
+from postroad.delivery.client.opening import open_session as open_to
+from postroad.delivery.client.peer import Peer, SessionLost, Timeouts, TlsUnavailable
+from postroad.delivery.client.session import Session
+from postroad.delivery.client.transaction import Outgoing, Transaction
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase

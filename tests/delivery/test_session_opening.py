@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from postroad.delivery.network import NetworkError
-from postroad.delivery.opening import open_session as open_to
-from postroad.delivery.peer import (
+from postroad.delivery.client.network import NetworkError
+from postroad.delivery.client.opening import open_session as open_to
+from postroad.delivery.client.peer import (
     LoginUnavailable,
     Peer,
     Refused,
@@ -19,7 +19,7 @@ from postroad.delivery.peer import (
     Timeouts,
     TlsUnavailable,
 )
-from postroad.delivery.session import Session
+from postroad.delivery.client.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx

@@ -10,11 +10,11 @@ from typing import cast
 
 import pytest
 
-from postroad.delivery.bounce import Notifier
-from postroad.delivery.happening import Attempted
+from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.disposition.happening import Attempted
+from postroad.delivery.disposition.settlement import Circumstances, Settlement, put_off, settle
+from postroad.delivery.disposition.unattempted import ordered
 from postroad.delivery.outcome import Kind, Outcome, bounced, deferred, of_reply
-from postroad.delivery.settlement import Circumstances, Settlement, put_off, settle
-from postroad.delivery.unattempted import ordered
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
 from postroad.mail.status import EnhancedStatus
@@ -22,12 +22,12 @@ from postroad.policy.model import RetrySchedule
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Order
-from postroad.spool.codec import encode
 from postroad.spool.event import EventType
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
 from postroad.spool.selection import Selection
+from postroad.spool.wire.record import encode
 from postroad.testing.queued_mail import record as queued
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.delivery.shares import Shares
+from postroad.delivery.sites.shares import Shares
 
 
 @pytest.mark.parametrize("sites", [1, 2, 10, 50, 500, 5000])

@@ -8,7 +8,7 @@ import pytest
 
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
 from postroad.testing.delivery import delivering, publish, send, waiting
 from postroad.testing.mx import SILENCE, ScriptedMx

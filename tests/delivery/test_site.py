@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from postroad.delivery.limits import SiteLimiter
-from postroad.delivery.shares import Shares
-from postroad.delivery.site import MAX_DOWN, Site
-from postroad.delivery.total import SiteTotal
-from postroad.delivery.waiting import Waiting
+from postroad.delivery.sites.limits import SiteLimiter
+from postroad.delivery.sites.shares import Shares
+from postroad.delivery.sites.site import MAX_DOWN, Site
+from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.sites.waiting import Waiting
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Rate, SiteLimits, WayOut
 from postroad.spool.ids import new_queue_id

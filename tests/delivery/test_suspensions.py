@@ -10,7 +10,7 @@ from postroad.policy.model import WayOut
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, Hold, OnHoldExpiry
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import (

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from postroad.delivery.total import SiteTotal
+from postroad.delivery.sites.total import SiteTotal
 from postroad.policy.model import Rate, SiteLimits
 
 

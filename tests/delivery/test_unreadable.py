@@ -21,7 +21,7 @@ from postroad.policy.model import (
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Spool
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, Origin, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import (

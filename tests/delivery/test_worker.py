@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.resolver import Resolver
-from postroad.delivery.site import Site
-from postroad.delivery.waiting import Waiting
+from postroad.delivery.routing.resolver import Resolver
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.waiting import Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
     Rate,
@@ -21,7 +21,7 @@ from postroad.policy.model import (
 )
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import delivering, history, publish, send

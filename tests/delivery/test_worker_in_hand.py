@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from postroad.delivery.attempt import Attempt
-from postroad.delivery.directions import Directions
-from postroad.delivery.routing import NoRoute, Route
+from postroad.delivery.attempt.attempt import Attempt
+from postroad.delivery.routing.router import Directions
+from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import WayOut
 from postroad.runtime.metrics import REGISTRY
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemorySpool
-from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
 from postroad.testing.delivery import delivering, history, publish, send, to_smarthost, waiting
 from postroad.testing.mx import ScriptedMx

@@ -8,8 +8,8 @@ from postroad.delivery.order_counts import OrderCounts
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Place, Ready, Scheduled
-from postroad.spool.lanes import tail_lane
-from postroad.spool.memory import MemorySpool
+from postroad.spool.lanes.lane import tail_lane
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, OnHoldExpiry, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import (

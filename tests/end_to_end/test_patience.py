@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from postroad.policy.secrets.keyfile import load_or_create_key
-from postroad.spool.jetstream import SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
 from postroad.testing.nats_server import NatsServer, free_ports, password_of
 from postroad.testing.patience import patient

@@ -14,8 +14,8 @@ from postroad.policy.model import ObjectKey, Rate, Relay, SiteLimits, TlsMode, W
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.runtime.configuration import publish_objects
 from postroad.spool.interface import Place, Put, Ready, Scheduled, Spool
-from postroad.spool.jetstream import SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
 from postroad.testing.delivery import CLIENT
 from postroad.testing.mx import ScriptedMx

@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.session import SmtpSession
-from postroad.ingress.tls import self_signed
+from postroad.ingress.listen.certificate import self_signed
+from postroad.ingress.session.session import SmtpSession
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from postroad.ingress import tls
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.tls import Certificate
+from postroad.ingress.listen import certificate as tls
+from postroad.ingress.listen.certificate import Certificate
 from postroad.testing.ingress import OpenScene
 from postroad.testing.smtp_peer import client_context
 from postroad.testing.tls_pair import tls_pair

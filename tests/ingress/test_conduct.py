@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from postroad.ingress import replies
-from postroad.ingress.conduct import Conduct
 from postroad.ingress.limits import IngressLimits
+from postroad.ingress.session.conduct import Conduct
 from postroad.smtp.reply import Reply
 from postroad.testing.ingress import OpenScene
 from postroad.testing.smtp_peer import Peer

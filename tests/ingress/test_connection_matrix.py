@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from postroad.ingress import wire
+from postroad.ingress.session import wire
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.admission import Address
-from postroad.ingress.connections import Connections, Full, KnownNetworks, Place
+from postroad.ingress.connections.table import Connections, Full, KnownNetworks, Place
 from postroad.ingress.limits import IngressLimits
 from postroad.policy.model import Client, ObjectKey, Snapshot
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress import server
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.listen import server
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer

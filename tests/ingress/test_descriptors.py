@@ -6,7 +6,7 @@ from subprocess import run
 
 import pytest
 
-from postroad.ingress.descriptors import fitting_connections
+from postroad.ingress.listen.descriptors import fitting_connections
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_without_a_limit_all_fit() -> None:
 
 PROGRAM = """
 import resource
-from postroad.ingress.descriptors import within_descriptors
+from postroad.ingress.listen.descriptors import within_descriptors
 from postroad.ingress.limits import IngressLimits
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, {hard}))
 limits = within_descriptors(IngressLimits())

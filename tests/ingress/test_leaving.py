@@ -12,7 +12,8 @@ import pytest
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import SMTP
 
-from postroad.ingress import metrics, session, wire
+from postroad.ingress import metrics
+from postroad.ingress.session import session, wire
 from postroad.spool.interface import Stored
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress import quotas
+from postroad.ingress.acceptance import quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Stored
-from postroad.spool.memory import MemoryCluster
+from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress import auth, brake
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.auth import brake
+from postroad.ingress.auth import sasl as auth
 from postroad.policy.secrets import scram
 from postroad.runtime import metrics
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
-from postroad.spool.memory import MemoryCluster
+from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context

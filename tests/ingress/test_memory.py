@@ -9,9 +9,9 @@ import pytest
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.connections import Connections, Full, Holder
+from postroad.ingress.connections.memory import Memory
+from postroad.ingress.connections.table import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
-from postroad.ingress.memory import Memory
 from postroad.runtime.quantities import ByteSize
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient

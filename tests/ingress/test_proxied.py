@@ -10,8 +10,9 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from postroad.ingress import metrics, proxied
+from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.listen import proxied
 from postroad.ingress.settings import IngressSettings
 from postroad.runtime.errors import SettingsError
 from postroad.runtime.settings import load

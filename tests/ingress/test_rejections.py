@@ -6,7 +6,7 @@ import pytest
 
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.memory import MemoryCluster
+from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.smtp_peer import Peer
 

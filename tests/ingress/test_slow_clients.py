@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.ingress import wire
+from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.admission import ListenerKind, Sender
-from postroad.ingress.intake import Intake
-from postroad.ingress.transaction import Transaction
+from postroad.ingress.session import wire
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
 from postroad.testing.ingress import OpenScene, Scene

@@ -18,7 +18,7 @@ from postroad.policy.secrets.seal import Keyring
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.lifecycle import Process
 from postroad.runtime.settings import load
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.ingress import MANIFESTS
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer

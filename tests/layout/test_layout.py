@@ -26,10 +26,7 @@ MOST_FILES = 12
 # Folders that are larger: those that are not parted yet, and tests, which lie as what they test.
 LARGER = {
     "services/common/src/postroad/runtime": 28,
-    "services/common/src/postroad/spool": 67,
     "services/common/src/postroad/testing": 18,
-    "services/delivery/src/postroad/delivery": 56,
-    "services/ingress/src/postroad/ingress": 40,
     "tests/harness/src/postroad_harness/simulation": 22,
 }
 # Names that two packages have for two things; the folders above will be the end of most.

@@ -13,7 +13,7 @@ from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.kubernetes.client import ApiAccess, Kube
 from postroad.operator.status.reconcile import Serving
 from postroad.policy.secrets.seal import ClusterKey, Keyring
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 
 

@@ -8,7 +8,7 @@ from postroad.operator.jetstream.backlog import BacklogCounts, as_json
 from postroad.runtime import queue_metrics
 from postroad.runtime.metrics import exposition
 from postroad.spool.backlog import Backlog
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.patience import patient
 
 

@@ -10,9 +10,9 @@ import pytest
 from postroad.operator.jetstream.api import asking
 from postroad.operator.jetstream.leaders import HandOver, Led, hand_over, led, spread
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream import SpoolOptions, provision
-from postroad.spool.layout import Layout
-from postroad.spool.subjects import queue_stream
+from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.jetstream.streams.subjects import queue_stream
+from postroad.spool.lanes.layout import Layout
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
 

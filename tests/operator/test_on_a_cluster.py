@@ -22,7 +22,7 @@ from postroad.policy.model import ObjectKey, Snapshot
 from postroad.policy.secrets.keyfile import load_keyring
 from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.spool.jetstream.spool import SpoolOptions, connect
 from postroad.testing.children import dies_with_us
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient

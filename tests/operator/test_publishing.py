@@ -20,7 +20,7 @@ from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 
 KEYRING = Keyring([ClusterKey(b"k" * 32)])

@@ -12,7 +12,7 @@ from postroad.policy.model import (
     QuotaUnit,
     SubjectKind,
 )
-from postroad.spool.memory import MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 
 NOW = datetime(2026, 11, 24, 10, 20, 0, tzinfo=UTC)
 HOURLY = QuotaLimit(QuotaUnit.MESSAGES, 100, timedelta(hours=1))

@@ -6,8 +6,8 @@ import pytest
 
 from postroad.operator.jetstream.storage import read_storage
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream import SpoolOptions, provision
-from postroad.spool.layout import Layout
+from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.lanes.layout import Layout
 from postroad.testing.nats_server import NatsServer
 
 

@@ -17,7 +17,7 @@ from postroad.policy.secrets.scram import (
 )
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.policy.secrets.verifiers import Verifiers
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 
 OLD, NEW = ClusterKey(b"o" * 32), ClusterKey(b"n" * 32)
 RING = Keyring([NEW])

@@ -13,7 +13,7 @@ from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 
 RING = Keyring([ClusterKey(b"k" * 32)])

@@ -183,7 +183,7 @@ def test_libraries_are_heard_when_something_is_wrong(written: Callable[..., Writ
     def call() -> None:
         logging.getLogger("watchfiles.main").info("3 changes detected")
         logging.getLogger("nats").warning("slow")
-        logging.getLogger("postroad.spool.sites").info("ours")
+        logging.getLogger("postroad.spool.jetstream.cluster.site_directory").info("ours")
 
     def told(level: logs.LogLevel) -> list[str]:
         return [json.loads(line)["event"] for line in written(level=level)(call).splitlines()]

@@ -9,8 +9,8 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import QUICK
 

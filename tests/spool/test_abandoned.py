@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from nats.js import JetStreamContext
 
-from postroad.spool.body_writer import CHUNK, clear_subject
-from postroad.spool.connection import NatsLink
-from postroad.spool.direct_get import Link
 from postroad.spool.errors import ClaimLost, SpoolUnavailable
 from postroad.spool.interface import BodyWriter
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions
-from postroad.spool.requests import Requests
-from postroad.spool.subjects import blob_stream, blob_subject
+from postroad.spool.jetstream.bodies.writer import CHUNK, clear_subject
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
+from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, is_there, put, take

@@ -9,13 +9,13 @@ from pathlib import Path
 import nats
 import pytest
 
-from postroad.spool.direct_get import Link, page
 from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import Put, Ready, Scheduled, Taking
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.nats.direct_get import Link, page
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.record import BlobRef
-from postroad.spool.subjects import blob_stream, blob_subject
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import (

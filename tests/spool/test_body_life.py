@@ -7,13 +7,13 @@ from typing import Protocol
 import pytest
 from nats.js import JetStreamContext
 
-from postroad.spool.body_life import outlives_body, time_to_live
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Place, Put, Ready, Scheduled, held
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream.bodies.lifetime import outlives_body, time_to_live
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.spool.record import ADMIN, BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection
-from postroad.spool.subjects import blob_stream, blob_subject
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take
 
 OpenSpool = Callable[..., Awaitable[JetStreamSpool]]

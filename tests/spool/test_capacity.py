@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from postroad.spool.bucket import Bucket
-from postroad.spool.disk import encoded, keep_reporting, least_free, reserve
 from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import Put, Ready, Scheduled
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.streams.disk import encoded, keep_reporting, least_free, reserve
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import CLUSTER
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import CLUSTER
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, is_there, put, share, take

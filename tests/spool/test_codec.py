@@ -11,7 +11,6 @@ from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body, Notify, Ret
 from postroad.mail.traffic import TrafficClass
 from postroad.proto.v1 import queue_pb2 as wire
-from postroad.spool.codec import decode, encode
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.ids import RecordId, derived_queue_id, new_queue_id
 from postroad.spool.record import (
@@ -24,6 +23,7 @@ from postroad.spool.record import (
     QueueRecord,
     RecipientState,
 )
+from postroad.spool.wire.record import decode, encode
 from postroad.testing.queued_mail import record as queued
 
 QUEUE_ID = new_queue_id(datetime(2030, 1, 1, tzinfo=UTC), 1)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from postroad.spool.agreement import ConfigState
-from postroad.spool.bucket import Bucket, Write
-from postroad.spool.config import JetStreamConfig
-from postroad.spool.direct_get import Page
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream import SpoolOptions, provision
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.cluster.config import JetStreamConfig
+from postroad.spool.jetstream.nats.direct_get import Page
+from postroad.spool.jetstream.nats.key_value import Bucket, Write
+from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.spool.connection import Access, NatsLink
+from postroad.spool.jetstream.nats.connection import Access, NatsLink
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.way import Way
 

@@ -8,8 +8,8 @@ import pytest
 
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Scheduled
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import Layout
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.queued_mail import now, record

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from postroad.spool.event import Event, EventType
-from postroad.spool.event_codec import decode_events, encode_events
+from postroad.spool.wire.event import decode_events, encode_events
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

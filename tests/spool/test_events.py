@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
-from postroad.spool.direct_get import Link
 from postroad.spool.event import Event, EventType
-from postroad.spool.events import JetStreamEvents
+from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
+from postroad.spool.jetstream.nats.direct_get import Link
 
 
 class Away:

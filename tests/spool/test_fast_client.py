@@ -7,7 +7,7 @@ import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from postroad.spool.fast_client import FastClient, Incoming, header_of
+from postroad.spool.jetstream.nats.client import FastClient, Incoming, header_of
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.in_hand import Arrival, Entry, InHand, Key
-from postroad.spool.ownership import LaneKey, finder, unserved_pools, wanted_lanes, wanted_owner
+from postroad.spool.jetstream.in_flight import Arrival, Entry, InHand, Key
+from postroad.spool.lanes.assignment import (
+    LaneKey,
+    finder,
+    unserved_pools,
+    wanted_lanes,
+    wanted_owner,
+)
 from postroad.spool.room import Room
 
 A, B = Key(0, 1), Key(1, 1)

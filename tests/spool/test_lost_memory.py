@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.interface import Taken, Taking
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, crash_process, first, put, take

@@ -16,10 +16,10 @@ from postroad.spool.ids import (
     shard_of,
 )
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
-from postroad.spool.lanes import fnv1a32, in_rows, lane_of
+from postroad.spool.jetstream.streams.subjects import domain_of, domain_token, ready_subject
+from postroad.spool.lanes.lane import fnv1a32, in_rows, lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueuedRecipient, RecipientState
-from postroad.spool.subjects import domain_of, domain_token, ready_subject
 from postroad.testing.queued_mail import record
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)

@@ -15,12 +15,12 @@ from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Held, Put, Scheduled
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import Layout
-from postroad.spool.provision import remake_presence
+from postroad.spool.jetstream.consume.suspects import SUSPECT
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.streams.provision import remake_presence
+from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, Hold
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.suspects import SUSPECT
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, now, put, take

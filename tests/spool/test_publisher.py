@@ -8,18 +8,20 @@ from typing import Any, cast
 
 import pytest
 
-from postroad.spool import body_writer, settling, waiting
-from postroad.spool.direct_get import Link
 from postroad.spool.errors import Refused, SpoolError, SpoolFull, SpoolUnavailable
-from postroad.spool.fast_client import Incoming
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready, Scheduled
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
-from postroad.spool.publisher import Publisher
-from postroad.spool.requests import Answer, NoResponders
+from postroad.spool.jetstream import browse as waiting
+from postroad.spool.jetstream.bodies import writer as body_writer
+from postroad.spool.jetstream.consume import settle as settling
+from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.requests import Answer, NoResponders
+from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.streams.subjects import blob_stream
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.subjects import blob_stream
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take

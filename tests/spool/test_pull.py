@@ -9,9 +9,9 @@ import pytest
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Ready
-from postroad.spool.jetstream import JetStreamSpool
-from postroad.spool.ownership import LaneKey
-from postroad.spool.pull import Delivered, LanePull, Puller
+from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.lanes.assignment import LaneKey
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now, record
 

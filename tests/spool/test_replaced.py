@@ -14,10 +14,10 @@ import pytest
 from nats.js.api import RawStreamMsg
 
 from postroad.spool.interface import Held, Place, Put, Queued, Ready, Scheduled, Taking
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.streams.subjects import queue_stream
 from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.subjects import queue_stream
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import all_that_comes, first, kinds, now, put, take, until

@@ -11,11 +11,11 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool import waiting
-from postroad.spool.direct_get import PAGE_MESSAGES
 from postroad.spool.errors import ClaimLost
 from postroad.spool.interface import Put, Queued, Ready, Scheduled, Taking
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream import browse as waiting
+from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, now, put, take

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient

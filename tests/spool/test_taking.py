@@ -8,17 +8,17 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.address import parse_mailbox
-from postroad.spool.direct_get import Link
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Scheduled, Taken, Taking
-from postroad.spool.jetstream import JetStreamSpool
-from postroad.spool.pull import Puller
+from postroad.spool.jetstream.consume.consumer import JetStreamTaking
+from postroad.spool.jetstream.consume.pull import Puller
+from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.streams.subjects import queue_stream
+from postroad.spool.jetstream.timings import Timings
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.subjects import queue_stream
-from postroad.spool.suspects import POISON, SUSPECT
-from postroad.spool.taking import JetStreamTaking
-from postroad.spool.timings import Timings
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, crash, first, now, put, record, take
@@ -238,7 +238,9 @@ async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -
 async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
     open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postroad.spool.taking._LATER", b'-NAK {"delay": 50000000}')
+    monkeypatch.setattr(
+        "postroad.spool.jetstream.consume.consumer._LATER", b'-NAK {"delay": 50000000}'
+    )
     older = await open_spool()
     await put(older, needs=frozenset({"teleport"}))
     taking = take(older)
@@ -246,7 +248,9 @@ async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
         async with asyncio.timeout(patient(3)):
             await first(taking, 1)
     await taking.close()
-    monkeypatch.setattr("postroad.spool.taking.KNOWN_FEATURES", frozenset({"teleport"}))
+    monkeypatch.setattr(
+        "postroad.spool.jetstream.consume.consumer.KNOWN_FEATURES", frozenset({"teleport"})
+    )
     newer = take(await open_spool())
     async with asyncio.timeout(patient(20)):
         [taken] = await first(newer, 1)

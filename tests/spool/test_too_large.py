@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from postroad.spool import settling
 from postroad.spool.errors import RecordTooLarge
 from postroad.spool.interface import Put, Queued, Ready, Scheduled
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream.consume import settle as settling
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import LastReply, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient

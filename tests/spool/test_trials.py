@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.address import parse_mailbox
-from postroad.spool.bucket import Bucket, is_deletion
-from postroad.spool.direct_get import Link
 from postroad.spool.interface import Taken
-from postroad.spool.jetstream import JetStreamSpool
-from postroad.spool.provision import PRESENCE
+from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.streams.provision import PRESENCE
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.suspects import POISON, SUSPECT
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, crash, first, put, take
 
@@ -156,7 +156,9 @@ async def test_a_suspect_that_lives_lets_the_next_begin(open_spool: OpenJetStrea
 async def test_many_suspects_leave_room_for_other_mail_and_come_again(
     open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("postroad.spool.taking._AFTER_OTHERS", b'-NAK {"delay": 50000000}')
+    monkeypatch.setattr(
+        "postroad.spool.jetstream.consume.consumer._AFTER_OTHERS", b'-NAK {"delay": 50000000}'
+    )
     spool = await open_spool()
     await put_suspects(spool, 40)
     taking = take(spool, room=4)

@@ -12,18 +12,18 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from postroad.spool.body_writer import LEAST_CHUNK, BlobWriter, Writing
-from postroad.spool.bucket import Bucket
-from postroad.spool.direct_get import Link
-from postroad.spool.disk import encoded, reserve
 from postroad.spool.errors import SpoolFull
-from postroad.spool.fast_client import Incoming
 from postroad.spool.interface import BodyWriter
-from postroad.spool.jetstream import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.layout import SINGLE_MACHINE
-from postroad.spool.requests import Requests
-from postroad.spool.subjects import blob_stream, queue_stream
-from postroad.spool.unfinished import Portion, Unfinished
+from postroad.spool.jetstream.bodies.unfinished import Portion, Unfinished
+from postroad.spool.jetstream.bodies.writer import LEAST_CHUNK, BlobWriter, Writing
+from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.streams.disk import encoded, reserve
+from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, put

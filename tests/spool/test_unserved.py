@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.interface import Scheduled, Taking
-from postroad.spool.jetstream import JetStreamSpool
-from postroad.spool.timings import Timings
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.timings import Timings
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, now, put, take
 

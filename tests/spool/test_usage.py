@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js.api import PubAck
 
-from postroad.ingress.brake import Brake, Guess
-from postroad.spool.bucket import Bucket
-from postroad.spool.direct_get import Link
+from postroad.ingress.auth.brake import Brake, Guess
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.usage import JetStreamUsage
+from postroad.spool.jetstream.cluster.quota_counters import JetStreamUsage
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.key_value import Bucket
 
 pytestmark = pytest.mark.nats
 

@@ -40,7 +40,7 @@ from postroad.runtime.logs import get_logger
 from postroad.runtime.queue import read_keyring, spool_options
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.spool.jetstream.spool import SpoolOptions, connect
 
 _REOPENED_EVERY = timedelta(minutes=10)
 _CLOSES_IN = timedelta(seconds=3)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from postroad.runtime.quantities import ByteSize, HostName, NameServer
 from postroad.runtime.queue import NatsSettings
 from postroad.runtime.settings import group, setting
-from postroad.spool.layout import Layout
+from postroad.spool.lanes.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from postroad.spool.connection import NatsLink
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream import SpoolOptions
-from postroad.spool.requests import Requests
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.spool import SpoolOptions
 
 
 class JetStreamApi:

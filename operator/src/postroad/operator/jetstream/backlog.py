@@ -17,7 +17,7 @@ from postroad.runtime.queue_metrics import BacklogGauges
 from postroad.spool.backlog import Backlog
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
-from postroad.spool.ownership import DEFAULT_POOL
+from postroad.spool.lanes.assignment import DEFAULT_POOL
 
 EVERY = timedelta(seconds=5)
 _GOOD_FOR = timedelta(seconds=30)

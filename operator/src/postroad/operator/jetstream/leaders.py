@@ -21,9 +21,9 @@ from postroad.operator import metrics
 from postroad.operator.jetstream.api import JetStreamApi, asking
 from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream import SpoolOptions
-from postroad.spool.layout import Layout
-from postroad.spool.subjects import blob_stream, queue_stream
+from postroad.spool.jetstream.spool import SpoolOptions
+from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
+from postroad.spool.lanes.layout import Layout
 
 EVERY = timedelta(seconds=15)
 

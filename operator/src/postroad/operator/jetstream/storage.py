@@ -14,7 +14,7 @@ from postroad.operator.jetstream.api import asking
 from postroad.runtime.logs import get_logger
 from postroad.runtime.queue_metrics import STORAGE_LIMIT, STORAGE_USED
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream import SpoolOptions
+from postroad.spool.jetstream.spool import SpoolOptions
 
 EVERY = timedelta(seconds=30)
 

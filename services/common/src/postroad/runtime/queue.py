@@ -12,7 +12,7 @@ from postroad.runtime.quantities import Secret
 from postroad.runtime.settings import group, setting, without_login
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.spool.jetstream.spool import SpoolOptions, connect
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,21 @@
 
 from datetime import timedelta
 
-from postroad.delivery.attempt import Attempt, Ended
-from postroad.delivery.limits import SiteLimiter
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.place import Place
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.routing import Host, Route
-from postroad.delivery.shares import Shares
-from postroad.delivery.site import Site
+from postroad.delivery.attempt.attempt import Attempt, Ended
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.client.place import Place
+from postroad.delivery.routing.routes import Host, Route
+from postroad.delivery.sites.limits import SiteLimiter
+from postroad.delivery.sites.pool import SessionPool
+from postroad.delivery.sites.shares import Shares
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.sites.waiting import Waiting
 from postroad.delivery.tools import LONG_ENOUGH, AttemptTools
-from postroad.delivery.total import SiteTotal
-from postroad.delivery.waiting import Waiting
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, SiteLimits, TlsMode, WayOut
-from postroad.spool.memory import MemorySpool
-from postroad.spool.memory_taking import MemoryTaking
+from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.queued_mail import first, put

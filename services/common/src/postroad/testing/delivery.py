@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from postroad.delivery.bounce import Notifier
-from postroad.delivery.directions import Directions, DirectionSettings
-from postroad.delivery.orders import OrderKeeper
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.dispatch.orders import OrderKeeper
+from postroad.delivery.dispatch.worker import Worker
+from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.routing.resolver import Resolver
+from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.tools import LONG_ENOUGH, AttemptTools, WorkerTools
-from postroad.delivery.worker import Worker
 from postroad.policy.model import (
     ObjectKey,
     Relay,

@@ -7,21 +7,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.auth import Passwords
-from postroad.ingress.content import LineEnds
-from postroad.ingress.intake import IntakeTools
+from postroad.ingress.auth.logins import Logins
+from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
-from postroad.ingress.logins import Logins
-from postroad.ingress.quotas import Quotas
-from postroad.ingress.server import Server
-from postroad.ingress.tls import Certificate, self_signed
+from postroad.ingress.listen.certificate import Certificate, self_signed
+from postroad.ingress.listen.server import Server
+from postroad.ingress.session.content import LineEnds
 from postroad.manifests.compiler.check import check
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.runtime.configuration import Configuration, publish_objects
 from postroad.runtime.quantities import ListenAddress, Network
 from postroad.runtime.sockets import listen
-from postroad.spool.memory import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context

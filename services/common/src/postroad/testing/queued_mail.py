@@ -8,11 +8,11 @@ from postroad.mail.address import parse_mailbox
 from postroad.spool.errors import BodyMissing
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
-from postroad.spool.jetstream import JetStreamSpool
+from postroad.spool.jetstream.consume.consumer import JetStreamTaking
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.timings import Timings
 from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.taking import JetStreamTaking
-from postroad.spool.timings import Timings
 from postroad.testing.patience import patient
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
@@ -90,8 +90,8 @@ async def is_there(spool: Spool, body: BlobRef) -> bool:
 
 
 def take(spool: Spool, *, room: int = 100) -> Taking:
-    """Join the takers."""
-    return spool.take(pool="default", room=room, room_bytes=10_000_000)
+    """Join the takers, with room for so many records of 300 kB each."""
+    return spool.take(pool="default", room=room, room_bytes=room * 300_000)
 
 
 async def crash(taking: Taking) -> None:

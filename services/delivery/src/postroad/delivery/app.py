@@ -1,14 +1,14 @@
 """The delivery process, put together: the one place that knows all of its parts."""
 
-from postroad.delivery.bounce import Notifier
-from postroad.delivery.directions import Directions, DirectionSettings
-from postroad.delivery.orders import OrderKeeper
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.dispatch.orders import OrderKeeper
+from postroad.delivery.dispatch.worker import Worker
+from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.routing.resolver import Resolver
+from postroad.delivery.routing.router import Directions, DirectionSettings
 from postroad.delivery.settings import DeliverySettings
+from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.tools import AttemptTools, WorkerTools
-from postroad.delivery.worker import Worker
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.descriptors import raise_limit
 from postroad.runtime.lifecycle import Process

@@ -4,14 +4,14 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from postroad.delivery.bounce import Notifier
-from postroad.delivery.directions import Directions
+from postroad.delivery.client.outages import Outages
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.client.place import Places
+from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.disposition.settlement import Circumstances
 from postroad.delivery.order_counts import OrderCounts
-from postroad.delivery.outages import Outages
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.place import Places
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.settlement import Circumstances
+from postroad.delivery.routing.router import Directions
+from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import RetrySchedule
 from postroad.runtime.configuration import Configuration
 from postroad.spool.interface import Spool, Taking

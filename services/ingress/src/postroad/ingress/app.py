@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.auth import Passwords
-from postroad.ingress.descriptors import within_descriptors
-from postroad.ingress.intake import IntakeTools
-from postroad.ingress.logins import Logins
-from postroad.ingress.quotas import Quotas
-from postroad.ingress.server import Server
+from postroad.ingress.auth.logins import Logins
+from postroad.ingress.auth.sasl import Passwords
+from postroad.ingress.listen.certificate import Certificate, self_signed
+from postroad.ingress.listen.descriptors import within_descriptors
+from postroad.ingress.listen.server import Server
 from postroad.ingress.settings import IngressSettings, TlsSettings
-from postroad.ingress.tls import Certificate, self_signed
 from postroad.runtime.configuration import Configuration
 from postroad.runtime.errors import StartupError
 from postroad.runtime.lifecycle import Process

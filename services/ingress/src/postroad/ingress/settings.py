@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from postroad.ingress.content import LineEnds
 from postroad.ingress.limits import IngressLimits
+from postroad.ingress.session.content import LineEnds
 from postroad.runtime.quantities import HostName, ListenAddress, Network
 from postroad.runtime.queue import QueueSettings
 from postroad.runtime.settings import group, setting

@@ -25,8 +25,8 @@ from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.runtime.configuration import publish_objects
 from postroad.runtime.quantities import ListenAddress
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream import SpoolOptions, connect, provision
-from postroad.spool.layout import Layout
+from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import Layout
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
 from postroad_harness.chaos.rig import ENVIRONMENT, drawn

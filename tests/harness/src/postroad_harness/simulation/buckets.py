@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from postroad.spool.acks import check_ack
-from postroad.spool.bucket import Bucket, Outdated
-from postroad.spool.direct_get import Page, StoredMessage
 from postroad.spool.errors import ClaimLost
-from postroad.spool.requests import Requests
+from postroad.spool.jetstream.nats.direct_get import Page, StoredMessage
+from postroad.spool.jetstream.nats.key_value import Bucket, Outdated
+from postroad.spool.jetstream.nats.pub_ack import check_ack
+from postroad.spool.jetstream.nats.requests import Requests
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.moved_clock import EPOCH
 

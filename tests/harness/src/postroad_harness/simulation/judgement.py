@@ -20,8 +20,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
 
-from postroad.spool.memory import MemoryCluster
-from postroad.spool.memory_store import MemoryStore
+from postroad.spool.memory.spool import MemoryCluster
+from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import RecipientState
 from postroad_harness.simulation.ledger import Copy, Ledger
 from postroad_harness.simulation.moved_clock import EPOCH

@@ -9,8 +9,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
-from postroad.spool.connection import NatsLink
-from postroad.spool.fast_client import Incoming, Listener, header_of
+from postroad.spool.jetstream.nats.client import Incoming, Listener, header_of
+from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad_harness.simulation.loop import SimulatedProcess
 from postroad_harness.simulation.network import Network
 

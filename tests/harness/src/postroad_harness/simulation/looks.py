@@ -4,10 +4,10 @@ import base64
 import json
 from collections.abc import Iterator
 
-from postroad.spool.codec import encode
 from postroad.spool.ids import RecordId
-from postroad.spool.memory_store import MemoryStore, Stored
+from postroad.spool.memory.store import MemoryStore, Stored
 from postroad.spool.selection import WaitKind
+from postroad.spool.wire.record import encode
 
 _READY_BY_ID = 9  # tokens of such a subject; one of a waiting record has fewer
 

@@ -16,8 +16,8 @@ from postroad.manifests.compiler.result import Compiled
 from postroad.runtime.configuration import publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Put as StoredPut
-from postroad.spool.memory import MemoryCluster, MemorySpool
-from postroad.spool.memory_store import MemoryStore
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef
 from postroad.spool.selection import Selection
 from postroad_harness.simulation.aims import Aim, draw

@@ -11,24 +11,24 @@ from datetime import timedelta
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from postroad.delivery.answers import AddressAnswer, MxAnswer, Trouble
-from postroad.delivery.bounce import Notifier
-from postroad.delivery.directions import Directions, DirectionSettings
-from postroad.delivery.orders import OrderKeeper
-from postroad.delivery.peer import Timeouts
-from postroad.delivery.pool import SessionPool
-from postroad.delivery.questions.lines import Asker
-from postroad.delivery.resolver import Resolver
+from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.dispatch.orders import OrderKeeper
+from postroad.delivery.dispatch.worker import Worker
+from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing.questions.lines import Asker
+from postroad.delivery.routing.resolver import Resolver
+from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.tools import AttemptTools, WorkerTools
-from postroad.delivery.worker import Worker
+from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.auth import Passwords
-from postroad.ingress.content import LineEnds
-from postroad.ingress.intake import IntakeTools
+from postroad.ingress.auth.logins import Logins
+from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
-from postroad.ingress.logins import Logins
-from postroad.ingress.quotas import Quotas
-from postroad.ingress.server import Server
+from postroad.ingress.listen.server import Server
+from postroad.ingress.session.content import LineEnds
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import Snapshot
@@ -37,7 +37,7 @@ from postroad.runtime.configuration import Configuration
 from postroad.runtime.quantities import ByteSize
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
-from postroad.spool.memory import MemoryCluster
+from postroad.spool.memory.spool import MemoryCluster
 from postroad_harness.simulation.ledger import Ledger, Price
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.loop import SimulatedProcess

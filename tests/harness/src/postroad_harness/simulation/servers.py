@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.codec import decode, encode
 from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
-from postroad.spool.memory_store import ACK_WAIT, MemoryStore, Stored
-from postroad.spool.settling import delivers_nothing
-from postroad.spool.subjects import domain_of
-from postroad.spool.succession import FOLLOWS
+from postroad.spool.jetstream.consume.settle import delivers_nothing
+from postroad.spool.jetstream.publish.succession import FOLLOWS
+from postroad.spool.jetstream.streams.subjects import domain_of
+from postroad.spool.memory.store import ACK_WAIT, MemoryStore, Stored
+from postroad.spool.wire.record import decode, encode
 from postroad_harness.simulation.buckets import Buckets
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.looks import look

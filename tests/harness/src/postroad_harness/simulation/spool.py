@@ -15,30 +15,30 @@ from uuid import uuid4
 
 from postroad.delivery.tools import LONG_ENOUGH
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.blobs import LARGE_WHEN_WAITING, Blobs
-from postroad.spool.body_ends import BodyEnds
-from postroad.spool.capacity import Capacity
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.events import JetStreamEvents
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Queued, Stored, Taken
-from postroad.spool.layout import Layout
-from postroad.spool.membership import Membership
-from postroad.spool.memory import MemoryCluster, MemorySpool, MemoryWaiting
-from postroad.spool.memory_store import MemoryStore
-from postroad.spool.provision import PRESENCE
-from postroad.spool.publisher import Publisher
+from postroad.spool.jetstream.bodies.ends import BodyEnds
+from postroad.spool.jetstream.bodies.store import LARGE_WHEN_WAITING, Blobs
+from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
+from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.quota_counters import JetStreamUsage
+from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
+from postroad.spool.jetstream.cluster.takers import Takers
+from postroad.spool.jetstream.consume.consumer import JetStreamTaking
+from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.streams.capacity import Capacity
+from postroad.spool.jetstream.streams.provision import PRESENCE
+from postroad.spool.jetstream.streams.subjects import waiting_subject
+from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool, MemoryWaiting
+from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef, QueueRecord
-from postroad.spool.requests import Requests
 from postroad.spool.selection import Selection, WaitKind
-from postroad.spool.site_records import JetStreamSiteRecords
-from postroad.spool.subjects import waiting_subject
-from postroad.spool.taken import JetStreamTaken, TakingTools
-from postroad.spool.takers import Takers
-from postroad.spool.taking import JetStreamTaking
-from postroad.spool.timings import Timings
-from postroad.spool.usage import JetStreamUsage
-from postroad.spool.waiting import JetStreamWaiting
 from postroad_harness.simulation.buckets import SimulatedBucket
 from postroad_harness.simulation.link import SimulatedLink
 

@@ -12,19 +12,19 @@ from datetime import timedelta
 from postroad.spool.agreement import SiteKind, SiteView
 from postroad.spool.errors import Refused, SpoolError, SpoolUnavailable
 from postroad.spool.event import Event
-from postroad.spool.forms import Forms
-from postroad.spool.in_hand import Entry, InHand, Key
 from postroad.spool.interface import Put, Taken
-from postroad.spool.leases import Leases
-from postroad.spool.ownership import LaneKey
-from postroad.spool.publisher import Publisher
-from postroad.spool.pull import Delivered
+from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
+from postroad.spool.jetstream.cluster.takers import Takers
+from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.leases import Leases
+from postroad.spool.jetstream.consume.pull import Delivered
+from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
+from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
+from postroad.spool.jetstream.consume.unserved import Unserved
+from postroad.spool.jetstream.in_flight import Entry, InHand, Key
+from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.record import QueueRecord
-from postroad.spool.settling import ACK_TIMEOUT, Settling
-from postroad.spool.site_records import JetStreamSiteRecords
-from postroad.spool.taken import JetStreamTaken, TakingTools
-from postroad.spool.takers import Takers
-from postroad.spool.unserved import Unserved
 from postroad_harness.simulation.spool import WatchedTaking
 
 

@@ -15,7 +15,7 @@ from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.cli.state.folder import default_state_folder
 from postroad.cli.terminal.options import JsonFlag, listen_address
 from postroad.cli.terminal.values import decimal, path, whole
-from postroad.ingress.tls import self_signed
+from postroad.ingress.listen.certificate import self_signed
 from postroad.runtime.quantities import ListenAddress
 from postroad.runtime.sockets import bound_address, listen
 

@@ -42,8 +42,8 @@ from postroad.runtime.logs import get_logger
 from postroad.runtime.quantities import ListenAddress, parse_listen_address
 from postroad.runtime.sockets import bound_address, listen
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect, provision, report_disk
-from postroad.spool.layout import SINGLE_MACHINE
+from postroad.spool.jetstream.spool import SpoolOptions, connect, provision, report_disk
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 
 log = get_logger("up")
 

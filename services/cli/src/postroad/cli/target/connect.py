@@ -24,7 +24,7 @@ from postroad.runtime.queue import NatsSettings
 from postroad.runtime.settings import group, load
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream import SpoolOptions, connect
+from postroad.spool.jetstream.spool import SpoolOptions, connect
 
 _ROLE = "command"
 

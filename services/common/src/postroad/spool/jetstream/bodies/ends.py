@@ -1,0 +1,125 @@
+"""
+Deleting a body as the last record that refers to it ends.
+
+Nobody sees the other records of a body that several destinations share: a ready record's subject
+does not name its message. So each process notes which destinations of a body it has ended, and
+writes that beside the body: one small message, the set of all that have ended so far, replaced by
+compare and set. Whoever completes the set deletes the body, and the set.
+
+What ends within two seconds is written together. Nothing at all is written for a body of one
+record, nor when one process ends all of its destinations in that time.
+
+A destination is noted once the acknowledgement of its record is certain. So the set never holds one
+whose mail still needs the body, and what a killed process has noted and not written costs room
+only: the body goes by its time to live. What the queue refuses to take is written later
+(`spool.until_taken`).
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from postroad.spool.errors import SpoolError
+from postroad.spool.ids import RecordId
+from postroad.spool.jetstream.bodies.lifetime import time_to_live
+from postroad.spool.jetstream.bodies.store import Blobs
+from postroad.spool.jetstream.bodies.writer import clear_subject
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.direct_get import last_on
+from postroad.spool.jetstream.nats.pub_ack import check_ack
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.nats.until_taken import UntilTaken
+from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject, ended_subject
+from postroad.spool.record import BlobRef, QueueRecord
+
+log = get_logger("spool.body_ends")
+
+_TIMEOUT = 2.0  # seconds for one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The destinations of a body that have ended, a bit for each, and the latest deadline seen."""
+
+    body: BlobRef
+    bits: int
+    deadline: datetime
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no destination is left."""
+        whole = (1 << self.body.destinations) - 1
+        return self.bits & whole == whole
+
+    def plus(self, other: "Ended | None") -> "Ended":
+        """Return what has ended by either."""
+        if other is None:
+            return self
+        return Ended(self.body, self.bits | other.bits, max(self.deadline, other.deadline))
+
+
+class BodyEnds:
+    """What a process has ended and not written yet."""
+
+    def __init__(
+        self, blobs: Blobs, *, link: NatsLink, requests: Requests, gathering: timedelta
+    ) -> None:
+        self._blobs = blobs
+        self._link = link
+        self._requests = requests
+        self._noted: UntilTaken[Ended] = UntilTaken(self._write, every=gathering)
+
+    async def add(self, record: QueueRecord) -> None:
+        """Note that a record is acknowledged, and that nothing that followed needs its body."""
+        body = record.content
+        if not isinstance(body, BlobRef) or (bit := _bit(body, record.record_id)) is None:
+            return  # how many there are is not known
+        subject = blob_subject(body.shard, body.blob_id)
+        ended = Ended(body, bit, record.deadline).plus(self._noted.get(subject))
+        if ended.is_whole and not self._noted.was_tried(subject):
+            self._noted.forget(subject)
+            try:
+                await self._blobs.delete(body)
+                return
+            except SpoolError as error:
+                log.debug("a body is deleted later", subject=subject, error=str(error))
+        self._noted.note(subject, ended)
+
+    async def _write(self, noted: Ended) -> None:
+        body = noted.body
+        subject = ended_subject(body.shard, body.blob_id)
+        kept = await last_on(self._link, blob_stream(body.shard), subject)
+        before = int.from_bytes(kept.data, "big") if kept is not None else 0
+        ended = replace(noted, bits=noted.bits | before)
+        if ended.is_whole:
+            await self._blobs.delete(body)
+            if kept is not None:
+                await clear_subject(self._requests, subject)
+        elif ended.bits != before:
+            await self._replace(ended, subject, kept.sequence if kept is not None else 0)
+
+    async def _replace(self, ended: Ended, subject: str, former: int) -> None:
+        octets = ended.bits.to_bytes(-(-ended.body.destinations // 8), "big")
+        headers = {
+            "Nats-Rollup": "sub",
+            "Nats-TTL": f"{_seconds(ended.deadline)}s",
+            "Nats-Expected-Last-Subject-Sequence": str(former),
+        }
+        check_ack(await self._requests.send(subject, octets, headers=headers, timeout=_TIMEOUT))
+
+    async def close(self) -> None:
+        """Write what is noted, as far as that can be done in two seconds."""
+        await self._noted.close()
+
+
+def _bit(body: BlobRef, record_id: RecordId) -> int | None:
+    """Return the bit of a record's destination, None where a body's destinations are not known."""
+    if body.destinations == 1:
+        return 1  # also a copy of its own that was made for any destination of a message
+    return 1 << record_id.destination if record_id.destination < body.destinations else None
+
+
+def _seconds(deadline: datetime) -> int:
+    """Return how long a set is kept: as long as a body that is stored now for this deadline."""
+    left = max(deadline - datetime.now(UTC), timedelta(0))
+    return int(time_to_live(left).total_seconds())

@@ -1,0 +1,128 @@
+"""
+Bodies kept beside the records: chunks on a stream of their own, written and read with a bound.
+
+A body is written in chunks (`spool.body_writer`), and is read by pages of direct gets. Direct gets
+may be answered by a follower that lags; a chunk is missing only when the stream's leader says so.
+Whatever nobody refers to dies by its time to live.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+from postroad.mail.header import header_block
+from postroad.spool.errors import BodyCorrupt, BodyMissing
+from postroad.spool.jetstream.bodies.unfinished import Portion
+from postroad.spool.jetstream.bodies.writer import WINDOW, BlobWriter, Writing, clear_subject
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.direct_get import page
+from postroad.spool.jetstream.nats.leader_get import ask_leader
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
+from postroad.spool.record import BlobRef, QueueRecord
+
+LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
+
+_PAGE = 2  # chunks read ahead
+
+
+class Blobs:
+    """The bodies of all shards."""
+
+    def __init__(self, link: NatsLink, requests: Requests, *, retry: timedelta) -> None:
+        self._link = link
+        self._requests = requests
+        self._writing = Writing(requests, retry=retry)
+
+    def writer(
+        self, shard: int, *, lifetime: timedelta, portion: Portion | None = None
+    ) -> BlobWriter:
+        """Begin a body; that of new mail has a portion of the room."""
+        return BlobWriter(self._writing, shard, lifetime=lifetime, portion=portion)
+
+    async def read(self, blob: BlobRef) -> AsyncIterator[bytes]:
+        """Yield a body's chunks; the last one only when count, size and checksum are right."""
+        digest, size = hashlib.sha256(), 0
+        held: bytes | None = None
+        async for chunk in self._chunks(blob):
+            digest.update(chunk)
+            size += len(chunk)
+            if held is not None:
+                yield held
+            held = chunk
+        if size != blob.size or digest.digest() != blob.sha256:
+            raise BodyCorrupt(f"body {blob.blob_id} is not what its record says")
+        if held is not None:
+            yield held
+
+    async def _chunks(self, blob: BlobRef) -> AsyncIterator[bytes]:
+        subject, stream = blob_subject(blob.shard, blob.blob_id), blob_stream(blob.shard)
+        number, after = 0, 0
+        early: dict[int, bytes] = {}
+        while number < blob.chunks:
+            read = await page(self._link, stream, subject, after=after, messages=_PAGE)
+            messages = list(read.messages)
+            if not messages:
+                # A follower may lag; what the leader does not have is not there.
+                query = {"seq": after + 1, "next_by_subj": subject}
+                found = await ask_leader(self._requests, stream, query)
+                if found is None:
+                    raise BodyMissing(f"body {blob.blob_id} is not there")
+                messages = [found]
+            for message in messages:
+                if "Nats-Rollup" in message.headers:
+                    raise BodyMissing(f"body {blob.blob_id} was deleted")
+                early[self._number(message.headers)] = message.data
+                after = message.sequence
+            while number in early:
+                yield early.pop(number)
+                number += 1
+            if len(early) > WINDOW:
+                raise BodyCorrupt(f"body {blob.blob_id} lacks chunk {number}")
+
+    @staticmethod
+    def _number(headers: object) -> int:
+        try:
+            return int(headers["Postroad-Chunk"])  # type: ignore[index]
+        except (KeyError, ValueError, TypeError) as error:
+            raise BodyCorrupt("a chunk without its number") from error
+
+    async def close(self) -> None:
+        """Delete what was given up and is not deleted yet, as far as two seconds allow."""
+        await self._writing.deletions.close()
+
+    async def delete(self, blob: BlobRef) -> None:
+        """Delete a body's chunks; SpoolError when it is not certain that they are."""
+        await clear_subject(self._requests, blob_subject(blob.shard, blob.blob_id))
+
+    async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        """Return the record with a large inline body moved to the blob store, as waiting asks."""
+        content = record.content
+        if isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING:
+            return record
+        writer = self.writer(record.record_id.shard, lifetime=lifetime)
+        try:
+            await writer.write(content)
+            blob = await writer.finish(destinations=1)
+        except BaseException:
+            await writer.abort()
+            raise
+        return replace(record, content=blob, header=header_block(content))
+
+    async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+        """Return the record with a copy of its body; as it is when there is none to be copied."""
+        content = record.content
+        assert isinstance(content, BlobRef)
+        writer = self.writer(record.record_id.shard, lifetime=lifetime)
+        try:
+            async for chunk in self.read(content):
+                await writer.write(chunk)
+            blob = await writer.finish(destinations=1)
+        except (BodyMissing, BodyCorrupt):
+            await writer.abort()
+            return record  # its attempt will tell
+        except BaseException:
+            await writer.abort()
+            raise
+        return replace(record, content=blob)

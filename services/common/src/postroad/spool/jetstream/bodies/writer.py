@@ -1,0 +1,210 @@
+"""
+Writing a body in chunks, and deleting what is stored of one that is given up.
+
+A body is written in chunks of 512 KiB, four on their way at a time. A process takes any number of
+bodies at once: a limit would be used up by a few clients that send slowly, and hold up all others.
+What grows with their number is kept small instead: past eight bodies chunks become smaller, and no
+more than 32 are on their way. The room that new mail takes before it is accepted is bounded, too
+(`spool.unfinished`).
+
+All chunks but the last say that more follows, and the last is written when all others are stored.
+So the last message on a body's subject tells whether the body is whole, and what a killed process
+left can be found (`spool.abandoned`). The last chunk goes only behind the one that it follows: a
+body that was taken for left behind meanwhile is not finished.
+"""
+
+import asyncio
+import hashlib
+from datetime import timedelta
+from uuid import uuid4
+
+from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.jetstream.bodies.lifetime import time_to_live
+from postroad.spool.jetstream.bodies.unfinished import Portion
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.pub_ack import check_ack
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.nats.until_taken import UntilTaken
+from postroad.spool.jetstream.streams.subjects import blob_subject
+from postroad.spool.record import BlobRef
+
+log = get_logger("spool.body_writer")
+
+CHUNK = 512 * 1024  # octets
+MORE = "Postroad-More"  # in the header of a chunk that is not the last
+LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
+WINDOW = 4  # chunks of a body on their way
+
+_WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
+_ON_THEIR_WAY = 32  # chunks of all bodies
+_TRIES = 5
+_TRY_TIMEOUT = 5.0
+
+
+class Writing:
+    """What all bodies that a process writes share: memory, the way to the server, deletions."""
+
+    def __init__(self, requests: Requests, *, retry: timedelta) -> None:
+        self.requests = requests
+        self.bodies = 0
+        self.ways = asyncio.Semaphore(_ON_THEIR_WAY)
+        self.deletions = UntilTaken(self._delete, every=retry)  # of what is given up
+
+    @property
+    def chunk(self) -> int:
+        """Octets at which a body's next chunk is whole."""
+        return max(LEAST_CHUNK, min(CHUNK, _WAITING // max(1, self.bodies)))
+
+    async def _delete(self, subject: str) -> None:
+        await clear_subject(self.requests, subject)
+
+
+class BlobWriter:
+    """Implements interface.BodyWriter. With a portion, room is asked for before a chunk goes."""
+
+    def __init__(
+        self, writing: Writing, shard: int, *, lifetime: timedelta, portion: Portion | None
+    ) -> None:
+        self._writing = writing
+        self._writing.bodies += 1
+        self._is_counted = True
+        self._portion = portion
+        self._shard = shard
+        self._ttl = f"{int(time_to_live(lifetime).total_seconds())}s"
+        self._blob_id = uuid4().hex
+        self._buffer = bytearray()
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._chunks = 0
+        self._stored = 0  # the highest sequence of a chunk
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failure: SpoolError | None = None
+        self._finished = False
+
+    @property
+    def held(self) -> int:
+        """Octets whose chunk is not whole, or on its way."""
+        return len(self._buffer) + len(self._under_way) * self._writing.chunk
+
+    async def write(self, data: bytes) -> None:
+        """Take octets, waiting while the window is full."""
+        self._digest.update(data)
+        self._size += len(data)
+        self._buffer += data
+        while len(self._buffer) > (whole := self._writing.chunk):  # something is left for the last
+            chunk = bytes(memoryview(self._buffer)[:whole])
+            del self._buffer[:whole]
+            await self._send(chunk)
+
+    async def _send(self, chunk: bytes, *, last: bool = False) -> None:
+        while len(self._under_way) >= WINDOW:
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        self._raise_failure()
+        await self._writing.ways.acquire()
+        try:
+            if self._portion is not None:
+                self._portion.take(len(chunk), last=last)
+        except SpoolFull:
+            self._writing.ways.release()
+            raise
+        task = asyncio.create_task(self._publish(chunk, self._chunks, last=last))
+        self._chunks += 1
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._writing.ways.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nobody planned it: whether the chunk is stored is not known, so the body is not whole.
+            log.error("a chunk of a body could not be stored", exc_info=error)
+            self._failure = SpoolUnavailable(f"a chunk could not be stored: {error}")
+
+    async def _publish(self, chunk: bytes, number: int, *, last: bool) -> None:
+        headers = {
+            "Nats-Msg-Id": f"{self._blob_id}.{number}",
+            "Nats-TTL": self._ttl,
+            "Postroad-Chunk": str(number),
+        }
+        if not last:
+            headers[MORE] = "1"
+        elif number:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(self._stored)
+        subject = blob_subject(self._shard, self._blob_id)
+        for attempt in range(_TRIES):
+            try:
+                answer = await self._writing.requests.send(
+                    subject, chunk, headers=headers, timeout=_TRY_TIMEOUT
+                )
+                self._stored = max(self._stored, check_ack(answer))
+            except SpoolFull as error:
+                self._failure = error
+            except ClaimLost:
+                self._failure = SpoolUnavailable("the body was taken for left behind")
+            except SpoolUnavailable as error:
+                if attempt + 1 < _TRIES:
+                    await asyncio.sleep(0.2 * (attempt + 1))
+                    continue
+                self._failure = error
+            return
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def finish(self, *, destinations: int) -> BlobRef:
+        """Wait until every chunk is durable and return the reference."""
+        await self._until_stored()
+        await self._send(bytes(self._buffer), last=True)
+        self._buffer.clear()
+        await self._until_stored()
+        if self._portion is not None:
+            # Not later: of a body that is finished nobody knows whether a record names it.
+            self._portion.check()
+        self._finished = True
+        self._leave()
+        digest = self._digest.digest()
+        return BlobRef(self._shard, self._blob_id, self._chunks, self._size, digest, destinations)
+
+    async def _until_stored(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        self._raise_failure()
+
+    async def abort(self) -> None:
+        """
+        Give the body up and delete what is stored of it; nothing once it is finished.
+
+        What cannot be deleted now is deleted later, as when storage is full. Else anyone could fill
+        it with messages that never end, for as long as mail lives.
+        """
+        self._buffer.clear()
+        self._leave()
+        if self._finished:
+            return  # a record may name it by now, whatever became of the answer
+        for task in list(self._under_way):
+            task.cancel()
+        if self._chunks:
+            subject = blob_subject(self._shard, self._blob_id)
+            await self._writing.deletions.try_now(subject, subject)
+
+    def _leave(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._writing.bodies -= 1
+            if self._portion is not None:
+                self._portion.end()
+
+
+async def clear_subject(requests: Requests, subject: str, *, after: int | None = None) -> None:
+    """
+    Delete what there is on a subject of a stream of bodies; SpoolError when that is not certain.
+
+    A rollup takes the place of all there was, and is gone itself in a second: no role but the
+    operator needs the right to purge or delete. `after` is the sequence that the last message must
+    have; ClaimLost when that is another.
+    """
+    headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
+    if after is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(after)
+    check_ack(await requests.send(subject, b"", headers=headers, timeout=2.0))

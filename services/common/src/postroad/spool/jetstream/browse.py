@@ -1,0 +1,205 @@
+"""
+Looking at the queue without consuming it, and claiming what waits.
+
+Listings page through each shard by direct gets, narrowed by kind, lane and domain as far as the
+subjects allow; memory is a page, whatever the queue's length. A claim replaces a waiting record in
+one atomic step: publishing with the schedule's own subject and its expected sequence, which only
+one claimant can win. A schedule that fires takes no part in that: the server copies all that has
+come due, then stores the copies one after the other and purges their schedules without asking what
+became of them. So nothing is claimed that is due, or nearly. A server that is killed may have
+stored what takes a record's place, and not have purged its schedule: `spool.succession` ends that.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from postroad.spool.backlog import Backlog, Counts
+from postroad.spool.errors import ClaimLost, RecordCorrupt
+from postroad.spool.ids import shard_of
+from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
+from postroad.spool.jetstream.counting import Counting
+from postroad.spool.jetstream.in_flight import Key
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES, StoredMessage, pages
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.publish.succession import (
+    REPLACES,
+    Succession,
+    expecting,
+    former_of,
+    replacing,
+)
+from postroad.spool.jetstream.streams.subjects import domain_token, queue_stream, subject_of
+from postroad.spool.lanes.lane import lane_of
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.wire.record import decode
+
+log = get_logger("spool.waiting")
+
+OVERDUE = timedelta(minutes=2)
+_ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due
+_AT = "@at "
+
+
+class JetStreamWaiting:
+    """Implements interface.Waiting."""
+
+    def __init__(
+        self, link: NatsLink, requests: Requests, publisher: Publisher, layout: Layout
+    ) -> None:
+        self._link = link
+        self._counting = Counting(link, requests, layout)
+        self._publisher = publisher
+        self._succession = Succession(requests)
+        self._layout = layout
+
+    async def list(
+        self, selection: Selection, *, at_once: int | None = None
+    ) -> AsyncIterator[Queued]:
+        """Yield what fits, shard by shard, in pages."""
+        for shard in self._shards(selection):
+            for kind in sorted(selection.kinds):
+                for subject in self._subjects(shard, kind, selection):
+                    async for queued in self._found(
+                        shard, kind, subject, selection, at_once or PAGE_MESSAGES
+                    ):
+                        yield queued
+
+    def _shards(self, selection: Selection) -> Sequence[int]:
+        if selection.queue_id is not None:
+            return [shard_of(selection.queue_id)]
+        return range(self._layout.shards)
+
+    def _subjects(self, shard: int, kind: WaitKind, selection: Selection) -> Sequence[str]:
+        domain = domain_token(selection.domain) if selection.domain else "*"
+        lanes = sorted(selection.lanes) if selection.lanes is not None else ["*"]
+        if kind is WaitKind.READY:
+            ends = [">"] if domain == "*" else [domain, f"{domain}.*"]
+            return [f"pr.q.{shard}.r.*.*.{lane}.{end}" for lane in lanes for end in ends]
+        return [f"pr.q.{shard}.{kind}.{lane}.{domain}.*" for lane in lanes]
+
+    async def _found(
+        self, shard: int, kind: WaitKind, subject: str, selection: Selection, at_once: int
+    ) -> AsyncIterator[Queued]:
+        async for page in pages(self._link, queue_stream(shard), subject, messages=at_once):
+            for message in page.messages:
+                queued = _queued(kind, message)
+                if queued is not None and selection.admits(
+                    queued.record, kind, _lane(kind, message.subject)
+                ):
+                    yield queued
+
+    async def counts(self) -> Counts:
+        """Count records by kind, class (of ready ones) and destination domain."""
+        return await self._counting.counts()
+
+    async def backlog(self) -> Backlog:
+        """Count ready records by pool and class, and those that wait."""
+        return await self._counting.backlog()
+
+    async def ready_pools(self) -> frozenset[str]:
+        """Return the pools of ready records."""
+        return await self._counting.ready_pools()
+
+    async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
+        """Replace a waiting record by `puts`, at once and only once."""
+        if not puts:
+            raise ValueError("a claim puts something in the record's place")
+        if not queued.may_be_claimed(now):
+            raise ClaimLost("the record is ready, or becomes so by itself")
+        if self._subject(puts[0], queued) == queued.subject:
+            # It takes the schedule's place as it is stored: a purge would be of both.
+            headers = expecting(queued.subject, queued.sequence)
+        else:
+            headers = replacing(queued.subject, queued.sequence) | {REPLACES: str(queued.sequence)}
+        if not await self._replace(queued, puts, headers):
+            await self._succession.end_replaced(Key(queued.record.record_id.shard, queued.sequence))
+
+    def _subject(self, put: Put, queued: Queued) -> str:
+        lane = lane_of(put.record, self._layout.lanes)
+        return subject_of(queued.record.record_id.shard, put, lane)
+
+    async def _replace(
+        self, queued: Queued, puts: Sequence[Put], headers: Mapping[str, str]
+    ) -> bool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        shard, former = queued.record.record_id.shard, queued.former
+        if former and not await self._succession.is_there(Key(shard, former)):
+            former = 0
+        return await self._publisher.claim(
+            puts,
+            headers,
+            shard=shard,
+            timeout=CLAIM_TIMEOUT - timedelta(seconds=loop.time() - began),
+            origin=queued.sequence,
+            former=former,
+        )
+
+    async def renew_overdue(
+        self,
+        lanes: Collection[str],
+        since: datetime,
+        clock: Callable[[], datetime],
+        *,
+        pause: timedelta,
+    ) -> int:
+        """
+        Store anew the schedules that ought to have fired; return how many those were.
+
+        One that came due while storage was full is not fired before the server restarts. It is not
+        claimed, since the server may be at it all the same: of a schedule that is stored again it
+        purges the new form with the old. In a replicated stream that holds only for what it has not
+        proposed yet, so it gets `OVERDUE` from the due time, and from `since`, when it was back.
+
+        All that waits is looked at, with a pause after each page: a long queue takes long, and
+        takes nothing from the mail that goes on.
+        """
+        renewed = looked = 0
+        kinds = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
+        async for queued in self.list(Selection(kinds=kinds, lanes=frozenset(lanes))):
+            looked += 1
+            if looked % PAGE_MESSAGES == 0:
+                await asyncio.sleep(pause.total_seconds())
+            now = clock()
+            if queued.due is None or now - max(queued.due, since) < OVERDUE:
+                continue
+            try:
+                await self._renew(queued, now + _ANEW)
+                renewed += 1
+            except ClaimLost:
+                break  # it has fired meanwhile, so the server is at them: the next look will tell
+        if renewed:
+            log.warning("overdue mail was scheduled again", count=renewed)
+        return renewed
+
+    async def _renew(self, queued: Queued, due: datetime) -> None:
+        place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
+        await self._replace(
+            queued, [Put(queued.record, place)], expecting(queued.subject, queued.sequence)
+        )
+
+
+def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
+    if not message.data:
+        return None  # no record, see Succession.end_replaced
+    try:
+        record = decode(message.data)
+    except RecordCorrupt as error:
+        log.error("a record cannot be read", subject=message.subject, error=str(error))
+        return None
+    schedule = message.headers.get("Nats-Schedule", "")
+    due = None
+    if kind is not WaitKind.READY and schedule.startswith(_AT):
+        due = datetime.fromisoformat(schedule.removeprefix(_AT)).astimezone(UTC)
+    stored, former = message.stored_at.astimezone(UTC), former_of(message.headers)
+    return Queued(record, kind, due, message.sequence, message.subject, stored, former)
+
+
+def _lane(kind: WaitKind, subject: str) -> str:
+    tokens = subject.split(".")
+    return tokens[6] if kind is WaitKind.READY else tokens[4]

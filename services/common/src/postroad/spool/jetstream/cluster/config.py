@@ -1,0 +1,299 @@
+"""
+The published configuration in KV `config`: one key for each object, and a head that commits them.
+
+The publisher writes what changed, each entry with the generation it changed in, and last the head:
+generation, number of entries, and a digest of all their names and contents. A reader looks at the
+head twice a second (one small request) and reads what changed since only when the head is another.
+It takes a state into force when its entries are exactly those the head tells of. So a publisher
+killed half-way leaves everyone with what they had; one that starts again completes it.
+
+Reading by revision needs no consumer: nothing to recreate when a server restarts. When what is held
+does not add up for some seconds (a deletion's note had gone, the bucket was made anew and its
+revisions begin again), everything is read again from the start.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from types import MappingProxyType
+
+from postroad.spool.agreement import ConfigState
+from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.jetstream.nats.direct_get import StoredMessage
+from postroad.spool.jetstream.nats.key_value import (
+    Bucket,
+    Outdated,
+    Write,
+    deletion,
+    is_deletion,
+    text_of,
+    token,
+)
+
+_HEAD = "head"
+_ENTRY = "entry."
+_GENERATION = "Postroad-Generation"
+_LOOKS_EVERY = timedelta(milliseconds=500)
+_READ_ANEW_AFTER = timedelta(seconds=5)
+_READ_ANEW_AT_MOST_EVERY = timedelta(minutes=2)
+_PATIENCE = timedelta(seconds=20)  # a killed leader of the bucket costs up to 9 s
+_DELETION_IS_TOLD_FOR = timedelta(hours=1)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the publisher committed."""
+
+    generation: int
+    entries: int
+    digest: str
+    revision: int = 0
+
+    def encoded(self) -> bytes:
+        """Return the head as it is stored."""
+        content = {
+            "generation": self.generation,
+            "entries": self.entries,
+            "digest": self.digest,
+        }
+        return json.dumps(content).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An object as the bucket holds it."""
+
+    value: bytes
+    digest: bytes
+
+
+@dataclass
+class _View:
+    """What one reader has read of the bucket so far."""
+
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    head: _Head | None = None
+    newest: int = 0  # the highest generation seen on an entry or a deletion
+    revision: int = 0
+
+    async def catch_up(self, bucket: Bucket) -> None:
+        """Read what changed since the last time."""
+        while True:
+            found = await bucket.changes(">", after=self.revision)
+            for message in found.messages:
+                self._apply(bucket.key_of(message), message)
+                self.revision = message.sequence
+            if not found.pending:
+                return
+
+    def _apply(self, key: str, message: StoredMessage) -> None:
+        if key == _HEAD:
+            self.head = _parse_head(message)
+            return
+        name = text_of(key.removeprefix(_ENTRY))
+        self.newest = max(self.newest, int(message.headers.get(_GENERATION, "0")))
+        if is_deletion(message):
+            self.entries.pop(name, None)
+        else:
+            self.entries[name] = _Entry(message.data, _digest(name, message.data))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the entries are exactly those that the head tells of."""
+        return (
+            self.head is not None
+            and self.newest <= self.head.generation
+            and len(self.entries) == self.head.entries
+            and self.head.digest == _digest_of_all(self.entries)
+        )
+
+    def state(self) -> ConfigState:
+        """Return the entries, which are in force if the view is complete."""
+        entries = {name: entry.value for name, entry in self.entries.items()}
+        generation = self.head.generation if self.head else 0
+        return ConfigState(generation, MappingProxyType(entries))
+
+
+class JetStreamConfig:
+    """Implements agreement.Config. One process publishes; a second one at once is told so."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._publishing = asyncio.Lock()
+        self._published = _View()
+        self._highest = 0  # processes have seen this generation, whatever becomes of the bucket
+
+    async def publish(self, entries: Mapping[str, bytes]) -> int:
+        """
+        Write what differs, remove what is gone, then the head; return its generation.
+
+        Nothing is written when nothing differs. Raises SpoolUnavailable or SpoolFull: what was
+        written so far is in force nowhere, and publishing again completes it.
+        """
+        async with self._publishing:
+            view = await self._catch_up()
+            digests = {name: _digest(name, value) for name, value in entries.items()}
+            changed = [n for n, d in digests.items() if _held(view, n) != d]
+            gone = [name for name in view.entries if name not in entries]
+            if view.complete and not changed and not gone and view.head is not None:
+                return view.head.generation
+            latest = view.head.generation if view.head else 0
+            generation = max(latest, view.newest, self._highest) + 1
+            await self._write(entries, changed, gone, generation)
+            wanted = {name: _Entry(entries[name], digest) for name, digest in digests.items()}
+            head = _Head(generation, len(wanted), _digest_of_all(wanted))
+            revision = await self._commit(head, view.head)
+            if revision == view.revision + len(changed) + len(gone) + 1:
+                # Nothing but what was written here came in between: it need not be read.
+                head = replace(head, revision=revision)
+                self._published = _View(wanted, head, generation, revision)
+            self._highest = generation
+            return generation
+
+    async def _catch_up(self) -> _View:
+        """Read what changed; everything when the bucket was lost and made anew."""
+        if _is_another(await self._bucket.get(_HEAD), self._published):
+            self._published = _View()
+        await self._published.catch_up(self._bucket)
+        return self._published
+
+    async def last(self) -> ConfigState | None:
+        """Return every entry as it stands: what a publisher that starts again goes on from."""
+        async with self._publishing:
+            view = await self._catch_up()
+            until = asyncio.get_running_loop().time() + _READ_ANEW_AFTER.total_seconds()
+            # Half a publication is how it stands; or a replica that lags behind has answered.
+            while view.head and not view.complete and asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(_LOOKS_EVERY.total_seconds())
+                view = await self._catch_up()
+            if view.head is None and not view.entries:
+                return None
+            return view.state()
+
+    async def follow(self) -> AsyncIterator[ConfigState]:
+        """Yield each complete state as it comes into force; waits while the bucket is away."""
+        view = _View()
+        looking = _Looking()
+        in_force = 0
+        while True:
+            try:
+                head = await self._bucket.get(_HEAD)
+                if _has_news(head, view) or not view.complete:
+                    await view.catch_up(self._bucket)
+            except SpoolError as error:
+                _logger.debug("the configuration is not read: %s", error)
+            else:
+                if not view.complete or _is_another(head, view):
+                    view = looking.unsettled(view)
+                elif view.head is not None:
+                    looking.settled()
+                    if view.head.generation != in_force:
+                        in_force = view.head.generation
+                        yield view.state()
+            await asyncio.sleep(_LOOKS_EVERY.total_seconds())
+
+    async def _write(
+        self, entries: Mapping[str, bytes], changed: list[str], gone: list[str], generation: int
+    ) -> None:
+        headers = {_GENERATION: str(generation)}
+        writes = [Write(_ENTRY + token(name), entries[name], headers) for name in changed]
+        writes += [
+            deletion(_ENTRY + token(name), told_for=_DELETION_IS_TOLD_FOR, headers=headers)
+            for name in gone
+        ]
+        await self._bucket.put_all(writes, patience=_PATIENCE)
+
+    async def _commit(self, head: _Head, before: _Head | None) -> int:
+        """
+        Write the head over the one it follows from, and return its revision.
+
+        Nobody may have written another.
+        """
+        expected = before.revision if before else 0
+        deadline = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
+        while True:
+            try:
+                return await self._bucket.put(_HEAD, head.encoded(), expected=expected)
+            except Outdated:
+                # Perhaps by an earlier try of this very head, whose acknowledgement was lost.
+                stored = await self._bucket.get(_HEAD)
+                if stored is not None and stored.data == head.encoded():
+                    return stored.sequence
+                raise SpoolUnavailable("another process publishes the configuration") from None
+            except SpoolUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(0.5)
+
+
+@dataclass
+class _Looking:
+    """When to give up on what was read and read it all again."""
+
+    since: float | None = None
+    patience: timedelta = _READ_ANEW_AFTER
+
+    def settled(self) -> None:
+        """What was read adds up."""
+        self.since, self.patience = None, _READ_ANEW_AFTER
+
+    def unsettled(self, view: _View) -> _View:
+        """Return the view to go on with: the same, or an empty one when it is time for it."""
+        now = asyncio.get_running_loop().time()
+        if self.since is None:
+            self.since = now
+        if now - self.since < self.patience.total_seconds():
+            return view
+        self.since = now
+        self.patience = min(2 * self.patience, _READ_ANEW_AT_MOST_EVERY)
+        return _View()
+
+
+def _has_news(head: StoredMessage | None, view: _View) -> bool:
+    known = view.head.revision if view.head else 0
+    return head is not None and head.sequence > known
+
+
+def _is_another(head: StoredMessage | None, view: _View) -> bool:
+    """
+    Whether the stored head is not the one read, nor a later one.
+
+    Then it is another bucket's, or a replica that lags behind has answered.
+    """
+    if view.head is None or _has_news(head, view):
+        return False
+    return head is None or (head.sequence, head.data) != (view.head.revision, view.head.encoded())
+
+
+def _held(view: _View, name: str) -> bytes | None:
+    entry = view.entries.get(name)
+    return entry.digest if entry else None
+
+
+def _digest(name: str, value: bytes) -> bytes:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape"))
+    digest.update(b"\0")
+    digest.update(value)
+    return digest.digest()
+
+
+def _digest_of_all(entries: Mapping[str, _Entry]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(entries):
+        digest.update(entries[name].digest)
+    return digest.hexdigest()
+
+
+def _parse_head(message: StoredMessage) -> _Head | None:
+    if is_deletion(message):
+        return None
+    content = json.loads(message.data)
+    return _Head(
+        content["generation"], content["entries"], content["digest"], revision=message.sequence
+    )

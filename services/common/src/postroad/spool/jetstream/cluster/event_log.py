@@ -1,0 +1,221 @@
+"""
+The history of mail on stream `POSTROAD_EVENTS`: written in batches behind the mail, read in pages.
+
+An event waits at most 100 ms, or until 64 are together; then one message per type is published, so
+that a reader of one type is sent only that. One round of messages is acknowledged before the next:
+while it is under way events gather, so rounds grow with the load, and what is stored keeps its
+order. When the queue is away rounds are repeated under the same ids, and events gather up to a
+bound; beyond it they are dropped and counted. Mail never waits for any of this.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+import nats.errors
+import nats.js.errors
+
+from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
+from postroad.spool.event import Event, EventType
+from postroad.spool.jetstream.nats import direct_get
+from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
+from postroad.spool.wire.event import decode_events, encode_events
+
+STREAM = "POSTROAD_EVENTS"
+_SUBJECT = "pr.e."
+
+_WAITS_AT_MOST = timedelta(milliseconds=100)
+_TOGETHER = 64
+_ROUND = 1024  # events in one round of messages, some 300 KB
+_HELD_AT_MOST = 20_000  # some 10 MB, while the queue is away
+_RECIPIENTS_AT_MOST = 50_000  # in all of them: some 5 MB, with the longest addresses 25 MB
+_PAYLOAD = 512 * 1024
+_HEADROOM = 4096  # headers count towards what a message may be
+_PUBLISH_TIMEOUT = timedelta(seconds=2)
+_RETRY_WAIT = timedelta(milliseconds=250)
+_CLOSING = timedelta(seconds=3)
+
+_LOOKS_EVERY = timedelta(milliseconds=200)
+# Processes' batches are stored up to 100 ms late and in any order among them: what a page ends with
+# is sorted together with the next one. Clocks differ, so a reader begins a little earlier.
+_SETTLES_WITHIN = timedelta(seconds=1)
+_CLOCKS_DIFFER = timedelta(minutes=1)
+
+_logger = logging.getLogger(__name__)
+
+
+class JetStreamEvents:
+    """Implements agreement.Events; `dropped` counts events that were not written."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: deque[Event] = deque()
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
+        self._recipients = 0  # in what waits
+        self.dropped = 0
+
+    def add(self, event: Event) -> None:
+        """Write an event soon; never waits, never fails, drops with a counter."""
+        full = len(self._waiting) >= _HELD_AT_MOST or self._recipients >= _RECIPIENTS_AT_MOST
+        if self._closed or full:
+            self._drop(1, "too many wait")
+            return
+        self._waiting.append(event)
+        self._recipients += len(event.recipients)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        if len(self._waiting) >= _TOGETHER:
+            self._due.set()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_WAITS_AT_MOST.total_seconds(), self._due.set)
+
+    async def close(self) -> None:
+        """Write what waits, for three seconds at most, and count what could not be."""
+        self._closed = True
+        self._due.set()
+        if self._writing is not None:
+            done, _ = await asyncio.wait([self._writing], timeout=_CLOSING.total_seconds())
+            if not done:
+                self._writing.cancel()
+                await asyncio.gather(self._writing, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting:
+            self._drop(len(self._waiting), "the process ends")
+            self._waiting.clear()
+
+    async def read(
+        self,
+        *,
+        since: datetime | None = None,
+        types: frozenset[EventType] | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Event]:
+        """
+        Yield stored events in order of time; with `follow`, go on with those to come.
+
+        Raises SpoolUnavailable; a follower waits instead.
+        """
+        subject = f"{_SUBJECT}{next(iter(types))}" if types and len(types) == 1 else f"{_SUBJECT}>"
+        start = since - _CLOCKS_DIFFER if since else None
+        after = 0
+        unsettled: list[Event] = []
+        while True:
+            found = await self._page(subject, after=after, since=start, patient=follow)
+            for message in found.messages:
+                after = message.sequence
+                unsettled += _wanted(message, since, types)
+            unsettled.sort(key=lambda event: event.at)
+            count = _settled(unsettled) if found.pending else len(unsettled)
+            for event in islice(unsettled, count):
+                yield event
+            del unsettled[:count]
+            if not found.pending:
+                if not follow:
+                    return
+                await asyncio.sleep(_LOOKS_EVERY.total_seconds())
+
+    async def _page(
+        self, subject: str, *, after: int, since: datetime | None, patient: bool
+    ) -> direct_get.Page:
+        while True:
+            try:
+                return await direct_get.page(self._link, STREAM, subject, after=after, since=since)
+            except SpoolUnavailable:
+                if not patient:
+                    raise
+            await asyncio.sleep(1)
+
+    # ------------------------------------------------------------ writing
+
+    async def _write(self) -> None:
+        while not self._closed or self._waiting:
+            await self._due.wait()
+            self._due.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            count = min(len(self._waiting), _ROUND)
+            together = [self._waiting.popleft() for _ in range(count)]
+            named = sum(len(event.recipients) for event in together)
+            self._recipients -= named
+            if self._waiting or self._closed:
+                self._due.set()
+            try:
+                await self._write_round(together)
+            except asyncio.CancelledError:
+                self._waiting.extendleft(reversed(together))
+                self._recipients += named
+                raise
+
+    async def _write_round(self, events: Sequence[Event]) -> None:
+        """Publish one message for each type, again and again until all are acknowledged."""
+        by_type: dict[EventType, list[Event]] = {}
+        for event in events:
+            by_type.setdefault(event.type, []).append(event)
+        left = [
+            (f"{_SUBJECT}{kind}", payload, {"Nats-Msg-Id": secrets.token_hex(12)})
+            for kind, alike in by_type.items()
+            for payload in self._payloads(alike)
+        ]
+        while left:
+            results = await asyncio.gather(*(self._publish(*message) for message in left))
+            left = [message for message, kept in zip(left, results, strict=True) if not kept]
+            if left:
+                await asyncio.sleep(_RETRY_WAIT.total_seconds())
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> bool:
+        try:
+            await self._link.jetstream.publish(
+                subject, payload, headers=headers, timeout=_PUBLISH_TIMEOUT.total_seconds()
+            )
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            _logger.debug("events are not written: %s", error)
+            return False
+        return True
+
+    def _payloads(self, events: Sequence[Event]) -> list[bytes]:
+        """Return batches that the server takes; halves one that is too large."""
+        payload = encode_events(events)
+        if len(payload) <= min(_PAYLOAD, self._link.client.max_payload - _HEADROOM):
+            return [payload]
+        if len(events) == 1:
+            self._drop(1, "it is larger than a message may be")
+            return []
+        middle = len(events) // 2
+        return self._payloads(events[:middle]) + self._payloads(events[middle:])
+
+    def _drop(self, count: int, reason: str) -> None:
+        # Told once for every thousand: this happens when things go wrong already.
+        if self.dropped // 1000 != (self.dropped + count) // 1000 or not self.dropped:
+            _logger.warning("events are dropped, %d so far: %s", self.dropped + count, reason)
+        self.dropped += count
+
+
+def _wanted(
+    message: StoredMessage, since: datetime | None, types: frozenset[EventType] | None
+) -> list[Event]:
+    if types and message.subject.removeprefix(_SUBJECT) not in types:
+        return []
+    try:
+        events = list(decode_events(message.data))
+    except RecordCorrupt as error:
+        _logger.warning("message %d of the events is left out: %s", message.sequence, error)
+        return []
+    return [event for event in events if since is None or event.at >= since]
+
+
+def _settled(events: Sequence[Event]) -> int:
+    """Return how many of these sorted events nothing stored later can come before."""
+    if not events:
+        return 0
+    latest = events[-1].at - _SETTLES_WITHIN
+    return sum(event.at <= latest for event in events)

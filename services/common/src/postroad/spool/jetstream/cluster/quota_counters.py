@@ -1,0 +1,191 @@
+"""
+Quota usage in KV `quotas`: slices leased by compare and set, exact however many take at once.
+
+A key holds what is leased or spent in its window, and when the window ends. Every change names the
+revision it was made from, so two processes never spend the same allowance; of what a process
+crashes with, at most its slice is wasted. A change whose acknowledgement is lost is looked up by
+its name; one that cannot be told any more counts as not granted, or as given back: too little is
+the safe side.
+
+A header tells when something was last leased that may come back unspent. Until that is long ago,
+nobody knows that a window is used up.
+"""
+
+import asyncio
+import hashlib
+import random
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.nats.direct_get import StoredMessage
+from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, text_of, token
+
+# Longer than the clocks of a cluster differ: were a key gone while a slow clock is still in the
+# window, the whole allowance would be granted a second time.
+_AFTER_WINDOW = timedelta(minutes=5)
+_PATIENCE = timedelta(seconds=5)
+_KNOWN_KEYS = 4096
+_LONGEST_TOKEN = 200
+_DIGEST = "sha256="  # how the token of a longer key begins; `=` and two digits is an octet
+_NAME = "Postroad-Change"  # a random name of the change that made a revision
+_NOT_FINAL = "Postroad-Not-Final"  # when something was last leased that may come back
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """What a key holds at a revision; revision 0 is a key nobody has taken from."""
+
+    revision: int
+    used: int
+    expires: datetime
+    made_by: str = ""
+    not_final: datetime | None = None
+
+
+class JetStreamUsage:
+    """Implements agreement.Usage. Raises SpoolUnavailable when the bucket stays away for 5 s."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._known: OrderedDict[str, _Tally] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def lease(
+        self,
+        key: str,
+        *,
+        amount: int,
+        maximum: int,
+        expires: datetime,
+        needed: int = 0,
+        final: bool = True,
+    ) -> int:
+        """Take up to `amount`, `needed` at least, of what is left; return what was granted."""
+
+        def take(tally: _Tally) -> _Tally:
+            granted = max(0, min(amount, maximum - tally.used))
+            if not granted or granted < needed:
+                return tally
+            last = tally.not_final if final else datetime.now(UTC)
+            return replace(tally, used=tally.used + granted, expires=expires, not_final=last)
+
+        before, after = await self._change(key, take)
+        return after - before
+
+    async def give_back(self, key: str, amount: int) -> None:
+        """
+        Return what was leased and not spent; nothing to do once the window is over.
+
+        SpoolUnavailable when it may have been returned: it is not to be tried again.
+        """
+        await self._change(key, lambda tally: replace(tally, used=max(0, tally.used - amount)))
+
+    async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
+        """Whether what is left is too little, and nothing may come back."""
+        tally = await self._read(_encoded(key))
+        last = tally.not_final
+        is_quiet = last is None or datetime.now(UTC) - last >= quiet
+        return is_quiet and tally.used + amount > maximum
+
+    async def used(self, key: str) -> int:
+        """Return what is leased or spent under a key."""
+        return (await self._read(_encoded(key))).used
+
+    async def all(self) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key with what is leased or spent under it; very long keys are left out."""
+        after, pending = 0, 1
+        while pending:
+            page = await self._bucket.changes("*", after=after)
+            for message in page.messages:
+                after = message.sequence
+                encoded = self._bucket.key_of(message)
+                if not is_deletion(message) and not _is_digest(encoded):
+                    yield text_of(encoded), _tally(message).used
+            pending = page.pending if page.messages else 0
+
+    async def _change(self, key: str, change: Callable[[_Tally], _Tally]) -> tuple[int, int]:
+        """Change a tally and return what was used before and after."""
+        encoded = _encoded(key)
+        # Within a process changes of one key go one by one: they would only undo each other.
+        turn = self._turns.setdefault(encoded, asyncio.Lock())
+        async with turn:
+            deadline = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
+            known = self._known.pop(encoded, None)
+            tally = known or await self._read(encoded)
+            fresh = known is None
+            while True:
+                wanted = change(tally)
+                if wanted.used != tally.used:
+                    written = await self._write(encoded, tally, wanted)
+                    if written is not None:
+                        self._remember(encoded, written)
+                        return tally.used, wanted.used
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise SpoolUnavailable(f"the usage of {key} cannot be changed in time")
+                    await asyncio.sleep(random.uniform(0, 0.01))
+                elif fresh:
+                    return tally.used, tally.used
+                tally, fresh = await self._read(encoded), True
+
+    async def _write(self, encoded: str, tally: _Tally, wanted: _Tally) -> _Tally | None:
+        """Make the next revision of a tally; None when another was made meanwhile."""
+        name = secrets.token_hex(8)
+        headers = {_NAME: name}
+        if wanted.not_final is not None:
+            headers[_NOT_FINAL] = wanted.not_final.isoformat()
+        lifetime = wanted.expires - datetime.now(UTC) + _AFTER_WINDOW
+        value = f"{wanted.used} {wanted.expires.isoformat()}".encode()
+        try:
+            revision = await self._bucket.put(
+                encoded, value, expected=tally.revision, lifetime=lifetime, headers=headers
+            )
+        except Outdated:
+            return None
+        except SpoolUnavailable:
+            now = await self._read(encoded)
+            if now.made_by != name and wanted.used < tally.used:
+                raise  # others may have taken it since: given back again, the limit is exceeded
+            return now if now.made_by == name else None
+        return replace(wanted, revision=revision, made_by=name)
+
+    async def _read(self, encoded: str) -> _Tally:
+        return _tally(await self._bucket.get(encoded))
+
+    def _remember(self, encoded: str, tally: _Tally) -> None:
+        self._known[encoded] = tally
+        if len(self._known) > _KNOWN_KEYS:
+            self._known.popitem(last=False)
+
+
+def _tally(message: StoredMessage | None) -> _Tally:
+    if message is None:
+        return _Tally(0, 0, datetime.now(UTC))
+    if is_deletion(message):
+        return _Tally(message.sequence, 0, datetime.now(UTC))
+    used, _, expires = message.data.decode().partition(" ")
+    last = message.headers.get(_NOT_FINAL)
+    return _Tally(
+        message.sequence,
+        int(used),
+        datetime.fromisoformat(expires),
+        message.headers.get(_NAME, ""),
+        datetime.fromisoformat(last) if last else None,
+    )
+
+
+def _is_digest(encoded: str) -> bool:
+    # A key of that beginning has dots further on, which are encoded.
+    return encoded.startswith(_DIGEST) and "=" not in encoded.removeprefix(_DIGEST)
+
+
+def _encoded(key: str) -> str:
+    """Return a key's token; a very long one (a sender's address is in it) becomes its digest."""
+    encoded = token(key)
+    if len(encoded) <= _LONGEST_TOKEN:
+        return encoded
+    return _DIGEST + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,113 @@
+"""
+The site directory in KV `sites`: which site a domain's MX hosts roll up to.
+
+Read as domains are asked for and kept in a bounded cache, not watched whole: a relay that sends to
+100,000 domains would hold some 30 MB of them in every process, and read all of them at each start,
+to use the few it has mail for. The price is one wrong answer: the first look-up of a domain says
+"", its record lands in the lane of its domain, and delivery moves it once.
+
+The directory is a help, not a truth: nothing here raises, mail goes on without it.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from postroad.spool.errors import SpoolError
+from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion, token
+
+_KNOWN_DOMAINS = 20_000  # some 6 MB
+_ASKED_AT_ONCE = 64
+_STAYS_KNOWN = timedelta(minutes=10)
+# Domains nobody sends to any more leave the directory by themselves; the others are written again
+# in good time, by whoever resolves them.
+_LIFETIME = timedelta(days=30)
+_WRITTEN_AGAIN = timedelta(days=7)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a process knows of a domain: "" when the directory has none; times by two clocks."""
+
+    site: str
+    asked: float  # the loop's time
+    written: datetime | None  # the server's, None when it is not in the directory
+
+
+class JetStreamSites:
+    """Implements agreement.Sites."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    def lookup(self, domain: str) -> str:
+        """Return the site last learnt for a domain, "" when none is known here yet."""
+        known = self._known.get(domain)
+        if known is None or self._age(known) > _STAYS_KNOWN.total_seconds():
+            self._ask_soon(domain)
+        if known is None:
+            return ""
+        self._known.move_to_end(domain)
+        return known.site
+
+    async def learn(self, domain: str, site: str) -> None:
+        """Remember a domain's site; written only when the directory says otherwise or nothing."""
+        try:
+            known = self._known.get(domain) or await self._ask(domain)
+            if known.site == site and _is_recent(known.written):
+                return
+            self._remember(domain, site, None)
+            await self._bucket.put(token(domain), site.encode(), lifetime=_LIFETIME)
+            self._remember(domain, site, datetime.now(UTC))
+        except SpoolError as error:
+            # Known here all the same; whoever resolves the domain next writes it.
+            self._remember(domain, site, None)
+            _logger.info("the site of %s is not written: %s", domain, error)
+
+    async def close(self) -> None:
+        """End the questions under way."""
+        asking = list(self._asking.values())
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+    def _ask_soon(self, domain: str) -> None:
+        # Over the bound the question is dropped: the next look-up asks it again.
+        if domain in self._asking or len(self._asking) >= _ASKED_AT_ONCE:
+            return
+        task = asyncio.get_running_loop().create_task(self._ask_quietly(domain))
+        self._asking[domain] = task
+        task.add_done_callback(lambda _: self._asking.pop(domain, None))
+
+    async def _ask_quietly(self, domain: str) -> None:
+        try:
+            await self._ask(domain)
+        except SpoolError as error:
+            _logger.debug("the site of %s is not read: %s", domain, error)
+
+    async def _ask(self, domain: str) -> _Known:
+        message = await self._bucket.get(token(domain))
+        if message is None or is_deletion(message):
+            return self._remember(domain, "", None)
+        return self._remember(domain, message.data.decode("utf-8", "replace"), message.stored_at)
+
+    def _remember(self, domain: str, site: str, written: datetime | None) -> _Known:
+        known = _Known(site, asyncio.get_running_loop().time(), written)
+        self._known[domain] = known
+        self._known.move_to_end(domain)
+        if len(self._known) > _KNOWN_DOMAINS:
+            self._known.popitem(last=False)
+        return known
+
+    def _age(self, known: _Known) -> float:
+        return asyncio.get_running_loop().time() - known.asked
+
+
+def _is_recent(written: datetime | None) -> bool:
+    return written is not None and datetime.now(UTC) - written < _WRITTEN_AGAIN

@@ -1,0 +1,107 @@
+"""
+Who takes mail, as far as the servers' memory may have forgotten: a note on disk for each of them.
+
+Sessions and lane owners are in the servers' memory. When that is lost, a process that starts then
+finds nobody, while others live and work in lanes that they own. So everybody who is about to own
+lanes notes so on disk, and takes the note back at its end.
+
+The memory has a name, written into it by whoever finds none. Another name means that it was lost.
+A session tells the name of the memory that holds all that its process has claimed.
+"""
+
+import json
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from postroad.spool.agreement import SessionInfo
+from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
+
+log = get_logger("spool.takers")
+
+_MEMORY = "memory"
+_NOTES = "taker"
+# What nobody took back, after a crash, goes by itself. The note is renewed long before.
+_LASTS = timedelta(days=1)
+NOTED_AGAIN = timedelta(hours=1)
+
+
+class Takers:
+    """The name of the servers' memory, and the notes on disk. All raise SpoolUnavailable."""
+
+    def __init__(self, presence: Bucket, disk: Bucket) -> None:
+        self._presence = presence
+        self._disk = disk
+
+    async def memory(self) -> str:
+        """Return the name of what the servers have in memory now."""
+        found = await self._presence.get(_MEMORY)
+        if found is None:
+            try:
+                await self._presence.put(_MEMORY, uuid4().hex.encode(), expected=0)
+            except Outdated:
+                pass  # somebody else has named it
+            found = await self._presence.get(_MEMORY)
+        if found is None:
+            raise SpoolUnavailable("the servers' memory is not read as it was written")
+        return found.data.decode("ascii", "replace")
+
+    async def note(self, info: SessionInfo) -> None:
+        """Note that a process takes mail from now on; SpoolFull when there is no room."""
+        await self._disk.put(f"{_NOTES}.{info.session_id}", encode(info), lifetime=_LASTS)
+
+    async def noted(self) -> list[SessionInfo]:
+        """Return those that are noted. Of what they claimed, nothing is known to be in memory."""
+        found, _ = await read_sessions(self._disk, f"{_NOTES}.*")
+        return [replace(info, memory="") for info in found]
+
+    async def forget(self, session_id: str) -> None:
+        """Take a note back; one that cannot be taken back goes by itself."""
+        second = timedelta(seconds=1)
+        try:
+            await self._disk.remove(f"{_NOTES}.{session_id}", patience=second, lifetime=second)
+        except SpoolError as error:
+            log.debug("a note of who takes mail stands until it expires", error=str(error))
+
+
+def encode(info: SessionInfo) -> bytes:
+    """Return a session as it is kept."""
+    return json.dumps(asdict(info), default=str).encode()
+
+
+async def read_sessions(bucket: Bucket, keys: str) -> tuple[list[SessionInfo], int]:
+    """Return the sessions that are kept under keys of a bucket, and the last revision."""
+    found: list[SessionInfo] = []
+    after, pending = 0, 1
+    while pending:
+        page = await bucket.changes(keys, after=after)
+        for message in page.messages:
+            after = message.sequence
+            if not is_deletion(message):
+                info = _decode(message.data)
+                found += [info] if info is not None else []
+        pending = page.pending if page.messages else 0
+    return found, after
+
+
+def _decode(data: bytes) -> SessionInfo | None:
+    try:
+        said = json.loads(data)
+        return SessionInfo(
+            session_id=str(said["session_id"]),
+            role=str(said["role"]),
+            process=str(said["process"]),
+            pool=str(said["pool"]),
+            generation=int(said["generation"]),
+            started=datetime.fromisoformat(said["started"]),
+            taking=said.get("taking") is True,
+            full=said.get("full") is True,
+            unserved=tuple(str(pool) for pool in said.get("unserved", ())),
+            stale=said.get("stale") is True,
+            left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
+            memory=str(said.get("memory", "")),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None  # of another release, or not a session: it owns nothing here

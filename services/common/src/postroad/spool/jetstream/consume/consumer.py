@@ -1,0 +1,514 @@
+"""
+Delivery's side of the queue in JetStream: records in hand and the lanes they come from.
+
+What comes is handed out express first, as there is room; a lane with a backlog takes half of the
+places and leaves the rest to the others. Large records take several (`spool.room`). A record is
+this process's while it has its lease
+(`spool.leases`), and the lanes are shared out among all processes (`spool.tenure`).
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.agreement import SessionInfo
+from postroad.spool.errors import RecordCorrupt, SpoolError
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Put, Taken
+from postroad.spool.jetstream.cluster.lane_ownership import Tenures
+from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.leases import Leases
+from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
+from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
+from postroad.spool.jetstream.consume.suspects import (
+    POISONOUS,
+    UNREADABLE,
+    is_suspect,
+    is_unreadable,
+    put_on_hold,
+    unreadable,
+)
+from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
+from postroad.spool.jetstream.consume.trials import Trials
+from postroad.spool.jetstream.consume.unserved import Unserved
+from postroad.spool.jetstream.in_flight import Arrival, Entry, InHand, Key
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.record import KNOWN_FEATURES, QueueRecord
+from postroad.spool.room import Room
+from postroad.spool.wire.record import decode
+
+log = get_logger("spool.taking")
+
+_TICK = 0.5  # seconds between looks at lanes
+_SUSPECTS = 200  # places of records that wait to be tried one after another, of a large room
+
+
+def _nak(delay: timedelta) -> bytes:
+    return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
+
+
+_SOON = _nak(timedelta(seconds=0.25))  # not to us again, if our request still stands
+_LATER = _nak(timedelta(seconds=30))  # for a newer process to take
+_AFTER_OTHERS = _nak(timedelta(seconds=10))  # when fewer suspects wait
+
+
+class JetStreamTaking:
+    """Implements interface.Taking."""
+
+    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+        self._tools = tools
+        self._pool = pool
+        self._room = Room(room, room_bytes)
+        self._hand: InHand[JetStreamTaken] = InHand(places=room)
+        self._come: dict[TrafficClass, deque[JetStreamTaken]] = {
+            traffic_class: deque() for traffic_class in TrafficClass
+        }
+        self._wake = asyncio.Event()
+        self._started = self._stopped = self._refilling = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handed: set[Key] = set()
+        self._leaving: list[Callable[[str], None]] = []
+        self._count_left_open: Callable[[], Mapping[str, int]] = dict
+        self._seen: tuple[SessionInfo, ...] = ()
+        self._open_elsewhere: Mapping[str, int] = {}
+        self._settling = Settling(
+            self._hand,
+            requests=tools.requests,
+            publisher=tools.publisher,
+            blobs=tools.blobs,
+            body_ends=tools.body_ends,
+            events=tools.events,
+            only_unacknowledged=self._make_room,
+            exhausted=lambda: tools.capacity.exhausted,
+        )
+        self._succession = Succession(tools.requests)
+        self._forms = Forms(self._hand, self._succession)
+        # What was in a dead process's hands comes again when its lease has run out. Who waits for
+        # that must not wait here: it would keep the room that the other needs.
+        self._wait_for_former = _nak(tools.timings.ack_wait / 2)
+        self._leases = Leases(
+            self._hand,
+            link=tools.link,
+            requests=tools.requests,
+            membership=tools.membership,
+            timings=tools.timings,
+        )
+        self._puller = Puller(
+            tools.link,
+            tools.requests,
+            ack_wait=tools.timings.ack_wait,
+            room=self._room_for,
+            deliver=self._on_delivered,
+        )
+        self._trials = self._make_trials()
+        self._held: list[Callable[[str], None]] = []
+        self._tenures = Tenures(
+            tools.presence,
+            tools.membership,
+            tools.layout,
+            take=self._take_lane,
+            leave=self._leave_lane,
+            in_flight=self._in_flight,
+            left_open=lambda: tuple(sorted(self._count_left_open().items())),
+        )
+        self._tenures.know_pools([pool])
+        self._unserved = Unserved(tools.waiting, tools.membership, every=tools.timings.pools)
+
+    def _make_trials(self) -> Trials:
+        return Trials(
+            self._tools.presence,
+            most=max(1, min(_SUSPECTS, self._room.places // 4)),
+            alone=self._tools.timings.alone,
+            hand_out=self._release,
+            hold=lambda taken: self._spawn(self._hold(taken, POISONOUS)),
+            put_off=lambda taken: self._spawn(self._return(taken, _AFTER_OTHERS)),
+        )
+
+    # ------------------------------------------------------------ taking
+
+    async def __aiter__(self) -> AsyncIterator[Taken]:
+        await self._start()
+        while True:
+            while (taken := self._next()) is not None:
+                yield taken
+            if self._stopped:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _start(self) -> None:
+        if self._started:
+            return
+        self._started = True
+        await self._puller.start()
+        await self._tools.membership.set_taking(True)
+        await self._tools.membership.look()
+        await self._tenures.adjust()
+        await self._puller.refill_all()
+        self._spawn(self._leases.keep())
+        self._spawn(self._trials.run())
+        self._spawn(self._keep_lanes())
+        self._spawn(self._sweep())
+        self._spawn(self._unserved.keep())
+
+    def _next(self) -> JetStreamTaken | None:
+        if self._stopped or len(self._handed) >= self._room.places:
+            return None
+        for come in self._come.values():  # express first
+            if come:
+                taken = come.popleft()
+                self._handed.add(taken.key)
+                return taken
+        return None
+
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """Also look after the lanes of these pools while they have no members of their own."""
+        self._tenures.know_pools(pools)
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes that are this process's now, of whatever pool."""
+        return self._tenures.lanes
+
+    @property
+    def lanes_elsewhere(self) -> frozenset[str]:
+        """All other lanes, whoever has them."""
+        return self._tenures.lanes_elsewhere
+
+    def _take_lane(self, key: LaneKey) -> None:
+        for shard in range(self._tools.layout.shards):
+            for traffic_class in TrafficClass:
+                self._puller.add(LanePull(shard, key, traffic_class))
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each lane that is left to another process."""
+        self._leaving.append(listener)
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Tell all others what `count` returns: connections in use where lanes were left."""
+        self._count_left_open = count
+
+    @property
+    def open_elsewhere(self) -> Mapping[str, int]:
+        """What the others tell so, in all; the same object until it changes."""
+        membership = self._tools.membership
+        if self._seen is not membership.seen:
+            self._seen = membership.seen
+            others = (s for s in self._seen if s.session_id != membership.session_id)
+            counts: Counter[str] = Counter()
+            for other in others:
+                counts.update(dict(other.left_open))
+            if counts != self._open_elsewhere:
+                self._open_elsewhere = counts
+        return self._open_elsewhere
+
+    def on_held(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the reason for each record that is held instead of handed out."""
+        self._held.append(listener)
+
+    def serves(self, taken: Taken) -> bool:
+        """Whether a record's lane has not been left since, nor all of them."""
+        return not self._stopped and self._puller.serves(_own(taken).lane_key)
+
+    async def _leave_lane(self, key: LaneKey) -> None:
+        await self._puller.remove(key)
+        for come in self._come.values():
+            for taken in [each for each in come if each.lane_key == key]:
+                come.remove(taken)
+                self._spawn(self.give_back(taken))
+        for taken in self._trials.withdraw(key):
+            self._spawn(self.give_back(taken))
+        for listener in self._leaving:
+            listener(key.lane)
+
+    def _room_for(self, pull: LanePull) -> int:
+        if not self._tools.membership.alive():
+            return 0
+        lines = {each: self._hand.of_line((pull.key, each)) for each in TrafficClass}
+        return self._room.left_for(
+            pull.traffic_class,
+            free=self._hand.room,
+            lane=sum(lines.values()) + self._puller.coming(pull.key),
+            has_none=not (pull.asked or lines[pull.traffic_class]),
+        )
+
+    def _in_flight(self, key: LaneKey) -> int:
+        return sum(1 for entry in self._hand.all() if entry.taken.lane_key == key)
+
+    def _on_delivered(self, delivered: Delivered) -> None:
+        # It may have lain in a buffer while this process stood still, and its lease ran all along.
+        sent = min(asyncio.get_running_loop().time(), self._tools.membership.confirmed)
+        key = Key(delivered.shard, delivered.sequence)
+        reply = delivered.message.reply
+        arrival = self._hand.arrive(key, reply, sent)
+        if arrival is Arrival.FINISHED:
+            self._spawn(self._say(reply, b"+ACK"))
+        if arrival is not Arrival.NEW:
+            return
+        if self._stopped:
+            self._spawn(self._say(reply, b"-NAK"))
+            return
+        if not self._puller.serves(delivered.pull.key):
+            self._spawn(self._say(reply, _SOON))  # its lane is another's by now, limits and all
+            return
+        record = self._read(delivered)
+        if record.needs - KNOWN_FEATURES:
+            self._spawn(self._say(reply, _LATER))
+            return
+        pull, places = delivered.pull, self._room.taken_by(len(delivered.message.data))
+        taken = JetStreamTaken(record, key, pull.key, delivered.deliveries, places)
+        line = (pull.key, pull.traffic_class)
+        self._hand.add(Entry(key, reply, places, sent, taken, line))
+        others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
+        if others or delivered.again or delivered.follows:
+            self._spawn(self._look_first(taken, delivered))
+        else:
+            self._line_up(taken)
+
+    def _line_up(self, taken: JetStreamTaken) -> None:
+        """Let a record be handed out: at once, in its turn, or not at all."""
+        if is_unreadable(taken.record):
+            self._spawn(self._hold(taken, UNREADABLE))
+        elif is_suspect(taken.record, taken.deliveries - self._hand.returns(taken.key)):
+            self._trials.add(taken)
+        else:
+            self._come[taken.record.traffic_class].append(taken)
+            self._wake.set()
+
+    def _release(self, taken: JetStreamTaken) -> None:
+        """Let a suspect be handed out next, whose turn it is."""
+        if self.serves(taken):
+            self._come[taken.record.traffic_class].appendleft(taken)
+            self._wake.set()
+        else:
+            self._spawn(self.give_back(taken))
+
+    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+        """Line a record up when that cannot be a repetition; see `spool.succession`."""
+        key = taken.key
+        try:
+            if delivered.replaces:
+                await self._succession.end_replaced(Key(key.shard, delivered.replaces))
+            if await self._is_passed(taken, delivered):
+                log.info("another form goes on", record_id=str(taken.record.record_id))
+                await self._settling.pass_over(key)
+                self._let_go(key)
+                return
+            if delivered.follows and not await self._is_gone(Key(key.shard, delivered.follows)):
+                await self._return(taken, self._wait_for_former)
+                return
+        except SpoolError as error:
+            log.debug("a record's forms cannot be looked for", error=str(error))
+            await self._return(taken, _SOON)
+            return
+        if self.serves(taken):
+            self._line_up(taken)
+        else:
+            await self.give_back(taken)
+
+    async def _is_passed(self, taken: JetStreamTaken, delivered: Delivered) -> bool:
+        """Whether another form of a record goes on in this one's place."""
+        key, record = taken.key, taken.record
+        if delivered.again and await self._succession.is_followed(key, record):
+            return True
+        return delivered.waited and await self._forms.is_passed(key, record)
+
+    async def _is_gone(self, former: Key) -> bool:
+        return self._hand.has_finished(former) or await self._succession.is_gone(former)
+
+    def _read(self, delivered: Delivered) -> QueueRecord:
+        try:
+            return decode(delivered.message.data)
+        except RecordCorrupt as error:
+            log.error("a record cannot be read and is held", error=str(error))
+            return unreadable(delivered)
+
+    async def _hold(self, taken: JetStreamTaken, reason: str) -> None:
+        now = datetime.now(UTC)
+        record = taken.record
+        put = put_on_hold(record, reason, now)
+        event = Event(
+            type=EventType.HELD,
+            at=now,
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            domain=record.domain,
+            reason=reason,
+        )
+        log.error(
+            "a record is held",
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            reason=reason,
+            deliveries=taken.deliveries,
+        )
+        for listener in self._held:
+            listener(reason)
+        await self.settle(taken, [put], [event])
+
+    # ------------------------------------------------------------ leases and lanes
+
+    def fresh(self, taken: Taken) -> bool:
+        """Whether the lease was confirmed less than 12 s ago."""
+        return self._leases.fresh(_own(taken).key)
+
+    async def confirm(self, taken: Taken) -> bool:
+        """Whether it is fresh, asking the queue once when it is not."""
+        return await self._leases.confirm(_own(taken).key)
+
+    async def _keep_lanes(self) -> None:
+        # Apart from the leases: a stream without a leader keeps this waiting for seconds.
+        while not self._stopped:
+            await asyncio.sleep(_TICK)
+            await self._tenures.adjust()
+            await self._puller.refill_all()
+
+    async def _sweep(self) -> None:
+        """Renew schedules that the server forgot: those that came due while storage was full."""
+        since: datetime | None = None  # how long nothing has been wrong with the servers
+        while True:
+            await asyncio.sleep(self._tools.timings.sweep.total_seconds())
+            lanes, now = self._tenures.lanes, datetime.now(UTC)
+            since = (since or now) if lanes else None
+            if since is None:
+                continue
+            try:
+                await self._tools.waiting.renew_overdue(
+                    lanes, since, lambda: datetime.now(UTC), pause=self._tools.timings.page_pause
+                )
+            except SpoolError as error:
+                since = None
+                log.warning("overdue mail could not be looked for", error=str(error))
+
+    # ------------------------------------------------------------ settling
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """
+        Put what follows, then end the record, then write the events.
+
+        Where its lease is in doubt it is dropped instead, if nobody has got it by us, or another
+        has ended it: who has it now may have delivered it, and a deferral of ours would bring it
+        back.
+        """
+        own = _own(taken)
+        if puts and not await self.confirm(taken) and await self._may_forget(own, puts):
+            log.warning(
+                "a record was dropped, its lease is in doubt", record_id=str(own.record.record_id)
+            )
+            self.drop(taken)
+            return
+        if any(put.record.record_id == own.record.record_id for put in puts):
+            self._forms.leave(own.key, own.record)
+        await self._settling.settle(own.key, own.record, puts, events)
+        self._let_go(own.key)
+
+    async def _may_forget(self, own: JetStreamTaken, puts: Sequence[Put]) -> bool:
+        if delivers_nothing(own.record, puts):
+            return True
+        try:
+            return await self._succession.is_gone(own.key)
+        except SpoolError:
+            return False
+
+    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+        """Settle a record of which nothing follows, behind the caller's back."""
+        own = _own(taken)
+
+        def heard(well: bool) -> None:
+            if well:
+                self._let_go(own.key)
+                ended()
+            else:
+                self._spawn(self._settle_then(own, events, ended))
+
+        self._settling.finish(own.key, own.record, events, heard)
+
+    async def _settle_then(
+        self, own: JetStreamTaken, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
+        await self.settle(own, (), events)
+        ended()
+
+    def _make_room(self, key: Key) -> None:
+        """Let another take the place of a record of which nothing but its end is to be told."""
+        self._hand.end(key)
+        self._handed.discard(key)
+        self._wake.set()
+
+    def _let_go(self, key: Key) -> None:
+        if self._trials.is_tried(key):
+            self._spawn(self._trials.end(key))
+        self._handed.discard(key)
+        self._wake.set()
+        if not self._refilling and not self._stopped:
+            self._refilling = True
+            self._spawn(self._refill())
+
+    async def _refill(self) -> None:
+        await asyncio.sleep(0)  # settles of the same moment are one refill
+        self._refilling = False
+        await self._puller.refill()
+
+    async def give_back(self, taken: Taken) -> None:
+        """Return a record that was not begun."""
+        await self._return(_own(taken), b"-NAK")
+
+    async def _return(self, taken: JetStreamTaken, nak: bytes) -> None:
+        entry = self._hand.get(taken.key)
+        if entry is not None:
+            await self._trials.end(taken.key)
+            self._hand.give_back(taken.key)
+            await self._say(entry.reply, nak)
+            self._let_go(taken.key)
+
+    def drop(self, taken: Taken) -> None:
+        """Let go of a record; it comes again when its lease has run out."""
+        key = _own(taken).key
+        self._hand.drop(key)
+        self._let_go(key)
+
+    async def _say(self, reply: str, what: bytes) -> None:
+        try:
+            await self._tools.requests.send(reply, what, timeout=ACK_TIMEOUT)
+        except SpoolError as error:
+            log.debug("a record's lease runs out instead", error=str(error))
+
+    # ------------------------------------------------------------ ending
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+        self._wake.set()
+        await self._puller.stop()
+
+    async def close(self) -> None:
+        """Give back what is in hand and leave the lanes to the others."""
+        await self.stop()
+        waiting = [taken for come in self._come.values() for taken in come]
+        for come in self._come.values():
+            come.clear()
+        remaining = {taken.key: taken for taken in waiting}
+        remaining |= {entry.key: entry.taken for entry in self._hand.all()}
+        await asyncio.gather(*(self.give_back(taken) for taken in remaining.values()))
+        for task in list(self._tasks):
+            task.cancel()
+        await self._tools.membership.set_taking(False)
+        await self._tenures.release_all()
+        await self._tools.body_ends.close()
+
+
+def _own(taken: Taken) -> JetStreamTaken:
+    assert isinstance(taken, JetStreamTaken), "a record of another spool"
+    return taken

@@ -1,0 +1,83 @@
+"""
+The leases of records in hand: how long a record is certainly nobody else's.
+
+A record is this process's while its lease is confirmed; leases are extended in time, and asked for
+again before mail is sent that somebody else might be sending by now.
+"""
+
+import asyncio
+from typing import Generic, TypeVar
+
+from postroad.spool.errors import SpoolError
+from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT
+from postroad.spool.jetstream.in_flight import Entry, InHand, Key
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.timings import Timings
+
+T = TypeVar("T")
+
+_TICK = 0.5  # seconds between looks
+_EXTENDED_AT = 0.35  # of a lease's time
+
+
+class Leases(Generic[T]):
+    """The leases of one taking."""
+
+    def __init__(
+        self,
+        hand: InHand[T],
+        *,
+        link: NatsLink,
+        requests: Requests,
+        membership: Membership,
+        timings: Timings,
+    ) -> None:
+        self._hand = hand
+        self._link = link
+        self._requests = requests
+        self._membership = membership
+        self._lasts = timings.ack_wait.total_seconds()
+        self._fresh = timings.lease_fresh.total_seconds()
+
+    def fresh(self, key: Key) -> bool:
+        """Whether a record's lease was confirmed so lately that an attempt may begin."""
+        entry = self._hand.get(key)
+        if entry is None or not self._membership.alive():
+            return False
+        return asyncio.get_running_loop().time() - entry.confirmed < self._fresh
+
+    async def confirm(self, key: Key) -> bool:
+        """Whether it is fresh, asking the queue once when it is not."""
+        if self.fresh(key):
+            return True
+        entry = self._hand.get(key)
+        if entry is None:
+            return False
+        await self._extend(entry)
+        return self.fresh(key)
+
+    async def keep(self) -> None:
+        """Extend leases in time, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            due = self._hand.due(asyncio.get_running_loop().time(), self._lasts * _EXTENDED_AT)
+            if due and self._link.connected:
+                await asyncio.gather(*(self._extend(entry) for entry in due))
+
+    async def _extend(self, entry: Entry[T]) -> None:
+        # The server answers whether or not there is a lease to extend: after a pause or a partition
+        # the record may be somebody else's. Only one that cannot have run out yet is longer by it.
+        if not self._may_last(entry):
+            return  # it comes again, here or elsewhere: asking would only put that off
+        sent = asyncio.get_running_loop().time()
+        try:
+            await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
+        except SpoolError:
+            return
+        if self._may_last(entry):
+            self._hand.confirm(entry.key, sent)
+
+    def _may_last(self, entry: Entry[T]) -> bool:
+        return asyncio.get_running_loop().time() - entry.confirmed < self._lasts

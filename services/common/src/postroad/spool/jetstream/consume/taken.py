@@ -1,0 +1,72 @@
+"""A record in hand, and what the taking of records needs of the queue's other parts."""
+
+from dataclasses import dataclass
+
+from postroad.spool.jetstream.bodies.ends import BodyEnds
+from postroad.spool.jetstream.bodies.store import Blobs
+from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
+from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.in_flight import Key
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.streams.capacity import Capacity
+from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.record import QueueRecord
+
+
+@dataclass(frozen=True, slots=True)
+class TakingTools:
+    """What a taking is made of."""
+
+    link: NatsLink
+    requests: Requests
+    publisher: Publisher
+    blobs: Blobs
+    body_ends: BodyEnds
+    events: JetStreamEvents
+    waiting: JetStreamWaiting
+    membership: Membership
+    presence: Bucket
+    capacity: Capacity
+    layout: Layout
+    timings: Timings
+
+
+class JetStreamTaken:
+    """A record in hand."""
+
+    __slots__ = ("_deliveries", "_places", "_record", "key", "lane_key")
+
+    def __init__(
+        self, record: QueueRecord, key: Key, lane_key: LaneKey, deliveries: int, places: int
+    ) -> None:
+        self._record = record
+        self._deliveries = deliveries
+        self._places = places
+        self.key = key
+        self.lane_key = lane_key
+
+    @property
+    def record(self) -> QueueRecord:
+        """The record as it was stored."""
+        return self._record
+
+    @property
+    def deliveries(self) -> int:
+        """How often the queue handed it out, at least."""
+        return self._deliveries
+
+    @property
+    def places(self) -> int:
+        """How many of its process's places it takes."""
+        return self._places
+
+    @property
+    def lane(self) -> str:
+        """The lane it came from."""
+        return self.lane_key.lane

@@ -1,0 +1,171 @@
+"""
+Records that may have killed whoever took them: tried one after another, not all at once.
+
+A process that dies leaves everything it had in hand, and one of these records may be what killed
+it, or none. The count of deliveries is the same for all of them, so it only makes a record a
+suspect (`spool.suspects`). Suspects are handed out one at a time. Before that a note of the trial
+is written where it outlives the process, and it is removed when the attempt has ended, however it
+ended. A note that is found is therefore the death of a process that had this suspect and no other.
+Enough of those in a row, and the record is held.
+
+The suspect with the fewest deaths goes first. So kills from outside are spread over all suspects,
+and a record that really kills is tried after everybody it took down with it. Other mail goes on
+meanwhile: a record among it that kills becomes a suspect itself, sooner than its deaths have put a
+suspect on hold. A suspect that has lived for a while no longer keeps the others waiting.
+
+The notes are in the servers' memory. A restart of all of them forgets the notes, and the counts of
+deliveries as well.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from postroad.spool.errors import SpoolError, SpoolFull
+from postroad.spool.jetstream.consume.suspects import is_poison
+from postroad.spool.jetstream.consume.taken import JetStreamTaken
+from postroad.spool.jetstream.in_flight import Key
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
+from postroad.spool.lanes.assignment import LaneKey
+
+log = get_logger("spool.trials")
+
+_REMEMBERED = timedelta(hours=1)  # a note; after that a death has nothing to do with the next
+_PATIENCE = timedelta(seconds=2)
+_TOLD_FOR = timedelta(seconds=60)
+
+Tell = Callable[[JetStreamTaken], None]
+
+
+class Trials:
+    """
+    The suspects of one process, which wait in `most` places: the room is for other mail, too.
+
+    `hand_out`, `hold` and `put_off` are told what becomes of one; `put_off` means that it should
+    come back later.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        *,
+        most: int,
+        alone: timedelta,
+        hand_out: Tell,
+        hold: Tell,
+        put_off: Tell,
+    ) -> None:
+        self._bucket = bucket
+        self._most = most
+        self._alone = alone.total_seconds()
+        self._hand_out = hand_out
+        self._hold = hold
+        self._put_off = put_off
+        self._waiting: dict[Key, JetStreamTaken] = {}
+        self._deaths: dict[Key, int] = {}  # of those waiting whose note was read
+        self._under_way: dict[Key, asyncio.Event] = {}
+        self._came = asyncio.Event()
+
+    def add(self, taken: JetStreamTaken) -> None:
+        """Let a suspect wait for its turn, or come back later where too many wait."""
+        if sum(each.places for each in self._waiting.values()) >= self._most:
+            self._put_off(taken)
+            return
+        self._waiting[taken.key] = taken
+        self._came.set()
+
+    def withdraw(self, lane: LaneKey) -> list[JetStreamTaken]:
+        """Return those of a lane that wait, which wait no longer."""
+        found = [taken for taken in self._waiting.values() if taken.lane_key == lane]
+        for taken in found:
+            self._forget(taken.key)
+        return found
+
+    def is_tried(self, key: Key) -> bool:
+        """Whether a record is a suspect whose attempt has not ended."""
+        return key in self._under_way
+
+    async def end(self, key: Key) -> None:
+        """An attempt has ended, or will not begin here: what comes later is no death of it."""
+        self._forget(key)
+        over = self._under_way.pop(key, None)
+        if over is None:
+            return
+        over.set()
+        try:
+            await self._bucket.remove(_name(key), patience=_PATIENCE, lifetime=_TOLD_FOR)
+        except SpoolError as error:
+            log.debug("the note of a suspect stays for a while", error=str(error))
+
+    async def run(self) -> None:
+        """Try the suspects as they come, until cancelled."""
+        while True:
+            await self._came.wait()
+            self._came.clear()
+            while self._waiting:
+                await self._look()
+                if self._deaths:
+                    key = min(self._deaths, key=self._deaths.__getitem__)
+                    await self._try(self._waiting[key], self._deaths[key])
+
+    async def _look(self) -> None:
+        """Read the notes of those who came since, and hold who has killed enough."""
+        for taken in [each for key, each in self._waiting.items() if key not in self._deaths]:
+            key = taken.key
+            try:
+                deaths = await self._read(key)
+            except SpoolError as error:
+                log.debug("a suspect cannot be looked up", error=str(error))
+                deaths = None
+            if self._waiting.get(key) is not taken:
+                continue  # given back meanwhile
+            if deaths is not None and not is_poison(deaths):
+                self._deaths[key] = deaths
+                continue
+            self._forget(key)
+            (self._put_off if deaths is None else self._hold)(taken)
+
+    async def _read(self, key: Key) -> int:
+        """Return in how many trials in a row the process died."""
+        found = await self._bucket.get(_name(key))
+        if found is None or is_deletion(found) or not found.data.isdigit():
+            return 0
+        return int(found.data)
+
+    async def _try(self, taken: JetStreamTaken, deaths: int) -> None:
+        """Hand a suspect out, and wait until it has ended or lived for a while."""
+        key = taken.key
+        self._forget(key)
+        self._under_way[key] = over = asyncio.Event()
+        log.warning(
+            "a record whose processes died is tried apart from others like it",
+            record_id=str(taken.record.record_id),
+            deliveries=taken.deliveries,
+            deaths=deaths,
+        )
+        try:
+            await self._bucket.put(_name(key), b"%d" % (deaths + 1), lifetime=_REMEMBERED)
+        except SpoolFull:
+            pass  # its delivery makes room
+        except SpoolError as error:
+            log.debug("a suspect cannot be noted down", error=str(error))
+            if not over.is_set():
+                self._put_off(taken)
+            return
+        if over.is_set():
+            return
+        self._hand_out(taken)
+        try:
+            async with asyncio.timeout(self._alone):
+                await over.wait()
+        except TimeoutError:
+            pass
+
+    def _forget(self, key: Key) -> None:
+        self._waiting.pop(key, None)
+        self._deaths.pop(key, None)
+
+
+def _name(key: Key) -> str:
+    return f"suspect.{key.shard}-{key.sequence}"

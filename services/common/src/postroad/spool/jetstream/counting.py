@@ -1,0 +1,148 @@
+"""
+Counting the queue by its subjects, without reading it.
+
+JetStream tells how many records each subject has. The subject of a waiting record ends in its id,
+which carries the time of arrival, so a list of those subjects also tells how old each record is.
+Ready records share their subjects; of those the one stored first is read.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.backlog import Backlog, Counts, Tally
+from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
+from postroad.spool.ids import RecordId, arrival_of
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.direct_get import page
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.streams.subjects import domain_of, domain_of_ready, queue_stream
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.selection import WaitKind
+from postroad.spool.wire.record import decode
+
+_FEW = 1000  # scheduled records of a shard whose subjects are listed at every look
+
+
+class Counting:
+    """Counts by kind, class, pool and domain, over all shards."""
+
+    def __init__(self, link: NatsLink, requests: Requests, layout: Layout) -> None:
+        self._link = link
+        self._requests = requests
+        self._layout = layout
+
+    async def counts(self) -> Counts:
+        """Count records by kind, class (of ready ones) and destination domain."""
+        counts: dict[tuple[WaitKind, TrafficClass | None, str], Tally] = {}
+        for shard in range(self._layout.shards):
+            found, _ = await self._counted(shard, f"pr.q.{shard}.>")
+            for subject, number in found.items():
+                tally = Tally(number, _arrival(subject))
+                key = _count_key(subject)
+                counts[key] = counts[key].plus(tally) if key in counts else tally
+        return counts
+
+    async def backlog(self) -> Backlog:
+        """
+        Count ready records by pool and class, and those that wait.
+
+        Each waiting record is a subject of its own, so those are not listed while there are many:
+        what is neither ready nor held is scheduled.
+        """
+        ready: dict[tuple[str, TrafficClass], int] = {}
+        oldest: dict[WaitKind, datetime] = {}
+        scheduled = held = 0
+        for shard in range(self._layout.shards):
+            found, records = await self._counted(shard, f"pr.q.{shard}.r.>")
+            for subject, number in found.items():
+                tokens = subject.split(".")
+                key = domain_of(tokens[4]), TrafficClass(tokens[5])
+                ready[key] = ready.get(key, 0) + number
+            waiting, _ = await self._counted(shard, f"pr.q.{shard}.h.>")
+            held += sum(waiting.values())
+            later = max(0, records - sum(found.values()) - sum(waiting.values()))
+            scheduled += later
+            arrivals = {
+                WaitKind.READY: await self._first_arrival(shard, WaitKind.READY) if found else None,
+                WaitKind.SCHEDULED: await self._first_scheduled(shard, later),
+                WaitKind.HELD: _earliest(waiting),
+            }
+            for kind, arrival in arrivals.items():
+                if arrival is not None:
+                    oldest[kind] = min(arrival, oldest.get(kind, arrival))
+        return Backlog(ready, scheduled, held, oldest)
+
+    async def ready_pools(self) -> frozenset[str]:
+        """Return the pools of ready records; no subject tells the pool of those that wait."""
+        tokens: set[str] = set()
+        for shard in range(self._layout.shards):
+            found, _ = await self._counted(shard, f"pr.q.{shard}.r.>")
+            tokens.update(subject.split(".", 5)[4] for subject in found)
+        return frozenset(map(domain_of, tokens))
+
+    async def _first_scheduled(self, shard: int, number: int) -> datetime | None:
+        """Return when the oldest arrived; where there are many, the one stored longest ago."""
+        if not number:
+            return None
+        if number > _FEW:
+            return await self._first_arrival(shard, WaitKind.SCHEDULED)
+        return _earliest((await self._counted(shard, f"pr.q.{shard}.s.>"))[0])
+
+    async def _first_arrival(self, shard: int, kind: WaitKind) -> datetime | None:
+        """Return when the record of a kind that was stored first arrived."""
+        subjects = f"pr.q.{shard}.{kind}.>"
+        first = await page(self._link, queue_stream(shard), subjects, messages=1)
+        for message in first.messages:
+            try:
+                return decode(message.data).arrival
+            except RecordCorrupt:
+                return message.stored_at
+        return None
+
+    async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
+        """Return the records of each subject, and of the shard."""
+        return await count_subjects(self._requests, queue_stream(shard), subjects)
+
+
+async def count_subjects(
+    requests: Requests, stream: str, subjects: str
+) -> tuple[Mapping[str, int], int]:
+    """Return the messages of each subject, and of the stream; the server answers in pages."""
+    found: dict[str, int] = {}
+    while True:
+        request = {"subjects_filter": subjects, "offset": len(found)}
+        answer = await requests.send(f"$JS.API.STREAM.INFO.{stream}", json.dumps(request).encode())
+        said = json.loads(answer.data)
+        if "error" in said:
+            raise SpoolUnavailable(f"no counts: {said['error'].get('description')}")
+        told = said["state"].get("subjects") or {}
+        found.update(told)
+        if not told or len(found) >= int(said.get("total", 0)):
+            return found, int(said["state"].get("messages", 0))
+
+
+def _earliest(subjects: Iterable[str]) -> datetime | None:
+    return min(
+        (arrival for arrival in map(_arrival, subjects) if arrival is not None), default=None
+    )
+
+
+def _arrival(subject: str) -> datetime | None:
+    """Return the time in a waiting record's subject; ready ones, and others' work, have none."""
+    tokens = subject.split(".")
+    if tokens[3] == WaitKind.READY:
+        return None
+    try:
+        return arrival_of(RecordId.parse(tokens[-1]).queue_id)
+    except ValueError:
+        return None
+
+
+def _count_key(subject: str) -> tuple[WaitKind, TrafficClass | None, str]:
+    tokens = subject.split(".")
+    kind = WaitKind(tokens[3])
+    if kind is WaitKind.READY:
+        return kind, TrafficClass(tokens[5]), domain_of_ready(subject)
+    return kind, None, domain_of(tokens[5])

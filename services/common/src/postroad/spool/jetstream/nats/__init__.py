@@ -1,0 +1,1 @@
+"""The client of NATS: the connection, requests, reads of streams, and key-value buckets."""

@@ -1,0 +1,205 @@
+"""
+One process's connection to NATS: kept, and made anew when the client has given up for good.
+
+nats-py reconnects by itself after a lost connection, but some errors close it for good (a payload
+over the server's limit, a revoked password). Then a new client is made, and whoever holds raw
+subscriptions is told to make them again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import nats.errors
+from nats.js import JetStreamContext
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.client import FastClient
+
+log = get_logger("spool.connection")
+
+_RECONNECT_PAUSE = 0.2  # seconds
+_PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two
+_PENDING = 16 * 1024 * 1024  # octets written while the connection is away
+_FIRST_CONNECT = timedelta(seconds=10)
+_TELL_EVERY = 10.0  # seconds
+_LAST = 2.0  # seconds that a server may take to hear what is left, and to end the connection
+_FORBIDDEN = "permissions violation"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the servers are, and how this process proves itself."""
+
+    servers: tuple[str, ...]
+    name: str = "postroad"
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    inbox_prefix: str = "_INBOX"
+
+
+class NatsLink:
+    """The connection as it is now."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._client: FastClient | None = None
+        self._jetstream: JetStreamContext | None = None
+        self._listeners: list[Callable[[], Awaitable[None]]] = []
+        self._reconnected: list[Callable[[], None]] = []
+        self._closing = False
+        self._last_error = ""
+        self._silent_until = 0.0  # loop time; a start may wait for the servers for long
+        self._rebuilding: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> FastClient:
+        """The client as it is now; SpoolUnavailable before the first connect."""
+        if self._client is None:
+            raise SpoolUnavailable("not connected to NATS")
+        return self._client
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """JetStream through that client."""
+        if self._jetstream is None:
+            raise SpoolUnavailable("not connected to NATS")
+        return self._jetstream
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is up."""
+        return self._client is not None and self._client.is_connected
+
+    async def on_client(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Call `listener` now and for each new client, to make subscriptions on it."""
+        self._listeners.append(listener)
+        if self._client is not None:
+            await listener()
+
+    def on_reconnect(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each reconnect: answers of before will not come any more."""
+        self._reconnected.append(listener)
+
+    async def open(self, *, timeout: timedelta = _FIRST_CONNECT) -> None:
+        """Connect for the first time; SpoolUnavailable when no server answers in time."""
+        connecting = asyncio.create_task(self._connect())
+        try:
+            await asyncio.wait((connecting,), timeout=timeout.total_seconds())
+            if connecting.done():
+                connecting.result()
+                return
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise SpoolUnavailable(f"no NATS server answers: {error}") from error
+        finally:
+            await _ended(connecting)
+        raise SpoolUnavailable(f"no NATS server answers: {self._last_error or 'in time'}")
+
+    async def _connect(self) -> None:
+        access = self._access
+        options: dict[str, Any] = {
+            "token": access.token,
+            "user": access.user,
+            "password": access.password,
+        }
+        client = FastClient()
+        await client.connect(
+            servers=list(access.servers),
+            name=access.name,
+            inbox_prefix=access.inbox_prefix.encode(),
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type]  # fractions will do
+            connect_timeout=2,
+            ping_interval=_PING_INTERVAL,
+            pending_size=_PENDING,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+            closed_cb=self._on_closed,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        self._client = client
+        self._jetstream = client.jetstream(timeout=5)
+        for listener in self._listeners:
+            await listener()
+
+    async def _on_error(self, error: Exception) -> None:
+        text = self._last_error = str(error) or type(error).__name__
+        if _FORBIDDEN in text.lower():
+            # The request will get no answer: without this line only a time-out would be seen.
+            log.error(
+                "NATS forbids what this process has to do; its user needs other permissions",
+                user=self._access.user or "none",
+                error=text,
+            )
+        elif not self.connected and self._tells():
+            log.warning("no connection to NATS yet", error=text)
+        else:
+            log.debug("nats reports an error", error=text)
+
+    def _tells(self) -> bool:
+        """Whether it is time to say again that there is no connection: every 10 s will do."""
+        now = asyncio.get_running_loop().time()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + _TELL_EVERY
+        return True
+
+    async def _on_disconnect(self) -> None:
+        if not self._closing:
+            log.warning("the connection to NATS is lost")
+
+    async def _on_reconnect(self) -> None:
+        log.info("connected to NATS again")
+        for listener in self._reconnected:
+            listener()
+
+    async def _on_closed(self) -> None:
+        if not self._closing and (self._rebuilding is None or self._rebuilding.done()):
+            log.error("NATS closed the connection for good, a new one is made")
+            self._rebuilding = asyncio.create_task(self._rebuild())
+
+    async def _rebuild(self) -> None:
+        while not self._closing:
+            try:
+                await self._connect()
+            except (OSError, nats.errors.Error) as error:
+                log.warning("no new connection to NATS yet", error=str(error))
+                await asyncio.sleep(_RECONNECT_PAUSE)
+            else:
+                await self._on_reconnect()
+                return
+
+    async def close(self) -> None:
+        """Write what is buffered and disconnect."""
+        self._closing = True
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+        client = self._client
+        if client is None or client.is_closed:
+            return
+        if client.is_connected:
+            await _in_time(client.flush())
+        await _in_time(client.close())
+        client.drop()
+
+
+async def _in_time(last: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(_LAST):
+            await last
+    except (TimeoutError, OSError, RuntimeError, nats.errors.Error) as error:
+        # RuntimeError: nats-py writes what is left, uvloop's transport is closed already.
+        log.debug("the connection does not close well", error=str(error))
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """End a task of nats-py's, which may lose a cancellation that comes as a connect fails."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=0.1)

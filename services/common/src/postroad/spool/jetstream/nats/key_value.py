@@ -1,0 +1,230 @@
+"""
+A NATS key-value bucket as the cluster's agreement needs it: compare and set, ends, changes since.
+
+nats-py's own class lacks what matters here (an end for an updated key, a look at what changed
+without a consumer) and refuses keys that a domain or a sender's address needs; the wire format is
+the usual one, so that other tools read these buckets too.
+"""
+
+import asyncio
+import math
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+import nats.errors
+import nats.js.errors
+
+from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.jetstream.nats import direct_get
+from postroad.spool.jetstream.nats.cancellation import heed_cancellation
+from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
+from postroad.spool.jetstream.nats.pub_ack import check_ack
+
+OPERATION = "KV-Operation"
+_DELETED = frozenset({"DEL", "PURGE"})
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+_STORAGE_FULL = frozenset({10023, 10047, 10077})
+_PUT_TIMEOUT = timedelta(seconds=2)
+_BATCH_TIMEOUT = timedelta(seconds=10)
+_BATCH_MESSAGES = 1000  # a limit of the server
+_BATCH_OCTETS = 1024 * 1024
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A value for a key, or the note that the key is gone (see `deletion`)."""
+
+    key: str
+    value: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def deletion(key: str, *, told_for: timedelta, headers: Mapping[str, str]) -> Write:
+    """Return what deletes a key; the note of it is kept for `told_for`, for those who follow."""
+    ends = {"Nats-TTL": _whole_seconds(told_for)}
+    return Write(key, b"", {**headers, OPERATION: "DEL", **ends})
+
+
+class Outdated(SpoolError):
+    """The key is not at the expected revision any more: read it and decide again."""
+
+
+def token(text: str) -> str:
+    """Return any text as one token of a key; different texts give different tokens."""
+    octets = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(o) if o in _PLAIN else f"={o:02X}" for o in octets) or "="
+
+
+def text_of(key_token: str) -> str:
+    """Return the text that `token` made a token of."""
+    head, *rest = key_token.split("=")
+    octets = bytearray(head.encode())
+    for part in rest:
+        octets += bytes.fromhex(part[:2]) + part[2:].encode()
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def is_deletion(message: StoredMessage) -> bool:
+    """Whether a stored message says that its key is gone."""
+    return message.headers.get(OPERATION) in _DELETED or "Nats-Marker-Reason" in message.headers
+
+
+class Bucket:
+    """One bucket. Keys are given as they are on the wire: see `token` for what is untrusted."""
+
+    def __init__(self, link: Link, name: str) -> None:
+        self._link = link
+        self._stream = f"KV_{name}"
+        self._prefix = f"$KV.{name}."
+
+    def key_of(self, message: StoredMessage) -> str:
+        """Return the key a stored message is of."""
+        return message.subject.removeprefix(self._prefix)
+
+    async def get(self, key: str) -> StoredMessage | None:
+        """Return a key's last message, a deletion too; None when there is none."""
+        return await direct_get.last_on(self._link, self._stream, self._prefix + key)
+
+    async def changes(self, keys: str, *, after: int) -> direct_get.Page:
+        """Return a page of the present values (and deletions) of keys, in order of their change."""
+        return await direct_get.page(self._link, self._stream, self._prefix + keys, after=after)
+
+    async def put(
+        self,
+        key: str,
+        value: bytes,
+        *,
+        expected: int | None = None,
+        lifetime: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
+        """
+        Write a key, once, and return its revision.
+
+        `expected` is the revision the key must have, 0 for none: else Outdated. After `lifetime`
+        (at least a second) the key is gone by itself. SpoolUnavailable leaves open whether the
+        value was written; SpoolFull means it was not.
+        """
+        every = dict(headers or {})
+        if expected is not None:
+            every["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        if lifetime is not None:
+            every["Nats-TTL"] = _whole_seconds(lifetime)
+        return await self._store(self._prefix + key, value, every)
+
+    async def _store(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
+        try:
+            answer = await self._link.jetstream.publish(
+                subject, value, headers=headers, timeout=_PUT_TIMEOUT.total_seconds()
+            )
+        except nats.js.errors.APIError as error:
+            raise _meaning(error, self._stream) from error
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
+            heed_cancellation()
+            raise SpoolUnavailable(f"{self._stream} does not answer") from error
+        heed_cancellation()
+        return answer.seq
+
+    async def put_surely(
+        self, key: str, value: bytes, *, patience: timedelta, lifetime: timedelta | None = None
+    ) -> int:
+        """Write a key whatever it holds, trying again while the bucket is away, for `patience`."""
+        return await _surely(lambda: self.put(key, value, lifetime=lifetime), patience)
+
+    async def remove(self, key: str, *, patience: timedelta, lifetime: timedelta) -> int:
+        """Delete a key; the note that it is gone is kept for `lifetime`, for those who follow."""
+        write = deletion(key, told_for=lifetime, headers={})
+        return await _surely(lambda: self._store(*self._wire(write)), patience)
+
+    async def put_all(self, writes: Sequence[Write], *, patience: timedelta) -> None:
+        """
+        Write many keys, whatever they hold, trying again while the bucket is away.
+
+        A batch of them is stored whole or not at all and synced once. The stream has to allow
+        batches. When it fails, SpoolUnavailable or SpoolFull, the first batches may be stored.
+        """
+        for batch in _batches(writes):
+            await _surely(partial(self._put_together, batch), patience)
+
+    async def _put_together(self, batch: Sequence[Write]) -> None:
+        if len(batch) == 1:
+            await self._store(*self._wire(batch[0]))
+            return
+        heading = {"Nats-Batch-Id": secrets.token_hex(12)}
+        for number, write in enumerate(batch, 1):
+            heading["Nats-Batch-Sequence"] = str(number)
+            if number == len(batch):
+                heading["Nats-Batch-Commit"] = "1"
+            subject, value, headers = self._wire(write)
+            # A stream that cannot take a batch says so to its first message.
+            asked = number in (1, len(batch))
+            await self._send(subject, value, headers | heading, asked=asked)
+
+    def _wire(self, write: Write) -> tuple[str, bytes, dict[str, str]]:
+        return self._prefix + write.key, write.value, dict(write.headers)
+
+    async def _send(
+        self, subject: str, value: bytes, headers: dict[str, str], *, asked: bool
+    ) -> None:
+        client = self._link.client
+        try:
+            if not asked:
+                await client.publish(subject, value, headers=headers)
+                return
+            answer = await client.request(
+                subject, value, headers=headers, timeout=_BATCH_TIMEOUT.total_seconds()
+            )
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            heed_cancellation()
+            raise SpoolUnavailable(f"{self._stream} does not answer") from error
+        heed_cancellation()
+        check_ack(Incoming(subject, "", b"", answer.data))
+
+
+async def _surely(put: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
+    """Do it again while the bucket is away, for `patience`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience.total_seconds()
+    wait = 0.05
+    while True:
+        try:
+            return await put()
+        except SpoolUnavailable:
+            if loop.time() + wait > deadline:
+                raise
+        await asyncio.sleep(wait * random.uniform(0.5, 1))
+        wait = min(1.0, wait * 2)
+
+
+def _batches(writes: Iterable[Write]) -> Iterator[list[Write]]:
+    batch: list[Write] = []
+    octets = 0
+    for write in writes:
+        if batch and (len(batch) == _BATCH_MESSAGES or octets + len(write.value) > _BATCH_OCTETS):
+            yield batch
+            batch, octets = [], 0
+        batch.append(write)
+        octets += len(write.value)
+    if batch:
+        yield batch
+
+
+def _whole_seconds(lifetime: timedelta) -> str:
+    return str(max(1, math.ceil(lifetime.total_seconds())))
+
+
+def _meaning(error: nats.js.errors.APIError, stream: str) -> SpoolError:
+    if error.err_code in _WRONG_LAST_SEQUENCE:
+        return Outdated(f"the key in {stream} was changed by somebody else")
+    if error.err_code in _STORAGE_FULL:
+        return SpoolFull(f"{stream} takes no more")
+    return SpoolUnavailable(f"{stream} refuses: {error.description} ({error.err_code})")

@@ -1,0 +1,55 @@
+"""JetStream's answers to a publish: the sequence, or an error in the queue's own words."""
+
+import json
+import re
+from typing import NamedTuple
+
+from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
+from postroad.spool.jetstream.nats.client import Incoming
+
+# JetStream's error codes that matter here, whatever HTTP-like status comes with them.
+_FULL = frozenset({10023, 10047, 10077})
+_WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+_ALREADY_STORED = 10201
+
+# {"stream":"POSTROAD_Q_0", "seq":22, "duplicate":true}: the common answer is not worth a parser.
+_PLAIN_ACK = re.compile(rb'\{"stream":"[^"]*", ?"seq":(\d+)')
+_DUPLICATE = b'"duplicate"'
+
+
+class Acknowledged(NamedTuple):
+    """A publish is stored; `sequence` is 0 where the answer has none."""
+
+    sequence: int
+    repeated: bool  # an earlier try stored it, and this one changed nothing
+
+
+def acknowledged(answer: Incoming) -> Acknowledged:
+    """Return what the queue said of a publish; raise what an error means."""
+    match = _PLAIN_ACK.match(answer.data)
+    if match is not None:
+        return Acknowledged(int(match[1]), answer.data.find(_DUPLICATE, match.end()) > 0)
+    sequence = check_ack(answer)
+    return Acknowledged(sequence, sequence == 0)
+
+
+def check_ack(answer: Incoming) -> int:
+    """Return the sequence of an acknowledgement (0 when it has none); raise what an error means."""
+    if not answer.data:
+        return 0
+    try:
+        said = json.loads(answer.data)
+        error = said.get("error")
+    except (ValueError, AttributeError) as failure:
+        raise SpoolUnavailable("the queue's answer cannot be read") from failure
+    if error is None:
+        return int(said.get("seq", 0))
+    code = int(error.get("err_code", 0))
+    text = f"{error.get('description', '')} ({code})"
+    if code == _ALREADY_STORED:
+        return 0  # every id of the batch belongs to one message, so all of it is stored
+    if code in _FULL:
+        raise SpoolFull(text)
+    if code in _WRONG_LAST_SEQUENCE:
+        raise ClaimLost(text)
+    raise SpoolUnavailable(text)

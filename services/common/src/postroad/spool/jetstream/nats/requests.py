@@ -1,0 +1,155 @@
+"""
+Many requests at once on one subscription: publishes, acknowledgements, leases.
+
+A request is a number and a future: one write, one dictionary entry, and the answer sets the result.
+nats-py's own costs about 60 µs, most of it in its general ways of making inboxes and tasks.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Mapping
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.nats.client import Incoming, header_of
+from postroad.spool.jetstream.nats.connection import NatsLink
+
+NO_RESPONDERS = "503"
+_PATIENCES = 8  # how many different timeouts are common
+
+Answer = asyncio.Future[Incoming]
+
+
+class NoResponders(SpoolUnavailable):
+    """Nobody serves the subject: the request was certainly not taken."""
+
+
+class _Patience:
+    """
+    Ends requests that were begun with one and the same patience and are not answered in its time.
+
+    They run out in the order in which they began, so one timer is enough for all of them. What is
+    over for other reasons, such as a cancellation, is forgotten then at the latest.
+    """
+
+    def __init__(self, seconds: float, waiting: dict[str, Answer]) -> None:
+        self._seconds = seconds
+        self._waiting = waiting
+        self._begun: deque[tuple[float, str, Answer]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, reply: str, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for an answer, from now on."""
+        begun = self._begun
+        while begun and begun[0][2].done():
+            self._waiting.pop(begun.popleft()[1], None)
+        begun.append((loop.time() + self._seconds, reply, answer))
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        begun = self._begun
+        while begun and (begun[0][2].done() or begun[0][0] <= now):
+            _, reply, answer = begun.popleft()
+            self._waiting.pop(reply, None)
+            _expire(answer, self._seconds)
+        if begun:
+            self._timer = loop.call_later(begun[0][0] - now, self._look, loop)
+
+
+class Requests:
+    """Requests over a link; answers of before a reconnect never come, so their requests end."""
+
+    def __init__(self, link: NatsLink) -> None:
+        self._link = link
+        self._prefix = ""
+        self._numbers = itertools.count()
+        self._waiting: dict[str, Answer] = {}
+        self._patience: dict[float, _Patience] = {}
+
+    async def start(self) -> None:
+        """Subscribe; again for each new client."""
+        self._link.on_reconnect(self._forget)
+        await self._link.on_client(self._subscribe)
+
+    async def _subscribe(self) -> None:
+        self._forget()
+        client = self._link.client
+        self._prefix = client.new_inbox() + "."
+        await client.listen(self._prefix + "*", self._answered)
+
+    def _answered(self, message: Incoming) -> None:
+        waiting = self._waiting.pop(message.subject, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    def _forget(self) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(SpoolUnavailable("the connection was lost"))
+        self._waiting.clear()
+
+    async def send(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> Incoming:
+        """
+        Return the answer to one request.
+
+        NoResponders when nobody is there, SpoolUnavailable when no answer came in `timeout` seconds
+        or the connection was lost: then it is open whether the request was taken.
+        """
+        answer = self.begin(subject, payload, headers=headers, timeout=timeout)
+        return checked(await answer)
+
+    def begin(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 5.0,
+    ) -> Answer:
+        """
+        Write a request and return the future of its answer, to be looked at by `checked`.
+
+        NoResponders if it cannot be written.
+        """
+        reply = f"{self._prefix}{next(self._numbers)}"
+        header = header_of(headers) if headers else b""
+        try:
+            self._link.client.post(subject, payload, reply=reply, header=header)
+        except OSError as error:  # there is no connection, so nobody has taken it
+            raise NoResponders(str(error)) from error
+        loop = asyncio.get_running_loop()
+        answer = self._waiting[reply] = loop.create_future()
+        patience = self._patience.get(timeout)
+        if patience is None and len(self._patience) < _PATIENCES:
+            patience = self._patience[timeout] = _Patience(timeout, self._waiting)
+        if patience is None:  # the rest of somebody's time, which nobody else will have
+            patience = _Patience(timeout, self._waiting)
+        patience.add(reply, answer, loop)
+        return answer
+
+
+def is_refused(message: Incoming) -> bool:
+    """Whether an answer says that nobody was there."""
+    return bool(message.header) and message.status == NO_RESPONDERS
+
+
+def checked(message: Incoming) -> Incoming:
+    """Return an answer; NoResponders when it says that nobody was there."""
+    if is_refused(message):
+        raise NoResponders("the stream has no leader")
+    return message
+
+
+def _expire(answer: Answer, timeout: float) -> None:
+    if not answer.done():
+        answer.set_exception(SpoolUnavailable(f"no answer in {timeout:g} s"))

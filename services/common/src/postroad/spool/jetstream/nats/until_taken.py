@@ -1,0 +1,113 @@
+"""
+Small writes that the queue may refuse now, tried again until it takes them.
+
+Deleting content is such a write: a message, which nats-server refuses when storage is full, just
+when room is needed. One that is given up leaves the content to its time to live, for weeks. So what
+was not taken is kept by its subject, and written every two seconds until it is.
+
+Memory is bounded: what there is too many of is forgotten, oldest first, which the log tells.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.jetstream.log import get_logger
+
+log = get_logger("spool.until_taken")
+
+_MOST = 20_000  # kept in memory, some 400 octets each
+_AT_ONCE = 16  # written at once
+_LAST_WORDS = 2.0  # seconds that closing may take
+_PAUSE = 0.1
+
+_What = TypeVar("_What")
+
+
+class UntilTaken(Generic[_What]):
+    """What is to be written, by a body's subject; `==` tells whether more has come meanwhile."""
+
+    def __init__(self, write: Callable[[_What], Awaitable[None]], *, every: timedelta) -> None:
+        self._write = write
+        self._every = every.total_seconds()
+        self._noted: dict[str, _What] = {}
+        self._left = 0  # entries that were forgotten, being too many
+        self._tried: set[str] = set()  # those of which something may be written
+        self._writing: asyncio.Task[None] | None = None
+
+    def get(self, subject: str) -> _What | None:
+        """Return what is noted under a subject."""
+        return self._noted.get(subject)
+
+    def was_tried(self, subject: str) -> bool:
+        """Whether something of what is noted may be written."""
+        return subject in self._tried
+
+    def note(self, subject: str, what: _What) -> None:
+        """Write this from now on, until it is taken."""
+        self._noted[subject] = what
+        if len(self._noted) > _MOST:
+            self.forget(next(iter(self._noted)))
+            self._left += 1
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_later())
+
+    def forget(self, subject: str) -> None:
+        """Do not write what is noted under a subject."""
+        self._noted.pop(subject, None)
+        self._tried.discard(subject)
+
+    async def try_now(self, subject: str, what: _What) -> None:
+        """Write this at once, and later if it is not taken, also when the caller is cancelled."""
+        self.note(subject, what)
+        await self._try(subject, what)
+
+    async def _write_later(self) -> None:
+        while self._noted:
+            await asyncio.sleep(self._every)
+            await self._write_all()
+            self._tell_left()
+
+    def _tell_left(self) -> None:
+        if self._left:
+            log.warning("bodies are left to their time to live", count=self._left)
+            self._left = 0
+
+    async def _write_all(self) -> None:
+        """Write what is noted, until the queue is found to take no more for now."""
+        noted = list(self._noted.items())
+        for start in range(0, len(noted), _AT_ONCE):
+            group = noted[start : start + _AT_ONCE]
+            if not all(await asyncio.gather(*(self._try(*each) for each in group))):
+                return
+
+    async def _try(self, subject: str, what: _What) -> bool:
+        """Write one entry; whether that was possible, or will be at once."""
+        self._tried.add(subject)
+        try:
+            await self._write(what)
+        except ClaimLost:  # another process's write came between
+            return True
+        except SpoolError as error:
+            log.debug("a change to a body is written later", subject=subject, error=str(error))
+            self._noted[subject] = self._noted.pop(subject, what)  # behind all others
+            return False
+        if self._noted.get(subject) == what:  # else more has come meanwhile
+            self.forget(subject)
+        return True
+
+    async def close(self) -> None:
+        """Write what is noted, as far as that can be done in two seconds."""
+        if self._writing is not None:
+            self._writing.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._write_all()
+                while self._noted:
+                    await asyncio.sleep(_PAUSE)
+                    await self._write_all()
+        self._left += len(self._noted)
+        self._tell_left()

@@ -1,0 +1,222 @@
+"""
+Putting records into the queue's streams: durable when it returns, stored once for all tries.
+
+One record is a plain publish, several are one atomic batch, so a message is never half accepted. A
+publish that is not answered is repeated under the same message id until its deadline: the stream
+recognises it. Nothing is repeated for longer than a minute, far within the duplicate window. What
+the server never takes, for its size, is not tried: it goes in shorter, or not at all.
+"""
+
+import asyncio
+import itertools
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from postroad.mail.valueclass import valueclass
+from postroad.spool.errors import (
+    ClaimLost,
+    RecordTooLarge,
+    Refused,
+    SpoolError,
+    SpoolFull,
+    SpoolUnavailable,
+)
+from postroad.spool.interface import Held, Put, Scheduled
+from postroad.spool.jetstream.log import get_logger
+from postroad.spool.jetstream.nats.client import FastClient, header_of
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
+from postroad.spool.jetstream.nats.requests import NoResponders, Requests, checked
+from postroad.spool.jetstream.publish.succession import FOLLOWS, following
+from postroad.spool.jetstream.streams.subjects import queue_stream, ready_subject, subject_of
+from postroad.spool.lanes.lane import lane_of
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.message_id import message_id
+from postroad.spool.record import QueueRecord
+from postroad.spool.wire.record import encode
+
+log = get_logger("spool.publisher")
+
+LONGEST = timedelta(seconds=60)
+MAX_BATCH = 1000  # messages, a limit of the server
+
+_TRY_TIMEOUT = 3.0  # seconds for one answer
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
+_HEADROOM = 512  # octets of headers beside their values: their names, and what a claim adds
+
+
+@valueclass(frozen=True, slots=True)
+class _Message:
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+class Publisher:
+    """Publishes puts to shards."""
+
+    def __init__(self, link: NatsLink, requests: Requests, layout: Layout) -> None:
+        self._link = link
+        self._requests = requests
+        self._layout = layout
+        self._batches = itertools.count()
+        self._name = secrets.token_hex(8)
+
+    async def publish(
+        self,
+        puts: Sequence[Put],
+        *,
+        shard: int,
+        timeout: timedelta,
+        origin: int = 0,
+    ) -> int:
+        """
+        Store all puts in a shard, or none, and return the last one's sequence.
+
+        `origin` is the sequence of the record they follow from, 0 for new mail. Raises Refused,
+        RecordTooLarge and SpoolFull when nothing is stored, by no try; SpoolUnavailable when that
+        is open; ClaimLost.
+        """
+        messages = [self._message(put, shard, origin, origin) for put in puts]
+        return (await self._until_stored(messages, shard, min(timeout, LONGEST))).sequence
+
+    async def claim(
+        self,
+        puts: Sequence[Put],
+        claim: Mapping[str, str],
+        *,
+        shard: int,
+        timeout: timedelta,
+        origin: int,
+        former: int,
+    ) -> bool:
+        """
+        Store puts of which the first takes the place of the waiting record `origin`.
+
+        `claim` are the headers that make it do so. `former` is the sequence of the record that the
+        waiting one follows from, 0 when that is gone. False when an earlier try has stored them:
+        then this one has removed nothing. Raises what `publish` does.
+        """
+        messages = [self._message(put, shard, origin, former) for put in puts]
+        messages[0].headers.update(claim)
+        stored = await self._until_stored(messages, shard, min(timeout, LONGEST))
+        return not stored.repeated
+
+    async def _until_stored(
+        self, messages: Sequence[_Message], shard: int, timeout: timedelta
+    ) -> Acknowledged:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout.total_seconds()
+        pause, in_doubt = _FIRST_PAUSE, False
+        while True:
+            try:
+                return await self._try(messages, shard, deadline - loop.time())
+            except NoResponders as error:
+                failure: SpoolError = error
+                if not in_doubt:
+                    raise Refused(str(error)) from error
+            except SpoolFull as error:
+                failure = error
+                if not in_doubt:
+                    raise
+            except ClaimLost:
+                raise
+            except SpoolUnavailable as error:
+                failure, in_doubt = error, True
+            if loop.time() + pause >= deadline:
+                raise SpoolUnavailable(f"not stored in time: {failure}") from failure
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _try(self, messages: Sequence[_Message], shard: int, left: float) -> Acknowledged:
+        timeout = max(0.05, min(_TRY_TIMEOUT, left))
+        if len(messages) == 1:
+            only = messages[0]
+            answer = self._requests.begin(
+                only.subject, only.payload, headers=only.headers, timeout=timeout
+            )
+            return acknowledged(checked(await answer))
+        return await self._try_batch(messages, timeout)
+
+    async def _try_batch(self, messages: Sequence[_Message], timeout: float) -> Acknowledged:
+        if len(messages) > MAX_BATCH:
+            raise SpoolUnavailable(f"{len(messages)} records are too many for one batch")
+        batch = f"{self._name}-{next(self._batches)}"
+        client = self._link.client
+        for number, message in enumerate(messages, 1):
+            headers = message.headers | {
+                "Nats-Batch-Id": batch,
+                "Nats-Batch-Sequence": str(number),
+            }
+            if number == len(messages):
+                headers["Nats-Batch-Commit"] = "1"
+                answer = await self._requests.send(
+                    message.subject, message.payload, headers=headers, timeout=timeout
+                )
+                break
+            if number == 1:
+                # The first is a request: a stream without a leader, or without room for another
+                # batch, says so at once instead of swallowing the rest.
+                begun = await self._requests.send(
+                    message.subject, message.payload, headers=headers, timeout=timeout
+                )
+                check_ack(begun)
+            else:
+                _post(client, message, headers)
+        return acknowledged(answer)
+
+    def _message(self, put: Put, shard: int, origin: int, former: int) -> _Message:
+        record = put.record
+        lane = lane_of(record, self._layout.lanes)
+        headers = {
+            "Nats-Msg-Id": message_id(put, lane, origin),
+            "Nats-Expected-Stream": queue_stream(shard),
+        }
+        if former and record.step:
+            headers |= following(former, put.place, datetime.now(UTC))
+        by_id = FOLLOWS in headers
+        subject = subject_of(shard, put, lane, by_id=by_id)
+        due = _due(put)
+        if due is not None:
+            headers["Nats-Schedule"] = f"@at {due.isoformat().replace('+00:00', 'Z')}"
+            headers["Nats-Schedule-Target"] = ready_subject(shard, record, lane, by_id=by_id)
+        around = _HEADROOM + sum(map(len, headers.values()))
+        return _Message(subject, self._payload(record, around), headers)
+
+    def _payload(self, record: QueueRecord, around: int) -> bytes:
+        """
+        Return a record's octets, without what was heard of its recipients where they are too many.
+
+        The server would close the connection. RecordTooLarge when that does not help.
+        """
+        payload = encode(record)
+        limit = self._link.client.max_payload or 0
+        if not limit or len(payload) + around <= limit:
+            return payload
+        shorter = encode(record.without_replies())
+        if len(shorter) + around > limit:
+            raise RecordTooLarge(f"a record of {len(shorter)} octets is over the server's limit")
+        log.warning(
+            "a record is stored without the replies for its recipients: they were too long",
+            record_id=str(record.record_id),
+            size=len(payload),
+        )
+        return shorter
+
+
+def _post(client: FastClient, message: _Message, headers: Mapping[str, str]) -> None:
+    try:
+        client.post(message.subject, message.payload, header=header_of(headers))
+    except OSError as error:
+        raise SpoolUnavailable(f"cannot write to NATS: {error}") from error
+
+
+def _due(put: Put) -> datetime | None:
+    match put.place:
+        case Scheduled(due):
+            return due.astimezone(UTC)
+        case Held(until):
+            return until.astimezone(UTC)
+    return None

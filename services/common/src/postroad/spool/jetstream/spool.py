@@ -1,0 +1,352 @@
+"""
+The queue in JetStream, put together: what `connect` gives ingress, delivery and the command.
+
+Each part has a module of its own; here is only which parts there are, in which order they start,
+and what accepting a message means across shards.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from postroad.spool.agreement import SessionInfo
+from postroad.spool.errors import Refused, SpoolFull, SpoolUnavailable
+from postroad.spool.ids import new_queue_id, shard_of
+from postroad.spool.interface import BodyWriter, Put, Stored
+from postroad.spool.jetstream.bodies.abandoned import Abandoned
+from postroad.spool.jetstream.bodies.ends import BodyEnds
+from postroad.spool.jetstream.bodies.store import Blobs
+from postroad.spool.jetstream.bodies.unfinished import Unfinished
+from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.cluster.config import JetStreamConfig
+from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
+from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.orders import JetStreamOrders
+from postroad.spool.jetstream.cluster.quota_counters import JetStreamUsage
+from postroad.spool.jetstream.cluster.site_directory import JetStreamSites
+from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
+from postroad.spool.jetstream.cluster.takers import Takers
+from postroad.spool.jetstream.consume.consumer import JetStreamTaking
+from postroad.spool.jetstream.consume.taken import TakingTools
+from postroad.spool.jetstream.nats.cancellation import heed_cancellation
+from postroad.spool.jetstream.nats.connection import Access, NatsLink
+from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.streams.capacity import Capacity
+from postroad.spool.jetstream.streams.disk import free_space, keep_reporting
+from postroad.spool.jetstream.streams.provision import (
+    PRESENCE,
+    provision_link,
+    read_layout,
+    remake_presence,
+)
+from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.lane import lane_of
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.record import BlobRef, QueueRecord
+
+_PATIENCE = timedelta(seconds=10)
+_LOOK_AGAIN = 0.2  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOptions:
+    """Where the queue is, and who this process is in its cluster."""
+
+    servers: tuple[str, ...]
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    role: str = "delivery"
+    process: str = ""
+    pool: str = "default"
+    patience: timedelta = _PATIENCE  # with servers that are away, and a queue not yet provisioned
+    timings: Timings = field(default_factory=Timings)
+
+    def access(self) -> Access:
+        """Return how to connect."""
+        return Access(
+            servers=self.servers,
+            name=f"postroad-{self.process or self.role}",
+            token=self.token,
+            user=self.user,
+            password=self.password,
+            inbox_prefix=f"_INBOX_{self.role}",
+        )
+
+
+async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0) -> Layout:
+    """
+    Make or correct the queue's streams and buckets; return the layout in force.
+
+    `capacity` is one server's max_file_store in octets, 0 when it is not known.
+    """
+    link = NatsLink(options.access())
+    await link.open()
+    try:
+        return await provision_link(link, layout, capacity=capacity)
+    finally:
+        await link.close()
+
+
+async def report_disk(options: SpoolOptions, folder: Path) -> None:
+    """Tell the processes how much room there is in a server's folder, until cancelled."""
+    link = NatsLink(options.access())
+    await link.open(timeout=options.patience)
+    try:
+        await keep_reporting(Bucket(link, PRESENCE), options.process, partial(free_space, folder))
+    finally:
+        await link.close()
+
+
+async def connect(options: SpoolOptions) -> "JetStreamSpool":
+    """
+    Connect, wait until the queue is provisioned, and join the cluster.
+
+    Raises SpoolUnavailable when no server answers or nobody provisions in time.
+    """
+    link = NatsLink(options.access())
+    deadline = asyncio.get_running_loop().time() + options.patience.total_seconds()
+    await link.open(timeout=options.patience)
+    try:
+        layout = await _wait_for_layout(link, deadline)
+        spool = JetStreamSpool(link, layout, options)
+        await spool.start(deadline)
+    except BaseException:
+        await link.close()
+        raise
+    return spool
+
+
+async def _wait_for_layout(link: NatsLink, deadline: float) -> Layout:
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            layout = await read_layout(link)
+        except SpoolUnavailable:
+            heed_cancellation()
+            if loop.time() > deadline:
+                raise
+            layout = None
+        if layout is not None:
+            return layout
+        if loop.time() > deadline:
+            raise SpoolUnavailable("the queue is not provisioned")
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+async def _patiently(start: Callable[[], Awaitable[None]], deadline: float) -> None:
+    """Start a part, again and again while a stream it needs has no leader."""
+    while True:
+        try:
+            return await start()
+        except SpoolUnavailable:
+            heed_cancellation()
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+class JetStreamSpool:
+    """Implements interface.Spool."""
+
+    def __init__(self, link: NatsLink, layout: Layout, options: SpoolOptions) -> None:
+        self.layout = layout
+        self._link = link
+        self._options = options
+        # Whether this is a process of the cluster, with a session, and not a person's command.
+        self._takes_part = options.role != "command"
+        self._requests = Requests(link)
+        self._publisher = Publisher(link, self._requests, layout)
+        self._blobs = Blobs(link, self._requests, retry=options.timings.gathering)
+        self._capacity = Capacity(link, copies=layout.replicas)
+        self._unfinished = Unfinished(self._capacity, processes=self._of_role)
+        self._config = JetStreamConfig(Bucket(link, "config"))
+        self._events = JetStreamEvents(link)
+        self._orders = JetStreamOrders(Bucket(link, "cluster"))
+        self._sites = JetStreamSites(Bucket(link, "sites"))
+        self._usage = JetStreamUsage(Bucket(link, "quotas"))
+        self._waiting = JetStreamWaiting(link, self._requests, self._publisher, layout)
+        info = SessionInfo(
+            session_id=uuid4().hex,
+            role=options.role,
+            process=options.process or options.role,
+            pool=options.pool,
+            generation=0,
+            started=datetime.now(UTC),
+        )
+        self._membership = Membership(
+            Bucket(link, PRESENCE),
+            info,
+            options.timings,
+            takers=Takers(Bucket(link, PRESENCE), Bucket(link, "cluster")),
+            remake=partial(remake_presence, link, layout),
+            is_full=lambda: self._capacity.near_full,
+        )
+        after = options.timings.abandoned
+        self._abandoned = Abandoned(self._requests, self._membership, layout, after=after)
+        self._site_records = JetStreamSiteRecords(
+            Bucket(link, PRESENCE), Bucket(link, "sites"), self._membership
+        )
+
+    @property
+    def config(self) -> JetStreamConfig:
+        """The compiled configuration."""
+        return self._config
+
+    @property
+    def events(self) -> JetStreamEvents:
+        """The history of mail."""
+        return self._events
+
+    @property
+    def orders(self) -> JetStreamOrders:
+        """Admin orders."""
+        return self._orders
+
+    @property
+    def sessions(self) -> Membership:
+        """Who is alive."""
+        return self._membership
+
+    @property
+    def site_records(self) -> JetStreamSiteRecords:
+        """What the processes that send to one site have agreed on."""
+        return self._site_records
+
+    @property
+    def sites(self) -> JetStreamSites:
+        """The site directory."""
+        return self._sites
+
+    @property
+    def usage(self) -> JetStreamUsage:
+        """Quota usage."""
+        return self._usage
+
+    @property
+    def waiting(self) -> JetStreamWaiting:
+        """What waits in the queue."""
+        return self._waiting
+
+    async def start(self, deadline: float) -> None:
+        """Start the parts, until a time of the loop; SpoolUnavailable when one of them cannot."""
+        await self._requests.start()
+        await _patiently(self._orders.start, deadline)
+        if self._takes_part:
+            await _patiently(self._membership.start, deadline)
+            self._capacity.start()
+            self._abandoned.start()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new mail would be taken now."""
+        return self.refusal() is None
+
+    def refusal(self) -> Exception | None:
+        """Why new mail would not be taken now."""
+        if not self._link.connected:
+            return SpoolUnavailable("not connected to NATS")
+        if self._takes_part and not self._membership.alive():
+            # Connected to a server that is cut off, or to a cluster without a majority.
+            return SpoolUnavailable("JetStream has not answered for 15 s")
+        if self._capacity.near_full:
+            return SpoolFull("the queue's storage is nearly full")
+        return None
+
+    def new_queue_id(self, now: datetime) -> str:
+        """Draw a queue id in a shard that takes mail."""
+        return new_queue_id(now, int(random.random() * self.layout.shards))
+
+    def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
+        """Begin a body in a shard drawn at random."""
+        shard, portion = random.randrange(self.layout.shards), self._unfinished.begin(known=known)
+        return self._blobs.writer(shard, lifetime=lifetime, portion=portion)
+
+    def _of_role(self) -> int:
+        """Return how many processes there are of this one's role, as of the last look."""
+        return sum(each.role == self._options.role for each in self._membership.seen)
+
+    async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
+        """Yield `trace`, then the content."""
+        if record.trace:
+            yield record.trace
+        if not isinstance(record.content, BlobRef):
+            yield record.content
+            return
+        async for chunk in self._blobs.read(record.content):
+            yield chunk
+
+    async def accept(
+        self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
+    ) -> Stored:
+        """Store a new message's records, in another shard when its own certainly refuses."""
+        refusal = self.refusal()
+        if isinstance(refusal, SpoolFull):
+            raise refusal
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout.total_seconds()
+        while True:
+            shard = shard_of(queue_id)
+            left = timedelta(seconds=deadline - loop.time())
+            try:
+                sequence = await self._publisher.publish(
+                    compose(queue_id), shard=shard, timeout=left
+                )
+            except Refused:
+                # Nothing is in doubt: another shard may take it, or this one in a moment.
+                await asyncio.sleep(_LOOK_AGAIN)
+                if loop.time() >= deadline:
+                    raise
+                queue_id = new_queue_id(datetime.now(UTC), self._another_shard(shard))
+                continue
+            return Stored(queue_id, sequence)
+
+    def _another_shard(self, shard: int) -> int:
+        if self.layout.shards == 1:
+            return shard
+        return (shard + random.randrange(1, self.layout.shards)) % self.layout.shards
+
+    def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamTaking:
+        """Join the owners of a pool's lanes."""
+        tools = TakingTools(
+            link=self._link,
+            requests=self._requests,
+            publisher=self._publisher,
+            blobs=self._blobs,
+            body_ends=BodyEnds(
+                self._blobs,
+                link=self._link,
+                requests=self._requests,
+                gathering=self._options.timings.gathering,
+            ),
+            events=self._events,
+            waiting=self._waiting,
+            membership=self._membership,
+            presence=Bucket(self._link, PRESENCE),
+            capacity=self._capacity,
+            layout=self.layout,
+            timings=self._options.timings,
+        )
+        return JetStreamTaking(tools, pool=pool, room=room, room_bytes=room_bytes)
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in."""
+        return lane_of(record, self.layout.lanes)
+
+    async def close(self) -> None:
+        """Write what is buffered, end the session, disconnect."""
+        await self._events.close()
+        await self._blobs.close()
+        await self._sites.close()
+        await self._orders.close()
+        await self._capacity.close()
+        await self._abandoned.close()
+        await self._membership.close()
+        await self._link.close()

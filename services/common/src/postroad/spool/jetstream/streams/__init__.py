@@ -1,0 +1,1 @@
+"""Streams, subjects and consumers: their names, their making, and how full their storage is."""

@@ -1,0 +1,213 @@
+"""
+Making the queue's streams and buckets: idempotent, correcting drift, never deleting data.
+
+Run by the operator, or by `postroad up`; every other process waits until they are there.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext
+from nats.js.api import (
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.nats.cancellation import heed_cancellation
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
+from postroad.spool.lanes.layout import Layout
+
+CONFIG = "config"
+BUCKETS = (CONFIG, "cluster", "sites", "quotas", "suppression")
+PRESENCE = "presence"
+LAYOUT_KEY = "meta"
+CAPACITY_KEY = "capacity"
+EVENTS_STREAM = "POSTROAD_EVENTS"
+
+_DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
+_EVENTS_AGE = timedelta(days=7).total_seconds()
+_EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of what there is
+_NO_MEMORY = 10028
+_STEP = timedelta(seconds=10)
+# The server answers with these while JetStream is still starting or without a leader.
+_TRANSIENT = (nats.errors.Error, nats.js.errors.ServiceUnavailableError, OSError)
+
+
+async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -> Layout:
+    """
+    Make or correct everything and return the layout in force, which is the one first written.
+
+    `capacity` is one server's max_file_store in octets, 0 when it is not known.
+
+    Raises SpoolUnavailable when JetStream does not answer.
+    """
+    try:
+        async with asyncio.timeout(_STEP.total_seconds() * 3):
+            js = link.jetstream
+            for name in BUCKETS:
+                await _ensure(js, _bucket(name, layout.replicas))
+            await _ensure_presence(js, layout.replicas)
+            in_force = await _write_layout(js, layout)
+            for shard in range(in_force.shards):
+                await _ensure(js, _queue(shard, in_force.replicas))
+                await _ensure(js, _blobs(shard, in_force.replicas))
+            await _ensure(js, _events(in_force.replicas, capacity))
+            # JetStream counts each copy of what an account stores.
+            room = capacity * in_force.replicas
+            await js.publish(f"$KV.cluster.{CAPACITY_KEY}", str(room).encode())
+            return in_force
+    except (*_TRANSIENT, TimeoutError) as error:
+        raise SpoolUnavailable(f"JetStream cannot be provisioned: {error}") from error
+
+
+async def remake_presence(link: NatsLink, layout: Layout) -> None:
+    """
+    Make the bucket of sessions anew if it is gone, as it is when the only server was restarted.
+
+    Every process may: nobody else might be there to do it. Raises SpoolUnavailable.
+    """
+    try:
+        async with asyncio.timeout(_STEP.total_seconds()):
+            # Only made: a process of the data plane has no right to change a stream.
+            await _ensure_presence(link.jetstream, layout.replicas, correct=False)
+    except (*_TRANSIENT, nats.js.errors.Error, TimeoutError) as error:
+        heed_cancellation()
+        raise SpoolUnavailable(f"JetStream does not answer: {error}") from error
+
+
+async def read_layout(link: NatsLink) -> Layout | None:
+    """Return the layout, None while nobody has provisioned; SpoolUnavailable without JetStream."""
+    try:
+        message = await link.jetstream.get_last_msg("KV_cluster", f"$KV.cluster.{LAYOUT_KEY}")
+        layout = Layout.decode(message.data or b"")
+        await link.jetstream.stream_info(EVENTS_STREAM)  # the last one made
+    except NotFoundError:
+        return None
+    except (*_TRANSIENT, nats.js.errors.Error, TimeoutError) as error:
+        raise SpoolUnavailable(f"JetStream does not answer: {error}") from error
+    return layout
+
+
+async def _write_layout(js: JetStreamContext, layout: Layout) -> Layout:
+    try:
+        message = await js.get_last_msg("KV_cluster", f"$KV.cluster.{LAYOUT_KEY}")
+    except NotFoundError:
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+        await js.publish(f"$KV.cluster.{LAYOUT_KEY}", layout.encode(), headers=headers)
+        return layout
+    kept = Layout.decode(message.data or b"")
+    # Lanes are fixed for good; shards may grow, and a store made for one machine stays so.
+    if layout.shards <= kept.shards:
+        return kept
+    grown = Layout(layout.shards, kept.lanes, kept.replicas)
+    headers = {"Nats-Expected-Last-Subject-Sequence": str(message.seq)}
+    await js.publish(f"$KV.cluster.{LAYOUT_KEY}", grown.encode(), headers=headers)
+    return grown
+
+
+async def _ensure(js: JetStreamContext, wanted: StreamConfig, *, correct: bool = True) -> None:
+    assert wanted.name is not None
+    try:
+        info = await js.stream_info(wanted.name)
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return
+    if correct and _differs(info.config, wanted):
+        await js.update_stream(wanted)
+
+
+async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool = True) -> None:
+    """
+    Make the bucket of sessions and lane owners, in the servers' memory if they have some to give.
+
+    What it holds is renewed every few seconds, so there is nothing to fsync; and with file storage
+    at its limit nobody could renew, all would take themselves for dead, and the queue stay full.
+    """
+    try:
+        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY), correct=correct)
+    except nats.js.errors.APIError as error:
+        if error.err_code != _NO_MEMORY:
+            raise
+        await _ensure(js, _bucket(PRESENCE, replicas), correct=correct)
+
+
+def _differs(kept: StreamConfig, wanted: StreamConfig) -> bool:
+    names = (
+        *("subjects", "retention", "discard", "max_bytes", "max_age", "max_msgs_per_subject"),
+        *("num_replicas", "duplicate_window", "allow_direct", "allow_atomic", "allow_msg_ttl"),
+        *("allow_msg_schedules", "allow_rollup_hdrs"),
+    )
+    return any(
+        getattr(wanted, name) is not None and getattr(kept, name) != getattr(wanted, name)
+        for name in names
+    )
+
+
+def _queue(shard: int, replicas: int) -> StreamConfig:
+    # No limits of its own: `discard old` would drop the oldest mail without an error.
+    return StreamConfig(
+        name=queue_stream(shard),
+        subjects=[f"pr.q.{shard}.>"],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        num_replicas=replicas,
+        duplicate_window=_DUPLICATE_WINDOW,
+        allow_direct=True,
+        allow_atomic=True,
+        allow_msg_ttl=True,
+        allow_msg_schedules=True,
+    )
+
+
+def _blobs(shard: int, replicas: int) -> StreamConfig:
+    return StreamConfig(
+        name=blob_stream(shard),
+        subjects=[f"pr.b.{shard}.>"],
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        duplicate_window=_DUPLICATE_WINDOW,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        allow_rollup_hdrs=True,
+    )
+
+
+def _events(replicas: int, capacity: int) -> StreamConfig:
+    # The server sets the whole of max_bytes aside, and refuses a stream it has not got it for.
+    size = min(_EVENTS_SIZE, capacity // 10) if capacity else _EVENTS_SIZE // 4
+    return StreamConfig(
+        name=EVENTS_STREAM,
+        subjects=["pr.e.>"],
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        max_age=_EVENTS_AGE,
+        max_bytes=size,
+        duplicate_window=_DUPLICATE_WINDOW,
+        allow_direct=True,
+    )
+
+
+def _bucket(name: str, replicas: int, storage: StorageType = StorageType.FILE) -> StreamConfig:
+    return StreamConfig(
+        name=f"KV_{name}",
+        subjects=[f"$KV.{name}.>"],
+        storage=storage,
+        discard=DiscardPolicy.NEW,
+        num_replicas=replicas,
+        max_msgs_per_subject=1,
+        duplicate_window=_DUPLICATE_WINDOW,
+        allow_direct=True,
+        # A configuration is published in batches: thousands of entries, and few syncs.
+        allow_atomic=True if name == CONFIG else None,
+        allow_msg_ttl=True,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+    )

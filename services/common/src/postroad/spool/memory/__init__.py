@@ -1,0 +1,1 @@
+"""The queue in memory: the same promises as JetStream's, but for durability."""

@@ -1,0 +1,262 @@
+"""Delivery's side of the memory spool: lanes shared among live takers, leases that never lapse."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.event import Event
+from postroad.spool.interface import Put, Taken
+from postroad.spool.lanes.assignment import DEFAULT_POOL
+from postroad.spool.lanes.lane import fnv1a32, lane_names
+from postroad.spool.memory.store import MemoryStore, Stored
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.room import Room
+
+if TYPE_CHECKING:
+    from postroad.spool.memory.spool import MemorySpool
+
+
+class MemoryTaken:
+    """A record in hand."""
+
+    __slots__ = ("lane", "places", "stored")
+
+    def __init__(self, stored: Stored, lane: str, places: int) -> None:
+        self.stored = stored
+        self.lane = lane
+        self.places = places
+
+    @property
+    def record(self) -> QueueRecord:
+        """The record as it was stored."""
+        return self.stored.record
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was handed out."""
+        return self.stored.deliveries
+
+
+class MemoryTaking:
+    """
+    Implements interface.Taking.
+
+    `stale` is a switch for tests: while it is set no lease counts as confirmed. `kill` is a crash:
+    what is in hand comes again after ack_wait, and nothing more is said.
+    """
+
+    def __init__(self, spool: "MemorySpool", *, pool: str, room: int, room_bytes: int) -> None:
+        self.stale = False
+        self._spool = spool
+        self._store: MemoryStore = spool.store
+        self._pool = pool
+        self._pools = {pool}
+        self._room = Room(room, room_bytes)
+        self._in_hand: dict[int, MemoryTaken] = {}
+        self._places = 0  # that are taken
+        self._wake = asyncio.Event()
+        self._stopped = False
+        self._watching = True
+        self._leaving: list[Callable[[str], None]] = []
+        self._count_left_open: Callable[[], Mapping[str, int]] = dict
+        self._open_elsewhere: Mapping[str, int] = {}
+        before = {taker: taker.lanes for taker in self._store.takers}
+        self._store.takers.append(self)
+        for taker, lanes in before.items():
+            taker.tell_what_is_left(lanes)
+        self._store.watch(self._wake.set)
+
+    @property
+    def pool(self) -> str:
+        """The pool whose lanes it shares."""
+        return self._pool
+
+    async def __aiter__(self) -> AsyncIterator[Taken]:
+        while not self._stopped:
+            self._wake.clear()
+            taken = self._next() if self._has_room() else None
+            if taken is not None:
+                yield taken
+            else:
+                await self._wake.wait()
+
+    def _has_room(self) -> bool:
+        return self._places < self._room.places
+
+    def _next(self) -> MemoryTaken | None:
+        unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
+        for pool in sorted(self._pools.union(unnamed)):
+            for lane in lane_names(self._store.lanes):
+                if not self._owns(pool, lane):
+                    continue
+                while (stored := self._store.hand_out((pool, lane), self)) is not None:
+                    if stored.deliveries == 1 or not self._store.is_followed(stored):
+                        return self._hold(stored, lane)
+                    self._store.remove(stored.sequence)
+        return None
+
+    def _owns(self, pool: str, lane: str) -> bool:
+        """Whether a lane is this taker's; that of a pool without members is everybody's."""
+        takers = [taker for taker in self._store.takers if taker.pool == pool]
+        return not takers or takers[fnv1a32(lane) % len(takers)] is self
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        """The lanes that are this taker's now, of whatever pool."""
+        return frozenset(
+            lane
+            for lane in lane_names(self._store.lanes)
+            if any(self._owns(pool, lane) for pool in self._pools)
+        )
+
+    @property
+    def lanes_elsewhere(self) -> frozenset[str]:
+        """All other lanes, whoever has them."""
+        return frozenset(lane_names(self._store.lanes)) - self.lanes
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each lane that is left to another process."""
+        self._leaving.append(listener)
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Let all others see what `count` returns."""
+        self._count_left_open = count
+
+    @property
+    def open_elsewhere(self) -> Mapping[str, int]:
+        """What the others have left open, in all."""
+        counts: Counter[str] = Counter()
+        for taker in self._store.takers:
+            if taker is not self:
+                counts.update(taker.left_open)
+        if counts != self._open_elsewhere:
+            self._open_elsewhere = counts
+        return self._open_elsewhere
+
+    @property
+    def left_open(self) -> Mapping[str, int]:
+        """The connections in use where lanes were left."""
+        return self._count_left_open()
+
+    def on_held(self, listener: Callable[[str], None]) -> None:
+        """Tell nobody: everything is handed out here."""
+
+    def serves(self, taken: Taken) -> bool:
+        """Whether a record's lane has not been left since, nor all of them."""
+        return not self._stopped and self._owns(taken.record.pool, taken.lane)
+
+    def tell_what_is_left(self, before: frozenset[str]) -> None:
+        """Tell the listeners which of the lanes it had before are somebody else's by now."""
+        for lane in sorted(before - self.lanes):
+            for listener in self._leaving:
+                listener(lane)
+
+    def _hold(self, stored: Stored, lane: str) -> MemoryTaken:
+        taken = MemoryTaken(stored, lane, self._room.taken_by(_octets(stored.record)))
+        self._in_hand[stored.sequence] = taken
+        self._places += taken.places
+        return taken
+
+    def fresh(self, taken: Taken) -> bool:
+        """Whether the lease is confirmed: always, unless `stale` says otherwise."""
+        return not self.stale and self._of(taken).stored.sequence in self._in_hand
+
+    async def confirm(self, taken: Taken) -> bool:
+        """The same as fresh: there is nobody to ask."""
+        return self.fresh(taken)
+
+    async def settle(
+        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+    ) -> None:
+        """Put, then end the record, then write the events; wait while the queue is away."""
+        stored = self._of(taken).stored
+        while puts:
+            try:
+                names = self._store.names_of(puts, stored.sequence)
+                self._store.append(puts, names, settling=True)
+                break
+            except SpoolUnavailable:
+                await asyncio.sleep(0.01)
+        self._store.remove(stored.sequence)
+        self._let_go(stored.sequence)
+        for event in events:
+            self._spool.events.add(event)
+        self._delete_body(stored.record, puts)
+
+    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+        """End the record, then write the events."""
+        stored = self._of(taken).stored
+        self._store.remove(stored.sequence)
+        self._let_go(stored.sequence)
+        for event in events:
+            self._spool.events.add(event)
+        self._delete_body(stored.record, ())
+        ended()
+
+    def _delete_body(self, record: QueueRecord, puts: Sequence[Put]) -> None:
+        body = record.content
+        if isinstance(body, BlobRef):
+            kept = {p.record.content.blob_id for p in puts if isinstance(p.record.content, BlobRef)}
+            if body.blob_id not in kept:
+                self._store.end_body(body, record.record_id.destination)
+
+    async def give_back(self, taken: Taken) -> None:
+        """Return a record that was not begun."""
+        sequence = self._of(taken).stored.sequence
+        self._let_go(sequence)
+        self._store.take_back(sequence)
+
+    def drop(self, taken: Taken) -> None:
+        """Let go of a record; it comes again after ack_wait."""
+        sequence = self._of(taken).stored.sequence
+        self._let_go(sequence)
+        self._store.abandon(sequence)
+
+    def know_pools(self, pools: Iterable[str]) -> None:
+        """Also take from these pools while nobody else does."""
+        self._pools.update(pools)
+
+    async def stop(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Give back what is in hand and leave the lanes to the others."""
+        await self.stop()
+        for taken in list(self._in_hand.values()):
+            await self.give_back(taken)
+        self._leave()
+
+    def kill(self) -> None:
+        """Crash: leave without a word."""
+        self._stopped = True
+        for sequence in list(self._in_hand):
+            self._in_hand.pop(sequence)
+            self._store.abandon(sequence)
+        self._leave()
+        self._wake.set()
+
+    def _leave(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._store.takers.remove(self)
+            self._store.unwatch(self._wake.set)
+            self._store.wake()
+
+    def _let_go(self, sequence: int) -> None:
+        taken = self._in_hand.pop(sequence, None)
+        if taken is not None:
+            self._places -= taken.places
+            self._wake.set()
+
+    @staticmethod
+    def _of(taken: Taken) -> MemoryTaken:
+        assert isinstance(taken, MemoryTaken), "a record of another spool"
+        return taken
+
+
+def _octets(record: QueueRecord) -> int:
+    return len(record.content) if isinstance(record.content, bytes) else len(record.header)

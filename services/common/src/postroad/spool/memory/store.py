@@ -1,0 +1,309 @@
+"""
+What a cluster of memory spools shares: the records, their schedules and leases, the bodies.
+
+This is the queue's semantics in plain Python, with JetStream's habits where they show: a message
+id is remembered for the duplicate window, several puts are stored together or not at all, a record
+whose holder died comes again when `ack_wait` has passed, a due schedule becomes ready by itself.
+Nothing is durable. `available` and `full` are switches that tests and simulations turn. A lease
+lapses only for holders that ask for one with `lease`, and only `restart` forgets anything.
+"""
+
+import asyncio
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled
+from postroad.spool.lanes.lane import lane_of
+from postroad.spool.message_id import message_id
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.selection import WaitKind
+
+ACK_WAIT = timedelta(seconds=20)
+DUPLICATE_WINDOW = timedelta(minutes=5)
+
+if TYPE_CHECKING:
+    from postroad.spool.memory.consumer import MemoryTaking
+
+LaneKey = tuple[str, str]  # pool and lane
+
+
+def utc_now() -> datetime:
+    """Return the wall clock's time, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Stored:
+    """
+    A record as the store keeps it, stored `at` a time.
+
+    `holder` has it in hand, until `lapses` if that is set. `follows` is the sequence of the record
+    it follows from, 0 where nobody has said so. `fired`: a schedule has made it ready.
+    """
+
+    sequence: int
+    record: QueueRecord
+    kind: WaitKind
+    due: datetime | None
+    at: datetime
+    deliveries: int = 0
+    holder: object | None = None
+    lapses: datetime | None = None
+    follows: int = 0
+    fired: bool = False
+
+
+@dataclass
+class MemoryStore:
+    """The shared part of a cluster of memory spools."""
+
+    clock: Callable[[], datetime] = utc_now
+    shards: int = 4
+    lanes: int = 8
+    available: bool = True
+    full: bool = False
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
+    records: dict[int, Stored] = field(default_factory=dict)
+    takers: list["MemoryTaking"] = field(default_factory=list)
+    on_fired: Callable[[int], None] = lambda _: None
+    _ended_of: dict[str, set[int]] = field(default_factory=dict)  # of bodies that are there
+    _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
+    _due: list[tuple[datetime, int]] = field(default_factory=list)
+    _seen: OrderedDict[str, tuple[datetime, int]] = field(default_factory=OrderedDict)
+    _sequence: int = 0
+    _wakers: list[Callable[[], None]] = field(default_factory=list)
+    _timer: asyncio.TimerHandle | None = None
+    # The store's own: its timer is no part of whoever happened to call.
+    _context: Context = field(default_factory=copy_context)
+
+    # ------------------------------------------------------------ storing
+
+    def names_of(self, puts: Sequence[Put], origin: int) -> Sequence[str]:
+        """Return the message ids of what follows from the record `origin`, 0 for new mail."""
+        return [message_id(put, self.lane_of(put.record), origin) for put in puts]
+
+    def append(
+        self,
+        puts: Sequence[Put],
+        names: Sequence[str],
+        *,
+        settling: bool = False,
+        follows: Sequence[int] = (),
+    ) -> int:
+        """
+        Store all puts or none and return the last one's sequence; a repetition changes nothing.
+
+        A repetition is known by its name. Only new mail is refused when the store is full: settling
+        has to go on.
+        """
+        if not self.available:
+            raise SpoolUnavailable("the queue is away")
+        if self.full and not settling:
+            raise SpoolFull("the queue is full")
+        self._forget_old_ids()
+        for name in names:
+            if name in self._seen:
+                return self._seen[name][1]
+        former = follows or [0] * len(puts)
+        for name, put, follows_from in zip(names, puts, former, strict=True):
+            self._seen[name] = (self.clock(), self._store(put, follows_from))
+        self.wake()
+        return self._sequence
+
+    def replace(self, sequence: int, puts: Sequence[Put]) -> None:
+        """Put others in a waiting record's place, once; ClaimLost when it waits no more."""
+        stored = self.records.get(sequence)
+        if stored is None or stored.kind is WaitKind.READY:
+            raise ClaimLost(f"record {sequence} waits no more")
+        self.append(puts, self.names_of(puts, sequence), settling=True)
+        self.remove(sequence)
+
+    def remove(self, sequence: int) -> None:
+        """Forget a record, wherever it is."""
+        self.records.pop(sequence, None)
+
+    def _store(self, put: Put, follows: int) -> int:
+        self._sequence += 1
+        kind, due = _kind_and_due(put)
+        if due is not None:
+            self._supersede(kind, put.record)
+        self.records[self._sequence] = Stored(
+            self._sequence, put.record, kind, due, self.clock(), follows=follows
+        )
+        if due is None:
+            self._make_ready(self._sequence)
+        else:
+            self._schedule(due, self._sequence)
+        return self._sequence
+
+    def _supersede(self, kind: WaitKind, record: QueueRecord) -> None:
+        """A waiting record has a subject of its own: a newer one there takes the older's place."""
+        for sequence, stored in list(self.records.items()):
+            if stored.kind is kind and stored.record.record_id == record.record_id:
+                self.remove(sequence)
+
+    def _make_ready(self, sequence: int) -> None:
+        stored = self.records[sequence]
+        stored.kind, stored.due = WaitKind.READY, None
+        stored.holder = stored.lapses = None
+        record = stored.record
+        classes = self._ready.setdefault(
+            (record.pool, self.lane_of(record)), {kind: deque() for kind in TrafficClass}
+        )
+        classes[record.traffic_class].append(sequence)
+
+    def lane_of(self, record: QueueRecord) -> str:
+        """Return the lane a record belongs in."""
+        return lane_of(record, self.lanes)
+
+    def ready_pools(self) -> frozenset[str]:
+        """Return the pools that ready records have been put in."""
+        return frozenset(pool for pool, _ in self._ready)
+
+    def end_body(self, body: BlobRef, destination: int) -> None:
+        """Note that a destination of a body has ended; the last one takes it along."""
+        ended = self._ended_of.setdefault(body.blob_id, set())
+        ended.add(destination)
+        if len(ended) == body.destinations:
+            self.bodies.pop(body.blob_id, None)
+            del self._ended_of[body.blob_id]
+
+    # ------------------------------------------------------------ handing out
+
+    def hand_out(
+        self, lane: LaneKey, holder: object, only: TrafficClass | None = None
+    ) -> Stored | None:
+        """Give the lane's next record to `holder`, express before bulk; None when there is none."""
+        for traffic_class, queue in self._ready.get(lane, {}).items():
+            while queue and only in (None, traffic_class):
+                stored = self.records.get(queue.popleft())
+                if stored is None or stored.kind is not WaitKind.READY or stored.holder:
+                    continue
+                stored.holder = holder
+                stored.deliveries += 1
+                return stored
+        return None
+
+    def is_followed(self, stored: Stored) -> bool:
+        """Whether a later form of a record is stored: one that its settle has left, and died."""
+        record = stored.record
+        return any(
+            other.record.record_id == record.record_id and other.record.step > record.step
+            for sequence, other in self.records.items()
+            if sequence > stored.sequence
+        )
+
+    def take_back(self, sequence: int) -> None:
+        """Make a record that was handed out ready again, at once."""
+        if sequence in self.records:
+            self._make_ready(sequence)
+            self.wake()
+
+    def abandon(self, sequence: int) -> None:
+        """The holder is gone: the record comes again when its lease has run out."""
+        if sequence in self.records:
+            self._schedule(self.clock() + ACK_WAIT, sequence)
+
+    def lease(self, sequence: int, lasts: timedelta = ACK_WAIT) -> None:
+        """Let a record in hand come again after some time, unless this is called again."""
+        stored = self.records.get(sequence)
+        if stored is not None and stored.holder is not None:
+            stored.lapses = self.clock() + lasts
+            self._schedule(stored.lapses, sequence)
+
+    def restart(self) -> None:
+        """
+        Lose what a restart of all servers loses: who has what in hand, how often it was given.
+
+        The ids of records that are gone too: the window is rebuilt from what is there.
+        """
+        self._seen = OrderedDict(
+            (name, seen) for name, seen in self._seen.items() if seen[1] in self.records
+        )
+        self._ready.clear()
+        for sequence, stored in sorted(self.records.items()):
+            if stored.kind is WaitKind.READY:
+                stored.deliveries = 0
+                self._make_ready(sequence)
+        self.wake()
+
+    # ------------------------------------------------------------ time
+
+    def tick(self) -> None:
+        """Make ready what has come due by the clock; a moved clock's owner calls this."""
+        now = self.clock()
+        while self._due and self._due[0][0] <= now:
+            _, sequence = heapq.heappop(self._due)
+            stored = self.records.get(sequence)
+            if stored is None or (stored.due is not None and stored.due > now):
+                continue
+            if stored.lapses is not None and stored.lapses > now:
+                continue
+            if stored.due is not None:
+                stored.fired = True
+                self.on_fired(sequence)
+            self._make_ready(sequence)
+        self.wake()
+        self._arm()
+
+    def _schedule(self, due: datetime, sequence: int) -> None:
+        heapq.heappush(self._due, (due, sequence))
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due and self._wakers:
+            delay = max(0.0, (self._due[0][0] - self.clock()).total_seconds())
+            self._timer = asyncio.get_running_loop().call_later(
+                delay, self.tick, context=self._context
+            )
+
+    def _forget_old_ids(self) -> None:
+        oldest_kept = self.clock() - DUPLICATE_WINDOW
+        while self._seen and next(iter(self._seen.values()))[0] < oldest_kept:
+            self._seen.popitem(last=False)
+
+    # ------------------------------------------------------------ watching
+
+    def watch(self, waker: Callable[[], None]) -> None:
+        """Call `waker` whenever there may be something new to take."""
+        self._wakers.append(waker)
+        self._arm()
+
+    def unwatch(self, waker: Callable[[], None]) -> None:
+        """End a watch; the last one stops the store's timer."""
+        self._wakers.remove(waker)
+        self._arm()
+
+    def wake(self) -> None:
+        """Tell every taker that there may be something new."""
+        for waker in self._wakers:
+            waker()
+
+    def look(self) -> list[Queued]:
+        """Return every stored record, in order, as a look from outside finds it."""
+        return [
+            Queued(
+                stored.record, stored.kind, stored.due, sequence, f"memory.{sequence}", stored.at
+            )
+            for sequence, stored in sorted(self.records.items())
+        ]
+
+
+def _kind_and_due(put: Put) -> tuple[WaitKind, datetime | None]:
+    match put.place:
+        case Ready():
+            return WaitKind.READY, None
+        case Scheduled(due):
+            return WaitKind.SCHEDULED, due
+        case Held(until):
+            return WaitKind.HELD, until

@@ -1,0 +1,1 @@
+"""Records, events and orders as octets, and back: the only home of protobuf."""

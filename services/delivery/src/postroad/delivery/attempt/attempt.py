@@ -1,0 +1,338 @@
+"""
+One attempt at a record: walk a route's hosts until each pending recipient has an outcome.
+
+A session is taken from the pool or opened. What a transaction leaves open is tried again in the
+same session, in another one with the same address, or with the next address, as `disposition` says;
+what nobody decides has the last answer for its outcome. Before MAIL and before the final dot the
+record's lease is looked at: a process cut off from the queue must not send what another may be
+sending.
+
+An attempt that takes long ends between two transactions: what has become of the recipients so far
+is stored, and the others go on in the record's next form. Else a process that is killed would send
+again all that its earlier transactions had delivered, and a record that takes longer than a process
+lives would never end.
+
+Where the next record goes to the same place, its envelope goes out with this one's final dot, and
+its attempt, the *successor*, goes on with the session. That is an offer: whatever becomes of the
+session, the successor has all the tries of any attempt.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+
+from postroad.delivery import metrics
+from postroad.delivery.attempt.candidates import Candidates, Target
+from postroad.delivery.attempt.standing import UNREACHABLE, Standing
+from postroad.delivery.attempt.turn import Load, Turn
+from postroad.delivery.attempt.verdict import LOST
+from postroad.delivery.client.network import NetworkError, NoRoute
+from postroad.delivery.client.opening import is_nobody_there, open_session
+from postroad.delivery.client.outages import Endpoint
+from postroad.delivery.client.peer import Peer, Refused, SessionError
+from postroad.delivery.client.place import Place
+from postroad.delivery.client.session import Session
+from postroad.delivery.client.transaction import Outgoing
+from postroad.delivery.disposition.table import Step
+from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
+from postroad.delivery.routing.routes import Host, Route
+from postroad.delivery.sites.pool import Under
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.waiting import Waiting
+from postroad.delivery.tools import AttemptTools
+from postroad.spool.record import QueueRecord, RecipientState
+
+_SHORT_PAUSE = 0.05  # seconds
+
+
+@dataclass(slots=True)
+class Ended:
+    """
+    An attempt's end: outcomes by recipient position; `reached`: some host gave it a session.
+
+    `resume_from`: the first recipient that it did not come to, 0 if it came to all.
+    """
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    reached: bool = False
+    resume_from: int = 0
+    peer_address: str = ""
+    peers: dict[str, Peer] = field(default_factory=dict)  # by host, as each was tried last
+
+
+class Attempt:
+    """
+    One attempt. Raises LeaseLost when the record must be dropped; body errors pass through.
+
+    `succeed` is asked for the next record's attempt, should it go to this place too; `successor`
+    is what it gave, and has to be run after this one.
+    """
+
+    def __init__(
+        self,
+        tools: AttemptTools,
+        waiting: Waiting,
+        route: Route,
+        site: Site,
+        succeed: "Succeed",
+    ) -> None:
+        self.waiting = waiting
+        self.route = route
+        self.successor: Attempt | None = None
+        self._tools = tools
+        self._site = site
+        self._load = Load(tools.spool, tools.taking, waiting.taken)
+        self._record: QueueRecord = waiting.taken.record
+        self._way_out = waiting.way_out
+        self._succeed = succeed
+        self._session: Session | None = None  # that of the attempt before
+        self._begun: Outgoing | None = None  # what was said on it already
+        self._handed: Session | None = None  # to the successor
+        self._ended = Ended()
+        self._standing = Standing()
+        self._first = 0  # recipient that it tries
+        self._began = 0.0
+        source = waiting.source.address if waiting.source else None
+        is_dead = self._is_dead if tools.outages else None  # there are few, and many attempts
+        # A host that perhaps took the mail and did not say so would do it again.
+        last = self._record.doubtful_hosts
+        self._candidates = Candidates(route, source, is_dead, last=last)
+
+    def _is_dead(self, target: Target) -> bool:
+        source = self.waiting.source.address if self.waiting.source else None
+        endpoint = Endpoint(target[1], target[0].port, source)
+        return self._tools.outages.has(endpoint, time.monotonic())
+
+    @property
+    def known(self) -> Ended:
+        """What has come of it so far: all of it when it was broken off."""
+        return self._ended
+
+    async def run(self) -> Ended:
+        """Try address after address until all have an outcome, or until it has taken long."""
+        try:
+            await self._walk()
+        finally:
+            for outcome in self._ended.outcomes.values():
+                metrics.OUTCOMES[outcome.kind].inc()
+        return self._ended
+
+    async def _walk(self) -> None:
+        left = self._pending()
+        self._first, self._began = left[0], time.monotonic()
+        place = self.place
+        while left and (target := self._candidates.next()) is not None:
+            left = await self._try(target[0], place or self._place_of(*target), left)
+            place = None
+        if left:
+            found = self._standing.of(left, others=self._candidates.are_left)
+            self._ended.outcomes |= found
+
+    def _pending(self) -> list[int]:
+        """Return who is to be tried: where an attempt goes on, who was not tried in it yet."""
+        pending = [
+            number
+            for number, recipient in enumerate(self._record.recipients)
+            if recipient.state is RecipientState.PENDING
+        ]
+        first = self._record.resume_from
+        # An older process, which does not know of it, may have ended the attempt.
+        return ([number for number in pending if number >= first] or pending) if first else pending
+
+    @cached_property
+    def place(self) -> Place | None:
+        """Where the first try goes; None when there is nowhere to go."""
+        first = self._candidates.first
+        return self._place_of(*first) if first is not None else None
+
+    def _place_of(self, host: Host, address: str) -> Place:
+        return self._tools.places.of(self._way_out.name, self._peer(host, address))
+
+    async def _try(self, host: Host, place: Place, left: list[int]) -> list[int]:
+        """Try one address; return the recipients another should be tried for."""
+        self._ended.peers[place.peer.host] = place.peer
+        session, self._session = self._session, None
+        session = session or self._tools.pool.take(place, time.monotonic())
+        is_reused = session is not None
+        if is_reused:
+            metrics.REUSED.inc()
+        elsewhere: list[int] = []
+        tls_failed = ""
+        while left:
+            session = session or await self._open(place.peer, left, tls_failed)
+            if session is None:
+                break
+            turn = await self._use(session, place, left, is_reused=is_reused)
+            if not turn.verdict.open:
+                return elsewhere
+            left = sorted(turn.verdict.left_here)
+            elsewhere += turn.verdict.left_elsewhere
+            if turn.verdict.is_lacking:
+                self._candidates.drop(host)
+            elif turn.verdict.left_to(Step.NEXT_HOST):
+                self._candidates.leave(host)
+            if left or (elsewhere and self._candidates.more):
+                self._take_back()
+            session, is_reused = None, False
+            tls_failed = tls_failed or turn.tls_failed
+        return sorted(left + elsewhere)
+
+    def _peer(self, host: Host, address: str) -> Peer:
+        source = self.waiting.source
+        return Peer(
+            host=host.name,
+            address=address,
+            port=host.port,
+            ehlo=(source.ehlo if source else None) or self._tools.hostname,
+            tls=self._way_out.tls,
+            implicit_tls=self._way_out.implicit_tls,
+            credentials=self._way_out.credentials,
+            unverified_login=self._way_out.unverified_login,
+            ca_file=self._tools.ca_file,
+            source=source.address if source else None,
+        )
+
+    async def _open(self, peer: Peer, left: list[int], tls_failed: str) -> Session | None:
+        """Open a session in our slot; sessions that idle at the site make room for it."""
+        site, load = self._site, self._load
+        if not await load.taking.confirm(load.taken):  # nor may its site's lane be ours any more
+            raise load.lease_lost
+        await self._tools.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
+        timeouts = self._tools.timeouts
+        if site.is_hurried(time.monotonic()):
+            timeouts = timeouts.hurried
+        outages, endpoint = self._tools.outages, Endpoint(peer.address, peer.port, peer.source)
+        outages.tries(endpoint, time.monotonic())
+        try:
+            session = await open_session(peer, timeouts, tls_failed=tls_failed)
+        except Refused as error:
+            outages.answers(endpoint)
+            refusal = of_reply(error.reply, error.phase, host=peer.host, kind=Kind.DEFERRED)
+            self._standing.add(left, replace(refusal, status=LOST))
+        except (SessionError, NetworkError) as error:
+            if isinstance(error, NoRoute):
+                self._candidates.untried()
+            elif is_nobody_there(error):
+                outages.fails(endpoint, time.monotonic())
+            reason = f"{peer.host} ({peer.address}): {error}"
+            self._standing.add(left, deferred(reason, status=UNREACHABLE, host=peer.host))
+        else:
+            outages.answers(endpoint)
+            metrics.OPENED.inc()
+            self._ended.reached = True
+            return session
+        metrics.NOT_OPENED.inc()
+        return None
+
+    async def _use(
+        self, session: Session, place: Place, left: list[int], *, is_reused: bool
+    ) -> Turn:
+        """Send to the recipients left over a session, and take down what became of them."""
+        begun, self._begun = self._begun, None
+        most_messages = self._most_messages(session)
+        turn = Turn(
+            self._load,
+            session,
+            place,
+            most_messages=most_messages,
+            is_reused=is_reused,
+            hand_over=partial(self._hand_over, session, place, most_messages),
+            is_enough=self._is_enough,
+        )
+        try:
+            await turn.run(left, begun)
+        except BaseException:
+            session.abort()
+            self._part_with(session)
+            raise
+        finally:  # what was decided stays so when the rest is broken off
+            self._take_down(turn, session)
+        if session is not self._handed:
+            self._keep(session, place, most_messages)
+        return turn
+
+    def _take_down(self, turn: Turn, session: Session) -> None:
+        verdict = turn.verdict
+        self._ended.reached |= turn.reached
+        if verdict.decided:
+            self._ended.peer_address = session.peer.address
+        self._ended.outcomes |= verdict.decided
+        if turn.resume_from:
+            self._ended.resume_from = turn.resume_from  # what is tried after that is before it
+        for number, (_, outcome) in verdict.open.items():
+            self._standing.add([number], outcome)
+
+    def _is_enough(self, number: int) -> bool:
+        """Whether the attempt ends before this recipient; each comes to one more at least."""
+        long_enough = self._tools.long_enough.total_seconds()
+        return number > self._first and time.monotonic() - self._began >= long_enough
+
+    def _most_messages(self, session: Session) -> int:
+        most = self._way_out.limits.messages_per_connection
+        return min(most, session.most_messages or most)
+
+    def _hand_over(self, session: Session, place: Place, most_messages: int) -> Outgoing | None:
+        """Let the next record's attempt go on with our session; return what it begins with."""
+        limits = self._way_out.limits
+        if self.successor is not None:
+            return None  # one is enough: this is another try of ours, for which it waits
+        if time.monotonic() < place.plain_until:
+            return None
+        if session.messages + 1 >= most_messages:
+            return None
+        if place.pause > _SHORT_PAUSE and self._site.waiting < limits.connections > 1:
+            return None  # another connection may be free sooner
+        self.successor = self._succeed(place)
+        if self.successor is None:
+            return None
+        try:
+            most = session.group_size(place.recipients.most(time.monotonic()))
+            begun = self.successor.take_over(session, most)
+        except Exception:
+            return None  # it will fail of itself when it is run, and nobody else for it
+        self._handed = session
+        return begun
+
+    def take_over(self, session: Session, most_recipients: int) -> Outgoing:
+        """Begin on a session on which another attempt is about to end; `run` goes on."""
+        self._begun = self._load.outgoing(self._pending()[:most_recipients])
+        self._session = session
+        return self._begun
+
+    def _take_back(self) -> None:
+        """
+        Drop the session that was handed over: what is left of our mail goes to another.
+
+        Both at a time were one connection more than our slot is for, and the envelope that is out
+        had to wait for all our tries.
+        """
+        if self._handed is not None and self.successor is not None:
+            self._handed.abort()
+            self._part_with(self._handed)
+            self._handed = None
+            self.successor.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget what was begun: the session is gone."""
+        self._session = self._begun = None
+
+    def _keep(self, session: Session, place: Place, most_messages: int) -> None:
+        pool, load = self._tools.pool, self._load
+        enough = session.messages >= most_messages or self._site.has_too_many
+        # The next owner of a lane that was left does not know of our sessions.
+        enough = enough or not load.taking.serves(load.taken)
+        if enough or not pool.give(place, session, time.monotonic(), under=self._under):
+            session.hang_up()
+            self._part_with(session)
+
+    def _part_with(self, session: Session) -> None:
+        self._tools.pool.count_until_gone(session, under=self._under)
+
+    @property
+    def _under(self) -> Under:
+        return self._site.name, self._site.key
+
+
+# Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
+Succeed = Callable[[Place], Attempt | None]

@@ -1,0 +1,62 @@
+"""What one transaction sends of a queue record."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from postroad.delivery.client.transaction import Outgoing
+from postroad.mail.envelope import Body
+from postroad.mail.header import HEADER_LIMIT, header_block
+from postroad.smtp import command
+from postroad.smtp.folding import LineFolder, has_long_line, is_signed
+from postroad.spool.interface import Spool
+from postroad.spool.record import BlobRef, QueueRecord
+
+
+def outgoing(spool: Spool, record: QueueRecord, group: Sequence[int]) -> Outgoing:
+    """Return a record's message for the recipients at these positions."""
+    content: bytes | AsyncIterator[bytes]
+    size = record.size
+    if isinstance(record.content, BlobRef):
+        chunks = spool.read_body(record)
+        content = chunks if is_signed(record.header) else _folded(chunks)
+    else:
+        content = record.trace + record.content
+        if has_long_line(content) and not is_signed(header_block(record.content)):
+            folder = LineFolder()
+            content = folder.feed(content) + folder.end()
+            size = len(content)
+    return Outgoing(
+        mail=record.reverse_path,
+        recipients=tuple(record.recipients[number].mailbox for number in group),
+        content=content,
+        size=size,
+        eight_bit=record.body is Body.EIGHT_BIT,
+        smtputf8=record.smtputf8 and _needs_utf8(record, group),
+        mail_parameters=tuple(command.mail_dsn_parameters(record.ret, record.envid)),
+    )
+
+
+async def _folded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    folder = LineFolder()
+    async for chunk in chunks:
+        yield folder.feed(chunk)
+    if tail := folder.end():
+        yield tail
+
+
+def _needs_utf8(record: QueueRecord, group: Sequence[int]) -> bool:
+    sender = record.reverse_path
+    return (
+        (sender is not None and sender.needs_smtputf8)
+        or any(record.recipients[number].mailbox.needs_smtputf8 for number in group)
+        or not _is_ascii(_header(record))
+    )
+
+
+def _is_ascii(header: bytes) -> bool:
+    # What is cut may have more than is seen here.
+    return header.isascii() and len(header) < HEADER_LIMIT
+
+
+def _header(record: QueueRecord) -> bytes:
+    content = record.content
+    return record.header if isinstance(content, BlobRef) else header_block(content)

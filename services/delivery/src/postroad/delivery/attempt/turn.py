@@ -1,0 +1,219 @@
+"""
+One session's turn in an attempt: the message goes out to group after group of its recipients.
+
+A group is as large as the peer takes. What it finds too many goes in the next transaction of the
+same session, and how many it took is remembered for the place. When the attempt has lasted long
+enough, the groups that have not been tried are left to the record's next form. A session that was
+used before may have died unnoticed, and an envelope that went ahead is a wager of ours: what is
+lost that way says nothing, and is asked for anew.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from postroad.delivery import metrics
+from postroad.delivery.attempt.outgoing import outgoing
+from postroad.delivery.attempt.verdict import LOST, Circumstances, Verdict, judge
+from postroad.delivery.client.peer import Abandoned, SessionLost
+from postroad.delivery.client.place import Place
+from postroad.delivery.client.session import Session
+from postroad.delivery.client.transaction import Outgoing, Transaction
+from postroad.delivery.disposition.table import ENVELOPE, Step
+from postroad.delivery.outcome import Outcome, deferred, of_reply
+from postroad.smtp.client import Phase
+from postroad.spool.errors import LeaseLost
+from postroad.spool.interface import Spool, Taken, Taking
+
+
+@dataclass(slots=True)
+class Load:
+    """What is sent, and the queue that it is from."""
+
+    spool: Spool
+    taking: Taking
+    taken: Taken
+
+    def outgoing(self, group: Sequence[int]) -> Outgoing:
+        """Return the message for the recipients at these positions."""
+        return outgoing(self.spool, self.taken.record, group)
+
+    @property
+    def lease_lost(self) -> LeaseLost:
+        """The error that says the record may be in other hands."""
+        return LeaseLost(str(self.taken.record.record_id))
+
+
+class Turn:
+    """
+    The use of one session. `hand_over` is asked for the message that goes next on it, `is_enough`
+    between two transactions, with the first recipient of the next, whether to stop before it.
+
+    After `run`: `reached` says whether the peer took or refused anything, `tls_failed` why another
+    session with it is to be in clear, `resume_from` at which recipient it stopped, 0 if it did not.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        session: Session,
+        place: Place,
+        *,
+        most_messages: int,
+        is_reused: bool,
+        hand_over: Callable[[], Outgoing | None],
+        is_enough: Callable[[int], bool],
+    ) -> None:
+        self.verdict = Verdict()
+        self.resume_from = 0
+        self.reached = False
+        self.tls_failed = session.tls_failed
+        self._load = load
+        self._session = session
+        self._place = place
+        self._most_messages = most_messages
+        self._is_reused = is_reused
+        self._hand_over = hand_over
+        self._is_enough = is_enough
+        session.one_by_one = time.monotonic() < place.one_by_one_until
+
+    async def run(self, left: list[int], begun: Outgoing | None) -> Verdict:
+        """Send to recipients, of whom the first may be `begun` with; LeaseLost stops it."""
+        while left:
+            if self._session.messages >= self._most_messages:
+                self._anew(left, deferred("the session had carried its share", status=LOST))
+                break
+            if not self._session.ready_for(begun):
+                if begun is not None:
+                    self._place.speak_plainly()
+                self._closed(left)
+                break
+            size = self._session.group_size(self._place.recipients.most(time.monotonic()))
+            if begun is not None:
+                size = len(begun.recipients)
+            rest = left[size:]
+            left = await self._transact(left[:size], begun, is_last=not rest) + rest
+            begun = None
+            if left and self._is_enough(left[0]):
+                self._stop_before(left)
+                break
+        return self.verdict
+
+    def _stop_before(self, left: Sequence[int]) -> None:
+        self.resume_from = left[0]
+        for number in left:  # what was too many for the transaction before
+            self.verdict.open.pop(number, None)
+
+    def _anew(self, group: Sequence[int], outcome: Outcome) -> None:
+        for number in group:
+            self.verdict.open[number] = (Step.ANEW, outcome)
+
+    def _closed(self, left: Sequence[int]) -> None:
+        closed = deferred("the session was closed", status=LOST, host=self._session.peer.host)
+        if self._may_be_stale:
+            self._anew(left, closed)
+            return
+        for number in left:
+            self.verdict.open.setdefault(number, (Step.NEXT_ADDRESS, closed))
+
+    @property
+    def _may_be_stale(self) -> bool:
+        return self._is_reused or self._session.messages > 0
+
+    async def _transact(
+        self, group: list[int], begun: Outgoing | None, *, is_last: bool
+    ) -> list[int]:
+        """Do one transaction; return the recipients that were too many for it."""
+        session, load = self._session, self._load
+        was_ahead = session.is_ahead  # then its lease was looked at as MAIL was written
+        if not was_ahead and not load.taking.fresh(load.taken):
+            session.abort()
+            raise load.lease_lost
+        message = begun or load.outgoing(group)
+        transaction = Transaction(recipients=[None] * len(group))
+        may_be_stale = self._may_be_stale
+
+        def following() -> Outgoing | None:
+            return self._hand_over() if is_last and not transaction.too_many else None
+
+        lost = None
+        try:
+            await session.transact(message, transaction, self._may_end, following)
+        except Abandoned as error:
+            raise load.lease_lost from error
+        except SessionLost as error:
+            lost = error
+        self._note(transaction, lost)
+        wager_lost = was_ahead and self._is_wager_lost(transaction, lost)
+        # Some hosts take one message for each session, and say so to the next.
+        if wager_lost or (may_be_stale and transaction.is_out_of_turn):
+            session.abort()
+            said = str(lost or transaction.mail)
+            self._anew(group, deferred(said, status=LOST, host=session.peer.host))
+            return []
+        if lost is None and transaction.is_delivered:
+            host, tls = session.peer.host, session.tls
+            assert transaction.final is not None
+            outcome = of_reply(transaction.final, Phase.FINAL_DOT, host=host, tls=tls)
+            self.verdict.add_delivered(group, outcome)
+            self._place.recipients.took(len(group))
+            return []
+        found = judge(group, transaction, self._circumstances(), lost)
+        if may_be_stale and not transaction.is_begun and (lost or transaction.farewell):
+            found.open = {n: (Step.ANEW, outcome) for n, (_, outcome) in found.open.items()}
+        if any(outcome.ambiguous for outcome in found.decided.values()):
+            metrics.AMBIGUOUS.inc()
+        self.verdict.add(found)
+        return self._go_on(transaction, found, lost)
+
+    async def _may_end(self) -> bool:
+        return await self._load.taking.confirm(self._load.taken)
+
+    def _note(self, transaction: Transaction, lost: SessionLost | None) -> None:
+        """Remember what the transaction tells of the place."""
+        if lost is None:
+            self.reached = True
+            if transaction.final is not None:
+                self._place.pause = self._session.pause
+            return
+        self.reached |= lost.ambiguous or transaction.is_begun
+        if lost.ambiguous:
+            self._place.pause = math.inf
+
+    def _is_wager_lost(self, transaction: Transaction, lost: SessionLost | None) -> bool:
+        """
+        Whether the envelope was lost, or refused, perhaps for the moment at which it came.
+
+        What refuses MAIL then may also answer the message before: no mail bounces for it.
+        """
+        if (lost is not None and lost.phase in ENVELOPE) or transaction.is_out_of_step:
+            self._place.speak_plainly()
+            return True
+        mail = transaction.mail
+        if mail is None or not mail.is_permanent:
+            return False
+        if transaction.is_out_of_turn:
+            self._place.speak_plainly()
+        return True
+
+    def _circumstances(self) -> Circumstances:
+        session = self._session
+        return Circumstances(
+            session.peer.host, session.tls, session.protection, pipelined=session.pipelines
+        )
+
+    def _go_on(
+        self, transaction: Transaction, found: Verdict, lost: SessionLost | None
+    ) -> list[int]:
+        if not found.open:
+            return []
+        if found.left_to(Step.PLAINLY):
+            self._place.speak_one_by_one()
+            self._session.abort()
+        if found.left_to(Step.IN_CLEAR):
+            self.tls_failed = str(lost)
+        too_many = found.left_to(Step.NEXT_TRANSACTION)
+        if too_many and transaction.ends_in_too_many:
+            self._place.recipients.refused(transaction.accepted, time.monotonic())
+        return too_many

@@ -1,0 +1,149 @@
+"""
+A dialog with a peer: commands out, replies in, each in its time. What sessions are made of.
+
+Drives `smtp.client` over a connection. What a peer refuses is a Reply and no error; an error means
+that the dialog is over, and says in which phase.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from postroad.delivery.client.network import Connection, NetworkError, TlsFailed
+from postroad.delivery.client.peer import SessionError, SessionLost, Timeouts
+from postroad.delivery.client.redaction import Redaction
+from postroad.delivery.disposition.table import Answer
+from postroad.smtp.client import Answered, ClientConversation, Phase
+from postroad.smtp.errors import RemoteProtocolError
+from postroad.smtp.reply import Reply
+
+
+class Dialog:
+    """One connection with the conversation on it."""
+
+    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+        self.connection = connection
+        self.timeouts = timeouts
+        self.conversation = ClientConversation()
+        self.redaction: Redaction | None = None  # of the login that was said in it
+        self._answers: list[Answered] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether another command can be said, and nothing is unread or unexpected."""
+        return not self.conversation.over and self.connection.usable
+
+    def say(self, phase: Phase, octets: Callable[[], bytes]) -> None:
+        """Say a command; SessionLost where the peer has ended the session, or said too much."""
+        conversation = self.conversation
+        if conversation.over:
+            fault = conversation.fault or NetworkError("the server has closed the session")
+            raise self.lost(phase, str(fault), _answer(fault))
+        self.write(octets())
+
+    def write(self, *parts: bytes) -> None:
+        """Write octets; SessionLost when the connection is lost."""
+        try:
+            self.connection.write(*parts)
+        except NetworkError as error:
+            phase = self.conversation.waiting_for or Phase.MAIL
+            # Nothing of it was written, not even the dot.
+            phase = Phase.CONTENT if phase is Phase.FINAL_DOT else phase
+            raise self.lost(phase, str(error), _answer(error)) from error
+
+    async def write_block(self, data: bytes) -> None:
+        """Write a part of the content and wait until the peer has read most of what is out."""
+        if not data:
+            return
+        self.write(data)
+        timeout = self.timeouts.of(Phase.CONTENT)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.connection.drained()
+        except TimeoutError as error:
+            if self.connection.usable:  # else it has spoken instead of reading
+                reason = f"no progress in {timeout:g} s"
+                raise self.lost(Phase.CONTENT, reason, Answer.SILENT) from error
+        except NetworkError as error:
+            raise self.lost(Phase.CONTENT, str(error), _answer(error)) from error
+
+    async def answer(self, *, ahead: bool = False) -> Reply:
+        """
+        Return the next reply; SessionLost when it has not come whole in its phase's time.
+
+        `ahead`: what it answers went out before its time, and is waited for no longer than that is
+        worth.
+        """
+        if not self._answers:
+            await self._listen(ahead)
+        reply = self._answers.pop(0).reply
+        if self.redaction is not None and not reply.is_positive:
+            return self.redaction.of_reply(reply)
+        return reply
+
+    async def _listen(self, ahead: bool) -> None:
+        conversation = self.conversation
+        phase = conversation.waiting_for or Phase.QUIT
+        timeout = left = self.timeouts.of_ahead if ahead else self.timeouts.of(phase)
+        began = time.monotonic()
+        try:
+            while True:
+                if conversation.over:
+                    closed = NetworkError("the server has closed the session")
+                    raise conversation.fault or closed
+                self._answers = conversation.receive(await self.connection.read(left))
+                if self._answers:
+                    return
+                left = timeout - (time.monotonic() - began)
+        except TimeoutError as error:
+            reason = f"no answer in {timeout:g} s"
+            raise self.lost(phase, f"{reason}{self._but()}", Answer.SILENT) from error
+        except (NetworkError, RemoteProtocolError) as error:
+            raise self.lost(phase, f"{error}{self._but()}", _answer(error)) from error
+
+    def _but(self) -> str:
+        passed_over = self.conversation.passed_over
+        return f", but what is not an SMTP reply: {passed_over!r}" if passed_over else ""
+
+    def lost(self, phase: Phase, reason: str, answer: Answer = Answer.GARBLED) -> SessionLost:
+        """Drop the connection; return the error to raise."""
+        self.abort()
+        if self.redaction is not None:
+            reason = self.redaction.of_text(reason)
+        # Between the final dot and its answer nobody knows whether the message was taken.
+        return SessionLost(phase, reason, answer=answer, ambiguous=phase is Phase.FINAL_DOT)
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self.conversation.over = True
+        self.connection.abort()
+
+    def close(self, *, goodbye: bool) -> None:
+        """Close, after QUIT where the peer expects a command; never raises."""
+        if goodbye:
+            try:
+                self.connection.write(self.conversation.say_quit())
+            except NetworkError:
+                pass  # it was only a goodbye
+        self.conversation.over = True
+        self._close()
+
+    async def quit(self, *, goodbye: bool) -> None:
+        """Say QUIT, where the peer expects a command, hear the answer and close; never raises."""
+        try:
+            if goodbye:
+                self.write(self.conversation.say_quit())
+                await self.answer()
+        except SessionError:
+            pass  # it was only a goodbye
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self.connection.close(within=self.timeouts.of(Phase.QUIT))
+
+
+def _answer(error: NetworkError | RemoteProtocolError) -> Answer:
+    if isinstance(error, TlsFailed):
+        return Answer.TLS_FAULT
+    return Answer.CLOSED if isinstance(error, NetworkError) else Answer.GARBLED

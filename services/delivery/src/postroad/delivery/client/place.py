@@ -1,0 +1,58 @@
+"""
+The places a process sends to, and what it has learned of each: one object for all that is the same.
+
+Sessions are kept by place, and what a host made of an envelope that came ahead is remembered there.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+from postroad.delivery.client.peer import Peer
+from postroad.delivery.client.recipient_limit import RecipientLimit
+
+_PLAIN = 6 * 3600.0  # seconds: each trial costs a session, and seconds, where it fails
+_MANY = 20_000
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """
+    A server to talk to, with all that matters to a session: `Places` gives one for all that is the
+    same, so a session opened before a Relay was edited is not used after.
+
+    `plain_until`: until then no envelope goes out with the dot of the message before. `pause`: how
+    many seconds it took to answer the last final dot; what goes ahead waits for that.
+    `one_by_one_until`: until then commands are not pipelined.
+    """
+
+    peer: Peer
+    plain_until: float = 0.0
+    one_by_one_until: float = 0.0
+    pause: float = math.inf
+    recipients: RecipientLimit = field(default_factory=RecipientLimit)
+
+    def speak_plainly(self) -> None:
+        """An envelope that went ahead was lost, or not understood: leave that for a while."""
+        self.plain_until = time.monotonic() + _PLAIN
+
+    def speak_one_by_one(self) -> None:
+        """Its answers did not fit what was said: leave pipelining for a while."""
+        self.one_by_one_until = time.monotonic() + _PLAIN
+
+
+class Places:
+    """The places a process sends to."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, Peer], Place] = {}
+
+    def of(self, way_out: str, peer: Peer) -> Place:
+        """Return the place of a way out's name and a peer."""
+        if len(self._places) >= _MANY:
+            self._places.clear()
+        key = (way_out, peer)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = Place(peer)
+        return place

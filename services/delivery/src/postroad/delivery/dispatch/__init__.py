@@ -1,0 +1,1 @@
+"""Records on their way through a process: taken, sorted to their sites, worked on, ended."""

@@ -1,0 +1,292 @@
+"""
+Working a site: its connections, each of which takes record after record from the site's room.
+
+A task is a connection in use. One that ends a message goes on with the next: where that goes to the
+same place, it is begun with the end of the one before.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from functools import partial
+
+from postroad.delivery import metrics
+from postroad.delivery.attempt.attempt import Attempt, Ended
+from postroad.delivery.client.place import Place
+from postroad.delivery.dispatch.endings import Endings
+from postroad.delivery.dispatch.lines import relay_object
+from postroad.delivery.dispatch.sharing import Sharing
+from postroad.delivery.disposition.unattempted import for_all, nowhere
+from postroad.delivery.outcome import deferred
+from postroad.delivery.routing.lookups import Lookups
+from postroad.delivery.routing.routes import Route
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.sites.waiting import Waiting
+from postroad.delivery.sites.windows import Windows
+from postroad.delivery.tasks import Tasks
+from postroad.delivery.tools import WorkerTools
+from postroad.policy.model import WayOut
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Taken
+
+log = get_logger("delivery.worker")
+
+_MOST_REFUSALS = 5  # of one record; then it waits by its schedule
+
+
+class Crew:
+    """
+    All connections of a process, at whatever site.
+
+    `begin_again` is given what was taken out of its room, and goes where it belongs from there.
+    """
+
+    def __init__(
+        self,
+        tools: WorkerTools,
+        endings: Endings,
+        tasks: Tasks,
+        lookups: Lookups,
+        begin_again: Callable[[Taken], None],
+    ) -> None:
+        self._tools = tools
+        self._begin_again = begin_again
+        self.sharing = Sharing(tools.spool.site_records, tools.attempts.pool, tasks, self.resume)
+        self.windows = Windows(tools.spool.site_records, tasks, self.resume)
+        self._endings = endings
+        self._tasks = tasks
+        self._lookups = lookups
+        self.stopping = False  # nothing more is begun
+
+    def pump(self, site: Site) -> None:
+        """Put as many connections to work as there is mail for and the limits allow."""
+        for each in site.total.line():  # who waits for what this one gave back, or now asks for
+            if each is not site:
+                self._pump(each)
+        self._pump(site)
+
+    def resume(self, total: SiteTotal[Site]) -> None:
+        """Go on with the mail that waited for what was leased now."""
+        for each in total.line():
+            self._pump(each)
+
+    def _pump(self, site: Site) -> None:
+        loop = asyncio.get_running_loop()
+        while site.waiting and site.has_slot and not self.stopping:
+            if not site.total.limiter.has_slot:
+                site.total.waits(site)
+                self.sharing.ask(site.total)
+                return
+            now = loop.time()
+            start = site.next_start(now)
+            if start > now:
+                site.total.waits(site)
+                self._pump_later(site, start - now)
+                return
+            site.occupy()
+            metrics.CONNECTIONS.inc()
+            first = site.next()
+            assert first is not None
+            site.begin(first, now)
+            self._tasks.spawn(self._work(site, first))
+
+    def _pump_later(self, site: Site, seconds: float) -> None:
+        if seconds == math.inf:
+            self.windows.ask(site)
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        if due < site.timer:  # a limit that was raised brings it nearer
+            site.timer = due
+            loop.call_at(due, self._pump_again, site, due)
+
+    def _pump_again(self, site: Site, due: float) -> None:
+        if due == site.timer:
+            site.timer = math.inf
+            self.pump(site)
+
+    async def _work(self, site: Site, waiting: Waiting | None) -> None:
+        """Deliver record after record over one connection's worth of the site's limit."""
+        loop = asyncio.get_running_loop()
+        try:
+            while waiting is not None:
+                attempt = await self._attempt_or_leave(site, waiting)
+                began = loop.time()
+                while attempt is not None:
+                    await self._carry_out_guarded(site, attempt)
+                    now = loop.time()
+                    site.ended(attempt.waiting, now, now - began)
+                    attempt, began = attempt.successor, now
+                    if site.waiting and site.has_slot:
+                        self.pump(site)
+                waiting = self._next(site, loop.time())
+        finally:
+            site.vacate()
+            metrics.CONNECTIONS.dec()
+            self.pump(site)
+            while (heir := site.heir) is not None:  # whose hosts they are by now
+                self.pump(heir)
+                site = heir
+
+    def _next(self, site: Site, now: float) -> Waiting | None:
+        """Take the record out with which a connection goes on, None when it is to end."""
+        if self.stopping or site.next_start(now) > now or site.makes_way or site.has_too_many:
+            return None
+        waiting = site.next()
+        if waiting is not None:
+            site.begin(waiting, now)
+        return waiting
+
+    async def _attempt_or_leave(self, site: Site, waiting: Waiting) -> Attempt | None:
+        attempt = None
+        try:
+            attempt = await self._attempt(site, waiting)
+        finally:
+            if attempt is None:
+                site.leaves(waiting)
+        return attempt
+
+    async def _attempt(self, site: Site, waiting: Waiting) -> Attempt | None:
+        """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
+        taken, way_out = waiting.taken, waiting.way_out
+        record = taken.record
+        route = self._tools.directions.known(way_out, record.domain)
+        if route is None:
+            route = await self._tools.directions.find(way_out, record.domain, record.traffic_class)
+        now = asyncio.get_running_loop().time()
+        if self._is_outdated(waiting):
+            self._leave(site, waiting)
+        elif site.is_down(now):
+            self.suspend(site, waiting, now)
+        elif isinstance(route, Route):
+            return self._attempt_at(site, waiting, route)
+        elif not route.asked:
+            self.ask_later(taken, way_out, route.reason)
+        else:  # which says nothing about the site: it is another domain's, too
+            ended = Ended(for_all(record, nowhere(route)))
+            await self._endings.attempted(taken, way_out, ended, site.name)
+        return None
+
+    def _is_outdated(self, waiting: Waiting) -> bool:
+        """Whether the objects may have changed by which it goes."""
+        return waiting.snapshot is not self._tools.configuration.current
+
+    def _leave(self, site: Site, waiting: Waiting) -> None:
+        site.take_back(waiting)
+        self._begin_again(waiting.taken)
+
+    def ask_later(self, taken: Taken, way_out: WayOut, reason: str) -> None:
+        """Put a record off whose destination cannot be looked up now: that is no attempt."""
+        record = taken.record
+        wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
+        self._endings.put_off(taken, way_out, record.site, wait, reason)
+
+    def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
+        """Put a record off whose site is down: that is no attempt."""
+        metrics.SUSPENDED.inc()
+        reason = f"suspended for a while: {site.down_reason}"
+        seconds = site.suspend(waiting.taken.record.traffic_class, now)
+        self._endings.put_off(waiting.taken, waiting.way_out, site.name, seconds, reason)
+
+    def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
+        return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))
+
+    def _succeed(self, site: Site, place: Place) -> Attempt | None:
+        """Take the record that is next out of its room, if it goes where an attempt now ends."""
+        waiting = site.first()
+        # A message rate says when the next may begin, and that is rarely now.
+        if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
+            return None
+        if site.makes_way or site.has_too_many or self._is_outdated(waiting):
+            return None
+        now = asyncio.get_running_loop().time()
+        route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
+        if not isinstance(route, Route) or site.is_down(now):
+            return None
+        attempt = self._attempt_at(site, waiting, route)
+        if attempt.place is not place or not self._tools.taking.fresh(waiting.taken):
+            return None
+        site.next()
+        site.begin(waiting, now)
+        return attempt
+
+    async def _carry_out_guarded(self, site: Site, attempt: Attempt) -> None:
+        try:
+            await self._carry_out(site, attempt)
+        except Exception:  # it must not take its successor along, which has begun
+            metrics.INTERNAL_ERRORS.inc()
+            record_id = str(attempt.waiting.taken.record.record_id)
+            log.exception("an attempt could not be ended", record_id=record_id)
+
+    async def _carry_out(self, site: Site, attempt: Attempt) -> None:
+        """Run an attempt and settle its record."""
+        taken, way_out = attempt.waiting.taken, attempt.waiting.way_out
+        record = taken.record
+        try:
+            ended = await self._run(attempt)
+        except SpoolError as error:
+            await self._endings.broken_off(taken, way_out, site.name, attempt.known, error)
+            return
+        except asyncio.CancelledError:
+            self._endings.cut_off(taken, way_out, site.name, attempt.known)
+            raise
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("an attempt failed", record_id=str(record.record_id))
+            ended = attempt.known
+            ended.outcomes = for_all(record, deferred("an error of ours")) | ended.outcomes
+        else:
+            if not ended.reached and self._turned_back(site, attempt.waiting):
+                return
+            self._judge(site, way_out, ended)
+        await self._endings.attempted(taken, way_out, ended, site.name)
+
+    def _turned_back(self, site: Site, waiting: Waiting) -> bool:
+        """
+        Put a record back that got no session, if others work at its site; return whether.
+
+        Then it is the connections that are too many, and not the mail or the host that is at fault.
+        """
+        working = site.limiter.connections - 1
+        if self.stopping or not working or waiting.refusals >= _MOST_REFUSALS:
+            return False
+        site.concurrency.refused(asyncio.get_running_loop().time(), working)
+        if self._is_outdated(waiting) or not self._tools.taking.serves(waiting.taken):
+            self._leave(site, waiting)
+        else:
+            site.put_back(waiting)
+        return True
+
+    async def _run(self, attempt: Attempt) -> Ended:
+        record = attempt.waiting.taken.record
+        metrics.ATTEMPTS.inc()
+        with tracing.span(
+            "delivery.attempt", parent=record.origin.traceparent, kind="client"
+        ) as span:
+            ended = await attempt.run()
+            if tracing.enabled():
+                site = attempt.route.site
+                span.set({"postroad.queue_id": record.record_id.queue_id, "postroad.site": site})
+            return ended
+
+    def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
+        now = asyncio.get_running_loop().time()
+        if ended.reached:
+            site.came_up()
+            site.concurrency.answered(now, site.limiter.limits.connections)
+        elif ended.outcomes:
+            reason = next(iter(ended.outcomes.values())).text
+            site.went_down(reason, now, way_out.retry.first.total_seconds())
+            seconds = round(site.down_until - now, 1)
+            log.info(
+                "a site is left alone",
+                site=site.name,
+                relay_object=relay_object(way_out),
+                seconds=seconds,
+                reason=reason,
+            )
+            for waiting in site.empty():
+                self.suspend(site, waiting, now)

@@ -1,0 +1,111 @@
+"""
+What delivery says of mail in the log: `delivered`, `deferred` and `bounced`, one line a recipient.
+
+They are what a mail administrator searches for, so each has all that is asked: who sent it, where
+it went, how long it took, what was answered.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from postroad.delivery.attempt.attempt import Ended
+from postroad.delivery.client.peer import Peer
+from postroad.delivery.disposition.settlement import Settlement
+from postroad.delivery.outcome import Kind, Outcome
+from postroad.mail.status import DELIVERY_EXPIRED
+from postroad.policy.model import WayOut
+from postroad.runtime import tracing
+from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import Order
+from postroad.spool.event import Event, EventType
+from postroad.spool.record import QueueRecord
+
+log = get_logger("delivery")
+
+_WORDS = {Kind.DELIVERED: "delivered", Kind.DEFERRED: "deferred", Kind.BOUNCED: "bounced"}
+_NAMED = 5  # recipients in one line
+_GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
+
+
+def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: datetime) -> None:
+    """Write what an attempt brought, for each recipient."""
+    whose, rest = _whose(record), _rest(record, now)
+    rest["relay_object"] = relay_object(way_out)
+    rest["attempt"] = record.attempts + 1
+    for number, outcome in ended.outcomes.items():
+        fields = {**whose, "to": str(record.recipients[number].mailbox)}
+        if outcome.host:
+            fields["relay"] = _relay(outcome, ended.peers)
+        fields["dsn"] = str(outcome.status)
+        fields["reply"] = outcome.text
+        if outcome.phase and outcome.kind is not Kind.DELIVERED:
+            fields["phase"] = outcome.phase
+        if outcome.tls:
+            fields["tls"] = outcome.tls
+        log.info(_WORDS[outcome.kind], **fields, **rest)
+
+
+def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: bool) -> None:
+    """
+    Write what follows: what bounces though no host refused it, and how the sender is told.
+
+    Without an attempt that is all there is to tell, so what is deferred is told here too.
+    """
+    for event in settlement.events:
+        if event.type in _GIVEN_UP:
+            dsn = {"dsn": str(DELIVERY_EXPIRED)} if event.type is EventType.EXPIRATION else {}
+            _tell_all("bounced", record, event, reason=event.reason, **dsn)
+        elif event.type is EventType.TRANSIENT_FAILURE and not attempted:
+            _tell_all("deferred", record, event, reply=event.reply)
+    queue_id = record.record_id.queue_id
+    for put in settlement.puts:
+        notification = put.record.record_id.queue_id
+        if notification != queue_id:
+            to = str(put.record.recipients[0].mailbox)
+            log.info("notified", queue_id=queue_id, to=to, notification=notification)
+
+
+def tell_order(record: QueueRecord, order: Order) -> None:
+    """Write that a record meets an order, and whom that is about."""
+    concerned = [str(each.mailbox) for each in record.pending if order.acts_on(each)]
+    log.info(
+        "ordered",
+        queue_id=record.record_id.queue_id,
+        to=",".join(concerned[:_NAMED]),
+        order=order.action,
+        reason=order.said,
+    )
+
+
+def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None:
+    whose, rest = _whose(record), _rest(record, event.at)
+    for recipient in event.recipients:
+        log.info(word, **whose, to=recipient, **said, **rest)
+
+
+def relay_object(way_out: WayOut) -> str:
+    """Return the Relay's name, or `domain:` and the name of the Domain whose route is taken."""
+    return way_out.name.removeprefix("relay:")
+
+
+def _whose(record: QueueRecord) -> dict[str, object]:
+    return {"queue_id": record.record_id.queue_id, "from": str(record.reverse_path or "")}
+
+
+def _rest(record: QueueRecord, now: datetime) -> dict[str, object]:
+    origin = record.origin
+    fields: dict[str, object] = {
+        "delay": round((now - record.arrival).total_seconds(), 3),
+        "size": record.size,
+    }
+    if origin.client:
+        fields["client"] = origin.client
+    trace_id = tracing.trace_id_of(origin.traceparent)
+    if trace_id:
+        fields["trace_id"] = trace_id
+    return fields
+
+
+def _relay(outcome: Outcome, peers: Mapping[str, Peer]) -> str:
+    peer = peers.get(outcome.host)
+    return f"{peer.host}[{peer.address}]:{peer.port}" if peer is not None else outcome.host

@@ -1,0 +1,200 @@
+"""
+Sharing a site's connections with processes of other pools: claims of `policy.portions`, with I/O.
+
+Only where Relays of several pools deliver by MX, and only for sites that have mail: then the first
+connection waits for a claim, and one question each half second hears of the others' claims. What is
+given up is not used any more from before the record is written; what is gained, only after.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from postroad.delivery.sites.pool import SessionPool
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.tasks import Tasks
+from postroad.policy.limits.portions import (
+    Claim,
+    Demand,
+    Portion,
+    decode,
+    encode,
+    portioned,
+    without,
+)
+from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
+from postroad.spool.errors import SpoolError
+
+log = get_logger("delivery.sharing")
+
+_TICK = 0.5  # seconds
+_IDLE = 5.0  # seconds without mail, after which a claim is given up
+_LIFETIME = timedelta(minutes=30)
+_RENEWED = 600.0  # seconds
+
+
+@dataclass(slots=True, eq=False)
+class _Share:
+    """What this process has of a site."""
+
+    total: SiteTotal[Site]
+    claims: tuple[Claim, ...] = ()  # as last heard of
+    holds: int = 0
+    asked: float = 0.0
+    used: float = 0.0  # when it last had mail
+    asking: bool = False
+
+
+class Sharing:
+    """All sites that a process shares. `resume` goes on with a site's mail."""
+
+    def __init__(
+        self,
+        records: SiteRecords,
+        pool: SessionPool,
+        tasks: Tasks,
+        resume: Callable[[SiteTotal[Site]], None],
+    ) -> None:
+        self._records = records
+        self._pool = pool
+        self._tasks = tasks
+        self._resume = resume
+        self._shares: dict[str, _Share] = {}
+        self._losses = records.losses
+
+    def ask(self, total: SiteTotal[Site]) -> None:
+        """Claim a portion of a site that has mail and no connection left, if it is shared."""
+        if not total.is_shared:
+            return
+        share = self._shares.get(total.name)
+        if share is None:
+            share = self._shares[total.name] = _Share(total)
+        share.total = total  # which may have been forgotten, and made anew
+        share.used = asyncio.get_running_loop().time()
+        if not share.claims:
+            self._adjust_soon(share)
+
+    async def run(self) -> None:
+        """Follow what others claim, and what is needed here, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            if not self._shares:
+                continue
+            try:
+                await self._hear()
+            except SpoolError as error:
+                log.debug("the claims of others cannot be read", error=str(error))
+            now = asyncio.get_running_loop().time()
+            for share in list(self._shares.values()):
+                if self._is_due(share, now):
+                    self._adjust_soon(share)
+
+    async def _hear(self) -> None:
+        for record in await self._records.news(SiteKind.CONNECTIONS):
+            name, claims = decode(record)
+            share = self._shares.get(name)
+            if share is not None and share.asking:
+                share.asked = -math.inf  # what is being read may be older
+            elif share is not None:
+                share.claims = claims
+        if self._losses != self._records.losses:  # our claims have to be written again
+            self._losses = self._records.losses
+            for share in self._shares.values():
+                share.claims = ()
+
+    def _is_due(self, share: _Share, now: float) -> bool:
+        """Whether the record has to be changed, or looked at."""
+        if self._is_used(share):
+            share.used = now
+        elif now - share.used >= _IDLE:
+            return True
+        own = self._records.owner
+        claims = tuple(c for c in share.claims if c.owner == own or self._records.lives(c.owner))
+        portion = portioned(claims, self._demand(share))
+        limits = share.total.limiter.limits
+        return (
+            portion.claims != share.claims
+            or portion.connections != limits.connections
+            or portion.limits.message_rate != limits.message_rate
+            or self._pool.count(share.total.name) > share.total.limiter.idle_room
+            or now - share.asked >= _RENEWED
+        )
+
+    def _is_used(self, share: _Share) -> bool:
+        total = share.total
+        return total.is_shared and (total.sends or self._pool.count(total.name) > 0)
+
+    def _demand(self, share: _Share) -> Demand:
+        total = share.total
+        return Demand(
+            self._records.owner,
+            total.own,
+            busy=total.limiter.connections,
+            wants=total.has_line and not total.limiter.has_slot,
+            held=share.holds,
+            idle=self._pool.count(total.name),
+            outdated=total.outdated,
+        )
+
+    # ------------------------------------------------------------ changing the record
+
+    def _adjust_soon(self, share: _Share) -> None:
+        if not share.asking:
+            share.asking = True
+            self._tasks.spawn(self._adjust(share))
+
+    async def _adjust(self, share: _Share) -> None:
+        total = share.total
+        try:
+            for idle in self._pool.surplus(total.name, total.limiter.idle_room):
+                await idle.quit()
+            now = share.asked = asyncio.get_running_loop().time()
+            if self._is_used(share) or now - share.used < _IDLE:
+                await self._claim(share)
+            else:
+                await self._leave(share)
+        except SpoolError as error:
+            log.debug("a portion cannot be claimed", site=total.name, error=str(error))
+        finally:
+            share.asking = False
+
+    async def _claim(self, share: _Share) -> None:
+        total = share.total
+        outcome: list[Portion] = []
+
+        def decide(view: SiteView) -> bytes:
+            claims = [c for c in decode(view.record)[1] if c.owner in view.live]
+            portion = portioned(claims, self._demand(share), certain=view.certain)
+            if total.is_shared and portion.connections < total.limiter.limits.connections:
+                total.lease(portion.connections, total.limiter.limits.message_rate)
+            outcome.append(portion)
+            return encode(total.name, portion.claims)
+
+        await self._change(total.name, decide)
+        portion = outcome[-1]
+        share.claims = portion.claims
+        share.holds = next(c.holds for c in portion.claims if c.owner == self._records.owner)
+        if total.is_shared:
+            total.lease(portion.connections, portion.limits.message_rate)
+        self._resume(total)
+
+    async def _leave(self, share: _Share) -> None:
+        """Give up what is held of a site without mail."""
+        total = share.total
+        if total.is_shared:
+            total.lease(0, total.limiter.limits.message_rate)
+
+        def decide(view: SiteView) -> bytes:
+            return encode(total.name, without(decode(view.record)[1], self._records.owner))
+
+        await self._change(total.name, decide)
+        share.claims, share.holds = (), 0
+        if not self._is_used(share):
+            del self._shares[total.name]
+
+    async def _change(self, name: str, decide: Callable[[SiteView], bytes]) -> None:
+        await self._records.change(SiteKind.CONNECTIONS, name, decide, lifetime=_LIFETIME)

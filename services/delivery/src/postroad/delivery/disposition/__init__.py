@@ -1,0 +1,3 @@
+"""
+What follows of an answer, or of none: the table of docs/dispositions.md, retries, notifications.
+"""

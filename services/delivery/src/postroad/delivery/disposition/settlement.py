@@ -1,0 +1,301 @@
+"""
+What follows from an attempt: the record as it goes on, the notifications, the events. No I/O.
+
+Given each recipient's outcome it decides who is done, who is tried again and when, who is given up,
+and what the sender is told. The result is what a settle puts; doing it twice gives the same.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.disposition.happening import Attempted, event_about
+from postroad.delivery.disposition.retry import in_time, next_try, warns
+from postroad.delivery.outcome import Kind, Outcome, cut, most_text
+from postroad.mail.dsn import Action
+from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
+from postroad.mail.valueclass import valueclass
+from postroad.policy.model import RetrySchedule, Snapshot
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import Place, Put, Ready, Scheduled, held
+from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
+
+_TYPES = {
+    Kind.DELIVERED: EventType.DELIVERY,
+    Kind.DEFERRED: EventType.TRANSIENT_FAILURE,
+    Kind.BOUNCED: EventType.BOUNCE,
+}
+_STATES = {
+    Kind.DELIVERED: RecipientState.DELIVERED,
+    Kind.DEFERRED: RecipientState.PENDING,
+    Kind.BOUNCED: RecipientState.BOUNCED,
+}
+
+_DOUBTFUL = 10  # hosts of a record that are remembered
+NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
+
+AT_ONCE = Ready()
+NOTHING = Attempted({}, "")  # where there was no attempt
+
+
+@valueclass(frozen=True, slots=True)
+class Settlement:
+    """What is put and what is told."""
+
+    puts: tuple[Put, ...]
+    events: tuple[Event, ...]
+
+
+@valueclass(frozen=True, slots=True)
+class Circumstances:
+    """What a settlement depends on besides the attempt."""
+
+    schedule: RetrySchedule
+    notifier: Notifier
+    snapshot: Snapshot | None
+    process: str
+    now: datetime
+    dice: random.Random
+
+
+def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Settlement:
+    """Return what follows from an attempt at a record."""
+    attempts = record.attempts + 1
+    events = _outcome_events(record, attempted, at)
+    outcomes = attempted.outcomes
+    if len(outcomes) == len(record.recipients) and all(
+        outcome.kind is Kind.DELIVERED for outcome in outcomes.values()
+    ):
+        return Settlement((), tuple(events))  # nearly always: nothing is left to put
+    tried, newly_bounced = _taken_down(record, attempted, at.now)
+    tried = replace(
+        tried, last_attempt=at.now, site=attempted.site, resume_from=attempted.resume_from
+    )
+    if attempted.resume_from:
+        return _go_on_at_once(tried, at, newly_bounced, events)
+    tried = replace(tried, attempts=attempts)
+    due = next_try(
+        at.schedule, attempts=attempts, deadline=record.deadline, now=at.now, dice=at.dice
+    )
+    return _go_on(tried, due, at, newly_bounced, events)
+
+
+def _taken_down(
+    record: QueueRecord, attempted: Attempted, now: datetime
+) -> tuple[QueueRecord, list[QueuedRecipient]]:
+    """Return the record with what is known of its recipients, and those that have bounced."""
+    most = most_text(len(record.recipients))
+    recipients = tuple(
+        _after(recipient, attempted.outcomes.get(number), now, most)
+        for number, recipient in enumerate(record.recipients)
+    )
+    newly_bounced = [
+        recipients[number]
+        for number, outcome in attempted.outcomes.items()
+        if outcome.kind is Kind.BOUNCED
+    ]
+    doubtful = dict.fromkeys(each.host for each in attempted.outcomes.values() if each.ambiguous)
+    if doubtful:
+        before = (host for host in record.doubtful_hosts if host not in doubtful)
+        record = replace(record, doubtful_hosts=(*before, *doubtful)[-_DOUBTFUL:])
+    return replace(record, recipients=recipients), newly_bounced
+
+
+def _go_on(
+    record: QueueRecord,
+    due: datetime | None,
+    at: Circumstances,
+    newly_bounced: list[QueuedRecipient],
+    events: list[Event],
+) -> Settlement:
+    """Return what follows for who is pending, who has bounced, and their sender; None: expired."""
+    if due is None and record.pending:
+        record, expired = _end(record, _everybody, "expired", DELIVERY_EXPIRED, at.now)
+        newly_bounced = newly_bounced + expired
+        events.append(event_about(EventType.EXPIRATION, record, expired, at, reason="expired"))
+    puts: list[Put] = []
+    if record.pending and due is not None:
+        record, warning = _warn(record, at, events)
+        puts.append(Put(_next(record), Scheduled(due)))
+        puts += warning
+    if newly_bounced:
+        puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), tuple(events))
+
+
+def _go_on_at_once(
+    record: QueueRecord,
+    at: Circumstances,
+    newly_bounced: list[QueuedRecipient],
+    events: list[Event],
+) -> Settlement:
+    """Return what follows when an attempt has not come to all: its next form goes on with it."""
+    puts = [Put(_next(record), Ready())]
+    if newly_bounced:
+        puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), tuple(events))
+
+
+def put_off(
+    record: QueueRecord,
+    wait: timedelta,
+    site: str,
+    reason: str,
+    at: Circumstances,
+    known: Attempted = NOTHING,
+    *,
+    expires: bool = True,
+    status: EnhancedStatus = NOT_TRIED,
+) -> Settlement:
+    """
+    Return what follows when a record is not tried now, for a reason that is not its own.
+
+    No attempt was made, or one was broken off when no more than `known` had come of it. So its
+    schedule does not advance; it expires, and its sender is warned, as after one. `status` tells
+    why of who has heard nothing yet.
+    """
+    events = _outcome_events(record, known, at)
+    record, newly_bounced = _taken_down(record, known, at.now)
+    why = LastReply(cut(reason, most_text(len(record.recipients))), at.now, str(status))
+    recipients = tuple(
+        replace(each, last=why)
+        if each.last is None and each.state is RecipientState.PENDING
+        else each
+        for each in record.recipients
+    )
+    waiting = replace(record, recipients=recipients, site=site)
+    due: datetime | None = at.now + wait
+    if expires:
+        due = in_time(at.now + wait, deadline=record.deadline, now=at.now)
+    return _go_on(waiting, due, at, newly_bounced, events)
+
+
+def expire(record: QueueRecord, at: Circumstances) -> Settlement:
+    """Return what follows when a record's time is over before it is tried again."""
+    return _go_on(record, None, at, [], [])
+
+
+def hold(
+    record: QueueRecord, why: Hold, said: str, at: Circumstances, known: Attempted = NOTHING
+) -> Settlement:
+    """Return what follows when a record waits for a person, after no more than `known`."""
+    events = _outcome_events(record, known, at)
+    record, newly_bounced = _taken_down(record, known, at.now)
+    events.append(event_about(EventType.HELD, record, record.pending, at, reason=said))
+    puts = [held(record, why, now=at.now)]
+    if newly_bounced:
+        puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
+    return Settlement(tuple(puts), tuple(events))
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """
+    Why mail is ended without an attempt: `reason` for the history, `told` for the sender.
+
+    The sender is not told where it is `silent`.
+    """
+
+    kind: EventType
+    reason: str
+    told: str
+    status: EnhancedStatus
+    silent: bool = False
+
+
+def _everybody(_: QueuedRecipient) -> bool:
+    return True
+
+
+def give_up(
+    record: QueueRecord,
+    why: GivenUp,
+    at: Circumstances,
+    meant: Callable[[QueuedRecipient], bool] = _everybody,
+    place: Place = AT_ONCE,
+) -> Settlement:
+    """
+    Return what follows when mail is ended, by order or for its hold's end.
+
+    It ends for the pending recipients that are `meant`. If there are others, the record goes on
+    with them at `place`, and what was known of it stands.
+    """
+    rest, ended = _end(record, meant, why.told, why.status, at.now)
+    events = (event_about(why.kind, record, ended, at, reason=why.reason),)
+    puts = [Put(rest.next_step(), place)] if rest.pending else []
+    if not why.silent:
+        puts += at.notifier.notification(record, Action.FAILED, ended, at.snapshot, at.now)
+    return Settlement(tuple(puts), events)
+
+
+def _after(
+    recipient: QueuedRecipient, outcome: Outcome | None, now: datetime, most: int
+) -> QueuedRecipient:
+    if outcome is None:
+        return recipient
+    # A report must not quote who said nothing.
+    host, phase = (outcome.host, outcome.phase) if outcome.answered else ("", "")
+    last = LastReply(cut(outcome.text, most), now, str(outcome.status), host, phase)
+    return replace(recipient, state=_STATES[outcome.kind], last=last)
+
+
+def _next(record: QueueRecord) -> QueueRecord:
+    return record.next_step(lane_moves=0, hold=None)
+
+
+def _end(
+    record: QueueRecord,
+    meant: Callable[[QueuedRecipient], bool],
+    told: str,
+    status: EnhancedStatus,
+    now: datetime,
+) -> tuple[QueueRecord, list[QueuedRecipient]]:
+    """Return the record without hope for the pending recipients that are meant, and those."""
+    ended: list[QueuedRecipient] = []
+    recipients: list[QueuedRecipient] = []
+    most = most_text(len(record.recipients))
+    for recipient in record.recipients:
+        if recipient.state is RecipientState.PENDING and meant(recipient):
+            recipient = _ended(recipient, told, status, now, most)
+            ended.append(recipient)
+        recipients.append(recipient)
+    return replace(record, recipients=tuple(recipients)), ended
+
+
+def _ended(
+    recipient: QueuedRecipient, told: str, status: EnhancedStatus, now: datetime, most: int
+) -> QueuedRecipient:
+    """Return a recipient that is given up, with the last that was heard of it."""
+    said = recipient.last
+    if said is not None:
+        who = f"{said.host} said " if said.host else ""
+        told = f"{told}; last: {who}{said.text}"
+    last = LastReply(cut(told, most), now, str(status))
+    return replace(recipient, state=RecipientState.BOUNCED, last=last)
+
+
+def _warn(
+    record: QueueRecord, at: Circumstances, events: list[Event]
+) -> tuple[QueueRecord, list[Put]]:
+    warned = record.delay_warned
+    if not warns(at.schedule, arrival=record.arrival, warned=warned, now=at.now):
+        return record, []
+    puts = at.notifier.notification(record, Action.DELAYED, record.pending, at.snapshot, at.now)
+    if puts:
+        events.append(event_about(EventType.DELAYED, record, record.pending, at, reason="delayed"))
+    return replace(record, delay_warned=True), puts
+
+
+def _outcome_events(record: QueueRecord, attempted: Attempted, at: Circumstances) -> list[Event]:
+    """Return one event for each distinct answer, with all recipients it was for."""
+    groups: dict[Outcome, list[QueuedRecipient]] = {}
+    for number, outcome in attempted.outcomes.items():
+        groups.setdefault(outcome, []).append(record.recipients[number])
+    return [
+        event_about(
+            _TYPES[outcome.kind], record, recipients, at, outcome=outcome, attempted=attempted
+        )
+        for outcome, recipients in groups.items()
+    ]

@@ -1,0 +1,233 @@
+"""
+Finding the way for a record: its way out, its route, its site. Asks the DNS; routing decides.
+
+A route is kept for some seconds for each destination, so that a burst asks once; MX hosts of equal
+preference are shuffled anew with each route.
+
+A domain may name any number of hosts that nobody can look up. Its search ends after a few of them,
+and if none was found, or many were silent, the domain itself counts as slow for a while: the next
+time it names others.
+"""
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from postroad.delivery import metrics
+from postroad.delivery.routing.addresses import usable_addresses
+from postroad.delivery.routing.answers import AddressAnswer, Trouble
+from postroad.delivery.routing.questions.lines import Asker
+from postroad.delivery.routing.questions.silence import Silence
+from postroad.delivery.routing.resolver import Resolver
+from postroad.delivery.routing.routes import (
+    MAX_HOSTS,
+    Host,
+    NoRoute,
+    Route,
+    distinct,
+    literal_route,
+    mx_route,
+    order_mx,
+    order_smarthosts,
+    unknown,
+)
+from postroad.mail.address import literal_address
+from postroad.mail.status import EnhancedStatus
+from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import Smarthost, WayOut
+from postroad.runtime.logs import get_logger
+
+log = get_logger("delivery.directions")
+
+OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "an error of ours")  # says nothing about the site
+_NOT_IN_TIME = AddressAnswer((), Trouble.TEMPORARY, "the DNS does not answer")
+_GRACE = 3.0  # seconds that are waited for all hosts' addresses when some are there
+_KEPT = 5.0  # seconds
+_MANY = 20_000
+_MOST_ASKED = 3 * MAX_HOSTS  # MX hosts of a domain that are looked up
+_MOST_UNANSWERED = 5  # MX hosts of a domain; then no further ones are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionSettings:
+    """What routes depend on besides the mail: the MX port, and whom not to talk to."""
+
+    smtp_port: int
+    allow_private: bool
+    own_names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    way_out: WayOut
+    until: float  # monotonic
+    route: Route | NoRoute
+
+
+class Directions:
+    """Routes by way out and destination domain."""
+
+    def __init__(self, resolver: Resolver, settings: DirectionSettings) -> None:
+        self._resolver = resolver
+        self._settings = settings
+        self._dice = random.Random()
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
+        self._silence = Silence()  # of domains, as to their hosts
+
+    def known(self, way_out: WayOut, domain: str) -> Route | NoRoute | None:
+        """Return a route that was found a moment ago, None when one has to be looked for."""
+        kept = self._kept.get((way_out.name, self._destination(way_out, domain)))
+        if kept is None or kept.until <= time.monotonic():
+            return None
+        # It may have been edited since. Nearly always it is the same object.
+        return kept.route if kept.way_out is way_out or kept.way_out == way_out else None
+
+    def asks_nobody(self, way_out: WayOut, domain: str) -> bool:
+        """Whether a route is found at once: all that has to be known is."""
+        if way_out.smarthosts:
+            return all(
+                _literal(host) is not None or self._resolver.knows_addresses(host.host)
+                for host in way_out.smarthosts
+            )
+        return literal_address(domain) is not None or self._resolver.knows_hosts(domain)
+
+    def is_slow(self, way_out: WayOut, domain: str) -> bool:
+        """Whether the DNS did not answer of late for what a route depends on."""
+        if way_out.smarthosts:
+            return all(
+                _literal(host) is None and self._resolver.has_slow_addresses(host.host)
+                for host in way_out.smarthosts
+            )
+        return self._has_slow_hosts(domain) or self._resolver.is_slow(domain)
+
+    def _has_slow_hosts(self, domain: str) -> bool:
+        return self._silence.has(domain, time.monotonic())
+
+    async def find(
+        self, way_out: WayOut, domain: str, traffic_class: TrafficClass = TrafficClass.EXPRESS
+    ) -> Route | NoRoute:
+        """Look for a route. An error nobody planned leads nowhere, for a while."""
+        try:
+            return await self._find(way_out, domain, traffic_class)
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("a route could not be looked for", domain=domain)
+            return OWN_ERROR
+
+    async def _find(
+        self, way_out: WayOut, domain: str, traffic_class: TrafficClass
+    ) -> Route | NoRoute:
+        if way_out.smarthosts:
+            route = await self._smarthost_route(way_out, Asker(way_out.name, traffic_class))
+        else:
+            slow = self._has_slow_hosts(domain)
+            route = await self._mx_route(domain, Asker(domain, traffic_class, slow))
+        key = (way_out.name, self._destination(way_out, domain))
+        self._kept[key] = _Kept(way_out, time.monotonic() + _KEPT, route)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _MANY:
+            self._kept.popitem(last=False)
+        return route
+
+    @staticmethod
+    def _destination(way_out: WayOut, domain: str) -> str:
+        return "" if way_out.smarthosts else domain
+
+    async def _smarthost_route(self, way_out: WayOut, asker: Asker) -> Route | NoRoute:
+        hosts = []
+        trouble = NoRoute(EnhancedStatus(4, 4, 3), "none of the smarthosts has an address")
+        names = [host.host for host in way_out.smarthosts if _literal(host) is None]
+        answers = await self._ask(list(dict.fromkeys(names)), asker, allow_private=True)
+        for smarthost in order_smarthosts(way_out.smarthosts, self._dice):
+            literal = _literal(smarthost)
+            answer = AddressAnswer((literal,)) if literal else answers[smarthost.host]
+            # A smarthost was named by a person who may: any address is meant.
+            addresses = usable_addresses(answer, allow_private=True)
+            if addresses:
+                hosts.append(Host(smarthost.host, smarthost.port, addresses))
+            elif answer.detail:
+                why = unknown(answer)
+                trouble = replace(why, reason=f"{smarthost.host}: {why.reason}")
+        if not hosts:
+            return trouble
+        return Route(way_out.name, distinct(hosts))
+
+    async def _mx_route(self, domain: str, asker: Asker) -> Route | NoRoute:
+        settings = self._settings
+        literal = literal_route(
+            domain, port=settings.smtp_port, allow_private=settings.allow_private
+        )
+        if literal is not None:
+            return literal
+        answer = await self._resolver.mx(domain, asker)
+        names = order_mx(domain, answer, settings.own_names, self._dice)
+        if isinstance(names, NoRoute):
+            return names
+        return mx_route(
+            names,
+            await self._addresses_of(names, asker),
+            port=settings.smtp_port,
+            allow_private=settings.allow_private,
+            implicit=not answer.records,
+        )
+
+    async def _addresses_of(self, names: Sequence[str], asker: Asker) -> dict[str, AddressAnswer]:
+        """Look for hosts with usable addresses, a few at a time, until there are enough of them."""
+        answers: dict[str, AddressAnswer] = {}
+        usable = unanswered = 0
+        for start in range(0, min(len(names), _MOST_ASKED), MAX_HOSTS):
+            asked = names[start : start + MAX_HOSTS]
+            allow_private = self._settings.allow_private
+            found = await self._ask(asked, asker, allow_private=allow_private)
+            answers |= found
+            for answer in found.values():
+                usable += bool(usable_addresses(answer, allow_private=allow_private))
+                unanswered += answer.trouble is Trouble.TEMPORARY
+            if usable >= MAX_HOSTS or unanswered >= _MOST_UNANSWERED:
+                break
+        if unanswered >= _MOST_UNANSWERED or (unanswered and not usable):
+            self._silence.remember(asker.name, time.monotonic())
+        else:
+            self._silence.forget(asker.name)
+        return answers
+
+    async def _ask(
+        self, names: Sequence[str], asker: Asker, *, allow_private: bool
+    ) -> dict[str, AddressAnswer]:
+        """Look hosts up; with one that can be used, others are not waited for long."""
+        tasks = {
+            name: asyncio.ensure_future(self._resolver.addresses(name, asker)) for name in names
+        }
+        began = time.monotonic()
+        try:
+            while open_ones := [name for name, task in tasks.items() if not task.done()]:
+                answers = [task.result() for task in tasks.values() if task.done()]
+                timeout = None
+                if any(usable_addresses(each, allow_private=allow_private) for each in answers):
+                    slow = all(self._resolver.has_slow_addresses(name) for name in open_ones)
+                    timeout = 0.0 if slow else began + _GRACE - time.monotonic()
+                    if timeout <= 0.0:
+                        break
+                await asyncio.wait(
+                    [tasks[name] for name in open_ones],
+                    timeout=timeout,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            return {
+                name: task.result() if task.done() else _NOT_IN_TIME for name, task in tasks.items()
+            }
+        finally:
+            for task in tasks.values():
+                task.cancel()
+
+
+def _literal(smarthost: Smarthost) -> str | None:
+    """Return a smarthost's address where it is named by that."""
+    text = smarthost.host.strip("[]")
+    try:
+        return str(literal_address(f"[{'IPv6:' if ':' in text else ''}{text}]"))
+    except ValueError:
+        return None

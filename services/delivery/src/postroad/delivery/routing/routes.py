@@ -1,0 +1,187 @@
+"""
+Where a record's mail goes: a way out and what the DNS said in, hosts in order out. No I/O.
+
+MX hosts follow RFC 5321 §5: by preference, equals shuffled; the domain itself when there is no MX
+(the implicit MX); nobody when the MX is null (RFC 7505); an address literal is its own host. Hosts
+on addresses that are nobody's on the Internet are refused unless allowed: a domain's owner must not
+be able to make this relay talk to what is behind its firewall.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from postroad.delivery.routing.addresses import is_public, usable_addresses
+from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.mail.address import literal_address
+from postroad.mail.status import EnhancedStatus
+from postroad.policy.model import Smarthost
+
+MAX_HOSTS = 10  # of a route that have an address; a domain with more is not reached better
+_SITE_LENGTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A next hop and the addresses to try, in order."""
+
+    name: str
+    port: int
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where to try, and the site that limits are kept for."""
+
+    site: str
+    hosts: tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """
+    Why there is nowhere to try: permanent when the DNS says so, else for now.
+
+    `asked`: the DNS was asked; else it is known to be away, and this was no attempt.
+    """
+
+    status: EnhancedStatus
+    reason: str
+    asked: bool = True
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether no later try will find a way."""
+        return self.status.klass == 5
+
+
+_NULL_MX = NoRoute(EnhancedStatus(5, 1, 10), "the domain accepts no mail (null MX)")
+_NO_DOMAIN = NoRoute(EnhancedStatus(5, 1, 2), "the domain does not exist")
+_NO_HOST = NoRoute(EnhancedStatus(5, 1, 2), "the domain has neither MX nor address records")
+_LOOPS_BACK = NoRoute(EnhancedStatus(5, 4, 6), "the domain's best MX host is this relay")
+_PRIVATE = NoRoute(
+    EnhancedStatus(5, 4, 4), "the domain's MX hosts are on addresses that mail is not sent to"
+)
+
+
+def order_smarthosts(hosts: Sequence[Smarthost], dice: random.Random) -> list[Smarthost]:
+    """Return smarthosts in the order to try them: by priority, weighted among equals (RFC 2782)."""
+    # A weighted shuffle: a larger weight makes a larger key likely, never certain.
+    keyed = [(host.priority, -(dice.random() ** (1 / max(host.weight, 1))), host) for host in hosts]
+    return [host for _, _, host in sorted(keyed, key=lambda item: item[:2])]
+
+
+def unknown(answer: MxAnswer | AddressAnswer) -> NoRoute:
+    """Return why there is no route where the DNS left the question open."""
+    asked = answer.trouble is not Trouble.UNASKED
+    return NoRoute(EnhancedStatus(4, 4, 3), answer.detail, asked)
+
+
+def order_mx(
+    domain: str, answer: MxAnswer, own_names: frozenset[str], dice: random.Random
+) -> Sequence[str] | NoRoute:
+    """Return the MX hosts of a domain in the order to try them."""
+    if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
+        return unknown(answer)
+    if answer.trouble is Trouble.NO_SUCH_NAME:
+        return _NO_DOMAIN
+    if answer.trouble is Trouble.NO_DATA or not answer.records:
+        return [domain] if domain not in own_names else _LOOPS_BACK
+    if any(host == "." for _, host in answer.records):
+        return _NULL_MX
+    best_of_ours = min((p for p, host in answer.records if host in own_names), default=None)
+    records = [
+        (preference, dice.random(), host)
+        for preference, host in answer.records
+        if best_of_ours is None or preference < best_of_ours
+    ]
+    # RFC 5321 §5.1: behind ourselves come only hosts that would send it back to us.
+    return list(dict.fromkeys(host for _, _, host in sorted(records))) or _LOOPS_BACK
+
+
+def roll_up(hosts: Sequence[str]) -> str:
+    """
+    Return a short stable name for a set of hosts, whatever their order.
+
+    What the names share behind is written once: `(mx1|mx2).example.com`.
+    """
+    names = sorted(set(hosts))
+    if len(names) <= 1:
+        return _bounded("".join(names))
+    split = [name.split(".") for name in names]
+    common: list[str] = []
+    while all(len(labels) > len(common) + 1 for labels in split):
+        label = split[0][-1 - len(common)]
+        if any(labels[-1 - len(common)] != label for labels in split):
+            break
+        common.insert(0, label)
+    heads = [".".join(labels[: len(labels) - len(common)]) for labels in split]
+    tail = "." + ".".join(common) if common else ""
+    return _bounded(f"({'|'.join(heads)}){tail}")
+
+
+def _bounded(site: str) -> str:
+    """Return a name that is not too long, and still that of one site alone."""
+    if len(site) <= _SITE_LENGTH:
+        return site
+    digest = hashlib.sha256(site.encode()).hexdigest()[:12]
+    return f"{site[: _SITE_LENGTH - 13]}~{digest}"
+
+
+def distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    """Return hosts with each address once, where it comes first; those left without are gone."""
+    seen: set[tuple[str, int]] = set()
+    found = []
+    for host in hosts:
+        fresh = tuple(a for a in host.addresses if (a, host.port) not in seen)
+        seen.update((address, host.port) for address in fresh)
+        if fresh:
+            found.append(host if fresh == host.addresses else replace(host, addresses=fresh))
+    return tuple(found)
+
+
+def mx_route(
+    names: Sequence[str],
+    answers: Mapping[str, AddressAnswer],
+    *,
+    port: int,
+    allow_private: bool,
+    implicit: bool = False,
+) -> Route | NoRoute:
+    """
+    Return the route over MX hosts, given what each one's name resolved to, as far as asked.
+
+    `implicit`: there are no MX records, and the domain stands for its host (RFC 5321 §5.1).
+    """
+    usable = (
+        Host(name, port, usable_addresses(answers[name], allow_private=allow_private))
+        for name in names
+        if name in answers
+    )
+    hosts = distinct(usable)[:MAX_HOSTS]
+    if hosts:
+        return Route(roll_up(names), hosts)
+    return _no_host(answers, implicit=implicit)
+
+
+def _no_host(answers: Mapping[str, AddressAnswer], *, implicit: bool) -> NoRoute:
+    for answer in answers.values():
+        if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
+            return unknown(answer)
+    if any(answer.addresses for answer in answers.values()):
+        return _PRIVATE
+    if implicit:
+        return _NO_HOST
+    return NoRoute(EnhancedStatus(4, 4, 4), "none of the domain's MX hosts has an address")
+
+
+def literal_route(domain: str, *, port: int, allow_private: bool) -> Route | NoRoute | None:
+    """Return the route to an address literal (RFC 5321 §4.1.3), None for a name."""
+    address = literal_address(domain)
+    if address is None:
+        return None
+    if not allow_private and not is_public(str(address)):
+        return _PRIVATE
+    return Route(domain, (Host(domain, port, (str(address),)),))

@@ -1,0 +1,151 @@
+"""
+Idle sessions, kept for the next message to the same place.
+
+Bounded for each place and in all; a session whose peer has hung up, or that has carried its share
+of messages, is not handed out again. The clock is an argument.
+
+A session takes up a connection of its site until its socket is closed, as that is what a host
+counts. So those that are on their way out are counted here too, and who opens another one waits
+until there is room beside them.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+
+from postroad.delivery.client.session import Session
+from postroad.delivery.sites.limits import SiteLimiter
+
+Under = tuple[Hashable, ...]
+
+# Long enough for the next message of a burst, and shorter than any server waits (RFC 5321
+# §4.5.3.2.7 asks for five minutes): a session kept for nothing takes a place from others.
+IDLE = 10.0  # seconds
+PER_PLACE = 20
+IN_ALL = 200
+
+
+@dataclass(slots=True)
+class _Idle:
+    session: Session
+    under: Under
+    since: float
+
+
+class SessionPool:
+    """The idle sessions of a process, by place: whatever names a host with all that matters."""
+
+    def __init__(
+        self, *, idle: float = IDLE, per_place: int = PER_PLACE, in_all: int = IN_ALL
+    ) -> None:
+        self._idle = idle
+        self._per_place = per_place
+        self._in_all = in_all
+        self._places: OrderedDict[Hashable, list[_Idle]] = OrderedDict()
+        self._count = 0
+        self._kept: Counter[Hashable] = Counter()
+        self._leaving: Counter[Hashable] = Counter()
+        self._one_went = asyncio.Event()
+
+    def take(self, place: Hashable, now: float) -> Session | None:
+        """Return an idle session, the one used last, None when there is none."""
+        waiting = self._places.get(place, [])
+        while waiting:
+            found = waiting.pop()
+            self._forget(found)
+            if not waiting:
+                self._places.pop(place, None)
+            if found.session.reusable and now - found.since < self._idle:
+                return found.session
+            found.session.abort()
+            self.count_until_gone(found.session, under=found.under)
+        return None
+
+    def give(self, place: Hashable, session: Session, now: float, *, under: Under) -> bool:
+        """
+        Keep a session for the next message; return whether there is room for it.
+
+        `under` is what it counts for: the site, and what a way out has of it.
+        """
+        waiting = self._places.get(place, [])
+        if not session.reusable or len(waiting) >= self._per_place or self._count >= self._in_all:
+            return False
+        self._places.setdefault(place, waiting).append(_Idle(session, under, now))
+        self._count += 1
+        self._kept.update(under)
+        return True
+
+    def count(self, key: Hashable) -> int:
+        """Return how many sessions are open under a key and not in use, kept or on their way."""
+        return self._kept.get(key, 0) + self._leaving.get(key, 0)
+
+    def count_until_gone(self, session: Session, *, under: Under) -> None:
+        """Count a session that is not kept until its connection is closed; the caller does that."""
+        if not session.gone.done():
+            self._leaving.update(under)
+            session.gone.add_done_callback(lambda _: self._went(under))
+
+    def _went(self, under: Under) -> None:
+        _take_off(self._leaving, under)
+        self._one_went.set()
+        self._one_went = asyncio.Event()
+
+    async def make_room(self, limiters: Mapping[Hashable, SiteLimiter]) -> None:
+        """
+        Wait until no more are open under each key than may be beside those in use.
+
+        Goodbye is said on kept ones that are too many.
+        """
+        while over := [key for key, each in limiters.items() if self.count(key) > each.idle_room]:
+            leaving = [idle for key in over for idle in self.surplus(key, limiters[key].idle_room)]
+            if leaving:
+                await asyncio.gather(*(session.quit() for session in leaving))
+            else:
+                await self._one_went.wait()
+
+    def surplus(self, key: Hashable, room: int) -> list[Session]:
+        """Take out the sessions kept under a key beyond `room`; the caller says goodbye."""
+        if self._kept.get(key, 0) <= room:
+            return []
+        return self._take_out(lambda idle: key in idle.under and self._kept[key] > room)
+
+    def all(self) -> list[Session]:
+        """Take out all sessions; the caller says goodbye."""
+        return self._take_out(lambda _: True)
+
+    def expired(self, now: float) -> list[Session]:
+        """Take out the sessions that have been idle for too long; the caller says goodbye."""
+        return self._take_out(lambda idle: now - idle.since >= self._idle)
+
+    def _take_out(self, leaves: Callable[[_Idle], bool]) -> list[Session]:
+        found = []
+        for place, waiting in list(self._places.items()):
+            kept = []
+            for idle in waiting:
+                if leaves(idle):
+                    self._forget(idle)
+                    self.count_until_gone(idle.session, under=idle.under)
+                    found.append(idle.session)
+                else:
+                    kept.append(idle)
+            if kept:
+                self._places[place] = kept
+            else:
+                del self._places[place]
+        return found
+
+    def _forget(self, idle: _Idle) -> None:
+        self._count -= 1
+        _take_off(self._kept, idle.under)
+
+    async def close(self) -> None:
+        """Say QUIT on every idle session."""
+        await asyncio.gather(*(session.quit() for session in self.all()))
+
+
+def _take_off(counts: Counter[Hashable], keys: Under) -> None:
+    for key in keys:
+        counts[key] -= 1
+        if not counts[key]:
+            del counts[key]

@@ -1,0 +1,317 @@
+"""
+One site as the mail of one way out meets it: its waiting room, its limits, and whether it is up.
+
+What a Relay's mail meets there says nothing about another's: their limits, logins and demands
+differ, and so does what they do to a host. Only the sum of what they use is theirs together
+(`delivery.total`). No I/O; the clock is an argument.
+
+Express is served before bulk. It has a line of its own: bulk mail that waits makes way for it, and
+express that is put off comes back behind express alone. A site whose hosts cannot be reached is
+down for a while: what comes in the meantime is put off, without a connection for each record.
+
+A site's mail must not keep other mail waiting, so a room holds what the site takes in a few
+seconds, by its pace; a site that does not move has its share of a part of the places, and no more.
+Large mail takes several places. One record is let in, whatever it takes.
+What finds no place is parked: put off until, by pace and the length of the line, it will be its
+turn. That costs as much as accepting it did, so a site that is fast enough never comes to it: its
+backlog is left in the stream, where its lane is not pulled for a moment.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from postroad.delivery.sites.concurrency import Concurrency
+from postroad.delivery.sites.limits import SiteLimiter
+from postroad.delivery.sites.pace import QUICK, Pace
+from postroad.delivery.sites.shares import Shares
+from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.sites.waiting import Line, Waiting
+from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import SiteLimits, Smarthost
+
+_SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
+_UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
+_LEAST_RATE = 0.5  # messages per second: one that stands still may move again
+_SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood still
+MAX_DOWN = 60.0  # seconds
+
+
+@dataclass(slots=True, eq=False)
+class Site:
+    """What is known of one site in this process, by the mail of the way out `relay`."""
+
+    relay: str
+    limiter: SiteLimiter
+    shares: Shares
+    total: "SiteTotal[Site]"
+    hosts: tuple[Smarthost, ...] = ()  # none where they are found in the DNS
+    hosts_in_use: tuple[Smarthost, ...] = ()  # that connections in use may be at
+    lane: str = ""  # of its mail, as that came last
+    is_left: bool = False  # whether its lane went to another process since
+    heir: "Site | None" = None  # that counts our connections too, as they are at its hosts
+    express: Line = field(default_factory=Line)
+    bulk: Line = field(default_factory=Line)
+    waiting: int = 0  # records, in both lines
+    concurrency: Concurrency = field(default_factory=Concurrency)
+    pace: Pace = field(default_factory=Pace)
+    down_until: float = 0.0
+    down_reason: str = ""
+    timer: float = math.inf  # when it is to be looked at again
+    _under_way: int = 0  # places of what was begun
+    _counted: SiteLimits | None = None  # in the total, while there is mail
+
+    @property
+    def name(self) -> str:
+        """The site's name, which is the same for all ways out to it."""
+        return self.total.name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What names it in this process."""
+        return self.name, self.relay
+
+    def adopt(self, limits: SiteLimits) -> None:
+        """Go on with other limits."""
+        self.limiter.adopt(limits)
+        if self._counted is not None:
+            self.total.leaves(self._counted)
+            self._join()
+
+    def _join(self) -> None:
+        self._counted = self.limiter.limits
+        self.total.joins(self._counted)
+
+    def occupy(self) -> None:
+        """Take down that a connection is used."""
+        self.limiter.connections += 1
+        self.total.limiter.connections += 1
+
+    def vacate(self) -> None:
+        """Take down that a connection is used no more."""
+        self.limiter.connections -= 1
+        self.total.limiter.connections -= 1
+        self._leave_if_idle()
+        if self.heir is not None:
+            self.heir.vacate()
+
+    def _was_emptied(self) -> None:
+        """Take down that records were taken out that were not begun."""
+        if not self.waiting:
+            self.pace.waits_no_more()  # or it is slower by each second in which nothing comes
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self._counted is not None and self.idle:
+            self.total.leaves(self._counted)
+            self._counted = None
+
+    def _line(self, traffic_class: TrafficClass) -> Line:
+        return self.bulk if traffic_class is TrafficClass.BULK else self.express
+
+    @property
+    def _places(self) -> int:
+        return self.express.places + self.bulk.places
+
+    @property
+    def held(self) -> int:
+        """How many places it has for what waits or is under way."""
+        return self._places + self._under_way
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self.waiting and not self.limiter.connections
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether another connection may be used."""
+        return self.limiter.has_slot and self.limiter.connections < self.concurrency.window
+
+    @property
+    def has_too_many(self) -> bool:
+        """Whether more connections are in use than it is seen to bear, or may be."""
+        limiter = self.limiter
+        return (
+            limiter.connections > min(limiter.most, self.concurrency.window)
+            or self.total.has_too_many
+        )
+
+    def next_start(self, now: float) -> float:
+        """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
+        start = max(self.limiter.next_start(now), self.total.limiter.next_start(now))
+        if start > now and (first := self.first()) and first.taken.record.resume_from:
+            return now  # it was counted when it began
+        return start
+
+    @property
+    def makes_way(self) -> bool:
+        """Whether a connection that ended a message goes to another way out's mail."""
+        return self.total.makes_way(self, self.limiter.connections)
+
+    def moves(self, now: float) -> bool:
+        """Whether attempts end soon here."""
+        return self.pace.moves(now, busy=self.limiter.connections > 0)
+
+    def is_hurried(self, now: float) -> bool:
+        """Whether its hosts are given less time than usual, as others need the places."""
+        return self.shares.is_scarce and not self.moves(now)
+
+    def lasting(self, now: float) -> int:
+        """Return how many of the places it has will not be free soon."""
+        if not self.moves(now):
+            return self.held
+        rate = self.pace.rate(now)
+        return max(0, self._places - self._quick(rate)) if rate is not None else 0
+
+    def _quick(self, rate: float) -> int:
+        """Return how many places that mail takes which leaves within seconds."""
+        each = self._places / self.waiting if self.waiting else 1.0
+        return int(rate * QUICK * each)
+
+    def room(self, now: float) -> int:
+        """Return how many places what waits here may take."""
+        if not self.moves(now):
+            held = self.held
+            young = self.pace.is_young(now, idle=not held)
+            return max(0, self.shares.allowance(held, young=young) - self._under_way)
+        rate = self.pace.rate(now)
+        if rate is None:
+            return max(1, self.shares.most // 2)
+        return min(self.shares.most, max(1, self.shares.fair, self._quick(rate)))
+
+    def has_room(self, traffic_class: TrafficClass, now: float) -> bool:
+        """Whether another record of a class may wait here: bulk makes way for express."""
+        places = self._places if traffic_class is TrafficClass.BULK else self.express.places
+        return places < self.room(now)
+
+    def surplus(self, now: float) -> list[Waiting]:
+        """
+        Take out, and return, what waits beyond the room.
+
+        It was let in before the pace fell, or before express mail came that it makes way for.
+        """
+        found = []
+        room = self.room(now)
+        for line in (self.bulk, self.express):  # and who came last
+            while line and self._places - line.last.taken.places >= room:
+                found.append(line.pop())
+                self.waiting -= 1
+        self._was_emptied()
+        return found
+
+    def add(self, waiting: Waiting, now: float) -> None:
+        """Let a record wait."""
+        first = self.idle
+        if first:
+            self.pace.wakes(now)
+        if not self.moves(now):
+            self.shares.comes(waiting.taken.places, first=first)
+        if self._counted is None:
+            self._join()
+        self._line(waiting.taken.record.traffic_class).add(waiting)
+        self.waiting += 1
+        self.pace.waits(now)
+
+    def first(self) -> Waiting | None:
+        """Return the record that is next, express before bulk, without taking it out."""
+        line = self.express or self.bulk
+        return line.first if line else None
+
+    def next(self) -> Waiting | None:
+        """Take out the record that is next, express before bulk; None when none waits."""
+        line = self.express or self.bulk
+        if not line:
+            return None
+        if self._before(line) < self.shares.least // 2:
+            line.forget_turns()
+        self.waiting -= 1
+        return line.next()
+
+    def _before(self, line: Line) -> int:
+        """Return how many records go before the next that comes into a line."""
+        return self.waiting if line is self.bulk else len(line)
+
+    def empty(self) -> list[Waiting]:
+        """Take out, and return, all that waits."""
+        return self.withdraw(lambda _: True)
+
+    def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Take out, and return, what waits and is to leave."""
+        leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
+        self.waiting -= len(leaving)
+        self._was_emptied()
+        return leaving
+
+    def put_back(self, waiting: Waiting) -> None:
+        """Let a record wait again, before all others, that was not even begun at the host."""
+        waiting.refusals += 1
+        self.take_back(waiting)
+        self._line(waiting.taken.record.traffic_class).put_back(waiting)
+        self.waiting += 1
+
+    def take_back(self, waiting: Waiting) -> None:
+        """Take down that a message that was to begin is not sent here now."""
+        self.limiter.take_back(waiting.begun)
+        self.total.limiter.take_back(waiting.begun)
+
+    def begin(self, waiting: Waiting, now: float) -> None:
+        """Take down that a message begins, after `next` has taken it out."""
+        waiting.begun = now
+        self._under_way += waiting.taken.places
+        if not waiting.taken.record.resume_from:
+            self.limiter.begin(now)
+            self.total.begin(now)
+        if not self.waiting:
+            self.pace.waits_no_more()
+
+    def ended(self, waiting: Waiting, now: float, seconds: float) -> None:
+        """Take down that an attempt here ended, and how long it took."""
+        self.leaves(waiting)
+        self.pace.ends(now, seconds)
+
+    def leaves(self, waiting: Waiting) -> None:
+        """Take down that a record is under way no more that was begun."""
+        self._under_way -= waiting.taken.places
+
+    def park(self, traffic_class: TrafficClass, now: float) -> float:
+        """Return for how many seconds a record that finds no room is put off: until its turn."""
+        line = self._line(traffic_class)
+        rate = self.pace.rate(now)
+        longest = _LONGEST_PARK
+        if not rate:  # it may only be getting under way, as behind a greeting that is late
+            longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
+        if rate is None:
+            rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
+        gap = 1 / max(rate, _LEAST_RATE)
+        wait = line.park(now, before=self._before(line), gap=gap, longest=longest)
+        return max(wait, _SHORTEST_PARK)
+
+    def may_be_forgotten(self, now: float) -> bool:
+        """Whether nothing would come of forgetting it but that its pace is not known."""
+        if not self.idle or self.is_down(now):
+            return False
+        return not self.limiter.remembers(now) and not self.total.limiter.remembers(now)
+
+    def is_down(self, now: float) -> bool:
+        """Whether its hosts could not be reached just now."""
+        return now < self.down_until
+
+    def went_down(self, reason: str, now: float, retry_first: float) -> None:
+        """Its hosts could not be reached: leave them alone for a while."""
+        self.down_until = now + min(MAX_DOWN, retry_first / 2)
+        self.down_reason = reason
+        self.express.suspended = self.bulk.suspended = 0
+
+    def suspend(self, traffic_class: TrafficClass, now: float) -> float:
+        """Return for how many seconds a record is put off that comes while it is down."""
+        line = self._line(traffic_class)
+        line.suspended += 1
+        # The first finds out whether it is up again; not all of them at the same moment. How it
+        # failed says nothing of how it will be: what comes too fast then is parked by its pace.
+        turn = (line.suspended - 1) / max(self.pace.rate(now) or 0.0, _UNKNOWN_RATE)
+        return self.down_until - now + min(turn, _LONGEST_PARK)
+
+    def came_up(self) -> None:
+        """It was reached."""
+        self.down_until = 0.0

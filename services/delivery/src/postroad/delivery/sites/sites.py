@@ -1,0 +1,193 @@
+"""
+The sites of a process: which are known, how they share its places, and which may be forgotten.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from postroad.delivery.routing.way import same_hosts
+from postroad.delivery.sites.limits import SiteLimiter
+from postroad.delivery.sites.pool import SessionPool
+from postroad.delivery.sites.shares import Shares
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.total import SiteTotal
+from postroad.policy.model import SiteLimits, Smarthost, WayOut
+
+_RECOUNT = 0.25  # seconds
+_REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
+_MANY = 2_000  # sites without mail
+
+
+class Sites:
+    """
+    All sites of a process, by name and way out.
+
+    `in_hand` is how many records it has at most. `resume` goes on with a site that is not shared
+    with other pools any more.
+    """
+
+    def __init__(self, in_hand: int, resume: Callable[[SiteTotal[Site]], None]) -> None:
+        self._resume = resume
+        self._sites: dict[tuple[str, str], Site] = {}
+        self._totals: dict[str, SiteTotal[Site]] = {}
+        self._withdrawn: list[Site] = []  # whose smarthosts were, with connections in use
+        self._elsewhere: Mapping[str, int] = {}
+        self._shares = Shares(in_hand)
+        self._counted = 0.0
+        self._several_pools = False  # that send by MX, so that they may meet at a site
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._sites.values())
+
+    def of(self, name: str, way_out: WayOut) -> Site:
+        """Return the site as a way out's mail meets it, with the limits that hold now."""
+        site = self._sites.get((name, way_out.name))
+        if site is None:
+            return self._new(name, way_out)
+        if not (site.hosts is way_out.smarthosts or same_hosts(site.hosts, way_out.smarthosts)):
+            return self._anew(site, way_out)
+        self.go_on(site, way_out)
+        return site
+
+    def go_on(self, site: Site, way_out: WayOut) -> None:
+        """Let a site be as its way out is now, some of whose hosts it has."""
+        if site.hosts is not way_out.smarthosts:
+            _turn_to(site, way_out.smarthosts)
+            self._count_withdrawn(site)
+        if site.limiter.limits != way_out.limits:
+            site.adopt(way_out.limits)
+
+    def _count_withdrawn(self, site: Site) -> None:
+        """Count what is in use at hosts that were withdrawn and are the site's again."""
+        for former in [each for each in self._withdrawn if each.key == site.key]:
+            if same_hosts(former.hosts_in_use, site.hosts):
+                self._withdrawn.remove(former)
+                _count_for(site, former)
+
+    def _new(self, name: str, way_out: WayOut) -> Site:
+        total = self._totals.get(name)
+        if total is None:
+            total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
+            self._share(total)
+        total.members += 1
+        limiter = SiteLimiter(way_out.limits, leased=True)
+        site = Site(way_out.name, limiter, self._shares, total)
+        _turn_to(site, way_out.smarthosts)
+        self._count_withdrawn(site)
+        self._count_elsewhere(site)
+        self._sites[site.key] = site
+        return site
+
+    def _anew(self, before: Site, way_out: WayOut) -> Site:
+        """
+        Begin with other smarthosts: connections that are stuck at those before use nothing of them.
+
+        They count again once their hosts come back. The rate is that of a Relay's smarthosts,
+        whichever they are.
+        """
+        self._drop(before)
+        if before.limiter.connections:
+            self._withdrawn.append(before)
+        site = self._new(before.name, way_out)
+        site.limiter.inherit(before.limiter)
+        return site
+
+    def leave(self, lane: str) -> None:
+        """Take down that a lane is another process's, which is to hear what is in use there."""
+        for site in self:
+            site.is_left = site.is_left or site.lane == lane
+
+    def left_open(self, pool: SessionPool) -> Mapping[str, int]:
+        """Return what is in use, or not closed yet, at sites of lanes that were left, by name."""
+        counts: Counter[str] = Counter()
+        for site in self:
+            if site.is_left:
+                count = site.limiter.connections + pool.count(site.key)
+                counts.update({_named(site.name): count, _named(*site.key): count})
+                site.is_left = count > 0
+        return +counts
+
+    def heed_elsewhere(self, counts: Mapping[str, int]) -> None:
+        """Leave so many connections of each limit to processes that had the site before."""
+        self._elsewhere = counts
+        for site in self:
+            self._count_elsewhere(site)
+
+    def _count_elsewhere(self, site: Site) -> None:
+        counts, total = self._elsewhere, site.total
+        site.limiter.elsewhere = counts.get(_named(*site.key), 0) if counts else 0
+        # Where the site is shared, they have claims of their own.
+        count = counts.get(_named(site.name), 0) if counts and not total.is_shared else 0
+        total.limiter.elsewhere = count
+
+    def renew(self, limits: Mapping[str, SiteLimits]) -> None:
+        """Heed the limits of ways out, by name, also where no mail waits that would tell them."""
+        for site in self:
+            now = limits.get(site.relay)
+            if now == site.limiter.limits:
+                continue
+            if now is not None:
+                site.adopt(now)
+            site.total.outdate()
+
+    def know_pools(self, *, several: bool) -> None:
+        """Take down whether `several` pools send by MX."""
+        if several != self._several_pools:
+            self._several_pools = several
+            for total in self._totals.values():
+                self._share(total)
+            self.heed_elsewhere(self._elsewhere)
+
+    def _share(self, total: SiteTotal[Site]) -> None:
+        """Lease what is used of a site where another pool may send there too."""
+        if self._several_pools and total.by_mx:
+            total.share()
+        elif total.is_shared:
+            total.unshare()
+            self._resume(total)
+
+    def keep_count(self, now: float) -> None:
+        """Count the shares of the process's places if that was not done just now."""
+        if now - self._counted >= _RECOUNT:
+            self.count_shares(now)
+
+    def count_shares(self, now: float) -> None:
+        """Count what sites have of the process's places for long."""
+        self._counted = now
+        self._shares.recount(site.lasting(now) for site in self)
+
+    def forget(self, now: float) -> None:
+        """Forget sites that have had no mail for a while, the more the shorter ago."""
+        self._withdrawn = [site for site in self._withdrawn if site.limiter.connections]
+        idle = [site for site in self if site.may_be_forgotten(now)]
+        kept = _REMEMBERED if len(idle) <= _MANY else 0.0
+        for site in idle:
+            if now - site.pace.since > kept:
+                self._drop(site)
+
+    def _drop(self, site: Site) -> None:
+        del self._sites[site.key]
+        site.total.members -= 1
+        if not site.total.members:
+            del self._totals[site.name]
+
+
+def _named(*parts: str) -> str:
+    """Return a short name, which processes tell each other every few seconds."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:
+    """Let a site go on with other smarthosts; those before may have connections in use."""
+    kept = site.hosts_in_use if site.limiter.connections else ()
+    site.hosts_in_use = hosts + tuple(host for host in kept if host not in hosts)
+    site.hosts = hosts
+
+
+def _count_for(heir: Site, former: Site) -> None:
+    """Count the connections of a site that was withdrawn for another, until they are closed."""
+    former.heir = heir
+    heir.hosts_in_use += former.hosts_in_use
+    heir.limiter.connections += former.limiter.connections
+    heir.total.limiter.connections += former.limiter.connections

@@ -1,0 +1,119 @@
+"""
+Leasing what may be sent to sites with a message rate: the slices of `policy.slices`, with I/O.
+
+Each way out's rate at a site has a record, so that the next owner of its lane, also after a crash,
+goes on with the window as it is. Where several pools send to a site, their rate together has one.
+
+With storage full nothing can be written down. One who sends alone goes on then, by his own count:
+mail that leaves makes room.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from postroad.delivery.sites.limits import SiteLimiter
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.tasks import Tasks
+from postroad.policy.limits.slices import Leased, Record, decode, encode, lease, lifetime_of
+from postroad.policy.model import Rate
+from postroad.runtime.logs import get_logger
+from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
+from postroad.spool.errors import SpoolError, SpoolFull
+
+log = get_logger("delivery.windows")
+
+_AGAIN = 1.0  # seconds until the records are asked again that did not answer
+_SHORTEST_WAIT = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A window, its record, and the site whose mail waits for it."""
+
+    kind: SiteKind
+    name: str
+    limiter: SiteLimiter
+    total: SiteTotal[Site]
+
+
+class Windows:
+    """All windows of a process. `resume` goes on with a site's mail."""
+
+    def __init__(
+        self, records: SiteRecords, tasks: Tasks, resume: Callable[[SiteTotal[Site]], None]
+    ) -> None:
+        self._records = records
+        self._tasks = tasks
+        self._resume = resume
+        self._asking: set[SiteLimiter] = set()
+        self._look_again = asyncio.Event()
+
+    def ask(self, site: Site) -> None:
+        """Lease what the mail that waits at a site needs, and go on with it then."""
+        for window in (
+            _Window(SiteKind.WINDOW, f"{site.name} {site.relay}", site.limiter, site.total),
+            _Window(SiteKind.MESSAGES, site.name, site.total.limiter, site.total),
+        ):
+            now = asyncio.get_running_loop().time()
+            if window.limiter.needs_slice(now) and window.limiter not in self._asking:
+                self._asking.add(window.limiter)
+                self._tasks.spawn(self._lease(window))
+
+    def look_again(self) -> None:
+        """Let nobody wait for what a limit allows that is another one now."""
+        self._look_again.set()
+        self._look_again = asyncio.Event()
+
+    async def _lease(self, window: _Window) -> None:
+        try:
+            wait = await self._try(window)
+            while wait and window.total.has_line:
+                await self._wait(window, wait)
+                wait = await self._try(window)
+        finally:
+            self._asking.discard(window.limiter)
+        self._resume(window.total)
+
+    async def _wait(self, window: _Window, seconds: float) -> None:
+        rate = window.limiter.limits.message_rate
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while window.total.has_line and window.limiter.limits.message_rate == rate:
+                    await self._look_again.wait()
+
+    async def _try(self, window: _Window) -> float:
+        """Lease a slice; return for how many seconds to wait if there is none, else 0."""
+        limiter = window.limiter
+        rate = limiter.limits.message_rate
+        if rate is None:
+            return 0.0
+        try:
+            leased = await self._change(window, rate)
+        except SpoolError as error:
+            log.debug("no slice could be leased", site=window.total.name, error=str(error))
+            if window.kind is not SiteKind.WINDOW or not isinstance(error, SpoolFull):
+                return _AGAIN
+            leased = lease(Record(), rate, self._records.owner, (), datetime.now(UTC))
+        seconds = (leased.until - datetime.now(UTC)).total_seconds()
+        if not leased.count:
+            return max(seconds, _SHORTEST_WAIT)
+        limiter.lease(leased.count, asyncio.get_running_loop().time() + seconds)
+        return 0.0
+
+    async def _change(self, window: _Window, rate: Rate) -> Leased:
+        outcome: list[Leased] = []
+
+        def decide(view: SiteView) -> bytes:
+            now, at = datetime.now(UTC), asyncio.get_running_loop().time()
+            starts = [now - timedelta(seconds=at - start) for start in window.limiter.starts]
+            record, owner = decode(view.record), self._records.owner
+            outcome.append(lease(record, rate, owner, starts, now, certain=view.certain))
+            return encode(outcome[-1].record)
+
+        lifetime = lifetime_of(rate)
+        await self._records.change(window.kind, window.name, decide, lifetime=lifetime)
+        return outcome[-1]

@@ -1,0 +1,293 @@
+"""
+From an accepted envelope and its content to records in the queue.
+
+Content stays in memory up to the inline size and goes to the blob store past it, as it streams in:
+a message costs a bounded window, whatever its size. When it is whole, loops are looked for, quotas
+are spent, and its records are stored at once or not at all. The reply is 250 only after the queue's
+acknowledgement.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.acceptance.history import History
+from postroad.ingress.acceptance.quotas import Quotas
+from postroad.ingress.acceptance.records import WholeMessage, header_reader, records
+from postroad.ingress.acceptance.rejections import Rejections
+from postroad.ingress.acceptance.transaction import Transaction
+from postroad.ingress.counts.shared import SharedCounts
+from postroad.ingress.limits import IngressLimits
+from postroad.mail.header import count_fields
+from postroad.policy.limits.quota import Sending
+from postroad.policy.limits.quota_ledger import Exceeded, Spent
+from postroad.policy.model import OnExceeded
+from postroad.runtime import tracing
+from postroad.runtime.log_limit import LineLimit
+from postroad.runtime.logs import get_logger
+from postroad.smtp.reply import Reply
+from postroad.spool.errors import RecordTooLarge, Refused, SpoolError, SpoolFull
+from postroad.spool.event import Event, EventType
+from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Place, Put, Ready, Spool
+from postroad.spool.record import BlobRef, Hold
+
+log = get_logger("ingress.intake")
+
+# RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
+# that hears 451 after that can do something better than wait.
+_SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
+# Pieces are joined when there are so many. Each costs some 40 octets more than it has: a client
+# that sends an octet or two at a time would take twenty times the memory of its content.
+_MOST_PIECES = 256
+_NOT_STORED = (Refused, SpoolFull, RecordTooLarge)  # what says so for certain
+
+
+@dataclass(slots=True)
+class IntakeTools:
+    """What every intake of a process shares."""
+
+    spool: Spool
+    quotas: Quotas
+    limits: IngressLimits
+    hostname: str
+    process: str
+    lines: LineLimit = field(init=False)  # those that strangers cause
+    history: History = field(init=False)
+    rejections: Rejections = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lines = LineLimit()
+        self.history = History(self.spool.events, self.process, self.lines)
+        told = "refusals are counted by this process alone"
+        shared = SharedCounts(self.spool.usage, self.lines, told)
+        self.rejections = Rejections(self.limits.rejections_per_network, shared)
+
+
+class Intake:
+    """
+    One message on its way in: `add` its content, then `finish`, or `abort`.
+
+    `judge_again` applies to the transaction what has come into force while the content came in, and
+    returns why it may not be accepted any more.
+    """
+
+    def __init__(
+        self,
+        tools: IntakeTools,
+        transaction: Transaction,
+        judge_again: Callable[[], Reply | None],
+    ) -> None:
+        self._tools = tools
+        self._transaction = transaction
+        self._judge_again = judge_again
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._destinations = len({mailbox.domain for mailbox in transaction.recipients})
+        self._header = header_reader(transaction)
+        self._writer: BodyWriter | None = None
+        self._failure: SpoolError | None = None
+        self._verdict: Reply | None = None  # of what is refused while it comes in
+
+    @property
+    def held(self) -> int:
+        """Octets of memory that the message takes, and will take when its records are made."""
+        if self._writer is not None:
+            content = self._writer.held
+        else:
+            content = self._size * (1 + self._destinations) if self._pieces else 0
+        return self._transaction.held + content
+
+    @property
+    def size(self) -> int:
+        """Octets so far."""
+        return self._size
+
+    @property
+    def submitted(self) -> bool:
+        """Whether the message is submitted, and not relayed."""
+        return self._transaction.submitted
+
+    async def add(self, piece: bytes) -> None:
+        """Take a piece of content, waiting while the blob store's window is full."""
+        self._size += len(piece)
+        if self._verdict is not None or self._failure is not None:
+            return
+        if self._size > self._tools.limits.message_size:
+            await self.refuse(replies.TOO_LARGE)
+            return
+        if self._writer is None:
+            self._pieces.append(piece)
+            if self._size <= self._tools.limits.inline_size:
+                if len(self._pieces) >= _MOST_PIECES:
+                    self._pieces = [b"".join(self._pieces)]
+                return
+            piece = self._begin_large()
+        if passed := self._header.feed(piece):
+            await self._write(passed)
+
+    def _begin_large(self) -> bytes:
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        lifetime = max(w.retry.lifetime for w in self._transaction.recipients.values())
+        known = self._transaction.sender.client is not None
+        self._writer = self._tools.spool.write_body(lifetime=lifetime, known=known)
+        return whole
+
+    async def _write(self, piece: bytes) -> None:
+        assert self._writer is not None
+        try:
+            await self._writer.write(piece)
+        except SpoolError as error:
+            self._failure = error
+            await self.abort()
+
+    async def refuse(self, reply: Reply) -> None:
+        """Keep nothing of the content, also of what comes; this is the reply to its final dot."""
+        self._verdict = self._verdict or reply
+        await self.abort()
+
+    async def abort(self) -> None:
+        """Give the message up: the client is gone, or it will be refused."""
+        self._pieces.clear()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.abort()
+
+    async def finish(self, *, bare: bool) -> Reply:
+        """Store the whole message and return the reply to its final dot."""
+        began = monotonic()
+        self._transaction.size = self._size
+        await self._end_header()
+        refusal = self._refusal(bare)
+        if refusal is not None:
+            await self.abort()
+            return self._refused(refusal)
+        try:
+            reply = await self._store()
+        except SpoolError as error:
+            self._tell_failure(error)
+            reply = self._refused(_unavailable(error))
+        finally:
+            await self.abort()
+        metrics.STORE_SECONDS.observe(monotonic() - began)
+        return reply
+
+    def _tell_failure(self, error: SpoolError) -> None:
+        left_out = self._tools.lines.admit("a message could not be stored", "")
+        if left_out is not None:
+            reason = type(error).__name__
+            log.warning(
+                "a message could not be stored",
+                error=str(error),
+                reason=reason,
+                left_out=left_out,
+            )
+
+    async def _end_header(self) -> None:
+        if self._writer is None:
+            self._pieces = [self._header.feed(b"".join(self._pieces)) + self._header.end()]
+        elif tail := self._header.end():
+            await self._write(tail)
+
+    def _refusal(self, bare: bool) -> Reply | None:
+        if self._verdict is not None:
+            return self._verdict
+        if self._failure is not None:
+            return _unavailable(self._failure)
+        if bare:
+            return replies.BARE_IN_CONTENT
+        # Loops put their fields in front, so the beginning of a long header tells.
+        if count_fields(self._header.block, b"received") > self._tools.limits.received_fields:
+            return replies.LOOP
+        return self._judge_again()
+
+    async def _store(self) -> Reply:
+        transaction = self._transaction
+        sending = Sending(
+            transaction.sender.client.key if transaction.sender.client else None,
+            transaction.sender.reverse_path,
+            transaction.peer,
+            recipients=len(transaction.recipients),
+            octets=self._size,
+        )
+        spent = await self._tools.quotas.take(transaction.snapshot, sending)
+        hold = None
+        if isinstance(spent, Exceeded):
+            action = spent.demand.quota.on_exceeded
+            if action is OnExceeded.DEFER or not spent.certain:
+                return self._refused(replies.QUOTA_LATER)
+            if action is OnExceeded.REJECT:
+                return self._refused(replies.QUOTA_NEVER)
+            hold = Hold("Quota")
+        in_doubt = False
+        try:
+            content = await self._content()
+            in_doubt = True
+            return await self._accept(content, hold)
+        except BaseException as error:
+            # What nobody knows of may be stored, and delivered: it stays spent.
+            certain = not in_doubt or isinstance(error, _NOT_STORED)
+            if certain and isinstance(spent, Spent):
+                self._tools.quotas.refund(spent)
+            raise
+
+    async def _accept(self, content: bytes | BlobRef, hold: Hold | None) -> Reply:
+        arrival = datetime.now(UTC)
+        tools = self._tools
+        whole = WholeMessage(self._transaction, self._header, content, arrival, hold)
+        place: Place = Ready() if hold is None else Held(arrival + HOLD_LIMIT)
+
+        def compose(queue_id: str) -> Sequence[Put]:
+            made = records(whole, queue_id, hostname=tools.hostname, sites=tools.spool.sites)
+            return [Put(record, place) for record in made]
+
+        queue_id = tools.spool.new_queue_id(arrival)
+        stored = await tools.spool.accept(queue_id, compose, timeout=tools.limits.store)
+        self._count_accepted(stored.queue_id, stored.sequence, arrival, hold)
+        return replies.queued(stored.queue_id)
+
+    async def _content(self) -> bytes | BlobRef:
+        if self._writer is None and self._destinations <= _SHARED_BODY:
+            return b"".join(self._pieces)
+        if self._writer is None:
+            await self._write(self._begin_large())
+            if self._failure is not None:
+                raise self._failure
+        assert self._writer is not None
+        return await self._writer.finish(destinations=self._destinations)
+
+    def _count_accepted(
+        self, queue_id: str, sequence: int, arrival: datetime, hold: Hold | None
+    ) -> None:
+        metrics.ACCEPTED.inc()
+        metrics.RECEIVED_BYTES.inc(self._size)
+        metrics.MESSAGE_SIZE.observe(self._size)
+        transaction = self._transaction
+        client = transaction.sender.client
+        event = Event(
+            type=EventType.RECEPTION,
+            at=arrival,
+            queue_id=queue_id,
+            reverse_path=transaction.reverse_path,
+            recipients=tuple(str(mailbox) for mailbox in transaction.recipients),
+            helo=transaction.helo,
+            peer_address=transaction.peer_text,
+            client=str(client.key) if client else "",
+            size=self._size,
+            sequence=sequence,
+            tls=transaction.tls,
+            process=self._tools.process,
+            traceparent=tracing.current_traceparent(),
+        )
+        self._tools.history.accepted(event, hold=hold.reason if hold else "")
+
+    @staticmethod
+    def _refused(reply: Reply) -> Reply:
+        (metrics.REJECTED if reply.is_permanent else metrics.DEFERRED).inc()
+        return reply
+
+
+def _unavailable(error: SpoolError) -> Reply:
+    return replies.QUEUE_FULL if isinstance(error, SpoolFull) else replies.QUEUE_AWAY

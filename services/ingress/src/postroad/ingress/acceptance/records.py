@@ -1,0 +1,118 @@
+"""
+The records of a message that has come in whole: one for each destination, with our fields in front.
+
+Relayed mail gets a Received field. Submitted mail gets what it lacks besides, and loses what is for
+its sender alone (RFC 6409 §8). Nothing else of the content is touched.
+"""
+
+from datetime import datetime
+from email.utils import format_datetime, make_msgid
+
+from postroad.ingress.acceptance.transaction import Transaction
+from postroad.mail.address import Mailbox
+from postroad.mail.header import HeaderReader
+from postroad.mail.trace import Hop, received_field
+from postroad.mail.traffic import TrafficClass
+from postroad.mail.valueclass import valueclass
+from postroad.runtime import tracing
+from postroad.spool.agreement import Sites
+from postroad.spool.ids import RecordId
+from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueRecord
+
+_COMPLETED = (b"date", b"message-id")  # RFC 6409 §8.2 and §8.3
+_PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes
+
+
+@valueclass(frozen=True, slots=True)
+class WholeMessage:
+    """An accepted message: its envelope, what was read of its header, and where its content is."""
+
+    transaction: Transaction
+    header: HeaderReader
+    content: bytes | BlobRef
+    arrival: datetime
+    hold: Hold | None
+
+
+def header_reader(transaction: Transaction) -> HeaderReader:
+    """Return what reads the header of a transaction's message, as `records` needs it."""
+    if transaction.submitted:
+        return HeaderReader(asked=_COMPLETED, dropped=_PRIVATE)
+    return HeaderReader(asked=(), dropped=())
+
+
+def records(
+    message: WholeMessage, queue_id: str, *, hostname: str, sites: Sites
+) -> list[QueueRecord]:
+    """Return a message's records, under the queue id that was chosen for it."""
+    transaction, content = message.transaction, message.content
+    destinations: dict[str, list[Mailbox]] = {}
+    for mailbox in transaction.recipients:
+        destinations.setdefault(mailbox.domain, []).append(mailbox)
+    trace = _fields_in_front(message, queue_id, hostname)
+    origin = _origin(transaction)
+    client = transaction.sender.client
+    made = []
+    for number, (domain, mailboxes) in enumerate(destinations.items()):
+        way_out = transaction.recipients[mailboxes[0]]
+        made.append(
+            QueueRecord(
+                record_id=RecordId(queue_id, number),
+                reverse_path=transaction.sender.reverse_path,
+                recipients=tuple(QueuedRecipient(mailbox) for mailbox in mailboxes),
+                domain=domain,
+                arrival=message.arrival,
+                deadline=message.arrival + way_out.retry.lifetime,
+                origin=origin,
+                body=transaction.body,
+                smtputf8=transaction.smtputf8,
+                traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
+                pool=way_out.pool,
+                site=sites.lookup(domain) if way_out.by_mx else way_out.name,
+                trace=trace,
+                content=content,
+                header=message.header.block if isinstance(content, BlobRef) else b"",
+                hold=message.hold,
+            )
+        )
+    return made
+
+
+def _origin(transaction: Transaction) -> Origin:
+    client = transaction.sender.client
+    return Origin(
+        client=str(client.key) if client else None,
+        namespace=client.key.namespace if client else "",
+        peer=transaction.peer_text,
+        helo=transaction.helo,
+        protocol=transaction.protocol,
+        traceparent=tracing.current_traceparent(),
+    )
+
+
+def _fields_in_front(message: WholeMessage, queue_id: str, hostname: str) -> bytes:
+    transaction = message.transaction
+    only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
+    hop = Hop(
+        helo=transaction.helo,
+        peer=transaction.peer_text,
+        by=hostname,
+        protocol=transaction.protocol,
+        tls=transaction.tls,
+        queue_id=queue_id,
+        received=message.arrival,
+        recipient=only,
+    )
+    completed = _completed(message, hostname) if transaction.submitted else b""
+    separator = b"\r\n" if message.header.needs_separator else b""
+    return received_field(hop) + completed + separator
+
+
+def _completed(message: WholeMessage, hostname: str) -> bytes:
+    """Return the fields a submitted message lacks."""
+    fields = b""
+    if not message.header.has(b"date"):
+        fields += f"Date: {format_datetime(message.arrival)}\r\n".encode()
+    if not message.header.has(b"message-id"):
+        fields += f"Message-ID: {make_msgid(domain=hostname)}\r\n".encode()
+    return fields

@@ -1,0 +1,1 @@
+"""Logins: SASL, verifiers, and the brake on guessing."""

@@ -1,0 +1,213 @@
+"""
+The table of connections: who may have a place, and how many are left. No I/O, no clock.
+
+A connection is counted from the moment it is accepted, whatever it does after that: it costs a
+descriptor in a TLS handshake as in a session. It is counted in all, by address, and by network,
+since whoever has one IPv6 address has a /64 of them. The last places are kept for addresses in the
+networks of Clients: a flood from elsewhere cannot shut them out.
+"""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from functools import lru_cache
+from typing import Protocol
+
+from postroad.ingress.admission import Address
+from postroad.ingress.connections.memory import Memory
+from postroad.ingress.limits import IngressLimits
+from postroad.mail.ip_address import unmapped
+from postroad.policy.model import Snapshot
+from postroad.smtp.reply import Reply
+
+_SCARCE = 0.7  # share of the places in use from which each client gets less time
+
+
+class Full(StrEnum):
+    """Why there is no place for a connection."""
+
+    CONNECTIONS = "connections"
+    KEPT = "kept"
+    ADDRESS = "address"
+    NETWORK = "network"
+
+
+class Holder(Protocol):
+    """What is at our end of a connection that has a place."""
+
+    waiting_since: float
+    """Loop time since when it waits for the client, infinite while the client waits for it."""
+    patience: float
+    """Seconds it waits at most."""
+    in_content: bool
+    """Whether a message is coming in."""
+    storing: bool
+    """Whether a message has come in and is being stored."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it is a Client's."""
+
+    def settle(self) -> None:
+        """Count how much memory is held now."""
+
+    def end(self, reply: Reply) -> None:
+        """Say this, if anything may be said, and close."""
+
+    def turn_out(self, reply: Reply) -> None:
+        """Say this and close, whether the client reads it or not."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Place:
+    """
+    The place of one connection, and the octets that were counted for it last.
+
+    `address` is None until a load balancer names the client.
+    """
+
+    __slots__ = ("address", "held", "holder")
+
+    def __init__(self) -> None:
+        self.address: Address | None = None
+        self.holder: Holder | None = None
+        self.held = 0
+
+
+class Connections:
+    """All places of a process."""
+
+    def __init__(self, limits: IngressLimits) -> None:
+        self._limits = limits
+        self._kept = limits.connections * limits.kept_for_clients // 100
+        self._scarce = limits.connections * _SCARCE
+        self.memory = Memory(limits.memory)
+        self._places: set[Place] = set()
+        # By number, which is faster than by address: an IPv6 address has one bit more.
+        self._by_address: Counter[int] = Counter()
+        self._by_network: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(tuple(self._places))
+
+    @property
+    def scarce(self) -> bool:
+        """Whether so much is taken, of places or memory, that clients get less time for a step."""
+        return len(self._places) >= self._scarce or self.memory.scarce
+
+    def take(self, address: Address, known: Callable[[Address], bool]) -> Place | Full:
+        """Give a connection from `address` a place; `known` tells whether a Client is there."""
+        place = self.take_unnamed()
+        if isinstance(place, Full):
+            return place
+        full = self.name(place, address, known)
+        return place if full is None else full
+
+    def take_unnamed(self) -> Place | Full:
+        """Give a load balancer's connection a place, whose client is not known yet."""
+        if len(self._places) >= self._limits.connections:
+            return Full.CONNECTIONS
+        place = Place()
+        self._places.add(place)
+        return place
+
+    def name(self, place: Place, address: Address, known: Callable[[Address], bool]) -> Full | None:
+        """Count a place for its client; when it may not have one, give it back and say why."""
+        full = self._full(address, known)
+        if full is not None:
+            self.give_back(place)
+            return full
+        place.address = address
+        number = _number(address)
+        self._by_address[number] += 1
+        if bits := self._bits(address):
+            self._by_network[number >> bits] += 1
+        return None
+
+    def _full(self, address: Address, known: Callable[[Address], bool]) -> Full | None:
+        limits = self._limits
+        number = _number(address)
+        if self._by_address[number] >= limits.connections_per_address:
+            return Full.ADDRESS
+        bits = self._bits(address)
+        if bits and self._by_network[number >> bits] >= limits.connections_per_network:
+            return Full.NETWORK
+        if len(self._places) > limits.connections - self._kept and not known(address):
+            return Full.KEPT
+        return None
+
+    def give_back(self, place: Place) -> None:
+        """Free a place; one that is free already stays so."""
+        if place not in self._places:
+            return
+        self._places.discard(place)
+        if place.holder is None or not place.holder.storing:
+            self.memory.count(place, 0)
+        place.holder = None
+        if place.address is not None:
+            number = _number(place.address)
+            _less(self._by_address, number)
+            if bits := self._bits(place.address):
+                _less(self._by_network, number >> bits)
+
+    def count(self, place: Place, octets: int) -> None:
+        """Say how much memory the holder of a place takes; without one it can only become less."""
+        if place in self._places or octets < place.held:
+            self.memory.count(place, octets)
+
+    def _bits(self, address: Address) -> int:
+        """Return how many bits of an address are not its network's, 0 when it is by itself."""
+        if address.version == 4:
+            return 32 - self._limits.ipv4_prefix
+        return 128 - self._limits.ipv6_prefix
+
+
+def _number(address: Address) -> int:
+    return int(address) if address.version == 4 else int(address) | 1 << 128
+
+
+def _less(counter: Counter[int], key: int) -> None:
+    left = counter[key] - 1
+    if left > 0:
+        counter[key] = left
+    else:
+        del counter[key]
+
+
+class KnownNetworks:
+    """The networks of all Clients: a look-up for each prefix length in use, however many."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._by_length: dict[tuple[int, int], set[int]] = {}
+        for client in snapshot.clients.values():
+            for network in client.networks:
+                bits = network.max_prefixlen - network.prefixlen
+                known = self._by_length.setdefault((network.version, bits), set())
+                known.add(int(network.network_address) >> bits)
+
+    def __contains__(self, address: Address) -> bool:
+        number = int(address)
+        return any(
+            version == address.version and number >> bits in known
+            for (version, bits), known in self._by_length.items()
+        )
+
+
+def address_of(peer: object) -> Address:
+    """Return the IP address of a socket's peer."""
+    return _address(str(peer[0]) if isinstance(peer, tuple) else "")
+
+
+@lru_cache(maxsize=1024)  # most connections come from a few addresses
+def _address(host: str) -> Address:
+    try:
+        return unmapped(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return ipaddress.IPv4Address(0)

@@ -1,0 +1,1 @@
+"""What strangers do, counted for the whole cluster in windows of time."""

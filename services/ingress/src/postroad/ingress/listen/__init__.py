@@ -1,0 +1,1 @@
+"""Ports: what is accepted, PROXY headers, and the certificate that is shown."""

@@ -1,0 +1,36 @@
+"""
+A connection to a port without TLS or PROXY header, between accept and its session.
+
+The place comes before all that costs anything: a connection over a limit is answered 421 and closed
+before there is a session.
+"""
+
+import asyncio
+from typing import cast
+
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.connections.table import address_of
+from postroad.ingress.session.host import Host
+from postroad.ingress.session.session import SmtpSession
+from postroad.smtp.reply import Reply
+
+
+class Door(asyncio.Protocol):
+    """The first protocol of each such connection."""
+
+    def __init__(self, host: Host, kind: ListenerKind, loop: asyncio.AbstractEventLoop) -> None:
+        self._host = host
+        self._kind = kind
+        self._loop = loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place and hand over to a session, or turn the connection away."""
+        accepted = cast(asyncio.Transport, transport)
+        place = self._host.enter(address_of(transport.get_extra_info("peername")))
+        if isinstance(place, Reply):
+            accepted.write(place.wire)
+            accepted.close()
+            return
+        session = SmtpSession(self._host, self._kind, self._loop, place)
+        accepted.set_protocol(session)
+        session.connection_made(accepted)

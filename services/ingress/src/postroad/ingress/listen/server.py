@@ -1,0 +1,250 @@
+"""
+The listeners and the places: who may connect, and what becomes of those who stay too long.
+
+A connection over a limit is answered 421 and closed; so is every one while there is no
+configuration. At a drain the listeners close, idle sessions hear 421, and messages that are coming
+in may finish, within a bound.
+"""
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.acceptance.history import Refusal
+from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.auth.logins import Logins
+from postroad.ingress.connections.table import Connections, Full, KnownNetworks, Place
+from postroad.ingress.listen.door import Door
+from postroad.ingress.listen.listener import Listener
+from postroad.ingress.session.content import LineEnds
+from postroad.ingress.session.handshake import SCARCE_TIMEOUT
+from postroad.ingress.session.session import SmtpSession
+from postroad.policy.model import Snapshot
+from postroad.runtime.configuration import Configuration
+from postroad.runtime.logs import get_logger
+from postroad.runtime.quantities import Network
+from postroad.smtp.reply import Reply
+
+log = get_logger("ingress.server")
+
+_SWEEP = 1.0  # seconds between looks for clients that take too long
+_LAST_REPLIES = 0.5  # seconds at a drain in which clients may take the last replies
+
+_NOT_CONFIGURED = metrics.TURNED_AWAY.labels("configuration")
+_DRAINING = metrics.TURNED_AWAY.labels("draining")
+_FULL = {
+    Full.CONNECTIONS: replies.TOO_MANY_CONNECTIONS,
+    Full.KEPT: replies.TOO_MANY_CONNECTIONS,
+    Full.ADDRESS: replies.TOO_MANY_FROM_YOU,
+    Full.NETWORK: replies.TOO_MANY_FROM_NETWORK,
+}
+_BEGUN = {kind: metrics.SESSIONS.labels(kind.value) for kind in ListenerKind}
+_COUNTED = {full: metrics.TURNED_AWAY.labels(full.value) for full in Full}
+
+
+class Server:
+    """All listeners of a process and the connections to them; implements host.Host."""
+
+    def __init__(
+        self,
+        tools: IntakeTools,
+        logins: Logins,
+        configuration: Configuration,
+        tls: ssl.SSLContext | None,
+        *,
+        insecure_auth: bool,
+        line_ends: LineEnds,
+    ) -> None:
+        self.tools = tools
+        self.logins = logins
+        self.tls = tls
+        self.insecure_auth = insecure_auth
+        self.line_ends = line_ends
+        self.draining = False
+        self.scarce = False
+        self.patience = tools.limits.idle.total_seconds()
+        self.connections = Connections(tools.limits)
+        self._configuration = configuration
+        self._nobody_to_turn_out = False  # as far as the last look showed
+        self._known: KnownNetworks | None = None
+        self._servers: list[asyncio.Server | Listener] = []
+        self._sessions: set[SmtpSession] = set()  # those whose conversation goes on
+        self._none_left = asyncio.Event()  # no conversation, at a drain
+        self._nobody_left = asyncio.Event()  # no connection
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the configuration in force."""
+        return self._configuration.current
+
+    # ------------------------------------------------------------ listeners
+
+    async def listen(self, kind: ListenerKind, listener: socket.socket) -> None:
+        """Serve a listening socket."""
+        loop, tls = asyncio.get_running_loop(), self._tls_of(kind)
+        if tls is not None:
+            self._servers.append(Listener(self, kind, listener, trusted=None, tls=tls))
+            return
+        # The loop accepts faster than we do, and here nothing precedes the session.
+        server = await loop.create_server(lambda: Door(self, kind, loop), sock=listener)
+        self._servers.append(server)
+
+    def listen_proxied(
+        self, kind: ListenerKind, listener: socket.socket, *, trusted: Iterable[Network]
+    ) -> None:
+        """Serve a listening socket whose connections begin with a PROXY header."""
+        tls = self._tls_of(kind)
+        self._servers.append(Listener(self, kind, listener, trusted=trusted, tls=tls))
+
+    def _tls_of(self, kind: ListenerKind) -> ssl.SSLContext | None:
+        return self.tls if kind is ListenerKind.SUBMISSIONS else None
+
+    # ------------------------------------------------------------ places
+
+    def enter(self, address: Address) -> Place | Reply:
+        """Take a place for a new connection; a reply says why there is none."""
+        return self._taken(self.connections.take(address, self.is_known), address)
+
+    def enter_unnamed(self) -> Place | Reply:
+        """Take a place for a load balancer's connection, whose client is not known yet."""
+        return self._taken(self.connections.take_unnamed(), None)
+
+    def name(self, place: Place, address: Address) -> Reply | None:
+        """Count a place for its client; a reply says why it is given back."""
+        full = self.connections.name(place, address, self.is_known)
+        refusal = self._taken(full or place, address)
+        return refusal if isinstance(refusal, Reply) else None
+
+    def _taken(self, taken: Place | Full, address: Address | None) -> Place | Reply:
+        self._count()
+        if isinstance(taken, Place):
+            return taken
+        _COUNTED[taken].inc()
+        reply = _FULL[taken]
+        if address is not None:
+            self.tools.history.refused(Refusal(command="CONNECT", reply=reply, peer=address))
+        return reply
+
+    def leave(self, place: Place) -> None:
+        """Give a place back; once is enough, more does no harm."""
+        self.connections.give_back(place)
+        self._count()
+        if not len(self.connections):
+            self._nobody_left.set()
+
+    def _count(self) -> None:
+        metrics.OPEN_SESSIONS.set(len(self.connections))
+        self._mind_scarcity()
+
+    def _mind_scarcity(self) -> None:
+        if self.scarce is not self.connections.scarce:
+            self.scarce = not self.scarce
+            idle = self.tools.limits.idle.total_seconds()
+            self.patience = min(idle, SCARCE_TIMEOUT) if self.scarce else idle
+
+    def is_known(self, address: Address) -> bool:
+        """Whether an address is in the networks of a Client."""
+        snapshot = self._configuration.current
+        if snapshot is None:
+            return False
+        if self._known is None or self._known.snapshot is not snapshot:
+            self._known = KnownNetworks(snapshot)
+        return address in self._known
+
+    # ------------------------------------------------------------ memory
+
+    def hold(self, place: Place, octets: int) -> None:
+        """Say how much memory a connection takes; whoever takes the most may have to go."""
+        self.connections.count(place, octets)
+        if self.connections.memory.full and not self._nobody_to_turn_out:
+            self._turn_out()
+        self._mind_scarcity()
+
+    def has_room(self, place: Place, *, known: bool) -> bool:
+        """Whether a connection may take more memory."""
+        return self.connections.memory.has_room(place, len(self.connections), known=known)
+
+    def _turn_out(self) -> None:
+        memory = self.connections.memory
+        self._nobody_to_turn_out = True  # counting comes by here again
+        for place in self.connections:
+            if place.holder is not None:
+                place.holder.settle()  # what was counted may be free since
+        for place in memory.to_turn_out(list(self.connections)):
+            if place.holder is not None:
+                place.holder.turn_out(replies.TURNED_OUT)
+            self.connections.count(place, 0)
+        # When that is not enough, all else is being stored: it takes a moment, and no more looks.
+        self._nobody_to_turn_out = memory.full
+
+    # ------------------------------------------------------------ sessions
+
+    def admit(self, session: SmtpSession) -> Reply | None:
+        """Begin a session; return why it is turned away, None when it is not."""
+        self._sessions.add(session)
+        if self.draining:
+            _DRAINING.inc()
+            return replies.DRAINING
+        if self._configuration.current is None:
+            _NOT_CONFIGURED.inc()
+            return replies.NOT_CONFIGURED
+        _BEGUN[session.kind].inc()
+        return None
+
+    def forget(self, session: SmtpSession) -> None:
+        """Forget a session whose conversation is over."""
+        self._sessions.discard(session)
+        if self.draining and not self._sessions:
+            self._none_left.set()
+
+    async def sweep(self) -> None:
+        """End connections whose clients take too long, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = loop.time()
+            most = SCARCE_TIMEOUT if self.scarce else math.inf
+            self._nobody_to_turn_out = False
+            for place in self.connections:
+                holder = place.holder
+                if holder:
+                    holder.settle()
+                if holder and holder.waiting_since + min(holder.patience, most) < now:
+                    holder.end(replies.IDLE)
+            metrics.HELD.set(self.connections.memory.held)
+
+    # ------------------------------------------------------------ the end
+
+    async def drain(self, *, seconds: float) -> None:
+        """Take no new session, end the idle ones, let messages that are coming in finish."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for place in self.connections:
+            if place.holder and not place.holder.in_content:
+                place.holder.end(replies.DRAINING)
+        if self._sessions:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._none_left.wait()
+            except TimeoutError:
+                log.warning("messages that were coming in are cut off", count=len(self._sessions))
+        await self._close_all()
+
+    async def _close_all(self) -> None:
+        for place in self.connections:
+            if place.holder:
+                place.holder.end(replies.DRAINING)
+        if len(self.connections):
+            self._nobody_left.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_REPLIES):
+                    await self._nobody_left.wait()
+        for place in self.connections:
+            if place.holder:
+                place.holder.abort()
+        await asyncio.sleep(0)

@@ -1,0 +1,1 @@
+"""SMTP as a server: octets in, commands, replies out, and the end of a connection."""

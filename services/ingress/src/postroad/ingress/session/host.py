@@ -1,0 +1,54 @@
+"""What a connection needs of the process that took it."""
+
+import ssl
+from typing import TYPE_CHECKING, Protocol
+
+from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.admission import Address
+from postroad.ingress.auth.logins import Logins
+from postroad.ingress.connections.table import Place
+from postroad.ingress.session.content import LineEnds
+from postroad.policy.model import Snapshot
+from postroad.smtp.reply import Reply
+
+if TYPE_CHECKING:
+    from postroad.ingress.session.session import SmtpSession
+
+
+class Host(Protocol):
+    """The server, as its connections see it."""
+
+    tools: IntakeTools
+    logins: Logins
+    tls: ssl.SSLContext | None
+    insecure_auth: bool
+    line_ends: LineEnds
+    draining: bool
+    scarce: bool
+    """Whether places or memory are scarce."""
+    patience: float
+    """Seconds that a client has for a step."""
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the configuration in force."""
+
+    def enter(self, address: Address) -> Place | Reply:
+        """Take a place for a new connection; a reply says why there is none."""
+
+    def leave(self, place: Place) -> None:
+        """Give a place back; once is enough, more does no harm."""
+
+    def is_known(self, address: Address) -> bool:
+        """Whether an address is in the networks of a Client."""
+
+    def hold(self, place: Place, octets: int) -> None:
+        """Say how much memory a connection takes; whoever takes the most may have to go."""
+
+    def has_room(self, place: Place, *, known: bool) -> bool:
+        """Whether a connection may take more memory."""
+
+    def admit(self, session: "SmtpSession") -> Reply | None:
+        """Begin a session; return why it is turned away."""
+
+    def forget(self, session: "SmtpSession") -> None:
+        """Forget a session whose conversation is over."""

@@ -1,0 +1,53 @@
+"""The AUTH command of one session: what the client is asked, and how often it may fail."""
+
+from typing import TYPE_CHECKING
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.auth import sasl as auth
+from postroad.ingress.auth.logins import Logins
+from postroad.ingress.session.commands import CommandSyntaxError
+from postroad.policy.model import Client, Snapshot
+from postroad.smtp.reply import Reply
+
+if TYPE_CHECKING:
+    from postroad.ingress.session.session import SmtpSession
+
+_MAX_FAILURES = 3  # before the session is closed
+
+
+class LoginDialog:
+    """The logins of one session. `username` is the name of the last one, for the history."""
+
+    def __init__(self, session: "SmtpSession", logins: Logins) -> None:
+        self._session = session
+        self._logins = logins
+        self._failures = 0
+        self.username = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether the session has failed too often to go on."""
+        return self._failures >= _MAX_FAILURES
+
+    async def log_in(self, snapshot: Snapshot, argument: str) -> Client | Reply:
+        """Hold the exchange of an AUTH command; return the Client, or the reply to a failure."""
+        self.username = ""
+        try:
+            said = await auth.exchange(argument, self._ask)
+        except (auth.MalformedResponse, CommandSyntaxError):
+            metrics.LOGINS.labels("malformed").inc()
+            return replies.AUTH_MALFORMED
+        if isinstance(said, Reply):
+            return said
+        self.username, password = said
+        address = self._session.address
+        outcome = await self._logins.log_in(snapshot, address, self.username, password)
+        if isinstance(outcome, Client):
+            return outcome
+        await self._session.pause(outcome.delay)
+        self._failures += 1
+        return outcome.reply
+
+    async def _ask(self, challenge: str) -> str:
+        self._session.say(Reply(334, None, (challenge,)))
+        return await self._session.line()

@@ -1,0 +1,320 @@
+"""
+One SMTP session: blocks of octets in, replies out, a message at a time into the queue.
+
+A subclass of aiosmtpd's SMTP with a hot path of its own. The stock class reads a line at a time,
+awaits a drain for each reply and looks its own methods up anew for each connection; here a block is
+taken apart as it comes, all pipelined commands in it are answered with one write, and what never
+changes is worked out once per class. An error nobody planned is answered 451 4.3.0, with its cause
+in the log and nothing of it in the reply.
+"""
+
+import asyncio
+import math
+from datetime import timedelta
+from functools import lru_cache
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.acceptance.history import Refusal
+from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.admission import ListenerKind
+from postroad.ingress.connections.table import Place
+from postroad.ingress.session import handshake
+from postroad.ingress.session.commands import CommandSyntaxError, may_open, read_command
+from postroad.ingress.session.conduct import Conduct
+from postroad.ingress.session.content import ContentReader
+from postroad.ingress.session.dialog import Dialog
+from postroad.ingress.session.hangup import Hangup
+from postroad.ingress.session.host import Host
+from postroad.ingress.session.wire import NOTABLE, Wire
+from postroad.runtime.logs import get_logger
+from postroad.smtp.reply import Reply
+
+log = get_logger("ingress.session")
+
+# Commands obeyed before others have their turn, and replies written at once: to a block of short
+# commands they are many times as long as it is, and a long list of recipients takes its time.
+_AT_ONCE = 100
+# RFC 5321 §4.5.3.1.4 says 512, more with extensions; RFC 4954 §4 wants 12288 for AUTH.
+_COMMAND_LINE = 4096
+_AUTH_LINE = 12288
+_ENDLESS_LINE = 64 * 1024
+_CR, _LF = b"\r\n"  # as numbers, by which they are found at once
+
+
+@lru_cache(maxsize=16)
+def _greeting(hostname: str) -> Reply:
+    return Reply.of(220, None, f"{hostname} ESMTP Postroad")
+
+
+class SmtpSession(Wire):
+    """The server's side of one connection."""
+
+    __slots__ = (
+        "_conduct",
+        "_conversation",
+        "_dialog",
+        "_intake",
+        "address",
+        "address_text",
+        "kind",
+        "line_limit",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        kind: ListenerKind,
+        loop: asyncio.AbstractEventLoop,
+        place: Place,
+    ) -> None:
+        super().__init__(host, loop, place)
+        self.kind = kind
+        self.line_limit = _COMMAND_LINE
+        assert place.address is not None
+        self.address = place.address
+        self.address_text = str(place.address)
+        self._conduct = Conduct(host.tools.limits)
+        self._conversation: asyncio.Task[None] | None = None
+        self._dialog: Dialog | None = None
+        self._intake: Intake | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the session, unless the client has left already."""
+        if self._closing:
+            return
+        super().connection_made(transport)
+        self.place.holder = self
+        self._conversation = self.loop.create_task(self._handle_client())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone: its place is free at once, whatever the session is at."""
+        super().connection_lost(error)
+        self._give_content_up()
+
+    def turn_out(self, reply: Reply) -> None:
+        """Say this and close, whether the client reads it or not: what is held is needed."""
+        super().turn_out(reply)
+        self._give_content_up()
+
+    def _give_content_up(self) -> None:
+        """Wait no more for the blob store with content that will never be whole."""
+        if self.in_content and not self.storing and self._conversation is not None:
+            self.in_content = False  # once: a second cancel would break off the deleting
+            self._conversation.cancel()
+
+    # ------------------------------------------------------------ the session's task
+
+    async def _handle_client(self) -> None:
+        try:
+            await self._converse()
+        except Hangup as hangup:
+            if hangup.reply is not None:
+                self.output.append(hangup.reply.wire)
+                if hangup.reply.code >= 400 and not hangup.told:
+                    self._tell("SESSION", hangup.reply)
+        except (asyncio.CancelledError, ConnectionError):
+            pass  # the peer left, or the process ends: there is nobody to talk to
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            left_out = self.host.tools.lines.admit("a session failed", "")
+            if left_out is not None:
+                log.exception("a session failed", peer=self.address_text, left_out=left_out)
+            self.output.append(replies.INTERNAL.wire)
+            self._tell("SESSION", replies.INTERNAL)
+        finally:
+            self.close()
+            self._dialog = None  # it knows the session: without that, only a collection frees both
+            self.settle()
+            self.host.forget(self)
+
+    async def _converse(self) -> None:
+        host = self.host
+        turned_away = host.admit(self)
+        if turned_away is not None:
+            self._tell("CONNECT", turned_away)
+            raise Hangup(turned_away, told=True)
+        self.say(_greeting(host.tools.hostname))
+        dialog = self._dialog = Dialog(self)
+        while True:
+            line = self._next_line()
+            if not dialog.greeted:
+                self._check_opening(line)
+            if line is None:
+                if host.draining:
+                    raise Hangup(replies.DRAINING)
+                await self.more()
+                continue
+            self.patience = host.patience  # a step for the command, and one for what comes then
+            await self._obey(dialog, line)
+            self.patience = host.patience
+            if len(self.output) >= _AT_ONCE:
+                await self.until_written()
+                await asyncio.sleep(0)
+
+    def _check_opening(self, line: bytes | None) -> None:
+        """End the session of a client that speaks another protocol, before it is taken for ours."""
+        octets = bytes(self.input[:64]) if line is None else line
+        if not may_open(octets, whole=line is not None):
+            raise Hangup(replies.NOT_SMTP)
+
+    async def _obey(self, dialog: Dialog, line: bytes) -> None:
+        verb = ""
+        try:
+            command = read_command(line)
+            verb = command.verb
+            reply = dialog.obey_at_once(command) or await dialog.obey(command)
+        except CommandSyntaxError as error:
+            reply = Reply.of(501, "5.5.4", str(error))
+            self._tell("OTHER", reply)
+        if reply is None:
+            return
+        if reply.code == 421:
+            raise Hangup(reply, told=True)
+        by_client = reply.code >= 500 and dialog.by_client
+        verdict = self._conduct.judge(verb, reply, scarce=self.host.scarce, by_client=by_client)
+        rejections = self.host.tools.rejections
+        if reply.code == 550 and not by_client and await rejections.too_many(self.address):
+            verdict = replies.TOO_MANY_ERRORS
+        if verdict:
+            await self._slow_down(verdict, reply)
+        self.say(reply)
+
+    async def _slow_down(self, verdict: float | Reply, reply: Reply) -> None:
+        """Make the client wait for a reply, or let it be the session's last but one."""
+        if isinstance(verdict, Reply):
+            self.say(reply)
+            raise Hangup(verdict)
+        await self.pause(timedelta(seconds=verdict))
+
+    def _next_line(self) -> bytes | None:
+        while (end := self.input.find(b"\r\n")) >= 0:
+            line = bytes(memoryview(self.input)[:end])
+            del self.input[: end + 2]
+            if _LF in line or _CR in line:
+                raise Hangup(replies.BARE_LINE_END)
+            if len(line) <= self.line_limit or (
+                len(line) <= _AUTH_LINE and line[:4].upper() == b"AUTH"
+            ):
+                return line
+            self._too_long()
+        if _LF in self.input:
+            raise Hangup(replies.BARE_LINE_END)
+        if len(self.input) > _ENDLESS_LINE:
+            raise Hangup(replies.LINE_ENDLESS)
+        return None
+
+    def _too_long(self) -> None:
+        self.say(replies.LINE_TOO_LONG)
+        self._tell("OTHER", replies.LINE_TOO_LONG)
+        verdict = self._conduct.mistake(scarce=self.host.scarce)
+        if isinstance(verdict, Reply):
+            raise Hangup(verdict)
+
+    def _tell(self, command: str, reply: Reply) -> None:
+        """Tell of a refusal that is no answer to a command of the dialog."""
+        if self._dialog is not None:
+            self._dialog.tell(command, reply)
+        else:
+            refusal = Refusal(command=command, reply=reply, peer=self.address)
+            self.host.tools.history.refused(refusal)
+
+    # ------------------------------------------------------------ memory
+
+    @property
+    def known(self) -> bool:
+        """Whether this is a Client: by login, by the transaction, or by its network."""
+        by_client = self._dialog is not None and self._dialog.by_client
+        return by_client or self.host.is_known(self.address)
+
+    def held(self) -> int:
+        """Return how much memory the session takes."""
+        octets = super().held()
+        if self._dialog is not None:
+            octets += self._dialog.held
+        return octets + (self._intake.held if self._intake is not None else 0)
+
+    def has_room(self) -> bool:
+        """Whether the session may take more memory."""
+        return self.host.has_room(self.place, known=self.known)
+
+    # ------------------------------------------------------------ what the dialog needs
+
+    async def line(self) -> str:
+        """Return the client's next line for AUTH; CommandSyntaxError when it is not ASCII."""
+        self.line_limit = _AUTH_LINE
+        try:
+            while (line := self._next_line()) is None:
+                await self.more()
+        finally:
+            self.line_limit = _COMMAND_LINE
+        if not line.isascii():
+            raise CommandSyntaxError("not ASCII")
+        return line.decode("ascii")
+
+    async def content(self, intake: Intake) -> Reply:
+        """Take a message's content up to its end and return the reply to its final dot."""
+        normalise = self.host.line_ends.normalised(submitted=intake.submitted)
+        reader = ContentReader(normalise=normalise)
+        self.in_content, self._intake = True, intake
+        try:
+            while True:
+                piece = reader.take(self.input)
+                self.storing = reader.done
+                if piece:
+                    await intake.add(piece)
+                    self.earn(len(piece))
+                    if intake.size > NOTABLE and intake.held > self.place.held:
+                        self.settle()
+                if reader.done:
+                    break
+                # A small message passes: what its envelope takes is free again behind it.
+                if self.host.scarce and intake.size > NOTABLE and not self.has_room():
+                    await intake.refuse(replies.MEMORY_SCARCE)
+                if not piece:
+                    await self.more()
+            return await intake.finish(bare=reader.bare)
+        except BaseException:
+            await intake.abort()
+            raise
+        finally:
+            self.in_content, self.storing, self._intake = False, False, None
+
+    @property
+    def tls_text(self) -> str:
+        """The TLS version and cipher for the trace field, "" without TLS."""
+        ssl_object = self.transport.get_extra_info("ssl_object") if self.transport else None
+        cipher = ssl_object.cipher() if ssl_object is not None else None
+        return f"{cipher[1]} {cipher[0]}" if cipher else ""
+
+    async def start_tls(self) -> None:
+        """Answer STARTTLS and shake hands; what came before the handshake is thrown away."""
+        assert self.host.tls is not None
+        assert self.transport is not None
+        assert self.session is not None
+        self.say(replies.START_TLS)
+        await self.until_written()
+        # RFC 3207 §4.2, and CVE-2011-0411: nothing said in clear may count under TLS, nor what came
+        # while the client did not read. There is no wait from here to the change of the transport.
+        self.input.clear()
+        self.waiting_since = self.loop.time()
+        self.patience = min(handshake.TIMEOUT, self.host.patience)
+        self._shaking_hands = True
+        secure = await handshake.start_tls(
+            self.transport, self, self.host.tls, self.address, self.host.tools.lines
+        )
+        self._shaking_hands, self.waiting_since = False, math.inf
+        if secure is None:
+            # The loops tell of a connection lost in a handshake to the handshake alone.
+            self.abort()
+            self.connection_lost(None)
+        if secure is None or self._closing:
+            raise Hangup
+        # What is in the input by now came under TLS: the transport changed hands before any wait.
+        self.transport = secure
+        self.under_tls()
+
+    def end(self, reply: Reply) -> None:
+        """Say this and close, whatever the session is at; what else the client said is dropped."""
+        if not self._closing:
+            self._tell("SESSION", reply)
+        super().end(reply)
