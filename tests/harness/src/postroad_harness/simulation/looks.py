@@ -1,4 +1,4 @@
-"""What the servers' leader answers to a look at one stored record, as `spool.succession` asks."""
+"""What the leader answers to a look at one stored record, as `succession` asks."""
 
 import base64
 import json

@@ -7,7 +7,8 @@ one atomic step: publishing with the schedule's own subject and its expected seq
 one claimant can win. A schedule that fires takes no part in that: the server copies all that has
 come due, then stores the copies one after the other and purges their schedules without asking what
 became of them. So nothing is claimed that is due, or nearly. A server that is killed may have
-stored what takes a record's place, and not have purged its schedule: `spool.succession` ends that.
+stored what takes a record's place, and not have purged its schedule:
+`spool.jetstream.publish.succession` ends that.
 """
 
 import asyncio

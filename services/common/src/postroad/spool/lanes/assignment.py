@@ -4,8 +4,9 @@ Which process owns which lane: rendezvous hashing over the live sessions of a po
 Each lane's wanted owner is the session with the highest hash of (lane, session); a session more or
 less moves about 1/n of the lanes and no others. Lanes of a pool without live members belong to the
 members of `default`, which only route their records anew. Pools of which the configuration does not
-tell are told by the session that looked for mail in them (`spool.unserved`). Who cannot read all of
-the configuration is no member of a pool that others are members of who can: its mail would wait.
+tell are told by the session that looked for mail in them (`spool.jetstream.consume.unserved`). Who
+cannot read all of the configuration is no member of a pool that others are members of who can: its
+mail would wait.
 """
 
 import hashlib

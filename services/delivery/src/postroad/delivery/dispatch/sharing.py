@@ -1,5 +1,6 @@
 """
-Sharing a site's connections with processes of other pools: claims of `policy.portions`, with I/O.
+Sharing a site's connections with processes of other pools: claims of `policy.limits.portions`, with
+I/O.
 
 Only where Relays of several pools deliver by MX, and only for sites that have mail: then the first
 connection waits for a claim, and one question each half second hears of the others' claims. What is

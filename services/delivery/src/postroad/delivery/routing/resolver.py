@@ -6,8 +6,8 @@ says, trouble for some seconds only. Look-ups of one name at the same time are o
 than a hundred are asked at a time, and few while the name server is away. The cache is bounded:
 what was used longest ago goes first.
 
-A question that is not answered soon gives its turn to the next (`delivery.questions.lines` says
-whose that is), so that silent names keep nobody waiting for long. It goes on at one of the few
+A question that is not answered soon gives its turn to the next (`delivery.routing.questions.lines`
+says whose that is), so that silent names keep nobody waiting for long. It goes on at one of the few
 turns for slow names if one is free. What was not answered is remembered for a while: it has those
 turns alone, as have the hosts of a slow domain, and is not waited for where other answers will do.
 """

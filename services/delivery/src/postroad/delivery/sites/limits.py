@@ -4,7 +4,7 @@ What one site is asked to bear: connections at a time and messages in a window. 
 The message rate is exact over the window that slides: the moments of the last `count` starts are
 kept, and the next may begin when the oldest of them has left the window. Where others send to the
 site too, before, after or beside this process, messages are begun from slices that are leased
-(`policy.slices`).
+(`policy.limits.slices`).
 """
 
 import math

@@ -3,7 +3,7 @@ One site as the mail of one way out meets it: its waiting room, its limits, and 
 
 What a Relay's mail meets there says nothing about another's: their limits, logins and demands
 differ, and so does what they do to a host. Only the sum of what they use is theirs together
-(`delivery.total`). No I/O; the clock is an argument.
+(`delivery.sites.total`). No I/O; the clock is an argument.
 
 Express is served before bulk. It has a line of its own: bulk mail that waits makes way for it, and
 express that is put off comes back behind express alone. A site whose hosts cannot be reached is

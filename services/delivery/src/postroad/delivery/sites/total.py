@@ -6,9 +6,9 @@ the largest of them, so that a site bears no more for being sent to by many Rela
 room waits in line; who uses more than an even part makes way between two messages.
 
 Where the ways out are of several pools, and so of several processes, the site is *shared*: this
-process uses the portion that it has leased (`delivery.sharing`), and nothing before it has one.
-What the others' limits are is known from their claims, a moment late. So a rate that comes in with
-an edit is kept at once, and only what is agreed on after that may raise it.
+process uses the portion that it has leased (`delivery.dispatch.sharing`), and nothing before it has
+one. What the others' limits are is known from their claims, a moment late. So a rate that comes in
+with an edit is kept at once, and only what is agreed on after that may raise it.
 """
 
 from collections import Counter

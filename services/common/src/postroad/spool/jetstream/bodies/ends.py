@@ -12,7 +12,7 @@ record, nor when one process ends all of its destinations in that time.
 A destination is noted once the acknowledgement of its record is certain. So the set never holds one
 whose mail still needs the body, and what a killed process has noted and not written costs room
 only: the body goes by its time to live. What the queue refuses to take is written later
-(`spool.until_taken`).
+(`spool.jetstream.nats.until_taken`).
 """
 
 from dataclasses import dataclass, replace

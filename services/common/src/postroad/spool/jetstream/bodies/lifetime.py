@@ -1,10 +1,10 @@
 """
 How long a body in the blob store lives: longer than any record that refers to it. No I/O.
 
-A body is deleted with the last record that refers to it (`spool.body_ends`). Its time to live is
-the net below that, for what a killed process had not done yet. The server counts it from when a
-chunk was stored, whatever happens to the records, so it is decided before anything is known of
-holds.
+A body is deleted with the last record that refers to it (`spool.jetstream.bodies.ends`). Its time
+to live is the net below that, for what a killed process had not done yet. The server counts it from
+when a chunk was stored, whatever happens to the records, so it is decided before anything is known
+of holds.
 """
 
 from datetime import timedelta

@@ -1,9 +1,9 @@
 """
 Bodies kept beside the records: chunks on a stream of their own, written and read with a bound.
 
-A body is written in chunks (`spool.body_writer`), and is read by pages of direct gets. Direct gets
-may be answered by a follower that lags; a chunk is missing only when the stream's leader says so.
-Whatever nobody refers to dies by its time to live.
+A body is written in chunks (`spool.jetstream.bodies.writer`), and is read by pages of direct gets.
+Direct gets may be answered by a follower that lags; a chunk is missing only when the stream's
+leader says so. Whatever nobody refers to dies by its time to live.
 """
 
 import hashlib

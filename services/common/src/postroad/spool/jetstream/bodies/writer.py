@@ -5,12 +5,12 @@ A body is written in chunks of 512 KiB, four on their way at a time. A process t
 bodies at once: a limit would be used up by a few clients that send slowly, and hold up all others.
 What grows with their number is kept small instead: past eight bodies chunks become smaller, and no
 more than 32 are on their way. The room that new mail takes before it is accepted is bounded, too
-(`spool.unfinished`).
+(`spool.jetstream.bodies.unfinished`).
 
 All chunks but the last say that more follows, and the last is written when all others are stored.
 So the last message on a body's subject tells whether the body is whole, and what a killed process
-left can be found (`spool.abandoned`). The last chunk goes only behind the one that it follows: a
-body that was taken for left behind meanwhile is not finished.
+left can be found (`spool.jetstream.bodies.abandoned`). The last chunk goes only behind the one that
+it follows: a body that was taken for left behind meanwhile is not finished.
 """
 
 import asyncio

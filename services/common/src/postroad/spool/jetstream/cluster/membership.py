@@ -10,8 +10,8 @@ The keys live in the servers' memory, and all of them are gone once every server
 a single server the bucket too: then whoever comes first makes it anew. Who finds its own key gone,
 or the memory under another name, keeps the sessions it knew for alive until they have had the time
 to write theirs again: else the first to look would own every lane. Who starts in that moment knew
-nobody. It keeps for alive who is noted on disk (`spool.takers`), for as long, unless all of them
-have told that what they claimed is in this memory.
+nobody. It keeps for alive who is noted on disk (`spool.jetstream.cluster.takers`), for as long,
+unless all of them have told that what they claimed is in this memory.
 """
 
 import asyncio

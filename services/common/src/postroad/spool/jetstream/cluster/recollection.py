@@ -1,9 +1,10 @@
 """
 What a process may believe of the others after the servers lost what was in their memory. Pure.
 
-The memory has a name, another one after each loss (`spool.takers`). Who lived through a loss keeps
-the sessions it knew for alive as long as a session lasts. Who has just begun to take mail waits as
-long for those before it, unless all of them have told that what they claimed is in this memory.
+The memory has a name, another one after each loss (`spool.jetstream.cluster.takers`). Who lived
+through a loss keeps the sessions it knew for alive as long as a session lasts. Who has just begun
+to take mail waits as long for those before it, unless all of them have told that what they claimed
+is in this memory.
 """
 
 from collections.abc import Iterable, Sequence

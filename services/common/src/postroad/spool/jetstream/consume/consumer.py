@@ -3,8 +3,8 @@ Delivery's side of the queue in JetStream: records in hand and the lanes they co
 
 What comes is handed out express first, as there is room; a lane with a backlog takes half of the
 places and leaves the rest to the others. Large records take several (`spool.room`). A record is
-this process's while it has its lease
-(`spool.leases`), and the lanes are shared out among all processes (`spool.tenure`).
+this process's while it has its lease (`spool.jetstream.consume.leases`), and the lanes are shared
+out among all processes (`spool.jetstream.cluster.lane_ownership`).
 """
 
 import asyncio
@@ -289,7 +289,7 @@ class JetStreamTaking:
             self._spawn(self.give_back(taken))
 
     async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
-        """Line a record up when that cannot be a repetition; see `spool.succession`."""
+        """Line a record up when that cannot be a repetition; see `publish.succession`."""
         key = taken.key
         try:
             if delivered.replaces:

@@ -15,7 +15,7 @@ from postroad.spool.jetstream.streams.subjects import domain_of_ready
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
 
 # Deliveries after which a record may be what killed those who had it, and is tried apart from
-# others like it; see `spool.trials`.
+# others like it; see `spool.jetstream.consume.trials`.
 SUSPECT = 4
 # Of a record that needs what not every version can: those that cannot hand it back each half minute
 # of an upgrade, and that counts as well.

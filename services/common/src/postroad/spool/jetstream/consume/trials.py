@@ -3,10 +3,10 @@ Records that may have killed whoever took them: tried one after another, not all
 
 A process that dies leaves everything it had in hand, and one of these records may be what killed
 it, or none. The count of deliveries is the same for all of them, so it only makes a record a
-suspect (`spool.suspects`). Suspects are handed out one at a time. Before that a note of the trial
-is written where it outlives the process, and it is removed when the attempt has ended, however it
-ended. A note that is found is therefore the death of a process that had this suspect and no other.
-Enough of those in a row, and the record is held.
+suspect (`spool.jetstream.consume.suspects`). Suspects are handed out one at a time. Before that a
+note of the trial is written where it outlives the process, and it is removed when the attempt has
+ended, however it ended. A note that is found is therefore the death of a process that had this
+suspect and no other. Enough of those in a row, and the record is held.
 
 The suspect with the fewest deaths goes first. So kills from outside are spread over all suspects,
 and a record that really kills is tried after everybody it took down with it. Other mail goes on

@@ -3,9 +3,9 @@ How full the queue's storage is: ingress refuses while there still is room for s
 
 Two figures count, and the worse one decides. How much is stored JetStream tells; how much there may
 be, only its configuration knows, so whoever provisions writes it down. How much the disks really
-have left is told beside them (`spool.disk`). New mail is refused at 80 % of the one, or when no
-more than a reserve is left of the other; with half of the reserve gone nothing is stored any more
-that only postpones a record.
+have left is told beside them (`spool.jetstream.streams.disk`). New mail is refused at 80 % of the
+one, or when no more than a reserve is left of the other; with half of the reserve gone nothing is
+stored any more that only postpones a record.
 
 Asked every few seconds, more often when it matters, what this process has published since is added
 to the answer: a burst can fill a small volume between two looks. An unanswered question changes

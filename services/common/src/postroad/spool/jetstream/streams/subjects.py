@@ -2,10 +2,10 @@
 The names of the queue in NATS: streams, subjects, consumers. Untrusted text becomes one safe token.
 
 `pr.q.<k>.r.<pool>.<class>.<lane>.<domain>` is ready, `pr.q.<k>.s.<lane>.<domain>.<record id>`
-scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body, with `.ended` those of its
-destinations that have ended. Ready records have no ids there: each
-distinct subject costs memory in every replica. But for those that waited for minutes only, which
-have to be found by their ids (`spool.succession`): `pr.q.<k>.r.….<domain>.<record id>`.
+scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body, with `.ended` those of its destinations
+that have ended. Ready records have no ids there: each distinct subject costs memory in every
+replica. But for those that waited for minutes only, which have to be found by their ids
+(`spool.jetstream.publish.succession`): `pr.q.<k>.r.….<domain>.<record id>`.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Waiting for one's turn to ask the DNS; `delivery.questions.lines` says whose it is."""
+"""Waiting for one's turn to ask the DNS; `delivery.routing.questions.lines` says whose it is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable

@@ -1,0 +1,35 @@
+"""What docs and docstrings call modules: `spool.jetstream.browse` is there, under that name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = (*ROOT.glob("services/*/src"), ROOT / "operator" / "src")
+PACKAGES = "cli|delivery|ingress|mail|manifests|operator|policy|runtime|smtp|spool|testing"
+NAMED = re.compile(rf"`((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")
+# There the names of processes begin names of the chart's values.
+VALUES = {"kubernetes.md", "operations.md", "operator.md"}
+TEXTS = [path for path in ROOT.glob("docs/*.md") if path.name not in VALUES]
+TEXTS += [path for root in SHIPPED for path in root.rglob("*.py")]
+NAMING = [path for path in TEXTS if NAMED.search(path.read_text(encoding="utf-8"))]
+
+
+def exists(name: str) -> bool:
+    """Whether there is a module of that name, or in a module of it what is named last."""
+    parts = Path(*name.removeprefix("postroad.").split("."))
+    for root in SHIPPED:
+        path = root / "postroad" / parts
+        module = path.parent.with_suffix(".py")
+        if path.is_dir() or path.with_suffix(".py").exists():
+            return True
+        if module.exists() and re.search(rf"\b{path.name}\b", module.read_text(encoding="utf-8")):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("path", NAMING, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_that_is_named_is_there(path: Path) -> None:
+    named = NAMED.findall(path.read_text(encoding="utf-8"))
+    assert [name for name in named if not exists(name)] == []
