@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from postroad.cli.app import app
 from postroad.cli.errors import CommandError
+from postroad.cli.terminal.help import Unloaded
 from postroad.cli.terminal.options import (
     listen_address,
     listener,
@@ -70,6 +71,8 @@ def test_what_is_no_domain_names_its_flag(text: str) -> None:
 
 def commands(command: Any, *words: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
     """Yield each command that does something, with its words."""
+    if isinstance(command, Unloaded):
+        command = command.loaded()
     below = getattr(command, "commands", {})
     if not below:
         yield command, words
@@ -83,6 +86,7 @@ VALUES = [
     for option in command.params
     if option.param_type_name == "option" and not option.is_flag
 ]
+assert len(VALUES) > 100, "these are all flags of all commands"
 
 
 @pytest.mark.parametrize("value", ["", "\N{SUPERSCRIPT TWO}", "-1", "nan", "1e999", "9" * 5000])
@@ -111,7 +115,10 @@ def test_a_flag_takes_a_value_or_is_refused_in_words_of_ours(
         ("load --for 0", "--for takes a duration such as 30s, 15m or 2d, not '0'"),
         ("load --size 4KiB:x", "--size SIZE: takes a number from 0.001 to 1e+09, not 'x'"),
         ("load --size 2GiB", "--size takes sizes up to 1GiB, not '2GiB'"),
-        ("events --since soon", "--since takes a duration such as 30s, 15m or 2d, not 'soon'"),
+        (
+            "events --since soon",
+            "--since takes a duration such as 30s, 15m or 2d, 365d at most, not 'soon'",
+        ),
         ("sink --defer 1.5", "--defer takes a number from 0 to 1, not '1.5'"),
         (
             "up --workers delivery=²",

@@ -10,7 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from postroad.policy.model import ObjectKey, Relay, WayOut
 from postroad.policy.secrets.keyfile import load_or_create_key
+from postroad.policy.secrets.seal import Keyring
+from postroad.runtime.configuration import publish_objects
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
@@ -22,6 +25,12 @@ pytestmark = pytest.mark.nats
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 
 Start = Callable[[str], Awaitable["Pod"]]
+RELAY = Relay(ObjectKey("default", "a"), ("*",), WayOut("relay:default/a"))
+
+
+def key(folder: Path) -> Keyring:
+    """Return the cluster key that the processes of a test have."""
+    return load_or_create_key(folder / "cluster.key")
 
 
 class Pod:
@@ -67,7 +76,7 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Start]:
 
     async def start_one(role: str) -> Pod:
         relay, http = free_ports(2)
-        load_or_create_key(tmp_path / "cluster.key")
+        key(tmp_path)
         (tmp_path / role).write_text(password_of(role))
         environ = {
             "POSTROAD_NATS_URL": server.url,
@@ -109,7 +118,7 @@ async def test_it_waits_for_the_servers_and_for_the_operator(
     await provision(operator, layout=SINGLE_MACHINE, capacity=10**9)
     spool = await connect(operator)
     try:
-        await spool.config.publish({"relay.default.a": b"1"})
+        await publish_objects(spool, {"relay.default.a": RELAY}, key(tmp_path))
         await pod.until_it_says("/readyz", 200)
     finally:
         await spool.close()
