@@ -21,6 +21,11 @@ _READY = re.compile(
     r"postroad is ready: relay (\S+), submission (\S+), submissions (\S+), http (\S+)"
 )
 _START_LIMIT = 20.0  # seconds
+# Flags of `up` for ports that nobody else has.
+FREE_PORTS = (
+    *("--relay", "127.0.0.1:0", "--submission", "127.0.0.1:0"),
+    *("--submissions", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+)
 
 
 class RunningRelay:

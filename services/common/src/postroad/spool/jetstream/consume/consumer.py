@@ -8,19 +8,20 @@ out among all processes (`spool.jetstream.cluster.lane_ownership`).
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Taken
 from postroad.spool.jetstream.cluster.lane_ownership import Tenures
+from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.forms import Forms
 from postroad.spool.jetstream.consume.leases import Leases
+from postroad.spool.jetstream.consume.overdue import renew_overdue
 from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
 from postroad.spool.jetstream.consume.suspects import (
@@ -74,8 +75,7 @@ class JetStreamTaking:
         self._handed: set[Key] = set()
         self._leaving: list[Callable[[str], None]] = []
         self._count_left_open: Callable[[], Mapping[str, int]] = dict
-        self._seen: tuple[SessionInfo, ...] = ()
-        self._open_elsewhere: Mapping[str, int] = {}
+        self._open_elsewhere = OpenElsewhere(tools.membership)
         self._settling = Settling(
             self._hand,
             requests=tools.requests,
@@ -153,7 +153,7 @@ class JetStreamTaking:
         self._spawn(self._leases.keep())
         self._spawn(self._trials.run())
         self._spawn(self._keep_lanes())
-        self._spawn(self._sweep())
+        self._spawn(renew_overdue(self._tools, lambda: self._tenures.lanes))
         self._spawn(self._unserved.keep())
 
     def _next(self) -> JetStreamTaken | None:
@@ -196,16 +196,7 @@ class JetStreamTaking:
     @property
     def open_elsewhere(self) -> Mapping[str, int]:
         """What the others tell so, in all; the same object until it changes."""
-        membership = self._tools.membership
-        if self._seen is not membership.seen:
-            self._seen = membership.seen
-            others = (s for s in self._seen if s.session_id != membership.session_id)
-            counts: Counter[str] = Counter()
-            for other in others:
-                counts.update(dict(other.left_open))
-            if counts != self._open_elsewhere:
-                self._open_elsewhere = counts
-        return self._open_elsewhere
+        return self._open_elsewhere.counts
 
     def on_held(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the reason for each record that is held instead of handed out."""
@@ -367,23 +358,6 @@ class JetStreamTaking:
             await asyncio.sleep(_TICK)
             await self._tenures.adjust()
             await self._puller.refill_all()
-
-    async def _sweep(self) -> None:
-        """Renew schedules that the server forgot: those that came due while storage was full."""
-        since: datetime | None = None  # how long nothing has been wrong with the servers
-        while True:
-            await asyncio.sleep(self._tools.timings.sweep.total_seconds())
-            lanes, now = self._tenures.lanes, datetime.now(UTC)
-            since = (since or now) if lanes else None
-            if since is None:
-                continue
-            try:
-                await self._tools.waiting.renew_overdue(
-                    lanes, since, lambda: datetime.now(UTC), pause=self._tools.timings.page_pause
-                )
-            except SpoolError as error:
-                since = None
-                log.warning("overdue mail could not be looked for", error=str(error))
 
     # ------------------------------------------------------------ settling
 

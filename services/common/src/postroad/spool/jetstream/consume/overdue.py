@@ -1,0 +1,34 @@
+"""
+Renewing schedules that the server forgot: those that came due while storage was full.
+
+Each process looks at the lanes that it owns. How far back is decided by how long nothing has been
+wrong with the servers: what came due before may have been missed for good.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from postroad.spool.errors import SpoolError
+from postroad.spool.jetstream.consume.taken import TakingTools
+from postroad.spool.jetstream.log import get_logger
+
+log = get_logger("spool.taking")
+
+
+async def renew_overdue(tools: TakingTools, lanes: Callable[[], frozenset[str]]) -> None:
+    """Look again and again, until cancelled, at the lanes that are owned then."""
+    since: datetime | None = None  # how long nothing has been wrong with the servers
+    while True:
+        await asyncio.sleep(tools.timings.sweep.total_seconds())
+        owned, now = lanes(), datetime.now(UTC)
+        since = (since or now) if owned else None
+        if since is None:
+            continue
+        try:
+            await tools.waiting.renew_overdue(
+                owned, since, lambda: datetime.now(UTC), pause=tools.timings.page_pause
+            )
+        except SpoolError as error:
+            since = None
+            log.warning("overdue mail could not be looked for", error=str(error))

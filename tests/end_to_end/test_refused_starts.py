@@ -1,0 +1,106 @@
+"""`postroad up` refuses what cannot go well: one clear line, before anything is started."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from postroad.testing.children import run
+from postroad.testing.patience import patient
+from postroad.testing.relay import FREE_PORTS, RunningRelay
+
+pytestmark = pytest.mark.nats
+
+StartRelay = Callable[..., Awaitable[RunningRelay]]
+
+CLIENT = """\
+apiVersion: postroad.dev/v1alpha1
+kind: Client
+metadata: {name: tests}
+spec: {networks: ["127.0.0.0/8"], senders: ["*"]}
+"""
+
+
+async def run_up(*flags: str, **environment: str) -> tuple[int, str, str]:
+    """Run `postroad up` to its end; return exit code, output, error output."""
+    variables = {**os.environ, "POSTROAD_LOG_LEVEL": "error", **environment}
+    return await asyncio.wait_for(run("up", *flags, environment=variables), patient(30))
+
+
+async def test_a_second_up_on_the_same_folder_is_refused(start_relay: StartRelay) -> None:
+    relay = await start_relay(CLIENT)
+    # Its own ports are the first thing that a second one finds taken.
+    taken = [each for name, at in relay.addresses.items() for each in (f"--{name}", at)]
+    code, out, err = await run_up("--state", str(relay.state), *taken)
+    assert code == 1
+    assert "ready" not in out
+    assert f"(pid {relay.pid}) runs on {relay.state}" in err
+    assert "Traceback" not in err
+
+
+async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        flags = [*FREE_PORTS]
+        flags[1] = f"127.0.0.1:{port}"
+        code, _, err = await run_up("--state", str(tmp_path), *flags)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert f"127.0.0.1:{port}" in err
+    assert "choose another port" in err
+
+
+async def test_a_state_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = await run_up("--state", str(tmp_path / "file" / "state"), *FREE_PORTS)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "cannot write the state folder" in err
+
+
+async def test_a_server_that_will_not_start_is_one_clear_line(tmp_path: Path) -> None:
+    # A file stands where the server wants its folder.
+    state = tmp_path / "state"
+    (state / "nats").mkdir(parents=True)
+    (state / "nats" / "jetstream").write_text("not a folder")
+    code, _, err = await run_up("--state", str(state), *FREE_PORTS)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert "nats-server" in err
+    assert "nats.log" in err
+
+
+async def test_wrong_manifests_are_listed_with_file_line_and_field(tmp_path: Path) -> None:
+    manifest = tmp_path / "wrong.yaml"
+    manifest.write_text(CLIENT.replace("127.0.0.0/8", "127.0.0.0/88"))
+    code, _, err = await run_up(
+        "--config", str(manifest), "--state", str(tmp_path / "state"), *FREE_PORTS
+    )
+    assert code == 1
+    assert f"{manifest}:4: spec.networks[0]: " in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--relay", "nonsense"), "--relay"),
+        (("--workers", "ingress=0"), "--workers takes ingress=N,delivery=N"),
+        (("--resolver", "[::1"), "--resolver"),
+        (("--resolver", "dns.example"), "--resolver: 'dns.example' names a host"),
+        (("--relay", "dns.example"), "--relay"),
+        (("--hostname", "no name"), "--hostname: 'no name'"),
+        (("--relay", "none", "--submission", "", "--submissions", "none"), "every port is off"),
+        (("--no-such-flag",), "No such option"),
+    ],
+)
+async def test_wrong_flags_say_what_is_right(flags: tuple[str, ...], says: str) -> None:
+    code, _, err = await run_up(*flags)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err

@@ -1,0 +1,78 @@
+"""Mail that waits in a real queue, put there for the commands that list it and order about it."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from postroad.mail.address import parse_mailbox
+from postroad.spool.agreement import Order
+from postroad.spool.ids import new_queue_id
+from postroad.spool.interface import Place, Put, Scheduled
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.record import Hold, Origin, QueuedRecipient
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import SECOND, now, record
+
+HOUR = timedelta(hours=1)
+Said = tuple[int, str, str]  # exit code, output, complaints
+Run = Callable[..., Awaitable[Said]]
+
+
+async def put(
+    spool: JetStreamSpool,
+    *to: str,
+    place: Place | None = None,
+    age: timedelta = timedelta(0),
+    client: str | None = None,
+    hold: Hold | None = None,
+    content: bytes = b"Subject: hi\r\n\r\nbody\r\n",
+) -> str:
+    arrival = now() - age
+    place = place or Scheduled(now() + HOUR)
+
+    def compose(queue_id: str) -> list[Put]:
+        origin = Origin(client=client)
+        more = {"arrival": arrival, "origin": origin, "hold": hold, "content": content}
+        return [
+            Put(record(queue_id, address, number, **more), place)
+            for number, address in enumerate(to)
+        ]
+
+    stored = await spool.accept(
+        new_queue_id(arrival, len(to) % 4), compose, timeout=timedelta(seconds=5)
+    )
+    return stored.queue_id
+
+
+async def put_for(spool: JetStreamSpool, *to: str) -> str:
+    """Put one message for recipients of one domain: one record."""
+    recipients = tuple(QueuedRecipient(parse_mailbox(each)) for each in to)
+
+    def compose(queue_id: str) -> list[Put]:
+        queued = record(queue_id, to[0], recipients=recipients)
+        return [Put(queued, Scheduled(now() + HOUR))]
+
+    return (await spool.accept(new_queue_id(now(), 1), compose, timeout=5 * SECOND)).queue_id
+
+
+async def obeyed(spool: JetStreamSpool, running: Awaitable[Said]) -> tuple[Order, Said]:
+    """Play delivery: tell of one order that two records were changed; return it, and what came."""
+    command = asyncio.ensure_future(running)
+    async with asyncio.timeout(patient(30)):
+        await spool.orders.changed()
+        [order] = spool.orders.in_force(now())
+        await spool.orders.report(order.order_id, "tests", 2)
+        return order, await command
+
+
+async def in_force(spool: JetStreamSpool, *actions: str) -> list[Order]:
+    """Return the orders in force as soon as they are these."""
+    async with asyncio.timeout(patient(10)):
+        while [each.action for each in spool.orders.in_force(now())] != list(actions):
+            await spool.orders.changed()
+    return list(spool.orders.in_force(now()))
+
+
+def rows(out: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.splitlines()]
