@@ -25,6 +25,7 @@ except urllib.error.HTTPError as error:
 print(page.read().decode())
 """
 _HEALTH = ("python3", "-I", "-S", "-c", _SHOW_HEALTH)
+_QUEUE = (("postroad", "status"), ("postroad", "queue", "list", "--limit", "20", "--output", "wide"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,12 +90,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _overview() -> str:
-    """Return the release's pods, and what each of its nats-servers says of itself."""
+    """Return the release's pods, what each of its nats-servers says, and what mail waits."""
     namespace = base_namespace()
     pods = _output("get", "pods", "-n", namespace, "-o", "wide")
     servers = (f"postroad-nats-{number}" for number in range(3))
     said = (_output("exec", "-n", namespace, server, "--", *_HEALTH) for server in servers)
-    return "\n".join((pods, *said))
+    operator = ("exec", "-n", namespace, "deployment/postroad-operator", "--")
+    mail = (_output(*operator, *words) for words in _QUEUE)
+    return "\n".join((pods, *said, *mail))
 
 
 def _output(*words: str) -> str:
