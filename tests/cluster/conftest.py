@@ -25,7 +25,10 @@ except urllib.error.HTTPError as error:
 print(page.read().decode())
 """
 _HEALTH = ("python3", "-I", "-S", "-c", _SHOW_HEALTH)
-_QUEUE = (("postroad", "status"), ("postroad", "queue", "list", "--limit", "20", "--output", "wide"))
+_QUEUE = (
+    ("postroad", "status"),
+    ("postroad", "queue", "list", "--limit", "20", "--output", "wide"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,7 +105,7 @@ def _overview() -> str:
 
 def _output(*words: str) -> str:
     done = subprocess.run(
-        ("kubectl", *words, "--request-timeout=10s"), capture_output=True, timeout=30, check=False
+        ("kubectl", "--request-timeout=10s", *words), capture_output=True, timeout=30, check=False
     )
     return (done.stdout + done.stderr).decode(errors="replace")
 
