@@ -21,67 +21,20 @@ dropped: mail never waits for a trace. Names follow OpenTelemetry's conventions 
 import os
 import threading
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
 from datetime import timedelta
 from importlib.metadata import version
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING
 
-from postroad.runtime import log_fields, logs
+from postroad.runtime import logs
+from postroad.runtime.span import OFF, Kind, Span, current_traceparent, trace_id_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
-Kind = Literal["internal", "server", "client", "producer", "consumer"]
-AttributeValue = str | bool | int | float
-
 _EXPORT_LIMIT = timedelta(seconds=3)
 
 _log = logs.get_logger("runtime.tracing")
-
-
-class Span:
-    """
-    A span of time in a trace. This class is the span that is not recorded: nothing it does costs.
-
-    Either a `with` block, in which it is the current span, or `end()` by hand where a transaction
-    does not follow the shape of the code.
-    """
-
-    __slots__ = ()
-
-    def set(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Add attributes."""
-
-    def event(self, name: str, attributes: Mapping[str, AttributeValue] | None = None) -> None:
-        """Note that something happened now."""
-
-    def fail(self, reason: str) -> None:
-        """Mark the span as failed: a deferral, a bounce, a refusal."""
-
-    def end(self) -> None:
-        """End the span; a second time does nothing."""
-
-    @property
-    def traceparent(self) -> str:
-        """The W3C traceparent that continues this span, "" when it is not recorded."""
-        return ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
-
-
-_OFF = Span()
-_current: ContextVar[Span] = ContextVar("postroad_span", default=_OFF)
 _provider: "TracerProvider | None" = None
 _tracer: "Tracer | None" = None
 
@@ -99,32 +52,10 @@ def span(name: str, *, parent: str | None = None, kind: Kind = "internal") -> Sp
     span. A malformed parent begins a new trace.
     """
     if _tracer is None:
-        return _OFF
+        return OFF
     from postroad.runtime.spans import begin
 
-    return begin(_tracer, name, _current.get().traceparent if parent is None else parent, kind)
-
-
-def current_traceparent() -> str:
-    """Return the current span's W3C traceparent, "" when there is none."""
-    return _current.get().traceparent
-
-
-def trace_id_of(traceparent: str) -> str:
-    """Return the trace a W3C traceparent belongs to, "" for none."""
-    return traceparent[3:35]
-
-
-def enter(entered: Span) -> Token[Span]:
-    """Make a span the current one; for `spans` only."""
-    log_fields.name_trace(trace_id_of(entered.traceparent))
-    return _current.set(entered)
-
-
-def leave(token: Token[Span]) -> None:
-    """Make the span before it the current one again; for `spans` only."""
-    _current.reset(token)
-    log_fields.name_trace(trace_id_of(_current.get().traceparent))
+    return begin(_tracer, name, current_traceparent() if parent is None else parent, kind)
 
 
 def asked_for(environ: Mapping[str, str]) -> bool:
