@@ -66,7 +66,7 @@ fmt: $(STAMP) ## Put the code into shape
 	$(BIN)/ruff format .
 
 docs: $(STAMP) crds ## Write the docs that come from the code
-	$(PYTHON) -Im postroad.runtime.metrics_page docs/metrics.md
+	$(PYTHON) -Im postroad.telemetry.metrics_page docs/metrics.md
 	$(PYTHON) -Im postroad.manifests.generate.docs docs/resources.md
 	$(PYTHON) -Im postroad.cli.settings_page docs/settings.md
 	$(PYTHON) -I charts/readme.py

@@ -8,8 +8,8 @@ from postroad.cli.target.connect import CommandSettings
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings
-from postroad.runtime.entry import RuntimeSettings
-from postroad.runtime.settings import describe, load
+from postroad.process.entry import RuntimeSettings
+from postroad.process.settings import describe, load
 from postroad_harness.cluster.chart import Object
 
 PROCESSES: Mapping[str, type[Any]] = {

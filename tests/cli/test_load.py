@@ -21,10 +21,10 @@ from postroad.cli.load.session import LoadSession
 from postroad.cli.load.target import check_domains, permitted_address
 from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.admission import ListenerKind
-from postroad.runtime.quantities import SocketAddress
 from postroad.testing import children
 from postroad.testing.ingress import MANIFESTS, start_ingress
 from postroad.testing.patience import patient
+from postroad.units.words import SocketAddress
 
 _NUMBER = re.compile(rb"X-Number: (\d+)")
 

@@ -10,12 +10,12 @@ import pytest
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink
 from postroad.ingress.admission import ListenerKind
-from postroad.runtime.quantities import ListenAddress
 from postroad.spool.event import EventType
 from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
+from postroad.units.words import ListenAddress
 
 
 @pytest.fixture

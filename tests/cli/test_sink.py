@@ -12,9 +12,9 @@ import pytest
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.listen.certificate import self_signed
-from postroad.runtime.quantities import ListenAddress
 from postroad.testing.children import run
 from postroad.testing.streams import hang_up
+from postroad.units.words import ListenAddress
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 MESSAGE = b"Subject: hi\r\n\r\n..stuffed\r\nbye\r\n.\r\n"

@@ -9,11 +9,11 @@ from postroad.delivery.routing.router import Directions
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import WayOut
-from postroad.runtime.metrics import REGISTRY
 from postroad.spool.event import EventType
 from postroad.spool.memory.consumer import MemoryTaking
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
+from postroad.telemetry.metrics import REGISTRY
 from postroad.testing.delivery import delivering, history, publish, send, to_smarthost, waiting
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient

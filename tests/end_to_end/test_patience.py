@@ -13,7 +13,7 @@ import pytest
 from postroad.policy.model import ObjectKey, Relay, WayOut
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.policy.secrets.seal import Keyring
-from postroad.runtime.configuration import publish_objects
+from postroad.queue.configuration import publish_objects
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us

@@ -12,7 +12,7 @@ import pytest
 
 from postroad.policy.model import ObjectKey, Rate, Relay, SiteLimits, TlsMode, WayOut
 from postroad.policy.secrets.keyfile import load_or_create_key
-from postroad.runtime.configuration import publish_objects
+from postroad.queue.configuration import publish_objects
 from postroad.spool.interface import Place, Put, Ready, Scheduled, Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE

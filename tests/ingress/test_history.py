@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.reasons import REASONS, reason_of
-from postroad.runtime.log_limit import OF_ONE_NETWORK
 from postroad.smtp.reply import Reply
 from postroad.spool.event import Event, EventType
+from postroad.telemetry.log_limit import OF_ONE_NETWORK
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.smtp_peer import Peer
 

@@ -13,10 +13,10 @@ from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import brake
 from postroad.ingress.auth import sasl as auth
 from postroad.policy.secrets import scram
-from postroad.runtime import metrics
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemoryCluster
+from postroad.telemetry import metrics
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context

@@ -12,10 +12,10 @@ from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.memory import Memory
 from postroad.ingress.connections.table import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
-from postroad.runtime.quantities import ByteSize
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
+from postroad.units.words import ByteSize
 from postroad_harness.connections.hoard import ANYBODY, hoard
 
 MIB = 1024 * 1024

@@ -14,8 +14,8 @@ from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen import proxied
 from postroad.ingress.settings import IngressSettings
-from postroad.runtime.errors import SettingsError
-from postroad.runtime.settings import load
+from postroad.process.errors import SettingsError
+from postroad.process.settings import load
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene, start_ingress
 from postroad.testing.smtp_peer import Peer, client_context
 

@@ -15,9 +15,9 @@ from postroad.ingress.settings import IngressSettings
 from postroad.manifests.compiler.check import check
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.policy.secrets.seal import Keyring
-from postroad.runtime.configuration import publish_objects
-from postroad.runtime.lifecycle import Process
-from postroad.runtime.settings import load
+from postroad.process.lifecycle import Process
+from postroad.process.settings import load
+from postroad.queue.configuration import publish_objects
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.ingress import MANIFESTS
 from postroad.testing.patience import patient

@@ -25,7 +25,6 @@ LONGEST_FUNCTION = 60
 MOST_FILES = 12
 # Folders that are larger: those that are not parted yet, and tests, which lie as what they test.
 LARGER = {
-    "services/common/src/postroad/runtime": 29,
     "services/common/src/postroad/testing": 18,
     "tests/harness/src/postroad_harness/simulation": 22,
 }

@@ -7,7 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = (*ROOT.glob("services/*/src"), ROOT / "operator" / "src")
-PACKAGES = "cli|delivery|ingress|mail|manifests|operator|policy|runtime|smtp|spool|testing"
+PACKAGES = (
+    "cli|delivery|ingress|mail|manifests|operator|policy|process|queue|smtp|spool|telemetry|testing"
+    "|units"
+)
 NAMED = re.compile(rf"`((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")
 # There the names of processes begin names of the chart's values.
 VALUES = {"kubernetes.md", "operations.md", "operator.md"}

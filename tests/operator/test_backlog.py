@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from postroad.mail.traffic import TrafficClass
 from postroad.operator.jetstream.backlog import BacklogCounts, as_json
-from postroad.runtime import queue_metrics
-from postroad.runtime.metrics import exposition
+from postroad.queue import metrics as queue_metrics
 from postroad.spool.backlog import Backlog
 from postroad.spool.memory.spool import MemorySpool
+from postroad.telemetry.metrics import exposition
 from postroad.testing.patience import patient
 
 

@@ -20,7 +20,7 @@ from postroad.manifests.objects import Kind
 from postroad.operator.kubernetes.client import ApiRefused, Kube, kind_path, object_path
 from postroad.policy.model import ObjectKey, Snapshot
 from postroad.policy.secrets.keyfile import load_keyring
-from postroad.runtime.configuration import Configuration
+from postroad.queue.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
 from postroad.testing.children import dies_with_us

@@ -19,7 +19,7 @@ from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
 from postroad.policy.secrets.seal import ClusterKey, Keyring
-from postroad.runtime.configuration import Configuration
+from postroad.queue.configuration import Configuration
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 

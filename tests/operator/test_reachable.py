@@ -11,9 +11,9 @@ from postroad.operator.probes.dns import addresses_by
 from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
 from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
-from postroad.runtime.quantities import SocketAddress
 from postroad.testing.patience import patient
 from postroad.testing.zone import Zone
+from postroad.units.words import SocketAddress
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = ObjectKey("shop", "smart")

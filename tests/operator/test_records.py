@@ -4,9 +4,9 @@ import asyncio
 
 from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.status.dns_facts import DnsAnswer
-from postroad.runtime.quantities import SocketAddress
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone
+from postroad.units.words import SocketAddress
 
 TABLE: Table = {
     "shop.example": ["MX 10 Mail.Relay.example.", 'TXT "v=spf1 " "mx -all"'],

@@ -20,7 +20,7 @@ from postroad.manifests.generate.crd import custom_resource_definition, object_w
 from postroad.manifests.generate.crd_status import CONDITIONS, NAMES
 from postroad.manifests.objects import Declared, Kind
 from postroad.manifests.reader import read_object
-from postroad.policy.quantities import parse_duration
+from postroad.units.quantities import parse_duration
 
 ROOT = Path(__file__).parents[2]
 OBJECTS = YAML(typ="safe").load(Path(__file__).with_name("objects.yaml"))

@@ -2,7 +2,7 @@
 
 from postroad.operator.app import build
 from postroad.operator.settings import OperatorSettings
-from postroad.runtime import entry
+from postroad.process import entry
 
 
 def main() -> None:

@@ -34,13 +34,13 @@ from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
 from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.policy.secrets.seal import Keyring
-from postroad.runtime.errors import StartupError
-from postroad.runtime.lifecycle import Process
-from postroad.runtime.logs import get_logger
-from postroad.runtime.queue import read_keyring, spool_options
+from postroad.process.errors import StartupError
+from postroad.process.lifecycle import Process
+from postroad.queue.opening import read_keyring, spool_options
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.telemetry.logs import get_logger
 
 _REOPENED_EVERY = timedelta(minutes=10)
 _CLOSES_IN = timedelta(seconds=3)

@@ -1,7 +1,7 @@
-"""What the operator counts and shows of its own work; `runtime.queue_metrics` has the queue."""
+"""What the operator counts and shows of its own work; `queue.metrics` has the queue."""
 
 from postroad.manifests.objects import Kind
-from postroad.runtime.metrics import Group
+from postroad.telemetry.metrics import Group
 
 _GROUP = Group(
     "Operator",

@@ -4,10 +4,10 @@ import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize, HostName, NameServer
-from postroad.runtime.queue import NatsSettings
-from postroad.runtime.settings import group, setting
+from postroad.process.settings import group, setting
+from postroad.queue.opening import NatsSettings
 from postroad.spool.lanes.layout import Layout
+from postroad.units.words import ByteSize, HostName, NameServer
 
 
 @dataclass(frozen=True, slots=True)

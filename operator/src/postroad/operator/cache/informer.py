@@ -26,7 +26,7 @@ from postroad.operator.kubernetes.client import (
     secret_path,
 )
 from postroad.policy.model import ObjectKey
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 _FIRST_RESYNC = timedelta(seconds=30)
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)

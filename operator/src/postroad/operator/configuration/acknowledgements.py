@@ -12,9 +12,9 @@ from datetime import timedelta
 
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.status.reconcile import DATA_PLANE, Serving
-from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
+from postroad.telemetry.logs import get_logger
 
 PATIENCE = timedelta(seconds=5)  # in which a publication is usually in force everywhere
 _OFTEN = 0.15  # seconds

@@ -26,9 +26,9 @@ from postroad.policy.codec import EntryEncoder
 from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.snapshot import SnapshotLoader
-from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
+from postroad.telemetry.logs import get_logger
 
 QUIET = timedelta(milliseconds=100)
 AT_MOST = timedelta(milliseconds=500)

@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.operator import metrics
-from postroad.runtime.logs import get_logger
-from postroad.runtime.queue_metrics import BacklogGauges
+from postroad.queue.metrics import BacklogGauges
 from postroad.spool.backlog import Backlog
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.lanes.assignment import DEFAULT_POOL
+from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=5)
 _GOOD_FOR = timedelta(seconds=30)

@@ -19,11 +19,11 @@ from datetime import timedelta
 
 from postroad.operator import metrics
 from postroad.operator.jetstream.api import JetStreamApi, asking
-from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.spool import SpoolOptions
 from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
 from postroad.spool.lanes.layout import Layout
+from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=15)
 

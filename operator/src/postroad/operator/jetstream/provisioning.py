@@ -9,10 +9,10 @@ from datetime import timedelta
 
 from postroad.operator import metrics
 from postroad.operator.settings import LayoutSettings
-from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.spool import SpoolOptions, provision
 from postroad.spool.lanes.layout import Layout
+from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(minutes=1)
 _PAUSES = (0.5, 1.0, 2.0, 5.0)

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from postroad.operator import metrics
 from postroad.operator.jetstream.api import asking
-from postroad.runtime.logs import get_logger
-from postroad.runtime.queue_metrics import STORAGE_LIMIT, STORAGE_USED
+from postroad.queue.metrics import STORAGE_LIMIT, STORAGE_USED
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.spool import SpoolOptions
+from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=30)
 

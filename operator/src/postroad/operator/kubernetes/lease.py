@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from postroad.operator.kubernetes.client import ApiRefused, Kube, KubeError
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 DURATION = timedelta(seconds=15)
 RENEWAL = timedelta(seconds=2)

@@ -25,7 +25,7 @@ import kopf
 from postroad.manifests.objects import GROUP, VERSION
 from postroad.operator import metrics
 from postroad.operator.kubernetes.client import PLURALS, ApiAccess, KubeError
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 # kind, type (ADDED, MODIFIED, DELETED, None when listed), object; called on the operator's loop.
 Sink = Callable[[str, str | None, dict[str, Any]], None]

@@ -17,10 +17,10 @@ from postroad.operator import metrics
 from postroad.operator.status.conditions import timestamp
 from postroad.policy.limits.quota import counted_value, fixed_value, usage_key, window_end
 from postroad.policy.model import ObjectKey, Quota, QuotaLimit
-from postroad.policy.quantities import format_duration
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
+from postroad.telemetry.logs import get_logger
+from postroad.units.quantities import format_duration
 
 EVERY = timedelta(seconds=30)
 SHOWN = 10  # counts of one limit

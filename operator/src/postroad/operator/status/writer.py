@@ -21,7 +21,7 @@ from postroad.operator.cache.store import CachedObject, Store
 from postroad.operator.kubernetes.client import MANAGER, ApiRefused, Kube, KubeError
 from postroad.operator.status.conditions import undated
 from postroad.operator.status.reconcile import Transition, differs, transition
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 _AT_ONCE = 16
 _EVENTS_AT_ONCE = 4

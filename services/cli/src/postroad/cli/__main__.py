@@ -23,7 +23,7 @@ def main() -> None:
 def _run() -> None:
     from postroad.cli.app import app
     from postroad.cli.errors import CommandError
-    from postroad.runtime.errors import StartupError
+    from postroad.process.errors import StartupError
 
     try:
         app()  # Typer reports wrong usage itself and exits with 2

@@ -6,9 +6,9 @@ from postroad.cli.target.connect import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings
-from postroad.runtime.entry import RuntimeSettings
-from postroad.runtime.log_fields import names_secret
-from postroad.runtime.settings import names
+from postroad.process.entry import RuntimeSettings
+from postroad.process.settings import names
+from postroad.telemetry.lines.fields import names_secret
 
 _OF_FLAGS = frozenset({"POSTROAD_STATE", "POSTROAD_PASSWORD"})
 _OF_UP = "POSTROAD_NATS_"  # `up` has a queue of its own, wherever these lead

@@ -18,8 +18,8 @@ from postroad.cli.target.connect import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings
-from postroad.runtime.entry import RuntimeSettings
-from postroad.runtime.settings import PREFIX, group_prefix, is_group, plain_type, shown, variable
+from postroad.process.entry import RuntimeSettings
+from postroad.process.settings import PREFIX, group_prefix, is_group, plain_type, shown, variable
 
 _INTRO = """\
 # Settings

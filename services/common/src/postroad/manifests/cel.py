@@ -19,7 +19,7 @@ bound, and where a list is long the rule on its entries is short.
 from dataclasses import dataclass
 from typing import Any
 
-from postroad.policy.quantities import RATE_PATTERN
+from postroad.units.quantities import RATE_PATTERN
 
 # A letter, digit or _ as a domain's label has them, or anything internationalised.
 _LETTER = r"\w\x{80}-\x{10FFFF}"

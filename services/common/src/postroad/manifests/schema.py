@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from postroad.manifests.kinds.types import Part
-from postroad.policy.quantities import format_duration
+from postroad.units.quantities import format_duration
 
 Schema = Mapping[str, Any]
 

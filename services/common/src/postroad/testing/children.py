@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
-from postroad.runtime.supervised import die_with_parent
+from postroad.process.supervised import die_with_parent
 
 Process = asyncio.subprocess.Process
 

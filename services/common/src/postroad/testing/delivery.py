@@ -23,7 +23,7 @@ from postroad.policy.model import (
     WayOut,
 )
 from postroad.policy.secrets.seal import ClusterKey, Keyring
-from postroad.runtime.configuration import Configuration, publish_objects
+from postroad.queue.configuration import Configuration, publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, Spool, Taking

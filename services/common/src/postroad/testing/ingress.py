@@ -18,14 +18,14 @@ from postroad.ingress.listen.server import Server
 from postroad.ingress.session.content import LineEnds
 from postroad.manifests.compiler.check import check
 from postroad.policy.secrets.seal import ClusterKey, Keyring
-from postroad.runtime.configuration import Configuration, publish_objects
-from postroad.runtime.quantities import ListenAddress, Network
-from postroad.runtime.sockets import listen
+from postroad.process.sockets import listen
+from postroad.queue.configuration import Configuration, publish_objects
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context
 from postroad.testing.streams import hang_up
+from postroad.units.words import ListenAddress, Network
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KEYRING = Keyring([ClusterKey(b"k" * 32)])

@@ -2,7 +2,7 @@
 
 from postroad.delivery.app import build
 from postroad.delivery.settings import DeliverySettings
-from postroad.runtime import entry
+from postroad.process import entry
 
 
 def main() -> None:

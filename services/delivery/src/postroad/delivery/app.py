@@ -9,12 +9,12 @@ from postroad.delivery.routing.router import Directions, DirectionSettings
 from postroad.delivery.settings import DeliverySettings
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.tools import AttemptTools, WorkerTools
-from postroad.runtime.configuration import Configuration
-from postroad.runtime.descriptors import raise_limit
-from postroad.runtime.lifecycle import Process
-from postroad.runtime.own_name import own_name
-from postroad.runtime.queue import open_keyring, open_queue
-from postroad.runtime.tls import check_authorities
+from postroad.process.descriptors import raise_limit
+from postroad.process.lifecycle import Process
+from postroad.process.own_name import own_name
+from postroad.process.tls import check_authorities
+from postroad.queue.configuration import Configuration
+from postroad.queue.opening import open_keyring, open_queue
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
 

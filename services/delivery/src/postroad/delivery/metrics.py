@@ -1,7 +1,7 @@
 """What delivery counts."""
 
 from postroad.delivery.outcome import Kind
-from postroad.runtime.metrics import Group
+from postroad.telemetry.metrics import Group
 
 _GROUP = Group("Delivery", "Mail on its way out, by each delivery process.")
 

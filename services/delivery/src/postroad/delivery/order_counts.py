@@ -7,9 +7,9 @@ deleted as it ends. What a process of this name told before it was started again
 
 import asyncio
 
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Orders
 from postroad.spool.errors import SpoolError
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.orders")
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize, HostName, NameServer
-from postroad.runtime.queue import QueueSettings
-from postroad.runtime.settings import group, setting
+from postroad.process.settings import group, setting
+from postroad.queue.opening import QueueSettings
+from postroad.units.words import ByteSize, HostName, NameServer
 
 
 @dataclass(frozen=True, slots=True)

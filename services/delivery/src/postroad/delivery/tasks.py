@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from postroad.delivery import metrics
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.worker")
 

@@ -13,7 +13,7 @@ from postroad.delivery.order_counts import OrderCounts
 from postroad.delivery.routing.router import Directions
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import RetrySchedule
-from postroad.runtime.configuration import Configuration
+from postroad.queue.configuration import Configuration
 from postroad.spool.interface import Spool, Taking
 
 # Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction

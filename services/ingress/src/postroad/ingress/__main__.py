@@ -2,7 +2,7 @@
 
 from postroad.ingress.app import build
 from postroad.ingress.settings import IngressSettings
-from postroad.runtime import entry
+from postroad.process import entry
 
 
 def main() -> None:

@@ -15,16 +15,16 @@ from postroad.ingress.listen.certificate import Certificate, self_signed
 from postroad.ingress.listen.descriptors import within_descriptors
 from postroad.ingress.listen.server import Server
 from postroad.ingress.settings import IngressSettings, TlsSettings
-from postroad.runtime.configuration import Configuration
-from postroad.runtime.errors import StartupError
-from postroad.runtime.lifecycle import Process
-from postroad.runtime.logs import get_logger
-from postroad.runtime.own_name import own_name
-from postroad.runtime.quantities import HostName, ListenAddress
-from postroad.runtime.queue import open_keyring, open_queue
-from postroad.runtime.sockets import listen
-from postroad.runtime.tls import keep_blocks_apart
+from postroad.process.errors import StartupError
+from postroad.process.lifecycle import Process
+from postroad.process.own_name import own_name
+from postroad.process.sockets import listen
+from postroad.process.tls import keep_blocks_apart
+from postroad.queue.configuration import Configuration
+from postroad.queue.opening import open_keyring, open_queue
 from postroad.spool.interface import Spool
+from postroad.telemetry.logs import get_logger
+from postroad.units.words import HostName, ListenAddress
 
 # A client waits 5 minutes for a greeting (RFC 5321 §4.5.3.2.1), a load balancer some seconds.
 CONFIGURATION_WAIT = timedelta(seconds=10)

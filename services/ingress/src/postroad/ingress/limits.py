@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.runtime.quantities import ByteSize
-from postroad.runtime.settings import setting
+from postroad.process.settings import setting
+from postroad.units.words import ByteSize
 
 
 @dataclass(frozen=True, slots=True)

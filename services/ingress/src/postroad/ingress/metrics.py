@@ -1,7 +1,7 @@
 """What ingress counts."""
 
 from postroad.ingress.reasons import REASONS
-from postroad.runtime.metrics import BYTES, Group
+from postroad.telemetry.metrics import BYTES, Group
 
 _GROUP = Group("Ingress", "Mail on its way in, by each ingress process.")
 _LISTENER = {"listener": ("relay", "submission", "submissions")}

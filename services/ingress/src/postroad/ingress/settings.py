@@ -6,9 +6,9 @@ from pathlib import Path
 
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.content import LineEnds
-from postroad.runtime.quantities import HostName, ListenAddress, Network
-from postroad.runtime.queue import QueueSettings
-from postroad.runtime.settings import group, setting
+from postroad.process.settings import group, setting
+from postroad.queue.opening import QueueSettings
+from postroad.units.words import HostName, ListenAddress, Network
 
 
 @dataclass(frozen=True, slots=True)

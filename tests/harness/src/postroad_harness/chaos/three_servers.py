@@ -22,13 +22,13 @@ from postroad.cli.standalone.supervisor import ChildSpec, Supervisor
 from postroad.manifests.compiler.check import check
 from postroad.operator.jetstream.leaders import keep_spread
 from postroad.policy.secrets.keyfile import load_or_create_key
-from postroad.runtime.configuration import publish_objects
-from postroad.runtime.quantities import ListenAddress
+from postroad.queue.configuration import publish_objects
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
+from postroad.units.words import ListenAddress
 from postroad_harness.chaos.rig import ENVIRONMENT, drawn
 
 _LAYOUT = Layout(shards=3, lanes=8, replicas=3)

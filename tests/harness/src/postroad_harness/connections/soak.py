@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from postroad.runtime import logs
+from postroad.telemetry import logs
 from postroad.testing.children import dies_with_us
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from postroad.manifests.compiler.result import Compiled
-from postroad.runtime.configuration import publish_objects
+from postroad.queue.configuration import publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Put as StoredPut
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool

@@ -33,11 +33,11 @@ from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import Snapshot
 from postroad.policy.secrets.seal import ClusterKey, Keyring
-from postroad.runtime.configuration import Configuration
-from postroad.runtime.quantities import ByteSize
+from postroad.queue.configuration import Configuration
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
 from postroad.spool.memory.spool import MemoryCluster
+from postroad.units.words import ByteSize
 from postroad_harness.simulation.ledger import Ledger, Price
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.loop import SimulatedProcess

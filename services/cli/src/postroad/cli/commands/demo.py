@@ -24,10 +24,10 @@ from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.target.connect import open_cluster
 from postroad.cli.target.options import Where
-from postroad.runtime.quantities import ListenAddress, SocketAddress, parse_socket_address
-from postroad.runtime.supervised import die_with_parent
+from postroad.process.supervised import die_with_parent
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Spool
+from postroad.units.words import ListenAddress, SocketAddress, parse_socket_address
 
 _PATIENCE = timedelta(seconds=60)
 _SENDER = "shop@good.example"

@@ -16,8 +16,8 @@ from postroad.cli.state.folder import default_state_folder
 from postroad.cli.terminal.options import JsonFlag, listen_address
 from postroad.cli.terminal.values import decimal, path, whole
 from postroad.ingress.listen.certificate import self_signed
-from postroad.runtime.quantities import ListenAddress
-from postroad.runtime.sockets import bound_address, listen
+from postroad.process.sockets import bound_address, listen
+from postroad.units.words import ListenAddress
 
 
 def _share(option: str, help: str) -> Any:

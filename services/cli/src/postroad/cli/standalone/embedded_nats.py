@@ -23,9 +23,9 @@ import aiohttp
 
 from postroad.cli.errors import CommandError
 from postroad.cli.state.folder import StateFolder, process_start_time
-from postroad.runtime.lifecycle import STOP_LIMIT
-from postroad.runtime.logs import get_logger
-from postroad.runtime.supervised import die_with_parent, let_others_finish
+from postroad.process.lifecycle import STOP_LIMIT
+from postroad.process.supervised import die_with_parent, let_others_finish
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("up.nats")
 

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from postroad.runtime.quantities import ListenAddress
-from postroad.runtime.sockets import bound_address, listen
+from postroad.process.sockets import bound_address, listen
+from postroad.units.words import ListenAddress
 
 
 @dataclass(frozen=True)

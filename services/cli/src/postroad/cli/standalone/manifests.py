@@ -20,10 +20,10 @@ from postroad.policy.codec import EntryEncoder
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.policy.snapshot import SnapshotLoader
-from postroad.runtime.configuration import publish_objects
-from postroad.runtime.logs import get_logger
+from postroad.queue.configuration import publish_objects
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("up.manifests")
 

@@ -22,10 +22,10 @@ from postroad.operator.probes.quota_usage import Lines, QuotaUsage
 from postroad.operator.probes.smarthosts import SmarthostProbe, as_named
 from postroad.operator.status.conditions import Judgement, Truth
 from postroad.policy.model import ObjectKey, Quota, Relay
-from postroad.runtime.lifecycle import Process
-from postroad.runtime.logs import get_logger
-from postroad.runtime.quantities import parse_name_server
+from postroad.process.lifecycle import Process
 from postroad.spool.interface import Spool
+from postroad.telemetry.logs import get_logger
+from postroad.units.words import parse_name_server
 
 log = get_logger("up.oversight")
 

@@ -32,18 +32,18 @@ from postroad.cli.state.folder import StateFolder, lock_store, usual_state_folde
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.policy.model import Entry
-from postroad.policy.quantities import format_duration
 from postroad.policy.secrets.keyfile import KeyFileError, load_or_create_key
-from postroad.runtime import metrics
-from postroad.runtime.errors import StartupError
-from postroad.runtime.exposition import Format, merge
-from postroad.runtime.lifecycle import Process
-from postroad.runtime.logs import get_logger
-from postroad.runtime.quantities import ListenAddress, parse_listen_address
-from postroad.runtime.sockets import bound_address, listen
+from postroad.process.errors import StartupError
+from postroad.process.lifecycle import Process
+from postroad.process.sockets import bound_address, listen
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision, report_disk
 from postroad.spool.lanes.layout import SINGLE_MACHINE
+from postroad.telemetry import metrics
+from postroad.telemetry.exposition import Format, merge
+from postroad.telemetry.logs import get_logger
+from postroad.units.quantities import format_duration
+from postroad.units.words import ListenAddress, parse_listen_address
 
 log = get_logger("up")
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("up.supervisor")
 

@@ -14,10 +14,10 @@ from postroad.cli.standalone.relay import NoSettings, StandaloneOptions, Standal
 from postroad.cli.state.folder import StateFolder, default_state_folder, lock_up
 from postroad.cli.terminal.options import host_name, listener
 from postroad.cli.terminal.values import path, wrong
-from postroad.policy.quantities import format_duration, parse_duration
-from postroad.runtime import entry
-from postroad.runtime.quantities import ListenAddress, parse_name_server
-from postroad.runtime.sockets import bound_address, listen
+from postroad.process import entry
+from postroad.process.sockets import bound_address, listen
+from postroad.units.quantities import format_duration, parse_duration
+from postroad.units.words import ListenAddress, parse_name_server
 
 _DRAIN = timedelta(seconds=25)
 _PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython", "watchfiles": "watchfiles"}

@@ -17,14 +17,14 @@ from postroad.cli.errors import CommandError
 from postroad.cli.state.folder import StateFolder, default_state_folder
 from postroad.cli.target.kubectl import forwarded
 from postroad.cli.target.options import Where
-from postroad.runtime import logs
-from postroad.runtime.errors import SettingsError
-from postroad.runtime.quantities import Secret
-from postroad.runtime.queue import NatsSettings
-from postroad.runtime.settings import group, load
+from postroad.process.errors import SettingsError
+from postroad.process.settings import group, load
+from postroad.queue.opening import NatsSettings
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.telemetry import logs
+from postroad.units.words import Secret
 
 _ROLE = "command"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from postroad.cli.errors import CommandError
-from postroad.runtime.supervised import die_with_parent
+from postroad.process.supervised import die_with_parent
 
 USER = "command"
 _SERVERS = "app.kubernetes.io/part-of=postroad,app.kubernetes.io/component=nats"

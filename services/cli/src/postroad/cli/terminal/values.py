@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from postroad.cli.errors import CommandError
-from postroad.policy.quantities import format_duration, parse_duration
+from postroad.units.quantities import format_duration, parse_duration
 
 Kind = TypeVar("Kind", bound=StrEnum)
 

@@ -33,7 +33,7 @@ from postroad.manifests.kinds.types import (
     broken_rule,
 )
 from postroad.policy.model import TlsMode
-from postroad.policy.quantities import format_duration
+from postroad.units.quantities import format_duration
 
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)

@@ -44,7 +44,7 @@ from postroad.manifests.cel import (
     with_rules,
 )
 from postroad.policy.model import Network, Rate
-from postroad.policy.quantities import (
+from postroad.units.quantities import (
     DURATION_PATTERN,
     LONGEST_DURATION,
     LONGEST_RATE,

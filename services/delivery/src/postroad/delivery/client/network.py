@@ -14,7 +14,7 @@ from typing import cast
 
 from postroad.mail.address import is_number, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
-from postroad.runtime.tls import client_context
+from postroad.process.tls import client_context
 
 _HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)

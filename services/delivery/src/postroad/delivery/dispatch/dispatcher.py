@@ -27,10 +27,10 @@ from postroad.delivery.sites.windows import Windows
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.policy.model import WayOut
-from postroad.runtime import tracing
-from postroad.runtime.logs import get_logger
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Taken
+from postroad.telemetry import tracing
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.worker")
 

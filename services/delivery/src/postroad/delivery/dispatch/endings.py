@@ -26,11 +26,11 @@ from postroad.delivery.outcome import Kind
 from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.policy.model import WayOut
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.worker")
 

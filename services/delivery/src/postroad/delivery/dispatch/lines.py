@@ -14,11 +14,11 @@ from postroad.delivery.disposition.settlement import Settlement
 from postroad.delivery.outcome import Kind, Outcome
 from postroad.mail.status import DELIVERY_EXPIRED
 from postroad.policy.model import WayOut
-from postroad.runtime import tracing
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.record import QueueRecord
+from postroad.telemetry import tracing
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery")
 

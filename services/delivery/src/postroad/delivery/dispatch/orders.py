@@ -23,13 +23,13 @@ from postroad.delivery.dispatch.lines import tell_order, tell_settlement
 from postroad.delivery.disposition.happening import event_about
 from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
 from postroad.delivery.tools import WorkerTools
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
 from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Taken, held
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.orders")
 

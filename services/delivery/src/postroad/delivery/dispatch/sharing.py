@@ -26,9 +26,9 @@ from postroad.policy.limits.portions import (
     portioned,
     without,
 )
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.sharing")
 

@@ -32,11 +32,11 @@ from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Snapshot, WayOut
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.worker")
 

@@ -38,7 +38,7 @@ from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Smarthost, WayOut
-from postroad.runtime.logs import get_logger
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.directions")
 

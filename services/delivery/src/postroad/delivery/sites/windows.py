@@ -21,9 +21,9 @@ from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.tasks import Tasks
 from postroad.policy.limits.slices import Leased, Record, decode, encode, lease, lifetime_of
 from postroad.policy.model import Rate
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError, SpoolFull
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("delivery.windows")
 

@@ -3,7 +3,7 @@ What ingress tells of mail: a line and an event for each message accepted and ea
 
 "Why was my mail refused?" is answered from here, so every refusal comes by, at whatever command,
 and every session that we end. Anybody can be refused as often as they like: lines and events of
-refusals have budgets (`runtime.log_limit`). Those of proven Clients are apart from strangers', so
+refusals have budgets (`telemetry.log_limit`). Those of proven Clients are apart from strangers', so
 that a flood of strangers leaves the refusals of Clients visible.
 """
 
@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from postroad.ingress import metrics
 from postroad.ingress.admission import Address
 from postroad.ingress.reasons import reason_of
-from postroad.runtime import tracing
-from postroad.runtime.log_limit import Budget, LineLimit, network_of, report
-from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Events
 from postroad.spool.event import Event, EventType
+from postroad.telemetry import tracing
+from postroad.telemetry.log_limit import Budget, LineLimit, network_of, report
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress")
 

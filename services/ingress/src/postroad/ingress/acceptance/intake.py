@@ -24,14 +24,14 @@ from postroad.mail.header import count_fields
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import OnExceeded
-from postroad.runtime import tracing
-from postroad.runtime.log_limit import LineLimit
-from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
 from postroad.spool.errors import RecordTooLarge, Refused, SpoolError, SpoolFull
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Place, Put, Ready, Spool
 from postroad.spool.record import BlobRef, Hold
+from postroad.telemetry import tracing
+from postroad.telemetry.log_limit import LineLimit
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress.intake")
 

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from postroad.policy.limits.quota import Sending, demands
 from postroad.policy.limits.quota_ledger import SETTLED, Exceeded, GiveBack, Ledger, Needs, Spent
 from postroad.policy.model import OnExceeded, Snapshot
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
+from postroad.telemetry.logs import get_logger
 
 _INTERVAL = 1.0  # seconds between looks at what lies unspent
 _NOTHING = Spent(())

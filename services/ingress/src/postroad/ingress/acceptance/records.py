@@ -14,10 +14,10 @@ from postroad.mail.header import HeaderReader
 from postroad.mail.trace import Hop, received_field
 from postroad.mail.traffic import TrafficClass
 from postroad.mail.valueclass import valueclass
-from postroad.runtime import tracing
 from postroad.spool.agreement import Sites
 from postroad.spool.ids import RecordId
 from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueRecord
+from postroad.telemetry import tracing
 
 _COMPLETED = (b"date", b"message-id")  # RFC 6409 §8.2 and §8.3
 _PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from postroad.ingress.admission import Address
 from postroad.ingress.counts.shared import SharedCounts
 from postroad.ingress.counts.windows import SharedCount, WindowCounts
-from postroad.runtime.log_limit import network_of
+from postroad.telemetry.log_limit import network_of
 
 _MOST = 10_000  # networks remembered
 _SLICES = 20  # in a limit: a process tells the others of so much at a time

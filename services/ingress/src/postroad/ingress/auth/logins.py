@@ -20,8 +20,8 @@ from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
 from postroad.ingress.counts.shared import SharedCounts
 from postroad.policy.model import Client, Snapshot
-from postroad.runtime.log_limit import network_of
 from postroad.smtp.reply import Reply
+from postroad.telemetry.log_limit import network_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ is beyond it, and all while the queue is out of reach, is counted by each proces
 import asyncio
 
 from postroad.ingress.counts.windows import SharedCount
-from postroad.runtime.log_limit import LineLimit
-from postroad.runtime.logs import get_logger
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
+from postroad.telemetry.log_limit import LineLimit
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress.counts")
 

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from postroad.runtime.errors import StartupError
-from postroad.runtime.logs import get_logger
+from postroad.process.errors import StartupError
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress.tls")
 

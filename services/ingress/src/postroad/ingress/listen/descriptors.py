@@ -4,8 +4,8 @@ import dataclasses
 import resource
 
 from postroad.ingress.limits import IngressLimits
-from postroad.runtime.descriptors import raise_limit
-from postroad.runtime.logs import get_logger
+from postroad.process.descriptors import raise_limit
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress.descriptors")
 

@@ -20,10 +20,10 @@ from postroad.ingress.listen.proxied import NoHeader, header_of
 from postroad.ingress.session.handshake import TIMEOUT, begin_tls
 from postroad.ingress.session.host import Host
 from postroad.ingress.session.session import SmtpSession
-from postroad.runtime.log_limit import network_of
-from postroad.runtime.logs import get_logger
-from postroad.runtime.quantities import Network
 from postroad.smtp.reply import Reply
+from postroad.telemetry.log_limit import network_of
+from postroad.telemetry.logs import get_logger
+from postroad.units.words import Network
 
 log = get_logger("ingress.listener")
 

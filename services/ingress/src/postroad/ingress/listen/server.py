@@ -25,10 +25,10 @@ from postroad.ingress.session.content import LineEnds
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
 from postroad.ingress.session.session import SmtpSession
 from postroad.policy.model import Snapshot
-from postroad.runtime.configuration import Configuration
-from postroad.runtime.logs import get_logger
-from postroad.runtime.quantities import Network
+from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
+from postroad.telemetry.logs import get_logger
+from postroad.units.words import Network
 
 log = get_logger("ingress.server")
 

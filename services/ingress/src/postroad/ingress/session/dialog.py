@@ -38,8 +38,8 @@ from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.trace import received_protocol
 from postroad.mail.visible import visible
 from postroad.policy.model import Client, Snapshot, WayOut
-from postroad.runtime import tracing
 from postroad.smtp.reply import Reply
+from postroad.telemetry import tracing
 
 if TYPE_CHECKING:
     from postroad.ingress.session.session import SmtpSession

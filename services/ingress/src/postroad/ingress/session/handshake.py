@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import Address
-from postroad.runtime.log_limit import LineLimit, network_of
-from postroad.runtime.logs import get_logger
-from postroad.runtime.tls import TlsObject
+from postroad.process.tls import TlsObject
+from postroad.telemetry.log_limit import LineLimit, network_of
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress.handshake")
 

@@ -26,8 +26,8 @@ from postroad.ingress.session.dialog import Dialog
 from postroad.ingress.session.hangup import Hangup
 from postroad.ingress.session.host import Host
 from postroad.ingress.session.wire import NOTABLE, Wire
-from postroad.runtime.logs import get_logger
 from postroad.smtp.reply import Reply
+from postroad.telemetry.logs import get_logger
 
 log = get_logger("ingress.session")
 

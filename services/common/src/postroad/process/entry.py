@@ -1,0 +1,246 @@
+"""
+What every `main()` of Postroad calls: from the environment to the exit code.
+
+    def main() -> None:
+        entry.main("ingress", IngressSettings, build)
+
+    async def build(process: Process, settings: IngressSettings) -> None:
+        spool = await connect(settings.nats)
+        process.on_stop("spool", spool.close)
+        ...
+
+Exit codes: 0 after a drain, also one that ran out of time (the queue has what was not finished); 1
+when the process could not start or a part of it died; 2 for settings that cannot be used; 128 + n
+when a second signal n forced the end. A start that fails says so in one line on standard error.
+"""
+
+import asyncio
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import uvloop
+
+from postroad.process.errors import SettingsError, StartupError
+from postroad.process.health import HealthServer
+from postroad.process.lifecycle import Process
+from postroad.process.settings import changed, describe, group, load, names, setting, unknown
+from postroad.process.sockets import listen
+from postroad.process.supervised import ReadyNotice, die_with_parent
+from postroad.telemetry import logs, metrics, tracing
+from postroad.telemetry.lines.sink import LineSink
+from postroad.units.words import ListenAddress
+
+READINESS_SECONDS = 0.25  # how often a supervisor's notice is brought up to date
+_YOUNG = 5000  # objects after which the garbage collector looks at the young ones
+
+S = TypeVar("S")
+Build = Callable[[Process, S], Coroutine[Any, Any, None]]
+
+_log = logs.get_logger("runtime.entry")
+
+# The postroad command reads these; it runs in the pods of others, with their environment.
+_OF_THE_COMMAND = "POSTROAD_COMMAND_"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and how."""
+
+    level: logs.LogLevel = setting(logs.LogLevel.INFO)
+    """The least that is logged."""
+    format: logs.LogFormat = setting(logs.LogFormat.AUTO)
+    """`auto` is readable on a terminal and JSON elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """The settings every process has."""
+
+    log: LogSettings = group(LogSettings)
+    http: ListenAddress | None = None
+    """Where /metrics, /healthz and /readyz are served; nowhere when not set."""
+    drain_timeout: timedelta = setting(timedelta(seconds=25), minimum=timedelta(seconds=1))
+    """How long a drain may take; under Kubernetes less than terminationGracePeriodSeconds."""
+    process: str | None = None
+    """The process's name in logs and traces; its role when not set."""
+    parent_pid: int | None = None
+    """Set by a supervisor: the process whose death this one shares."""
+    notify_fd: int | None = None
+    """Set by a supervisor: the pipe that learns of readiness."""
+
+
+def main(
+    role: str, of: type[S], build: Build[S], *, known: Collection[str] | None = None
+) -> NoReturn:
+    """
+    Be a process: read the settings, set the runtime up, run what `build` builds, exit.
+
+    `build(process, settings)` starts the parts in order, registers their ends with `process` and
+    returns. What it raises ends the process with one line: a StartupError as it is, anything else
+    with its class; the traceback is logged at level debug.
+
+    Who supervises others gives the names of all settings as `known`, and tells people itself what
+    is in force.
+    """
+    _leave_no_core()
+    runtime, settings = _read_settings(role, of)
+    name = runtime.process or role
+    sink = logs.configure(name, level=runtime.log.level, format=runtime.log.format)
+    quiet = logs.for_people(runtime.log.format) and (known is not None or bool(runtime.parent_pid))
+    _tell_start(runtime, settings, quiet=quiet)
+    if runtime.parent_pid is None:
+        _warn_of_unknown(known, names(RuntimeSettings) | names(of))
+    try:
+        code = uvloop.run(
+            _run(role, runtime, sink, lambda process: build(process, settings), quiet=quiet)
+        )
+    except Exception as error:
+        _log.debug("cannot start", exc_info=error)
+        sink.close()  # so that the sentence comes last, where a person looks
+        code = _complain(name, _sentence(error), 1)
+    sink.close()
+    sys.exit(code)
+
+
+def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> None:
+    """Log the settings: all of them for machines, what differs from the defaults for people."""
+    everything = describe(runtime) | describe(settings)
+    if not logs.for_people(runtime.log.format):
+        _log.info("starting", settings=everything)
+        return
+    _log.debug("starting", settings=everything)
+    if not quiet:
+        different = changed(runtime) | changed(settings)
+        _log.info("starting", **({"settings": different} if different else {}))
+
+
+def _warn_of_unknown(all_names: Collection[str] | None, own: Collection[str]) -> None:
+    """Warn of variables that no setting is read from: most are slips of the hand."""
+    for name, meant in unknown(os.environ, own if all_names is None else all_names).items():
+        if all_names is None and name.startswith(_OF_THE_COMMAND):
+            continue
+        if meant is not None:
+            _log.warning("unknown setting", setting=name, reason=f"did you mean {meant}?")
+        elif all_names is not None:  # else another process may read it, from the same environment
+            _log.warning("unknown setting", setting=name)
+
+
+def _leave_no_core() -> None:
+    """
+    Let no crash write this process's memory to a disk: logins and mail are in it.
+
+    Inherited by what it starts, nats-server too. Not PR_SET_DUMPABLE: without it a process that is
+    not root's cannot read what its own metrics are made of.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _read_settings(role: str, of: type[S]) -> tuple[RuntimeSettings, S]:
+    problems: list[str] = []
+    loaded: list[Any] = []
+    for each in (RuntimeSettings, of):
+        try:
+            loaded.append(load(each))
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        sys.exit(_complain(role, str(SettingsError(tuple(problems))), 2))
+    runtime: RuntimeSettings = loaded[0]
+    if runtime.parent_pid is not None:
+        try:
+            die_with_parent(runtime.parent_pid)
+            # A terminal's Ctrl-C reaches the supervisor too, which then sends SIGTERM: taking both
+            # would force the end of every child. Not a handler of the loop's: it ends with the
+            # loop, and one that comes in the last moment would be a KeyboardInterrupt.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except StartupError as error:
+            sys.exit(_complain(role, str(error), 1))
+    return runtime, loaded[1]
+
+
+def _complain(name: str, sentence: str, code: int) -> int:
+    print(f"postroad {name}: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, StartupError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"cannot start: {error.filename}: {error.strerror}"
+    return f"cannot start: {type(error).__name__}: {error}"
+
+
+async def _run(
+    role: str,
+    runtime: RuntimeSettings,
+    sink: LineSink,
+    build: Callable[[Process], Coroutine[Any, Any, None]],
+    *,
+    quiet: bool,
+) -> int:
+    name = runtime.process or role
+    process = Process(role, name, drain_timeout=runtime.drain_timeout, quiet=quiet)
+    _follow_signals(process, sink, supervised=runtime.parent_pid is not None)
+    metrics.READY.set_function(lambda: int(not process.readiness.reasons()))
+    tracing.start(role, name)
+    process.on_stop("tracing", lambda: asyncio.to_thread(tracing.stop))
+    return await process.live(_build(process, runtime, build))
+
+
+async def _build(
+    process: Process,
+    runtime: RuntimeSettings,
+    build: Callable[[Process], Coroutine[Any, Any, None]],
+) -> None:
+    if runtime.http is not None:
+        # First up and last down: a process that hangs in its start can be asked why.
+        server = HealthServer(
+            listen(runtime.http),
+            process.readiness,
+            lambda wanted: process.metrics_page(wanted),
+            process.pages,
+        )
+        process.on_stop("health", server.stop)
+        await server.start()
+    await build(process)
+    notice = ReadyNotice(runtime.notify_fd)
+    process.spawn("readiness notice", _keep_told(process, notice))
+    # What lives by now lives to the end: collections need not look at it again.
+    gc.collect()
+    gc.freeze()
+    # Hundreds of messages are under way at once. Looked at after every 700 objects, most of them
+    # are looked at while they live, and again.
+    gc.set_threshold(_YOUNG)
+
+
+async def _keep_told(process: Process, notice: ReadyNotice) -> None:
+    while not process.stopping:
+        notice.tell(not process.readiness.reasons())
+        try:
+            async with asyncio.timeout(READINESS_SECONDS):
+                await process.until_stopping()
+        except TimeoutError:
+            continue
+    notice.tell(False)
+
+
+def _follow_signals(process: Process, sink: LineSink, *, supervised: bool) -> None:
+    loop = asyncio.get_running_loop()
+
+    def ask(number: int) -> None:
+        if process.stopping:
+            sink.close()
+            os._exit(128 + number)
+        process.stop()
+
+    loop.add_signal_handler(signal.SIGTERM, ask, signal.SIGTERM)
+    if not supervised:
+        loop.add_signal_handler(signal.SIGINT, ask, signal.SIGINT)

@@ -1,0 +1,267 @@
+"""
+How a process learns its settings: from environment variables that start with `POSTROAD_`.
+
+A process states its settings as one frozen dataclass, grouped by further dataclasses; the field's
+path is the variable's name (`nats.url` is POSTROAD_NATS_URL) and its type says how the text is
+read. `load` reads all of it before anything starts and reports every mistake at once: a person who
+got three variables wrong should not need three starts to learn of them.
+
+Why not pydantic-settings: with one model of ten fields it takes 10 MB of resident memory in each
+process of the data plane, which must stay under 80 MB idle, and leaves the parsers that matter
+here (durations and sizes with units, listening addresses, secrets from files) to be written anyway.
+
+A field without a default is required. A variable that is set to nothing counts as not set, since
+templates and compose files produce such. Secrets come from NAME, or from the file that NAME_FILE
+names, which is how Kubernetes and systemd hand them over.
+"""
+
+import difflib
+import os
+import re
+import types
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from postroad.process.errors import SettingsError
+from postroad.units.quantities import format_duration, parse_duration
+from postroad.units.words import (
+    ByteSize,
+    HostName,
+    ListenAddress,
+    NameServer,
+    Network,
+    Secret,
+    SocketAddress,
+    parse_bool,
+    parse_host_name,
+    parse_int,
+    parse_listen_address,
+    parse_name_server,
+    parse_network,
+    parse_size,
+    parse_socket_address,
+)
+
+PREFIX = "POSTROAD_"
+_LOGIN_OF_URL = re.compile(r"(?<=://)[^/\s,]+(?=@)")
+_ALIKE = 0.85  # how much two names have in common for one to be meant by the other, 0 to 1
+
+T = TypeVar("T")
+
+_PARSERS: dict[Any, Callable[[str], object]] = {
+    str: str,
+    int: parse_int,
+    bool: parse_bool,
+    timedelta: parse_duration,
+    ByteSize: parse_size,
+    HostName: parse_host_name,
+    SocketAddress: parse_socket_address,
+    ListenAddress: parse_listen_address,
+    NameServer: parse_name_server,
+    Network: parse_network,
+    Path: Path,
+    Secret: Secret,
+}
+
+
+def setting(default: T, *, minimum: T | None = None, maximum: T | None = None, name: str = "") -> T:
+    """
+    Declare a field with its default and bounds (both inclusive).
+
+    `name` is the whole variable name where it does not follow from the field's path.
+    """
+    metadata = {"minimum": minimum, "maximum": maximum, "name": name}
+    return field(default=default, metadata=metadata)
+
+
+def group(of: type[T], *, prefix: str | None = None) -> T:
+    """
+    Declare a field that is a group of settings of its own.
+
+    Its variables begin with the field's name, or with `prefix` when given ("" for none).
+    """
+    return field(default_factory=of, metadata={"prefix": prefix})
+
+
+def load(of: type[T], environ: Mapping[str, str] | None = None) -> T:
+    """Read the settings of a process; SettingsError lists every mistake, not the first one."""
+    reader = _Reader(os.environ if environ is None else environ)
+    loaded = reader.read_group(of, PREFIX)
+    if reader.problems or loaded is None:
+        raise SettingsError(tuple(reader.problems))
+    return loaded
+
+
+def describe(settings: object) -> dict[str, str]:
+    """Return variable name → value in force, for the log at start; secrets are redacted."""
+    return {name: shown(value) for name, _, value in _in_force(settings, PREFIX)}
+
+
+def changed(settings: object) -> dict[str, str]:
+    """Return variable name → value in force of what differs from its default."""
+    return {
+        name: shown(value)
+        for name, each, value in _in_force(settings, PREFIX)
+        if value != each.default
+    }
+
+
+def _in_force(settings: object, prefix: str) -> Iterator[tuple[str, Field[Any], object]]:
+    """Yield the variable, the field and the value of everything that is set or has a default."""
+    for each in fields(cast(Any, settings)):
+        value = getattr(settings, each.name)
+        if is_dataclass(value) and type(value) not in _PARSERS:
+            yield from _in_force(value, group_prefix(each, prefix))
+        elif value is not None:
+            yield variable(each, prefix), each, value
+
+
+def names(of: type[Any], prefix: str = PREFIX) -> frozenset[str]:
+    """Return the names of all variables that a group of settings is read from."""
+    hints = get_type_hints(of)
+    found: set[str] = set()
+    for each in fields(of):
+        if is_group(hints[each.name]):
+            found |= names(hints[each.name], group_prefix(each, prefix))
+            continue
+        name = variable(each, prefix)
+        found.add(name)
+        if plain_type(hints[each.name]) is Secret:
+            found.add(f"{name}_FILE")
+    return frozenset(found)
+
+
+def unknown(environ: Iterable[str], known: Collection[str]) -> dict[str, str | None]:
+    """Return the variables that look like settings and are none, each with the one it may mean."""
+    found = {}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
+            found[name] = close[0] if close else None
+    return found
+
+
+class _Reader:
+    """Reads groups of settings out of one environment, gathering what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def read_group(self, of: type[T], prefix: str) -> T | None:
+        """Return the group, or None when a problem was added."""
+        hints = get_type_hints(of)
+        values: dict[str, object] = {}
+        before = len(self.problems)
+        for each in fields(cast(Any, of)):
+            hint = hints[each.name]
+            if is_group(hint):
+                values[each.name] = self.read_group(hint, group_prefix(each, prefix))
+            else:
+                self._read_field(each, hint, variable(each, prefix), values)
+        if len(self.problems) > before:
+            return None
+        try:
+            return of(**values)
+        except ValueError as error:  # what __post_init__ has to say about fields together
+            self.problems.append(str(error))
+            return None
+
+    def _read_field(
+        self, each: Field[Any], hint: Any, name: str, values: dict[str, object]
+    ) -> None:
+        plain = plain_type(hint)
+        try:
+            text = self._secret_text(name) if plain is Secret else self._text(name)
+            if text is not None:
+                values[each.name] = _in_bounds(_parse(plain, text), each)
+            elif each.default is MISSING and each.default_factory is MISSING:
+                raise ValueError("is required and not set")
+        except ValueError as error:
+            self.problems.append(f"{name}: {error}")
+
+    def _text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
+
+    def _secret_text(self, name: str) -> str | None:
+        inline = self._environ.get(name) or None
+        named = self._text(f"{name}_FILE")
+        if named is None:
+            return inline
+        if inline is not None:
+            raise ValueError(f"is set, and {name}_FILE too; keep one of them")
+        try:
+            # One trailing newline is the editor's, not the secret's.
+            content = Path(named).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise ValueError(f"the file {named} cannot be read: {reason}") from error
+        if not content:
+            raise ValueError(f"the file {named} is empty")
+        return content
+
+
+def _parse(hint: Any, text: str) -> object:
+    if get_origin(hint) is tuple:
+        (of, *_) = get_args(hint)
+        return tuple(_parse(of, part.strip()) for part in text.split(",") if part.strip())
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        try:
+            return hint(text)
+        except ValueError:
+            choices = ", ".join(str(member.value) for member in hint)
+            raise ValueError(f"{text!r} is not one of {choices}") from None
+    return _PARSERS[hint](text)
+
+
+def _in_bounds(value: Any, each: Field[Any]) -> object:
+    minimum, maximum = each.metadata.get("minimum"), each.metadata.get("maximum")
+    if minimum is not None and value < minimum:
+        raise ValueError(f"{shown(value)} is less than {shown(minimum)}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{shown(value)} is more than {shown(maximum)}")
+    return value
+
+
+def is_group(hint: Any) -> bool:
+    """Whether a field of this type is a group of settings of its own."""
+    return isinstance(hint, type) and is_dataclass(hint) and hint not in _PARSERS
+
+
+def plain_type(hint: Any) -> Any:
+    """Return a field's type without None."""
+    if get_origin(hint) in (Union, types.UnionType):
+        (plain,) = (of for of in get_args(hint) if of is not types.NoneType)
+        return plain
+    return hint
+
+
+def variable(each: Field[Any], prefix: str) -> str:
+    """Return the name of a field's variable."""
+    return each.metadata.get("name") or prefix + each.name.upper()
+
+
+def group_prefix(each: Field[Any], prefix: str) -> str:
+    """Return how the names of a group's variables begin."""
+    own = each.metadata.get("prefix")
+    return prefix + (f"{each.name.upper()}_" if own is None else own)
+
+
+def shown(value: object) -> str:
+    """Return a value as it is written in a variable."""
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return ",".join(shown(part) for part in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return without_login(str(value))
+
+
+def without_login(text: str) -> str:
+    """Return text in which the URLs name no user, password or token: nats://***@10.0.0.1:4222."""
+    return _LOGIN_OF_URL.sub("***", text)

@@ -1,0 +1,135 @@
+"""
+The configuration in force in a process, followed live; and its publishing.
+
+A process of the data plane runs one `Configuration` for as long as it lives and reads `current` for
+each decision: a frozen Snapshot, swapped whole. Until a complete and non-empty one is there,
+`current` is None and ingress answers 421. Nothing that is published can stop the following: what
+cannot be read is reported and passed over.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+from postroad.policy.codec import EntryEncoder
+from postroad.policy.model import Entry, Snapshot
+from postroad.policy.secrets.seal import Keyring
+from postroad.policy.snapshot import Loaded, SnapshotLoader
+from postroad.spool.agreement import ConfigState
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Spool
+from postroad.telemetry.logs import get_logger
+
+RETRY = timedelta(seconds=1)
+ANNOUNCE_TRIES = 5
+_SHOWN = 20  # object names in one line of the log
+
+
+class Configuration:
+    """Follows what is published and keeps the Snapshot of it."""
+
+    def __init__(self, spool: Spool, keyring: Keyring, *, retry: timedelta = RETRY) -> None:
+        self._spool = spool
+        self._loader = SnapshotLoader(keyring)
+        self._retry = retry.total_seconds()
+        self._log = get_logger("configuration")
+        self._loaded = asyncio.Event()
+        self._changed = asyncio.Event()
+        self.current: Snapshot | None = None
+        """The Snapshot in force, None before the first and while the configuration is empty."""
+        self._found = asyncio.Event()
+
+    @property
+    def published(self) -> bool:
+        """Whether a configuration was found, be it an empty one: this process follows it."""
+        return self._found.is_set()
+
+    @property
+    def lack(self) -> str | None:
+        """What this process lacks of a configuration that it can read all of, for people."""
+        # An empty one will do: a relay without objects yet is one that works.
+        if not self.published:
+            return "no configuration is published"
+        if self.current is not None and self.current.stale:
+            return "configured objects cannot be read: the log names them"
+        return None
+
+    async def wait_published(self) -> None:
+        """Wait until a configuration was found, be it an empty one."""
+        await self._found.wait()
+
+    async def wait_loaded(self) -> Snapshot:
+        """Wait for a Snapshot to be in force, and return it."""
+        while self.current is None:
+            await self._loaded.wait()
+        return self.current
+
+    async def changed(self) -> None:
+        """Wait until another Snapshot, or none, comes into force."""
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Follow until cancelled, whatever happens to the queue or stands in the entries."""
+        while True:
+            try:
+                async for state in self._spool.config.follow():
+                    await self._apply(state)
+            except SpoolError as error:
+                self._log.warning("configuration cannot be followed for now", error=str(error))
+            except Exception:
+                # Unknown is temporary: what is in force stays so, and following begins again.
+                self._log.exception("following the configuration failed")
+            await asyncio.sleep(self._retry)
+
+    async def _apply(self, state: ConfigState) -> None:
+        loaded = self._loader.load(state.generation, state.entries)
+        self.current = loaded.snapshot if state.entries else None
+        self._found.set()
+        if self.current is not None:
+            self._loaded.set()
+        else:
+            self._loaded.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._tell(loaded)
+        await self._announce(loaded.snapshot)
+
+    def _tell(self, loaded: Loaded) -> None:
+        changes = [f"+{key}" for key in loaded.added]
+        changes += [f"~{key}" for key in loaded.changed]
+        changes += [f"-{key}" for key in loaded.removed]
+        more = [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+        self._log.info(
+            "configuration in force",
+            generation=loaded.snapshot.generation,
+            count=len(loaded.entries),
+            objects=" ".join(changes[:_SHOWN] + more),
+        )
+        for key, reason in loaded.unreadable.items():
+            self._log.error("configured object cannot be read", objects=key, reason=reason)
+
+    async def _announce(self, snapshot: Snapshot) -> None:
+        for _ in range(ANNOUNCE_TRIES):
+            try:
+                await self._spool.sessions.announce(snapshot.generation, stale=snapshot.stale)
+                return
+            except SpoolError as error:
+                self._log.warning("generation cannot be announced for now", error=str(error))
+                await asyncio.sleep(self._retry)
+
+
+async def publish_objects(
+    spool: Spool,
+    entries: Mapping[str, Entry],
+    keyring: Keyring,
+    *,
+    encoder: EntryEncoder | None = None,
+) -> int:
+    """
+    Publish objects by their keys, secrets sealed; return the generation in force.
+
+    Only what differs is written. An encoder, kept from time to time, spares the encoding of what
+    did not change. Raises SpoolUnavailable; calling again completes it.
+    """
+    encoder = encoder or EntryEncoder(keyring)
+    return await spool.config.publish(encoder.encode(entries))

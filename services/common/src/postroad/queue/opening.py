@@ -1,0 +1,85 @@
+"""How a process of the data plane finds the queue, and opens it as the first of its parts."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from postroad.policy.secrets.keyfile import KeyFileError, load_keyring
+from postroad.policy.secrets.seal import Keyring
+from postroad.process.errors import StartupError
+from postroad.process.lifecycle import Process
+from postroad.process.settings import group, setting, without_login
+from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Spool
+from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.units.words import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class NatsSettings:
+    """The NATS servers and how this process proves itself to them."""
+
+    url: str = setting("nats://127.0.0.1:4222")
+    """One URL, or several separated by commas."""
+    token: Secret | None = None
+    """The token of servers that ask for one."""
+    user: str | None = None
+    """The user, with its password, of servers that ask for those."""
+    password: Secret | None = None
+    """The user's password."""
+    patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
+    """How long a start waits for the servers, and for the queue to be provisioned."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """The queue, and the key that opens what is sealed in its configuration."""
+
+    nats: NatsSettings = group(NatsSettings)
+    cluster_key_file: str = setting("cluster.key")
+    """One file, or two separated by a comma while a key is being replaced; the first one seals."""
+    pool: str = setting("default")
+    """The egress pool this process belongs to."""
+
+
+def open_keyring(settings: QueueSettings) -> Keyring:
+    """Read the cluster keys; StartupError says which cannot be used."""
+    return read_keyring(settings.cluster_key_file)
+
+
+def read_keyring(files: str) -> Keyring:
+    """Read the cluster keys in the files named; StartupError says which cannot be used."""
+    try:
+        return load_keyring([Path(name.strip()) for name in files.split(",")])
+    except KeyFileError as error:
+        raise StartupError(str(error)) from error
+
+
+async def open_queue(process: Process, settings: QueueSettings, *, role: str) -> Spool:
+    """Connect to the queue and wait until it is provisioned; it is closed as the last part."""
+    nats = settings.nats
+    options = spool_options(process, nats, role=role, pool=settings.pool)
+    try:
+        spool = await connect(options)
+    except SpoolError as error:
+        raise StartupError(
+            without_login(f"the queue at {nats.url} cannot be opened: {error}")
+        ) from error
+    process.on_stop("queue", spool.close)
+    return spool
+
+
+def spool_options(
+    process: Process, nats: NatsSettings, *, role: str, pool: str = "default"
+) -> SpoolOptions:
+    """Return how a process connects to the queue."""
+    return SpoolOptions(
+        servers=tuple(url.strip() for url in nats.url.split(",")),
+        token=nats.token.reveal() if nats.token else None,
+        user=nats.user,
+        password=nats.password.reveal() if nats.password else None,
+        role=role,
+        process=process.name,
+        pool=pool,
+        patience=nats.patience,
+    )

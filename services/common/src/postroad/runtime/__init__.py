@@ -1,1 +1,0 @@
-"""What every process is made of: settings, logs, metrics, traces, health, lifecycle."""

@@ -1,0 +1,80 @@
+"""
+A span of time in a trace, and which one is the current one.
+
+`tracing` is where others take spans from; `otel` has those that are recorded.
+"""
+
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Literal, Self
+
+from postroad.telemetry.lines import fields as log_fields
+
+Kind = Literal["internal", "server", "client", "producer", "consumer"]
+AttributeValue = str | bool | int | float
+
+
+class Span:
+    """
+    A span of time in a trace. This class is the span that is not recorded: nothing it does costs.
+
+    Either a `with` block, in which it is the current span, or `end()` by hand where a transaction
+    does not follow the shape of the code.
+    """
+
+    __slots__ = ()
+
+    def set(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Add attributes."""
+
+    def event(self, name: str, attributes: Mapping[str, AttributeValue] | None = None) -> None:
+        """Note that something happened now."""
+
+    def fail(self, reason: str) -> None:
+        """Mark the span as failed: a deferral, a bounce, a refusal."""
+
+    def end(self) -> None:
+        """End the span; a second time does nothing."""
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C traceparent that continues this span, "" when it is not recorded."""
+        return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+
+OFF = Span()
+_current: ContextVar[Span] = ContextVar("postroad_span", default=OFF)
+
+
+def trace_id_of(traceparent: str) -> str:
+    """Return the trace a W3C traceparent belongs to, "" for none."""
+    return traceparent[3:35]
+
+
+def current_traceparent() -> str:
+    """Return the current span's W3C traceparent, "" when there is none."""
+    return _current.get().traceparent
+
+
+def enter(entered: Span) -> Token[Span]:
+    """Make a span the current one."""
+    log_fields.name_trace(trace_id_of(entered.traceparent))
+    return _current.set(entered)
+
+
+def leave(token: Token[Span]) -> None:
+    """Make the span before it the current one again."""
+    _current.reset(token)
+    log_fields.name_trace(trace_id_of(_current.get().traceparent))

@@ -1,0 +1,151 @@
+"""
+The words a setting is written in: sizes, addresses, switches, secrets.
+
+Each parser takes the text of one setting and returns a value, or raises ValueError with a sentence
+that quotes the text and shows a right one. Durations are written as in manifests, so their parser
+is `policy.quantities`; sizes are too, and may end in B.
+"""
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import NewType
+
+from postroad.mail.address import host_name
+from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.ip_address import unmapped_network
+from postroad.units.quantities import parse_quantity
+
+ByteSize = NewType("ByteSize", int)
+HostName = NewType("HostName", str)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """A host (name or IP address, without brackets) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+NameServer = NewType("NameServer", SocketAddress)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen: an IP address and port, or a socket that the parent left open as `fd`."""
+
+    host: str = ""
+    port: int = 0
+    fd: int | None = None
+
+    def __str__(self) -> str:
+        return f"fd:{self.fd}" if self.fd is not None else str(SocketAddress(self.host, self.port))
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that no log, repr or error ever shows; `reveal` hands it to what needs it."""
+
+    _text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "***"
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._text
+
+
+def parse_int(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def parse_bool(text: str) -> bool:
+    """Read a switch: true, yes, on, 1 or their opposites."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def parse_size(text: str) -> ByteSize:
+    """Read a size in bytes: 512, 128KiB, 50MB (millions) or 10Gi (powers of 1024)."""
+    try:
+        return ByteSize(parse_quantity(text.removesuffix("B")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi") from None
+
+
+def parse_socket_address(text: str) -> SocketAddress:
+    """Read HOST:PORT; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not _is_ip(host, ipaddress.IPv6Address):
+            raise ValueError(f"{text!r} has no IPv6 address in its brackets")
+    elif ":" in host:
+        raise ValueError(f"{text!r} has an IPv6 address without brackets, as in [::1]:25")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:2525 or [::1]:2525")
+    return SocketAddress(host, int(port))
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """Read ADDR:PORT or `fd:N`; `:2525` means every address. ADDR is never a name."""
+    kind, _, number = text.partition(":")
+    if kind == "fd":
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError(f"{text!r} is not fd:N with the number of an inherited socket")
+        return ListenAddress(fd=int(number))
+    address = parse_socket_address(f"[::]{text}" if text.startswith(":") else text)
+    if address.host != "localhost" and not _is_ip(address.host):
+        raise ValueError(f"{text!r} names a host; listen on an IP address")
+    host = "127.0.0.1" if address.host == "localhost" else address.host
+    return ListenAddress(host, address.port)
+
+
+def parse_host_name(text: str) -> HostName:
+    """Read a host's name; the value is in lower-case A-labels, without a final dot."""
+    try:
+        return HostName(host_name(text))
+    except AddressSyntaxError as error:
+        raise ValueError(f"{text!r} is not a host name such as mail.example.com: {error}") from None
+
+
+def parse_name_server(text: str) -> NameServer:
+    """Read ADDR or ADDR:PORT of a DNS server, port 53 when it is left out. ADDR is never a name."""
+    bare = text.endswith("]") or ":" not in text
+    address = parse_socket_address(f"{text}:53" if bare else text)
+    if not _is_ip(address.host):
+        raise ValueError(f"{text!r} names a host; give the DNS server's IP address")
+    return NameServer(address)
+
+
+def parse_network(text: str) -> Network:
+    """Read a network in CIDR notation, or a single IP address."""
+    try:
+        return unmapped_network(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a network such as 192.0.2.0/24 or 2001:db8::/32"
+        ) from None
+
+
+def _is_ip(text: str, of: type[ipaddress.IPv6Address] | None = None) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return of is None or isinstance(address, of)
