@@ -24,7 +24,7 @@ from postroad.ingress.admission import ListenerKind
 from postroad.testing import children
 from postroad.testing.ingress import MANIFESTS, start_ingress
 from postroad.testing.patience import patient
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 _NUMBER = re.compile(rb"X-Number: (\d+)")
 

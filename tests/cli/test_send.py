@@ -15,7 +15,7 @@ from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.ingress.listen.certificate import self_signed
 from postroad.testing.children import run
 from postroad.testing.streams import hang_up
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 MESSAGE = b"Subject: hi\r\n\r\n..stuffed\r\nbye\r\n.\r\n"

@@ -15,7 +15,7 @@ from postroad.ingress.limits import IngressLimits
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer
-from postroad.units.words import ByteSize
+from postroad.units.quantities import ByteSize
 from postroad_harness.connections.hoard import ANYBODY, hoard
 
 MIB = 1024 * 1024

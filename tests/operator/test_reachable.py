@@ -13,7 +13,7 @@ from postroad.operator.status.conditions import Truth
 from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
 from postroad.testing.patience import patient
 from postroad.testing.zone import Zone
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = ObjectKey("shop", "smart")

@@ -6,7 +6,7 @@ from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.status.dns_facts import DnsAnswer
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Trouble, Zone
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 TABLE: Table = {
     "shop.example": ["MX 10 Mail.Relay.example.", 'TXT "v=spf1 " "mx -all"'],

@@ -20,7 +20,7 @@ PROGRAM = """
     from postroad.process import entry
     from postroad.telemetry import logs, tracing
     from postroad.process.errors import StartupError
-    from postroad.units.words import Secret
+    from postroad.units.secret import Secret
     from postroad.process.settings import setting
 
     @dataclass(frozen=True, slots=True)

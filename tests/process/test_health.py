@@ -13,7 +13,7 @@ from postroad.process.errors import StartupError
 from postroad.process.health import HealthServer, Readiness, own_page
 from postroad.process.sockets import bound_address, listen
 from postroad.telemetry.exposition import Format, negotiate
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 LOOPBACK = ListenAddress("127.0.0.1", 0)
 

@@ -14,7 +14,7 @@ from postroad.process.health import HealthServer, Readiness, own_page
 from postroad.process.http_server import HttpLimits
 from postroad.process.sockets import listen
 from postroad.testing.patience import patient
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 # None of them ends for its age.
 LIMITS = HttpLimits(connections=6, for_each_address=4, life=timedelta(hours=1))

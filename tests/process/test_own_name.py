@@ -11,7 +11,7 @@ from postroad.ingress.settings import IngressSettings
 from postroad.process.errors import SettingsError, StartupError
 from postroad.process.own_name import own_name
 from postroad.process.settings import load
-from postroad.units.words import HostName, parse_host_name
+from postroad.units.addresses import HostName, parse_host_name
 
 NATS = {"POSTROAD_NATS_URL": "nats://127.0.0.1:4222", "POSTROAD_CLUSTER_KEY_FILE": "/none"}
 

@@ -9,7 +9,9 @@ import pytest
 
 from postroad.process.errors import SettingsError
 from postroad.process.settings import changed, describe, group, load, names, setting, unknown
-from postroad.units.words import ByteSize, ListenAddress, Secret, SocketAddress
+from postroad.units.addresses import ListenAddress, SocketAddress
+from postroad.units.quantities import ByteSize
+from postroad.units.secret import Secret
 
 
 class Colour(StrEnum):

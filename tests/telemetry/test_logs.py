@@ -13,7 +13,7 @@ import structlog
 
 from postroad.telemetry import logs
 from postroad.telemetry.lines import fields as log_fields
-from postroad.units.words import Secret
+from postroad.units.secret import Secret
 
 HOSTILE = 'x\r\n{"event":"forged"}\x1b[31m\x7f\x00\u2028\u202e\x9b\udc80'
 

@@ -18,7 +18,7 @@ import dns.resolver
 
 from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 EVERY = timedelta(minutes=15)
 _AT_ONCE = 8

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from postroad.cli.errors import CommandError
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 _STEP = 60.0  # seconds for each step of the dialog
 _GREETING = 5.0  # seconds for the greeting, except on port 25, where servers are slow on purpose

@@ -35,7 +35,7 @@ from postroad.process.sockets import listen
 from postroad.process.supervised import ReadyNotice, die_with_parent
 from postroad.telemetry import logs, metrics, tracing
 from postroad.telemetry.lines.sink import LineSink
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 READINESS_SECONDS = 0.25  # how often a supervisor's notice is brought up to date
 _YOUNG = 5000  # objects after which the garbage collector looks at the young ones

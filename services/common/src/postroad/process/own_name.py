@@ -8,7 +8,7 @@ import socket
 
 from postroad.process.errors import StartupError
 from postroad.telemetry.logs import get_logger
-from postroad.units.words import HostName, parse_host_name
+from postroad.units.addresses import HostName, parse_host_name
 
 log = get_logger("runtime.own_name")
 

@@ -27,24 +27,20 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from postroad.process.errors import SettingsError
-from postroad.units.quantities import format_duration, parse_duration
-from postroad.units.words import (
-    ByteSize,
+from postroad.units.addresses import (
     HostName,
     ListenAddress,
     NameServer,
     Network,
-    Secret,
     SocketAddress,
-    parse_bool,
     parse_host_name,
-    parse_int,
     parse_listen_address,
     parse_name_server,
     parse_network,
-    parse_size,
     parse_socket_address,
 )
+from postroad.units.quantities import ByteSize, format_duration, parse_duration, parse_size
+from postroad.units.secret import Secret
 
 PREFIX = "POSTROAD_"
 _LOGIN_OF_URL = re.compile(r"(?<=://)[^/\s,]+(?=@)")
@@ -52,10 +48,31 @@ _ALIKE = 0.85  # how much two names have in common for one to be meant by the ot
 
 T = TypeVar("T")
 
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def _parse_int(text: str) -> int:
+    """Read a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def _parse_bool(text: str) -> bool:
+    """Read a switch: true, yes, on, 1 or their opposites."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
 _PARSERS: dict[Any, Callable[[str], object]] = {
     str: str,
-    int: parse_int,
-    bool: parse_bool,
+    int: _parse_int,
+    bool: _parse_bool,
     timedelta: parse_duration,
     ByteSize: parse_size,
     HostName: parse_host_name,

@@ -5,7 +5,7 @@ import os
 import socket
 
 from postroad.process.errors import StartupError
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 BACKLOG = 1024
 

@@ -12,7 +12,7 @@ from postroad.process.settings import group, setting, without_login
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
-from postroad.units.words import Secret
+from postroad.units.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)

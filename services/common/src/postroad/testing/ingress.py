@@ -25,7 +25,7 @@ from postroad.spool.record import QueueRecord
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import Peer, client_context
 from postroad.testing.streams import hang_up
-from postroad.units.words import ListenAddress, Network
+from postroad.units.addresses import ListenAddress, Network
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KEYRING = Keyring([ClusterKey(b"k" * 32)])

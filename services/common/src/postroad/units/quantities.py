@@ -8,6 +8,9 @@ Each parser returns a value or raises ValueError with a sentence that shows a ri
 import re
 from datetime import timedelta
 from decimal import Decimal
+from typing import NewType
+
+ByteSize = NewType("ByteSize", int)
 
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -69,6 +72,14 @@ def parse_quantity(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size; write it like 1048576, 500M or 10Gi")
     return int(Decimal(match[1]) * _SUFFIXES[match[2] or ""])
+
+
+def parse_size(text: str) -> ByteSize:
+    """Read a size in bytes: 512, 128KiB, 50MB (millions) or 10Gi (powers of 1024)."""
+    try:
+        return ByteSize(parse_quantity(text.removesuffix("B")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi") from None
 
 
 def parse_rate(text: str) -> tuple[int, timedelta]:

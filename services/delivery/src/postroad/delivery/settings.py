@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from postroad.process.settings import group, setting
 from postroad.queue.opening import QueueSettings
-from postroad.units.words import ByteSize, HostName, NameServer
+from postroad.units.addresses import HostName, NameServer
+from postroad.units.quantities import ByteSize
 
 
 @dataclass(frozen=True, slots=True)

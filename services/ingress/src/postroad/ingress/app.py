@@ -24,7 +24,7 @@ from postroad.queue.configuration import Configuration
 from postroad.queue.opening import open_keyring, open_queue
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
-from postroad.units.words import HostName, ListenAddress
+from postroad.units.addresses import HostName, ListenAddress
 
 # A client waits 5 minutes for a greeting (RFC 5321 §4.5.3.2.1), a load balancer some seconds.
 CONFIGURATION_WAIT = timedelta(seconds=10)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from postroad.process.settings import setting
-from postroad.units.words import ByteSize
+from postroad.units.quantities import ByteSize
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.content import LineEnds
 from postroad.process.settings import group, setting
 from postroad.queue.opening import QueueSettings
-from postroad.units.words import HostName, ListenAddress, Network
+from postroad.units.addresses import HostName, ListenAddress, Network
 
 
 @dataclass(frozen=True, slots=True)

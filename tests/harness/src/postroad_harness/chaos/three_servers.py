@@ -28,7 +28,7 @@ from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 from postroad_harness.chaos.rig import ENVIRONMENT, drawn
 
 _LAYOUT = Layout(shards=3, lanes=8, replicas=3)

@@ -24,7 +24,7 @@ import uvloop
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import MANIFESTS, start_ingress
-from postroad.units.words import ByteSize
+from postroad.units.quantities import ByteSize
 from postroad_harness.connections.flood import one_message
 
 # As the other tests' manifests; any.example takes mail for whoever is named.

@@ -37,7 +37,7 @@ from postroad.queue.configuration import Configuration
 from postroad.spool.agreement import Usage
 from postroad.spool.errors import SpoolError
 from postroad.spool.memory.spool import MemoryCluster
-from postroad.units.words import ByteSize
+from postroad.units.quantities import ByteSize
 from postroad_harness.simulation.ledger import Ledger, Price
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.loop import SimulatedProcess

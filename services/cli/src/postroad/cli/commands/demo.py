@@ -27,7 +27,7 @@ from postroad.cli.target.options import Where
 from postroad.process.supervised import die_with_parent
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Spool
-from postroad.units.words import ListenAddress, SocketAddress, parse_socket_address
+from postroad.units.addresses import ListenAddress, SocketAddress, parse_socket_address
 
 _PATIENCE = timedelta(seconds=60)
 _SENDER = "shop@good.example"

@@ -30,7 +30,8 @@ from postroad.cli.terminal.options import (
 from postroad.cli.terminal.output import print_json
 from postroad.cli.terminal.values import decimal, duration, path, whole, wrong
 from postroad.mail.visible import visible
-from postroad.units.words import SocketAddress, parse_size
+from postroad.units.addresses import SocketAddress
+from postroad.units.quantities import parse_size
 
 _OPENING = 10.0  # seconds for a first greeting, from any of the connections
 _LOOK = 0.5  # seconds between two looks at a running load

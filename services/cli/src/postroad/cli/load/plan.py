@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 
 from postroad.cli.handover import Tls
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 _LINE = b"x" * 70 + b"\r\n"
 _SEED = 5321  # sizes are drawn the same way in every run

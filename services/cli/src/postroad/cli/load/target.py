@@ -12,7 +12,7 @@ import socket
 
 from postroad.cli.errors import CommandError
 from postroad.mail.ip_address import unmapped
-from postroad.units.words import SocketAddress
+from postroad.units.addresses import SocketAddress
 
 _RESERVED = (
     *(".example", ".test", ".invalid", ".localhost"),

@@ -17,7 +17,7 @@ from postroad.cli.terminal.options import JsonFlag, listen_address
 from postroad.cli.terminal.values import decimal, path, whole
 from postroad.ingress.listen.certificate import self_signed
 from postroad.process.sockets import bound_address, listen
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 
 def _share(option: str, help: str) -> Any:

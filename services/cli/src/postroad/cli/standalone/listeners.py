@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from postroad.process.sockets import bound_address, listen
-from postroad.units.words import ListenAddress
+from postroad.units.addresses import ListenAddress
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.process.lifecycle import Process
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
-from postroad.units.words import parse_name_server
+from postroad.units.addresses import parse_name_server
 
 log = get_logger("up.oversight")
 

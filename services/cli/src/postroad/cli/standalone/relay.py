@@ -42,8 +42,8 @@ from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.telemetry import metrics
 from postroad.telemetry.exposition import Format, merge
 from postroad.telemetry.logs import get_logger
+from postroad.units.addresses import ListenAddress, parse_listen_address
 from postroad.units.quantities import format_duration
-from postroad.units.words import ListenAddress, parse_listen_address
 
 log = get_logger("up")
 

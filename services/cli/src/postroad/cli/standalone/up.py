@@ -16,8 +16,8 @@ from postroad.cli.terminal.options import host_name, listener
 from postroad.cli.terminal.values import path, wrong
 from postroad.process import entry
 from postroad.process.sockets import bound_address, listen
+from postroad.units.addresses import ListenAddress, parse_name_server
 from postroad.units.quantities import format_duration, parse_duration
-from postroad.units.words import ListenAddress, parse_name_server
 
 _DRAIN = timedelta(seconds=25)
 _PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython", "watchfiles": "watchfiles"}

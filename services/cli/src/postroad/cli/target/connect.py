@@ -24,7 +24,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
 from postroad.telemetry import logs
-from postroad.units.words import Secret
+from postroad.units.secret import Secret
 
 _ROLE = "command"
 

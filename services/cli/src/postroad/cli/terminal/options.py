@@ -10,7 +10,7 @@ from postroad.cli.handover import Tls
 from postroad.cli.terminal.values import one_of
 from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
-from postroad.units.words import (
+from postroad.units.addresses import (
     ListenAddress,
     SocketAddress,
     parse_host_name,

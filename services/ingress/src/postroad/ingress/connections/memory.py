@@ -17,7 +17,7 @@ A message that is being stored is not broken off, and counts until it is stored,
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from postroad.units.words import ByteSize
+from postroad.units.quantities import ByteSize
 
 # Of the memory the process may use; the rest is for the program, for TLS, and what is left unused
 # between the pieces.

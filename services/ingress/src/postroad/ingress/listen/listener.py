@@ -23,7 +23,7 @@ from postroad.ingress.session.session import SmtpSession
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
 from postroad.telemetry.logs import get_logger
-from postroad.units.words import Network
+from postroad.units.addresses import Network
 
 log = get_logger("ingress.listener")
 

@@ -28,7 +28,7 @@ from postroad.policy.model import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
 from postroad.telemetry.logs import get_logger
-from postroad.units.words import Network
+from postroad.units.addresses import Network
 
 log = get_logger("ingress.server")
 

@@ -1,26 +1,20 @@
 """
-The words a setting is written in: sizes, addresses, switches, secrets.
+How people write addresses: sockets to listen on and to connect to, hosts, networks.
 
-Each parser takes the text of one setting and returns a value, or raises ValueError with a sentence
-that quotes the text and shows a right one. Durations are written as in manifests, so their parser
-is `policy.quantities`; sizes are too, and may end in B.
+Each parser takes a text and returns a value, or raises ValueError with a sentence that quotes the
+text and shows a right one.
 """
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NewType
 
 from postroad.mail.address import host_name
 from postroad.mail.errors import AddressSyntaxError
 from postroad.mail.ip_address import unmapped_network
-from postroad.units.quantities import parse_quantity
 
-ByteSize = NewType("ByteSize", int)
 HostName = NewType("HostName", str)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +41,6 @@ class ListenAddress:
 
     def __str__(self) -> str:
         return f"fd:{self.fd}" if self.fd is not None else str(SocketAddress(self.host, self.port))
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A text that no log, repr or error ever shows; `reveal` hands it to what needs it."""
-
-    _text: str = field(repr=False)
-
-    def __str__(self) -> str:
-        return "***"
-
-    def reveal(self) -> str:
-        """Return the secret itself."""
-        return self._text
-
-
-def parse_int(text: str) -> int:
-    """Read a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
-
-
-def parse_bool(text: str) -> bool:
-    """Read a switch: true, yes, on, 1 or their opposites."""
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError(f"{text!r} is neither true nor false")
-
-
-def parse_size(text: str) -> ByteSize:
-    """Read a size in bytes: 512, 128KiB, 50MB (millions) or 10Gi (powers of 1024)."""
-    try:
-        return ByteSize(parse_quantity(text.removesuffix("B")))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi") from None
 
 
 def parse_socket_address(text: str) -> SocketAddress:
