@@ -44,7 +44,7 @@ def written() -> Iterator[Callable[..., Writing]]:
 
 
 def test_a_line_is_json_with_the_stable_fields(written: Callable[..., Writing]) -> None:
-    log = logs.get_logger("ingress.session")
+    log = logs.get_logger("postroad.ingress.session")
     text = written()(lambda: log.bind(session_id="s1").info("accepted", queue_id="Q", size=10))
     line = json.loads(text)
     assert line.pop("ts").endswith("Z")
@@ -184,7 +184,7 @@ def test_libraries_are_heard_when_something_is_wrong(written: Callable[..., Writ
     def call() -> None:
         logging.getLogger("watchfiles.main").info("3 changes detected")
         logging.getLogger("nats").warning("slow")
-        logging.getLogger("postroad.spool.jetstream.cluster.site_directory").info("ours")
+        logs.get_logger("postroad.spool.jetstream.browse").info("ours")
 
     def told(level: logs.LogLevel) -> list[str]:
         return [json.loads(line)["event"] for line in written(level=level)(call).splitlines()]

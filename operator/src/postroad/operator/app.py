@@ -45,7 +45,7 @@ from postroad.telemetry.logs import get_logger
 _REOPENED_EVERY = timedelta(minutes=10)
 _CLOSES_IN = timedelta(seconds=3)
 
-log = get_logger("operator")
+log = get_logger(__name__)
 
 
 class Queue:

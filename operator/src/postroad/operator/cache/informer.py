@@ -33,7 +33,7 @@ _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 _SECRETS_AT_ONCE = 8
 _SECRETS_AGAIN = timedelta(seconds=5)
 
-log = get_logger("operator.informer")
+log = get_logger(__name__)
 
 
 class Informer:

@@ -21,7 +21,7 @@ _OFTEN = 0.15  # seconds
 _SELDOM = 3.0
 _BELIEVED_AFTER = 7.0  # seconds: sessions are written every three
 
-log = get_logger("operator.acknowledgements")
+log = get_logger(__name__)
 
 
 class Acknowledgements:

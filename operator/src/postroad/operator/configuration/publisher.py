@@ -35,7 +35,7 @@ AT_MOST = timedelta(milliseconds=500)
 REPAIR = timedelta(minutes=1)
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 
-log = get_logger("operator.publisher")
+log = get_logger(__name__)
 
 
 class ConfigurationPublisher:

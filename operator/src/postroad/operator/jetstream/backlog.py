@@ -22,7 +22,7 @@ from postroad.telemetry.logs import get_logger
 EVERY = timedelta(seconds=5)
 _GOOD_FOR = timedelta(seconds=30)
 
-log = get_logger("operator.backlog")
+log = get_logger(__name__)
 
 
 class BacklogCounts:

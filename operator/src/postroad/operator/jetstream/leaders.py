@@ -27,7 +27,7 @@ from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=15)
 
-log = get_logger("operator.leaders")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from postroad.telemetry.logs import get_logger
 EVERY = timedelta(minutes=1)
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 
-log = get_logger("operator.provisioning")
+log = get_logger(__name__)
 
 
 async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> Layout:

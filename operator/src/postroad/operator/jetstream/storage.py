@@ -18,7 +18,7 @@ from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=30)
 
-log = get_logger("operator.storage")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ LOST_AFTER = timedelta(seconds=10)
 _REQUEST = timedelta(seconds=4)
 _CONTENTION = frozenset({404, 409})
 
-log = get_logger("operator.lease")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

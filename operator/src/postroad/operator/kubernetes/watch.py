@@ -38,7 +38,7 @@ _NO_LOGINS = (
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 _GOOD_RUN = 60.0  # seconds after which a failure is a first one again
 
-log = get_logger("operator.watch")
+log = get_logger(__name__)
 
 
 class NoAccess(kopf.LoginError, KubeError):

@@ -26,7 +26,7 @@ EVERY = timedelta(seconds=30)
 SHOWN = 10  # counts of one limit
 _LONGEST_SUBJECT = 253
 
-log = get_logger("operator.usage")
+log = get_logger(__name__)
 
 Lines = Sequence[Mapping[str, Any]]
 

@@ -32,7 +32,7 @@ _GONE = frozenset({404, 409})
 _FORBIDDEN = 403
 _PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 
-log = get_logger("operator.statuses")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

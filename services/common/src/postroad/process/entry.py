@@ -43,7 +43,7 @@ _YOUNG = 5000  # objects after which the garbage collector looks at the young on
 S = TypeVar("S")
 Build = Callable[[Process, S], Coroutine[Any, Any, None]]
 
-_log = logs.get_logger("runtime.entry")
+_log = logs.get_logger(__name__)
 
 # The postroad command reads these; it runs in the pods of others, with their environment.
 _OF_THE_COMMAND = "POSTROAD_COMMAND_"

@@ -23,7 +23,7 @@ from postroad.telemetry.logs import get_logger
 _MAX_HEAD = 8192  # octets, as many as other servers take for a request line and its fields
 _END_OF_HEAD = b"\r\n\r\n"
 
-log = get_logger("runtime.http")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from postroad.telemetry import logs
 
 STOP_LIMIT = timedelta(seconds=5)  # for each part: what hangs here would hang the exit
 
-_log = logs.get_logger("runtime.lifecycle")
+_log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from postroad.process.errors import StartupError
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import HostName, parse_host_name
 
-log = get_logger("runtime.own_name")
+log = get_logger(__name__)
 
 
 def own_name(said: HostName | None) -> HostName:

@@ -20,6 +20,8 @@ from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
 
+log = get_logger(__name__)
+
 RETRY = timedelta(seconds=1)
 ANNOUNCE_TRIES = 5
 _SHOWN = 20  # object names in one line of the log
@@ -32,7 +34,6 @@ class Configuration:
         self._spool = spool
         self._loader = SnapshotLoader(keyring)
         self._retry = retry.total_seconds()
-        self._log = get_logger("configuration")
         self._loaded = asyncio.Event()
         self._changed = asyncio.Event()
         self.current: Snapshot | None = None
@@ -75,10 +76,10 @@ class Configuration:
                 async for state in self._spool.config.follow():
                     await self._apply(state)
             except SpoolError as error:
-                self._log.warning("configuration cannot be followed for now", error=str(error))
+                log.warning("configuration cannot be followed for now", error=str(error))
             except Exception:
                 # Unknown is temporary: what is in force stays so, and following begins again.
-                self._log.exception("following the configuration failed")
+                log.exception("following the configuration failed")
             await asyncio.sleep(self._retry)
 
     async def _apply(self, state: ConfigState) -> None:
@@ -99,14 +100,14 @@ class Configuration:
         changes += [f"~{key}" for key in loaded.changed]
         changes += [f"-{key}" for key in loaded.removed]
         more = [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
-        self._log.info(
+        log.info(
             "configuration in force",
             generation=loaded.snapshot.generation,
             count=len(loaded.entries),
             objects=" ".join(changes[:_SHOWN] + more),
         )
         for key, reason in loaded.unreadable.items():
-            self._log.error("configured object cannot be read", objects=key, reason=reason)
+            log.error("configured object cannot be read", objects=key, reason=reason)
 
     async def _announce(self, snapshot: Snapshot) -> None:
         for _ in range(ANNOUNCE_TRIES):
@@ -114,7 +115,7 @@ class Configuration:
                 await self._spool.sessions.announce(snapshot.generation, stale=snapshot.stale)
                 return
             except SpoolError as error:
-                self._log.warning("generation cannot be announced for now", error=str(error))
+                log.warning("generation cannot be announced for now", error=str(error))
                 await asyncio.sleep(self._retry)
 
 

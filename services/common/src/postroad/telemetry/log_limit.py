@@ -21,7 +21,7 @@ _NETWORK_V6 = 64  # bits: who has one IPv6 address has as many as they like
 _MOST_NETWORKS = 4096  # remembered; the longest unheard of is forgotten first
 _REPORTS_EVERY = 60.0  # seconds
 
-log = get_logger("runtime.log_limit")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,16 +53,16 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-def get_logger(name: str, **fields: object) -> Logger:
+def get_logger(module: str) -> Logger:
     """
-    Return the logger of one part; `fields` go into each of its lines.
+    Return the logger of a module, by its `__name__`; its lines name it without `postroad.`.
 
     Bind what a whole session or attempt shares once (`log.bind(queue_id=...)`) and keep the result:
     binding costs more than a line whose level is off. Do not bind at import: a bound logger keeps
     the configuration it was bound under.
     """
     # `logger` is taken as a parameter's name there; the renderers put the field right.
-    logger: Logger = structlog.get_logger(_part=name, **fields)
+    logger: Logger = structlog.get_logger(_part=module.removeprefix("postroad."))
     return logger
 
 
@@ -147,9 +147,8 @@ def _route_standard_library(sink: LineSink, lines: Sequence[Processor], level: L
 
 
 def _is_told(record: logging.LogRecord, level: LogLevel) -> bool:
-    """Whether a line of the standard library's loggers is written: of other libraries, trouble."""
-    ours = record.name.partition(".")[0] == "postroad"
-    return ours or level is LogLevel.DEBUG or record.levelno >= logging.WARNING
+    """Whether a line of a library that logs by `logging` is written: trouble, or at debug all."""
+    return level is LogLevel.DEBUG or record.levelno >= logging.WARNING
 
 
 def _name_of_record(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _EXPORT_LIMIT = timedelta(seconds=3)
 
-_log = logs.get_logger("runtime.tracing")
+_log = logs.get_logger(__name__)
 _provider: "TracerProvider | None" = None
 _tracer: "Tracer | None" = None
 

@@ -11,7 +11,7 @@ from postroad.spool.agreement import Orders
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.orders")
+log = get_logger(__name__)
 
 _TELLS_EVERY = 0.2  # seconds: a person watches
 

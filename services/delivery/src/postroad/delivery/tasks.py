@@ -7,7 +7,7 @@ from typing import Any
 from postroad.delivery import metrics
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.worker")
+log = get_logger(__name__)
 
 
 class Tasks:

@@ -29,7 +29,7 @@ from postroad.units.addresses import HostName, ListenAddress
 # A client waits 5 minutes for a greeting (RFC 5321 §4.5.3.2.1), a load balancer some seconds.
 CONFIGURATION_WAIT = timedelta(seconds=10)
 
-log = get_logger("ingress.app")
+log = get_logger(__name__)
 
 
 async def build(process: Process, settings: IngressSettings) -> None:

@@ -27,7 +27,7 @@ from postroad.process.lifecycle import STOP_LIMIT
 from postroad.process.supervised import die_with_parent, let_others_finish
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("up.nats")
+log = get_logger(__name__)
 
 _LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
 _START_TIMEOUT = 10.0  # seconds

@@ -25,7 +25,7 @@ from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("up.manifests")
+log = get_logger(__name__)
 
 _RETRY = 1.0  # seconds
 _LOOK_EVERY = 1000  # milliseconds

@@ -27,7 +27,7 @@ from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import parse_name_server
 
-log = get_logger("up.oversight")
+log = get_logger(__name__)
 
 _TRIED_EVERY = timedelta(minutes=1)  # each Relay; there are few, and somebody may be watching
 _PAUSE = timedelta(seconds=1)

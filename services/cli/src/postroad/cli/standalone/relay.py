@@ -45,7 +45,7 @@ from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import ListenAddress, parse_listen_address
 from postroad.units.quantities import format_duration
 
-log = get_logger("up")
+log = get_logger(__name__)
 
 _KILLED_AFTER = timedelta(seconds=5)  # beyond the time a process has for its drain
 _PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("up.supervisor")
+log = get_logger(__name__)
 
 _FIRST_PAUSE = 0.1  # seconds before a child is started again
 _LONGEST_PAUSE = 5.0

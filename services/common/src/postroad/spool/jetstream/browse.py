@@ -21,7 +21,6 @@ from postroad.spool.ids import shard_of
 from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
 from postroad.spool.jetstream.counting import Counting
 from postroad.spool.jetstream.in_flight import Key
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES, StoredMessage, pages
 from postroad.spool.jetstream.nats.requests import Requests
@@ -38,8 +37,9 @@ from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import decode
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.waiting")
+log = get_logger(__name__)
 
 OVERDUE = timedelta(minutes=2)
 _ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due

@@ -32,7 +32,7 @@ from postroad.spool.interface import Taken
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.worker")
+log = get_logger(__name__)
 
 _MOST_REFUSALS = 5  # of one record; then it waits by its schedule
 

@@ -32,7 +32,7 @@ from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.worker")
+log = get_logger(__name__)
 
 _SETTLES = 500  # under way at once
 _SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on

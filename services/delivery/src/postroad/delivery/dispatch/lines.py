@@ -20,7 +20,7 @@ from postroad.spool.record import QueueRecord
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery")
+log = get_logger(__name__)
 
 _WORDS = {Kind.DELIVERED: "delivered", Kind.DEFERRED: "deferred", Kind.BOUNCED: "bounced"}
 _NAMED = 5  # recipients in one line

@@ -31,7 +31,7 @@ from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.orders")
+log = get_logger(__name__)
 
 ON_TAKING = ENDING | {"hold", "suspend"}
 _WHILE_RELEASED = frozenset({"retry", "suspend"})  # what an older order may still say

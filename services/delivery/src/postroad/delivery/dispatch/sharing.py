@@ -30,7 +30,7 @@ from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.sharing")
+log = get_logger(__name__)
 
 _TICK = 0.5  # seconds
 _IDLE = 5.0  # seconds without mail, after which a claim is given up

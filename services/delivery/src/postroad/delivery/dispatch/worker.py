@@ -38,7 +38,7 @@ from postroad.spool.interface import Taken
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.worker")
+log = get_logger(__name__)
 
 _ASKING = 4  # the part of all places that mail may have that waits for the DNS
 _HOUSEKEEPING = 1.0  # seconds

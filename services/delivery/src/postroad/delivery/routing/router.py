@@ -40,7 +40,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Smarthost, WayOut
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.directions")
+log = get_logger(__name__)
 
 OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "an error of ours")  # says nothing about the site
 _NOT_IN_TIME = AddressAnswer((), Trouble.TEMPORARY, "the DNS does not answer")

@@ -25,7 +25,7 @@ from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("delivery.windows")
+log = get_logger(__name__)
 
 _AGAIN = 1.0  # seconds until the records are asked again that did not answer
 _SHORTEST_WAIT = 0.01

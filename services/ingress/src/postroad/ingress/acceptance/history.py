@@ -20,7 +20,7 @@ from postroad.telemetry import tracing
 from postroad.telemetry.log_limit import Budget, LineLimit, network_of, report
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress")
+log = get_logger(__name__)
 
 # A Client's own mail: its owner asks about each, and no stranger can use them up.
 _OF_ONE_CLIENT = Budget(100, 2.0)

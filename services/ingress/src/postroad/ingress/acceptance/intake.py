@@ -33,7 +33,7 @@ from postroad.telemetry import tracing
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress.intake")
+log = get_logger(__name__)
 
 # RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
 # that hears 451 after that can do something better than wait.

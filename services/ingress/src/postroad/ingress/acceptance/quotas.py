@@ -19,7 +19,7 @@ from postroad.telemetry.logs import get_logger
 _INTERVAL = 1.0  # seconds between looks at what lies unspent
 _NOTHING = Spent(())
 
-log = get_logger("ingress.quotas")
+log = get_logger(__name__)
 
 
 class Quotas:

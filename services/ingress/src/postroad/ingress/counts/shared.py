@@ -13,7 +13,7 @@ from postroad.spool.errors import SpoolError
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress.counts")
+log = get_logger(__name__)
 
 _AT_ONCE = 100.0  # counts, and so many a second from then on
 _PER_SECOND = 20.0

@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 from postroad.process.errors import StartupError
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress.tls")
+log = get_logger(__name__)
 
 _LOOK_INTERVAL = 1.0  # seconds between looks at the files
 _SELF_SIGNED_LIFE = timedelta(days=3650)

@@ -7,7 +7,7 @@ from postroad.ingress.limits import IngressLimits
 from postroad.process.descriptors import raise_limit
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress.descriptors")
+log = get_logger(__name__)
 
 _OTHERS = 64  # descriptors for what is no connection: listeners, the queue, files, the HTTP pages
 

@@ -25,7 +25,7 @@ from postroad.telemetry.log_limit import network_of
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import Network
 
-log = get_logger("ingress.listener")
+log = get_logger(__name__)
 
 _AT_ONCE = 100  # connections accepted before other work has its turn
 _PAUSE = 1.0  # seconds without accepting, when there are no file descriptors left

@@ -30,7 +30,7 @@ from postroad.smtp.reply import Reply
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import Network
 
-log = get_logger("ingress.server")
+log = get_logger(__name__)
 
 _SWEEP = 1.0  # seconds between looks for clients that take too long
 _LAST_REPLIES = 0.5  # seconds at a drain in which clients may take the last replies

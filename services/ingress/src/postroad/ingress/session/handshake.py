@@ -19,7 +19,7 @@ from postroad.process.tls import TlsObject
 from postroad.telemetry.log_limit import LineLimit, network_of
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress.handshake")
+log = get_logger(__name__)
 
 TIMEOUT = 30.0  # seconds
 SCARCE_TIMEOUT = 10.0  # while places are scarce

@@ -29,7 +29,7 @@ from postroad.ingress.session.wire import NOTABLE, Wire
 from postroad.smtp.reply import Reply
 from postroad.telemetry.logs import get_logger
 
-log = get_logger("ingress.session")
+log = get_logger(__name__)
 
 # Commands obeyed before others have their turn, and replies written at once: to a block of short
 # commands they are many times as long as it is, and a long list of recipients takes its time.

@@ -17,14 +17,14 @@ from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.jetstream.bodies.writer import MORE, clear_subject
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.counting import count_subjects
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import blob_stream
 from postroad.spool.lanes.assignment import finder
 from postroad.spool.lanes.layout import Layout
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.abandoned")
+log = get_logger(__name__)
 
 _LOOKS = 6  # in the time after which a body is left behind
 _WHOLE = float("inf")

@@ -23,7 +23,6 @@ from postroad.spool.ids import RecordId
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.bodies.writer import clear_subject
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import last_on
 from postroad.spool.jetstream.nats.pub_ack import check_ack
@@ -31,8 +30,9 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.nats.until_taken import UntilTaken
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject, ended_subject
 from postroad.spool.record import BlobRef, QueueRecord
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.body_ends")
+log = get_logger(__name__)
 
 _TIMEOUT = 2.0  # seconds for one answer
 

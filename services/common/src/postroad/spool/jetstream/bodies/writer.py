@@ -21,14 +21,14 @@ from uuid import uuid4
 from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.unfinished import Portion
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.nats.until_taken import UntilTaken
 from postroad.spool.jetstream.streams.subjects import blob_subject
 from postroad.spool.record import BlobRef
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.body_writer")
+log = get_logger(__name__)
 
 CHUNK = 512 * 1024  # octets
 MORE = "Postroad-More"  # in the header of a chunk that is not the last

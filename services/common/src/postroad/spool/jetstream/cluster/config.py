@@ -15,7 +15,6 @@ revisions begin again), everything is read again from the start.
 import asyncio
 import hashlib
 import json
-import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -33,6 +32,7 @@ from postroad.spool.jetstream.nats.key_value import (
     text_of,
     token,
 )
+from postroad.telemetry.logs import get_logger
 
 _HEAD = "head"
 _ENTRY = "entry."
@@ -43,7 +43,7 @@ _READ_ANEW_AT_MOST_EVERY = timedelta(minutes=2)
 _PATIENCE = timedelta(seconds=20)  # a killed leader of the bucket costs up to 9 s
 _DELETION_IS_TOLD_FOR = timedelta(hours=1)
 
-_logger = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class JetStreamConfig:
                 if _has_news(head, view) or not view.complete:
                     await view.catch_up(self._bucket)
             except SpoolError as error:
-                _logger.debug("the configuration is not read: %s", error)
+                log.debug("the configuration is not read", error=str(error))
             else:
                 if not view.complete or _is_another(head, view):
                     view = looking.unsettled(view)

@@ -9,7 +9,6 @@ bound; beyond it they are dropped and counted. Mail never waits for any of this.
 """
 
 import asyncio
-import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -24,6 +23,7 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
 from postroad.spool.wire.event import decode_events, encode_events
+from postroad.telemetry.logs import get_logger
 
 STREAM = "POSTROAD_EVENTS"
 _SUBJECT = "pr.e."
@@ -45,7 +45,7 @@ _LOOKS_EVERY = timedelta(milliseconds=200)
 _SETTLES_WITHIN = timedelta(seconds=1)
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
-_logger = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class JetStreamEvents:
@@ -178,7 +178,7 @@ class JetStreamEvents:
                 subject, payload, headers=headers, timeout=_PUBLISH_TIMEOUT.total_seconds()
             )
         except (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError) as error:
-            _logger.debug("events are not written: %s", error)
+            log.debug("events are not written", error=str(error))
             return False
         return True
 
@@ -196,7 +196,7 @@ class JetStreamEvents:
     def _drop(self, count: int, reason: str) -> None:
         # Told once for every thousand: this happens when things go wrong already.
         if self.dropped // 1000 != (self.dropped + count) // 1000 or not self.dropped:
-            _logger.warning("events are dropped, %d so far: %s", self.dropped + count, reason)
+            log.warning("events are dropped", count=self.dropped + count, reason=reason)
         self.dropped += count
 
 
@@ -208,7 +208,7 @@ def _wanted(
     try:
         events = list(decode_events(message.data))
     except RecordCorrupt as error:
-        _logger.warning("message %d of the events is left out: %s", message.sequence, error)
+        log.warning("stored events are left out", subject=message.subject, error=str(error))
         return []
     return [event for event in events if since is None or event.at >= since]
 

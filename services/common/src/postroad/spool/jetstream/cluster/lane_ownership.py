@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.cluster.membership import Membership
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, token
 from postroad.spool.lanes.assignment import LaneKey, wanted_lanes
 from postroad.spool.lanes.lane import in_rows, lane_names
 from postroad.spool.lanes.layout import Layout
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.tenure")
+log = get_logger(__name__)
 
 _LEFT = b"left at "  # and a revision, in the key of a lane that was released
 _LOOKING_PATIENCE = 10.0  # seconds without sessions as new as they should be

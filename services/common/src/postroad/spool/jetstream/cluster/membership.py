@@ -23,11 +23,11 @@ from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.cluster.recollection import Recollection, is_earlier_life, with_others
 from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers, encode, read_sessions
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
 from postroad.spool.jetstream.timings import Timings
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.membership")
+log = get_logger(__name__)
 
 SESSION_KEYS = "session.*"
 

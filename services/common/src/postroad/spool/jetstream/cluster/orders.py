@@ -7,7 +7,6 @@ was withdrawn.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion, text_of, token
 from postroad.spool.wire.order import decode_order, encode_order
+from postroad.telemetry.logs import get_logger
 
 _ORDER = "order."
 _REPORT = "report."
@@ -24,7 +24,7 @@ _LOOKS_EVERY = timedelta(seconds=1)
 _PATIENCE = timedelta(seconds=20)
 _NOTES_LAST = timedelta(days=7)  # reports, and the end of an order that cannot be read
 
-_logger = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class JetStreamOrders:
@@ -116,7 +116,7 @@ class JetStreamOrders:
             try:
                 await self._catch_up()
             except SpoolError as error:
-                _logger.debug("the orders are not read: %s", error)
+                log.debug("the orders are not read", error=str(error))
 
     async def _catch_up(self) -> None:
         while True:
@@ -140,7 +140,7 @@ class JetStreamOrders:
             self._know(replace(order, stored=message.stored_at.astimezone(UTC)))
         except RecordCorrupt as error:
             # Perhaps a newer version's order, which only newer processes obey.
-            _logger.warning("order %s is left to other processes: %s", order_id, error)
+            log.warning("an order is left to other processes", order_id=order_id, error=str(error))
             self._forget(order_id)
 
     def _know(self, order: Order) -> None:

@@ -10,13 +10,13 @@ The directory is a help, not a truth: nothing here raises, mail goes on without 
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion, token
+from postroad.telemetry.logs import get_logger
 
 _KNOWN_DOMAINS = 20_000  # some 6 MB
 _ASKED_AT_ONCE = 64
@@ -26,7 +26,7 @@ _STAYS_KNOWN = timedelta(minutes=10)
 _LIFETIME = timedelta(days=30)
 _WRITTEN_AGAIN = timedelta(days=7)
 
-_logger = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class JetStreamSites:
         except SpoolError as error:
             # Known here all the same; whoever resolves the domain next writes it.
             self._remember(domain, site, None)
-            _logger.info("the site of %s is not written: %s", domain, error)
+            log.info("a site is not written", domain=domain, error=str(error))
 
     async def close(self) -> None:
         """End the questions under way."""
@@ -89,7 +89,7 @@ class JetStreamSites:
         try:
             await self._ask(domain)
         except SpoolError as error:
-            _logger.debug("the site of %s is not read: %s", domain, error)
+            log.debug("a site is not read", domain=domain, error=str(error))
 
     async def _ask(self, domain: str) -> _Known:
         message = await self._bucket.get(token(domain))

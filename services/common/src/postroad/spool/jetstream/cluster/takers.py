@@ -16,10 +16,10 @@ from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolUnavailable
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.takers")
+log = get_logger(__name__)
 
 _MEMORY = "memory"
 _NOTES = "taker"

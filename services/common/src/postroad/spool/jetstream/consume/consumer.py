@@ -36,14 +36,14 @@ from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
 from postroad.spool.jetstream.consume.trials import Trials
 from postroad.spool.jetstream.consume.unserved import Unserved
 from postroad.spool.jetstream.in_flight import Arrival, Entry, InHand, Key
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.spool.room import Room
 from postroad.spool.wire.record import decode
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.taking")
+log = get_logger(__name__)
 
 _TICK = 0.5  # seconds between looks at lanes
 _SUSPECTS = 200  # places of records that wait to be tried one after another, of a large room

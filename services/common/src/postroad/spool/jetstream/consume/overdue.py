@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.consume.taken import TakingTools
-from postroad.spool.jetstream.log import get_logger
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.taking")
+log = get_logger(__name__)
 
 
 async def renew_overdue(tools: TakingTools, lanes: Callable[[], frozenset[str]]) -> None:

@@ -18,15 +18,15 @@ import nats.errors
 from postroad.mail.traffic import TrafficClass
 from postroad.mail.valueclass import valueclass
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.client import Incoming, Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
 from postroad.spool.jetstream.streams.subjects import lane_consumer, lane_filter, queue_stream
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.pull")
+log = get_logger(__name__)
 
 _EXPIRES = 30.0  # seconds a request stands
 _HEARTBEAT = 5.0  # seconds between the server's signs of life

@@ -24,12 +24,12 @@ from postroad.spool.jetstream.bodies.lifetime import outlives_body
 from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.in_flight import InHand, Key
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.requests import Answer, Requests, is_refused
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.settling")
+log = get_logger(__name__)
 
 ACK_TIMEOUT = 2.0  # seconds
 _PUBLISH_TIMEOUT = timedelta(seconds=15)

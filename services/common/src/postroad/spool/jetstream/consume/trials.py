@@ -25,11 +25,11 @@ from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.spool.jetstream.consume.suspects import is_poison
 from postroad.spool.jetstream.consume.taken import JetStreamTaken
 from postroad.spool.jetstream.in_flight import Key
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.trials")
+log = get_logger(__name__)
 
 _REMEMBERED = timedelta(hours=1)  # a note; after that a death has nothing to do with the next
 _PATIENCE = timedelta(seconds=2)

@@ -15,10 +15,10 @@ from datetime import timedelta
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.browse import JetStreamWaiting
 from postroad.spool.jetstream.cluster.membership import Membership
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.lanes.assignment import finder, unserved_pools
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.unserved")
+log = get_logger(__name__)
 
 # A look lists the subjects of ready mail: 5 ms of the servers' time for 5,000 of them, 2 s for
 # 300,000. It takes a twentieth of the time at most.

@@ -23,9 +23,9 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from postroad.mail.valueclass import valueclass
-from postroad.spool.jetstream.log import get_logger
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.connection")
+log = get_logger(__name__)
 
 _VERSION_LINE = b"NATS/1.0"
 _M, _H = ord("M"), ord("H")  # how MSG and HMSG begin, and nothing else the server says

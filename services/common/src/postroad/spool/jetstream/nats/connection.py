@@ -16,10 +16,10 @@ import nats.errors
 from nats.js import JetStreamContext
 
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.client import FastClient
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.connection")
+log = get_logger(__name__)
 
 _RECONNECT_PAUSE = 0.2  # seconds
 _PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two

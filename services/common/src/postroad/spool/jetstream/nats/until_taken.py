@@ -15,9 +15,9 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from postroad.spool.errors import ClaimLost, SpoolError
-from postroad.spool.jetstream.log import get_logger
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.until_taken")
+log = get_logger(__name__)
 
 _MOST = 20_000  # kept in memory, some 400 octets each
 _AT_ONCE = 16  # written at once

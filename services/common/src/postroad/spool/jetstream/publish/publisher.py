@@ -24,7 +24,6 @@ from postroad.spool.errors import (
     SpoolUnavailable,
 )
 from postroad.spool.interface import Held, Put, Scheduled
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.client import FastClient, header_of
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
@@ -36,8 +35,9 @@ from postroad.spool.lanes.layout import Layout
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueueRecord
 from postroad.spool.wire.record import encode
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.publisher")
+log = get_logger(__name__)
 
 LONGEST = timedelta(seconds=60)
 MAX_BATCH = 1000  # messages, a limit of the server

@@ -29,7 +29,6 @@ from datetime import datetime, timedelta
 from postroad.spool.errors import ClaimLost, RecordCorrupt
 from postroad.spool.interface import Held, Place, Ready, Scheduled
 from postroad.spool.jetstream.in_flight import Key
-from postroad.spool.jetstream.log import get_logger
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.pub_ack import check_ack
@@ -41,8 +40,9 @@ from postroad.spool.jetstream.streams.subjects import (
 )
 from postroad.spool.record import QueueRecord
 from postroad.spool.wire.record import decode
+from postroad.telemetry.logs import get_logger
 
-log = get_logger("spool.succession")
+log = get_logger(__name__)
 
 FOLLOWS = "Postroad-Follows"  # the sequence of the record without whose end it is not begun
 FORMER = "Postroad-Former"  # the same of what waits too long for that to matter, unless claimed
