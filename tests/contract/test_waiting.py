@@ -8,6 +8,7 @@ import pytest
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
+from postroad.spool.ids import RecordId
 from postroad.spool.interface import Held, Place, Put, Queued, Ready, Scheduled, Spool
 from postroad.spool.record import Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
@@ -105,6 +106,26 @@ async def test_a_selection_means_what_it_says(
     await put(spool, "c@one.example", place=Scheduled(now() + LATER))
     await put(spool, "B@two.example", reverse_path=parse_mailbox("A@x.example"))
     assert len(await found(spool, selection)) == matches
+
+
+async def test_deferred_mail_is_found_by_its_id_and_goes_on_when_it_is_claimed(
+    spool: Spool,
+) -> None:
+    queue_id = await put(spool, "c@one.example", place=Scheduled(now() + LATER))
+    await put(spool, "d@one.example", place=Scheduled(now() + LATER))
+    await put(spool, "e@one.example", place=Held(now() + LATER))
+    [listed] = await found(spool, Selection(queue_id=queue_id))
+    where = listed.record.domain, spool.lane_of(listed.record)
+    queued = await scheduled(spool, listed.record.record_id, *where)
+    assert queued == listed
+    await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
+    assert await scheduled(spool, listed.record.record_id, *where) is None
+    other = await found(spool, Selection(kinds=frozenset({WaitKind.HELD})))
+    assert await scheduled(spool, other[0].record.record_id, *where) is None
+
+
+async def scheduled(spool: Spool, record_id: RecordId, domain: str, lane: str) -> Queued | None:
+    return await spool.waiting.scheduled(record_id, domain=domain, lane=lane)
 
 
 async def test_a_recipient_that_waits_no_more_is_not_meant(spool: Spool) -> None:

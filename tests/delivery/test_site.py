@@ -190,6 +190,26 @@ def test_the_pace_is_that_of_a_site_at_work() -> None:
             pass
 
 
+def test_mail_that_was_put_off_may_come_back_when_half_of_the_room_is_free() -> None:
+    room = site(room=40)
+    for _ in range(10):
+        room.add(waiting("a"), 100.0)
+    assert room.lacks(100.0, 0) == 0
+    room.next()
+    free = room.room(100.0) - 9
+    assert room.lacks(100.0, 0) == free
+    assert room.lacks(100.0, 5) == free - 5, "they have places of their own"
+    assert room.lacks(100.0, 40) == 1, "but it does not stand idle until they come"
+
+
+def test_no_mail_is_brought_back_to_a_site_that_went_down_and_was_not_reached_since() -> None:
+    room = site(room=40)
+    room.went_down("no connection", 100.0, retry_first=30.0)
+    assert room.lacks(200.0, 0) == 0
+    room.came_up()
+    assert room.lacks(200.0, 0) > 0
+
+
 def test_a_site_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
     room = site()
     assert not room.is_down(100.0)

@@ -21,6 +21,7 @@ from postroad.spool.agreement import (
 )
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event, EventType
+from postroad.spool.ids import RecordId
 from postroad.spool.interface import (
     BodyWriter,
     Put,
@@ -167,6 +168,9 @@ class _Waiting:
 
     def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
         return self._looker.list(selection, at_once=at_once)
+
+    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        return await self._claimer.scheduled(record_id, domain=domain, lane=lane)
 
     async def counts(self) -> Counts:
         return await self._looker.counts()

@@ -26,6 +26,7 @@ from postroad.spool.agreement import (
 )
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
+from postroad.spool.ids import RecordId
 from postroad.spool.record import BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
@@ -248,6 +249,9 @@ class Waiting(Protocol):
 
         `at_once` records are read at a time; 1 suits who needs the first alone.
         """
+
+    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        """Return the record of this id that waits for its time in a lane; None when none does."""
 
     async def counts(self) -> Counts:
         """Return how many there are, and how old, by kind, class (of ready ones) and domain."""

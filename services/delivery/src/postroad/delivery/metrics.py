@@ -37,6 +37,10 @@ PARKED = _GROUP.counter(
     "postroad_delivery_parked_total",
     "Records put off without an attempt because their site's waiting room was full.",
 )
+RECALLED = _GROUP.counter(
+    "postroad_delivery_recalled_total",
+    "Records brought back before they were due, because their site has room for them.",
+)
 SUSPENDED = _GROUP.counter(
     "postroad_delivery_suspended_total",
     "Records put off without an attempt because their site is left alone for a while.",

@@ -16,7 +16,7 @@ from uuid import uuid4
 from postroad.delivery.tools import LONG_ENOUGH
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.ids import shard_of
+from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import Put, Queued, Stored, Taken
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import LARGE_WHEN_WAITING, Blobs
@@ -104,12 +104,22 @@ class _Waiting(JetStreamWaiting):
         self, selection: Selection, *, at_once: int | None = None
     ) -> AsyncIterator[Queued]:
         async for queued in self._look.list(selection, at_once=at_once):
-            stored = self._store.records.get(queued.sequence)
-            if stored is None:
-                continue  # it was done while the others were changed
-            lane = self._store.lane_of(queued.record)
-            subject = waiting_subject(0, queued.kind, queued.record, lane)
-            yield replace(queued, subject=subject, former=stored.follows)
+            if (found := self._as_stored(queued)) is not None:
+                yield found
+
+    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        queued = await self._look.scheduled(record_id, domain=domain, lane=lane)
+        return self._as_stored(queued) if queued is not None else None
+
+    def _as_stored(self, queued: Queued) -> Queued | None:
+        """Return what was found by its subject in JetStream, None if it was done meanwhile."""
+        stored = self._store.records.get(queued.sequence)
+        if stored is None:
+            return None
+        record = queued.record
+        lane = self._store.lane_of(record)
+        subject = waiting_subject(0, queued.kind, record.record_id, record.domain, lane)
+        return replace(queued, subject=subject, former=stored.follows)
 
     async def renew_overdue(self, *_: object, **__: object) -> int:
         return 0

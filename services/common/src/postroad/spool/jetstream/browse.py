@@ -17,12 +17,17 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.errors import ClaimLost, RecordCorrupt
-from postroad.spool.ids import shard_of
+from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
 from postroad.spool.jetstream.counting import Counting
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.connection import NatsLink
-from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES, StoredMessage, pages
+from postroad.spool.jetstream.nats.direct_get import (
+    PAGE_MESSAGES,
+    StoredMessage,
+    last_on,
+    pages,
+)
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.succession import (
@@ -32,7 +37,12 @@ from postroad.spool.jetstream.publish.succession import (
     former_of,
     replacing,
 )
-from postroad.spool.jetstream.streams.subjects import domain_token, queue_stream, subject_of
+from postroad.spool.jetstream.streams.subjects import (
+    domain_token,
+    queue_stream,
+    subject_of,
+    waiting_subject,
+)
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
@@ -93,6 +103,13 @@ class JetStreamWaiting:
                     queued.record, kind, _lane(kind, message.subject)
                 ):
                     yield queued
+
+    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        """Return the record of this id that waits for its time in a lane; None when none does."""
+        kind, shard = WaitKind.SCHEDULED, record_id.shard
+        subject = waiting_subject(shard, kind, record_id, domain, lane)
+        message = await last_on(self._link, queue_stream(shard), subject)
+        return _queued(kind, message) if message is not None else None
 
     async def counts(self) -> Counts:
         """Count records by kind, class (of ready ones) and destination domain."""

@@ -22,7 +22,7 @@ from postroad.spool.errors import (
     SpoolFull,
     SpoolUnavailable,
 )
-from postroad.spool.ids import new_queue_id
+from postroad.spool.ids import RecordId, new_queue_id
 from postroad.spool.interface import Put, Queued, Stored
 from postroad.spool.memory.agreement import (
     Agreement,
@@ -40,6 +40,7 @@ from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
 CHUNK = 512 * 1024
+_SCHEDULED = frozenset({WaitKind.SCHEDULED})
 
 
 @dataclass
@@ -110,6 +111,12 @@ class MemoryWaiting:
         for queued in self._store.look():
             if selection.admits(queued.record, queued.kind, self._store.lane_of(queued.record)):
                 yield queued
+
+    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        """Return the record of this id that waits for its time in a lane; None when none does."""
+        selection = Selection(domain=domain, kinds=_SCHEDULED, lanes=frozenset({lane}))
+        found = [queued async for queued in self.list(selection)]
+        return next((each for each in found if each.record.record_id == record_id), None)
 
     async def counts(self) -> Counts:
         """Count records by kind, class of ready ones, and domain."""

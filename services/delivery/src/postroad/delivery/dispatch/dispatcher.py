@@ -15,6 +15,7 @@ from postroad.delivery.attempt.attempt import Attempt, Ended
 from postroad.delivery.client.place import Place
 from postroad.delivery.dispatch.endings import Endings
 from postroad.delivery.dispatch.lines import relay_object
+from postroad.delivery.dispatch.parking import Parking
 from postroad.delivery.dispatch.sharing import Sharing
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
@@ -50,6 +51,7 @@ class Crew:
         endings: Endings,
         tasks: Tasks,
         lookups: Lookups,
+        parking: Parking,
         begin_again: Callable[[Taken], None],
     ) -> None:
         self._tools = tools
@@ -59,6 +61,7 @@ class Crew:
         self._endings = endings
         self._tasks = tasks
         self._lookups = lookups
+        self._parking = parking
         self.stopping = False  # nothing more is begun
 
     def pump(self, site: Site) -> None:
@@ -127,6 +130,8 @@ class Crew:
             site.vacate()
             metrics.CONNECTIONS.dec()
             self.pump(site)
+            if not site.waiting and not self.stopping:
+                self._parking.look(site)
             while (heir := site.heir) is not None:  # whose hosts they are by now
                 self.pump(heir)
                 site = heir
@@ -160,7 +165,7 @@ class Crew:
         if self._is_outdated(waiting):
             self._leave(site, waiting)
         elif site.is_down(now):
-            self.suspend(site, waiting, now)
+            self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
         elif not route.asked:
@@ -183,13 +188,6 @@ class Crew:
         record = taken.record
         wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
         self._endings.put_off(taken, way_out, record.site, wait, reason)
-
-    def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
-        """Put a record off whose site is down: that is no attempt."""
-        metrics.SUSPENDED.inc()
-        reason = f"suspended for a while: {site.down_reason}"
-        seconds = site.suspend(waiting.taken.record.traffic_class, now)
-        self._endings.put_off(waiting.taken, waiting.way_out, site.name, seconds, reason)
 
     def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
         return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))
@@ -289,4 +287,4 @@ class Crew:
                 reason=reason,
             )
             for waiting in site.empty():
-                self.suspend(site, waiting, now)
+                self._parking.suspend(site, waiting, now)

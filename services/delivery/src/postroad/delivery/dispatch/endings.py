@@ -6,6 +6,7 @@ much of it is under way is bounded, and so is what a process has in hand.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
@@ -107,18 +108,26 @@ class Endings:
         seconds: float,
         reason: str,
         known: Ended | None = None,
+        then: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Let a record wait that is not tried now, and not for a reason of its own.
 
-        `known` is what had come of an attempt that was broken off.
+        `known` is what had come of an attempt that was broken off. `then` is called when it is
+        stored.
         """
         record, known = taken.record, known or Ended()
         at, attempted = self._tools.circumstances(way_out.retry), _attempted(way_out, known, site)
         settlement = put_off(record, timedelta(seconds=seconds), site, reason, at, attempted)
         self._tell_outcomes(record, way_out, known)
         tell_settlement(record, settlement, attempted=False)
-        self._tasks.spawn(self.settle(taken, settlement))
+        self._tasks.spawn(self._settle_then(taken, settlement, then))
+
+    async def _settle_then(
+        self, taken: Taken, settlement: Settlement, then: Callable[[], None]
+    ) -> None:
+        await self.settle(taken, settlement)
+        then()
 
     def unread(self, taken: Taken, seconds: float) -> None:
         """Let a record wait while an object cannot be read that may say how it leaves."""

@@ -16,6 +16,7 @@ from postroad.delivery.attempt.attempt import Ended
 from postroad.delivery.dispatch.dispatcher import Crew
 from postroad.delivery.dispatch.endings import Endings
 from postroad.delivery.dispatch.orders import order_for
+from postroad.delivery.dispatch.parking import Parking
 from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.disposition.unattempted import (
     for_all,
@@ -25,7 +26,6 @@ from postroad.delivery.disposition.unattempted import (
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.routing.way import Ways, is_undecided
-from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.sites import Sites
 from postroad.delivery.sites.waiting import Waiting
 from postroad.delivery.tasks import Tasks
@@ -54,7 +54,10 @@ class Worker:
         self._tasks = Tasks()
         self._endings = Endings(tools, self._tasks)
         self._lookups = Lookups(max(1, tools.in_hand // _ASKING))
-        self._crew = Crew(tools, self._endings, self._tasks, self._lookups, self._begin_again)
+        self._parking = Parking(tools, self._endings, self._tasks)
+        self._crew = Crew(
+            tools, self._endings, self._tasks, self._lookups, self._parking, self._begin_again
+        )
         self._sites = Sites(tools.in_hand, self._crew.resume)
         self._ways = Ways()
         self._renewal = Renewal(self._ways)
@@ -89,6 +92,7 @@ class Worker:
                 self._tasks.spawn(self._endings.give_back(waiting.taken))
         self._hang_up()
         self._sites.leave(lane)
+        self._parking.leave(lane)
 
     def _hang_up(self) -> None:
         for session in self._tools.attempts.pool.all():
@@ -195,18 +199,19 @@ class Worker:
             return
         site = self._sites.of(route.site, way_out)
         site.lane, site.is_left = taken.lane, False
+        self._parking.came(site, taken)
         now = asyncio.get_running_loop().time()
         self._sites.keep_count(now)
         waiting = self._renewal.waiting(taken, way_out, self._tools.configuration.current)
         if site.is_down(now):
-            self._crew.suspend(site, waiting, now)
+            self._parking.suspend(site, waiting, now)
         elif site.has_room(taken.record.traffic_class, now):
             site.add(waiting, now)
             self._crew.pump(site)
             if taken.record.traffic_class is TrafficClass.EXPRESS and site.bulk:  # which makes way
-                self._park_surplus(site, now)
+                self._parking.park_surplus(site, now)
         else:
-            self._park(waiting, site, now)
+            self._parking.park(site, waiting, now)
 
     def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
         """Return the record as it is for the lane it belongs in, None where it is."""
@@ -223,16 +228,6 @@ class Worker:
             return None
         return record.next_step(site=site, pool=way_out.pool, lane_moves=record.lane_moves + 1)
 
-    def _park(self, waiting: Waiting, site: Site, now: float) -> None:
-        metrics.PARKED.inc()
-        reason = "others are before it at its site"
-        seconds = site.park(waiting.taken.record.traffic_class, now)
-        self._endings.put_off(waiting.taken, waiting.way_out, site.name, seconds, reason)
-
-    def _park_surplus(self, site: Site, now: float) -> None:
-        for waiting in site.surplus(now):
-            self._park(waiting, site, now)
-
     # ------------------------------------------------------------ the whole
 
     async def _housekeep(self) -> None:
@@ -245,7 +240,9 @@ class Worker:
             now = asyncio.get_running_loop().time()
             self._sites.count_shares(now)
             for site in self._sites:
-                self._park_surplus(site, now)
+                self._parking.park_surplus(site, now)
+                self._parking.look(site)
+            self._parking.forget(now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._endings.in_hand)
 

@@ -180,6 +180,19 @@ class Site:
             return max(1, self.shares.most // 2)
         return min(self.shares.most, max(1, self.shares.fair, self._quick(rate)))
 
+    def lacks(self, now: float, coming: int) -> int:
+        """
+        Return how many places are free for mail that was put off, when half of the room is.
+
+        Of the other half places are left for what is `coming` by itself soon. None are at a site
+        that went down, before it was reached again.
+        """
+        room, used = self.room(now), self._places
+        half = (room + 1) // 2
+        if self.down_until or used >= half:
+            return 0
+        return max(half, room - coming) - used
+
     def has_room(self, traffic_class: TrafficClass, now: float) -> bool:
         """Whether another record of a class may wait here: bulk makes way for express."""
         places = self._places if traffic_class is TrafficClass.BULK else self.express.places

@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 
 from postroad.mail.traffic import TrafficClass
+from postroad.spool.ids import RecordId
 from postroad.spool.interface import Held, Put, Ready, Scheduled
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
@@ -66,9 +67,9 @@ def domain_of_ready(subject: str) -> str:
     return domain_of(subject.split(".")[7])
 
 
-def waiting_subject(shard: int, kind: WaitKind, record: QueueRecord, lane: str) -> str:
+def waiting_subject(shard: int, kind: WaitKind, record_id: RecordId, domain: str, lane: str) -> str:
     """Return where a scheduled or held record is."""
-    return f"pr.q.{shard}.{kind}.{lane}.{domain_token(record.domain)}.{record.record_id}"
+    return f"pr.q.{shard}.{kind}.{lane}.{domain_token(domain)}.{record_id}"
 
 
 def nobodys_subject(subject: str) -> str:
@@ -84,13 +85,15 @@ def subjects_of_record(shard: int, record: QueueRecord) -> tuple[str, str]:
 
 def subject_of(shard: int, put: Put, lane: str, *, by_id: bool = False) -> str:
     """Return where a put goes, `by_id` with its id also if it is ready."""
+    record = put.record
     match put.place:
         case Ready():
-            return ready_subject(shard, put.record, lane, by_id=by_id)
+            return ready_subject(shard, record, lane, by_id=by_id)
         case Scheduled():
-            return waiting_subject(shard, WaitKind.SCHEDULED, put.record, lane)
+            kind = WaitKind.SCHEDULED
         case Held():
-            return waiting_subject(shard, WaitKind.HELD, put.record, lane)
+            kind = WaitKind.HELD
+    return waiting_subject(shard, kind, record.record_id, record.domain, lane)
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,114 @@
+"""
+Mail that is put off for its site's sake, and brought back as soon as the site has room for it.
+
+It waits in the queue, as deferred mail does, and comes back by itself when it is due. Where that
+turns out to be late, because the site takes more than it did or is up again, the record is claimed
+and made ready. Neither is an attempt, so its schedule does not advance.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from postroad.delivery import metrics
+from postroad.delivery.dispatch.endings import Endings
+from postroad.delivery.sites.parked import Parked, ParkedMail, SiteKey
+from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.waiting import Waiting
+from postroad.delivery.tasks import Tasks
+from postroad.delivery.tools import WorkerTools
+from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.interface import CLAIM_MARGIN, Put, Ready, Taken
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_AT_ONCE = 64  # records of a site, all of which may be in memory
+_SOON = CLAIM_MARGIN.total_seconds()  # what is due by then cannot be claimed
+
+
+class Parking:
+    """All mail of a process that was put off for its site's sake."""
+
+    def __init__(self, tools: WorkerTools, endings: Endings, tasks: Tasks) -> None:
+        self._waiting = tools.spool.waiting
+        self._endings = endings
+        self._tasks = tasks
+        self._parked = ParkedMail()
+        self._recalling: set[SiteKey] = set()
+
+    def park(self, site: Site, waiting: Waiting, now: float) -> None:
+        """Put a record off that finds no room at its site."""
+        metrics.PARKED.inc()
+        seconds = site.park(waiting.taken.record.traffic_class, now)
+        self._put_off(site, waiting, now, seconds, "others are before it at its site")
+
+    def park_surplus(self, site: Site, now: float) -> None:
+        """Put off what waits beyond a site's room."""
+        for waiting in site.surplus(now):
+            self.park(site, waiting, now)
+
+    def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
+        """Put a record off whose site is down."""
+        metrics.SUSPENDED.inc()
+        seconds = site.suspend(waiting.taken.record.traffic_class, now)
+        reason = f"suspended for a while: {site.down_reason}"
+        self._put_off(site, waiting, now, seconds, reason)
+
+    def _put_off(
+        self, site: Site, waiting: Waiting, now: float, seconds: float, reason: str
+    ) -> None:
+        taken = waiting.taken
+        record = taken.record
+        parked = Parked(record.record_id, record.domain, taken.lane, taken.places, now + seconds)
+
+        def stored() -> None:
+            self._parked.add(site.key, record.traffic_class, parked)
+
+        self._endings.put_off(taken, waiting.way_out, site.name, seconds, reason, then=stored)
+
+    def came(self, site: Site, taken: Taken) -> None:
+        """Take down that a record has come to its site: for the first time, or again."""
+        self._parked.came(site.key, taken.record.traffic_class, taken.record.record_id)
+
+    def leave(self, lane: str) -> None:
+        """Leave what was put off of a lane to its next owner: it comes back when it is due."""
+        self._parked.leave(lane)
+
+    def forget(self, now: float) -> None:
+        """Forget what was due and did not come."""
+        self._parked.forget(now)
+
+    def look(self, site: Site) -> None:
+        """Bring mail back for which a site has room, if there is any that is not due soon."""
+        if site.key in self._recalling or not self._parked.has(site.key):
+            return
+        now = asyncio.get_running_loop().time()
+        places = site.lacks(now, self._parked.coming(site.key, now + _SOON))
+        found = self._parked.take(site.key, places, most=_AT_ONCE, after=now + _SOON)
+        if found:
+            self._recalling.add(site.key)
+            self._tasks.spawn(self._recall(site.key, found))
+
+    async def _recall(self, site: SiteKey, found: Sequence[Parked]) -> None:
+        try:
+            came = await asyncio.gather(*map(self._claim, found))
+            metrics.RECALLED.inc(sum(came))
+        except SpoolError as error:
+            log.debug("mail is not brought back early", site=site[0], error=str(error))
+        finally:
+            self._recalling.discard(site)
+
+    async def _claim(self, parked: Parked) -> bool:
+        """Make a record ready; False when it waits no more, or not for long."""
+        queued = await self._waiting.scheduled(
+            parked.record_id, domain=parked.domain, lane=parked.lane
+        )
+        if queued is None:
+            return False
+        try:
+            put = Put(queued.record.next_step(), Ready())
+            await self._waiting.claim(queued, [put], datetime.now(UTC))
+        except ClaimLost:
+            return False
+        return True
