@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 
 from postroad.cli.queue.listing import last_reply
+from postroad.mail.address import parse_mailbox
 from postroad.policy.model import WayOut
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held
 from postroad.spool.memory.spool import MemorySpool
-from postroad.spool.record import BlobRef, Hold, OnHoldExpiry
+from postroad.spool.record import BlobRef, Hold, LastReply, OnHoldExpiry, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.delivery import (
     CLIENT,
@@ -136,16 +137,49 @@ async def test_mail_held_past_its_time_does_not_expire_for_a_suspension() -> Non
     assert message.recipients == [b"RCPT TO:<b@y.example>"]
 
 
-async def test_suspended_mail_expires_at_the_last_look_before_its_deadline() -> None:
+async def test_suspended_mail_expires_at_its_deadline_and_the_sender_is_told_why() -> None:
+    spool = MemorySpool()
+    tried = LastReply("451 4.2.1 busy", now(), "4.2.1", "mx.y.example")
+    recipient = QueuedRecipient(parse_mailbox("b@y.example"), last=tried)
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await spool.orders.place(suspension())
+        async with delivering(spool):
+            deadline = now() + timedelta(seconds=2)
+            await send(spool, "b@y.example", recipients=(recipient,), deadline=deadline)
+            await send(spool, "c@y.example", deadline=deadline)
+            expired = await history(spool, EventType.EXPIRATION, 2)
+            messages = await asyncio.wait_for(mx.received(2), patient(5))
+    assert all(event.at >= deadline for event in expired)
+    assert [message.recipients for message in messages] == [[b"RCPT TO:<a@x.example>"]] * 2
+    reports = b"".join(each.content.replace(b"\r\n ", b" ") for each in messages).splitlines()
+    assert sorted(line for line in reports if line.startswith(b"Diagnostic-Code: ")) == [
+        b"Diagnostic-Code: x-postroad; expired, suspended: maintenance",
+        b"Diagnostic-Code: x-postroad; expired, suspended: maintenance; last:"
+        b" mx.y.example said 451 4.2.1 busy",
+    ]
+
+
+async def test_suspended_mail_that_lives_for_less_than_a_minute_waits_for_its_deadline() -> None:
+    spool, deadline = MemorySpool(), now() + timedelta(seconds=40)
+    await publish(spool, anywhere=WayOut("relay:shop/a"))
+    await send(spool, "b@y.example", deadline=deadline)
+    await spool.orders.place(suspension())
+    async with delivering(spool):
+        await counted(spool, "suspend", 1)
+    [queued] = [queued async for queued in spool.waiting.list(Selection())]
+    assert (queued.kind, queued.due) == (WaitKind.SCHEDULED, deadline)
+
+
+async def test_mail_is_tried_where_its_suspension_ends_in_the_last_minute_of_its_life() -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         await send(spool, "b@y.example", deadline=now() + timedelta(seconds=40))
-        await spool.orders.place(suspension())
+        await spool.orders.place(suspension(timedelta(seconds=1)))
         async with delivering(spool):
-            await history(spool, EventType.EXPIRATION)
-            [message] = await asyncio.wait_for(mx.received(1), patient(5))
-    assert message.recipients == [b"RCPT TO:<a@x.example>"]
+            [message] = await asyncio.wait_for(mx.received(1), patient(10))
+    assert message.recipients == [b"RCPT TO:<b@y.example>"]
 
 
 async def test_suspended_mail_whose_body_may_not_live_so_long_is_held() -> None:

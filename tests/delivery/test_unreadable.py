@@ -114,8 +114,8 @@ async def test_mail_goes_on_that_no_unreadable_object_concerns() -> None:
 async def test_what_expires_does_so_though_an_object_cannot_be_read() -> None:
     spool = MemorySpool()
     await bring(spool, {}, {"relay.shop.smart": relay("smart", SECRET, "*")})
-    await put(spool, origin=CLIENT, deadline=now() + timedelta(seconds=30))
     async with delivering(spool):
+        await put(spool, origin=CLIENT, deadline=now() + timedelta(seconds=2))
         [event] = await history(spool, EventType.EXPIRATION)
         [notification] = await deferred(spool, 1)
     assert event.reason == "expired"

@@ -109,10 +109,15 @@ def _go_on(
     at: Circumstances,
     newly_bounced: list[QueuedRecipient],
     events: list[Event],
+    told: str = "expired",
 ) -> Settlement:
-    """Return what follows for who is pending, who has bounced, and their sender; None: expired."""
+    """
+    Return what follows for who is pending, who has bounced, and their sender.
+
+    Without a time that is `due` who is pending has expired, and the sender is `told`.
+    """
     if due is None and record.pending:
-        record, expired = _end(record, _everybody, "expired", DELIVERY_EXPIRED, at.now)
+        record, expired = _end(record, _everybody, told, DELIVERY_EXPIRED, at.now)
         newly_bounced = newly_bounced + expired
         events.append(event_about(EventType.EXPIRATION, record, expired, at, reason="expired"))
     puts: list[Put] = []
@@ -172,9 +177,9 @@ def put_off(
     return _go_on(waiting, due, at, newly_bounced, events)
 
 
-def expire(record: QueueRecord, at: Circumstances) -> Settlement:
-    """Return what follows when a record's time is over before it is tried again."""
-    return _go_on(record, None, at, [], [])
+def expire(record: QueueRecord, why: str, at: Circumstances) -> Settlement:
+    """Return what follows when a record's time is over while it is not tried, and why it is not."""
+    return _go_on(record, None, at, [], [], f"expired, {why}")
 
 
 def hold(
@@ -269,7 +274,7 @@ def _ended(
 ) -> QueuedRecipient:
     """Return a recipient that is given up, with the last that was heard of it."""
     said = recipient.last
-    if said is not None:
+    if said is not None and said.text not in told:
         who = f"{said.host} said " if said.host else ""
         told = f"{told}; last: {who}{said.text}"
     last = LastReply(cut(told, most), now, str(status))

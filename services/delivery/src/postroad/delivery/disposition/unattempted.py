@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.disposition.happening import Attempted, event_about
-from postroad.delivery.disposition.retry import JITTER, LAST_TRY
+from postroad.delivery.disposition.retry import JITTER
 from postroad.delivery.disposition.settlement import (
     AT_ONCE,
     NOT_TRIED,
@@ -39,6 +39,7 @@ from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecor
 # After which it is looked at again: the order may have been cancelled, and a million records that
 # wait are a thousand writes a second.
 _LOOKED_AT = timedelta(minutes=15)
+_LAST_LOOK = timedelta(minutes=1)  # after its deadline, by which a record is looked at then
 _UNREAD = "the configuration cannot be read completely"
 
 
@@ -106,13 +107,13 @@ def _left_alone(
     """
     Return what follows when a record is not to be tried for a while.
 
-    What expires meanwhile does so at its last look. What comes later than that was let out of a
-    hold, or waited for us, and has a try to come: it waits for that, held if its body might not
-    live so long.
+    Its last look is at its deadline, and then it expires. What comes later than that, or was never
+    looked at before, was let out of a hold, or waited for us, and has a try to come: it waits for
+    that, held if its body might not live so long.
     """
     late = at.now - record.deadline
-    if -LAST_TRY <= late < timedelta(0):
-        return expire(record, at)
+    if timedelta(0) <= late < _LAST_LOOK and all(each.last for each in record.pending):
+        return expire(record, said, at)
     if late > HOLD_LIMIT and isinstance(record.content, BlobRef):
         return hold(record, Hold(ADMIN, note=said), said, at)
     expires = late < timedelta(0)
