@@ -73,3 +73,16 @@ def test_what_is_anothers_or_did_not_come_is_forgotten() -> None:
     mail.leave("2")
     mail.forget(200.0)
     assert mail.take(SITE, 10, most=10, after=0.0) == [stays]
+
+
+def test_mail_is_put_off_for_a_minute_unless_much_would_come_back_too_often() -> None:
+    mail = ParkedMail(most=9001)
+    assert mail.longest == 60.0, "if nobody remembers it, it is back soon"
+    for _ in range(3000):
+        mail.add(SITE, EXPRESS, parked(100.0))
+    assert mail.longest == 60.0
+    for _ in range(6000):
+        mail.add(OTHER, BULK, parked(100.0))
+    assert mail.longest == 180.0, "fifty a second"
+    mail.add(OTHER, BULK, parked(100.0))
+    assert mail.longest == 900.0, "there may be any number besides"

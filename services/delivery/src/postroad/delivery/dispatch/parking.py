@@ -40,7 +40,7 @@ class Parking:
     def park(self, site: Site, waiting: Waiting, now: float) -> None:
         """Put a record off that finds no room at its site."""
         metrics.PARKED.inc()
-        seconds = site.park(waiting.taken.record.traffic_class, now)
+        seconds = site.park(waiting.taken.record.traffic_class, now, longest=self._parked.longest)
         self._put_off(site, waiting, now, seconds, "others are before it at its site")
 
     def park_surplus(self, site: Site, now: float) -> None:
@@ -51,7 +51,9 @@ class Parking:
     def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
         """Put a record off whose site is down."""
         metrics.SUSPENDED.inc()
-        seconds = site.suspend(waiting.taken.record.traffic_class, now)
+        seconds = site.suspend(
+            waiting.taken.record.traffic_class, now, longest=self._parked.longest
+        )
         reason = f"suspended for a while: {site.down_reason}"
         self._put_off(site, waiting, now, seconds, reason)
 

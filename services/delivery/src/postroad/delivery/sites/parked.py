@@ -4,7 +4,9 @@ What was put off for its site's sake, so that it can come back before its time. 
 Mail is parked until its turn by the pace that its site showed, and put off while the site is down.
 Either may be too long by minutes: the first connections to a site tell little of the next ones. So
 a process remembers what it put off, by as little as finds it again, and takes the first of it back
-when there is room at the site. What it does not remember comes back in its time.
+when there is room at the site. What it does not remember comes back in its time: when a process is
+killed, or its lane goes to another, nobody does. So mail is put off for a minute at most, or for
+longer where so much is put off that it would come back too often.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +18,8 @@ from postroad.spool.ids import RecordId
 MOST = 10_000  # records that are remembered, of all sites; half a kilobyte each
 
 _LATE = 60.0  # seconds after which nothing is expected any more
+_SHORT, _LONG = 60.0, 900.0  # seconds that mail is put off at most, by how much there is of it
+_COME_BACK = 50  # a second that come back at the most; each costs as much as accepting it did
 _NONE: Mapping[RecordId, "Parked"] = {}
 
 SiteKey = tuple[str, str]
@@ -54,6 +58,13 @@ class ParkedMail:
             self._count -= 1
             if not line:
                 del self._lines[site, traffic_class]
+
+    @property
+    def longest(self) -> float:
+        """For how many seconds a record is put off at most."""
+        if self._count >= self.most:
+            return _LONG  # how much there is besides is not known
+        return min(_LONG, max(_SHORT, self._count / _COME_BACK))
 
     def has(self, site: SiteKey) -> bool:
         """Whether anything is remembered of a site."""

@@ -30,7 +30,7 @@ from postroad.delivery.sites.waiting import Line, Waiting
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
 
-_SHORTEST_PARK, _LONGEST_PARK = 1.0, 900.0  # seconds
+_SHORTEST_PARK = 1.0  # seconds
 _UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
 _LEAST_RATE = 0.5  # messages per second: one that stands still may move again
 _SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood still
@@ -287,11 +287,14 @@ class Site:
         """Take down that a record is under way no more that was begun."""
         self._under_way -= waiting.taken.places
 
-    def park(self, traffic_class: TrafficClass, now: float) -> float:
-        """Return for how many seconds a record that finds no room is put off: until its turn."""
+    def park(self, traffic_class: TrafficClass, now: float, *, longest: float) -> float:
+        """
+        Return for how many seconds a record that finds no room is put off: until its turn.
+
+        For no more than `longest`, but for a second at least.
+        """
         line = self._line(traffic_class)
         rate = self.pace.rate(now)
-        longest = _LONGEST_PARK
         if not rate:  # it may only be getting under way, as behind a greeting that is late
             longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
         if rate is None:
@@ -316,14 +319,18 @@ class Site:
         self.down_reason = reason
         self.express.suspended = self.bulk.suspended = 0
 
-    def suspend(self, traffic_class: TrafficClass, now: float) -> float:
-        """Return for how many seconds a record is put off that comes while it is down."""
+    def suspend(self, traffic_class: TrafficClass, now: float, *, longest: float) -> float:
+        """
+        Return for how many seconds a record is put off that comes while it is down.
+
+        That is until it is tried again, and `longest` at most after that.
+        """
         line = self._line(traffic_class)
         line.suspended += 1
         # The first finds out whether it is up again; not all of them at the same moment. How it
         # failed says nothing of how it will be: what comes too fast then is parked by its pace.
         turn = (line.suspended - 1) / max(self.pace.rate(now) or 0.0, _UNKNOWN_RATE)
-        return self.down_until - now + min(turn, _LONGEST_PARK)
+        return self.down_until - now + min(turn, longest)
 
     def came_up(self) -> None:
         """It was reached."""
