@@ -212,6 +212,9 @@ async def test_the_queue_of_one_machine_has_gauges(
     assert found["postroad_queue_ready,express"] == 0
     assert found["postroad_queue_storage_used_bytes"] > 0
     assert found["postroad_queue_storage_used_bytes"] < found["postroad_queue_storage_limit_bytes"]
+    series = r'^postroad_queue_publish_records_sum{process="(\w+)-\d"} (\d+)'
+    stored = re.findall(series, page, re.MULTILINE)
+    assert {role: int(count) for role, count in stored} == {"ingress": 2, "delivery": 2}
     assert gauges(page, "postroad_operator_objects") == {
         f"postroad_operator_objects,{kind},{ready}": float(
             (kind, ready) in (("Client", "true"), ("Relay", "true"))

@@ -22,6 +22,7 @@ from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
 from postroad.spool.event import Event, EventType
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
+from postroad.spool.metrics import EVENTS_DROPPED
 from postroad.spool.wire.event import decode_events, encode_events
 from postroad.telemetry.logs import get_logger
 
@@ -198,6 +199,7 @@ class JetStreamEvents:
         if self.dropped // 1000 != (self.dropped + count) // 1000 or not self.dropped:
             log.warning("events are dropped", count=self.dropped + count, reason=reason)
         self.dropped += count
+        EVENTS_DROPPED.inc(count)
 
 
 def _wanted(

@@ -25,6 +25,7 @@ from postroad.spool.jetstream.cluster.recollection import Recollection, is_earli
 from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers, encode, read_sessions
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.metrics import SESSIONS_LOST
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -193,6 +194,7 @@ class Membership:
     def _was_gone(self, now: float) -> None:
         """This process's key was gone: it is dead to the others, or all keys were lost."""
         log.warning("this process's session was gone; it is written again")
+        SESSIONS_LOST.inc()
         self._note_again = float("-inf")  # others may have taken the note back
         if self._confirmed > now - self._timings.session_life.total_seconds():
             self._recollection.lose(self._live, now)

@@ -15,6 +15,7 @@ from postroad.spool.jetstream.in_flight import Entry, InHand, Key
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.metrics import LEASES_EXPIRED
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class Leases(Generic[T]):
         self._membership = membership
         self._lasts = timings.ack_wait.total_seconds()
         self._fresh = timings.lease_fresh.total_seconds()
+        self._expired: set[Key] = set()  # of those in hand, which may be others' by now
 
     def fresh(self, key: Key) -> bool:
         """Whether a record's lease was confirmed so lately that an attempt may begin."""
@@ -63,6 +65,9 @@ class Leases(Generic[T]):
         while True:
             await asyncio.sleep(_TICK)
             due = self._hand.due(asyncio.get_running_loop().time(), self._lasts * _EXTENDED_AT)
+            expired = {entry.key for entry in due if not self._may_last(entry)}
+            LEASES_EXPIRED.inc(len(expired - self._expired))
+            self._expired = expired
             if due and self._link.connected:
                 await asyncio.gather(*(self._extend(entry) for entry in due))
 

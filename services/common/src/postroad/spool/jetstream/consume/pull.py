@@ -24,6 +24,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
 from postroad.spool.jetstream.streams.subjects import lane_consumer, lane_filter, queue_stream
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.metrics import REDELIVERIES
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -375,6 +376,8 @@ class Puller:
             if pull.low:
                 self._low[pull] = None
         deliveries = int(tokens[base + 2])
+        if deliveries > 1:
+            REDELIVERIES.inc()
         again = deliveries > 1 or pull.may_repeat(int(tokens[base + 4]), int(tokens[base + 5]))
         self._deliver(
             Delivered(pull.shard, int(tokens[base + 3]), deliveries, again, pull, message)

@@ -13,6 +13,7 @@ import random
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 
 from postroad.mail.valueclass import valueclass
 from postroad.spool.errors import (
@@ -33,6 +34,7 @@ from postroad.spool.jetstream.streams.subjects import queue_stream, ready_subjec
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.message_id import message_id
+from postroad.spool.metrics import PUBLISH_RECORDS, PUBLISH_SECONDS
 from postroad.spool.record import QueueRecord
 from postroad.spool.wire.record import encode
 from postroad.telemetry.logs import get_logger
@@ -108,11 +110,12 @@ class Publisher:
         self, messages: Sequence[_Message], shard: int, timeout: timedelta
     ) -> Acknowledged:
         loop = asyncio.get_running_loop()
+        began = perf_counter()
         deadline = loop.time() + timeout.total_seconds()
         pause, in_doubt = _FIRST_PAUSE, False
         while True:
             try:
-                return await self._try(messages, shard, deadline - loop.time())
+                stored = await self._try(messages, shard, deadline - loop.time())
             except NoResponders as error:
                 failure: SpoolError = error
                 if not in_doubt:
@@ -125,6 +128,10 @@ class Publisher:
                 raise
             except SpoolUnavailable as error:
                 failure, in_doubt = error, True
+            else:
+                PUBLISH_SECONDS.observe(perf_counter() - began)
+                PUBLISH_RECORDS.observe(len(messages))
+                return stored
             if loop.time() + pause >= deadline:
                 raise SpoolUnavailable(f"not stored in time: {failure}") from failure
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))

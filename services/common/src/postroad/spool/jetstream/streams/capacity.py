@@ -23,6 +23,7 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.streams.disk import REPORTS, least_free, reserve
 from postroad.spool.jetstream.streams.provision import CAPACITY_KEY, PRESENCE
+from postroad.spool.metrics import ROOM
 
 _INTERVAL = 3.0  # seconds
 _CLOSE_INTERVAL = 0.5  # seconds, when the disk is near its reserve
@@ -125,3 +126,4 @@ class Capacity:
         self._was_near = since >= self._account_room()
         self._disk_was_near = since >= self._disk_room()
         self._room = min(self._account_room(), self._disk_room())
+        ROOM.set(max(0.0, self.room))
