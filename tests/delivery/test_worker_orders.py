@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from postroad.delivery.order_counts import OrderCounts
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Place, Ready, Scheduled
@@ -237,18 +236,6 @@ async def test_who_is_not_ended_while_the_mail_was_being_sent_waits_for_the_next
     assert len(tries) == 1
     assert (left.kind, left.record.attempts) == (WaitKind.SCHEDULED, 1)
     assert [str(each.mailbox) for each in left.record.pending] == ["d@y.example"]
-
-
-async def test_a_process_that_starts_again_adds_to_what_it_had_told() -> None:
-    spool = MemorySpool()
-    await spool.orders.report("hold", "tests", 5)
-    counts = OrderCounts()
-    counts.add("hold", 2)
-    telling = asyncio.create_task(counts.run(spool.orders, "tests"))
-    await counted(spool, "hold", 7)
-    counts.add("hold")
-    await counted(spool, "hold", 8)
-    telling.cancel()
 
 
 @pytest.mark.parametrize(

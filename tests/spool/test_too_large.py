@@ -51,7 +51,7 @@ async def test_what_follows_of_a_record_is_stored_without_its_replies(
     [taken] = await first(taking, 1)
     with capture_logs() as lines:
         async with asyncio.timeout(patient(5)):
-            await taking.settle(taken, [Put(deferred(taken.record), LATER)])
+            assert await taking.settle(taken, [Put(deferred(taken.record), LATER)])
     [queued] = await found(spool)
     assert queued.kind is WaitKind.SCHEDULED
     [recipient] = queued.record.recipients
@@ -87,8 +87,9 @@ async def test_what_nothing_makes_shorter_goes_back_as_it_was(
     taking = take(spool)
     [taken] = await first(taking, 1)
     async with asyncio.timeout(patient(10)):
-        await taking.settle(taken, [Put(taken.record.next_step(unknown=b"x" * TOO_MUCH), LATER)])
+        too_large = taken.record.next_step(unknown=b"x" * TOO_MUCH)
+        assert not await taking.settle(taken, [Put(too_large, LATER)])
         [again] = await first(taking, 1)
     assert again.record == taken.record
-    await taking.settle(again)
+    assert await taking.settle(again)
     await taking.close()

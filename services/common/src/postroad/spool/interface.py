@@ -133,9 +133,12 @@ class Taking(Protocol):
 
     async def settle(
         self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
-    ) -> None:
+    ) -> bool:
         """
         Put what follows, wait for the acknowledgement, then end the record, then write the events.
+
+        Return whether that was done. Otherwise the record comes again as it was, or has ended in
+        other hands.
 
         All `puts` go to the record's shard, all or none of them. Repeats until it succeeds, so it
         returns or is cancelled. When it is cut off between the two, the record is not handed out

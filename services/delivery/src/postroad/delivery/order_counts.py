@@ -1,8 +1,12 @@
 """
 How many records this process has changed by each order, told to whoever gave it.
 
-A record is counted where it changes for good: what waits as it is claimed, what is bounced or
-deleted as it ends. What a process of this name told before it was started again is added to.
+A record is counted when the queue has acknowledged the change: what waits as it is claimed, what is
+bounced or deleted as it ends. So none is counted twice, whoever is killed, but one that two
+processes end at the same moment, as one of them stood still past its lease. What a process had not
+told yet is not counted any more if it is killed: to have that exact, each change would take a
+second record in the queue. What a process of this name told before it was started again is added
+to.
 """
 
 import asyncio
@@ -25,9 +29,9 @@ class OrderCounts:
         self._untold: set[str] = set()
         self._news = asyncio.Event()
 
-    def add(self, order_id: str, number: int = 1) -> None:
-        """Count records that an order has changed."""
-        self._numbers[order_id] = self._numbers.get(order_id, 0) + number
+    def add(self, order_id: str) -> None:
+        """Count a record that an order has changed."""
+        self._numbers[order_id] = self._numbers.get(order_id, 0) + 1
         self._untold.add(order_id)
         self._news.set()
 

@@ -31,13 +31,14 @@ from postroad_harness.simulation.spool import WatchedTaking
 class _AcknowledgesFirst(Settling):
     async def settle(
         self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
-    ) -> None:
+    ) -> bool:
         await self._acknowledge(key)
         if puts:
             await self._put(key, record, puts)
         self._hand.finish(key)
         for event in events:
             self._events.add(event)
+        return True
 
 
 class AcknowledgesFirst(WatchedTaking):
@@ -144,11 +145,12 @@ class SettlesRegardless(WatchedTaking):
 
     async def settle(
         self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
-    ) -> None:
+    ) -> bool:
         """Settle, whoever has it."""
         assert isinstance(taken, JetStreamTaken)
-        await self._settling.settle(taken.key, taken.record, puts, events)
+        settled = await self._settling.settle(taken.key, taken.record, puts, events)
         self._let_go(taken.key)
+        return settled
 
 
 class SettlesAtTheEnd(WatchedTaking):
@@ -162,7 +164,7 @@ class ForgetsWhatIsKnown(WatchedTaking):
 
     async def settle(
         self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
-    ) -> None:
+    ) -> bool:
         """Put the record as it was in the place of what follows of it."""
         former = taken.record
         puts = [
@@ -171,7 +173,7 @@ class ForgetsWhatIsKnown(WatchedTaking):
             else put
             for put in puts
         ]
-        await super().settle(taken, puts, events)
+        return await super().settle(taken, puts, events)
 
 
 class _Alone(JetStreamSiteRecords):

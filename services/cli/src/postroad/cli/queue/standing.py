@@ -37,7 +37,8 @@ def orders(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -
 
     An order stands for an hour, so that a process that starts meanwhile obeys it too. It means mail
     that was accepted before it. A suspension stands for its time and means later mail too; each
-    time it puts a message off is counted.
+    time it puts a message off is counted. All others count each message once. What a delivery
+    process has changed is told within a second, and is missing if it was killed before.
 
     Example: postroad queue orders -o wide
     """

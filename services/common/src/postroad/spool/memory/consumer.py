@@ -169,7 +169,7 @@ class MemoryTaking:
 
     async def settle(
         self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
-    ) -> None:
+    ) -> bool:
         """Put, then end the record, then write the events; wait while the queue is away."""
         stored = self._of(taken).stored
         while puts:
@@ -184,6 +184,7 @@ class MemoryTaking:
         for event in events:
             self._spool.events.add(event)
         self._delete_body(stored.record, puts)
+        return True
 
     def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
         """End the record, then write the events."""

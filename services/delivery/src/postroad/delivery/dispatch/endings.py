@@ -64,41 +64,56 @@ class Endings:
         """Settle an attempt behind the connection's back, as long as not too many are under way."""
         attempted = _attempted(way_out, ended, site)
         settlement = settle(taken.record, attempted, self._tools.circumstances(way_out.retry))
+        order = None
         if settlement.puts:
-            settlement = self._meeting_order(taken, settlement)
+            settlement, order = self._meeting_order(taken, settlement)
         self._tell(taken.record, way_out, ended, settlement)
         if not settlement.puts and self._finishing < _SETTLES:
             self._finishing += 1
             self._tools.taking.finish(taken, settlement.events, self._finished)
             return
         await self._settling.acquire()
-        self._tasks.spawn(self._settle_released(taken, settlement))
+        self._tasks.spawn(self._settle_released(taken, settlement, order))
 
-    def _meeting_order(self, taken: Taken, settlement: Settlement) -> Settlement:
-        """Return a settlement as an order has it that came meanwhile, if one did."""
+    def _meeting_order(
+        self, taken: Taken, settlement: Settlement
+    ) -> tuple[Settlement, Order | None]:
+        """
+        Return a settlement as an order has it that came meanwhile, if one did.
+
+        And the order, if the record meets it by that, and not only when it is taken again.
+        """
         order = order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
         if order is None or order.action == "suspend":  # suspended is what waits anyway
-            return settlement
+            return settlement, None
         met = meeting(order, settlement, self._tools.circumstances())
-        if len(met.events) > len(settlement.events):
-            tell_order(taken.record, order)
-            self._tools.order_counts.add(order.order_id)
-        return met
+        if len(met.events) == len(settlement.events):
+            return met, None
+        tell_order(taken.record, order)
+        return met, order
 
     def _finished(self) -> None:
         self._finishing -= 1
         self._gone()
 
-    async def _settle_released(self, taken: Taken, settlement: Settlement) -> None:
+    async def _settle_released(
+        self, taken: Taken, settlement: Settlement, order: Order | None
+    ) -> None:
         try:
-            await self.settle(taken, settlement)
+            await self._settle_by(order, taken, settlement)
         finally:
             self._settling.release()
 
-    async def settle(self, taken: Taken, settlement: Settlement) -> None:
-        """Settle: tried until it succeeds."""
-        await self._tools.taking.settle(taken, settlement.puts, settlement.events)
+    async def _settle_by(self, order: Order | None, taken: Taken, settlement: Settlement) -> None:
+        """Settle, and count the record as changed by an order, if there is one."""
+        if await self.settle(taken, settlement) and order is not None:
+            self._tools.order_counts.add(order.order_id)
+
+    async def settle(self, taken: Taken, settlement: Settlement) -> bool:
+        """Settle: tried until it succeeds. Return whether it did, or the record comes again."""
+        settled = await self._tools.taking.settle(taken, settlement.puts, settlement.events)
         self._gone()
+        return settled
 
     def put_off(
         self,
@@ -126,8 +141,8 @@ class Endings:
     async def _settle_then(
         self, taken: Taken, settlement: Settlement, then: Callable[[], None]
     ) -> None:
-        await self.settle(taken, settlement)
-        then()
+        if await self.settle(taken, settlement):
+            then()
 
     def unread(self, taken: Taken, seconds: float) -> None:
         """Let a record wait while an object cannot be read that may say how it leaves."""
@@ -182,9 +197,7 @@ class Endings:
         else:
             settlement = no_way_out(record, at)
         tell_settlement(record, settlement, attempted=False)
-        await self.settle(taken, settlement)
-        if order is not None:
-            self._tools.order_counts.add(order.order_id)
+        await self._settle_by(order, taken, settlement)
 
     async def broken_off(
         self, taken: Taken, way_out: WayOut, site: str, known: Ended, error: SpoolError

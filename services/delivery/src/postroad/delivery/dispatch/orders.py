@@ -122,8 +122,6 @@ class OrderKeeper:
             # One after the other, each would wait for a sync of the disk.
             changed = await asyncio.gather(*(self._change(order, queued) for queued in group))
             affected += sum(changed)
-            if order.action not in ENDING:  # those are counted as they end
-                self._counts.add(order.order_id, sum(changed))
         log.info("an order was carried out", reason=order.action, count=affected)
 
     async def _concerned(self, order: Order) -> AsyncIterator[Sequence[Queued]]:
@@ -165,6 +163,8 @@ class OrderKeeper:
             await self._claim(order, queued, datetime.now(UTC))
         except ClaimLost:
             return False
+        if counts(order, queued):
+            self._counts.add(order.order_id)
         return True
 
     async def _claim(self, order: Order, queued: Queued, now: datetime) -> None:
@@ -225,6 +225,16 @@ def concerns(order: Order, queued: Queued) -> bool:
             return queued.kind is WaitKind.SCHEDULED
         case _:
             return True
+
+
+def counts(order: Order, queued: Queued) -> bool:
+    """
+    Whether a record counts as changed when it is claimed for an order.
+
+    What an order ends counts as it ends. What was put off since a retry was given was in hand then,
+    or has been claimed for it before and put off again, as its site is down.
+    """
+    return order.action not in ENDING and (order.action != "retry" or queued.stored < order.since)
 
 
 def _held_at(queued: Queued) -> datetime:

@@ -363,9 +363,9 @@ class JetStreamTaking:
 
     async def settle(
         self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
-    ) -> None:
+    ) -> bool:
         """
-        Put what follows, then end the record, then write the events.
+        Put what follows, then end the record, then write the events; return whether that was done.
 
         Where its lease is in doubt it is dropped instead, if nobody has got it by us, or another
         has ended it: who has it now may have delivered it, and a deferral of ours would bring it
@@ -377,11 +377,12 @@ class JetStreamTaking:
                 "a record was dropped, its lease is in doubt", record_id=str(own.record.record_id)
             )
             self.drop(taken)
-            return
+            return False
         if any(put.record.record_id == own.record.record_id for put in puts):
             self._forms.leave(own.key, own.record)
-        await self._settling.settle(own.key, own.record, puts, events)
+        settled = await self._settling.settle(own.key, own.record, puts, events)
         self._let_go(own.key)
+        return settled
 
     async def _may_forget(self, own: JetStreamTaken, puts: Sequence[Put]) -> bool:
         if delivers_nothing(own.record, puts):

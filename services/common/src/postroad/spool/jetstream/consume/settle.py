@@ -63,14 +63,18 @@ class Settling:
 
     async def settle(
         self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
-    ) -> None:
-        """Put what follows, then end the record, then write the events."""
+    ) -> bool:
+        """
+        Put what follows, then end the record, then write the events.
+
+        Return whether the record has come to this; if not, it comes again as it was.
+        """
         if puts:
             try:
                 await self._put(key, record, puts)
             except (SpoolFull, RecordTooLarge) as error:
                 await self._return(key, record, error)
-                return
+                return False
         self._only_unacknowledged(key)
         heard = await self._acknowledge(key)
         self._hand.finish(key)
@@ -79,6 +83,7 @@ class Settling:
         body = record.content
         if heard and isinstance(body, BlobRef) and not _refers(puts, body):
             await self._body_ends.add(record)
+        return heard or any(put.record.record_id == record.record_id for put in puts)
 
     async def pass_over(self, key: Key) -> None:
         """End a record that a later form has taken the place of; that has its body, too."""
