@@ -1,6 +1,6 @@
 """What was put off for its site's sake is remembered, within bounds, in its order."""
 
-from postroad.delivery.sites.parked import Parked, ParkedMail
+from postroad.delivery.dispatch.parked import Parked, ParkedMail
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, new_queue_id
 from postroad.testing.queued_mail import now

@@ -9,7 +9,7 @@ import pytest
 
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.shares import Shares
-from postroad.delivery.sites.site import MAX_DOWN, Site
+from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import Waiting
 from postroad.mail.traffic import TrafficClass
@@ -209,23 +209,10 @@ def test_mail_that_was_put_off_may_come_back_when_half_of_the_room_is_free() -> 
 
 def test_no_mail_is_brought_back_to_a_site_that_went_down_and_was_not_reached_since() -> None:
     room = site(room=40)
-    room.went_down("no connection", 100.0, retry_first=30.0)
+    room.downtime.begins("no connection", 100.0, retry_first=30.0)
     assert room.lacks(200.0, 0) == 0
-    room.came_up()
+    room.downtime.ends()
     assert room.lacks(200.0, 0) > 0
-
-
-def test_a_site_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
-    room = site()
-    assert not room.is_down(100.0)
-    room.went_down("no connection", 100.0, retry_first=30.0)
-    assert room.is_down(114.9)
-    assert not room.is_down(115.0)
-    room.went_down("no connection", 200.0, retry_first=86400.0)
-    assert not room.is_down(200.0 + MAX_DOWN)
-    room.went_down("no connection", 300.0, retry_first=30.0)
-    room.came_up()
-    assert not room.is_down(300.0)
 
 
 def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
@@ -238,15 +225,9 @@ def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
     assert not room.idle
 
 
-def test_what_comes_while_a_site_is_down_comes_back_when_it_may_be_up_one_first() -> None:
-    room = site()
-    room.went_down("no connection", 100.0, retry_first=30.0)
-    waits = [room.suspend(EXPRESS, 110.0, longest=LONGEST) for _ in range(100)]
-    assert waits[0] == 5.0
-    assert waits == sorted(waits)
-    assert 10 < waits[-1] < 20
-    room.went_down("no connection", 120.0, retry_first=30.0)
-    assert room.suspend(EXPRESS, 130.0, longest=LONGEST) == 5.0
+def put_off(room: Site, now: float) -> float:
+    """Return for how many seconds express mail is put off that comes while a site is down."""
+    return room.downtime.put_off(EXPRESS, now, rate=room.pace.rate(now), longest=LONGEST)
 
 
 def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
@@ -255,11 +236,9 @@ def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
         room.add(waiting("a"), 100.0)
     for moment in range(2):
         work(room, 100.0 + moment / 100, 0.01)
-    room.went_down("no connection", 100.1, retry_first=20.0)
-    waits = [room.suspend(EXPRESS, 100.1, longest=LONGEST) for _ in room.empty()]
-    waits.extend(
-        room.suspend(EXPRESS, 100.1 + second, longest=LONGEST) + second for second in range(1, 10)
-    )
+    room.downtime.begins("no connection", 100.1, retry_first=20.0)
+    waits = [put_off(room, 100.1) for _ in room.empty()]
+    waits.extend(put_off(room, 100.1 + second) + second for second in range(1, 10))
     gaps = [later - sooner for sooner, later in itertools.pairwise(waits)]
     assert max(gaps) < 0.2, "ten a second find out whether it is up, whenever they came"
 
@@ -360,13 +339,3 @@ def test_express_that_finds_no_room_waits_for_the_turns_of_express_alone() -> No
     express = [room.park(EXPRESS, 1003.25, longest=LONGEST) for _ in range(4)]
     assert bulk[-1] > 500
     assert max(express) < 5
-
-
-def test_after_an_outage_express_comes_first_however_much_bulk_came_meanwhile() -> None:
-    room = site()
-    room.went_down("no connection", 100.0, retry_first=120.0)
-    bulk = [room.suspend(BULK, 110.0, longest=LONGEST) for _ in range(3000)]
-    express = [room.suspend(EXPRESS, 110.0, longest=LONGEST) for _ in range(4)]
-    assert bulk[-1] > 300
-    assert express[0] == 50.0
-    assert max(express) < 51

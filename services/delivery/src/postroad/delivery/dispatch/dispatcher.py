@@ -164,7 +164,7 @@ class Crew:
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
             self._leave(site, waiting)
-        elif site.is_down(now):
+        elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
@@ -202,7 +202,7 @@ class Crew:
             return None
         now = asyncio.get_running_loop().time()
         route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
-        if not isinstance(route, Route) or site.is_down(now):
+        if not isinstance(route, Route) or site.downtime.lasts(now):
             return None
         attempt = self._attempt_at(site, waiting, route)
         if attempt.place is not place or not self._tools.taking.fresh(waiting.taken):
@@ -273,12 +273,12 @@ class Crew:
     def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
         now = asyncio.get_running_loop().time()
         if ended.reached:
-            site.came_up()
+            site.downtime.ends()
             site.concurrency.answered(now, site.limiter.limits.connections)
         elif ended.outcomes:
             reason = next(iter(ended.outcomes.values())).text
-            site.went_down(reason, now, way_out.retry.first.total_seconds())
-            seconds = round(site.down_until - now, 1)
+            site.downtime.begins(reason, now, way_out.retry.first.total_seconds())
+            seconds = round(site.downtime.until - now, 1)
             log.info(
                 "a site is left alone",
                 site=site.name,

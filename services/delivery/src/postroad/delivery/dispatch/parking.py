@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.dispatch.endings import Endings
-from postroad.delivery.sites.parked import Parked, ParkedMail, SiteKey
+from postroad.delivery.dispatch.parked import Parked, ParkedMail, SiteKey
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import Waiting
 from postroad.delivery.tasks import Tasks
@@ -51,10 +51,13 @@ class Parking:
     def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
         """Put a record off whose site is down."""
         metrics.SUSPENDED.inc()
-        seconds = site.suspend(
-            waiting.taken.record.traffic_class, now, longest=self._parked.longest
+        seconds = site.downtime.put_off(
+            waiting.taken.record.traffic_class,
+            now,
+            rate=site.pace.rate(now),
+            longest=self._parked.longest,
         )
-        reason = f"suspended for a while: {site.down_reason}"
+        reason = f"suspended for a while: {site.downtime.reason}"
         self._put_off(site, waiting, now, seconds, reason)
 
     def _put_off(

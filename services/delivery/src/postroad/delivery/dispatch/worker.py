@@ -203,12 +203,14 @@ class Worker:
         now = asyncio.get_running_loop().time()
         self._sites.keep_count(now)
         waiting = self._renewal.waiting(taken, way_out, self._tools.configuration.current)
-        if site.is_down(now):
+        if site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif site.has_room(taken.record.traffic_class, now):
             site.add(waiting, now)
             self._crew.pump(site)
-            if taken.record.traffic_class is TrafficClass.EXPRESS and site.bulk:  # which makes way
+            if (
+                taken.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk
+            ):  # which makes way
                 self._parking.park_surplus(site, now)
         else:
             self._parking.park(site, waiting, now)

@@ -5,9 +5,9 @@ What a Relay's mail meets there says nothing about another's: their limits, logi
 differ, and so does what they do to a host. Only the sum of what they use is theirs together
 (`delivery.sites.total`). No I/O; the clock is an argument.
 
-Express is served before bulk. It has a line of its own: bulk mail that waits makes way for it, and
-express that is put off comes back behind express alone. A site whose hosts cannot be reached is
-down for a while: what comes in the meantime is put off, without a connection for each record.
+Bulk mail that waits makes way for express, and express that is put off comes back behind express
+alone (`delivery.sites.waiting`). A site whose hosts cannot be reached is down for a while
+(`delivery.sites.downtime`).
 
 A site's mail must not keep other mail waiting, so a room holds what the site takes in a few
 seconds, by its pace; a site that does not move has its share of a part of the places, and no more.
@@ -22,11 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from postroad.delivery.sites.concurrency import Concurrency
+from postroad.delivery.sites.downtime import Downtime
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pace import QUICK, Pace
 from postroad.delivery.sites.shares import Shares
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.sites.waiting import Line, Waiting
+from postroad.delivery.sites.waiting import SiteLines, Waiting
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
 
@@ -34,7 +35,6 @@ _SHORTEST_PARK = 1.0  # seconds
 _UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
 _LEAST_RATE = 0.5  # messages per second: one that stands still may move again
 _SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood still
-MAX_DOWN = 60.0  # seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -50,13 +50,10 @@ class Site:
     lane: str = ""  # of its mail, as that came last
     is_left: bool = False  # whether its lane went to another process since
     heir: "Site | None" = None  # that counts our connections too, as they are at its hosts
-    express: Line = field(default_factory=Line)
-    bulk: Line = field(default_factory=Line)
-    waiting: int = 0  # records, in both lines
+    lines: SiteLines = field(default_factory=SiteLines)
     concurrency: Concurrency = field(default_factory=Concurrency)
     pace: Pace = field(default_factory=Pace)
-    down_until: float = 0.0
-    down_reason: str = ""
+    downtime: Downtime = field(default_factory=Downtime)
     timer: float = math.inf  # when it is to be looked at again
     _under_way: int = 0  # places of what was begun
     _counted: SiteLimits | None = None  # in the total, while there is mail
@@ -106,17 +103,15 @@ class Site:
             self.total.leaves(self._counted)
             self._counted = None
 
-    def _line(self, traffic_class: TrafficClass) -> Line:
-        return self.bulk if traffic_class is TrafficClass.BULK else self.express
-
     @property
-    def _places(self) -> int:
-        return self.express.places + self.bulk.places
+    def waiting(self) -> int:
+        """How many records wait."""
+        return self.lines.count
 
     @property
     def held(self) -> int:
         """How many places it has for what waits or is under way."""
-        return self._places + self._under_way
+        return self.lines.places + self._under_way
 
     @property
     def idle(self) -> bool:
@@ -162,11 +157,11 @@ class Site:
         if not self.moves(now):
             return self.held
         rate = self.pace.rate(now)
-        return max(0, self._places - self._quick(rate)) if rate is not None else 0
+        return max(0, self.lines.places - self._quick(rate)) if rate is not None else 0
 
     def _quick(self, rate: float) -> int:
         """Return how many places that mail takes which leaves within seconds."""
-        each = self._places / self.waiting if self.waiting else 1.0
+        each = self.lines.places / self.waiting if self.waiting else 1.0
         return int(rate * QUICK * each)
 
     def room(self, now: float) -> int:
@@ -187,16 +182,15 @@ class Site:
         Of the other half places are left for what is `coming` by itself soon. None are at a site
         that went down, before it was reached again.
         """
-        room, used = self.room(now), self._places
+        room, used = self.room(now), self.lines.places
         half = (room + 1) // 2
-        if self.down_until or used >= half:
+        if self.downtime.until or used >= half:
             return 0
         return max(half, room - coming) - used
 
     def has_room(self, traffic_class: TrafficClass, now: float) -> bool:
         """Whether another record of a class may wait here: bulk makes way for express."""
-        places = self._places if traffic_class is TrafficClass.BULK else self.express.places
-        return places < self.room(now)
+        return self.lines.places_before(traffic_class) < self.room(now)
 
     def surplus(self, now: float) -> list[Waiting]:
         """
@@ -204,12 +198,7 @@ class Site:
 
         It was let in before the pace fell, or before express mail came that it makes way for.
         """
-        found = []
-        room = self.room(now)
-        for line in (self.bulk, self.express):  # and who came last
-            while line and self._places - line.last.taken.places >= room:
-                found.append(line.pop())
-                self.waiting -= 1
+        found = self.lines.surplus(self.room(now))
         self._was_emptied()
         return found
 
@@ -222,28 +211,16 @@ class Site:
             self.shares.comes(waiting.taken.places, first=first)
         if self._counted is None:
             self._join()
-        self._line(waiting.taken.record.traffic_class).add(waiting)
-        self.waiting += 1
+        self.lines.add(waiting)
         self.pace.waits(now)
 
     def first(self) -> Waiting | None:
         """Return the record that is next, express before bulk, without taking it out."""
-        line = self.express or self.bulk
-        return line.first if line else None
+        return self.lines.first()
 
     def next(self) -> Waiting | None:
         """Take out the record that is next, express before bulk; None when none waits."""
-        line = self.express or self.bulk
-        if not line:
-            return None
-        if self._before(line) < self.shares.least // 2:
-            line.forget_turns()
-        self.waiting -= 1
-        return line.next()
-
-    def _before(self, line: Line) -> int:
-        """Return how many records go before the next that comes into a line."""
-        return self.waiting if line is self.bulk else len(line)
+        return self.lines.next(self.shares.least // 2)
 
     def empty(self) -> list[Waiting]:
         """Take out, and return, all that waits."""
@@ -251,8 +228,7 @@ class Site:
 
     def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
         """Take out, and return, what waits and is to leave."""
-        leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
-        self.waiting -= len(leaving)
+        leaving = self.lines.withdraw(leaves)
         self._was_emptied()
         return leaving
 
@@ -260,8 +236,7 @@ class Site:
         """Let a record wait again, before all others, that was not even begun at the host."""
         waiting.refusals += 1
         self.take_back(waiting)
-        self._line(waiting.taken.record.traffic_class).put_back(waiting)
-        self.waiting += 1
+        self.lines.put_back(waiting)
 
     def take_back(self, waiting: Waiting) -> None:
         """Take down that a message that was to begin is not sent here now."""
@@ -293,45 +268,18 @@ class Site:
 
         For no more than `longest`, but for a second at least.
         """
-        line = self._line(traffic_class)
+        line = self.lines.of(traffic_class)
         rate = self.pace.rate(now)
         if not rate:  # it may only be getting under way, as behind a greeting that is late
             longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
         if rate is None:
             rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
         gap = 1 / max(rate, _LEAST_RATE)
-        wait = line.park(now, before=self._before(line), gap=gap, longest=longest)
+        wait = line.park(now, before=self.lines.before(line), gap=gap, longest=longest)
         return max(wait, _SHORTEST_PARK)
 
     def may_be_forgotten(self, now: float) -> bool:
         """Whether nothing would come of forgetting it but that its pace is not known."""
-        if not self.idle or self.is_down(now):
+        if not self.idle or self.downtime.lasts(now):
             return False
         return not self.limiter.remembers(now) and not self.total.limiter.remembers(now)
-
-    def is_down(self, now: float) -> bool:
-        """Whether its hosts could not be reached just now."""
-        return now < self.down_until
-
-    def went_down(self, reason: str, now: float, retry_first: float) -> None:
-        """Its hosts could not be reached: leave them alone for a while."""
-        self.down_until = now + min(MAX_DOWN, retry_first / 2)
-        self.down_reason = reason
-        self.express.suspended = self.bulk.suspended = 0
-
-    def suspend(self, traffic_class: TrafficClass, now: float, *, longest: float) -> float:
-        """
-        Return for how many seconds a record is put off that comes while it is down.
-
-        That is until it is tried again, and `longest` at most after that.
-        """
-        line = self._line(traffic_class)
-        line.suspended += 1
-        # The first finds out whether it is up again; not all of them at the same moment. How it
-        # failed says nothing of how it will be: what comes too fast then is parked by its pace.
-        turn = (line.suspended - 1) / max(self.pace.rate(now) or 0.0, _UNKNOWN_RATE)
-        return self.down_until - now + min(turn, longest)
-
-    def came_up(self) -> None:
-        """It was reached."""
-        self.down_until = 0.0

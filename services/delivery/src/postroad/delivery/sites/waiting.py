@@ -1,14 +1,15 @@
 """
-Records that wait for their turn at a site, and the line in which they do. No I/O.
+Records that wait for their turn at a site, and the lines in which they do. No I/O.
 
-Each class has a line of its own, with a turn of its own for what was put off: what waits behind
-express mail is only express mail.
+Express is served before bulk. Each class has a line of its own, with a turn of its own for what was
+put off: what waits behind express mail is only express mail.
 """
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Snapshot, Source, WayOut
 from postroad.spool.interface import Taken
 
@@ -31,14 +32,9 @@ class Waiting:
 
 @dataclass(slots=True)
 class Line:
-    """
-    The records of one class that wait at a site, in their order; `places` is what they take.
-
-    `suspended` is how many were put off since the site went down.
-    """
+    """The records of one class that wait at a site, in their order; `places` is what they take."""
 
     places: int = 0
-    suspended: int = 0
     _last_turn: float = 0.0  # when the one comes back that was parked last
     _records: deque[Waiting] = field(default_factory=deque)
 
@@ -100,4 +96,74 @@ class Line:
                 leaving.append(waiting)
             else:
                 self.add(waiting)
+        return leaving
+
+
+@dataclass(slots=True)
+class SiteLines:
+    """The lines of a site; `count` is how many records wait in both."""
+
+    express: Line = field(default_factory=Line)
+    bulk: Line = field(default_factory=Line)
+    count: int = 0
+
+    def of(self, traffic_class: TrafficClass) -> Line:
+        """Return the line of a class."""
+        return self.bulk if traffic_class is TrafficClass.BULK else self.express
+
+    @property
+    def places(self) -> int:
+        """How many places all that waits takes."""
+        return self.express.places + self.bulk.places
+
+    def places_before(self, traffic_class: TrafficClass) -> int:
+        """Return how many places that takes which makes no way for another record of a class."""
+        return self.places if traffic_class is TrafficClass.BULK else self.express.places
+
+    def before(self, line: Line) -> int:
+        """Return how many records go before the next that comes into a line."""
+        return self.count if line is self.bulk else len(line)
+
+    def add(self, waiting: Waiting) -> None:
+        """Let a record wait behind the others of its class."""
+        self.of(waiting.taken.record.traffic_class).add(waiting)
+        self.count += 1
+
+    def put_back(self, waiting: Waiting) -> None:
+        """Let a record wait before the others of its class."""
+        self.of(waiting.taken.record.traffic_class).put_back(waiting)
+        self.count += 1
+
+    def first(self) -> Waiting | None:
+        """Return the record that is next, express before bulk, without taking it out."""
+        line = self.express or self.bulk
+        return line.first if line else None
+
+    def next(self, few: int) -> Waiting | None:
+        """
+        Take out the record that is next, express before bulk; None when none waits.
+
+        Where fewer than `few` wait, the turns of what was put off are forgotten.
+        """
+        line = self.express or self.bulk
+        if not line:
+            return None
+        if self.before(line) < few:
+            line.forget_turns()
+        self.count -= 1
+        return line.next()
+
+    def surplus(self, room: int) -> list[Waiting]:
+        """Take out, and return, what waits beyond so many places: who came last, bulk first."""
+        found = []
+        for line in (self.bulk, self.express):
+            while line and self.places - line.last.taken.places >= room:
+                found.append(line.pop())
+                self.count -= 1
+        return found
+
+    def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Take out, and return, what waits and is to leave."""
+        leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
+        self.count -= len(leaving)
         return leaving
