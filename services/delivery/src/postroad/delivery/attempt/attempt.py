@@ -1,11 +1,11 @@
 """
 One attempt at a record: walk a route's hosts until each pending recipient has an outcome.
 
-A session is taken from the pool or opened. What a transaction leaves open is tried again in the
-same session, in another one with the same address, or with the next address, as `disposition` says;
-what nobody decides has the last answer for its outcome. Before MAIL and before the final dot the
-record's lease is looked at: a process cut off from the queue must not send what another may be
-sending.
+A session is taken from the pool or opened (`delivery.attempt.sessions`). What a transaction leaves
+open is tried again in the same session, in another one with the same address, or with the next
+address, as `disposition` says; what nobody decides has the last answer for its outcome. Before MAIL
+and before the final dot the record's lease is looked at: a process cut off from the queue must not
+send what another may be sending.
 
 An attempt that takes long ends between two transactions: what has become of the recipients so far
 is stored, and the others go on in the record's next form. Else a process that is killed would send
@@ -19,25 +19,21 @@ session, the successor has all the tries of any attempt.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from postroad.delivery import metrics
-from postroad.delivery.attempt.candidates import Candidates, Target
-from postroad.delivery.attempt.standing import UNREACHABLE, Standing
+from postroad.delivery.attempt.candidates import Candidates
+from postroad.delivery.attempt.sessions import AttemptSessions, NotOpenedError
+from postroad.delivery.attempt.standing import Standing
 from postroad.delivery.attempt.turn import Load, Turn
-from postroad.delivery.attempt.verdict import LOST
-from postroad.delivery.client.network import NetworkError, NoRoute
-from postroad.delivery.client.opening import is_nobody_there, open_session
-from postroad.delivery.client.outages import Endpoint
-from postroad.delivery.client.peer import Peer, Refused, SessionError
+from postroad.delivery.client.peer import Peer
 from postroad.delivery.client.place import Place
 from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing
 from postroad.delivery.disposition.table import Step
-from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
+from postroad.delivery.outcome import Outcome
 from postroad.delivery.routing.routes import Host, Route
-from postroad.delivery.sites.pool import Under
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import Waiting
 from postroad.delivery.tools import AttemptTools
@@ -93,16 +89,13 @@ class Attempt:
         self._standing = Standing()
         self._first = 0  # recipient that it tries
         self._began = 0.0
+        self._sessions = AttemptSessions(tools, waiting, site, self._load)
         source = waiting.source.address if waiting.source else None
-        is_dead = self._is_dead if tools.outages else None  # there are few, and many attempts
+        # There are few, and many attempts.
+        is_dead = self._sessions.is_dead if tools.outages else None
         # A host that perhaps took the mail and did not say so would do it again.
         last = self._record.doubtful_hosts
         self._candidates = Candidates(route, source, is_dead, last=last)
-
-    def _is_dead(self, target: Target) -> bool:
-        source = self.waiting.source.address if self.waiting.source else None
-        endpoint = Endpoint(target[1], target[0].port, source)
-        return self._tools.outages.has(endpoint, time.monotonic())
 
     @property
     def known(self) -> Ended:
@@ -123,7 +116,7 @@ class Attempt:
         self._first, self._began = left[0], time.monotonic()
         place = self.place
         while left and (target := self._candidates.next()) is not None:
-            left = await self._try(target[0], place or self._place_of(*target), left)
+            left = await self._try(target[0], place or self._sessions.place_of(target), left)
             place = None
         if left:
             found = self._standing.of(left, others=self._candidates.are_left)
@@ -144,16 +137,13 @@ class Attempt:
     def place(self) -> Place | None:
         """Where the first try goes; None when there is nowhere to go."""
         first = self._candidates.first
-        return self._place_of(*first) if first is not None else None
-
-    def _place_of(self, host: Host, address: str) -> Place:
-        return self._tools.places.of(self._way_out.name, self._peer(host, address))
+        return self._sessions.place_of(first) if first is not None else None
 
     async def _try(self, host: Host, place: Place, left: list[int]) -> list[int]:
         """Try one address; return the recipients another should be tried for."""
         self._ended.peers[place.peer.host] = place.peer
         session, self._session = self._session, None
-        session = session or self._tools.pool.take(place, time.monotonic())
+        session = session or self._sessions.take(place)
         is_reused = session is not None
         if is_reused:
             metrics.REUSED.inc()
@@ -178,59 +168,24 @@ class Attempt:
             tls_failed = tls_failed or turn.tls_failed
         return sorted(left + elsewhere)
 
-    def _peer(self, host: Host, address: str) -> Peer:
-        source = self.waiting.source
-        return Peer(
-            host=host.name,
-            address=address,
-            port=host.port,
-            ehlo=(source.ehlo if source else None) or self._tools.hostname,
-            tls=self._way_out.tls,
-            implicit_tls=self._way_out.implicit_tls,
-            credentials=self._way_out.credentials,
-            unverified_login=self._way_out.unverified_login,
-            ca_file=self._tools.ca_file,
-            source=source.address if source else None,
-        )
-
     async def _open(self, peer: Peer, left: list[int], tls_failed: str) -> Session | None:
-        """Open a session in our slot; sessions that idle at the site make room for it."""
-        site, load = self._site, self._load
-        if not await load.taking.confirm(load.taken):  # nor may its site's lane be ours any more
-            raise load.lease_lost
-        await self._tools.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
-        timeouts = self._tools.timeouts
-        if site.is_hurried(time.monotonic()):
-            timeouts = timeouts.hurried
-        outages, endpoint = self._tools.outages, Endpoint(peer.address, peer.port, peer.source)
-        outages.tries(endpoint, time.monotonic())
+        """Open a session; None when that fails, and then it stands for the recipients left."""
         try:
-            session = await open_session(peer, timeouts, tls_failed=tls_failed)
-        except Refused as error:
-            outages.answers(endpoint)
-            refusal = of_reply(error.reply, error.phase, host=peer.host, kind=Kind.DEFERRED)
-            self._standing.add(left, replace(refusal, status=LOST))
-        except (SessionError, NetworkError) as error:
-            if isinstance(error, NoRoute):
+            session = await self._sessions.open(peer, tls_failed)
+        except NotOpenedError as error:
+            if error.is_untried:
                 self._candidates.untried()
-            elif is_nobody_there(error):
-                outages.fails(endpoint, time.monotonic())
-            reason = f"{peer.host} ({peer.address}): {error}"
-            self._standing.add(left, deferred(reason, status=UNREACHABLE, host=peer.host))
-        else:
-            outages.answers(endpoint)
-            metrics.OPENED.inc()
-            self._ended.reached = True
-            return session
-        metrics.NOT_OPENED.inc()
-        return None
+            self._standing.add(left, error.outcome)
+            return None
+        self._ended.reached = True
+        return session
 
     async def _use(
         self, session: Session, place: Place, left: list[int], *, is_reused: bool
     ) -> Turn:
         """Send to the recipients left over a session, and take down what became of them."""
         begun, self._begun = self._begun, None
-        most_messages = self._most_messages(session)
+        most_messages = self._sessions.most_messages(session)
         turn = Turn(
             self._load,
             session,
@@ -243,13 +198,12 @@ class Attempt:
         try:
             await turn.run(left, begun)
         except BaseException:
-            session.abort()
-            self._part_with(session)
+            self._sessions.abort(session)
             raise
         finally:  # what was decided stays so when the rest is broken off
             self._take_down(turn, session)
         if session is not self._handed:
-            self._keep(session, place, most_messages)
+            self._sessions.keep(session, place)
         return turn
 
     def _take_down(self, turn: Turn, session: Session) -> None:
@@ -267,10 +221,6 @@ class Attempt:
         """Whether the attempt ends before this recipient; each comes to one more at least."""
         long_enough = self._tools.long_enough.total_seconds()
         return number > self._first and time.monotonic() - self._began >= long_enough
-
-    def _most_messages(self, session: Session) -> int:
-        most = self._way_out.limits.messages_per_connection
-        return min(most, session.most_messages or most)
 
     def _hand_over(self, session: Session, place: Place, most_messages: int) -> Outgoing | None:
         """Let the next record's attempt go on with our session; return what it begins with."""
@@ -308,30 +258,13 @@ class Attempt:
         had to wait for all our tries.
         """
         if self._handed is not None and self.successor is not None:
-            self._handed.abort()
-            self._part_with(self._handed)
+            self._sessions.abort(self._handed)
             self._handed = None
             self.successor.begin_anew()
 
     def begin_anew(self) -> None:
         """Forget what was begun: the session is gone."""
         self._session = self._begun = None
-
-    def _keep(self, session: Session, place: Place, most_messages: int) -> None:
-        pool, load = self._tools.pool, self._load
-        enough = session.messages >= most_messages or self._site.has_too_many
-        # The next owner of a lane that was left does not know of our sessions.
-        enough = enough or not load.taking.serves(load.taken)
-        if enough or not pool.give(place, session, time.monotonic(), under=self._under):
-            session.hang_up()
-            self._part_with(session)
-
-    def _part_with(self, session: Session) -> None:
-        self._tools.pool.count_until_gone(session, under=self._under)
-
-    @property
-    def _under(self) -> Under:
-        return self._site.name, self._site.key
 
 
 # Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
