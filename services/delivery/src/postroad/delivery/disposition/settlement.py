@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.disposition.given_up import end, everybody
 from postroad.delivery.disposition.happening import Attempted, event_about
 from postroad.delivery.disposition.retry import in_time, next_try, warns
 from postroad.delivery.outcome import Kind, Outcome, cut, most_text
@@ -117,7 +118,7 @@ def _go_on(
     Without a time that is `due` who is pending has expired, and the sender is `told`.
     """
     if due is None and record.pending:
-        record, expired = _end(record, _everybody, told, DELIVERY_EXPIRED, at.now)
+        record, expired = end(record, everybody, told, DELIVERY_EXPIRED, at.now)
         newly_bounced = newly_bounced + expired
         events.append(event_about(EventType.EXPIRATION, record, expired, at, reason="expired"))
     puts: list[Put] = []
@@ -210,15 +211,11 @@ class GivenUp:
     silent: bool = False
 
 
-def _everybody(_: QueuedRecipient) -> bool:
-    return True
-
-
 def give_up(
     record: QueueRecord,
     why: GivenUp,
     at: Circumstances,
-    meant: Callable[[QueuedRecipient], bool] = _everybody,
+    meant: Callable[[QueuedRecipient], bool] = everybody,
     place: Place = AT_ONCE,
 ) -> Settlement:
     """
@@ -227,7 +224,7 @@ def give_up(
     It ends for the pending recipients that are `meant`. If there are others, the record goes on
     with them at `place`, and what was known of it stands.
     """
-    rest, ended = _end(record, meant, why.told, why.status, at.now)
+    rest, ended = end(record, meant, why.told, why.status, at.now)
     events = (event_about(why.kind, record, ended, at, reason=why.reason),)
     puts = [Put(rest.next_step(), place)] if rest.pending else []
     if not why.silent:
@@ -248,37 +245,6 @@ def _after(
 
 def _next(record: QueueRecord) -> QueueRecord:
     return record.next_step(lane_moves=0, hold=None)
-
-
-def _end(
-    record: QueueRecord,
-    meant: Callable[[QueuedRecipient], bool],
-    told: str,
-    status: EnhancedStatus,
-    now: datetime,
-) -> tuple[QueueRecord, list[QueuedRecipient]]:
-    """Return the record without hope for the pending recipients that are meant, and those."""
-    ended: list[QueuedRecipient] = []
-    recipients: list[QueuedRecipient] = []
-    most = most_text(len(record.recipients))
-    for recipient in record.recipients:
-        if recipient.state is RecipientState.PENDING and meant(recipient):
-            recipient = _ended(recipient, told, status, now, most)
-            ended.append(recipient)
-        recipients.append(recipient)
-    return replace(record, recipients=tuple(recipients)), ended
-
-
-def _ended(
-    recipient: QueuedRecipient, told: str, status: EnhancedStatus, now: datetime, most: int
-) -> QueuedRecipient:
-    """Return a recipient that is given up, with the last that was heard of it."""
-    said = recipient.last
-    if said is not None and said.text not in told:
-        who = f"{said.host} said " if said.host else ""
-        told = f"{told}; last: {who}{said.text}"
-    last = LastReply(cut(told, most), now, str(status))
-    return replace(recipient, state=RecipientState.BOUNCED, last=last)
 
 
 def _warn(
