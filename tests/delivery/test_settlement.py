@@ -292,6 +292,16 @@ def test_a_bounce_by_order_tells_the_reason_and_what_the_host_said_last() -> Non
     assert parsedate_to_datetime(fields["Last-Attempt-Date"]) == tried.replace(microsecond=0)
 
 
+def test_a_host_is_quoted_also_where_the_reason_has_its_words() -> None:
+    last = LastReply("busy", NOW, "4.2.1", "mx.y.example")
+    record = message(recipients=(QueuedRecipient(parse_mailbox("b@y.example"), last=last),))
+    found = report(ordered(record, an_order("bounce", "too busy"), at()))
+    assert found is not None
+    assert " ".join(found[1][0]["Diagnostic-Code"].split()) == (
+        "x-postroad; bounced by order: too busy; last: mx.y.example said busy"
+    )
+
+
 def test_a_report_of_mail_that_was_never_tried_names_no_attempt() -> None:
     found = report(ordered(message(last_attempt=None), an_order("bounce", ""), at()))
     assert found is not None

@@ -42,7 +42,7 @@ def _ended(
 ) -> QueuedRecipient:
     """Return a recipient that is given up, with the last that was heard of it."""
     said = recipient.last
-    if said is not None and said.text not in told:
+    if said is not None and (said.host or said.text not in told):  # ours is not said twice
         who = f"{said.host} said " if said.host else ""
         told = f"{told}; last: {who}{said.text}"
     last = LastReply(cut(told, most), now, str(status))
