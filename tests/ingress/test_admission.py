@@ -1,7 +1,9 @@
 """Who may send what to whom: a table over sessions, and the decisions that need a special state."""
 
 import dataclasses
-from ipaddress import IPv4Address
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_network
 
 import pytest
 
@@ -16,6 +18,7 @@ from postroad.ingress.admission import (
 from postroad.ingress.replies import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import Client, Domain, ObjectKey, Receive, Snapshot, WayOut
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 
 RELAY, SUBMISSION = ListenerKind.RELAY, ListenerKind.SUBMISSION
@@ -175,3 +178,55 @@ async def test_what_is_unknown_is_refused_for_good_only_when_nothing_is_unreadab
     assert admit_recipient(snapshot, sender, local) == LOCAL_DOMAIN
     assert admit_recipient(stale, sender, local) == CONFIGURATION_INCOMPLETE
     assert admit_sender(stale, shop, stranger.reverse_path) == CONFIGURATION_INCOMPLETE
+
+
+THOUSANDS = Snapshot.of(
+    1,
+    domains=(
+        *(
+            Domain(ObjectKey("x", f"d{number}"), f"d{number}.example", Receive(WayOut("d")))
+            for number in range(2_000)
+        ),
+        Domain(
+            ObjectKey("x", "here"),
+            "here.example",
+            Receive(WayOut("here"), tuple(f"user{n}@here.example" for n in range(10_000))),
+        ),
+    ),
+    clients=(
+        *(
+            Client(ObjectKey("x", f"c{number}"), networks=(ip_network(f"10.0.{number}.0/24"),))
+            for number in range(250)
+        ),
+        Client(
+            ObjectKey("x", "large"),
+            networks=(ip_network("192.0.2.0/24"),),
+            senders=tuple(f"user{number}@far.example" for number in range(1_000)),
+        ),
+    ),
+)
+STRANGER = Sender(None, parse_mailbox("a@stranger.example"))
+LARGE = Submitter(SUBMISSION, (THOUSANDS.clients[ObjectKey("x", "large")],))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: admit_recipient(THOUSANDS, STRANGER, parse_mailbox("user9999@here.example")),
+        lambda: admit_recipient(THOUSANDS, STRANGER, parse_mailbox("nobody@here.example")),
+        lambda: admit_sender(THOUSANDS, LARGE, parse_mailbox("user999@far.example")),
+        lambda: clients_by_network(THOUSANDS, IPv4Address("192.0.2.1")),
+        lambda: THOUSANDS.postmaster_domain,
+    ],
+)
+def test_no_command_is_a_search_through_thousands_of_configured_values(
+    asked: Callable[[], object],
+) -> None:
+    asked()  # what a snapshot is asked for the first time, it prepares
+    calls = []
+    sys.setprofile(lambda _frame, event, _argument: calls.append(event))
+    try:
+        asked()
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < 100

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.admission import Address
-from postroad.ingress.connections.table import Connections, Full, KnownNetworks, Place
+from postroad.ingress.connections.table import Connections, Full, Place
 from postroad.ingress.limits import IngressLimits
 from postroad.policy.model import Client, ObjectKey, Snapshot
 
@@ -99,4 +99,4 @@ def test_places_are_scarce_before_they_are_gone() -> None:
 def test_who_is_in_a_clients_networks_is_known(address: str, known: bool, tmp_path: Path) -> None:
     networks = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "10.0.0.1/32", "2001:db8:1::/48")))
     client = Client(key=ObjectKey("default", "n"), networks=networks)
-    assert (ip(address) in KnownNetworks(Snapshot.of(1, clients=(client,)))) is known
+    assert (ip(address) in Snapshot.of(1, clients=(client,)).clients_by_network) is known

@@ -136,6 +136,7 @@ class _Writer:
         return {
             each.name: self.write(getattr(value, each.name), f"{field}.{each.name}")
             for each in fields(value)
+            if each.init  # the others follow from these
         }
 
 
@@ -181,6 +182,7 @@ def _fields_of(of: type) -> tuple[tuple[str, Any, bool], ...]:
     return tuple(
         (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)
         for each in fields(of)
+        if each.init
     )
 
 

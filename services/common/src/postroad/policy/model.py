@@ -15,6 +15,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from postroad.mail.traffic import TrafficClass
+from postroad.policy.networks import NetworkTable
+from postroad.policy.patterns import address_keys
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -139,6 +141,11 @@ class Receive:
 
     way_out: WayOut
     recipients: tuple[str, ...] | None = None
+    known: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The recipients as `any_matches` looks them up: strangers ask, and there may be thousands."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", address_keys(self.recipients or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,11 @@ class Client:
     senders: tuple[str, ...] = ()
     relay: ObjectKey | None = None
     traffic_class: TrafficClass = TrafficClass.EXPRESS
+    allowed: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The senders as `any_matches` looks them up."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allowed", address_keys(self.senders))
 
 
 class QuotaUnit(StrEnum):
@@ -275,6 +287,17 @@ class Snapshot:
             for pattern in relay.destinations:
                 found.setdefault((relay.key.namespace, pattern), relay)
         return found
+
+    @cached_property
+    def clients_by_network(self) -> NetworkTable[Client]:
+        """The Clients of an address, those of one network by name."""
+        clients = sorted(self.clients.values(), key=lambda client: client.key)
+        return NetworkTable((client.networks, client) for client in clients)
+
+    @cached_property
+    def postmaster_domain(self) -> str | None:
+        """The domain a bare <postmaster> belongs to: the first by name that receives."""
+        return min((name for name, of in self.domains.items() if of.receive), default=None)
 
     @classmethod
     def of(

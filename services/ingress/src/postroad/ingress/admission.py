@@ -19,7 +19,7 @@ from postroad.mail.address import Mailbox, is_local, meant
 from postroad.mail.valueclass import valueclass
 from postroad.policy.consent import may_send_as
 from postroad.policy.model import Client, Snapshot, WayOut
-from postroad.policy.patterns import address_matches
+from postroad.policy.patterns import any_matches
 from postroad.policy.way_out import find_way_out
 from postroad.smtp.reply import Reply
 
@@ -58,12 +58,8 @@ class Sender:
 
 def clients_by_network(snapshot: Snapshot, address: Address) -> tuple[Client, ...]:
     """Return the Clients with a network that holds an address, the narrowest network first."""
-    found = []
-    for client in snapshot.clients.values():
-        lengths = [network.prefixlen for network in client.networks if address in network]
-        if lengths:
-            found.append((-max(lengths), client.key, client))
-    return tuple(client for _, _, client in sorted(found, key=lambda each: each[:2]))
+    found = {client.key: client for client in snapshot.clients_by_network.of(address)}
+    return tuple(found.values())
 
 
 def admit_sender(
@@ -101,10 +97,7 @@ def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) 
     domain = snapshot.domains.get(reverse_path.domain)
     if domain is not None and not may_send_as(domain, client.key.namespace):
         return False
-    return any(
-        address_matches(pattern, reverse_path.local_part, reverse_path.domain)
-        for pattern in client.senders
-    )
+    return any_matches(client.allowed, reverse_path.local_part, reverse_path.domain)
 
 
 def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
@@ -117,9 +110,10 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
     domain = snapshot.domains.get(recipient.domain)
     postmaster = domain is not None and meant(recipient.local_part) == "postmaster"
     if domain is not None and domain.receive is not None:
-        known = domain.receive.recipients
-        if postmaster or known is None or _is_known(known, recipient):
-            return domain.receive.way_out
+        receive = domain.receive
+        anyone = postmaster or receive.recipients is None
+        if anyone or any_matches(receive.known, recipient.local_part, recipient.domain):
+            return receive.way_out
         return _unless_stale(snapshot, replies.NO_SUCH_RECIPIENT)
     if sender.client is None and not postmaster:
         return _unless_stale(snapshot, replies.RELAYING_DENIED)
@@ -138,15 +132,3 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
     if way_out.by_mx and is_local(recipient.domain):
         return _unless_stale(snapshot, replies.LOCAL_DOMAIN)
     return way_out
-
-
-def _is_known(patterns: tuple[str, ...], recipient: Mailbox) -> bool:
-    return any(
-        address_matches(pattern, recipient.local_part, recipient.domain) for pattern in patterns
-    )
-
-
-def postmaster_domain(snapshot: Snapshot) -> str | None:
-    """Return the domain a bare <postmaster> belongs to: the first by name that receives."""
-    receiving = [name for name, domain in snapshot.domains.items() if domain.receive is not None]
-    return min(receiving, default=None)

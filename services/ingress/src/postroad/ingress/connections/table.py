@@ -18,7 +18,6 @@ from postroad.ingress.admission import Address
 from postroad.ingress.connections.memory import Memory
 from postroad.ingress.limits import IngressLimits
 from postroad.mail.ip_address import unmapped
-from postroad.policy.model import Snapshot
 from postroad.smtp.reply import Reply
 
 _SCARCE = 0.7  # share of the places in use from which each client gets less time
@@ -178,26 +177,6 @@ def _less(counter: Counter[int], key: int) -> None:
         counter[key] = left
     else:
         del counter[key]
-
-
-class KnownNetworks:
-    """The networks of all Clients: a look-up for each prefix length in use, however many."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self._by_length: dict[tuple[int, int], set[int]] = {}
-        for client in snapshot.clients.values():
-            for network in client.networks:
-                bits = network.max_prefixlen - network.prefixlen
-                known = self._by_length.setdefault((network.version, bits), set())
-                known.add(int(network.network_address) >> bits)
-
-    def __contains__(self, address: Address) -> bool:
-        number = int(address)
-        return any(
-            version == address.version and number >> bits in known
-            for (version, bits), known in self._by_length.items()
-        )
 
 
 def address_of(peer: object) -> Address:

@@ -18,7 +18,7 @@ from postroad.ingress.acceptance.history import Refusal
 from postroad.ingress.acceptance.intake import IntakeTools
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.auth.logins import Logins
-from postroad.ingress.connections.table import Connections, Full, KnownNetworks, Place
+from postroad.ingress.connections.table import Connections, Full, Place
 from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.content import LineEnds
@@ -71,7 +71,6 @@ class Server:
         self.connections = Connections(tools.limits)
         self._configuration = configuration
         self._nobody_to_turn_out = False  # as far as the last look showed
-        self._known: KnownNetworks | None = None
         self._servers: list[asyncio.Server | Listener] = []
         self._sessions: set[SmtpSession] = set()  # those whose conversation goes on
         self._none_left = asyncio.Event()  # no conversation, at a drain
@@ -149,11 +148,7 @@ class Server:
     def is_known(self, address: Address) -> bool:
         """Whether an address is in the networks of a Client."""
         snapshot = self._configuration.current
-        if snapshot is None:
-            return False
-        if self._known is None or self._known.snapshot is not snapshot:
-            self._known = KnownNetworks(snapshot)
-        return address in self._known
+        return snapshot is not None and address in snapshot.clients_by_network
 
     # ------------------------------------------------------------ memory
 

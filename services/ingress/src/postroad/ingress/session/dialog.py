@@ -21,7 +21,6 @@ from postroad.ingress.admission import (
     admit_recipient,
     admit_sender,
     clients_by_network,
-    postmaster_domain,
     readmit_sender,
 )
 from postroad.ingress.session.commands import Command, CommandSyntaxError, path_in, read_path
@@ -332,7 +331,7 @@ class Dialog:
         if self._host.scarce and not self._session.has_room():
             return replies.MEMORY_SCARCE
         snapshot = transaction.snapshot
-        here = postmaster_domain(snapshot) if path.lower() == "<postmaster>" else None
+        here = snapshot.postmaster_domain if path.lower() == "<postmaster>" else None
         try:
             mailbox = parse_forward_path(path, postmaster_domain=here or self._host.tools.hostname)
         except AddressSyntaxError as error:
