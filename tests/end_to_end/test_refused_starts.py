@@ -41,6 +41,20 @@ async def test_a_second_up_on_the_same_folder_is_refused(start_relay: StartRelay
     assert "Traceback" not in err
 
 
+async def test_the_example_is_not_run_on_the_state_of_a_relay_with_manifests(
+    start_relay: StartRelay,
+) -> None:
+    relay = await start_relay(CLIENT)
+    assert await relay.stop() == 0
+    code, out, err = await run_up("--state", str(relay.state), *FREE_PORTS)
+    assert code == 2
+    assert "ready" not in out
+    assert len(err.strip().splitlines()) == 1
+    assert f"--config {relay.manifests}" in err
+    assert "--state" in err
+    assert not (relay.state / "sink").exists()
+
+
 async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -28,6 +28,7 @@ from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.cli.standalone.oversight import Oversight
 from postroad.cli.standalone.own_name import is_too_short
 from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
+from postroad.cli.state.configured import note_config
 from postroad.cli.state.folder import StateFolder, lock_store, usual_state_folder
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.storage import look_at_storage
@@ -138,6 +139,8 @@ class StandaloneRelay:
             raise CommandError(str(error)) from error
         manifests = FollowedManifests(paths, spool, keyring)
         await manifests.publish_first()
+        if self._options.config:
+            note_config(self._state, self._options.config)
         Oversight(self._state, manifests, spool, resolver=self._options.resolver).start(
             self._process
         )

@@ -11,6 +11,7 @@ import typer
 from postroad.cli.all_settings import known_names, set_by_hand
 from postroad.cli.errors import CommandError
 from postroad.cli.standalone.relay import NoSettings, StandaloneOptions, StandaloneRelay, Workers
+from postroad.cli.state.configured import refuse_example
 from postroad.cli.state.folder import StateFolder, default_state_folder, lock_up
 from postroad.cli.terminal.options import host_name, listener
 from postroad.cli.terminal.values import path, wrong
@@ -34,7 +35,8 @@ def up(
             metavar="PATH",
             parser=path("--config"),
             help="A manifest file or a folder of them; may be repeated. Without it an example set"
-            " is used whose mail ends in a sink on this machine.",
+            " is used whose mail ends in a sink on this machine, but not on the state of a relay"
+            " that was started with one.",
         ),
     ] = None,
     state: Annotated[
@@ -112,6 +114,8 @@ def up(
     folder = StateFolder(options.state)
     folder.prepare()
     lock_up(folder)  # before any port: of two relays the second should hear of the first
+    if not options.config:
+        refuse_example(folder)
     where = _open_page(options.http)
     os.environ["POSTROAD_DRAIN_TIMEOUT"] = format_duration(options.drain + _OWN_DRAIN)
     os.environ.setdefault("POSTROAD_PROCESS", "up")

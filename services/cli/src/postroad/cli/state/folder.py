@@ -84,6 +84,11 @@ class StateFolder:
         return self.path / "tls"
 
     @property
+    def configured(self) -> Path:
+        """What --config named at the last start that had one."""
+        return self.path / "config.json"
+
+    @property
     def example(self) -> Path:
         """The example manifests in use when no --config is given."""
         return self.path / "example"
