@@ -215,6 +215,23 @@ async def test_a_header_that_does_not_come_in_time_is_not_waited_for(
     assert refused("incomplete") == before + 1
 
 
+async def test_a_failure_before_the_session_is_told_and_counted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told when the task's memory was reclaimed, if ever."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("nobody planned this")
+
+    monkeypatch.setattr(scene.server, "name", fail)
+    before = metrics.INTERNAL_ERRORS.value
+    with capture_logs() as lines:
+        peer = await connect(scene, v1())
+        assert await peer.reply() == "", "it is closed"
+    assert [line["event"] for line in lines] == ["a connection failed"]
+    assert metrics.INTERNAL_ERRORS.value == before + 1
+
+
 async def test_a_balancer_that_only_looks_whether_the_port_is_open_is_no_news(
     scene: Scene,
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from postroad.mail.address import parse_mailbox
 from postroad.spool.ids import shard_of
@@ -17,6 +18,7 @@ from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import queue_stream
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
@@ -80,6 +82,28 @@ async def test_the_dead_owners_mail_is_taken_up(open_spool: OpenJetStream) -> No
     for one in taken:
         await successor.settle(one)
     await successor.close()
+
+
+async def test_a_failure_beside_the_mail_is_told_and_counted(open_spool: OpenJetStream) -> None:
+    """It was told when the task's memory was reclaimed, if ever."""
+    spool = await open_spool()
+    await put(spool)
+    taking, before, came = take(spool), INTERNAL_ERRORS.value, asyncio.Event()
+    [taken] = await first(taking, 1)
+
+    def ended() -> None:
+        came.set()
+        raise ValueError("nobody planned this")
+
+    taking.drop(taken)  # the queue's answer to its end would have come first
+    with capture_logs() as lines:
+        taking.finish(taken, (), ended)
+        async with asyncio.timeout(patient(5)):
+            await came.wait()
+            while INTERNAL_ERRORS.value == before:
+                await asyncio.sleep(0)
+    assert [line["part"] for line in lines] == ["JetStreamTaking._settle_then"]
+    await taking.close()
 
 
 async def test_lanes_are_shared_and_move_when_a_process_joins(open_spool: OpenJetStream) -> None:

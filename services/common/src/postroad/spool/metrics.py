@@ -46,6 +46,12 @@ EVENTS_DROPPED = _GROUP.counter(
     "Events that were not written: the queue was away for long, or the process ended before.",
     watch="Any growth: `postroad events` has gaps. Mail is not concerned.",
 )
+INTERNAL_ERRORS = _GROUP.counter(
+    "postroad_queue_internal_errors_total",
+    "Errors nobody planned in what a process does for the queue beside the mail: its leases, its"
+    " session, events.",
+    watch="Any: the log has the traceback.",
+)
 ROOM = _GROUP.gauge(
     "postroad_queue_room_bytes",
     "Octets of new mail that the queue has room for until this process refuses it with 452; looked"

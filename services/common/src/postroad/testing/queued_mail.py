@@ -98,16 +98,14 @@ async def crash(taking: Taking) -> None:
     """End a taking as a killed process does: nothing is given back, nothing released."""
     assert isinstance(taking, JetStreamTaking)
     await taking.stop()
-    for task in list(taking._tasks):
-        task.cancel()
+    await taking._tasks.cancel()
 
 
 async def crash_process(spool: Spool, taking: Taking) -> None:
     """End a process as a kill does: its session and its notes stand until they expire."""
     await crash(taking)
     assert isinstance(spool, JetStreamSpool)
-    assert spool.sessions._keeper is not None
-    spool.sessions._keeper.cancel()
+    await spool.sessions._tasks.cancel()
 
 
 async def first(taking: Taking, count: int) -> list[Taken]:

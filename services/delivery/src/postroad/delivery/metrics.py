@@ -69,6 +69,6 @@ QUEUE_SECONDS = _GROUP.histogram(
 )
 INTERNAL_ERRORS = _GROUP.counter(
     "postroad_delivery_internal_errors_total",
-    "Errors nobody planned; the record was deferred and the cause is in the log.",
+    "Errors nobody planned: the cause is in the log, and a record that it concerned was deferred.",
     watch="Any: the log has the traceback.",
 )

@@ -78,7 +78,7 @@ TLS_HANDSHAKES = _GROUP.counter(
 )
 INTERNAL_ERRORS = _GROUP.counter(
     "postroad_ingress_internal_errors_total",
-    "Errors nobody planned, answered 451 and logged with their cause.",
+    "Errors nobody planned, answered 451 where a session had begun, and logged with their cause.",
     watch="Any: the log has the traceback.",
 )
 

@@ -25,9 +25,9 @@ from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import Waiting
 from postroad.delivery.sites.windows import Windows
-from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.policy.model import WayOut
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Taken
 from postroad.telemetry import tracing
@@ -49,7 +49,7 @@ class Crew:
         self,
         tools: WorkerTools,
         endings: Endings,
-        tasks: Tasks,
+        tasks: BackgroundTasks,
         lookups: Lookups,
         parking: Parking,
         begin_again: Callable[[Taken], None],

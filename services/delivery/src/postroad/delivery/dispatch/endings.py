@@ -24,9 +24,9 @@ from postroad.delivery.disposition.unattempted import (
     without_body,
 )
 from postroad.delivery.outcome import Kind
-from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.policy.model import WayOut
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
 from postroad.spool.interface import Taken
@@ -42,7 +42,7 @@ _SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on
 class Endings:
     """The ends of all records that a process takes, and the count of those that have none yet."""
 
-    def __init__(self, tools: WorkerTools, tasks: Tasks) -> None:
+    def __init__(self, tools: WorkerTools, tasks: BackgroundTasks) -> None:
         self._tools = tools
         self._tasks = tasks
         self._settling = asyncio.Semaphore(_SETTLES)

@@ -19,10 +19,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from postroad.delivery import metrics
 from postroad.delivery.dispatch.lines import tell_order, tell_settlement
 from postroad.delivery.disposition.happening import event_about
 from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
 from postroad.delivery.tools import WorkerTools
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
@@ -81,15 +83,16 @@ class OrderKeeper:
         self._circumstances = tools.circumstances
         self._obey = obey
         self._done: set[str] = set()
+        self._tasks = BackgroundTasks(metrics.INTERNAL_ERRORS)
 
     async def run(self) -> None:
         """Carry out what is in force and what comes, until cancelled."""
         await self._configuration.wait_published()
-        telling = asyncio.ensure_future(self._counts.run(self._spool.orders, self._process))
+        self._tasks.spawn(self._counts.run(self._spool.orders, self._process))
         try:
             await self._keep_up()
         finally:
-            telling.cancel()
+            await self._tasks.cancel()
 
     async def _keep_up(self) -> None:
         while True:

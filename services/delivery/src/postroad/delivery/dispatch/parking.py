@@ -15,8 +15,8 @@ from postroad.delivery.dispatch.endings import Endings
 from postroad.delivery.dispatch.parked import Parked, ParkedMail, SiteKey
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import Waiting
-from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.interface import CLAIM_MARGIN, Put, Ready, Taken
 from postroad.telemetry.logs import get_logger
@@ -30,7 +30,7 @@ _SOON = CLAIM_MARGIN.total_seconds()  # what is due by then cannot be claimed
 class Parking:
     """All mail of a process that was put off for its site's sake."""
 
-    def __init__(self, tools: WorkerTools, endings: Endings, tasks: Tasks) -> None:
+    def __init__(self, tools: WorkerTools, endings: Endings, tasks: BackgroundTasks) -> None:
         self._waiting = tools.spool.waiting
         self._endings = endings
         self._tasks = tasks

@@ -16,7 +16,6 @@ from datetime import timedelta
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.tasks import Tasks
 from postroad.policy.limits.portions import (
     Claim,
     Demand,
@@ -26,6 +25,7 @@ from postroad.policy.limits.portions import (
     portioned,
     without,
 )
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger
@@ -57,7 +57,7 @@ class Sharing:
         self,
         records: SiteRecords,
         pool: SessionPool,
-        tasks: Tasks,
+        tasks: BackgroundTasks,
         resume: Callable[[SiteTotal[Site]], None],
     ) -> None:
         self._records = records

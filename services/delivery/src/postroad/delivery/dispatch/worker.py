@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Ended
@@ -28,10 +28,10 @@ from postroad.delivery.routing.routes import Route
 from postroad.delivery.routing.way import Ways, is_undecided
 from postroad.delivery.sites.sites import Sites
 from postroad.delivery.sites.waiting import Waiting
-from postroad.delivery.tasks import Tasks
 from postroad.delivery.tools import WorkerTools
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Snapshot, WayOut
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Taken
@@ -43,7 +43,8 @@ log = get_logger(__name__)
 _ASKING = 4  # the part of all places that mail may have that waits for the DNS
 _HOUSEKEEPING = 1.0  # seconds
 _MOST_MOVES = 3  # of a record between two attempts
-_LAST_OUTCOMES = 2.0  # seconds of a drain in which what is cut off may still be stored
+# Of a drain, in which what is cut off may still be stored.
+_LAST_OUTCOMES = timedelta(seconds=2)
 
 
 class Worker:
@@ -51,7 +52,7 @@ class Worker:
 
     def __init__(self, tools: WorkerTools) -> None:
         self._tools = tools
-        self._tasks = Tasks()
+        self._tasks = BackgroundTasks(metrics.INTERNAL_ERRORS)
         self._endings = Endings(tools, self._tasks)
         self._lookups = Lookups(max(1, tools.in_hand // _ASKING))
         self._parking = Parking(tools, self._endings, self._tasks)
@@ -295,6 +296,6 @@ class Worker:
         except TimeoutError:
             log.warning("deliveries under way are cut off", count=self._endings.in_hand)
         # Outcomes that are known already are stored: who has the mail is not sent it again.
-        await self._tasks.cut_off(seconds=_LAST_OUTCOMES)
+        await self._tasks.cancel(within=_LAST_OUTCOMES)
         await self._tools.taking.close()
         await self._tools.attempts.pool.close()

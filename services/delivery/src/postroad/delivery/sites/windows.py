@@ -18,9 +18,9 @@ from datetime import UTC, datetime, timedelta
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.tasks import Tasks
 from postroad.policy.limits.slices import Leased, Record, decode, encode, lease, lifetime_of
 from postroad.policy.model import Rate
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
 from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.telemetry.logs import get_logger
@@ -45,7 +45,10 @@ class Windows:
     """All windows of a process. `resume` goes on with a site's mail."""
 
     def __init__(
-        self, records: SiteRecords, tasks: Tasks, resume: Callable[[SiteTotal[Site]], None]
+        self,
+        records: SiteRecords,
+        tasks: BackgroundTasks,
+        resume: Callable[[SiteTotal[Site]], None],
     ) -> None:
         self._records = records
         self._tasks = tasks

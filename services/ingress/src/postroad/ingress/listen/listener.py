@@ -136,6 +136,11 @@ class Listener:
             self._refused(peer, refused.reason, str(refused))
         except OSError:
             pass  # a balancer that looks whether the port is open
+        except Exception:
+            metrics.INTERNAL_ERRORS.inc()
+            left_out = self._host.tools.lines.admit("a connection failed", "")
+            if left_out is not None:
+                log.exception("a connection failed", peer=str(peer), left_out=left_out)
         finally:
             opening.end_without_session()
             self._openings.discard(opening)

@@ -13,6 +13,7 @@ message, and the writer's last chunk only behind the one before it. One of the t
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.jetstream.bodies.writer import MORE, clear_subject
 from postroad.spool.jetstream.cluster.membership import Membership
@@ -22,6 +23,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import blob_stream
 from postroad.spool.lanes.assignment import finder
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -41,16 +43,15 @@ class Abandoned:
         self._layout = layout
         self._after = after
         self._seen: dict[str, float] = {}  # since when, by the loop's time, for each body
-        self._looking: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def start(self) -> None:
         """Look from now on, while it is this process's turn."""
-        self._looking = asyncio.create_task(self._keep())
+        self._tasks.spawn(self._keep())
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._looking is not None:
-            self._looking.cancel()
+        await self._tasks.cancel()
 
     async def _keep(self) -> None:
         while True:

@@ -18,11 +18,12 @@ from itertools import islice
 import nats.errors
 import nats.js.errors
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
 from postroad.spool.event import Event, EventType
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
-from postroad.spool.metrics import EVENTS_DROPPED
+from postroad.spool.metrics import EVENTS_DROPPED, INTERNAL_ERRORS
 from postroad.spool.wire.event import decode_events, encode_events
 from postroad.telemetry.logs import get_logger
 
@@ -58,6 +59,7 @@ class JetStreamEvents:
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._closed = False
         self._recipients = 0  # in what waits
         self.dropped = 0
@@ -71,7 +73,7 @@ class JetStreamEvents:
         self._waiting.append(event)
         self._recipients += len(event.recipients)
         if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+            self._writing = self._tasks.spawn(self._write())
         if len(self._waiting) >= _TOGETHER:
             self._due.set()
         elif self._timer is None:
@@ -83,10 +85,8 @@ class JetStreamEvents:
         self._closed = True
         self._due.set()
         if self._writing is not None:
-            done, _ = await asyncio.wait([self._writing], timeout=_CLOSING.total_seconds())
-            if not done:
-                self._writing.cancel()
-                await asyncio.gather(self._writing, return_exceptions=True)
+            await asyncio.wait([self._writing], timeout=_CLOSING.total_seconds())
+            await self._tasks.cancel()
         if self._timer is not None:
             self._timer.cancel()
         if self._waiting:

@@ -19,13 +19,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.cluster.recollection import Recollection, is_earlier_life, with_others
 from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers, encode, read_sessions
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
 from postroad.spool.jetstream.timings import Timings
-from postroad.spool.metrics import SESSIONS_LOST
+from postroad.spool.metrics import INTERNAL_ERRORS, SESSIONS_LOST
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -61,7 +62,8 @@ class Membership:
         self._recollection = Recollection(timings.session_life.total_seconds())
         self._noted = False  # on disk, if there was room
         self._note_again = float("-inf")
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
+        self._is_kept = False
         self._renewing = asyncio.Lock()
         self._changed = asyncio.Event()
 
@@ -130,7 +132,8 @@ class Membership:
         """Join; SpoolUnavailable when that cannot be told."""
         await self._renew_or_remake()
         await self._end_predecessors(await self.look())
-        self._keeper = asyncio.create_task(self._keep())
+        self._is_kept = True
+        self._tasks.spawn(self._keep())
 
     async def _end_predecessors(self, sessions: Sequence[SessionInfo]) -> None:
         """
@@ -267,7 +270,7 @@ class Membership:
     async def announce(self, generation: int, *, stale: bool = False) -> None:
         """Tell which configuration generation is in force here, and whether it is read in part."""
         self._info = replace(self._info, generation=generation, stale=stale)
-        if self._keeper is not None:
+        if self._is_kept:
             await self._renew()
 
     async def set_taking(self, taking: bool) -> None:
@@ -318,9 +321,9 @@ class Membership:
 
     async def close(self) -> None:
         """Leave: the session ends now, not when it expires."""
-        if self._keeper is None:
+        if not self._is_kept:
             return
-        self._keeper.cancel()
+        await self._tasks.cancel()
         try:
             await self._bucket.remove(
                 self._key, patience=timedelta(seconds=1), lifetime=timedelta(seconds=1)

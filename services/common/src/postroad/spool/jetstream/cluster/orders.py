@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion, text_of, token
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.wire.order import decode_order, encode_order
 from postroad.telemetry.logs import get_logger
 
@@ -37,19 +39,17 @@ class JetStreamOrders:
         self._version = 0  # grows with every change that waiters have to see
         self._seen = 0
         self._change = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     async def start(self) -> None:
         """Read the orders in force, then keep up with them. Raises SpoolUnavailable."""
         await self._catch_up()
         self._seen = self._version
-        self._looking = asyncio.get_running_loop().create_task(self._keep_up())
+        self._tasks.spawn(self._keep_up())
 
     async def close(self) -> None:
         """Stop keeping up."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._tasks.cancel()
 
     async def place(self, order: Order) -> None:
         """Put an order in force everywhere. Raises SpoolUnavailable."""

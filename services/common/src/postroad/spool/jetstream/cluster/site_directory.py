@@ -14,8 +14,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion, token
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 
 _KNOWN_DOMAINS = 20_000  # some 6 MB
@@ -44,7 +46,8 @@ class JetStreamSites:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asking: set[str] = set()
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def lookup(self, domain: str) -> str:
         """Return the site last learnt for a domain, "" when none is known here yet."""
@@ -72,24 +75,22 @@ class JetStreamSites:
 
     async def close(self) -> None:
         """End the questions under way."""
-        asking = list(self._asking.values())
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await self._tasks.cancel()
 
     def _ask_soon(self, domain: str) -> None:
         # Over the bound the question is dropped: the next look-up asks it again.
         if domain in self._asking or len(self._asking) >= _ASKED_AT_ONCE:
             return
-        task = asyncio.get_running_loop().create_task(self._ask_quietly(domain))
-        self._asking[domain] = task
-        task.add_done_callback(lambda _: self._asking.pop(domain, None))
+        self._asking.add(domain)
+        self._tasks.spawn(self._ask_quietly(domain))
 
     async def _ask_quietly(self, domain: str) -> None:
         try:
             await self._ask(domain)
         except SpoolError as error:
             log.debug("a site is not read", domain=domain, error=str(error))
+        finally:
+            self._asking.discard(domain)
 
     async def _ask(self, domain: str) -> _Known:
         message = await self._bucket.get(token(domain))

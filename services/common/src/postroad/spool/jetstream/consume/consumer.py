@@ -9,11 +9,11 @@ out among all processes (`spool.jetstream.cluster.lane_ownership`).
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from postroad.mail.traffic import TrafficClass
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Taken
@@ -38,6 +38,7 @@ from postroad.spool.jetstream.consume.unserved import Unserved
 from postroad.spool.jetstream.in_flight import Arrival, Entry, InHand, Key
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.spool.room import Room
 from postroad.spool.wire.record import decode
@@ -71,7 +72,7 @@ class JetStreamTaking:
         }
         self._wake = asyncio.Event()
         self._started = self._stopped = self._refilling = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._handed: set[Key] = set()
         self._leaving: list[Callable[[str], None]] = []
         self._count_left_open: Callable[[], Mapping[str, int]] = dict
@@ -125,8 +126,8 @@ class JetStreamTaking:
             most=max(1, min(_SUSPECTS, self._room.places // 4)),
             alone=self._tools.timings.alone,
             hand_out=self._release,
-            hold=lambda taken: self._spawn(self._hold(taken, POISONOUS)),
-            put_off=lambda taken: self._spawn(self._return(taken, _AFTER_OTHERS)),
+            hold=lambda taken: self._tasks.spawn(self._hold(taken, POISONOUS)),
+            put_off=lambda taken: self._tasks.spawn(self._return(taken, _AFTER_OTHERS)),
         )
 
     # ------------------------------------------------------------ taking
@@ -150,11 +151,11 @@ class JetStreamTaking:
         await self._tools.membership.look()
         await self._tenures.adjust()
         await self._puller.refill_all()
-        self._spawn(self._leases.keep())
-        self._spawn(self._trials.run())
-        self._spawn(self._keep_lanes())
-        self._spawn(renew_overdue(self._tools, lambda: self._tenures.lanes))
-        self._spawn(self._unserved.keep())
+        self._tasks.spawn(self._leases.keep())
+        self._tasks.spawn(self._trials.run())
+        self._tasks.spawn(self._keep_lanes())
+        self._tasks.spawn(renew_overdue(self._tools, lambda: self._tenures.lanes))
+        self._tasks.spawn(self._unserved.keep())
 
     def _next(self) -> JetStreamTaken | None:
         if self._stopped or len(self._handed) >= self._room.places:
@@ -211,9 +212,9 @@ class JetStreamTaking:
         for come in self._come.values():
             for taken in [each for each in come if each.lane_key == key]:
                 come.remove(taken)
-                self._spawn(self.give_back(taken))
+                self._tasks.spawn(self.give_back(taken))
         for taken in self._trials.withdraw(key):
-            self._spawn(self.give_back(taken))
+            self._tasks.spawn(self.give_back(taken))
         for listener in self._leaving:
             listener(key.lane)
 
@@ -238,18 +239,20 @@ class JetStreamTaking:
         reply = delivered.message.reply
         arrival = self._hand.arrive(key, reply, sent)
         if arrival is Arrival.FINISHED:
-            self._spawn(self._say(reply, b"+ACK"))
+            self._tasks.spawn(self._say(reply, b"+ACK"))
         if arrival is not Arrival.NEW:
             return
         if self._stopped:
-            self._spawn(self._say(reply, b"-NAK"))
+            self._tasks.spawn(self._say(reply, b"-NAK"))
             return
         if not self._puller.serves(delivered.pull.key):
-            self._spawn(self._say(reply, _SOON))  # its lane is another's by now, limits and all
+            self._tasks.spawn(
+                self._say(reply, _SOON)
+            )  # its lane is another's by now, limits and all
             return
         record = self._read(delivered)
         if record.needs - KNOWN_FEATURES:
-            self._spawn(self._say(reply, _LATER))
+            self._tasks.spawn(self._say(reply, _LATER))
             return
         pull, places = delivered.pull, self._room.taken_by(len(delivered.message.data))
         taken = JetStreamTaken(record, key, pull.key, delivered.deliveries, places)
@@ -257,14 +260,14 @@ class JetStreamTaking:
         self._hand.add(Entry(key, reply, places, sent, taken, line))
         others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
         if others or delivered.again or delivered.follows:
-            self._spawn(self._look_first(taken, delivered))
+            self._tasks.spawn(self._look_first(taken, delivered))
         else:
             self._line_up(taken)
 
     def _line_up(self, taken: JetStreamTaken) -> None:
         """Let a record be handed out: at once, in its turn, or not at all."""
         if is_unreadable(taken.record):
-            self._spawn(self._hold(taken, UNREADABLE))
+            self._tasks.spawn(self._hold(taken, UNREADABLE))
         elif is_suspect(taken.record, taken.deliveries - self._hand.returns(taken.key)):
             self._trials.add(taken)
         else:
@@ -277,7 +280,7 @@ class JetStreamTaking:
             self._come[taken.record.traffic_class].appendleft(taken)
             self._wake.set()
         else:
-            self._spawn(self.give_back(taken))
+            self._tasks.spawn(self.give_back(taken))
 
     async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
         """Line a record up when that cannot be a repetition; see `publish.succession`."""
@@ -401,7 +404,7 @@ class JetStreamTaking:
                 self._let_go(own.key)
                 ended()
             else:
-                self._spawn(self._settle_then(own, events, ended))
+                self._tasks.spawn(self._settle_then(own, events, ended))
 
         self._settling.finish(own.key, own.record, events, heard)
 
@@ -419,12 +422,12 @@ class JetStreamTaking:
 
     def _let_go(self, key: Key) -> None:
         if self._trials.is_tried(key):
-            self._spawn(self._trials.end(key))
+            self._tasks.spawn(self._trials.end(key))
         self._handed.discard(key)
         self._wake.set()
         if not self._refilling and not self._stopped:
             self._refilling = True
-            self._spawn(self._refill())
+            self._tasks.spawn(self._refill())
 
     async def _refill(self) -> None:
         await asyncio.sleep(0)  # settles of the same moment are one refill
@@ -457,11 +460,6 @@ class JetStreamTaking:
 
     # ------------------------------------------------------------ ending
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def stop(self) -> None:
         """Take nothing more."""
         self._stopped = True
@@ -477,8 +475,7 @@ class JetStreamTaking:
         remaining = {taken.key: taken for taken in waiting}
         remaining |= {entry.key: entry.taken for entry in self._hand.all()}
         await asyncio.gather(*(self.give_back(taken) for taken in remaining.values()))
-        for task in list(self._tasks):
-            task.cancel()
+        await self._tasks.cancel()
         await self._tools.membership.set_taking(False)
         await self._tenures.release_all()
         await self._tools.body_ends.close()

@@ -17,6 +17,7 @@ import nats.errors
 
 from postroad.mail.traffic import TrafficClass
 from postroad.mail.valueclass import valueclass
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.client import Incoming, Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
@@ -24,7 +25,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
 from postroad.spool.jetstream.streams.subjects import lane_consumer, lane_filter, queue_stream
 from postroad.spool.lanes.assignment import LaneKey
-from postroad.spool.metrics import REDELIVERIES
+from postroad.spool.metrics import INTERNAL_ERRORS, REDELIVERIES
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -194,7 +195,7 @@ class Puller:
         self._inboxes: dict[LaneKey, _Inbox] = {}
         self._number = 0
         self._stopped = False
-        self._makings: set[asyncio.Task[None]] = set()
+        self._makings = BackgroundTasks(INTERNAL_ERRORS)
         self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
 
     async def start(self) -> None:
@@ -242,8 +243,7 @@ class Puller:
     async def stop(self) -> None:
         """Ask for nothing more, and take nothing of what was asked for."""
         self._stopped = True
-        for making in list(self._makings):
-            making.cancel()
+        await self._makings.cancel()
         for key in list(self._inboxes):
             await self._close_inbox(key)
 
@@ -294,9 +294,7 @@ class Puller:
         for seconds: leases of what is in hand must not wait for either.
         """
         pull.being_made = True
-        making = asyncio.create_task(self._make(pull))
-        self._makings.add(making)
-        making.add_done_callback(self._makings.discard)
+        self._makings.spawn(self._make(pull))
 
     async def _make(self, pull: LanePull) -> None:
         try:

@@ -35,7 +35,7 @@ _REMEMBERED = timedelta(hours=1)  # a note; after that a death has nothing to do
 _PATIENCE = timedelta(seconds=2)
 _TOLD_FOR = timedelta(seconds=60)
 
-Tell = Callable[[JetStreamTaken], None]
+Tell = Callable[[JetStreamTaken], object]
 
 
 class Trials:

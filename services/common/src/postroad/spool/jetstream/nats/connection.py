@@ -15,8 +15,10 @@ from typing import Any
 import nats.errors
 from nats.js import JetStreamContext
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.client import FastClient
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -55,6 +57,7 @@ class NatsLink:
         self._last_error = ""
         self._silent_until = 0.0  # loop time; a start may wait for the servers for long
         self._rebuilding: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     @property
     def client(self) -> FastClient:
@@ -162,7 +165,7 @@ class NatsLink:
     async def _on_closed(self) -> None:
         if not self._closing and (self._rebuilding is None or self._rebuilding.done()):
             log.error("NATS closed the connection for good, a new one is made")
-            self._rebuilding = asyncio.create_task(self._rebuild())
+            self._rebuilding = self._tasks.spawn(self._rebuild())
 
     async def _rebuild(self) -> None:
         while not self._closing:
@@ -178,8 +181,7 @@ class NatsLink:
     async def close(self) -> None:
         """Write what is buffered and disconnect."""
         self._closing = True
-        if self._rebuilding is not None:
-            self._rebuilding.cancel()
+        await self._tasks.cancel()
         client = self._client
         if client is None or client.is_closed:
             return

@@ -14,7 +14,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Generic, TypeVar
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,6 +39,7 @@ class UntilTaken(Generic[_What]):
         self._left = 0  # entries that were forgotten, being too many
         self._tried: set[str] = set()  # those of which something may be written
         self._writing: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def get(self, subject: str) -> _What | None:
         """Return what is noted under a subject."""
@@ -53,7 +56,7 @@ class UntilTaken(Generic[_What]):
             self.forget(next(iter(self._noted)))
             self._left += 1
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_later())
+            self._writing = self._tasks.spawn(self._write_later())
 
     def forget(self, subject: str) -> None:
         """Do not write what is noted under a subject."""
@@ -101,8 +104,7 @@ class UntilTaken(Generic[_What]):
 
     async def close(self) -> None:
         """Write what is noted, as far as that can be done in two seconds."""
-        if self._writing is not None:
-            self._writing.cancel()
+        await self._tasks.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._write_all()

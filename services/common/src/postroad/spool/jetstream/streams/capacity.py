@@ -17,13 +17,14 @@ import asyncio
 import nats.errors
 import nats.js.errors
 
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.streams.disk import REPORTS, least_free, reserve
 from postroad.spool.jetstream.streams.provision import CAPACITY_KEY, PRESENCE
-from postroad.spool.metrics import ROOM
+from postroad.spool.metrics import INTERNAL_ERRORS, ROOM
 
 _INTERVAL = 3.0  # seconds
 _CLOSE_INTERVAL = 0.5  # seconds, when the disk is near its reserve
@@ -40,7 +41,7 @@ class Capacity:
         self._link = link
         self._presence = Bucket(link, PRESENCE)
         self._copies = copies  # of everything: JetStream counts each
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._limit = 0  # octets, 0 when it is not known
         self._used = 0  # octets, as of the last look
         self._free: int | None = None  # octets of the fullest disk, as of the last look
@@ -95,12 +96,11 @@ class Capacity:
 
     def start(self) -> None:
         """Look from now on, at once first."""
-        self._watching = asyncio.create_task(self._watch())
+        self._tasks.spawn(self._watch())
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._watching is not None:
-            self._watching.cancel()
+        await self._tasks.cancel()
 
     async def _watch(self) -> None:
         while True:

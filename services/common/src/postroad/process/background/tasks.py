@@ -1,0 +1,65 @@
+"""
+Background tasks: kept until they end, and heard of when they fail.
+
+asyncio holds a task by a weak reference only, and tells of one that failed when its memory is
+reclaimed, or never. So each owner of such tasks has one of these. A failure is logged as it
+happens; the work of others goes on. Who awaits a task, and so gets its exception, needs none.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from postroad.telemetry.instruments import Counter
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_PATIENCE = timedelta(seconds=2)
+
+_Result = TypeVar("_Result")
+
+
+class BackgroundTasks:
+    """The background tasks of one owner; `failures` counts those that end in an exception."""
+
+    def __init__(self, failures: Counter) -> None:
+        self._failures = failures
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
+        """Begin something."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failures.inc()
+            log.error("a background task failed", part=_name(task), exc_info=error)
+
+    async def cancel(self, *, within: timedelta = _PATIENCE) -> None:
+        """
+        Cancel what is under way and wait until it has ended, `within` that time at most.
+
+        What it begins at its end is waited for as well, and cancelled when the time is over.
+        """
+        self._cancel_all()
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                while others := self._tasks - {asyncio.current_task()}:
+                    await asyncio.wait(others)
+        except TimeoutError:
+            self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    """Return the name of the coroutine function: read when a task fails, not for each task."""
+    return getattr(task.get_coro(), "__qualname__", task.get_name())
