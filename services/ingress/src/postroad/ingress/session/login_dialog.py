@@ -1,16 +1,12 @@
 """The AUTH command of one session: what the client is asked, and how often it may fail."""
 
-from typing import TYPE_CHECKING
-
 from postroad.ingress import metrics, replies
 from postroad.ingress.auth import sasl as auth
 from postroad.ingress.auth.logins import Logins
+from postroad.ingress.session.client import ClientConnection
 from postroad.ingress.session.commands import CommandSyntaxError
 from postroad.policy.model import Client, Snapshot
 from postroad.smtp.reply import Reply
-
-if TYPE_CHECKING:
-    from postroad.ingress.session.session import SmtpSession
 
 _MAX_FAILURES = 3  # before the session is closed
 
@@ -18,8 +14,8 @@ _MAX_FAILURES = 3  # before the session is closed
 class LoginDialog:
     """The logins of one session. `username` is the name of the last one, for the history."""
 
-    def __init__(self, session: "SmtpSession", logins: Logins) -> None:
-        self._session = session
+    def __init__(self, connection: ClientConnection, logins: Logins) -> None:
+        self._connection = connection
         self._logins = logins
         self._failures = 0
         self.username = ""
@@ -40,14 +36,14 @@ class LoginDialog:
         if isinstance(said, Reply):
             return said
         self.username, password = said
-        address = self._session.address
+        address = self._connection.address
         outcome = await self._logins.log_in(snapshot, address, self.username, password)
         if isinstance(outcome, Client):
             return outcome
-        await self._session.pause(outcome.delay)
+        await self._connection.pause(outcome.delay)
         self._failures += 1
         return outcome.reply
 
     async def _ask(self, challenge: str) -> str:
-        self._session.say(Reply(334, None, (challenge,)))
-        return await self._session.line()
+        self._connection.say(Reply(334, None, (challenge,)))
+        return await self._connection.line()

@@ -19,11 +19,11 @@ from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import Place
 from postroad.ingress.session import handshake
+from postroad.ingress.session.client import Hangup
 from postroad.ingress.session.commands import CommandSyntaxError, may_open, read_command
 from postroad.ingress.session.conduct import Conduct
 from postroad.ingress.session.content import ContentReader
 from postroad.ingress.session.dialog import Dialog
-from postroad.ingress.session.hangup import Hangup
 from postroad.ingress.session.host import Host
 from postroad.ingress.session.wire import NOTABLE, Wire
 from postroad.smtp.reply import Reply

@@ -20,7 +20,7 @@ from typing import Any, cast
 from aiosmtpd.smtp import SMTP, Session
 
 from postroad.ingress.connections.table import Place
-from postroad.ingress.session.hangup import Hangup
+from postroad.ingress.session.client import Hangup
 from postroad.ingress.session.host import Host
 from postroad.smtp.reply import Reply
 

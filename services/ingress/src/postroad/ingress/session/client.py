@@ -1,0 +1,67 @@
+"""The client as its dialog sees it: the connection, and what it has said and proven of itself."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.session.host import Host
+from postroad.policy.model import Client
+from postroad.smtp.reply import Reply
+
+
+class Hangup(Exception):
+    """The session is over: say this, if anything, and close. `told`: the history has it already."""
+
+    def __init__(self, reply: Reply | None = None, *, told: bool = False) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+        self.told = told
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who a client says it is, and whom it has proven to be."""
+
+    helo: str = ""  # "" before HELO or EHLO
+    extended: bool = False  # whether that was EHLO
+    authenticated: Client | None = None
+
+
+class ClientConnection(Protocol):
+    """The connection, as the dialog sees it; `session.session` is the one there is."""
+
+    host: Host
+    kind: ListenerKind
+    address: Address
+    address_text: str
+
+    @property
+    def tls_active(self) -> bool:
+        """Whether the connection is under TLS."""
+
+    @property
+    def tls_text(self) -> str:
+        """The TLS version and cipher for the trace field, "" without TLS."""
+
+    def say(self, reply: Reply) -> None:
+        """Give a reply; it is written with others that are given at the same time."""
+
+    def settle(self) -> None:
+        """Tell how much memory the session takes now."""
+
+    def has_room(self) -> bool:
+        """Whether the session may take more memory."""
+
+    async def pause(self, time: timedelta) -> None:
+        """Let the client wait."""
+
+    async def line(self) -> str:
+        """Return the client's next line for AUTH; CommandSyntaxError when it is not ASCII."""
+
+    async def content(self, intake: Intake) -> Reply:
+        """Take a message's content up to its end and return the reply to its final dot."""
+
+    async def start_tls(self) -> None:
+        """Answer STARTTLS and shake hands; Hangup when that fails."""

@@ -1,0 +1,190 @@
+"""
+What MAIL and RCPT mean: a transaction, up to its content.
+
+Decisions are admission's. What has come into force since MAIL is applied at each RCPT, and again
+before the content.
+"""
+
+from postroad.ingress import metrics, replies
+from postroad.ingress.acceptance.transaction import Transaction
+from postroad.ingress.admission import (
+    ListenerKind,
+    Sender,
+    Submitter,
+    admit_recipient,
+    admit_sender,
+    clients_by_network,
+    readmit_sender,
+)
+from postroad.ingress.session.client import ClientConnection, Identity
+from postroad.ingress.session.commands import CommandSyntaxError, read_path
+from postroad.mail.address import (
+    Mailbox,
+    complete_reverse_path,
+    parse_forward_path,
+    parse_reverse_path,
+)
+from postroad.mail.envelope import Body
+from postroad.mail.errors import AddressSyntaxError, DomainMissingError
+from postroad.mail.trace import received_protocol
+from postroad.policy.model import Client, Snapshot, WayOut
+from postroad.smtp.reply import Reply
+
+_BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
+_SETTLED_AFTER = 32  # recipients, some 20 KB
+
+_ACCEPTED = metrics.RECIPIENTS.labels("accepted")
+_REJECTED = metrics.RECIPIENTS.labels("rejected")
+_DEFERRED = metrics.RECIPIENTS.labels("deferred")
+
+
+class MailCommands:
+    """The transaction of one session: `transaction` is None while none is open."""
+
+    __slots__ = ("_connection", "_host", "_identity", "_network", "is_submission", "transaction")
+
+    def __init__(self, connection: ClientConnection, identity: Identity) -> None:
+        self._connection = connection
+        self._host = connection.host
+        self._identity = identity
+        self._network: tuple[Snapshot, tuple[Client, ...]] | None = None
+        self.is_submission = connection.kind is not ListenerKind.RELAY
+        self.transaction: Transaction | None = None
+
+    def mail(self, argument: str) -> Reply:
+        """Begin a transaction."""
+        if not self._identity.helo:
+            return replies.HELO_FIRST
+        if self.transaction is not None:
+            return replies.NESTED_MAIL
+        snapshot = self._host.snapshot()
+        if snapshot is None:
+            return replies.NOT_CONFIGURED
+        said = read_path("FROM", argument, bare=self.is_submission)
+        parameters = said.parameters
+        unknown = parameters.keys() - {"SIZE", "BODY", "SMTPUTF8", "AUTH"}
+        if unknown or (parameters and not self._identity.extended):
+            return replies.PARAMETER_UNKNOWN
+        refusal = self._size_refusal(parameters.get("SIZE"))
+        if refusal is not None:
+            return refusal
+        body = _BODIES.get(parameters.get("BODY", "7BIT").upper())
+        if body is None:
+            return replies.PARAMETER_UNKNOWN
+        utf8 = "SMTPUTF8" in parameters
+        try:
+            sender = self._sender(snapshot, said.path, utf8=utf8)
+        except AddressSyntaxError as error:
+            return Reply.of(553, "5.1.7", str(error))
+        if isinstance(sender, Reply):
+            return sender
+        self.transaction = self._begin(snapshot, sender, body, utf8)
+        return replies.SENDER_OK
+
+    def _sender(self, snapshot: Snapshot, path: str, *, utf8: bool) -> Sender | Reply:
+        """Return whose mail this is; a Client's sender without a domain is one of this host."""
+        submitter, missing = self._submitter(snapshot), None
+        try:
+            reverse_path = parse_reverse_path(path)
+        except DomainMissingError as error:
+            if not submitter.clients:
+                raise
+            reverse_path, missing = complete_reverse_path(path, self._host.tools.hostname), error
+        if reverse_path is not None and reverse_path.needs_smtputf8 and not utf8:
+            return replies.UTF8_NEEDED
+        sender = admit_sender(snapshot, submitter, reverse_path)
+        if missing is not None and isinstance(sender, Sender) and sender.client is None:
+            raise missing
+        return sender
+
+    def _size_refusal(self, size: str | None) -> Reply | None:
+        if size is None:
+            return None
+        if not (size.isascii() and size.isdigit() and len(size) <= 20):
+            raise CommandSyntaxError("SIZE is a number of octets")
+        return replies.TOO_LARGE if int(size) > self._host.tools.limits.message_size else None
+
+    def _submitter(self, snapshot: Snapshot) -> Submitter:
+        kind = self._connection.kind
+        if self._identity.authenticated is not None:
+            # As the snapshot has the Client now: what was proven may have been taken away since.
+            client = snapshot.clients.get(self._identity.authenticated.key)
+            if client is not None and client.verifier == self._identity.authenticated.verifier:
+                return Submitter(kind, (client,), authenticated=True)
+        if self._network is None or self._network[0] is not snapshot:
+            self._network = (snapshot, clients_by_network(snapshot, self._connection.address))
+        return Submitter(kind, self._network[1])
+
+    def _begin(self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool) -> Transaction:
+        connection = self._connection
+        under_tls = connection.tls_active
+        protocol = received_protocol(
+            extended=self._identity.extended,
+            utf8=utf8,
+            tls=under_tls,
+            authenticated=self._identity.authenticated is not None,
+        )
+        return Transaction(
+            snapshot=snapshot,
+            sender=sender,
+            helo=self._identity.helo,
+            peer=connection.address,
+            peer_text=connection.address_text,
+            protocol=protocol,
+            tls=connection.tls_text if under_tls else "",
+            submitted=self.is_submission or self._identity.authenticated is not None,
+            body=body,
+            smtputf8=utf8,
+            recipients={},
+        )
+
+    def judged_again(self, transaction: Transaction) -> Reply | None:
+        """Apply what has come into force since MAIL; a reply says why the transaction is over."""
+        snapshot = self._host.snapshot()
+        if snapshot is transaction.snapshot:
+            return None
+        if snapshot is None:
+            self.transaction = None
+            return replies.NOT_CONFIGURED
+        sender = readmit_sender(snapshot, self._submitter(snapshot), transaction.sender)
+        if isinstance(sender, Reply):
+            self.transaction = None
+            return sender
+        transaction.snapshot, transaction.sender = snapshot, sender
+        return None
+
+    def rcpt(self, argument: str) -> Reply:
+        """Add a recipient."""
+        transaction = self.transaction
+        if transaction is None:
+            return replies.MAIL_FIRST
+        said = read_path("TO", argument, bare=self.is_submission)
+        if said.parameters:
+            return replies.PARAMETER_UNKNOWN
+        outcome = self.judged_again(transaction) or self._recipient(transaction, said.path)
+        if isinstance(outcome, Reply):
+            (_REJECTED if outcome.is_permanent else _DEFERRED).inc()
+            return outcome
+        mailbox, way_out = outcome
+        transaction.accept(mailbox, way_out)
+        if not len(transaction.recipients) % _SETTLED_AFTER:
+            self._connection.settle()
+        _ACCEPTED.inc()
+        return replies.RECIPIENT_OK
+
+    def _recipient(self, transaction: Transaction, path: str) -> tuple[Mailbox, WayOut] | Reply:
+        transaction.asked += 1
+        if transaction.asked > self._host.tools.limits.recipients:
+            return replies.TOO_MANY_RECIPIENTS
+        if self._host.scarce and not self._connection.has_room():
+            return replies.MEMORY_SCARCE
+        snapshot = transaction.snapshot
+        here = snapshot.postmaster_domain if path.lower() == "<postmaster>" else None
+        try:
+            mailbox = parse_forward_path(path, postmaster_domain=here or self._host.tools.hostname)
+        except AddressSyntaxError as error:
+            return Reply.of(553, "5.1.3", str(error))
+        if mailbox.needs_smtputf8 and not transaction.smtputf8:
+            return replies.UTF8_NEEDED
+        way_out = admit_recipient(snapshot, transaction.sender, mailbox)
+        return way_out if isinstance(way_out, Reply) else (mailbox, way_out)
