@@ -2,12 +2,14 @@
 Bodies kept beside the records: chunks on a stream of their own, written and read with a bound.
 
 A body is written in chunks (`spool.jetstream.bodies.writer`), and is read by pages of direct gets.
+Chunks are stored nearly in their order. One whose answer was lost is sent again behind others, so a
+reader takes them as they are.
 Direct gets may be answered by a follower that lags; a chunk is missing only when the stream's
 leader says so. Whatever nobody refers to dies by its time to live.
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,7 +18,7 @@ from postroad.spool.errors import BodyCorrupt, BodyMissing
 from postroad.spool.jetstream.bodies.unfinished import Portion
 from postroad.spool.jetstream.bodies.writer import WINDOW, BlobWriter, Writing, clear_subject
 from postroad.spool.jetstream.nats.connection import NatsLink
-from postroad.spool.jetstream.nats.direct_get import page
+from postroad.spool.jetstream.nats.direct_get import StoredMessage, page
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
@@ -57,29 +59,42 @@ class Blobs:
             yield held
 
     async def _chunks(self, blob: BlobRef) -> AsyncIterator[bytes]:
-        subject, stream = blob_subject(blob.shard, blob.blob_id), blob_stream(blob.shard)
+        """Yield the chunks in order; in whatever order they are stored, few are kept in memory."""
         number, after = 0, 0
-        early: dict[int, bytes] = {}
+        early: dict[int, bytes] = {}  # chunks that were read and have to wait
+        passed: dict[int, int] = {}  # the sequences of those that were too many to keep
         while number < blob.chunks:
-            read = await page(self._link, stream, subject, after=after, messages=_PAGE)
-            messages = list(read.messages)
-            if not messages:
-                # A follower may lag; what the leader does not have is not there.
-                query = {"seq": after + 1, "next_by_subj": subject}
-                found = await ask_leader(self._requests, stream, query)
-                if found is None:
-                    raise BodyMissing(f"body {blob.blob_id} is not there")
-                messages = [found]
-            for message in messages:
-                if "Nats-Rollup" in message.headers:
-                    raise BodyMissing(f"body {blob.blob_id} was deleted")
-                early[self._number(message.headers)] = message.data
-                after = message.sequence
-            while number in early:
+            if number in early:
                 yield early.pop(number)
-                number += 1
-            if len(early) > WINDOW:
-                raise BodyCorrupt(f"body {blob.blob_id} lacks chunk {number}")
+            elif number in passed:
+                [again] = await self._read(blob, after=passed.pop(number) - 1, most=1)
+                yield again.data
+            else:
+                for message in await self._read(blob, after=after, most=_PAGE):
+                    after, chunk = message.sequence, self._number(message.headers)
+                    if chunk == number or (number < chunk and len(early) < WINDOW):
+                        early[chunk] = message.data
+                    else:
+                        passed[chunk] = message.sequence
+                continue
+            number += 1
+
+    async def _read(self, blob: BlobRef, *, after: int, most: int) -> Sequence[StoredMessage]:
+        """Return one chunk or more after a sequence; BodyMissing when there is none."""
+        subject, stream = blob_subject(blob.shard, blob.blob_id), blob_stream(blob.shard)
+        read = await page(self._link, stream, subject, after=after, messages=most)
+        messages = read.messages
+        if not messages:
+            # A follower may lag; what the leader does not have is not there.
+            query = {"seq": after + 1, "next_by_subj": subject}
+            found = await ask_leader(self._requests, stream, query)
+            if found is None:
+                whole = "is not there" if not after else "is not whole"
+                raise BodyMissing(f"body {blob.blob_id} {whole}")
+            messages = [found]
+        if any("Nats-Rollup" in message.headers for message in messages):
+            raise BodyMissing(f"body {blob.blob_id} was deleted")
+        return messages
 
     @staticmethod
     def _number(headers: object) -> int:

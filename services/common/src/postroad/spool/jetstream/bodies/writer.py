@@ -33,7 +33,7 @@ log = get_logger(__name__)
 CHUNK = 512 * 1024  # octets
 MORE = "Postroad-More"  # in the header of a chunk that is not the last
 LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
-WINDOW = 4  # chunks of a body on their way
+WINDOW = 4  # chunks of a body on their way, or behind the first that is
 
 _WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
 _ON_THEIR_WAY = 32  # chunks of all bodies
@@ -77,7 +77,7 @@ class BlobWriter:
         self._size = 0
         self._chunks = 0
         self._stored = 0  # the highest sequence of a chunk
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], int] = {}  # and the chunk's number
         self._failure: SpoolError | None = None
         self._finished = False
 
@@ -97,7 +97,8 @@ class BlobWriter:
             await self._send(chunk)
 
     async def _send(self, chunk: bytes, *, last: bool = False) -> None:
-        while len(self._under_way) >= WINDOW:
+        # A chunk that has to be sent again would be stored behind all that went meanwhile.
+        while self._under_way and self._chunks - min(self._under_way.values()) >= WINDOW:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
         await self._writing.ways.acquire()
@@ -108,12 +109,12 @@ class BlobWriter:
             self._writing.ways.release()
             raise
         task = asyncio.create_task(self._publish(chunk, self._chunks, last=last))
+        self._under_way[task] = self._chunks
         self._chunks += 1
-        self._under_way.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._under_way.pop(task, None)
         self._writing.ways.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             # Nobody planned it: whether the chunk is stored is not known, so the body is not whole.
