@@ -162,8 +162,9 @@ def test_readiness_is_told_on_the_pipe(start: Start) -> None:
     with os.fdopen(reader) as pipe:
         assert json.loads(pipe.readline()) == {"ready": True}
         process.send_signal(signal.SIGTERM)
-        assert json.loads(pipe.readline()) == {"ready": False}
-        assert pipe.read() == ""
+        told = [json.loads(line)["ready"] for line in pipe]
+    assert told == sorted(told, reverse=True)  # each may come more than once
+    assert told[-1] is False
     process.communicate()
     assert process.returncode == 0
 

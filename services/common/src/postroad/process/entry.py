@@ -15,6 +15,7 @@ when a second signal n forced the end. A start that fails says so in one line on
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -222,14 +223,15 @@ async def _build(
 
 
 async def _keep_told(process: Process, notice: ReadyNotice) -> None:
+    clock = asyncio.get_running_loop().time
     while not process.stopping:
-        notice.tell(not process.readiness.reasons())
-        try:
+        notice.tell(not process.readiness.reasons(), clock())
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READINESS_SECONDS):
                 await process.until_stopping()
-        except TimeoutError:
-            continue
-    notice.tell(False)
+    while True:  # a drain takes its time: it is no silence
+        notice.tell(False, clock())
+        await asyncio.sleep(READINESS_SECONDS)
 
 
 def _follow_signals(process: Process, sink: LineSink, *, supervised: bool) -> None:

@@ -9,12 +9,14 @@ pod, and nothing here does anything.
 import contextlib
 import ctypes
 import json
+import math
 import os
 import signal
 import sys
 
 from postroad.process.errors import StartupError
 
+_TOLD_EVERY = 1.0  # seconds
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)  # here, since nothing may be loaded between fork and exec
 
@@ -49,20 +51,25 @@ def let_others_finish() -> None:
 
 
 class ReadyNotice:
-    """Writes {"ready": true} or {"ready": false} lines to a pipe when readiness changes."""
+    """
+    Writes {"ready": true} or {"ready": false} lines to a pipe.
+
+    When readiness changes, and each second: an event loop that stands still writes nothing.
+    """
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
         self._told: bool | None = None
+        self._again = math.inf
         if fd is not None:
             # A supervisor that does not read must not stop the event loop, and grandchildren must
             # not hold the pipe open.
             os.set_blocking(fd, False)
             os.set_inheritable(fd, False)
 
-    def tell(self, ready: bool) -> None:
-        """Tell the supervisor if it was told something else before; nothing at first if False."""
-        if self._fd is None or ready is bool(self._told):
+    def tell(self, ready: bool, now: float) -> None:
+        """Tell the supervisor; not what it was told within this second, nor False at first."""
+        if self._fd is None or (ready is bool(self._told) and now < self._again):
             return
         try:
             os.write(self._fd, json.dumps({"ready": ready}).encode() + b"\n")
@@ -71,4 +78,4 @@ class ReadyNotice:
         except OSError:
             self._fd = None  # the supervisor closed its end: nobody wants to know
             return
-        self._told = ready
+        self._told, self._again = ready, now + _TOLD_EVERY

@@ -1,10 +1,13 @@
 """
 The child processes of `postroad up`: started, told apart, started again when they end.
 
-A child tells that it is ready with a JSON line on a pipe; it is killed when `up` dies. Listening
-sockets belong to `up` and are inherited: one for each ingress process and port, bound together with
-SO_REUSEPORT, so that connections to a process that was killed wait in its backlog until it is back
-instead of being reset, and the kernel spreads new ones evenly.
+A child tells each second with a JSON line on a pipe whether it is ready; it is killed when `up`
+dies, and when it has said nothing for a minute: its event loop stands still, and connections that
+the kernel gives it wait for good. It holds no accepted mail.
+
+Listening sockets belong to `up` and are inherited: one for each ingress process and port, bound
+together with SO_REUSEPORT, so that connections to a process that was killed wait in its backlog
+until it is back instead of being reset, and the kernel spreads new ones evenly.
 """
 
 import asyncio
@@ -25,6 +28,22 @@ _LONGEST_PAUSE = 5.0
 _STEADY = 10.0  # seconds a child has to live for its next restart to be quick again
 
 
+@dataclass(frozen=True, slots=True)
+class SilenceLimits:
+    """
+    How long a child that has spoken may say nothing.
+
+    Counted in looks, so that a machine that was asleep, or too busy to look, blames nobody.
+    """
+
+    look: float = 1.0  # seconds
+    told: int = 15  # looks without a word until it counts as not ready
+    ended: int = 60  # until it is killed
+
+
+_SILENCE = SilenceLimits()
+
+
 @dataclass(frozen=True)
 class ChildSpec:
     """What to run: `name` is how people know it (`ingress-0`), `module` what Python runs."""
@@ -42,6 +61,7 @@ class Child:
     spec: ChildSpec
     pid: int | None = None
     ready: bool = False
+    silent: int | None = None  # looks without a word since it last spoke; None before it first did
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_ready(self) -> None:
@@ -55,6 +75,11 @@ class Child:
         self.ready = ready
         self._changed.set()
 
+    def heard(self, *, ready: bool) -> None:
+        """Take down what it says itself."""
+        self.silent = 0
+        self.say(ready=ready)
+
 
 class StartRefused(Exception):
     """A child ended at its first start with this exit code: starting it again is no use."""
@@ -66,7 +91,8 @@ class StartRefused(Exception):
 class Supervisor:
     """Keeps the children running until it is told to stop them."""
 
-    def __init__(self, specs: Sequence[ChildSpec]) -> None:
+    def __init__(self, specs: Sequence[ChildSpec], *, silence: SilenceLimits = _SILENCE) -> None:
+        self._silence = silence
         self.children = [Child(spec) for spec in specs]
         self._stopping = False
         self._keepers: list[asyncio.Task[None]] = []
@@ -116,12 +142,33 @@ class Supervisor:
             process = await _spawn(child.spec, writer)
         finally:
             os.close(writer)
-        child.pid = process.pid
+        child.pid, child.silent = process.pid, None
         listening = asyncio.create_task(_listen(child, reader))
+        watching = asyncio.create_task(self._end_when_silent(child, process))
         try:
             return await process.wait()
         finally:
+            watching.cancel()
             await listening
+
+    async def _end_when_silent(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        limits = self._silence
+        while True:
+            await asyncio.sleep(limits.look)
+            if child.silent is None:
+                continue
+            child.silent += 1
+            seconds = round(child.silent * limits.look)
+            if child.silent == limits.told:
+                log.warning("a process does not answer", child=child.spec.name, seconds=seconds)
+                child.say(ready=False)
+            elif child.silent == limits.ended:
+                log.error(
+                    "a process does not answer and is killed",
+                    child=child.spec.name,
+                    seconds=seconds,
+                )
+                process.kill()
 
     async def stop(self, *, grace: float) -> None:
         """Tell the children to drain, ingress and delivery at once; kill what outlives `grace`."""
@@ -173,7 +220,7 @@ async def _listen(child: Child, descriptor: int) -> None:
         )
         try:
             async for line in reader:
-                child.say(ready=json.loads(line).get("ready") is True)
+                child.heard(ready=json.loads(line).get("ready") is True)
         finally:
             transport.close()
 

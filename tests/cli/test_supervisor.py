@@ -1,0 +1,61 @@
+"""The processes of `up`: one that stands still is told of, and replaced."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from postroad.cli.standalone.supervisor import ChildSpec, SilenceLimits, Supervisor
+from postroad.testing.patience import patient
+
+# A child speaks once a second: here it is silent after two, and replaced after four.
+SILENCE = SilenceLimits(look=0.1, told=20, ended=40)
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervisor]:
+    spec = ChildSpec("idle-0", "postroad.testing.idle_process", {"POSTROAD_LOG_LEVEL": "error"})
+    supervisor = Supervisor([spec], silence=SILENCE)
+    running = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(patient(20)):
+        await supervisor.wait_ready()
+    yield supervisor
+    await supervisor.stop(grace=patient(5))
+    await running
+
+
+async def test_a_process_that_stands_still_is_told_of_and_replaced(supervisor: Supervisor) -> None:
+    """It takes the four seconds of its silence."""
+    [child] = supervisor.children
+    stopped = child.pid
+    assert stopped is not None
+    with capture_logs() as lines:
+        os.kill(stopped, signal.SIGSTOP)
+        async with asyncio.timeout(patient(20)):
+            while supervisor.ready:
+                await asyncio.sleep(0.01)
+            assert child.pid == stopped  # a while is left to it
+            await supervisor.wait_ready()
+    assert child.pid != stopped
+    told = [(line["log_level"], line["event"], line["child"]) for line in lines]
+    assert told == [
+        ("warning", "a process does not answer", "idle-0"),
+        ("error", "a process does not answer and is killed", "idle-0"),
+        ("warning", "a process ended and is started again", "idle-0"),
+    ]
+
+
+async def test_a_process_that_answers_again_in_time_stays(supervisor: Supervisor) -> None:
+    [child] = supervisor.children
+    stopped = child.pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    async with asyncio.timeout(patient(20)):
+        while supervisor.ready:
+            await asyncio.sleep(0.01)
+        os.kill(stopped, signal.SIGCONT)
+        await supervisor.wait_ready()
+    assert child.pid == stopped
