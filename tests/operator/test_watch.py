@@ -1,12 +1,14 @@
 """The watch goes on whatever kopf ends with, and says when something may have been missed."""
 
 import asyncio
+from datetime import timedelta
 
 import kopf
 import pytest
 
 from postroad.operator.kubernetes import watch as handlers
 from postroad.operator.kubernetes.watch import Watch
+from postroad.process.background.backoff import Backoff
 from postroad.testing.patience import patient
 
 
@@ -24,7 +26,8 @@ async def test_a_watch_that_ends_begins_again(
             await asyncio.sleep(0.01)
 
     monkeypatch.setattr(kopf, "operator", operator)
-    monkeypatch.setattr(handlers, "_PAUSES", (0.01,))
+    quick = timedelta(milliseconds=10)
+    monkeypatch.setattr(handlers, "_BACKOFF", Backoff(quick, quick))
     missed = asyncio.Event()
     watch = Watch(lambda *_: None, [], missed.set)
     watch.start()

@@ -8,6 +8,7 @@ watch may miss an event and nobody would ever know.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,10 +27,11 @@ from postroad.operator.kubernetes.client import (
     secret_path,
 )
 from postroad.policy.model import ObjectKey
+from postroad.process.background.backoff import Backoff
 from postroad.telemetry.logs import get_logger
 
 _FIRST_RESYNC = timedelta(seconds=30)
-_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=10))
 _SECRETS_AT_ONCE = 8
 _SECRETS_AGAIN = timedelta(seconds=5)
 
@@ -87,14 +89,14 @@ class Informer:
 
     async def list_first(self) -> None:
         """List everything, trying until it is done."""
-        for failures in range(2**31):
+        for failures in itertools.count(1):
             try:
                 await self._list_all()
                 return
             except KubeError as error:
                 metrics.ERRORS.labels("list").inc()
                 log.warning("the objects cannot be listed for now", error=str(error))
-                await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+                await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     async def run(self) -> None:
         """List everything again and again, until cancelled."""

@@ -12,6 +12,7 @@ then would have no configuration until the next change.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -26,6 +27,7 @@ from postroad.policy.codec import EntryEncoder
 from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.snapshot import SnapshotLoader
+from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
@@ -33,7 +35,7 @@ from postroad.telemetry.logs import get_logger
 QUIET = timedelta(milliseconds=100)
 AT_MOST = timedelta(milliseconds=500)
 REPAIR = timedelta(minutes=1)
-_PAUSES = (0.5, 1.0, 2.0, 5.0)
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
 
 log = get_logger(__name__)
 
@@ -107,8 +109,8 @@ class ConfigurationPublisher:
                 if not dirty:
                     continue  # it is looked at again in a minute
                 self._dirty.set()
-                await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
                 failures += 1
+                await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     async def _wait(self) -> bool:
         """Wait until something is to be compiled, or False when it is time to mend."""

@@ -9,26 +9,27 @@ from datetime import timedelta
 
 from postroad.operator import metrics
 from postroad.operator.settings import LayoutSettings
+from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.spool import SpoolOptions, provision
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(minutes=1)
-_PAUSES = (0.5, 1.0, 2.0, 5.0)
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
 
 log = get_logger(__name__)
 
 
 async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> Layout:
     """Provision, trying until the servers are there; return the layout in force."""
-    for failures in itertools.count():
+    for failures in itertools.count(1):
         try:
             in_force = await _provision(options, settings)
         except SpoolError as error:
             metrics.ERRORS.labels("provision").inc()
             log.warning("the queue is not provisioned yet", error=str(error))
-            await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+            await asyncio.sleep(_BACKOFF.seconds(failures, random))
             continue
         if in_force != settings.layout:
             log.warning(

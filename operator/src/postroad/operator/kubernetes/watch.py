@@ -18,6 +18,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import kopf
@@ -25,6 +26,7 @@ import kopf
 from postroad.manifests.objects import GROUP, VERSION
 from postroad.operator import metrics
 from postroad.operator.kubernetes.client import PLURALS, ApiAccess, KubeError
+from postroad.process.background.backoff import Backoff
 from postroad.telemetry.logs import get_logger
 
 # kind, type (ADDED, MODIFIED, DELETED, None when listed), object; called on the operator's loop.
@@ -35,7 +37,7 @@ _NO_LOGINS = (
     "type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg,"
     "type!=bootstrap.kubernetes.io/token"
 )
-_PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
+_BACKOFF = Backoff(timedelta(seconds=1), timedelta(seconds=30))
 _GOOD_RUN = 60.0  # seconds after which a failure is a first one again
 
 log = get_logger(__name__)
@@ -121,8 +123,7 @@ class Watch:
             if not self._stop.is_set():
                 lasted = time.monotonic() - began
                 self.failures = 1 if lasted > _GOOD_RUN else self.failures + 1
-                pause = _PAUSES[min(self.failures, len(_PAUSES)) - 1]
-                self._stop.wait(pause * random.uniform(0.5, 1))
+                self._stop.wait(_BACKOFF.seconds(self.failures, random))
             if not self._stop.is_set():
                 self._loop.call_soon_threadsafe(self._missed)
 

@@ -7,11 +7,13 @@ Events wait behind statuses, and are dropped before they could fill the memory.
 """
 
 import asyncio
+import math
+import random
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +23,7 @@ from postroad.operator.cache.store import CachedObject, Store
 from postroad.operator.kubernetes.client import MANAGER, ApiRefused, Kube, KubeError
 from postroad.operator.status.conditions import undated
 from postroad.operator.status.reconcile import Transition, differs, transition
+from postroad.process.background.backoff import Backoff
 from postroad.telemetry.logs import get_logger
 
 _AT_ONCE = 16
@@ -30,7 +33,7 @@ _LONGEST_NOTE = 1000  # octets; the API server's own limit is 1 kB
 _GONE = frozenset({404, 409})
 # An API server that has just started may forbid for a moment what its rules allow.
 _FORBIDDEN = 403
-_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=10))
 
 log = get_logger(__name__)
 
@@ -128,9 +131,9 @@ class StatusWriter:
     async def _try_again(self, reference: Reference, wanted: _Wanted, error: KubeError) -> None:
         metrics.ERRORS.labels("status").inc()
         log.warning("a status is not written for now", object=str(reference), error=str(error))
-        pause = _PAUSES[min(self._failures // _AT_ONCE, len(_PAUSES) - 1)]
         self._failures += 1
-        await asyncio.sleep(pause)
+        rounds = math.ceil(self._failures / _AT_ONCE)  # those that are written at once fail at once
+        await asyncio.sleep(_BACKOFF.seconds(rounds, random))
         self._waiting.setdefault(reference, wanted)  # a newer one may wait by now
 
     async def _post_on(self) -> None:

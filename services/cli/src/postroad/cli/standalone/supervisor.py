@@ -13,18 +13,20 @@ until it is back instead of being reset, and the kernel spreads new ones evenly.
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+from postroad.process.background.backoff import Backoff
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_FIRST_PAUSE = 0.1  # seconds before a child is started again
-_LONGEST_PAUSE = 5.0
+_BACKOFF = Backoff(timedelta(seconds=0.1), timedelta(seconds=5))
 _STEADY = 10.0  # seconds a child has to live for its next restart to be quick again
 
 
@@ -118,7 +120,7 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
-        pause, was_ready = _FIRST_PAUSE, False
+        deaths, was_ready = 0, False
         while not self._stopping:
             began = loop.time()
             code = await self._run_once(child)
@@ -129,12 +131,11 @@ class Supervisor:
                 return
             if not was_ready and code in (1, 2):
                 raise StartRefused(child.spec.name, code)
-            pause = _FIRST_PAUSE if loop.time() - began > _STEADY else pause
+            deaths = 1 if loop.time() - began > _STEADY else deaths + 1
             log.warning(
                 "a process ended and is started again", child=child.spec.name, reason=_how(code)
             )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(_BACKOFF.seconds(deaths, random))
 
     async def _run_once(self, child: Child) -> int:
         reader, writer = os.pipe()

@@ -1,6 +1,7 @@
 """
-Work beside the main line of a process: tasks that nobody waits for.
+Work beside the main line of a process: tasks that nobody waits for, and loops that try again.
 
-In: coroutines. Out: a log line and a count for each that fails, and an end to all of them when
-their owner ends. `process.lifecycle` has the parts without which a process had better not live on.
+In: coroutines; how often something has failed. Out: a log line and a count for each task that
+fails, and an end to all of them when their owner ends; the pause before the next try.
+`process.lifecycle` has the parts without which a process had better not live on.
 """

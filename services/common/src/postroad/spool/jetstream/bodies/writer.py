@@ -15,9 +15,11 @@ it follows: a body that was taken for left behind meanwhile is not finished.
 
 import asyncio
 import hashlib
+import random
 from datetime import timedelta
 from uuid import uuid4
 
+from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.unfinished import Portion
@@ -38,6 +40,7 @@ WINDOW = 4  # chunks of a body on their way, or behind the first that is
 _WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
 _ON_THEIR_WAY = 32  # chunks of all bodies
 _TRIES = 5
+_BACKOFF = Backoff(timedelta(seconds=0.4), timedelta(seconds=1))
 _TRY_TIMEOUT = 5.0
 
 
@@ -144,7 +147,7 @@ class BlobWriter:
                 self._failure = SpoolUnavailable("the body was taken for left behind")
             except SpoolUnavailable as error:
                 if attempt + 1 < _TRIES:
-                    await asyncio.sleep(0.2 * (attempt + 1))
+                    await asyncio.sleep(_BACKOFF.seconds(attempt + 1, random))
                     continue
                 self._failure = error
             return

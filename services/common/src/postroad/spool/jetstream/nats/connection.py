@@ -7,6 +7,7 @@ subscriptions is told to make them again.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from typing import Any
 import nats.errors
 from nats.js import JetStreamContext
 
+from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.client import FastClient
@@ -24,6 +26,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _RECONNECT_PAUSE = 0.2  # seconds
+_BACKOFF = Backoff(timedelta(seconds=0.2), timedelta(seconds=2))  # of new clients
 _PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two
 _PENDING = 16 * 1024 * 1024  # octets written while the connection is away
 _FIRST_CONNECT = timedelta(seconds=10)
@@ -168,12 +171,14 @@ class NatsLink:
             self._rebuilding = self._tasks.spawn(self._rebuild())
 
     async def _rebuild(self) -> None:
+        failures = 0
         while not self._closing:
             try:
                 await self._connect()
             except (OSError, nats.errors.Error) as error:
                 log.warning("no new connection to NATS yet", error=str(error))
-                await asyncio.sleep(_RECONNECT_PAUSE)
+                failures += 1
+                await asyncio.sleep(_BACKOFF.seconds(failures, random))
             else:
                 await self._on_reconnect()
                 return

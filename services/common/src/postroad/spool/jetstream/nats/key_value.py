@@ -19,6 +19,7 @@ from typing import TypeVar
 import nats.errors
 import nats.js.errors
 
+from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
@@ -32,6 +33,7 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _STORAGE_FULL = frozenset({10023, 10047, 10077})
 _PUT_TIMEOUT = timedelta(seconds=2)
+_BACKOFF = Backoff(timedelta(seconds=0.05), timedelta(seconds=1))
 _BATCH_TIMEOUT = timedelta(seconds=10)
 _BATCH_MESSAGES = 1000  # a limit of the server
 _BATCH_OCTETS = 1024 * 1024
@@ -194,15 +196,16 @@ async def _surely(put: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
     """Do it again while the bucket is away, for `patience`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience.total_seconds()
-    wait = 0.05
+    failures = 0
     while True:
         try:
             return await put()
         except SpoolUnavailable:
+            failures += 1
+            wait = _BACKOFF.seconds(failures, random)
             if loop.time() + wait > deadline:
                 raise
-        await asyncio.sleep(wait * random.uniform(0.5, 1))
-        wait = min(1.0, wait * 2)
+        await asyncio.sleep(wait)
 
 
 def _batches(writes: Iterable[Write]) -> Iterator[list[Write]]:

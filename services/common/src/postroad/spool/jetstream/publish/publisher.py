@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 from postroad.mail.valueclass import valueclass
+from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import (
     ClaimLost,
     RecordTooLarge,
@@ -45,7 +46,7 @@ LONGEST = timedelta(seconds=60)
 MAX_BATCH = 1000  # messages, a limit of the server
 
 _TRY_TIMEOUT = 3.0  # seconds for one answer
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
+_BACKOFF = Backoff(timedelta(seconds=0.05), timedelta(seconds=0.25))
 _HEADROOM = 512  # octets of headers beside their values: their names, and what a claim adds
 
 
@@ -112,7 +113,7 @@ class Publisher:
         loop = asyncio.get_running_loop()
         began = perf_counter()
         deadline = loop.time() + timeout.total_seconds()
-        pause, in_doubt = _FIRST_PAUSE, False
+        failures, in_doubt = 0, False
         while True:
             try:
                 stored = await self._try(messages, shard, deadline - loop.time())
@@ -132,10 +133,11 @@ class Publisher:
                 PUBLISH_SECONDS.observe(perf_counter() - began)
                 PUBLISH_RECORDS.observe(len(messages))
                 return stored
+            failures += 1
+            pause = _BACKOFF.seconds(failures, random)
             if loop.time() + pause >= deadline:
                 raise SpoolUnavailable(f"not stored in time: {failure}") from failure
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
     async def _try(self, messages: Sequence[_Message], shard: int, left: float) -> Acknowledged:
         timeout = max(0.05, min(_TRY_TIMEOUT, left))
