@@ -86,6 +86,15 @@ async def test_why_there_is_no_answer(clock: Clock, name: str, trouble: Trouble)
         assert answer.detail
 
 
+async def test_a_server_that_takes_longer_than_a_try_is_heard() -> None:
+    """It takes five seconds: three of a turn, and two of one for slow names."""
+    async with Zone(TABLE) as zone:
+        for name in ("", "x.example"):
+            zone.late[name, "MX" if name else "NS"] = 1.5
+        answer = await Resolver(zone.address).mx("x.example")
+        assert len(answer.records) == 2
+
+
 async def test_no_server_at_all_is_temporary(clock: Clock) -> None:
     async with Zone(TABLE) as zone:
         address = zone.address

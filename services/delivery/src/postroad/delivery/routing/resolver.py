@@ -42,6 +42,9 @@ _GRACE = 1.0  # seconds that are waited for one family when the other is there
 _TRY = 1.0  # seconds until a question is repeated, or put to the next of several name servers
 _PATIENCE = 3.0  # seconds, all tries included, that a question keeps its turn
 _LIFETIME = 10.0  # seconds at a turn for slow names
+_PATIENT_TRY = (
+    4.0  # seconds until a question is repeated there: a server may take longer than a try
+)
 _AT_ONCE = 100  # questions
 _SLOW_AT_ONCE = 25  # questions besides, whose names were not answered of late
 _Key = tuple[str, str, bool]  # name, kind of record, whether a slow domain's mail asks
@@ -73,10 +76,8 @@ class Resolver:
     """Asks the system's DNS servers, or the one that is named."""
 
     def __init__(self, server: tuple[str, int] | None = None) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=server is None)
-        if server is not None:
-            self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
-        self._resolver.timeout = min(self._resolver.timeout, _TRY)
+        self._resolver = _resolver(server, _TRY)
+        self._patient = _resolver(server, _PATIENT_TRY)
         self._cache: OrderedDict[tuple[str, str], _Found] = OrderedDict()
         self._asking: dict[_Key, _Asking] = {}
         self._turns = DnsTurns(_AT_ONCE)
@@ -210,7 +211,9 @@ class Resolver:
             return None
         self._breaker.asking += 1
         try:
-            found, answered = await self._tried(name, kind, _LIFETIME if slow else _PATIENCE)
+            found, answered = await self._tried(
+                name, kind, slow=slow, lifetime=_LIFETIME if slow else _PATIENCE
+            )
         finally:
             self._breaker.asking -= 1
         if answered:
@@ -231,16 +234,22 @@ class Resolver:
     async def _probe(self) -> None:
         """Ask what a name server answers if it is there."""
         began = time.monotonic()
-        _, answered = await self._tried(*_PROBE, _PATIENCE)
-        if answered:
+        # In short tries several servers have their turn; one that takes long needs a longer one.
+        patient = asyncio.create_task(self._tried(*_PROBE, slow=True, lifetime=_PATIENT_TRY))
+        _, answered = await self._tried(*_PROBE, slow=False, lifetime=_PATIENCE)
+        if answered or (await patient)[1]:
+            patient.cancel()
             self._breaker.answers(time.monotonic())
         else:
             self._breaker.is_away(time.monotonic(), began=began)
 
-    async def _tried(self, name: str, kind: str, lifetime: float) -> tuple[_Found, bool]:
+    async def _tried(
+        self, name: str, kind: str, *, slow: bool, lifetime: float
+    ) -> tuple[_Found, bool]:
         """Return what was found, and whether that is an answer, be it SERVFAIL."""
+        resolver = self._patient if slow else self._resolver
         try:
-            answer = await self._resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
+            answer = await resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
         except dns.resolver.NXDOMAIN as error:
             return _found((), Trouble.NO_SUCH_NAME, "no such domain", _negative(error)), True
         except dns.resolver.NoAnswer as error:
@@ -252,6 +261,14 @@ class Resolver:
         # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
         ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
         return _found(tuple(answer), None, "", ttl), True
+
+
+def _resolver(server: tuple[str, int] | None, a_try: float) -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver(configure=server is None)
+    if server is not None:
+        resolver.nameservers, resolver.port = [server[0]], server[1]
+    resolver.timeout = min(resolver.timeout, a_try)
+    return resolver
 
 
 def _six(address: str) -> str:
