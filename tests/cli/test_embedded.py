@@ -40,3 +40,26 @@ async def test_a_server_that_hangs_is_killed_while_somebody_waits_for_its_end(
     assert not Path(f"/proc/{server.pid}").exists()
     assert not state.server_pid.exists()
     os.close(lock)
+
+
+@pytest.mark.nats
+async def test_a_server_that_stands_still_is_replaced(tmp_path: Path) -> None:
+    """It takes the twelve seconds of a look without an answer and of the server's end."""
+    state = StateFolder(tmp_path / "state")
+    state.prepare()
+    lock = lock_store(state)
+    server = EmbeddedServer(state, store_lock=lock)
+    await server.start()
+    stopped = server.pid
+    assert stopped is not None
+    watching = asyncio.create_task(server.watch(patience=1))
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(patient(30)):
+            while server.pid == stopped:
+                await asyncio.sleep(0.05)
+    finally:
+        watching.cancel()
+        await server.stop()
+        os.close(lock)
+    assert not Path(f"/proc/{stopped}").exists()

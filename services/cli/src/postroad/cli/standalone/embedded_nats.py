@@ -1,10 +1,11 @@
 """
 The embedded nats-server of `postroad up`: its configuration, its process, its health.
 
-It listens on loopback with a random token and syncs every write. It is restarted when it ends, and
-when its health page says that writing failed: a stream that could not write stays frozen until
-then. It gets SIGTERM when `up` dies by whatever means (PR_SET_PDEATHSIG), and it inherits the
-store's lock, so that no second server can open the store while it lives.
+It listens on loopback with a random token and syncs every write. It is restarted when it ends, when
+its health page says that writing failed (a stream that could not write stays frozen until then),
+and when it has answered nothing for long. It gets SIGTERM when `up` dies by whatever means
+(PR_SET_PDEATHSIG), and it inherits the store's lock, so that no second server can open the store
+while it lives.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ _LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
 _START_TIMEOUT = 10.0  # seconds
 _LOOK_INTERVAL = 0.1
 _LOOKS_PER_HEALTH = 20
+_SILENT_LOOKS = 15  # at its health, some 90 s: a server that is only busy answers the light page
 # Seconds. What was acknowledged is synced, so a server that hangs may be killed; and it has to be
 # while somebody waits for that: left behind it would keep the store from the next `up`.
 _STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
@@ -151,9 +153,13 @@ class EmbeddedServer:
         except OSError as error:  # a full disk must not keep the server from being restarted
             log.warning("the server's pid could not be noted", error=str(error))
 
-    async def watch(self) -> None:
-        """Start the server again whenever it ends or says that it cannot write; until cancelled."""
-        unhealthy, looks = 0, 0
+    async def watch(self, *, patience: int = _SILENT_LOOKS) -> None:
+        """
+        Start the server again when it ended, cannot write or stands still; until cancelled.
+
+        It stands still when `patience` looks at its health in a row have no answer at all.
+        """
+        unhealthy, silent, looks = 0, 0, 0
         while True:
             await asyncio.sleep(_LOOK_INTERVAL)
             looks += 1
@@ -163,12 +169,17 @@ class EmbeddedServer:
                     self._spawn()  # as configured at the first start: nothing has to be written
                 except CommandError as error:
                     log.error("nats-server cannot be started again", error=str(error))
-                unhealthy = 0
+                unhealthy, silent = 0, 0
                 await asyncio.sleep(_RESTART_PAUSE)
-            elif looks % _LOOKS_PER_HEALTH == 0 and await self._cannot_write():
-                unhealthy += 1
-                # Twice in a row: a single look may fall into a restart of the streams.
-                if unhealthy >= 2:
+            elif looks % _LOOKS_PER_HEALTH == 0:
+                status, text = await self._health()
+                silent = 0 if status or await self._answers_by_itself() else silent + 1
+                unhealthy += status >= 500 and "write error" in text
+                if silent >= patience:
+                    log.error("nats-server does not answer and is restarted")
+                    await self._end_process()
+                # Twice: a single look may fall into a restart of the streams.
+                elif unhealthy >= 2:
                     log.error("nats-server cannot write and is restarted")
                     await self._end_process()
 
@@ -179,12 +190,13 @@ class EmbeddedServer:
         status, _ = await self._health()
         return status == 200
 
-    async def _cannot_write(self) -> bool:
-        status, text = await self._health()
-        return status >= 500 and "write error" in text
+    async def _answers_by_itself(self) -> bool:
+        """Whether it says anything when it is not asked about its streams, of which may be many."""
+        status, _ = await self._health("?js-server-only=true")
+        return status != 0
 
-    async def _health(self) -> tuple[int, str]:
-        url = f"http://127.0.0.1:{self.address.monitor_port}/healthz"
+    async def _health(self, of: str = "") -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.address.monitor_port}/healthz{of}"
         timeout = aiohttp.ClientTimeout(total=2)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as answer:
