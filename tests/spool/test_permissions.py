@@ -155,6 +155,21 @@ async def test_what_was_handed_out_several_times_is_noted_down_and_tried(open_as
     await taking.close()
 
 
+async def test_what_is_settled_ends_though_its_consumer_was_lost(
+    server: NatsServer, open_as: OpenAs
+) -> None:
+    delivery = await open_as("delivery")
+    await put(await open_as("ingress"))
+    taking = take(delivery)
+    [taken] = await first(taking, 1)
+    await taking.stop()
+    await server.restart()
+    async with asyncio.timeout(patient(20)):
+        await taking.settle(taken)
+    await taking.close()
+    assert await (await open_as("command")).waiting.counts() == {}
+
+
 async def test_quotas_are_leased_and_sites_are_learnt(open_as: OpenAs) -> None:
     ingress, delivery, operator = [
         await open_as(role) for role in ("ingress", "delivery", "operator")
@@ -241,7 +256,9 @@ FORBIDDEN = [
             ("$JS.API.STREAM.UPDATE.POSTROAD_Q_0", STREAM),
             ("$JS.API.STREAM.UPDATE.KV_presence", "{}"),
             ("$JS.API.STREAM.CREATE.POSTROAD_Q_9", STREAM),
-            ("$JS.API.STREAM.MSG.DELETE.POSTROAD_Q_0", '{"seq": 1}'),
+            ("$JS.API.STREAM.MSG.DELETE.POSTROAD_EVENTS", '{"seq": 1}'),
+            ("$JS.API.STREAM.MSG.DELETE.KV_cluster", '{"seq": 1}'),
+            ("$JS.API.STREAM.MSG.DELETE.KV_suppression", '{"seq": 1}'),
             ("$JS.API.STREAM.LIST", ""),
             ("$JS.API.STREAM.SNAPSHOT.POSTROAD_Q_0", "{}"),
             ("$JS.API.STREAM.LEADER.STEPDOWN.POSTROAD_Q_0", ""),
@@ -259,6 +276,7 @@ FORBIDDEN = [
         (role, subject, body)
         for role in ("ingress", "command")
         for subject, body in [
+            ("$JS.API.STREAM.MSG.DELETE.POSTROAD_Q_0", '{"seq": 1}'),
             ("$JS.API.CONSUMER.CREATE.POSTROAD_Q_0.x.pr.q.0.>", CONSUMER),
             ("$JS.API.CONSUMER.MSG.NEXT.POSTROAD_Q_0.default_x_p00", "1"),
             ("$JS.ACK.POSTROAD_Q_0.default_x_p00.1.1.1.1.0", "+ACK"),

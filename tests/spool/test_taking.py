@@ -66,6 +66,23 @@ async def test_a_hundred_in_hand_survive_the_servers_death_and_none_comes_twice(
     await taking.close()
 
 
+async def test_what_is_delivered_in_a_drain_ends_though_the_server_forgot_who_had_it(
+    open_spool: OpenJetStream, server: NatsServer
+) -> None:
+    """The process asks for nothing more, so nothing comes again by which it could tell."""
+    spool = await open_spool()
+    for number in range(20):
+        await put(spool, f"b@d{number}.example")
+    taking = take(spool)
+    taken = await first(taking, 20)
+    await taking.stop()
+    await server.restart()
+    async with asyncio.timeout(patient(20)):
+        await asyncio.gather(*(taking.settle(one) for one in taken))
+    await taking.close()
+    assert await waiting(spool) == []
+
+
 async def test_the_dead_owners_mail_is_taken_up(open_spool: OpenJetStream) -> None:
     dead, heir = await open_spool(), await open_spool()
     queue_ids = {await put(dead, f"b{number}@d{number}.example") for number in range(20)}

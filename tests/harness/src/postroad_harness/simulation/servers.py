@@ -24,7 +24,7 @@ from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.looks import look
 from postroad_harness.simulation.network import Network
 
-_FULL, _WRONG_LAST_SEQUENCE = 10047, 10071
+_FULL, _WRONG_LAST_SEQUENCE, _NOT_THERE = 10047, 10071, 10043
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +121,8 @@ class SimulatedServers:
             answer = self._made(subject)
         elif subject.startswith("$JS.API.STREAM.MSG.GET."):
             answer = look(self.store, data), {}
+        elif subject.startswith("$JS.API.STREAM.MSG.DELETE."):
+            answer = self._removed(link, int(json.loads(data)["seq"])), {}
         elif subject.startswith("$KV."):
             answer = self.buckets.receive(subject, data, headers), {}
         else:
@@ -273,6 +275,13 @@ class SimulatedServers:
             else:
                 self.store.take_back(sequence)
         return b"", {}
+
+    def _removed(self, link: SimulatedLink, sequence: int) -> bytes:
+        if sequence not in self.store.records:
+            return _error(_NOT_THERE, "no message found")
+        self.on_acked(sequence, link)
+        self.store.remove(sequence)
+        return b'{"success":true}'
 
     def _in_hand(self, sequence: int) -> bool:
         stored = self.store.records.get(sequence)

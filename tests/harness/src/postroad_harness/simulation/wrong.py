@@ -32,7 +32,7 @@ class _AcknowledgesFirst(Settling):
     async def settle(
         self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
     ) -> bool:
-        await self._acknowledge(key)
+        await self._acknowledge(key, record)
         if puts:
             await self._put(key, record, puts)
         self._hand.finish(key)
@@ -53,6 +53,7 @@ class AcknowledgesFirst(WatchedTaking):
             blobs=tools.blobs,
             body_ends=tools.body_ends,
             events=tools.events,
+            succession=self._succession,
             only_unacknowledged=self._make_room,
             exhausted=lambda: False,
         )

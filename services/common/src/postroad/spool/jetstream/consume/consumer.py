@@ -77,6 +77,7 @@ class JetStreamTaking:
         self._leaving: list[Callable[[str], None]] = []
         self._count_left_open: Callable[[], Mapping[str, int]] = dict
         self._open_elsewhere = OpenElsewhere(tools.membership)
+        self._succession = Succession(tools.requests)
         self._settling = Settling(
             self._hand,
             requests=tools.requests,
@@ -84,10 +85,10 @@ class JetStreamTaking:
             blobs=tools.blobs,
             body_ends=tools.body_ends,
             events=tools.events,
+            succession=self._succession,
             only_unacknowledged=self._make_room,
             exhausted=lambda: tools.capacity.exhausted,
         )
-        self._succession = Succession(tools.requests)
         self._forms = Forms(self._hand, self._succession)
         # What was in a dead process's hands comes again when its lease has run out. Who waits for
         # that must not wait here: it would keep the room that the other needs.
@@ -290,7 +291,7 @@ class JetStreamTaking:
                 await self._succession.end_replaced(Key(key.shard, delivered.replaces))
             if await self._is_passed(taken, delivered):
                 log.info("another form goes on", record_id=str(taken.record.record_id))
-                await self._settling.pass_over(key)
+                await self._settling.pass_over(key, taken.record)
                 self._let_go(key)
                 return
             if delivered.follows and not await self._is_gone(Key(key.shard, delivered.follows)):

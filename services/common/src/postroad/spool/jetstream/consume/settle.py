@@ -7,6 +7,10 @@ until it succeeds; the attempt is not repeated. Only when storage is full, or th
 record that nothing has become of is given back as it is, for a while: if all that is in hand waited
 for room, nothing would be delivered that makes some. What is too large for the server whatever is
 left out is given back too, as no later try would change that.
+
+An acknowledgement goes through the consumer that handed the record out. A restart of the servers
+loses that, and a process that has left the lane, or stops, gets no other. Then the record is
+removed by its sequence: what is settled must not be handed out again, whoever has the lane.
 """
 
 import asyncio
@@ -26,6 +30,7 @@ from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.in_flight import InHand, Key
 from postroad.spool.jetstream.nats.requests import Answer, Requests, is_refused
 from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 from postroad.telemetry.logs import get_logger
 
@@ -49,6 +54,7 @@ class Settling:
         blobs: Blobs,
         body_ends: BodyEnds,
         events: JetStreamEvents,
+        succession: Succession,
         only_unacknowledged: Callable[[Key], None],
         exhausted: Callable[[], bool],
     ) -> None:
@@ -57,6 +63,7 @@ class Settling:
         self._only_unacknowledged = only_unacknowledged
         self._requests = requests
         self._publisher = publisher
+        self._succession = succession
         self._blobs = blobs
         self._body_ends = body_ends
         self._events = events
@@ -76,7 +83,7 @@ class Settling:
                 await self._return(key, record, error)
                 return False
         self._only_unacknowledged(key)
-        heard = await self._acknowledge(key)
+        heard = await self._acknowledge(key, record)
         self._hand.finish(key)
         for event in events:
             self._events.add(event)
@@ -85,10 +92,10 @@ class Settling:
             await self._body_ends.add(record)
         return heard or any(put.record.record_id == record.record_id for put in puts)
 
-    async def pass_over(self, key: Key) -> None:
+    async def pass_over(self, key: Key, record: QueueRecord) -> None:
         """End a record that a later form has taken the place of; that has its body, too."""
         self._only_unacknowledged(key)
-        await self._acknowledge(key)
+        await self._acknowledge(key, record)
         self._hand.finish(key)
 
     def finish(
@@ -170,17 +177,26 @@ class Settling:
             record = await self._blobs.moved_out(put.record, lifetime=lifetime)
         return replace(put, record=record) if record is not put.record else put
 
-    async def _acknowledge(self, key: Key) -> bool:
+    async def _acknowledge(self, key: Key, record: QueueRecord) -> bool:
         """Whether the queue has heard of it; if not, the record was given back meanwhile."""
         while (entry := self._hand.get(key)) is not None:
             try:
                 await self._requests.send(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
                 return True
             except SpoolError:
-                # After a restart of the server an old reply subject answers nothing; the record
-                # comes again and brings a new one.
+                if await self._is_removed(key, record):
+                    return True
                 await asyncio.sleep(_RETRY_PAUSE)
         return False
+
+    async def _is_removed(self, key: Key, record: QueueRecord) -> bool:
+        """Remove a record whose consumer does not answer; return whether it is gone."""
+        try:
+            await self._succession.end(key, record)
+        except SpoolError as error:
+            log.debug("a record is not ended yet", error=str(error))
+            return False
+        return True
 
     async def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
         """Give a record back as it was, for a while, the longer the more often."""

@@ -23,10 +23,11 @@ waits for long, and so does whatever takes its place, until the leader says that
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from postroad.spool.errors import ClaimLost, RecordCorrupt
+from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.interface import Held, Place, Ready, Scheduled
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
@@ -116,12 +117,27 @@ class Succession:
         """Whether a record is not acknowledged yet."""
         return await self._ask(key.shard, {"seq": key.sequence}) is not None
 
+    async def end(self, key: Key, record: QueueRecord) -> None:
+        """
+        Remove a record that is settled, whichever consumer has handed it out, if it is still there.
+
+        For one whose acknowledgement nobody answers. Raises SpoolUnavailable if it may stay.
+        """
+        found = await self._ask(key.shard, {"seq": key.sequence})
+        if found is None or not _holds(found, record):
+            return  # servers that lost their disks count sequences anew: that is another record
+        query = {"seq": key.sequence, "no_erase": True}
+        subject = f"$JS.API.STREAM.MSG.DELETE.{queue_stream(key.shard)}"
+        said = json.loads((await self._requests.send(subject, json.dumps(query).encode())).data)
+        if "error" in said:
+            raise SpoolUnavailable(f"not removed: {said['error'].get('description')}")
+
     async def end_replaced(self, former: Key) -> None:
         """
         Remove a waiting record that another has taken the place of, if it is still there.
 
-        Nobody who takes mail may delete. But what says that it replaces a schedule has that purged;
-        an empty message for nobody says so here, and is gone after a second.
+        What says that it replaces a schedule has that purged, if it has not fired meanwhile; an
+        empty message for nobody says so here, and is gone after a second.
         """
         found = await self._ask(former.shard, {"seq": former.sequence})
         if found is None:
@@ -146,3 +162,11 @@ def _step(message: StoredMessage) -> int:
         return decode(message.data).step
     except RecordCorrupt:
         return -1  # it will be held; the form that can be read goes on
+
+
+def _holds(message: StoredMessage, record: QueueRecord) -> bool:
+    """Whether a message is this record, or what could not be read and this record stands for."""
+    try:
+        return decode(message.data).record_id == record.record_id
+    except RecordCorrupt:
+        return record.content == message.data
