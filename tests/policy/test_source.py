@@ -161,12 +161,27 @@ def test_what_symbolic_links_lead_to_is_read_once(tmp_path: Path) -> None:
     ]
 
 
-def test_folders_without_end_are_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_files, "MAX_FOLDERS", 3)
-    for number in range(5):
-        (tmp_path / f"f{number}").mkdir()
-    [mistake] = check([tmp_path]).mistakes
-    assert str(mistake) == f"{tmp_path}: there are more than 3 folders; name some of them"
+def test_a_tree_without_end_is_a_mistake_and_what_lies_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a link to /usr, in which hardly anything is a manifest."""
+    monkeypatch.setattr(source_files, "MAX_ENTRIES", 10)
+    conf, tree = tmp_path / "conf", tmp_path / "usr"
+    for folder in (conf / "good", *(tree / f"f{number}" for number in range(3))):
+        folder.mkdir(parents=True)
+        for number in range(5):
+            (folder / f"{number}.txt").touch()
+    for number, folder in enumerate((conf, conf / "good", tree / "f1")):
+        (folder / "m.yaml").write_text(DOMAIN.format(number))
+    (conf / "tree").symlink_to(tree)
+    [mistake], compiled = check([conf])
+    assert str(mistake) == (
+        f"{conf}: there are more than 10 files and folders in it and behind its links, and nothing"
+        f" was read from {conf}/tree on; name some of its folders"
+    )
+    assert sorted(entry.key.name for entry in compiled.entries.values()) == ["d0", "d1"]
+    (conf / "tree").unlink()
+    assert check([conf]).mistakes == ()
 
 
 def test_a_folder_that_cannot_be_read_is_a_mistake_and_takes_nothing_out_of_force(

@@ -1,47 +1,75 @@
 """
-Seeing that manifests were edited where no watch of their folders tells it.
+Seeing that manifests were edited: what would be read is looked at, about once a second.
 
-A watch is one of inodes. Who writes a file anew gives it another, and then the watch is to begin
-anew. What a symbolic link leads to lies elsewhere, and is edited there. So both are looked at: it
-costs a stat of each path that is named, and of each file or folder behind a link.
+Nothing is asked to notify of changes, so nothing can be missed, on any file system and however a
+file is written (docs/decisions.md has the figures). A look costs a stat of each file; the more
+there are, the rarer it is.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
-from postroad.manifests.files.paths import linked
+from postroad.manifests.files.paths import manifest_files
 
-_Mark = tuple[int, ...]  # equal while nothing was changed; empty where nothing is
+_EVERY = timedelta(seconds=1)
+_SHARE = 0.005  # of a processor, for looking
+_SETTLED_FOR = 0.1  # seconds without a change, after an edit
+_SETTLES_WITHIN = 2.0  # seconds; what changes for longer is read as it is
+
+_Mark = tuple[int, ...]  # of a file: equal while nothing was changed; empty where nothing is
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the files were at one time: those that are named, and what links lead to."""
+    """How the files were at one time, and what of them could not be looked at."""
 
-    paths: Sequence[Path]
-    inodes: tuple[_Mark, ...]  # of the paths
-    links: tuple[tuple[Path, _Mark], ...]
-
-    def again(self) -> "Look":
-        """Look at the same once more."""
-        links = tuple((path, _content(path)) for path, _ in self.links)
-        return Look(self.paths, tuple(map(_inode, self.paths)), links)
+    files: Mapping[str, _Mark]
+    refused: Sequence[tuple[str, str, str]] = ()
+    cost: timedelta = field(default=timedelta(), compare=False)  # of a processor's time
 
 
 def look_at(paths: Sequence[Path]) -> Look:
-    """Look at files and folders, and find what links lead to; that takes a walk of the folders."""
-    links = tuple((path, _content(path)) for path in linked(paths))
-    return Look(paths, tuple(map(_inode, paths)), links)
+    """Look at files, and at folders whole."""
+    began = time.thread_time()
+    refused: list[tuple[str, str, str]] = []
+    files = manifest_files(paths, lambda *why: refused.append(why))
+    marks = {file: _mark(file) for file in files}
+    return Look(marks, refused, timedelta(seconds=time.thread_time() - began))
 
 
-def _inode(path: Path) -> _Mark:
-    return _content(path)[:1]
+def pause_after(cost: timedelta) -> timedelta:
+    """Return how long not to look again, for what a look costs."""
+    return max(_EVERY, cost / _SHARE)
 
 
-def _content(path: Path) -> _Mark:
+async def next_edit(before: Look, look: Callable[[], Awaitable[Look]]) -> Look:
+    """
+    Return how the files are after the next edit, as soon as nothing changes any more.
+
+    Who copies a folder, or checks out another version, is not to be read halfway: what is not
+    there yet would count as removed.
+    """
+    now = before
+    while now == before:
+        await asyncio.sleep(pause_after(now.cost).total_seconds())
+        now = await look()
+    deadline = time.monotonic() + _SETTLES_WITHIN
+    while True:
+        await asyncio.sleep(_SETTLED_FOR)
+        last, now = now, await look()
+        if now == last or time.monotonic() > deadline:
+            return now
+
+
+def _mark(file: str) -> _Mark:
+    """Return what an edit changes: the time of the inode's change, too, which nobody can set."""
     try:
-        found = path.stat()
+        found = os.stat(file)  # noqa: PTH116 - a Path costs more than the call
     except OSError:
         return ()
-    return found.st_ino, found.st_dev, found.st_mtime_ns, found.st_size
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

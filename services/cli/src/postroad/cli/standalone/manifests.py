@@ -6,12 +6,12 @@ An edit may remove any object, but not all of them at once: who wants no mail an
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from postroad.cli.errors import CommandError
-from postroad.cli.standalone.edits import Look, look_at
+from postroad.cli.standalone.edits import Look, look_at, next_edit
+from postroad.cli.threads import in_daemon_thread
 from postroad.manifests.compiler.check import Checked, check
 from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.files.reader import ManifestReader
@@ -28,7 +28,6 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _RETRY = 1.0  # seconds
-_LOOK_EVERY = 1000  # milliseconds
 
 _NOTHING_NEW = "manifests changed in nothing that matters"
 _WRONG = "manifests not published: what was changed is wrong, and what was in force stays"
@@ -46,7 +45,7 @@ class FollowedManifests:
         self._encoder = EntryEncoder(keyring)
         self._verifiers = Verifiers(keyring)
         self._generation = 0
-        self._look = Look((), (), ())
+        self._look = Look({})
         self.in_force = Compiled()
         self.checked = Checked((), Compiled())  # what was found the last time
         self.on_checked: Callable[[], None] = lambda: None
@@ -54,8 +53,8 @@ class FollowedManifests:
     async def publish_first(self) -> None:
         """Publish what the files say; CommandError lists every mistake: nothing runs yet."""
         await self._take_over_verifiers()
-        self._look = await asyncio.to_thread(look_at, self._paths)
-        mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
+        self._look = await self._look_again()
+        mistakes, compiled = self.checked = await in_daemon_thread(self._check)
         if mistakes:
             listed = "\n".join(f"  {mistake}" for mistake in mistakes)
             raise CommandError(f"the manifests cannot be used:\n{listed}")
@@ -73,56 +72,49 @@ class FollowedManifests:
         last = await self._spool.config.last()
         if last is not None:
             load = SnapshotLoader(self._keyring).load
-            loaded = await asyncio.to_thread(load, last.generation, last.entries)
+            loaded = await in_daemon_thread(load, last.generation, last.entries)
             self._verifiers = Verifiers(self._keyring, published=loaded.entries.values())
 
     async def watch(self) -> None:
         """Publish again after each edit; an object that went bad keeps its last good form."""
-        async for _ in self._edits():
-            # Thousands of objects take seconds to read; the supervision goes on meanwhile.
-            began = time.monotonic()
-            mistakes, compiled = self.checked = await asyncio.to_thread(self._check)
-            self.on_checked()
-            for mistake in mistakes:
-                log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
-            if self.in_force.entries and not compiled.entries:
-                # A folder moved away, a volume not mounted: rather that than somebody's will.
-                self._warn_of_nothing("all were there before, so what was in force stays")
-                continue
-            before = self._generation
-            generation = await self._publish(compiled)
-            metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
-            if mistakes:
-                said = _WRONG_IN_PART if generation != before else _WRONG
-                log.warning(said, generation=generation, count=len(mistakes))
-            else:
-                said = "manifests published" if generation != before else _NOTHING_NEW
-                log.info(said, generation=generation)
-
-    async def _edits(self) -> AsyncIterator[None]:
-        """Yield after each change of the files, also of those that another takes the place of."""
-        from watchfiles import awatch  # here, since an image with the command alone has it not
-
+        told = ""
         while True:
-            watching = awatch(
-                *(path for path in self._paths if path.exists()),
-                recursive=True,
-                yield_on_timeout=True,
-                rust_timeout=_LOOK_EVERY,
-            )
-            async with aclosing(watching):
-                async for changes in watching:
-                    before = self._look
-                    now = await asyncio.to_thread(before.again)
-                    if not changes and now == before:
-                        continue
-                    # Before they are read, so that no edit is missed; links may lead elsewhere now.
-                    self._look = await asyncio.to_thread(look_at, self._paths)
-                    yield
-                    if self._look.inodes != before.inodes:
-                        break
-                else:
-                    return
+            try:
+                look = await next_edit(self._look, self._look_again)
+                await self._apply()
+                self._look = look  # as it was before the reading, so that no edit is missed
+                told = ""
+            except Exception as error:
+                # Mail goes on by what is in force; the log has each cause once, not each second.
+                if repr(error) != told:
+                    log.exception("edits of the manifests cannot be followed for now")
+                    told = repr(error)
+                await asyncio.sleep(_RETRY)
+
+    async def _look_again(self) -> Look:
+        return await in_daemon_thread(look_at, self._paths)
+
+    async def _apply(self) -> None:
+        """Read and publish the files, and tell what became of the edit."""
+        # Thousands of objects take seconds to read; the supervision goes on meanwhile.
+        began = time.monotonic()
+        mistakes, compiled = self.checked = await in_daemon_thread(self._check)
+        self.on_checked()
+        for mistake in mistakes:
+            log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
+        if self.in_force.entries and not compiled.entries:
+            # A folder moved away, a volume not mounted: rather that than somebody's will.
+            self._warn_of_nothing("all were there before, so what was in force stays")
+            return
+        before = self._generation
+        generation = await self._publish(compiled)
+        metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
+        if mistakes:
+            said = _WRONG_IN_PART if generation != before else _WRONG
+            log.warning(said, generation=generation, count=len(mistakes))
+        else:
+            said = "manifests published" if generation != before else _NOTHING_NEW
+            log.info(said, generation=generation)
 
     def _check(self) -> Checked:
         """Read and compile the files, of which only what changed is read anew."""

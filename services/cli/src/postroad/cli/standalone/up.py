@@ -21,7 +21,7 @@ from postroad.units.addresses import ListenAddress, parse_name_server
 from postroad.units.quantities import format_duration, parse_duration
 
 _DRAIN = timedelta(seconds=25)
-_PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython", "watchfiles": "watchfiles"}
+_PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython"}
 _PORTS = {"relay": 2525, "submission": 2587, "submissions": 2465}
 _WHERE = "ADDR[:PORT]"
 _OWN_DRAIN = timedelta(seconds=15)  # more than its processes have: it ends after them

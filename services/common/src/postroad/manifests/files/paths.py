@@ -3,7 +3,11 @@ Which files of manifests there are: those that are named, and those in folders.
 
 Symbolic links are followed, as a ConfigMap volume is made of them: `m.yaml` leads to
 `..data/m.yaml`, and `..data` to the folder of the version that is in force. Each folder is entered
-once, so links may lead in a circle. How many files and folders are looked at is bounded.
+once, so links may lead in a circle. How much is looked at is bounded, since a link may lead to a
+whole file system.
+
+Paths are texts here: `up` goes through all of them again and again, and `Path` costs more than the
+calls of the system.
 """
 
 import os
@@ -11,85 +15,84 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 MAX_FILES = 10_000
-MAX_FOLDERS = 10_000
-SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+MAX_ENTRIES = 20_000  # below each path that is named: files, folders and links, manifests or not
+SUFFIXES = (".yaml", ".yml", ".json")
 
-Refuse = Callable[[Path, str, str], None]  # a path, what it is, why it is not read
+Refuse = Callable[[str, str, str], None]  # a path, what it is, why it is not read
 
 
-def manifest_files(paths: Iterable[Path], refuse: Refuse) -> Iterator[Path]:
+def manifest_files(paths: Iterable[Path], refuse: Refuse) -> Iterator[str]:
     """Yield each file once, in the order of its first mention; `refuse` what cannot be read."""
     seen: set[str] = set()
     count = 0
-    for path in paths:
-        for file in _files(path, refuse):
+    for path in map(str, paths):
+        for file, identity in _files(path, refuse):
             count += 1
             if count > MAX_FILES:
                 refuse(path, "file", f"there are more than {MAX_FILES} files; name fewer folders")
                 return
             # A folder and a file in it may both be named, and a link leads to what is there too.
-            identity = os.path.realpath(file)
             if identity not in seen:
                 seen.add(identity)
                 yield file
 
 
-def linked(paths: Iterable[Path]) -> list[Path]:
-    """
-    Return what is in the folders among `paths` through symbolic links: files, and folders too.
+def _files(root: str, refuse: Refuse) -> Iterator[tuple[str, str]]:
+    """Yield each manifest with its path without links; those of a folder before its folders'."""
+    real = os.path.realpath(root)
+    if not os.path.isdir(root):  # noqa: PTH112 - that of Path raises where it may not look
+        yield root, real
+        return
+    entered = {real}
+    waiting = [(root, real)]
+    left = MAX_ENTRIES
+    while waiting:
+        folder, real = waiting.pop()
+        entries = _entries(folder, left, refuse)
+        left -= len(entries)
+        if left < 0:
+            reason = (
+                f"there are more than {MAX_ENTRIES} files and folders in it and behind its links,"
+                f" and nothing was read from {folder} on; name some of its folders"
+            )
+            refuse(root, "folder", reason)
+            return
+        inner = []
+        for entry in entries:
+            if _is_folder(entry):
+                identity = _identity(entry, real)
+                if identity not in entered:
+                    entered.add(identity)
+                    inner.append((entry.path, identity))
+            elif entry.name.endswith(SUFFIXES):
+                yield entry.path, _identity(entry, real)
+        waiting += reversed(inner)
 
-    Who watches those folders is not told of changes at the end of a link.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            continue
-        through: set[Path] = set()  # folders
-        for folder, names in _walk(path, _pass_over):
-            if folder != path and (folder.is_symlink() or folder.parent in through):
-                through.add(folder)
-                found.append(folder)
-            files = (folder / name for name in names)
-            found += [file for file in files if folder in through or file.is_symlink()]
+
+def _entries(folder: str, most: int, refuse: Refuse) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, sorted; of more than `most` entries, one more than that."""
+    found: list[os.DirEntry[str]] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                # ConfigMap volumes keep their versions in folders named ..2026_11_24 and the like.
+                if not entry.name.startswith("."):
+                    found.append(entry)
+                    if len(found) > most:
+                        break
+    except OSError as error:
+        refuse(folder, "folder", f"cannot be read: {error.strerror or error}")
+    found.sort(key=lambda entry: entry.name)
     return found
 
 
-def _pass_over(*_: object) -> None:
-    """Leave it to who reads the files to tell of what cannot be read."""
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that cannot be followed: reading it tells why
+        return False
 
 
-def _files(path: Path, refuse: Refuse) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for folder, names in _walk(path, refuse):
-        yield from (folder / name for name in names)
-
-
-def _walk(root: Path, refuse: Refuse) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder with the names of its manifests."""
-
-    def unreadable(error: OSError) -> None:
-        refuse(Path(error.filename), "folder", f"cannot be read: {error.strerror or error}")
-
-    entered = {os.path.realpath(root)}
-
-    def is_new(folder: Path) -> bool:
-        known = len(entered)
-        entered.add(os.path.realpath(folder))
-        return len(entered) > known
-
-    for where, folders, files in os.walk(root, onerror=unreadable, followlinks=True):
-        # ConfigMap volumes keep their versions in folders named ..2026_11_24 and the like.
-        visible = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if is_new(Path(where, name))]
-        if len(entered) > MAX_FOLDERS:
-            reason = f"there are more than {MAX_FOLDERS} folders; name some of them"
-            refuse(root, "folder", reason)
-            return
-        yield (
-            Path(where),
-            sorted(
-                name for name in files if not name.startswith(".") and Path(name).suffix in SUFFIXES
-            ),
-        )
+def _identity(entry: os.DirEntry[str], folder: str) -> str:
+    """Return the path without links of what is in a folder, of which that is known."""
+    return os.path.realpath(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"

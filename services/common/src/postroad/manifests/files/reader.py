@@ -6,10 +6,12 @@ cannot be read makes the whole reading incomplete, so that nothing declared in i
 deleted while somebody is mending it.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
+from stat import S_ISREG
 
 from postroad.manifests.files.paths import manifest_files
 from postroad.manifests.files.pieces import FoundObjects, Pieces
@@ -19,6 +21,7 @@ from postroad.manifests.reader import Foreign, InvalidManifest, NamespaceObject,
 from postroad.policy.model import ObjectKey
 
 MAX_FILE = 4 * 1024 * 1024  # bytes
+_MOST_ARE_SMALLER = 64 * 1024  # bytes
 NO_LINE = 0  # of a mistake that is about a file or folder as such
 
 
@@ -120,23 +123,23 @@ class _Reading:
         self._result.mistakes.sort()
         return self._result
 
-    def unreadable(self, file: FilePath, line: int, field: str, reason: str) -> None:
+    def unreadable(self, file: str, line: int, field: str, reason: str) -> None:
         """Note what keeps a file, or its rest, from being read."""
         self._complete = False
-        self._result.mistakes.append(Mistake(str(file), line, field, reason))
+        self._result.mistakes.append(Mistake(file, line, field, reason))
 
-    def unread(self, path: FilePath, what: str, reason: str) -> None:
+    def unread(self, path: str, what: str, reason: str) -> None:
         """Note that a file or folder is not read: what is declared there is not known."""
         self.unreadable(path, NO_LINE, what, reason)
 
-    def read_file(self, file: FilePath) -> None:
+    def read_file(self, file: str) -> None:
         """Read one file: a document that is not YAML hides no other."""
         above = 0
         try:
             for text in cut(_text(file)):
                 piece = self._pieces.read(text)
                 for found in piece.found:
-                    self._add(found, FilePosition(str(file), above, found))
+                    self._add(found, FilePosition(file, above, found))
                 if piece.mistake is not None:
                     self._not_yaml(file, piece.mistake, above)
                 above += count_lines(text)
@@ -145,7 +148,7 @@ class _Reading:
         except YamlMistake as mistake:
             self._not_yaml(file, mistake, above)
 
-    def _not_yaml(self, file: FilePath, mistake: YamlMistake, above: int) -> None:
+    def _not_yaml(self, file: str, mistake: YamlMistake, above: int) -> None:
         field = format_path(mistake.field) or "yaml"
         self.unreadable(file, above + mistake.line, field, mistake.reason)
 
@@ -182,11 +185,13 @@ class _Reading:
         self._result.mistakes += [origin.mistake(problem) for problem in problems]
 
 
-def _text(file: FilePath) -> str:
-    if file.exists() and not file.is_file():
+def _text(file: str) -> str:
+    if not S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - thousands of files, of texts
         raise YamlMistake(NO_LINE, "is neither a file nor a folder", ("file",))
-    with file.open("rb") as opened:
-        content = opened.read(MAX_FILE + 1)
+    with open(file, "rb") as opened:  # noqa: PTH123
+        content = opened.read(_MOST_ARE_SMALLER)  # 4 MiB of memory for each file take time
+        if len(content) == _MOST_ARE_SMALLER:
+            content += opened.read(MAX_FILE + 1 - len(content))
     if len(content) > MAX_FILE:
         raise YamlMistake(
             NO_LINE, f"is larger than {MAX_FILE // 1024 // 1024} MiB; split it", ("file",)
@@ -197,4 +202,4 @@ def _text(file: FilePath) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise YamlMistake(line, "is not UTF-8 text", ("file",)) from None
     # YAML forbids tabs where JSON allows them, and JSON has none inside its texts.
-    return text.replace("\t", " ") if file.suffix == ".json" else text
+    return text.replace("\t", " ") if file.endswith(".json") else text

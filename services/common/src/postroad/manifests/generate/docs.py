@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from postroad.manifests.files.paths import MAX_ENTRIES, MAX_FILES
+from postroad.manifests.files.reader import MAX_FILE
 from postroad.manifests.generate.crd_status import COLUMNS, CONDITIONS, NAMES, OWN_FIELDS, SHARED
 from postroad.manifests.mistakes import PLANNED_FIELDS, PLANNED_VALUES
 from postroad.manifests.objects import GROUP, VERSION, Kind
@@ -41,7 +43,9 @@ this page from the models: change those. Whole examples, with comments, are in [
 
 - **Files** are YAML with any number of documents, or JSON; `kind: List` is taken apart. Folders are
   read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Symbolic
-  links are followed, and `up` applies what is edited behind them, as in a ConfigMap volume. Objects
+  links are followed, and `up` applies what is edited behind them, as in a ConfigMap volume. There
+  may be {MAX_FILES:,} files, each of {MAX_FILE >> 20} MiB, and {MAX_ENTRIES:,} files and folders of
+  any name below each path that is given, with what links lead to; more is a mistake. Objects
   without a namespace are in `default`. Objects of other groups are passed over (`check` counts
   them), but for `Secret` (`data`, `stringData`) and `Namespace` (its labels).
 - **Unknown fields are refused**, and so is what is planned and would do nothing yet: each kind
