@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Held
+from postroad.spool.interface import Held, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
@@ -51,6 +51,16 @@ async def test_nothing_is_ordered_when_nothing_fits(spool: JetStreamSpool, run: 
     assert (code, out) == (0, "No message fits; nothing was changed.\n")
     code, out, _ = await run("queue", "orders")
     assert (code, out) == (0, "No order is in force.\n")
+
+
+async def test_a_release_means_what_a_hold_has_not_reached_yet(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await put(spool, "a@one.example", place=Scheduled(now() + HOUR))
+    await obeyed(spool, run("queue", "hold", "--all", "--yes"))
+    code, out, _ = await run("queue", "release", "--all")
+    assert (code, out) == (0, "release: 0 of 0 records changed.\n")
+    await in_force(spool, "hold", "release")
 
 
 async def test_a_release_says_what_stays_suspended(spool: JetStreamSpool, run: Run) -> None:

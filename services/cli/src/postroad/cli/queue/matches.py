@@ -19,7 +19,7 @@ class Matches:
 
     `due_soon` comes due by itself before it could be changed; `suspended` is to a destination whose
     suspension stands. `recipients` are those who wait and fit, `others` those who wait in the same
-    records and do not: with --to.
+    records and do not: with --to. `holds` tells whether a hold stands that may not be done yet.
     """
 
     selection: Selection
@@ -30,6 +30,7 @@ class Matches:
     recipients: int
     others: int
     domains: Mapping[str, int]
+    holds: bool
 
     def told(self, action: OrderAction) -> str:
         """Return how much an order changes: recipients, where it leaves others of a message."""
@@ -59,7 +60,8 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
     """Count what fits; CommandError when a Client's name fits several."""
     messages: set[str] = set()
     domains: Counter[str] = Counter()
-    suspensions = [order for order in spool.orders.in_force(now) if order.action == "suspend"]
+    orders = spool.orders.in_force(now)
+    suspensions = [order for order in orders if order.action == "suspend"]
     due_soon = suspended = recipients = others = 0
     one: list[Queued] = []
     async for queued in choice.of(spool):
@@ -82,4 +84,5 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
         recipients=recipients,
         others=others,
         domains=dict(domains.most_common()),
+        holds=any(order.action == "hold" for order in orders),
     )
