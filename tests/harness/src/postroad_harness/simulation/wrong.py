@@ -5,7 +5,7 @@ Each is one plausible mistake; the test says within how many seeds it must be fo
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -30,11 +30,16 @@ from postroad_harness.simulation.spool import WatchedTaking
 
 class _AcknowledgesFirst(Settling):
     async def settle(
-        self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
+        self,
+        key: Key,
+        record: QueueRecord,
+        puts: Sequence[Put],
+        events: Sequence[Event],
+        is_lost: Callable[[], Awaitable[bool]],
     ) -> bool:
         await self._acknowledge(key, record)
         if puts:
-            await self._put(key, record, puts)
+            await self._put(key, record, puts, is_lost)
         self._hand.finish(key)
         for event in events:
             self._events.add(event)
@@ -141,6 +146,10 @@ class TrustsArrival(WatchedTaking):
             entry.confirmed = asyncio.get_running_loop().time()
 
 
+async def _never() -> bool:
+    return False
+
+
 class SettlesRegardless(WatchedTaking):
     """Brings back, by a deferral under a lease that ran out, what another has delivered."""
 
@@ -149,7 +158,7 @@ class SettlesRegardless(WatchedTaking):
     ) -> bool:
         """Settle, whoever has it."""
         assert isinstance(taken, JetStreamTaken)
-        settled = await self._settling.settle(taken.key, taken.record, puts, events)
+        settled = await self._settling.settle(taken.key, taken.record, puts, events, _never)
         self._let_go(taken.key)
         return settled
 

@@ -376,15 +376,20 @@ class JetStreamTaking:
         back.
         """
         own = _own(taken)
-        if puts and not await self.confirm(taken) and await self._may_forget(own, puts):
-            log.warning(
-                "a record was dropped, its lease is in doubt", record_id=str(own.record.record_id)
-            )
+
+        async def is_lost() -> bool:
+            if await self.confirm(taken) or not await self._may_forget(own, puts):
+                return False
+            record_id = str(own.record.record_id)
+            log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
             self.drop(taken)
+            return True
+
+        if puts and await is_lost():
             return False
         if any(put.record.record_id == own.record.record_id for put in puts):
             self._forms.leave(own.key, own.record)
-        settled = await self._settling.settle(own.key, own.record, puts, events)
+        settled = await self._settling.settle(own.key, own.record, puts, events, is_lost)
         self._let_go(own.key)
         return settled
 

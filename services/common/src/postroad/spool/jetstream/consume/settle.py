@@ -15,12 +15,12 @@ removed by its sequence: what is settled must not be handed out again, whoever h
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from postroad.spool.errors import ClaimLost, RecordTooLarge, SpoolError, SpoolFull
+from postroad.spool.errors import ClaimLost, LeaseLost, RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.event import Event
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.bodies.ends import BodyEnds
@@ -69,18 +69,26 @@ class Settling:
         self._events = events
 
     async def settle(
-        self, key: Key, record: QueueRecord, puts: Sequence[Put], events: Sequence[Event]
+        self,
+        key: Key,
+        record: QueueRecord,
+        puts: Sequence[Put],
+        events: Sequence[Event],
+        is_lost: Callable[[], Awaitable[bool]],
     ) -> bool:
         """
         Put what follows, then end the record, then write the events.
 
-        Return whether the record has come to this; if not, it comes again as it was.
+        `is_lost` is asked before each further try whether the record may be in other hands, so that
+        it is dropped. Return whether the record has come to this; if not, it comes again as it was.
         """
         if puts:
             try:
-                await self._put(key, record, puts)
+                await self._put(key, record, puts, is_lost)
             except (SpoolFull, RecordTooLarge) as error:
                 await self._return(key, record, error)
+                return False
+            except LeaseLost:
                 return False
         self._only_unacknowledged(key)
         heard = await self._acknowledge(key, record)
@@ -129,11 +137,18 @@ class Settling:
 
         answer.add_done_callback(heard)
 
-    async def _put(self, key: Key, record: QueueRecord, puts: Sequence[Put]) -> None:
+    async def _put(
+        self,
+        key: Key,
+        record: QueueRecord,
+        puts: Sequence[Put],
+        is_lost: Callable[[], Awaitable[bool]],
+    ) -> None:
         """
         Store them, whatever it takes; SpoolFull when the record may as well stay as it was.
 
-        RecordTooLarge when the server takes them not even with their bodies elsewhere.
+        RecordTooLarge when the server takes them not even with their bodies elsewhere, LeaseLost
+        when the record was lost between two tries.
         """
         ready, slim_all = list(puts), False
         while True:
@@ -160,6 +175,8 @@ class Settling:
                     error=str(error),
                 )
                 await asyncio.sleep(_RETRY_PAUSE)
+                if await is_lost():
+                    raise LeaseLost(str(record.record_id)) from error
 
     async def _slim(self, former: QueueRecord, put: Put, *, always: bool) -> Put:
         """
