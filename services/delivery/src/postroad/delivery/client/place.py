@@ -7,6 +7,7 @@ Sessions are kept by place, and what a host made of an envelope that came ahead 
 import math
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from postroad.delivery.client.peer import Peer
 from postroad.delivery.client.recipient_limit import RecipientLimit
@@ -42,17 +43,19 @@ class Place:
 
 
 class Places:
-    """The places a process sends to."""
+    """
+    The places a process sends to.
+
+    What mail has not gone to for the longest is forgotten first, when there are too many.
+    """
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, Peer], Place] = {}
+        self._place = lru_cache(maxsize=_MANY)(_new_place)
 
     def of(self, way_out: str, peer: Peer) -> Place:
         """Return the place of a way out's name and a peer."""
-        if len(self._places) >= _MANY:
-            self._places.clear()
-        key = (way_out, peer)
-        place = self._places.get(key)
-        if place is None:
-            place = self._places[key] = Place(peer)
-        return place
+        return self._place(way_out, peer)
+
+
+def _new_place(_: str, peer: Peer) -> Place:
+    return Place(peer)

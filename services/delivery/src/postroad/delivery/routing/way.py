@@ -1,6 +1,7 @@
 """How a record's mail leaves, by the objects as they are now: they may have changed meanwhile."""
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from postroad.policy.model import ObjectKey, Smarthost, Snapshot, WayOut
@@ -18,27 +19,34 @@ def same_hosts(some: tuple[Smarthost, ...], others: tuple[Smarthost, ...]) -> bo
     return not {(s.host, s.port) for s in some}.isdisjoint((s.host, s.port) for s in others)
 
 
+# What of a record its way out depends on: the Client and the namespace that it came from, its
+# sender's domain and its own. A plain tuple: it is made for each record.
+_Concern = tuple[str | None, str, str | None, str]
+
+
 class Ways:
-    """Ways out as they were found, as long as the objects are the same: most mail is like other."""
+    """
+    Ways out as they were found, as long as the objects are the same: most mail is like other.
+
+    What was not asked for the longest is forgotten first.
+    """
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._found: dict[tuple[str | None, str, str, str], WayOut | None] = {}
+        self._find: Callable[..., WayOut | None] = lambda *_: None
 
     def of(self, snapshot: Snapshot | None, record: QueueRecord) -> WayOut | None:
         """Return what `way_out_of` does, None also where nothing is configured."""
-        if snapshot is None:
-            return None
-        if snapshot is not self._snapshot or len(self._found) > _MANY:
+        if snapshot is not self._snapshot:
             self._snapshot = snapshot
-            self._found.clear()
-        sender = record.reverse_path.domain if record.reverse_path is not None else ""
-        key = (record.origin.client, record.origin.namespace, sender, record.domain)
-        try:
-            return self._found[key]
-        except KeyError:
-            found = self._found[key] = way_out_of(snapshot, record)
-            return found
+            self._find = _finder(snapshot)
+        return self._find(*_concern(record))
+
+
+def _finder(snapshot: Snapshot | None) -> Callable[..., WayOut | None]:
+    if snapshot is None:
+        return lambda *_: None
+    return lru_cache(maxsize=_MANY)(partial(_way_out, snapshot))
 
 
 def way_out_of(snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
@@ -47,25 +55,39 @@ def way_out_of(snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
 
     None also where an object that cannot be read might say otherwise: see `is_undecided`.
     """
-    return None if is_undecided(snapshot, record) else _ask(find_way_out, snapshot, record)
+    return _way_out(snapshot, *_concern(record))
 
 
 def is_undecided(snapshot: Snapshot | None, record: QueueRecord) -> bool:
     """Whether an object that cannot be read here might say another way out for a record."""
-    return snapshot is not None and snapshot.stale and _ask(may_be_otherwise, snapshot, record)
+    return snapshot is not None and _is_undecided(snapshot, _concern(record))
 
 
-def _ask(question: Callable[..., _T], snapshot: Snapshot, record: QueueRecord) -> _T:
+def _concern(record: QueueRecord) -> _Concern:
+    sender, origin = record.reverse_path, record.origin
+    sender_domain = sender.domain if sender is not None else None
+    return origin.client, origin.namespace, sender_domain, record.domain
+
+
+def _way_out(snapshot: Snapshot, *concern: *_Concern) -> WayOut | None:
+    return None if _is_undecided(snapshot, concern) else _ask(find_way_out, snapshot, concern)
+
+
+def _is_undecided(snapshot: Snapshot, concern: _Concern) -> bool:
+    return snapshot.stale and _ask(may_be_otherwise, snapshot, concern)
+
+
+def _ask(question: Callable[..., _T], snapshot: Snapshot, concern: _Concern) -> _T:
     """Ask what concerns a record's origin and destination of the configuration."""
+    origin, origin_namespace, sender_domain, recipient_domain = concern
     client = None
-    if record.origin.client is not None:
-        namespace, _, name = record.origin.client.partition("/")
+    if origin is not None:
+        namespace, _, name = origin.partition("/")
         client = ObjectKey(namespace, name)
-    sender = record.reverse_path.domain if record.reverse_path is not None else None
     return question(
         snapshot,
         client=client,
-        sender_domain=sender,
-        recipient_domain=record.domain,
-        namespace=record.origin.namespace or None,
+        sender_domain=sender_domain,
+        recipient_domain=recipient_domain,
+        namespace=origin_namespace or None,
     )

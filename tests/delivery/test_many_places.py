@@ -1,0 +1,66 @@
+"""What a process keeps in mind of very many destinations: what is in use stays."""
+
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from postroad.delivery.client.peer import Peer
+from postroad.delivery.client.place import Places
+from postroad.delivery.routing import way
+from postroad.testing.queued_mail import record
+
+MANY = 20_000  # are kept
+QUEUE_ID = "01M8MVHEG903S97TNQX4M7GWJH"
+
+
+def peer(number: int) -> Peer:
+    return Peer(f"mx{number}.example", "192.0.2.1", 25, "relay.example")
+
+
+def test_a_place_in_use_is_kept_however_many_others_there_are() -> None:
+    """All were forgotten at once: idle sessions were not found again, nor what hosts can do."""
+    places = Places()
+    in_use = places.of("default/relay", peer(0))
+    in_use.speak_plainly()
+    for number in range(1, 2 * MANY):
+        places.of("default/relay", peer(number))
+        if number % 1000 == 0:
+            assert places.of("default/relay", peer(0)) is in_use
+
+
+def test_a_place_that_is_not_used_is_forgotten_when_there_are_too_many() -> None:
+    places = Places()
+    unused = places.of("default/relay", peer(0))
+    for number in range(1, MANY + 1):
+        places.of("default/relay", peer(number))
+    assert places.of("default/relay", peer(0)) is not unused
+
+
+def test_a_way_out_in_use_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All were forgotten at once, and each looked for again in the configuration."""
+    asked: Counter[str] = Counter()
+
+    def find(_: object, *, recipient_domain: str, **__: object) -> None:
+        asked[recipient_domain] += 1
+
+    monkeypatch.setattr(way, "find_way_out", find)
+    ways, snapshot, mail = way.Ways(), SimpleNamespace(stale=False), record(QUEUE_ID)
+    for number in range(2 * MANY):
+        domains = [f"d{number}.example"] + ["used.example"] * (number % 1000 == 0)
+        for domain in domains:
+            ways.of(snapshot, replace(mail, domain=domain))  # type: ignore[arg-type]
+    assert asked["used.example"] == 1
+
+
+def test_ways_out_are_looked_for_anew_when_the_configuration_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(way, "find_way_out", lambda snapshot, **_: seen.append(snapshot))
+    ways, mail = way.Ways(), record(QUEUE_ID)
+    one, other = SimpleNamespace(stale=False), SimpleNamespace(stale=False)
+    for snapshot in (one, one, other, None, one):
+        ways.of(snapshot, mail)  # type: ignore[arg-type]
+    assert seen == [one, other, one]
