@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from postroad.spool.agreement import named_site
 from postroad.spool.interface import Taken, Taking
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, crash_process, first, put, take
+from postroad.testing.queued_mail import QUICK, crash_process, first, kinds, put, take
 
 pytestmark = pytest.mark.nats
 
@@ -41,6 +42,11 @@ class Worker:
         async for taken in self.taking:
             self.taken.append(taken)
 
+    async def until_taken(self, count: int) -> None:
+        async with asyncio.timeout(patient(20)):
+            while len(self.taken) < count:
+                await asyncio.sleep(0.02)
+
     async def end(self) -> None:
         await self.taking.stop()
         await self._task
@@ -66,9 +72,7 @@ async def test_who_starts_takes_no_lane_of_one_that_lives_and_is_forgotten(
     await until_owned(one.taking)
     for number in range(20):
         await put(await open_spool(role="ingress"), f"b@d{number}.example")
-    async with asyncio.timeout(patient(20)):
-        while len(one.taken) < 20:
-            await asyncio.sleep(0.02)
+    await one.until_taken(20)
     await server.restart()
     other = Worker(await open_spool(timings=SLOW))
     await until_owned(one.taking, other.taking)
@@ -79,6 +83,35 @@ async def test_who_starts_takes_no_lane_of_one_that_lives_and_is_forgotten(
     await other.end()
     assert other.taken == []
     assert len(one.taken) == 20
+
+
+async def test_what_is_under_way_where_a_lane_was_left_is_not_handed_out_to_the_next_owner(
+    open_spool: OpenJetStream, server: NatsServer
+) -> None:
+    """Over 5 s: that long a process keeps a lane in which it has mail under way."""
+    ingress = await open_spool(role="ingress")
+    one = Worker(await open_spool(timings=SLOW))
+    await until_owned(one.taking)
+    left_open = {named_site("mx.example"): 20}
+    one.taking.tell_left_open(lambda: left_open)
+    await put(ingress, *(f"b@d{number}.example" for number in range(20)), site="mx.example")
+    await one.until_taken(20)
+    other = Worker(await open_spool(timings=SLOW))
+    async with asyncio.timeout(patient(30)):
+        while not (other.taking.lanes and other.taking.open_elsewhere):
+            await asyncio.sleep(0.02)
+    await server.restart()
+    new = [f"b@d{number}.example" for number in range(20)]
+    await put(ingress, *new, site="mx.other.example")
+    async with asyncio.timeout(patient(30)):
+        while len(one.taken) + len(other.taken) < 40:
+            await asyncio.sleep(0.02)
+    assert {taken.record.site for taken in other.taken} == {"mx.other.example"}
+    for worker in (one, other):
+        for taken in worker.taken:
+            await worker.taking.settle(taken)
+        await worker.end()
+    assert await kinds(ingress) == []
 
 
 async def test_two_that_start_first_share_the_lanes_at_once(open_spool: OpenJetStream) -> None:

@@ -5,6 +5,7 @@ who is alive, which site a domain's mail goes to, what quotas have left, and the
 Every process sees the same of each, a moment later at most. `spool.interface` has the mail.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -251,3 +252,8 @@ class Events(Protocol):
         follow: bool = False,
     ) -> AsyncIterator[Event]:
         """Yield stored events in order; with `follow`, go on with those to come."""
+
+
+def named_site(*parts: str) -> str:
+    """Return a short name of a site, or of a part of it, which sessions tell every few seconds."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

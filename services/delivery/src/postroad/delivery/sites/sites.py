@@ -2,7 +2,6 @@
 The sites of a process: which are known, how they share its places, and which may be forgotten.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -13,6 +12,7 @@ from postroad.delivery.sites.shares import Shares
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.policy.model import SiteLimits, Smarthost, WayOut
+from postroad.spool.agreement import named_site
 
 _RECOUNT = 0.25  # seconds
 _REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
@@ -104,7 +104,7 @@ class Sites:
         for site in self:
             if site.is_left:
                 count = site.limiter.connections + pool.count(site.key)
-                counts.update({_named(site.name): count, _named(*site.key): count})
+                counts.update({named_site(site.name): count, named_site(*site.key): count})
                 site.is_left = count > 0
         return +counts
 
@@ -116,9 +116,9 @@ class Sites:
 
     def _count_elsewhere(self, site: Site) -> None:
         counts, total = self._elsewhere, site.total
-        site.limiter.elsewhere = counts.get(_named(*site.key), 0) if counts else 0
+        site.limiter.elsewhere = counts.get(named_site(*site.key), 0) if counts else 0
         # Where the site is shared, they have claims of their own.
-        count = counts.get(_named(site.name), 0) if counts and not total.is_shared else 0
+        count = counts.get(named_site(site.name), 0) if counts and not total.is_shared else 0
         total.limiter.elsewhere = count
 
     def renew(self, limits: Mapping[str, SiteLimits]) -> None:
@@ -171,11 +171,6 @@ class Sites:
         site.total.members -= 1
         if not site.total.members:
             del self._totals[site.name]
-
-
-def _named(*parts: str) -> str:
-    """Return a short name, which processes tell each other every few seconds."""
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:

@@ -1,9 +1,14 @@
-"""Connections that other processes have in use where they left lanes, as their sessions tell it."""
+"""
+Connections that other processes have in use where they left lanes, as their sessions tell it.
+
+What goes over them is leased as long as the servers remember who had it. When they forget, it is
+handed out to the lane's new owner, who has to wait until the other has ended it.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
 
-from postroad.spool.agreement import SessionInfo
+from postroad.spool.agreement import SessionInfo, named_site
 from postroad.spool.jetstream.cluster.membership import Membership
 
 
@@ -14,6 +19,11 @@ class OpenElsewhere:
         self._membership = membership
         self._seen: tuple[SessionInfo, ...] = ()
         self._counts: Mapping[str, int] = {}
+
+    def may_be_at(self, site: str) -> bool:
+        """Whether a record for a site may be under way elsewhere; "" is a site not known yet."""
+        counts = self.counts
+        return bool(counts) and (not site or named_site(site) in counts)
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -90,8 +90,9 @@ class JetStreamTaking:
             exhausted=lambda: tools.capacity.exhausted,
         )
         self._forms = Forms(self._hand, self._succession)
-        # What was in a dead process's hands comes again when its lease has run out. Who waits for
-        # that must not wait here: it would keep the room that the other needs.
+        # What was in a dead process's hands comes again when its lease has run out, and who has
+        # left a lane ends what it has under way. What waits for either must not wait here: it would
+        # keep the room that the other needs.
         self._wait_for_former = _nak(tools.timings.ack_wait / 2)
         self._leases = Leases(
             self._hand,
@@ -293,6 +294,9 @@ class JetStreamTaking:
                 log.info("another form goes on", record_id=str(taken.record.record_id))
                 await self._settling.pass_over(key, taken.record)
                 self._let_go(key)
+                return
+            if delivered.forgotten and self._open_elsewhere.may_be_at(taken.record.site):
+                await self._return(taken, self._wait_for_former)
                 return
             if delivered.follows and not await self._is_gone(Key(key.shard, delivered.follows)):
                 await self._return(taken, self._wait_for_former)

@@ -49,13 +49,15 @@ class Delivered:
     """
     A record as the server delivered it.
 
-    `again`: it may have been in somebody's hands before.
+    `again`: it may have been in somebody's hands before. `forgotten`: and may still be, without a
+    lease, as the servers have lost the consumer that had handed it out.
     """
 
     shard: int
     sequence: int
     deliveries: int
     again: bool
+    forgotten: bool
     pull: "LanePull"
     message: Incoming
 
@@ -120,14 +122,14 @@ class LanePull:
         if unused:
             self.batch = _IDLE_BATCH
 
-    def may_repeat(self, number: int, stored_at: int) -> bool:
+    def may_repeat(self, number: int, stored_at: int, deliveries: int) -> bool:
         """
-        Whether the consumer's delivery of this number may not be the record's first.
+        Whether an earlier consumer may have handed out what this one delivers by this number.
 
         What an earlier consumer had handed out, and the servers forgot, was stored before this one
-        was made, and it is the first that this one delivers.
+        was made, and it is the first that this one delivers; or it comes again since.
         """
-        return number <= _MAX_ACK_PENDING and stored_at < self.made_at
+        return stored_at < self.made_at and (number <= _MAX_ACK_PENDING or deliveries > 1)
 
     @property
     def low(self) -> bool:
@@ -376,10 +378,10 @@ class Puller:
         deliveries = int(tokens[base + 2])
         if deliveries > 1:
             REDELIVERIES.inc()
-        again = deliveries > 1 or pull.may_repeat(int(tokens[base + 4]), int(tokens[base + 5]))
-        self._deliver(
-            Delivered(pull.shard, int(tokens[base + 3]), deliveries, again, pull, message)
-        )
+        sequence, number, stored_at = map(int, tokens[base + 3 : base + 6])
+        forgotten = pull.may_repeat(number, stored_at, deliveries)
+        again = forgotten or deliveries > 1
+        self._deliver(Delivered(pull.shard, sequence, deliveries, again, forgotten, pull, message))
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:
         """Return a stand-in for a lane that was left: what was on its way still comes."""
