@@ -205,6 +205,29 @@ async def test_following_goes_on_when_the_forward_ends(
         os.kill(last, 0)
 
 
+async def test_following_goes_on_when_kubectl_was_away_for_a_moment(
+    cluster: Cluster, ingress: JetStreamSpool
+) -> None:
+    """As while it is upgraded: the command waited for ever, without a word."""
+    words = ("events", "--follow", "--json", "--release", "mail")
+    kubectl = cluster.folder / "bin" / "kubectl"
+    async with children.started(*words, environment=cluster.environment()) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with asyncio.timeout(patient(30)):
+            ingress.events.add(Event(type=EventType.RECEPTION, at=now(), queue_id="one"))
+            assert json.loads(await process.stdout.readline())["queue_id"] == "one"
+            away = kubectl.rename(kubectl.with_name("away"))
+            os.kill(cluster.pid, signal.SIGKILL)
+            while b"kubectl cannot forward again" not in (line := await process.stderr.readline()):
+                assert line, "it ended"
+            away.rename(kubectl)
+            ingress.events.add(Event(type=EventType.RECEPTION, at=now(), queue_id="two"))
+            assert json.loads(await process.stdout.readline())["queue_id"] == "two"
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [

@@ -20,6 +20,9 @@ from functools import partial
 
 from postroad.cli.errors import CommandError
 from postroad.process.supervised import die_with_parent
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 USER = "command"
 _SERVERS = "app.kubernetes.io/part-of=postroad,app.kubernetes.io/component=nats"
@@ -202,10 +205,18 @@ class _Forward:
         raise CommandError(_sentence(complaint))
 
     async def _keep(self) -> None:
+        is_told = False
         while True:
             await self._process.communicate()
             await asyncio.sleep(_AGAIN)
-            self._process = await _begin(self._kubectl, self._service, self.port)
+            try:
+                self._process = await _begin(self._kubectl, self._service, self.port)
+            except CommandError as error:
+                if not is_told:
+                    log.error("kubectl cannot forward again for now", error=str(error))
+                is_told = True
+            else:
+                is_told = False
 
     async def close(self) -> None:
         """End it."""
