@@ -23,7 +23,7 @@ from postroad.spool.record import BlobRef, Hold
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, first, now, put, take
+from postroad.testing.queued_mail import QUICK, crash, first, now, put, take
 from postroad.testing.streams import hang_up
 
 pytestmark = pytest.mark.nats
@@ -146,7 +146,7 @@ async def test_what_was_handed_out_several_times_is_noted_down_and_tried(open_as
     for _ in range(SUSPECT - 1):
         taking = take(delivery)
         await first(taking, 1)
-        await taking.close()
+        await crash(taking)
     taking = take(delivery)
     async with asyncio.timeout(patient(10)):
         [taken] = await first(taking, 1)

@@ -51,7 +51,7 @@ async def put_suspects(spool: JetStreamSpool, count: int) -> None:
         taking = take(spool)
         async with asyncio.timeout(patient(20)):
             await first(taking, count)
-        await taking.close()
+        await crash(taking)
 
 
 async def holds(spool: JetStreamSpool) -> list[tuple[str, str]]:
@@ -138,8 +138,21 @@ async def test_a_suspect_that_a_stopped_process_gave_back_has_killed_nobody(
     assert note.data == b"1"
     await taking.stop()
     await taking.close()
-    [note] = (await presence.changes("suspect.*", after=0)).messages
+    [note, returned] = (await presence.changes("suspect.*", after=0)).messages
     assert is_deletion(note)
+    assert returned.data == b"1"
+
+
+async def test_what_stopped_processes_gave_back_is_no_suspect(open_spool: OpenJetStream) -> None:
+    """Each restart of a deployment gives back what waits; suspects would come one by one."""
+    await put(await open_spool(), *(f"b{number}@y.example" for number in range(10)))
+    for _ in range(SUSPECT + 1):
+        taking = take(await open_spool())
+        async with asyncio.timeout(patient(20)):
+            taken = await first(taking, 10)
+        await taking.stop()
+        await taking.close()
+    assert max(each.deliveries for each in taken) > SUSPECT
 
 
 async def test_a_suspect_that_lives_lets_the_next_begin(open_spool: OpenJetStream) -> None:

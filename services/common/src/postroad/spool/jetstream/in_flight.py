@@ -134,8 +134,12 @@ class InHand(Generic[T]):
             self._returns.popitem(last=False)
         return times
 
+    def know_returns(self, key: Key, times: int) -> None:
+        """Take down that a record was given back so often, here or elsewhere."""
+        self._returns[key] = max(times, self._returns.get(key, 0))
+
     def returns(self, key: Key) -> int:
-        """How often a record was given back from here: deliveries that say nothing against it."""
+        """How often a record is known to have been given back: deliveries that are no deaths."""
         return self._returns.get(key, 0)
 
     def confirm(self, key: Key, sent: float) -> None:

@@ -23,6 +23,7 @@ from postroad.spool.jetstream.consume.forms import Forms
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.overdue import renew_overdue
 from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
+from postroad.spool.jetstream.consume.returned import Returned
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
 from postroad.spool.jetstream.consume.suspects import (
     POISONOUS,
@@ -109,6 +110,7 @@ class JetStreamTaking:
             deliver=self._on_delivered,
         )
         self._trials = self._make_trials()
+        self._returned = Returned(tools.presence, self._hand, tools.link)
         self._held: list[Callable[[str], None]] = []
         self._tenures = Tenures(
             tools.presence,
@@ -270,11 +272,24 @@ class JetStreamTaking:
         """Let a record be handed out: at once, in its turn, or not at all."""
         if is_unreadable(taken.record):
             self._tasks.spawn(self._hold(taken, UNREADABLE))
-        elif is_suspect(taken.record, taken.deliveries - self._hand.returns(taken.key)):
-            self._trials.add(taken)
+        elif self._is_suspect(taken):
+            self._tasks.spawn(self._suspect(taken))
         else:
             self._come[taken.record.traffic_class].append(taken)
             self._wake.set()
+
+    def _is_suspect(self, taken: JetStreamTaken) -> bool:
+        return is_suspect(taken.record, taken.deliveries - self._hand.returns(taken.key))
+
+    async def _suspect(self, taken: JetStreamTaken) -> None:
+        """Let a record be tried apart, unless it was only handed back so often, by others too."""
+        await self._returned.look(taken.key)
+        if not self.serves(taken):
+            await self.give_back(taken)
+        elif self._is_suspect(taken):
+            self._trials.add(taken)
+        else:
+            self._line_up(taken)
 
     def _release(self, taken: JetStreamTaken) -> None:
         """Let a suspect be handed out next, whose turn it is."""
@@ -450,11 +465,16 @@ class JetStreamTaking:
 
     async def _return(self, taken: JetStreamTaken, nak: bytes) -> None:
         entry = self._hand.get(taken.key)
-        if entry is not None:
-            await self._trials.end(taken.key)
-            self._hand.give_back(taken.key)
-            await self._say(entry.reply, nak)
-            self._let_go(taken.key)
+        if entry is None:
+            return
+        await self._trials.end(taken.key)
+        if taken.deliveries > 1:
+            await self._returned.look(taken.key)
+        if self._hand.get(taken.key) is not entry:
+            return  # it is handed back at the end of all, meanwhile
+        self._hand.give_back(taken.key)
+        await asyncio.gather(self._returned.note(taken.key), self._say(entry.reply, nak))
+        self._let_go(taken.key)
 
     def drop(self, taken: Taken) -> None:
         """Let go of a record; it comes again when its lease has run out."""
