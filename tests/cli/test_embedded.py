@@ -63,3 +63,25 @@ async def test_a_server_that_stands_still_is_replaced(tmp_path: Path) -> None:
         await server.stop()
         os.close(lock)
     assert not Path(f"/proc/{stopped}").exists()
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize("name", ["Büro", 'a "b" \\ $c', "tab\there"])
+async def test_the_state_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    state = StateFolder(tmp_path / name)
+    state.prepare()
+    lock = lock_store(state)
+    server = EmbeddedServer(state, store_lock=lock)
+    try:
+        await server.start()
+    finally:
+        await server.stop()
+        os.close(lock)
+    assert (state.store / "jetstream").is_dir()
+    assert state.server_log.exists()
+
+
+def test_a_file_that_is_no_more_ours_is_written_anew(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.access.write_text("[]")
+    assert state.token()

@@ -132,6 +132,8 @@ async def test_what_a_server_does_not_offer_is_told(flags: tuple[str, ...], says
         ("--header", "X Foo: 1"),
         ("--header", ": 1"),
         ("--header", "X-Föö: 1"),
+        ("--header", "Content-Type: multipart/mixed"),
+        ("--header", "mime-version: 9"),
         ("--to", "a@b"),
         ("--from", "a@b"),
         ("--server", "fo o"),

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from postroad.testing.children import run
+from postroad.testing.children import dies_with_us, run
 from postroad.testing.patience import patient
 from postroad.testing.relay import FREE_PORTS, RunningRelay
 
@@ -75,6 +76,25 @@ async def test_a_state_folder_that_cannot_be_written_is_one_clear_line(tmp_path:
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert "cannot write the state folder" in err
+
+
+@pytest.mark.parametrize(("octets", "file"), [(0, "up.lock"), (100, "nats.conf")])
+async def test_a_volume_without_room_is_one_clear_line(
+    tmp_path: Path, octets: int, file: str
+) -> None:
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({octets}, {octets}))"
+    program = f"{full}; from postroad.cli.__main__ import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-IBc", program, "up", "--state", str(tmp_path / "state"), *FREE_PORTS),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "POSTROAD_LOG_LEVEL": "error"},
+        preexec_fn=dies_with_us(),
+    )
+    _, err = await asyncio.wait_for(process.communicate(), patient(30))
+    assert process.returncode == 1
+    assert len(err.strip().splitlines()) == 1
+    assert f"cannot write {tmp_path / 'state' / file}: ".encode() in err
+    assert b"make room" in err
 
 
 async def test_a_server_that_will_not_start_is_one_clear_line(tmp_path: Path) -> None:

@@ -92,15 +92,25 @@ def until_started(process: Started) -> None:
         pass
 
 
-def test_sigterm_drains_and_ends_with_0(start: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_drains_and_ends_with_0(start: Start, number: signal.Signals) -> None:
     process = start({"POSTROAD_TOKEN": "t0ps3cret"})
     until_started(process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, errors = process.communicate()
     assert process.returncode == 0
     assert output == "drained\n"
     assert events(errors) == ["draining", "stopped"]
     assert "t0ps3cret" not in errors
+
+
+def test_a_process_that_is_to_outlive_its_terminal_does(start: Start) -> None:
+    process = start({}, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until_started(process)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate()
+    assert (process.returncode, output) == (0, "drained\n")
 
 
 def test_a_second_signal_forces_the_end(start: Start) -> None:

@@ -53,7 +53,9 @@ def test_name_servers(text: str, read: str) -> None:
     assert str(addresses.parse_name_server(text)) == read
 
 
-@pytest.mark.parametrize("text", ["dns.example", "dns.example:53", "localhost", "", "::1"])
+@pytest.mark.parametrize(
+    "text", ["dns.example", "dns.example:53", "localhost", "", "::1", "192.0.2.1:0"]
+)
 def test_a_name_server_is_an_address(text: str) -> None:
-    with pytest.raises(ValueError, match=r"IP address|brackets|HOST:PORT"):
+    with pytest.raises(ValueError, match=r"IP address|brackets|HOST:PORT|port 0"):
         addresses.parse_name_server(text)

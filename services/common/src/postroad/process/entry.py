@@ -246,3 +246,6 @@ def _follow_signals(process: Process, sink: LineSink, *, supervised: bool) -> No
     loop.add_signal_handler(signal.SIGTERM, ask, signal.SIGTERM)
     if not supervised:
         loop.add_signal_handler(signal.SIGINT, ask, signal.SIGINT)
+        # A terminal that is closed. Started with nohup, a process is to outlive it.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, ask, signal.SIGHUP)

@@ -85,6 +85,8 @@ def parse_name_server(text: str) -> NameServer:
     address = parse_socket_address(f"{text}:53" if bare else text)
     if not _is_ip(address.host):
         raise ValueError(f"{text!r} names a host; give the DNS server's IP address")
+    if not address.port:
+        raise ValueError(f"{text!r} has port 0, where nobody listens")
     return NameServer(address)
 
 

@@ -29,6 +29,7 @@ from postroad.mail.visible import visible
 
 Field = tuple[str, str]
 
+_OF_THE_TEXT = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 §3.6.8
 
 
@@ -138,6 +139,12 @@ def compose(
     for name in {name for name, _ in fields if name in message}:
         del message[name]  # one that we set: what the user says counts
     for name, value in fields:
+        if name.lower() in _OF_THE_TEXT:
+            raise CommandError(
+                f"--header: {f'{name}: {value}'!r} is not needed, since the message is plain text;"
+                " --file sends any other",
+                code=2,
+            )
         try:
             message[name] = value
         except (ValueError, IndexError) as error:  # what the library makes of `From: <`

@@ -120,9 +120,9 @@ class EmbeddedServer:
             listen=f"127.0.0.1:{self.address.port}",
             monitor=f"127.0.0.1:{self.address.monitor_port}",
             max_payload=_MAX_PAYLOAD,
-            logfile=json.dumps(str(self._state.server_log)),
-            token=json.dumps(self.token),
-            store=json.dumps(str(self._state.store)),
+            logfile=_quoted(str(self._state.server_log)),
+            token=_quoted(self.token),
+            store=_quoted(str(self._state.store)),
             max_file_store=self.capacity,
         )
         self._state.write_private(self._state.server_config, text)
@@ -221,6 +221,14 @@ class EmbeddedServer:
             process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(process.wait, _KILL_TIMEOUT)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as nats-server's configuration takes it, whatever octets a path has."""
+    plain = (
+        chr(o) if 32 <= o < 127 and o not in b'"\\' else f"\\x{o:02x}" for o in os.fsencode(text)
+    )
+    return f'"{"".join(plain)}"'
 
 
 def memory_goal(physical: int) -> int:

@@ -7,6 +7,7 @@ delivery drain together, then the queue closes.
 """
 
 import asyncio
+import errno
 import os
 import shlex
 import socket
@@ -29,7 +30,7 @@ from postroad.cli.standalone.oversight import Oversight
 from postroad.cli.standalone.own_name import is_too_short
 from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
 from postroad.cli.state.configured import note_config
-from postroad.cli.state.folder import StateFolder, lock_store, usual_state_folder
+from postroad.cli.state.folder import StateFolder, lock_store, unwritable, usual_state_folder
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.policy.model import Entry
@@ -49,6 +50,7 @@ from postroad.units.quantities import format_duration
 log = get_logger(__name__)
 
 _KILLED_AFTER = timedelta(seconds=5)  # beyond the time a process has for its drain
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
@@ -95,6 +97,10 @@ class StandaloneRelay:
             await self._build()
         except CommandError as failure:
             raise StartupError(str(failure)) from failure
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is None:
+                raise
+            raise StartupError(str(unwritable(error))) from error
 
     async def _build(self) -> None:
         ports = bind(self._options.listeners, self._options.workers.ingress)

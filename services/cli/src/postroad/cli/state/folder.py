@@ -116,21 +116,33 @@ class StateFolder:
         """Replace a file whole, readable by its owner alone from its first byte on."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a write names none
         temporary.replace(path)
 
     def token(self) -> str:
         """Return the token of an earlier start, or a new random one."""
         try:
             return str(json.loads(self.access.read_text())["token"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return secrets.token_urlsafe(32)
+
+
+def unwritable(error: OSError) -> CommandError:
+    """Return what to tell of a file of the state folder that cannot be written."""
+    return CommandError(
+        f"cannot write {error.filename}: {os.strerror(error.errno or 0)};"
+        " make room on its volume, or choose another folder with --state"
+    )
 
 
 def lock_up(state: StateFolder) -> None:
     """Take `up.lock` until this process ends; CommandError when another `up` runs here."""
-    descriptor = os.open(state.path / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    path = state.path / "up.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -140,8 +152,11 @@ def lock_up(state: StateFolder) -> None:
             f"another `postroad up` (pid {owner}) runs on {state.path};"
             " stop it first, or choose another folder with --state"
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        raise unwritable(OSError(error.errno, error.strerror, str(path))) from error
 
 
 def lock_store(state: StateFolder) -> int:
@@ -182,7 +197,7 @@ def _signal_orphan(state: StateFolder, number: signal.Signals) -> None:
     try:
         known = json.loads(state.server_pid.read_text())
         pid, started = int(known["pid"]), str(known["started"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return
     # The same number may be another process by now: only the same start time is the same process.
     if process_start_time(pid) == started:

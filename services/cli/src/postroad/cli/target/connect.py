@@ -98,7 +98,7 @@ def _options(where: Where) -> tuple[SpoolOptions, str]:
     try:
         access = json.loads(state.access.read_text())
         options = SpoolOptions(servers=(access["url"],), token=access["token"], role=_ROLE)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandError(
             f"no relay has run with the state folder {state.path};"
             " start one with `postroad up`, name its folder with --state,"

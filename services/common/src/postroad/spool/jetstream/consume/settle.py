@@ -32,6 +32,7 @@ from postroad.spool.jetstream.nats.requests import Answer, Requests, is_refused
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
+from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -67,6 +68,7 @@ class Settling:
         self._blobs = blobs
         self._body_ends = body_ends
         self._events = events
+        self._lines = LineLimit()  # of a full disk each record in hand would tell, again and again
 
     async def settle(
         self,
@@ -169,11 +171,7 @@ class Settling:
             except SpoolError as error:
                 if isinstance(error, SpoolFull) and _only_postpones(record, puts):
                     raise
-                log.warning(
-                    "what follows of a record cannot be stored yet",
-                    record_id=str(record.record_id),
-                    error=str(error),
-                )
+                self._warn("what follows of a record cannot be stored yet", record, error)
                 await asyncio.sleep(_RETRY_PAUSE)
                 if await is_lost():
                     raise LeaseLost(str(record.record_id)) from error
@@ -217,12 +215,11 @@ class Settling:
 
     async def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
         """Give a record back as it was, for a while, the longer the more often."""
-        record_id = str(record.record_id)
         if isinstance(why, SpoolFull):
-            log.warning("storage is full: a record is given back", record_id=record_id)
+            self._warn("storage is full: a record is given back", record, why)
         else:
             cause = "what follows of a record cannot be stored: it is given back as it was"
-            log.error(cause, record_id=record_id, error=str(why))
+            log.error(cause, record_id=str(record.record_id), error=str(why))
         entry = self._hand.get(key)
         if entry is None:
             return
@@ -232,6 +229,11 @@ class Settling:
             await self._requests.send(entry.reply, said, timeout=ACK_TIMEOUT)
         except SpoolError as error:
             log.debug("a record's lease runs out instead", error=str(error))
+
+    def _warn(self, what: str, record: QueueRecord, why: SpoolError) -> None:
+        left_out = self._lines.admit(what, "")
+        if left_out is not None:
+            log.warning(what, record_id=str(record.record_id), error=str(why), left_out=left_out)
 
 
 def _return_delay(returns: int) -> float:
