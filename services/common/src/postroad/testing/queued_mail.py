@@ -26,6 +26,7 @@ QUICK = Timings(
     lease_fresh=timedelta(seconds=1.2),
     sweep=timedelta(seconds=1),
     pools=timedelta(seconds=0.3),
+    suspects=timedelta(seconds=0.3),
     gathering=timedelta(seconds=0.2),
 )
 

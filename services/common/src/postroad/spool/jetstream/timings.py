@@ -17,5 +17,6 @@ class Timings:
     page_pause: timedelta = timedelta(seconds=2)  # of a sweep, after each page
     pools: timedelta = timedelta(seconds=10)  # between looks for pools that hold mail
     alone: timedelta = timedelta(seconds=15)  # of a suspect: no other is tried beside it
+    suspects: timedelta = timedelta(seconds=2)  # until those of one death have come
     gathering: timedelta = timedelta(seconds=2)  # of the destinations of shared bodies that ended
     abandoned: timedelta = timedelta(hours=1)  # until an unfinished body is taken for left behind

@@ -129,6 +129,7 @@ class JetStreamTaking:
             self._tools.presence,
             most=max(1, min(_SUSPECTS, self._room.places // 4)),
             alone=self._tools.timings.alone,
+            gathering=self._tools.timings.suspects,
             hand_out=self._release,
             hold=lambda taken: self._tasks.spawn(self._hold(taken, POISONOUS)),
             put_off=lambda taken: self._tasks.spawn(self._return(taken, _AFTER_OTHERS)),

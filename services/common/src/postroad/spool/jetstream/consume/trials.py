@@ -52,6 +52,7 @@ class Trials:
         *,
         most: int,
         alone: timedelta,
+        gathering: timedelta,
         hand_out: Tell,
         hold: Tell,
         put_off: Tell,
@@ -59,6 +60,7 @@ class Trials:
         self._bucket = bucket
         self._most = most
         self._alone = alone.total_seconds()
+        self._gathering = gathering.total_seconds()
         self._hand_out = hand_out
         self._hold = hold
         self._put_off = put_off
@@ -102,6 +104,9 @@ class Trials:
         """Try the suspects as they come, until cancelled."""
         while True:
             await self._came.wait()
+            # Those of one death come within moments, in the order that they had. The first of them
+            # would be tried each time, and die each time that something else kills the process.
+            await asyncio.sleep(self._gathering)
             self._came.clear()
             while self._waiting:
                 await self._look()
