@@ -3,6 +3,7 @@
 import ipaddress
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,3 +164,25 @@ def test_any_json_is_an_entry_or_unreadable(value: object) -> None:
         assert isinstance(decode_entry("domain.a.b", data.encode(), RING), Domain)
     except EntryUnreadable:
         pass
+
+
+# As earlier versions wrote ENTRIES.
+STORED: dict[str, Any] = json.loads(Path(__file__).with_name("stored_entries.json").read_text())
+
+
+@pytest.mark.parametrize("key", ENTRIES)
+def test_what_was_published_before_is_read(key: str) -> None:
+    assert decode_entry(key, json.dumps(STORED[key]).encode(), RING) == ENTRIES[key]
+
+
+@pytest.mark.parametrize("key", ENTRIES)
+def test_what_is_published_has_the_form_that_it_had(key: str) -> None:
+    written = json.loads(encode_entry(key, ENTRIES[key], RING))
+    assert unsealed(written) == unsealed(STORED[key])
+
+
+def unsealed(value: Any) -> Any:
+    """Return what was written without what is drawn anew for each secret."""
+    if isinstance(value, dict):
+        return {name: name if name == "sealed" else unsealed(each) for name, each in value.items()}
+    return [unsealed(each) for each in value] if isinstance(value, list) else value
