@@ -68,12 +68,12 @@ def test_a_refusal_says_of_what_and_how_many_alike_there_were() -> None:
         recipients=("victim@other.test",),
         peer_address="192.0.2.7",
         helo="vm\x1b[31m",
-        reply="550 5.7.1 relaying denied",
+        reply="550 5.7.1 relay access denied",
         left_out=12,
     )
     assert "rejected" in told
     assert "at RCPT, from <>, peer 192.0.2.7 (helo vm\\x1b[31m), to victim@other.test" in told
-    assert told.endswith('"550 5.7.1 relaying denied", and 12 alike before it')
+    assert told.endswith('"550 5.7.1 relay access denied", and 12 alike before it')
 
 
 def test_a_delivery_says_how_long_it_took() -> None:

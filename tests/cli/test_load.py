@@ -346,7 +346,7 @@ async def test_what_was_not_accepted_has_a_reason_and_no_latencies(tmp_path: Pat
         assert code == 1
         assert "rejected 3" in out
         assert "from the final dot" not in out
-        assert "550 5.7.1 relaying denied" in err
+        assert "550 5.7.1 relay access denied" in err
         _, out, _ = await run(*server, "--from", "a@other.example", "--json")
         assert json.loads(out)["latency_p50"] is None
         code, out, _ = await run(*server, "--from", "me@near.example")

@@ -169,7 +169,7 @@ async def test_a_field_that_stands_already_is_replaced(scene: Scene) -> None:
     ("flags", "says"),
     [
         (("--to", "nobody@here.example"), "no such recipient"),
-        (("--to", "you@far.example", "--from", "x@other.example"), "relaying denied"),
+        (("--to", "you@far.example", "--from", "x@other.example"), "relay access denied"),
         (("--to", "you@far.example", "--tls", "starttls"), "certificate"),
         (("--to", "you@far.example", "--file", "/nowhere"), "/nowhere"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from postroad.cli.standalone.banner import Banner, own_command
 from postroad.cli.standalone.own_name import is_too_short
-from postroad.policy.model import Domain, ObjectKey, Receive, Relay, Smarthost, WayOut
+from postroad.policy.model import Domain, EgressPath, ObjectKey, Receive, Relay, Smarthost
 
 PORTS = {"relay": "127.0.0.1:2525", "http": "127.0.0.1:8025"}
 
@@ -57,12 +57,12 @@ def test_a_hint_names_the_command_as_it_was_started(
 
 def relay(*hosts: str) -> Relay:
     hops = tuple(Smarthost(host) for host in hosts)
-    return Relay(ObjectKey("default", "out"), ("*",), WayOut("relay:default/out", hops))
+    return Relay(ObjectKey("default", "out"), ("*",), EgressPath("relay:default/out", hops))
 
 
 def domain(host: str) -> Domain:
-    way_out = WayOut("domain:default/here", (Smarthost(host),))
-    return Domain(ObjectKey("default", "here"), "here.example", Receive(way_out))
+    egress_path = EgressPath("domain:default/here", (Smarthost(host),))
+    return Domain(ObjectKey("default", "here"), "here.example", Receive(egress_path))
 
 
 @pytest.mark.parametrize(

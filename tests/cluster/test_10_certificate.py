@@ -5,7 +5,7 @@ import time
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
 from postroad_harness.cluster.kube import until
 from postroad_harness.cluster.report import settle
@@ -33,10 +33,10 @@ async def test_sessions_live_on_while_the_certificate_changes(steady: Scene) -> 
         await settle("10. TLS certificate rotated under open sessions", flow, shown_after=took)
 
 
-async def open_session(scene: Scene) -> Peer:
+async def open_session(scene: Scene) -> SmtpPeer:
     """Open a session with STARTTLS."""
     assert scene.balancer is not None
-    session = Peer(*await scene.balancer.connect())
+    session = SmtpPeer(*await scene.balancer.connect())
     await session.reply()
     await session.say("EHLO outside.example")
     assert (await session.say("STARTTLS")).startswith("220")
@@ -44,7 +44,7 @@ async def open_session(scene: Scene) -> Peer:
     return session
 
 
-def organisation(session: Peer) -> str:
+def organisation(session: SmtpPeer) -> str:
     """Return what tells one certificate from another."""
     shown = session.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     names = x509.load_der_x509_certificate(shown).subject

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.errors import BodyCorrupt, BodyMissing
-from postroad.spool.interface import HOLD_LIMIT, Held, Place, Put, Scheduled, Spool
+from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Scheduled, Spool
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.testing.queued_mail import OpenSpool, first, now, put, record, take
 
@@ -63,10 +63,10 @@ async def test_a_changed_body_is_not_handed_out_whole(spool: Spool) -> None:
 async def test_a_body_goes_with_its_only_record(spool: Spool) -> None:
     body = await write(spool, 6)
     await put(spool, content=body)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    await taking.settle(taken)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.settle(leased)
+    await consumer.close()
     with pytest.raises(BodyMissing):
         await read(spool, body)
 
@@ -82,13 +82,13 @@ async def test_only_a_body_that_is_not_finished_can_be_given_up(spool: Spool) ->
 async def test_a_shared_body_goes_with_the_last_of_its_destinations(spool: Spool) -> None:
     body = await write(spool, 6, destinations=3)
     await put(spool, "b@x.example", "c@y.example", "d@z.example", content=body)
-    taking = take(spool)
-    one, two, three = await first(taking, 3)
-    await taking.settle(two)
-    await taking.settle(one)
+    consumer = take(spool)
+    one, two, three = await first(consumer, 3)
+    await consumer.settle(two)
+    await consumer.settle(one)
     assert len(await read(spool, body)) == body.size
-    await taking.settle(three)
-    await taking.close()
+    await consumer.settle(three)
+    await consumer.close()
     with pytest.raises(BodyMissing):
         await read(spool, body)
 
@@ -100,11 +100,11 @@ async def test_a_shared_body_goes_also_when_several_processes_end_its_destinatio
     body = await write(spool, 6, destinations=3)
     await put(spool, "b@x.example", "c@y.example", "d@z.example", content=body)
     for left in (2, 1, 0):
-        taking = take(await open_spool(), room=1)
-        [taken] = await first(taking, 1)
+        consumer = take(await open_spool(), room=1)
+        [leased] = await first(consumer, 1)
         assert len(await read(spool, body)) == body.size, f"{left + 1} have not ended"
-        await taking.settle(taken)
-        await taking.close()
+        await consumer.settle(leased)
+        await consumer.close()
     with pytest.raises(BodyMissing):
         await read(spool, body)
 
@@ -112,12 +112,14 @@ async def test_a_shared_body_goes_also_when_several_processes_end_its_destinatio
 @pytest.mark.parametrize(
     "place", [Scheduled(now() + LIFETIME), Held(now() + HOLD_LIMIT)], ids=["deferred", "held"]
 )
-async def test_a_shared_body_stays_for_a_destination_that_waits(spool: Spool, place: Place) -> None:
+async def test_a_shared_body_stays_for_a_destination_that_waits(
+    spool: Spool, place: QueueState
+) -> None:
     body = await write(spool, 6, destinations=2)
     await put(spool, "b@y.example", "c@z.example", content=body)
-    taking = take(spool)
-    ended, waits = await first(taking, 2)
-    await taking.settle(waits, [Put(waits.record.next_step(), place)])
-    await taking.settle(ended)
-    await taking.close()
+    consumer = take(spool)
+    ended, waits = await first(consumer, 2)
+    await consumer.settle(waits, [Put(waits.record.next_step(), place)])
+    await consumer.settle(ended)
+    await consumer.close()
     assert len(await read(spool, body)) == body.size

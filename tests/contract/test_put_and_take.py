@@ -8,7 +8,7 @@ import pytest
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Held, Put, Ready, Scheduled, Spool, Taken
+from postroad.spool.interface import Held, LeasedRecord, Put, Ready, Scheduled, Spool
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -24,25 +24,25 @@ async def waiting(spool: Spool, selection: Selection = ALL) -> list[WaitKind]:
 
 async def test_an_accepted_message_is_taken_and_gone_when_settled(spool: Spool) -> None:
     queue_id = await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taken.record.record_id.queue_id == queue_id
-    assert taken.record.content == b"Subject: hi\r\n\r\nbody\r\n"
-    assert str(taken.record.recipients[0].mailbox) == "b@y.example"
-    await taking.settle(taken)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert leased.record.record_id.queue_id == queue_id
+    assert leased.record.content == b"Subject: hi\r\n\r\nbody\r\n"
+    assert str(leased.record.recipients[0].mailbox) == "b@y.example"
+    await consumer.settle(leased)
     assert await waiting(spool) == []
-    await taking.close()
+    await consumer.close()
 
 
 async def test_mail_to_several_domains_is_one_record_each(spool: Spool) -> None:
     queue_id = await put(spool, "b@y.example", "c@z.example", "d@w.example")
-    taking = take(spool)
-    taken = await first(taking, 3)
-    assert {t.record.record_id.queue_id for t in taken} == {queue_id}
-    assert {t.record.domain for t in taken} == {"y.example", "z.example", "w.example"}
-    for each in taken:
-        await taking.settle(each)
-    await taking.close()
+    consumer = take(spool)
+    leased = await first(consumer, 3)
+    assert {t.record.record_id.queue_id for t in leased} == {queue_id}
+    assert {t.record.domain for t in leased} == {"y.example", "z.example", "w.example"}
+    for each in leased:
+        await consumer.settle(each)
+    await consumer.close()
 
 
 async def test_the_same_message_accepted_again_is_stored_once(spool: Spool) -> None:
@@ -56,76 +56,76 @@ async def test_the_same_message_accepted_again_is_stored_once(spool: Spool) -> N
 
 async def test_a_deferral_replaces_the_record_and_comes_when_due(spool: Spool) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    again = taken.record.next_step(attempts=1)
-    await taking.settle(taken, [Put(again, Scheduled(now() + 1.5 * SECOND))])
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    again = leased.record.next_step(attempts=1)
+    await consumer.settle(leased, [Put(again, Scheduled(now() + 1.5 * SECOND))])
     assert await waiting(spool) == [WaitKind.SCHEDULED]
-    [back] = await first(taking, 1)
+    [back] = await first(consumer, 1)
     assert (back.record.attempts, back.record.step) == (1, 1)
     assert now() >= back.record.arrival + SECOND
-    await taking.settle(back)
+    await consumer.settle(back)
     assert await waiting(spool) == []
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_is_given_back_comes_again_at_once(spool: Spool) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    await taking.give_back(taken)
-    [again] = await first(taking, 1)
-    assert again.record == taken.record
-    await taking.settle(again)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.give_back(leased)
+    [again] = await first(consumer, 1)
+    assert again.record == leased.record
+    await consumer.settle(again)
+    await consumer.close()
 
 
 async def test_a_settle_puts_all_that_follows_or_nothing(spool: Spool) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    report = record(taken.record.record_id.queue_id, "a@x.example", 7)
-    deferred = taken.record.next_step(attempts=1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    report = record(leased.record.record_id.queue_id, "a@x.example", 7)
+    deferred = leased.record.next_step(attempts=1)
     puts = [Put(deferred, Scheduled(now() + timedelta(hours=1))), Put(report, Ready())]
-    await taking.settle(taken, puts)
+    await consumer.settle(leased, puts)
     assert await waiting(spool) == [WaitKind.READY, WaitKind.SCHEDULED]
-    [dsn] = await first(taking, 1)
+    [dsn] = await first(consumer, 1)
     assert dsn.record.domain == "x.example"
-    await taking.settle(dsn)
-    await taking.close()
+    await consumer.settle(dsn)
+    await consumer.close()
 
 
 async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -> None:
     """A first settle that died after its publish, and a second with a different outcome."""
     queue_id = await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     later = now() + timedelta(hours=1)
-    await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(later))])
-    [recipient] = taken.record.recipients
+    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(later))])
+    [recipient] = leased.record.recipients
     bounced = (replace(recipient, state=RecipientState.BOUNCED),)
-    other = taken.record.next_step(recipients=bounced)
+    other = leased.record.next_step(recipients=bounced)
     await spool.accept(queue_id, lambda _: [Put(other, Scheduled(later))], timeout=5 * SECOND)
     # A waiting record has one place: the later word about it stands there.
     [queued] = [queued async for queued in spool.waiting.list(ALL)]
     assert queued.record.recipients == bounced
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_follows_from_another_form_of_a_record_is_no_repetition(spool: Spool) -> None:
     """A fault may leave two forms in the queue, and what came of the first may be gone for long."""
     await put(spool)
-    taking = take(spool)
-    [whole] = await first(taking, 1)
+    consumer = take(spool)
+    [whole] = await first(consumer, 1)
     again = whole.record.next_step()
-    await taking.settle(whole, [Put(again, Ready()), Put(again, Scheduled(now()))])
+    await consumer.settle(whole, [Put(again, Ready()), Put(again, Scheduled(now()))])
     async with asyncio.timeout(patient(20)):
-        for form in await first(taking, 2):
-            await taking.settle(form, [Put(form.record.next_step(), Ready())])
-            [follows] = await first(taking, 1)
-            await taking.settle(follows)
+        for form in await first(consumer, 2):
+            await consumer.settle(form, [Put(form.record.next_step(), Ready())])
+            [follows] = await first(consumer, 1)
+            await consumer.settle(follows)
     assert await waiting(spool) == []
-    await taking.close()
+    await consumer.close()
 
 
 @pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)])
@@ -135,12 +135,12 @@ async def test_a_record_is_not_taken_again_when_a_later_form_of_it_waits(
     """A process that was killed had stored what follows, and not yet ended the record."""
     due = place.due if isinstance(place, Scheduled) else place.until
     queue_id = await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    follows = [Put(taken.record.next_step(attempts=1), place)]
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    follows = [Put(leased.record.next_step(attempts=1), place)]
     await spool.accept(queue_id, lambda _: follows, timeout=5 * SECOND)
-    await taking.give_back(taken)
-    again = asyncio.ensure_future(first(taking, 1))
+    await consumer.give_back(leased)
+    again = asyncio.ensure_future(first(consumer, 1))
     async with asyncio.timeout(patient(20)):
         while WaitKind.READY in await waiting(spool):
             await asyncio.sleep(0.01)
@@ -148,42 +148,42 @@ async def test_a_record_is_not_taken_again_when_a_later_form_of_it_waits(
     [queued] = [queued async for queued in spool.waiting.list(ALL)]
     assert (queued.record.attempts, queued.due) == (1, due)
     again.cancel()
-    await taking.close()
+    await consumer.close()
 
 
 async def test_express_is_taken_before_bulk(spool: Spool) -> None:
     for _ in range(5):
         await put(spool, traffic_class=TrafficClass.BULK)
     await put(spool, traffic_class=TrafficClass.EXPRESS)
-    taking = take(spool, room=2)
-    taken = await first(taking, 2)
-    assert TrafficClass.EXPRESS in {t.record.traffic_class for t in taken}
-    await taking.close()
+    consumer = take(spool, room=2)
+    leased = await first(consumer, 2)
+    assert TrafficClass.EXPRESS in {t.record.traffic_class for t in leased}
+    await consumer.close()
 
 
 async def test_no_more_is_in_hand_than_there_is_room_for(spool: Spool) -> None:
     for number in range(6):
         await put(spool, f"b{number}@y.example")
-    taking = take(spool, room=3)
-    taken = await first(taking, 3)
-    more = asyncio.ensure_future(first(taking, 1))
+    consumer = take(spool, room=3)
+    leased = await first(consumer, 3)
+    more = asyncio.ensure_future(first(consumer, 1))
     done, _ = await asyncio.wait([more], timeout=0.3)
     assert not done
-    await taking.settle(taken[0])
+    await consumer.settle(leased[0])
     assert len(await more) == 1
-    await taking.close()
+    await consumer.close()
 
 
 async def test_a_stopped_taker_leaves_its_mail_to_another(open_spool: OpenSpool) -> None:
     one, other = await open_spool(), await open_spool()
     await put(one)
-    taking = take(one)
-    [taken] = await first(taking, 1)
-    await taking.stop()
-    await taking.close()
+    consumer = take(one)
+    [leased] = await first(consumer, 1)
+    await consumer.stop()
+    await consumer.close()
     successor = take(other)
     [again] = await first(successor, 1)
-    assert again.record == taken.record
+    assert again.record == leased.record
     await successor.settle(again)
     await successor.close()
 
@@ -195,20 +195,20 @@ async def test_what_has_not_begun_of_a_lane_that_is_left_goes_to_its_next_owner(
     one, other = await open_spool(), await open_spool()
     for number in range(30):
         await put(one, f"b@d{number}.example")
-    taking, left = take(one), asyncio.Queue[str]()
-    taking.on_leaving(left.put_nowait)
-    mine = await first(taking, 30)
+    consumer, left = take(one), asyncio.Queue[str]()
+    consumer.on_leaving(left.put_nowait)
+    mine = await first(consumer, 30)
     successor = take(other)
     arriving = asyncio.ensure_future(first(successor, 1))
-    given_back: list[Taken] = []
+    given_back: list[LeasedRecord] = []
     while not given_back:
         lane = await asyncio.wait_for(left.get(), patient(20))
-        given_back = [taken for taken in mine if taken.lane == lane]
-    for taken in given_back:
-        await taking.give_back(taken)
+        given_back = [leased for leased in mine if leased.lane == lane]
+    for leased in given_back:
+        await consumer.give_back(leased)
     [again] = await asyncio.wait_for(arriving, patient(20))
-    assert again.record in [taken.record for taken in given_back]
-    for each in (taking, successor):
+    assert again.record in [leased.record for leased in given_back]
+    for each in (consumer, successor):
         await each.stop()
         await each.close()
 
@@ -230,35 +230,35 @@ async def test_each_lane_is_one_takers_or_elsewhere(open_spool: OpenSpool) -> No
 
 async def test_mail_in_a_pool_that_nobody_names_is_taken_by_default(spool: Spool) -> None:
     queue_id = await put(spool, pool="gone")
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(30)):
-        [taken] = await first(taking, 1)
-    assert taken.record.record_id.queue_id == queue_id
-    assert taking.serves(taken)
-    await taking.settle(taken)
+        [leased] = await first(consumer, 1)
+    assert leased.record.record_id.queue_id == queue_id
+    assert consumer.serves(leased)
+    await consumer.settle(leased)
     assert await waiting(spool) == []
-    await taking.close()
+    await consumer.close()
 
 
 async def test_events_are_written_after_the_settle(spool: Spool) -> None:
     queue_id = await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     event = Event(type=EventType.DELIVERY, at=now(), queue_id=queue_id, host="mx.y.example")
-    await taking.settle(taken, events=[event])
+    await consumer.settle(leased, events=[event])
     async for seen in spool.events.read(since=now() - timedelta(minutes=1), follow=True):
         if seen.queue_id == queue_id:
             assert seen == event
             break
-    await taking.close()
+    await consumer.close()
 
 
 async def test_a_fresh_lease_is_fresh(spool: Spool) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taking.fresh(taken)
-    assert await taking.confirm(taken)
-    await taking.settle(taken)
-    assert not taking.fresh(taken)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert consumer.fresh(leased)
+    assert await consumer.confirm(leased)
+    await consumer.settle(leased)
+    assert not consumer.fresh(leased)
+    await consumer.close()

@@ -9,7 +9,7 @@ from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
 from postroad.spool.ids import RecordId
-from postroad.spool.interface import Held, Place, Put, Queued, Ready, Scheduled, Spool
+from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, Scheduled, Spool
 from postroad.spool.record import Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queued_mail import first, now, put, record, take
@@ -42,7 +42,7 @@ async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
     assert (backlog.scheduled, backlog.held) == (1, 1)
 
 
-async def put_once(spool: Spool, arrival: datetime, place: Place) -> None:
+async def put_once(spool: Spool, arrival: datetime, place: QueueState) -> None:
     """Put a message that arrived at another time than now."""
 
     def compose(queue_id: str) -> list[Put]:
@@ -80,11 +80,11 @@ async def test_looking_takes_nothing(spool: Spool) -> None:
     queue_id = await put(spool)
     assert len(await found(spool, Selection(queue_id=queue_id))) == 1
     assert len(await found(spool, Selection(queue_id=queue_id))) == 1
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taken.record.record_id.queue_id == queue_id
-    await taking.settle(taken)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert leased.record.record_id.queue_id == queue_id
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 @pytest.mark.parametrize(
@@ -155,11 +155,11 @@ async def test_a_claim_may_leave_a_record_where_it_waits(
         await spool.waiting.claim(queued, puts, now())
     soon = type(place)(now() + timedelta(seconds=1))
     await spool.waiting.claim(left, [Put(left.record.next_step(), soon)], now())
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taken.record.attempts == 7
-    await taking.settle(taken)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert leased.record.attempts == 7
+    await consumer.settle(leased)
+    await consumer.close()
     assert await found(spool, Selection()) == []
 
 
@@ -167,11 +167,11 @@ async def test_a_claim_moves_deferred_mail_to_its_lane(spool: Spool) -> None:
     await put(spool, place=Scheduled(now() + LATER))
     [queued] = await found(spool, Selection())
     await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taken.record.record_id == queued.record.record_id
-    await taking.settle(taken)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert leased.record.record_id == queued.record.record_id
+    await consumer.settle(leased)
+    await consumer.close()
     assert await found(spool, Selection()) == []
 
 
@@ -190,11 +190,11 @@ async def test_nothing_is_claimed_that_becomes_ready_by_itself(spool: Spool) -> 
     [queued] = await found(spool, Selection())
     with pytest.raises(ClaimLost):
         await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taken.record.step == queued.record.step
-    await taking.settle(taken)
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert leased.record.step == queued.record.step
+    await consumer.settle(leased)
+    await consumer.close()
     assert await found(spool, Selection()) == []
 
 

@@ -12,13 +12,13 @@ from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
 from postroad.delivery.client.peer import Timeouts
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
+    EgressPath,
     Rate,
     RetrySchedule,
     SiteLimits,
     Smarthost,
     Source,
     TlsMode,
-    WayOut,
 )
 from postroad.spool.event import Event, EventType
 from postroad.spool.memory.spool import MemorySpool
@@ -31,9 +31,9 @@ RETRY = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
 TO = ("b@y.example", "c@y.example", "d@y.example")
 
 
-def one_line(port: int, *sources: Source, **limits: object) -> WayOut:
-    """Return a way out with one connection, on which all mail has to go one after the other."""
-    return WayOut(
+def one_line(port: int, *sources: Source, **limits: object) -> EgressPath:
+    """Return an egress path of one connection: all mail has to go one after the other."""
+    return EgressPath(
         "relay:shop/line",
         (Smarthost("127.0.0.1", port),),
         tls=TlsMode.NONE,
@@ -75,7 +75,7 @@ async def noting(
 
 
 async def sent_over(
-    way_out: WayOut,
+    egress_path: EgressPath,
     blocks: list[bytes],
     *to: str,
     attempts: int | None = None,
@@ -84,7 +84,7 @@ async def sent_over(
     """Send messages, and return how many envelopes came in one block with each final dot."""
     to = to or TO
     spool = MemorySpool()
-    await publish(spool, anywhere=way_out)
+    await publish(spool, anywhere=egress_path)
     await send(spool, *to)
     async with delivering(spool, timeouts=timeouts):
         await history(spool, EventType.DELIVERY, len(to))
@@ -269,14 +269,14 @@ async def test_a_host_that_closes_at_the_dot_leaves_the_next_to_another_session(
     spool = MemorySpool()
     async with ScriptedMx(on(b".", 0, b"421 4.7.0 enough\r\n")) as mx, ScriptedMx() as other:
         ports = [mx.port, other.port][:hosts]
-        way_out = WayOut(
+        egress_path = EgressPath(
             "relay:shop/line",
             tuple(Smarthost("127.0.0.1", port, turn) for turn, port in enumerate(ports)),
             tls=TlsMode.NONE,
             retry=RETRY,
             limits=SiteLimits(connections=1),
         )
-        await publish(spool, anywhere=way_out)
+        await publish(spool, anywhere=egress_path)
         await send(spool, *TO)
         async with delivering(spool):
             await history(spool, EventType.DELIVERY, 3)
@@ -298,8 +298,8 @@ async def test_who_goes_on_to_another_host_takes_no_second_connection() -> None:
     mx, other = ScriptedMx(noting_open), ScriptedMx(noting_open)
     async with mx, other:
         hosts = tuple(Smarthost("127.0.0.1", each.port, n) for n, each in enumerate((mx, other)))
-        way_out = replace(one_line(mx.port), smarthosts=hosts)
-        await publish(spool, anywhere=way_out)
+        egress_path = replace(one_line(mx.port), smarthosts=hosts)
+        await publish(spool, anywhere=egress_path)
         await send(spool, *TO)
         async with delivering(spool):
             await history(spool, EventType.DELIVERY, 3)

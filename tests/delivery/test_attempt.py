@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.client.outages import Endpoint
-from postroad.delivery.outcome import Kind
-from postroad.delivery.routing.routes import Host
+from postroad.delivery.client.outages import NetworkPath
+from postroad.delivery.outcome import OutcomeKind
+from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
 from postroad.spool.errors import LeaseLost
@@ -129,7 +129,7 @@ async def test_each_recipient_is_left_to_the_next_host_by_itself() -> None:
 async def test_a_positive_answer_to_the_dot_in_an_odd_form_is_one(reply: bytes) -> None:
     async with ScriptedMx(saying(b".", reply)) as mx:
         ended = await Bench().attempt(mx)
-        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
         assert len(mx.messages) == 1
 
 
@@ -219,7 +219,7 @@ async def test_very_many_recipients_are_sent_to_a_hundred_at_a_time() -> None:
     recipients = tuple(QueuedRecipient(parse_mailbox(f"r{n}@y.example")) for n in range(250))
     async with ScriptedMx() as mx:
         ended = await Bench(messages_per_connection=2).attempt(mx, recipients=recipients)
-        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
         assert len(ended.outcomes) == 250
         assert [len(message.recipients) for message in mx.messages] == [100, 100, 50]
         assert mx.connections == 2
@@ -235,7 +235,7 @@ async def test_a_host_that_closes_after_the_first_hundred_gets_the_rest_on_a_new
         bench = Bench()
         await bench.attempt(mx)
         ended = await bench.attempt(mx, recipients=recipients)
-        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
         assert [len(message.recipients) for message in mx.messages] == [2, 100, 50]
         assert mx.connections == 2
 
@@ -253,7 +253,7 @@ async def test_idle_sessions_leave_before_the_site_has_too_many() -> None:
 async def test_no_session_is_kept_for_the_mail_of_a_lane_that_was_left() -> None:
     def script(line: bytes, count: int) -> bytes | None:
         if line == b"DATA":
-            leaving.append(asyncio.ensure_future(bench.taking.stop()))
+            leaving.append(asyncio.ensure_future(bench.consumer.stop()))
         return None
 
     leaving: list[asyncio.Future[None]] = []
@@ -270,12 +270,12 @@ async def test_no_session_is_kept_for_the_mail_of_a_lane_that_was_left() -> None
 async def test_nothing_is_sent_on_a_lease_that_is_in_doubt(stale: bool) -> None:
     def script(line: bytes, count: int) -> bytes | None:
         if line == b"DATA":
-            bench.taking.stale = True  # between MAIL and the final dot
+            bench.consumer.stale = True  # between MAIL and the final dot
         return None
 
     async with ScriptedMx(script) as mx:
         bench = Bench()
-        bench.taking.stale = stale
+        bench.consumer.stale = stale
         with pytest.raises(LeaseLost):
             await bench.attempt(mx)
         assert mx.messages == []
@@ -311,7 +311,7 @@ async def test_addresses_without_a_route_leave_the_tries_to_others() -> None:
     nowhere = tuple(f"ff02::{n}" for n in range(1, 9))  # refused by the kernel, at once
     async with ScriptedMx() as mx:
         bench = Bench()
-        hosts = (Host("six", mx.port, nowhere), Host("four", mx.port, ("127.0.0.1",)))
+        hosts = (MailHost("six", mx.port, nowhere), MailHost("four", mx.port, ("127.0.0.1",)))
         assert summary(await bench.attempt_at(*hosts)) == [("Delivered", "2.0.0", "four")] * 2
 
 
@@ -327,9 +327,9 @@ async def test_a_dead_host_costs_its_time_only_once() -> None:
 
 async def test_one_mail_finds_out_whether_a_dead_host_is_back() -> None:
     one, other = Bench(), Bench()
-    other.tools.outages = outages = one.tools.outages
+    other.context.outages = outages = one.context.outages
     async with ScriptedMx(greeting=SILENCE) as dead, ScriptedMx() as good:
-        outages.fails(Endpoint("127.0.0.1", dead.port), time.monotonic() - 61.0)
+        outages.fails(NetworkPath("127.0.0.1", dead.port), time.monotonic() - 61.0)
         await asyncio.gather(one.attempt(dead, good), other.attempt(dead, good))
         assert (dead.connections, len(good.messages)) == (1, 2)
 

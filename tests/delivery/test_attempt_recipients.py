@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.delivery.outcome import Kind
+from postroad.delivery.outcome import OutcomeKind
 from postroad.mail.address import parse_mailbox
 from postroad.spool.record import QueuedRecipient
 from postroad.testing.attempts import Bench, summary
@@ -60,7 +60,7 @@ async def test_the_rest_goes_out_at_once_in_the_same_session(
     async with ScriptedMx(taking(5, refusal), extensions=extensions) as mx:
         bench = Bench()
         ended = await bench.attempt(mx, recipients=recipients(20))
-        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
         assert len(ended.outcomes) == 20
         assert len(mx.messages) == 4
         assert mx.connections == 1
@@ -90,7 +90,7 @@ async def test_a_limit_that_is_announced_is_kept() -> None:
     extensions = ("PIPELINING", "LIMITS RCPTMAX=5 MAILMAX=3")
     async with ScriptedMx(taking(5), extensions=extensions) as mx:
         ended = await Bench().attempt(mx, recipients=recipients(20))
-        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
         assert said(mx) == [5, 5, 5, 5]
         assert mx.connections == 2, "no more messages in a session, either"
 
@@ -140,6 +140,6 @@ async def test_a_session_that_ends_among_many_goes_on_in_another() -> None:
 
     async with ScriptedMx(script) as mx:
         ended = await Bench().attempt(mx, recipients=recipients(250))
-        assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+        assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
         assert [len(message.recipients) for message in mx.messages] == [100, 100, 50]
         assert mx.connections == 3

@@ -1,13 +1,13 @@
 """The addresses an attempt tries: in turn, each once, and no more than were really tried."""
 
 from postroad.delivery.attempt.candidates import MAX_TRIES, MAX_VERDICTS, Candidates
-from postroad.delivery.routing.routes import Host, Route
+from postroad.delivery.routing.routes import MailHost, Route
 
 
 def candidates(
     *hosts: tuple[str, ...], source: str | None = None, last: tuple[str, ...] = ()
 ) -> Candidates:
-    named = tuple(Host(f"mx{n}", 25, addresses) for n, addresses in enumerate(hosts))
+    named = tuple(MailHost(f"mx{n}", 25, addresses) for n, addresses in enumerate(hosts))
     return Candidates(Route("site", named), source, last=last)
 
 

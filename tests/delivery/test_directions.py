@@ -1,4 +1,4 @@
-"""From a way out and a domain to hosts, over a zone of our own."""
+"""From an egress path and a domain to hosts, over a zone of our own."""
 
 import asyncio
 
@@ -7,13 +7,13 @@ import pytest
 from postroad.delivery.routing import resolver as resolver_module
 from postroad.delivery.routing import router as directions_module
 from postroad.delivery.routing.resolver import Resolver
-from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.routing.routes import NoRoute, Route
-from postroad.policy.model import Smarthost, WayOut
+from postroad.policy.model import EgressPath, Smarthost
 from postroad.testing.patience import patient
-from postroad.testing.zone import Table, Trouble, Zone
+from postroad.testing.zone import Table, Zone, ZoneFault
 
-BY_MX = WayOut("relay:shop/direct")
+BY_MX = EgressPath("relay:shop/direct")
 TABLE: Table = {
     "x.example": ["MX 20 b.x.example.", "MX 5 a.x.example."],
     "a.x.example": ["A 192.0.2.1"],
@@ -23,7 +23,7 @@ TABLE: Table = {
     "loop.example": ["MX 1 relay.test."],
     "behind.example": ["MX 1 a.x.example.", "MX 5 relay.test.", "MX 9 b.x.example."],
     "relay.test": ["A 192.0.2.9"],
-    "away.example": Trouble.SERVFAIL,
+    "away.example": ZoneFault.SERVFAIL,
     "lame.example": ["MX 1 gone.example."],
     "smart.test": ["A 192.0.2.7"],
     "alias.example": ["MX 1 alias.x.example."],
@@ -31,24 +31,26 @@ TABLE: Table = {
     "number.example": ["MX 1 192.0.2.1."],
     "half-null.example": ["MX 0 .", "MX 10 a.x.example."],
     "silent.example": ["MX 1 s1.silent.example.", "MX 2 a.x.example.", "MX 3 s2.silent.example."],
-    "s1.silent.example": Trouble.SILENCE,
-    "s2.silent.example": Trouble.SILENCE,
+    "s1.silent.example": ZoneFault.SILENCE,
+    "s2.silent.example": ZoneFault.SILENCE,
     "repeats.example": [f"MX {n} a.x.example." for n in range(12)] + ["MX 99 b.x.example."],
     "dangling.example": [f"MX {n} gone{n}.example." for n in range(12)] + ["MX 99 b.x.example."],
 }
 
 
-def directions(zone: Zone, *, private: bool = True) -> Directions:
-    settings = DirectionSettings(
+def router(zone: Zone, *, private: bool = True) -> Router:
+    settings = RouterSettings(
         smtp_port=2525, allow_private=private, own_names=frozenset({"relay.test"})
     )
-    return Directions(Resolver(zone.address), settings)
+    return Router(Resolver(zone.address), settings)
 
 
-async def found(domain: str, way_out: WayOut = BY_MX, *, private: bool = True) -> list[str] | str:
+async def found(
+    domain: str, egress_path: EgressPath = BY_MX, *, private: bool = True
+) -> list[str] | str:
     """Return the hosts of a route as `name:port/address`, or the status why there is none."""
     async with Zone(TABLE) as zone:
-        route = await directions(zone, private=private).find(way_out, domain)
+        route = await router(zone, private=private).find(egress_path, domain)
     if isinstance(route, NoRoute):
         return str(route.status)
     return [f"{host.name}:{host.port}/{','.join(host.addresses)}" for host in route.hosts]
@@ -91,32 +93,32 @@ async def test_smarthosts_may_be_anywhere_and_are_tried_in_order() -> None:
         Smarthost("[::1]", 587, priority=4),
     )
     expected = ["127.0.0.1:2500/127.0.0.1", "smart.test:26/192.0.2.7", "[::1]:587/::1"]
-    assert await found("any.example", WayOut("relay:a/b", hosts), private=False) == expected
+    assert await found("any.example", EgressPath("relay:a/b", hosts), private=False) == expected
 
 
 async def test_smarthosts_of_several_names_are_tried_at_each_address_once() -> None:
     hosts = (Smarthost("smart.test"), Smarthost("192.0.2.7"), Smarthost("192.0.2.7", 587))
     expected = {"25": 1, "587": 1}
     async with Zone(TABLE) as zone:
-        route = await directions(zone).find(WayOut("relay:a/b", hosts), "any.example")
+        route = await router(zone).find(EgressPath("relay:a/b", hosts), "any.example")
     assert isinstance(route, Route)
     assert {str(host.port): len(host.addresses) for host in route.hosts} == expected
 
 
 async def test_no_smarthost_that_can_be_found_is_temporary() -> None:
-    way_out = WayOut("relay:a/b", (Smarthost("gone.example"),))
-    assert await found("any.example", way_out) == "4.4.3"
+    egress_path = EgressPath("relay:a/b", (Smarthost("gone.example"),))
+    assert await found("any.example", egress_path) == "4.4.3"
 
 
 async def test_a_burst_asks_once_and_each_way_out_has_its_own_route() -> None:
     async with Zone(TABLE) as zone:
-        ways = directions(zone)
-        assert ways.known(BY_MX, "x.example") is None
-        route = await ways.find(BY_MX, "x.example")
+        egress_paths = router(zone)
+        assert egress_paths.known(BY_MX, "x.example") is None
+        route = await egress_paths.find(BY_MX, "x.example")
         assert isinstance(route, Route)
-        assert ways.known(BY_MX, "x.example") is route
-        assert ways.known(BY_MX, "implicit.example") is None
-        assert ways.known(WayOut("relay:shop/other"), "x.example") is None
+        assert egress_paths.known(BY_MX, "x.example") is route
+        assert egress_paths.known(BY_MX, "implicit.example") is None
+        assert egress_paths.known(EgressPath("relay:shop/other"), "x.example") is None
         assert route.site == "(a|b).x.example"
 
 
@@ -128,9 +130,9 @@ async def test_a_host_whose_addresses_nobody_tells_holds_up_no_other(
     monkeypatch.setattr(directions_module, "_GRACE", 0.1)
     hosts = ("s1.silent.example", "a.x.example", "s2.silent.example")
     smarthosts = tuple(Smarthost(host, priority=n) for n, host in enumerate(hosts))
-    way_out = BY_MX if way == "mx" else WayOut("relay:a/b", smarthosts)
+    egress_path = BY_MX if way == "mx" else EgressPath("relay:a/b", smarthosts)
     async with asyncio.timeout(patient(10)):
-        found_hosts = await found("silent.example", way_out)
+        found_hosts = await found("silent.example", egress_path)
     assert isinstance(found_hosts, list)
     assert [host.partition(":")[0] for host in found_hosts] == ["a.x.example"]
 
@@ -142,12 +144,12 @@ async def test_hosts_that_are_known_to_be_silent_are_not_waited_for(
     monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
     monkeypatch.setattr(resolver_module, "_TROUBLE", 0.0)
     async with Zone(TABLE) as zone:
-        ways = directions(zone)
-        await ways.find(BY_MX, "silent.example")
+        egress_paths = router(zone)
+        await egress_paths.find(BY_MX, "silent.example")
         monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
         monkeypatch.setattr(directions_module, "_GRACE", 60.0)
         async with asyncio.timeout(patient(5)):
-            route = await ways.find(BY_MX, "silent.example")
+            route = await egress_paths.find(BY_MX, "silent.example")
     assert isinstance(route, Route)
     assert [host.name for host in route.hosts] == ["a.x.example"]
 
@@ -156,7 +158,7 @@ def silent_hosts(prefix: str, count: int) -> Table:
     """Return a domain that names so many hosts which nobody can look up."""
     hosts = [f"{prefix}{n}.many.example" for n in range(count)]
     records = [f"MX {n} {host}." for n, host in enumerate(hosts)]
-    return {"many.example": records} | dict.fromkeys(hosts, Trouble.SILENCE)
+    return {"many.example": records} | dict.fromkeys(hosts, ZoneFault.SILENCE)
 
 
 async def test_a_domain_that_names_silent_hosts_costs_few_questions_and_is_slow_then(
@@ -165,16 +167,16 @@ async def test_a_domain_that_names_silent_hosts_costs_few_questions_and_is_slow_
     monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
     monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
     async with Zone({**TABLE, **silent_hosts("a", 30)}, ttl=0) as zone:
-        ways = directions(zone)
-        assert isinstance(await ways.find(BY_MX, "many.example"), NoRoute)
+        egress_paths = router(zone)
+        assert isinstance(await egress_paths.find(BY_MX, "many.example"), NoRoute)
         asked = {name for name, _ in zone.asked if name.startswith("a")}
         assert asked == {f"a{n}.many.example" for n in range(10)}
         zone.table.update(silent_hosts("b", 30))
-        assert ways.is_slow(BY_MX, "many.example"), "whatever it names next"
-        assert not ways.is_slow(BY_MX, "x.example")
+        assert egress_paths.is_slow(BY_MX, "many.example"), "whatever it names next"
+        assert not egress_paths.is_slow(BY_MX, "x.example")
         zone.table["many.example"] = ["MX 1 a.x.example."]
-        assert isinstance(await ways.find(BY_MX, "many.example"), Route)
-        assert not ways.is_slow(BY_MX, "many.example")
+        assert isinstance(await egress_paths.find(BY_MX, "many.example"), Route)
+        assert not egress_paths.is_slow(BY_MX, "many.example")
 
 
 async def test_a_silent_host_does_not_end_the_search_for_others() -> None:
@@ -183,6 +185,6 @@ async def test_a_silent_host_does_not_end_the_search_for_others() -> None:
     silent = [f"MX {n} a{n}.many.example." for n in range(2)]
     table["many.example"] = [*silent, *gone, "MX 99 a.x.example."]
     async with Zone(table) as zone:
-        ways = directions(zone)
-        assert isinstance(await ways.find(BY_MX, "many.example"), Route)
-        assert not ways.is_slow(BY_MX, "many.example")
+        egress_paths = router(zone)
+        assert isinstance(await egress_paths.find(BY_MX, "many.example"), Route)
+        assert not egress_paths.is_slow(BY_MX, "many.example")

@@ -12,7 +12,7 @@ import pytest
 
 from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.disposition.table import Answer, Protection, Step, step
-from postroad.delivery.routing.routes import Host
+from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
@@ -187,8 +187,8 @@ async def test_what_is_tried_next_is_tried(
         beside = ScriptedMx(address=second, at_port=mx.port, **more)  # type: ignore[arg-type]
         async with beside:
             ended = await bench.attempt_at(
-                Host("mx.test", mx.port, ("127.0.0.1", second)),
-                Host("mx.test", other.port, ("127.0.0.1",)),
+                MailHost("mx.test", mx.port, ("127.0.0.1", second)),
+                MailHost("mx.test", other.port, ("127.0.0.1",)),
             )
     assert play.failed, "it was played"
     expected = step(*case)

@@ -9,19 +9,19 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.routing.router import Directions
+from postroad.delivery.routing.router import Router
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.delivery.sites.concurrency import INITIAL
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.limits.slices import decode
 from postroad.policy.model import (
     Credentials,
+    EgressPath,
     Rate,
     SiteLimits,
     Smarthost,
     Source,
     TlsMode,
-    WayOut,
 )
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
@@ -39,7 +39,9 @@ FREE = SiteLimits()
 TO = [f"{number}@y.example" for number in range(5)]
 
 
-def to_smarthost(mx: ScriptedMx, limits: SiteLimits = FREE, name: str = "relay:shop/a") -> WayOut:
+def to_smarthost(
+    mx: ScriptedMx, limits: SiteLimits = FREE, name: str = "relay:shop/a"
+) -> EgressPath:
     return replace(delivery.to_smarthost(mx), name=name, limits=limits)
 
 
@@ -50,9 +52,9 @@ async def arrived(mx: ScriptedMx, count: int) -> list[bytes]:
 
 
 @asynccontextmanager
-async def four_wait(spool: MemorySpool, **ways_out: WayOut) -> AsyncIterator[None]:
+async def four_wait(spool: MemorySpool, **egress_paths: EgressPath) -> AsyncIterator[None]:
     """Send five messages, of which four wait for the next hour, with a process that has them."""
-    await publish(spool, **ways_out)
+    await publish(spool, **egress_paths)
     await send(spool, *TO)
     async with delivering(spool):
         await history(spool, EventType.DELIVERY)
@@ -99,8 +101,8 @@ async def test_mail_that_stays_as_smarthosts_change_one_by_one_is_not_lost_sight
         first_way, last_way = (to_smarthost(mx, SLOW) for mx in (one, two))
         both = replace(first_way, smarthosts=first_way.smarthosts + last_way.smarthosts)
         async with four_wait(spool, anywhere=first_way):
-            for way_out in (both, last_way):
-                await publish(spool, anywhere=way_out)
+            for egress_path in (both, last_way):
+                await publish(spool, anywhere=egress_path)
                 await asyncio.sleep(0.1)  # it is in force
             await send(spool, "new@y.example")
             await asyncio.sleep(0.1)  # it waits, too
@@ -140,7 +142,7 @@ async def test_mail_that_waits_and_has_no_way_out_any_more_is_deferred_like_new_
         async with four_wait(spool, y_example=to_smarthost(mx, SLOW)):
             await publish(spool, z_example=to_smarthost(mx))
             events = await history(spool, EventType.TRANSIENT_FAILURE, 4)
-        assert {event.reply for event in events} == {"no way out is configured for it"}
+        assert {event.reply for event in events} == {"no route to recipient"}
         assert len(mx.messages) == 1
     assert [kind for kind, _ in await waiting(spool)] == [WaitKind.SCHEDULED] * 4
 
@@ -243,36 +245,36 @@ async def test_what_waits_goes_to_the_pool_that_it_is_sent_from_now(lane_moves: 
     here, there = (MemorySpool(cluster, pool=pool) for pool in ("default", "other"))
     other = there.take(pool="other", room=10, room_bytes=10_000_000)
     async with ScriptedMx() as mx:
-        way_out = to_smarthost(mx, SLOW)
-        await publish(here, anywhere=way_out)
+        egress_path = to_smarthost(mx, SLOW)
+        await publish(here, anywhere=egress_path)
         await send(here, *TO, lane_moves=lane_moves)
         async with delivering(here):
             await history(here, EventType.DELIVERY)
-            await publish(here, anywhere=replace(way_out, pool="other", limits=FREE))
-            taken = await asyncio.wait_for(first(other, 4), patient(10))
-        assert {each.record.pool for each in taken} == {"other"}
-        assert len({each.record.record_id for each in taken}) == 4
+            await publish(here, anywhere=replace(egress_path, pool="other", limits=FREE))
+            leased = await asyncio.wait_for(first(other, 4), patient(10))
+        assert {each.record.pool for each in leased} == {"other"}
+        assert len({each.record.record_id for each in leased}) == 4
         assert len(mx.messages) == 1
     await other.close()
 
 
-FindRoute = Callable[[Directions, WayOut, str, TrafficClass], Awaitable[Route | NoRoute]]
+FindRoute = Callable[[Router, EgressPath, str, TrafficClass], Awaitable[Route | NoRoute]]
 
 
 async def test_a_relay_that_is_edited_while_hosts_are_looked_up_is_heeded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
-    found: FindRoute = Directions.find
+    found: FindRoute = Router.find
 
     async def slowly(
-        self: Directions, way_out: WayOut, domain: str, traffic_class: TrafficClass
+        self: Router, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
     ) -> Route | NoRoute:
         asked.set()
         await answer.wait()
-        return await found(self, way_out, domain, traffic_class)
+        return await found(self, egress_path, domain, traffic_class)
 
-    monkeypatch.setattr(Directions, "find", slowly)
+    monkeypatch.setattr(Router, "find", slowly)
     spool = MemorySpool()
     async with ScriptedMx() as before, ScriptedMx() as after:
         await publish(spool, anywhere=to_smarthost(before))

@@ -24,7 +24,7 @@ async def test_a_site_keeps_its_limit_as_its_lane_goes_to_another_process() -> N
     async with AsyncExitStack() as stack:
         hosts = [await stack.enter_async_context(ScriptedMx(silent)) for _ in MANY]
         after = await stack.enter_async_context(ScriptedMx())
-        ways = {
+        egress_paths = {
             f"d{number}_test": replace(
                 to_smarthost(host),
                 name=f"relay:shop/d{number}",
@@ -33,12 +33,12 @@ async def test_a_site_keeps_its_limit_as_its_lane_goes_to_another_process() -> N
             )
             for number, host in enumerate(hosts)
         }
-        await publish(here, anywhere=to_smarthost(after), **ways)
+        await publish(here, anywhere=to_smarthost(after), **egress_paths)
         await send(here, *(f"{n}@d{number}.test" for number in MANY for n in range(4)))
         async with delivering(here, finish=0):
             await asyncio.wait_for(asyncio.gather(*(host.met(2) for host in hosts)), patient(10))
-            async with delivering(there, finish=0) as (_, taking):
-                moved = len(taking.lanes)
+            async with delivering(there, finish=0) as (_, consumer):
+                moved = len(consumer.lanes)
                 assert moved, "some are the other's now"
                 # Mail of all lanes that comes after that goes at once, where nothing is stuck.
                 await send(here, *(f"a@e{number}.test" for number in range(40)))

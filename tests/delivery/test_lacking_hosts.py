@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from postroad.delivery.client.peer import Timeouts
-from postroad.delivery.routing.routes import Host
+from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.spool.record import QueuedRecipient
@@ -85,8 +85,8 @@ async def test_no_other_address_of_a_host_that_cannot_take_it_is_tried() -> None
         beside = ScriptedMx(extensions=(), address="127.0.0.2", at_port=one.port)
         async with beside:
             ended = await Bench().attempt_at(
-                Host("mx0", one.port, ("127.0.0.1", "127.0.0.2")),
-                Host("mx1", able.port, ("127.0.0.1",)),
+                MailHost("mx0", one.port, ("127.0.0.1", "127.0.0.2")),
+                MailHost("mx1", able.port, ("127.0.0.1",)),
                 **UTF8,
             )
     assert summary(ended) == [("Delivered", "2.0.0", "mx1")]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
+from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.spool.event import Event, EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.delivery import delivering, history, publish, send
@@ -28,8 +28,8 @@ async def attempted(
     with capture_logs() as lines:
         async with ScriptedMx(script) as mx:
             hosts = (Smarthost("127.0.0.1", mx.port),)
-            way_out = WayOut("relay:shop/out", hosts, tls=TlsMode.NONE, retry=retry)
-            await publish(spool, anywhere=way_out)
+            egress_path = EgressPath("relay:shop/out", hosts, tls=TlsMode.NONE, retry=retry)
+            await publish(spool, anywhere=egress_path)
             async with delivering(spool):
                 await send(spool, "b@y.example", **more)
                 [event] = await history(spool, kind)
@@ -80,7 +80,7 @@ async def test_a_bounce_names_the_notification() -> None:
 async def test_mail_without_a_way_out_is_told_as_deferred() -> None:
     spool = MemorySpool()
     with capture_logs() as lines:
-        await publish(spool, other_example=WayOut("relay:shop/other"))
+        await publish(spool, other_example=EgressPath("relay:shop/other"))
         async with delivering(spool):
             await send(spool, "b@y.example")
             [event] = await history(spool, EventType.TRANSIENT_FAILURE)

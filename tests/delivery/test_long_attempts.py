@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
-from postroad.delivery.outcome import Kind
+from postroad.delivery.outcome import OutcomeKind
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Rate, SiteLimits
 from postroad.spool.event import Event, EventType
-from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.memory.store import ACK_WAIT, MemoryStore
 from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
@@ -50,19 +50,19 @@ async def test_another_process_goes_on_where_a_killed_one_was() -> None:
     spool, other = MemorySpool(cluster), MemorySpool(cluster)
     async with ScriptedMx(script, extensions=FIVE) as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        async with delivering(spool, long_enough=AT_ONCE, finish=0.1) as (_, taking):
+        async with delivering(spool, long_enough=AT_ONCE, finish=0.1) as (_, consumer):
             await send(spool, ADDRESSES[0], recipients=FIFTEEN)
             async with asyncio.timeout(patient(5)):
                 while mx.commands.count(b"DATA") < 3:
                     await asyncio.sleep(0)
-            assert isinstance(taking, MemoryTaking)
-            taking.kill()
+            assert isinstance(consumer, MemoryConsumer)
+            consumer.kill()
             async with delivering(other, long_enough=AT_ONCE):
                 ahead = ACK_WAIT
                 cluster.store.tick()
                 await asyncio.wait_for(mx.received(3), patient(5))
-        taken = Counter(line for message in mx.messages for line in message.recipients)
-        assert named(taken.elements()) == Counter(ADDRESSES), "nobody twice, nobody missing"
+        leased = Counter(line for message in mx.messages for line in message.recipients)
+        assert named(leased.elements()) == Counter(ADDRESSES), "nobody twice, nobody missing"
         assert cluster.store.records == {}
 
 
@@ -164,7 +164,7 @@ async def test_another_host_is_tried_before_the_others_wait() -> None:
     assert {number: outcome.host for number, outcome in ended.outcomes.items()} == (
         {0: "mx0", 1: "mx1", 2: "mx0", 3: "mx0", 4: "mx0"}
     )
-    assert {outcome.kind for outcome in ended.outcomes.values()} == {Kind.DELIVERED}
+    assert {outcome.kind for outcome in ended.outcomes.values()} == {OutcomeKind.DELIVERED}
     assert ended.resume_from == 5
 
 
@@ -186,7 +186,7 @@ async def test_an_attempt_that_goes_on_comes_to_one_recipient_more_each_time() -
         ended = await Bench(long_enough=AT_ONCE).attempt(mx, recipients=FIFTEEN[:3])
     assert ended.resume_from == 0
     kinds = [ended.outcomes[number].kind for number in range(3)]
-    assert kinds == [Kind.DEFERRED, Kind.DELIVERED, Kind.DELIVERED]
+    assert kinds == [OutcomeKind.DEFERRED, OutcomeKind.DELIVERED, OutcomeKind.DELIVERED]
 
 
 async def test_what_a_release_before_has_tried_is_tried_all_the_same() -> None:
@@ -195,4 +195,4 @@ async def test_what_a_release_before_has_tried_is_tried_all_the_same() -> None:
             QueuedRecipient(each.mailbox, state=RecipientState.DELIVERED) for each in FIFTEEN[1:]
         ]
         ended = await Bench().attempt(mx, recipients=(FIFTEEN[0], *done), resume_from=5)
-    assert [outcome.kind for outcome in ended.outcomes.values()] == [Kind.DELIVERED]
+    assert [outcome.kind for outcome in ended.outcomes.values()] == [OutcomeKind.DELIVERED]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from postroad.mail.address import parse_mailbox
-from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
+from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.smtp.reply_reader import MAX_LINE
 from postroad.spool.event import EventType
 from postroad.spool.interface import Spool
@@ -49,9 +49,9 @@ async def spool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await connected.close()
 
 
-def to(mx: ScriptedMx) -> WayOut:
+def to(mx: ScriptedMx) -> EgressPath:
     hosts = (Smarthost("127.0.0.1", mx.port),)
-    return WayOut(f"relay:shop/{mx.port}", hosts, tls=TlsMode.NONE, retry=LATER)
+    return EgressPath(f"relay:shop/{mx.port}", hosts, tls=TlsMode.NONE, retry=LATER)
 
 
 async def test_long_replies_for_many_recipients_are_kept_short(spool: Spool) -> None:

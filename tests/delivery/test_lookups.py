@@ -6,20 +6,20 @@ from datetime import timedelta
 import pytest
 
 from postroad.delivery.routing import resolver as resolver_module
+from postroad.delivery.routing.answers import DnsFailure as Answer
 from postroad.delivery.routing.answers import MxAnswer
-from postroad.delivery.routing.answers import Trouble as Answer
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import RetrySchedule, Smarthost, TlsMode, WayOut
+from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
 from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.zone import Trouble, Zone
+from postroad.testing.zone import Zone, ZoneFault
 
 EXPRESS, BULK = TrafficClass.EXPRESS, TrafficClass.BULK
 LATER = RetrySchedule(first=timedelta(hours=1))
@@ -32,13 +32,13 @@ async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing(
     """Each large mail has five of a hundred places."""
     monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
     spool = MemorySpool()
-    names = {f"d{n}.test": Trouble.SILENCE for n in range(400)}
+    names = {f"d{n}.test": ZoneFault.SILENCE for n in range(400)}
     async with ScriptedMx() as mx, Zone(names) as zone:
         hosts = (Smarthost("127.0.0.1", mx.port),)
         await publish(
             spool,
-            anywhere=WayOut("relay:shop/mx", retry=LATER),
-            near_test=WayOut("relay:shop/near", hosts, tls=TlsMode.NONE),
+            anywhere=EgressPath("relay:shop/mx", retry=LATER),
+            near_test=EgressPath("relay:shop/near", hosts, tls=TlsMode.NONE),
         )
         content = b"Subject: x\r\n\r\n".ljust(octets, b"x")
         await send(spool, *(f"a@{name}" for name in names), content=content)
@@ -56,10 +56,10 @@ async def test_mail_that_needs_no_dns_goes_on_while_the_dns_says_nothing(
 async def test_names_never_asked_for_go_out_soon_beside_hundreds_of_silent_ones() -> None:
     """It takes nine seconds: 300 names have three each, a hundred at a time."""
     spool = MemorySpool()
-    silent = {f"v{n}.silent.test": Trouble.SILENCE for n in range(300)}
+    silent = {f"v{n}.silent.test": ZoneFault.SILENCE for n in range(300)}
     new = {f"new{n}.test": ["A 127.0.0.1"] for n in range(4)}
     async with ScriptedMx() as mx, Zone({**silent, **new}) as zone:
-        await publish(spool, anywhere=WayOut("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
+        await publish(spool, anywhere=EgressPath("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
         await send(spool, *(f"a@{name}" for name in silent))
         resolver = Resolver(zone.address)
         async with delivering(spool, resolver=resolver, port=mx.port, room=1500, finish=0.1):
@@ -98,7 +98,7 @@ async def test_names_that_are_asked_for_again_and_again_leave_places_to_new_ones
     again = RetrySchedule(first=timedelta(seconds=1))
     async with ScriptedMx() as mx, Zone({"new.test": ["A 127.0.0.1"]}) as zone:
         resolver = Forgetful(zone.address)
-        await publish(spool, anywhere=WayOut("relay:shop/mx", retry=again, tls=TlsMode.NONE))
+        await publish(spool, anywhere=EgressPath("relay:shop/mx", retry=again, tls=TlsMode.NONE))
         await send(spool, *(f"a@silent{n}.test" for n in range(60)))
         async with delivering(spool, resolver=resolver, port=mx.port, room=100, finish=0.1):
             async with asyncio.timeout(patient(20)):
@@ -128,7 +128,7 @@ class Slow(Resolver):
 async def test_a_newsletter_to_many_new_domains_does_not_keep_out_express() -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx, Zone({"new.test": ["A 127.0.0.1"]}) as zone:
-        await publish(spool, anywhere=WayOut("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
+        await publish(spool, anywhere=EgressPath("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
         newsletter = [f"a@news{n}.test" for n in range(200)]
         await send(spool, *newsletter, traffic_class=TrafficClass.BULK)
         resolver = Slow(zone.address)

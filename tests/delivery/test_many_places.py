@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from postroad.delivery.client.endpoint import EndpointRegistry
 from postroad.delivery.client.peer import Peer
-from postroad.delivery.client.place import Places
-from postroad.delivery.routing import way
+from postroad.delivery.routing import egress_paths as way
 from postroad.testing.queued_mail import record
 
 MANY = 20_000  # are kept
@@ -21,7 +21,7 @@ def peer(number: int) -> Peer:
 
 def test_a_place_in_use_is_kept_however_many_others_there_are() -> None:
     """All were forgotten at once: idle sessions were not found again, nor what hosts can do."""
-    places = Places()
+    places = EndpointRegistry()
     in_use = places.of("default/relay", peer(0))
     in_use.speak_plainly()
     for number in range(1, 2 * MANY):
@@ -31,7 +31,7 @@ def test_a_place_in_use_is_kept_however_many_others_there_are() -> None:
 
 
 def test_a_place_that_is_not_used_is_forgotten_when_there_are_too_many() -> None:
-    places = Places()
+    places = EndpointRegistry()
     unused = places.of("default/relay", peer(0))
     for number in range(1, MANY + 1):
         places.of("default/relay", peer(number))
@@ -45,12 +45,12 @@ def test_a_way_out_in_use_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatc
     def find(_: object, *, recipient_domain: str, **__: object) -> None:
         asked[recipient_domain] += 1
 
-    monkeypatch.setattr(way, "find_way_out", find)
-    ways, snapshot, mail = way.Ways(), SimpleNamespace(stale=False), record(QUEUE_ID)
+    monkeypatch.setattr(way, "find_egress_path", find)
+    egress_paths, snapshot, mail = way.EgressPaths(), SimpleNamespace(stale=False), record(QUEUE_ID)
     for number in range(2 * MANY):
         domains = [f"d{number}.example"] + ["used.example"] * (number % 1000 == 0)
         for domain in domains:
-            ways.of(snapshot, replace(mail, domain=domain))  # type: ignore[arg-type]
+            egress_paths.of(snapshot, replace(mail, domain=domain))  # type: ignore[arg-type]
     assert asked["used.example"] == 1
 
 
@@ -58,9 +58,9 @@ def test_ways_out_are_looked_for_anew_when_the_configuration_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[object] = []
-    monkeypatch.setattr(way, "find_way_out", lambda snapshot, **_: seen.append(snapshot))
-    ways, mail = way.Ways(), record(QUEUE_ID)
+    monkeypatch.setattr(way, "find_egress_path", lambda snapshot, **_: seen.append(snapshot))
+    egress_paths, mail = way.EgressPaths(), record(QUEUE_ID)
     one, other = SimpleNamespace(stale=False), SimpleNamespace(stale=False)
     for snapshot in (one, one, other, None, one):
-        ways.of(snapshot, mail)  # type: ignore[arg-type]
+        egress_paths.of(snapshot, mail)  # type: ignore[arg-type]
     assert seen == [one, other, one]

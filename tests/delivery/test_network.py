@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from postroad.delivery.client import network
-from postroad.delivery.client.network import NetworkError, NoRoute, connect
+from postroad.delivery.client.network import HostUnreachable, NetworkError, connect
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 
@@ -66,13 +66,13 @@ async def test_having_no_descriptors_left_says_nothing_about_the_host() -> None:
     async with ScriptedMx() as mx:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
-            with pytest.raises(NoRoute, match="Too many open files"):
+            with pytest.raises(HostUnreachable, match="Too many open files"):
                 await connect("127.0.0.1", mx.port, timeout=5.0)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize(("at_once", "error"), [(60.0, NoRoute), (0.0, NetworkError)])
+@pytest.mark.parametrize(("at_once", "error"), [(60.0, HostUnreachable), (0.0, NetworkError)])
 async def test_that_there_is_no_route_is_known_here_or_said_far_away(
     monkeypatch: pytest.MonkeyPatch, at_once: float, error: type[NetworkError]
 ) -> None:

@@ -8,8 +8,8 @@ import pytest
 from postroad.delivery.order_counts import OrderCounts
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Scheduled, Taken
-from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.interface import LeasedRecord, Put, Scheduled
+from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
 from postroad.testing.delivery import (
@@ -29,20 +29,23 @@ from postroad.testing.queued_mail import now, put
 
 
 @pytest.fixture
-def first_settle_fails(monkeypatch: pytest.MonkeyPatch) -> list[Taken]:
+def first_settle_fails(monkeypatch: pytest.MonkeyPatch) -> list[LeasedRecord]:
     """Give the first record that is settled back as it was: storage is full, or its lease over."""
-    settle, given_back = MemoryTaking.settle, list[Taken]()
+    settle, given_back = MemoryConsumer.settle, list[LeasedRecord]()
 
     async def settle_but_the_first(
-        self: MemoryTaking, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+        self: MemoryConsumer,
+        leased: LeasedRecord,
+        puts: Sequence[Put] = (),
+        events: Sequence[Event] = (),
     ) -> bool:
         if given_back:
-            return await settle(self, taken, puts, events)
-        given_back.append(taken)
-        await self.give_back(taken)
+            return await settle(self, leased, puts, events)
+        given_back.append(leased)
+        await self.give_back(leased)
         return False
 
-    monkeypatch.setattr(MemoryTaking, "settle", settle_but_the_first)
+    monkeypatch.setattr(MemoryConsumer, "settle", settle_but_the_first)
     return given_back
 
 
@@ -54,7 +57,7 @@ async def all_told(spool: MemorySpool) -> None:
 
 
 async def test_a_record_that_comes_again_as_it_was_is_counted_once(
-    first_settle_fails: list[Taken],
+    first_settle_fails: list[LeasedRecord],
 ) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
@@ -69,7 +72,7 @@ async def test_a_record_that_comes_again_as_it_was_is_counted_once(
 
 
 async def test_a_recipient_that_is_ended_twice_is_counted_once(
-    first_settle_fails: list[Taken],
+    first_settle_fails: list[LeasedRecord],
 ) -> None:
     """An order comes while the mail is being sent, and what follows of that cannot be stored."""
     to = tuple(QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bc")

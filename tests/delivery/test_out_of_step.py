@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from postroad.delivery.routing.routes import Host
+from postroad.delivery.routing.routes import MailHost
 from postroad.policy.model import TlsMode
 from postroad.testing.attempts import TO, Bench, summary
 from postroad.testing.mx import HANG_UP, Script, ScriptedMx
@@ -52,9 +52,9 @@ class Dropping:
         return reply if verb in known else b""
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Host]:
+    async def open(self) -> AsyncIterator[MailHost]:
         async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
-            yield Host("mx0", server.sockets[0].getsockname()[1], ("127.0.0.1",))
+            yield MailHost("mx0", server.sockets[0].getsockname()[1], ("127.0.0.1",))
 
 
 async def test_a_lost_line_leads_to_a_session_without_pipelining() -> None:
@@ -182,7 +182,7 @@ async def test_the_refusal_of_one_recipient_is_not_taken_for_that_of_the_message
     server = Late()
     bench = Bench()
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
-        host = Host("mx0", listening.sockets[0].getsockname()[1], ("127.0.0.1",))
+        host = MailHost("mx0", listening.sockets[0].getsockname()[1], ("127.0.0.1",))
         ended = summary(await bench.attempt_at(host))
         await bench.pool.close()
     assert ended == [("Delivered", "2.0.0", "mx0"), ("Bounced", "5.1.1", "mx0")]

@@ -1,8 +1,8 @@
 """Addresses that gave no connection are left out for a while, if there are others."""
 
-from postroad.delivery.client.outages import Endpoint, Outages
+from postroad.delivery.client.outages import NetworkPath, Outages
 
-DEAD = Endpoint("192.0.2.1", 25)
+DEAD = NetworkPath("192.0.2.1", 25)
 
 
 def test_a_dead_address_is_left_out_for_a_minute_and_then_longer() -> None:
@@ -39,6 +39,6 @@ def test_what_one_source_meets_is_nothing_to_another() -> None:
 def test_no_more_are_remembered_than_there_is_room_for() -> None:
     outages = Outages()
     for number in range(20_000):
-        outages.fails(Endpoint(str(number), 25), 100.0)
-    assert not outages.has(Endpoint("0", 25), 100.0)
-    assert outages.has(Endpoint("19999", 25), 100.0)
+        outages.fails(NetworkPath(str(number), 25), 100.0)
+    assert not outages.has(NetworkPath("0", 25), 100.0)
+    assert outages.has(NetworkPath("19999", 25), 100.0)

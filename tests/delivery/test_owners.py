@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from postroad.delivery.routing.resolver import Resolver
 from postroad.policy.model import (
+    EgressPath,
     Rate,
     RetrySchedule,
     SiteLimits,
     Source,
     TlsMode,
-    WayOut,
 )
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
@@ -27,28 +27,30 @@ TABLE: Table = {
     "b.test": ["MX 10 mx.big.test."],
     "mx.big.test": ["A 127.0.0.1"],
 }
-Ways = Mapping[str, WayOut]  # by domain
+PathsByDomain = Mapping[str, EgressPath]  # by domain
 
 
-def by_mx(name: str, **more: object) -> WayOut:
+def by_mx(name: str, **more: object) -> EgressPath:
     plain = {"tls": TlsMode.NONE, "retry": LATER}
-    return WayOut(f"relay:shop/{name}", **(plain | more))  # type: ignore[arg-type]
+    return EgressPath(f"relay:shop/{name}", **(plain | more))  # type: ignore[arg-type]
 
 
 class OneSite:
     """A relay's delivery, and the one host behind both domains."""
 
-    def __init__(self, mx: ScriptedMx, ways_out: Ways, queued: Sequence[str] = ()) -> None:
+    def __init__(
+        self, mx: ScriptedMx, egress_paths: PathsByDomain, queued: Sequence[str] = ()
+    ) -> None:
         self.mx = mx
         self.spool = MemorySpool()
         self._queued = queued
-        self._ways_out = ways_out
+        self._egress_paths = egress_paths
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "OneSite":
         await self._stack.enter_async_context(self.mx)
         zone = await self._stack.enter_async_context(Zone(TABLE))
-        await publish(self.spool, **self._ways_out)
+        await publish(self.spool, **self._egress_paths)
         await send(self.spool, *self._queued)
         running = delivering(self.spool, resolver=Resolver(zone.address), port=self.mx.port)
         await self._stack.enter_async_context(running)
@@ -73,8 +75,8 @@ async def test_a_relay_s_rate_holds_whoever_else_sends_to_the_same_hosts() -> No
 
 async def test_relays_together_use_no_more_connections_than_the_largest_limit() -> None:
     limits = SiteLimits(connections=3)
-    ways = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
-    async with OneSite(ScriptedMx(), ways) as one:
+    egress_paths = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
+    async with OneSite(ScriptedMx(), egress_paths) as one:
         await send(
             one.spool, *(f"{n}@{domain}" for n in range(40) for domain in ("a.test", "b.test"))
         )
@@ -85,8 +87,8 @@ async def test_relays_together_use_no_more_connections_than_the_largest_limit() 
 async def test_connections_that_one_relay_left_open_end_before_another_opens_its_own() -> None:
     """Several of its messages begin at once, and each needs the place of one that is open."""
     limits = SiteLimits(connections=3)
-    ways = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
-    async with OneSite(ScriptedMx(slowness=0.1), ways) as one:
+    egress_paths = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
+    async with OneSite(ScriptedMx(slowness=0.1), egress_paths) as one:
         await send(one.spool, *(f"{n}@a.test" for n in range(3)))
         await one.delivered(3)
         assert one.mx.open_now == 3, "they are kept for the next message"
@@ -97,23 +99,23 @@ async def test_connections_that_one_relay_left_open_end_before_another_opens_its
 
 async def test_a_relay_with_much_mail_makes_way_for_another_at_the_same_site() -> None:
     limits = SiteLimits(connections=2)
-    ways = {"a_test": by_mx("busy", limits=limits), "b_test": by_mx("quiet", limits=limits)}
+    egress_paths = {"a_test": by_mx("busy", limits=limits), "b_test": by_mx("quiet", limits=limits)}
     queued = [*(f"{n}@a.test" for n in range(200)), "last@b.test"]
-    async with OneSite(ScriptedMx(), ways, queued) as one:
+    async with OneSite(ScriptedMx(), egress_paths, queued) as one:
         assert (await one.delivered(150))["b.test"] == 1
 
 
 async def test_relays_take_turns_where_a_site_is_given_few_messages() -> None:
     limits = SiteLimits(message_rate=Rate(1, timedelta(seconds=0.05)))
-    ways = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
+    egress_paths = {"a_test": by_mx("one", limits=limits), "b_test": by_mx("two", limits=limits)}
     queued = [f"{n}@{domain}" for domain in ("a.test", "b.test") for n in range(10)]
-    async with OneSite(ScriptedMx(), ways, queued) as one:
+    async with OneSite(ScriptedMx(), egress_paths, queued) as one:
         assert min((await one.delivered(10)).values()) >= 4
 
 
 async def test_a_relay_that_demands_tls_in_vain_stops_nobody_else() -> None:
-    ways = {"a_test": by_mx("strict", tls=TlsMode.VERIFIED), "b_test": by_mx("other")}
-    async with OneSite(ScriptedMx(), ways) as one:
+    egress_paths = {"a_test": by_mx("strict", tls=TlsMode.VERIFIED), "b_test": by_mx("other")}
+    async with OneSite(ScriptedMx(), egress_paths) as one:
         await send(one.spool, "b@a.test")
         [failure] = await history(one.spool, EventType.TRANSIENT_FAILURE)
         assert "does not offer TLS" in failure.reply
@@ -123,8 +125,8 @@ async def test_a_relay_that_demands_tls_in_vain_stops_nobody_else() -> None:
 
 async def test_a_relay_that_cannot_send_from_its_address_stops_nobody_else() -> None:
     away = (Source("away", "192.0.2.1"),)
-    ways = {"a_test": by_mx("away", sources=away), "b_test": by_mx("other")}
-    async with OneSite(ScriptedMx(), ways) as one:
+    egress_paths = {"a_test": by_mx("away", sources=away), "b_test": by_mx("other")}
+    async with OneSite(ScriptedMx(), egress_paths) as one:
         await send(one.spool, "b@a.test")
         await history(one.spool, EventType.TRANSIENT_FAILURE)
         await send(one.spool, "b@b.test")

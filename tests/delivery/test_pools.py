@@ -13,7 +13,7 @@ import pytest
 from postroad.delivery.routing.resolver import Resolver
 from postroad.policy.limits.portions import Claim, decode, encode
 from postroad.policy.limits.slices import decode as decode_slices
-from postroad.policy.model import Rate, RetrySchedule, SiteLimits, TlsMode, WayOut
+from postroad.policy.model import EgressPath, Rate, RetrySchedule, SiteLimits, TlsMode
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
 from postroad.spool.memory.agreement import MemorySiteRecords
@@ -32,8 +32,8 @@ SITE = "mx.big.test"
 POOLS = {"a.test": "default", "b.test": "bulk"}
 
 
-def way(domain: str, limits: SiteLimits, pool: str) -> WayOut:
-    return WayOut(
+def way(domain: str, limits: SiteLimits, pool: str) -> EgressPath:
+    return EgressPath(
         f"relay:shop/{domain}",
         tls=TlsMode.NONE,
         pool=pool,
@@ -76,7 +76,7 @@ class TwoPools:
     def __init__(self, mx: ScriptedMx, limits: SiteLimits, pools: Mapping[str, str]) -> None:
         self._mx = mx
         self._pools = pools
-        self._ways = {domain: way(domain, limits, pool) for domain, pool in pools.items()}
+        self._egress_paths = {domain: way(domain, limits, pool) for domain, pool in pools.items()}
         self._stack = AsyncExitStack()
         self.changes = 0  # of records of connections
         self.cluster = MemoryCluster()
@@ -93,13 +93,15 @@ class TwoPools:
 
     async def publish(self, *pools: str) -> None:
         """Bring the Relays of these pools into force."""
-        ways = self._ways.items()
-        now = {domain.replace(".", "_"): way for domain, way in ways if way.pool in pools}
+        egress_paths = self._egress_paths.items()
+        now = {domain.replace(".", "_"): way for domain, way in egress_paths if way.pool in pools}
         await publish(self._outside, **now)
 
     async def edit(self, limits: SiteLimits) -> None:
         """Bring all Relays into force with other limits."""
-        self._ways = {domain: way(domain, limits, pool) for domain, pool in self._pools.items()}
+        self._egress_paths = {
+            domain: way(domain, limits, pool) for domain, pool in self._pools.items()
+        }
         await self.publish(*self._pools.values())
 
     @property

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
@@ -14,9 +14,9 @@ from postroad.testing.patience import patient
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
-def to(port: int, retry: RetrySchedule = LATER, connections: int = 20) -> WayOut:
+def to(port: int, retry: RetrySchedule = LATER, connections: int = 20) -> EgressPath:
     host, limits = Smarthost("127.0.0.1", port), SiteLimits(connections=connections)
-    return WayOut("relay:shop/out", (host,), tls=TlsMode.NONE, retry=retry, limits=limits)
+    return EgressPath("relay:shop/out", (host,), tls=TlsMode.NONE, retry=retry, limits=limits)
 
 
 async def test_a_host_that_takes_two_connections_gets_all_mail_over_two() -> None:

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from postroad.delivery.routing import resolver as resolver_module
-from postroad.delivery.routing.answers import AddressAnswer, Trouble
+from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
 from postroad.delivery.routing.questions import turns as turns_module
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.patience import patient
 from postroad.testing.zone import Table, Zone
-from postroad.testing.zone import Trouble as Fault
+from postroad.testing.zone import ZoneFault as Fault
 
 TABLE: Table = {
     "x.example": ["MX 20 B.x.example.", "MX 5 a.x.example.", "A 192.0.2.1"],
@@ -73,13 +73,13 @@ async def test_addresses_of_both_families_ipv6_first(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("name", "trouble"),
     [
-        ("gone.example", Trouble.NO_SUCH_NAME),
-        ("empty.example", Trouble.NO_DATA),
-        ("broken.example", Trouble.TEMPORARY),
-        ("silent.example", Trouble.TEMPORARY),
+        ("gone.example", DnsFailure.NO_SUCH_NAME),
+        ("empty.example", DnsFailure.NO_DATA),
+        ("broken.example", DnsFailure.TEMPORARY),
+        ("silent.example", DnsFailure.TEMPORARY),
     ],
 )
-async def test_why_there_is_no_answer(clock: Clock, name: str, trouble: Trouble) -> None:
+async def test_why_there_is_no_answer(clock: Clock, name: str, trouble: DnsFailure) -> None:
     async with Zone(TABLE) as zone:
         answer = await Resolver(zone.address).mx(name)
         assert (answer.records, answer.trouble) == ((), trouble)
@@ -99,7 +99,7 @@ async def test_no_server_at_all_is_temporary(clock: Clock) -> None:
     async with Zone(TABLE) as zone:
         address = zone.address
     answer = await Resolver(address).addresses("x.example")
-    assert answer == AddressAnswer((), Trouble.TEMPORARY, answer.detail)
+    assert answer == AddressAnswer((), DnsFailure.TEMPORARY, answer.detail)
 
 
 async def test_one_family_in_trouble_does_not_hide_the_other(clock: Clock) -> None:
@@ -252,9 +252,9 @@ async def test_a_dns_that_is_away_is_asked_little_until_it_answers(clock: Clock)
         address = zone.address
     resolver = Resolver(address)
     answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(50)))
-    assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
+    assert {answer.trouble for answer in answers} == {DnsFailure.TEMPORARY}
     answers = await asyncio.gather(*(resolver.mx(f"e{n}.example") for n in range(50)))
-    assert Counter(answer.trouble for answer in answers)[Trouble.UNASKED] >= 40
+    assert Counter(answer.trouble for answer in answers)[DnsFailure.UNASKED] >= 40
 
 
 async def test_a_dns_that_comes_back_is_asked_all_again(clock: Clock) -> None:
@@ -263,11 +263,11 @@ async def test_a_dns_that_comes_back_is_asked_all_again(clock: Clock) -> None:
         resolver = Resolver(zone.address)
         await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(20)))
         answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(20, 40)))
-        assert Counter(answer.trouble for answer in answers)[Trouble.UNASKED] >= 15
+        assert Counter(answer.trouble for answer in answers)[DnsFailure.UNASKED] >= 15
         del zone.table["."]
         clock.now += 6
         answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(40, 60)))
-        assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
+        assert {answer.trouble for answer in answers} == {DnsFailure.TEMPORARY}
 
 
 async def test_silent_names_do_not_make_the_dns_count_as_away(clock: Clock) -> None:
@@ -277,7 +277,7 @@ async def test_silent_names_do_not_make_the_dns_count_as_away(clock: Clock) -> N
         await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(50)))
         answers = await asyncio.gather(*(resolver.mx(f"d{n}.example") for n in range(50, 100)))
         assert (await resolver.mx("x.example")).records
-        assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}, "all were asked"
+        assert {answer.trouble for answer in answers} == {DnsFailure.TEMPORARY}, "all were asked"
 
 
 async def test_a_question_without_an_answer_gives_its_place_to_others(
@@ -306,7 +306,7 @@ async def test_a_server_that_fails_for_some_names_is_not_away(clock: Clock) -> N
     async with Zone({**table, "x.example": ["MX 1 mx.x.example."]}) as zone:
         resolver = Resolver(zone.address)
         answers = [await resolver.mx(f"d{n}.example") for n in range(20)]
-        assert {answer.trouble for answer in answers} == {Trouble.TEMPORARY}
+        assert {answer.trouble for answer in answers} == {DnsFailure.TEMPORARY}
         assert (await resolver.mx("x.example")).records
 
 
@@ -440,5 +440,5 @@ async def test_what_has_no_turn_for_long_was_not_asked(monkeypatch: pytest.Monke
     monkeypatch.setattr(turns_module, "_LONGEST", 0.2)
     askers = [Asker(f"{n}.example") for n in range(8)]
     async with turns_held(monkeypatch, *askers) as (zone, resolver):
-        assert (await resolver.mx("x.example")).trouble is Trouble.UNASKED
+        assert (await resolver.mx("x.example")).trouble is DnsFailure.UNASKED
         assert not zone.asked["x.example", "MX"]

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from postroad.delivery.routing.addresses import MAX_ADDRESSES, usable_addresses
-from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.routes import (
     MAX_HOSTS,
     NoRoute,
@@ -43,12 +43,12 @@ def test_equal_preference_is_shuffled_and_each_host_comes_first_equally_often() 
 @pytest.mark.parametrize(
     ("trouble", "expected"),
     [
-        (Trouble.NO_DATA, ["x.example"]),
-        (Trouble.NO_SUCH_NAME, "5.1.2"),
-        (Trouble.TEMPORARY, "4.4.3"),
+        (DnsFailure.NO_DATA, ["x.example"]),
+        (DnsFailure.NO_SUCH_NAME, "5.1.2"),
+        (DnsFailure.TEMPORARY, "4.4.3"),
     ],
 )
-def test_no_mx_records(trouble: Trouble, expected: list[str] | str) -> None:
+def test_no_mx_records(trouble: DnsFailure, expected: list[str] | str) -> None:
     answer = order_mx("x.example", MxAnswer((), trouble, "why"), NOBODY, DICE)
     assert (str(answer.status) if isinstance(answer, NoRoute) else list(answer)) == expected
 
@@ -164,7 +164,7 @@ def test_an_address_that_several_hosts_have_is_tried_once() -> None:
 
 
 def test_hosts_are_counted_once_it_is_known_which_can_be_used() -> None:
-    gone = {f"gone{n}": AddressAnswer((), Trouble.NO_SUCH_NAME) for n in range(MAX_HOSTS)}
+    gone = {f"gone{n}": AddressAnswer((), DnsFailure.NO_SUCH_NAME) for n in range(MAX_HOSTS)}
     many = {f"mx{n}": AddressAnswer((f"8.8.8.{n}",)) for n in range(MAX_HOSTS + 5)}
     found = route(**gone, **many)
     assert isinstance(found, Route)
@@ -177,7 +177,7 @@ def route(**answers: AddressAnswer) -> Route | NoRoute:
 
 def test_hosts_without_an_address_are_passed_over() -> None:
     found = route(
-        a=AddressAnswer((), Trouble.NO_SUCH_NAME),
+        a=AddressAnswer((), DnsFailure.NO_SUCH_NAME),
         b=AddressAnswer(("2606:4700::1111", "10.0.0.1", "8.8.8.8")),
     )
     assert isinstance(found, Route)
@@ -189,8 +189,8 @@ def test_hosts_without_an_address_are_passed_over() -> None:
     ("answer", "status"),
     [
         (AddressAnswer(("10.0.0.1",)), "5.4.4"),
-        (AddressAnswer((), Trouble.TEMPORARY, "the DNS does not answer"), "4.4.3"),
-        (AddressAnswer((), Trouble.NO_SUCH_NAME), "4.4.4"),
+        (AddressAnswer((), DnsFailure.TEMPORARY, "the DNS does not answer"), "4.4.3"),
+        (AddressAnswer((), DnsFailure.NO_SUCH_NAME), "4.4.4"),
     ],
 )
 def test_mx_hosts_that_cannot_be_used(answer: AddressAnswer, status: str) -> None:
@@ -201,13 +201,15 @@ def test_mx_hosts_that_cannot_be_used(answer: AddressAnswer, status: str) -> Non
 
 
 def test_temporary_trouble_with_one_host_leaves_the_question_open() -> None:
-    found = route(a=AddressAnswer(("10.0.0.1",)), b=AddressAnswer((), Trouble.TEMPORARY, "silent"))
+    found = route(
+        a=AddressAnswer(("10.0.0.1",)), b=AddressAnswer((), DnsFailure.TEMPORARY, "silent")
+    )
     assert isinstance(found, NoRoute)
     assert not found.is_permanent
 
 
 def test_a_domain_with_neither_mx_nor_address_takes_no_mail() -> None:
-    answers = {"x.example": AddressAnswer((), Trouble.NO_DATA)}
+    answers = {"x.example": AddressAnswer((), DnsFailure.NO_DATA)}
     found = mx_route(["x.example"], answers, port=25, allow_private=False, implicit=True)
     assert isinstance(found, NoRoute)
     assert str(found.status) == "5.1.2"

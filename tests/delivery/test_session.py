@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from postroad.delivery.client.opening import open_session as open_to
-from postroad.delivery.client.peer import Abandoned, Peer, Timeouts
+from postroad.delivery.client.peer import Peer, Timeouts, TransactionAbandoned
 from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, Transaction
+from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.testing.mx import ScriptedMx
@@ -31,13 +31,13 @@ async def yes() -> bool:
     return True
 
 
-async def transact(session: Session, message: Outgoing) -> Transaction:
-    transaction = Transaction(recipients=[None] * len(message.recipients))
+async def transact(session: Session, message: Outgoing) -> TransactionReplies:
+    transaction = TransactionReplies(recipients=[None] * len(message.recipients))
     await session.transact(message, transaction, yes)
     return transaction
 
 
-def codes(transaction: Transaction) -> list[int | None]:
+def codes(transaction: TransactionReplies) -> list[int | None]:
     replies = [transaction.reply_for(number) for number in range(len(transaction.recipients))]
     return [reply.code if reply else None for reply in replies]
 
@@ -173,8 +173,8 @@ async def test_a_message_is_not_ended_when_the_lease_is_in_doubt() -> None:
 
     async with ScriptedMx() as mx:
         session = await open_session(mx)
-        with pytest.raises(Abandoned):
-            await session.transact(outgoing(), Transaction(recipients=[None]), no)
+        with pytest.raises(TransactionAbandoned):
+            await session.transact(outgoing(), TransactionReplies(recipients=[None]), no)
         assert not session.reusable
         assert mx.messages == []
 

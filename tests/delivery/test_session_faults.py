@@ -13,7 +13,7 @@ from postroad.delivery.client.network import NetworkError
 from postroad.delivery.client.opening import open_session as open_to
 from postroad.delivery.client.peer import Peer, SessionLost, Timeouts, TlsUnavailable
 from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, Transaction
+from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
@@ -38,7 +38,7 @@ CASES = [(*case, extensions) for case in PHASES for extensions in ((), ("PIPELIN
 FREEZES = [case for case in CASES if not case[3] or case[1] in (Phase.EHLO, Phase.DATA)]
 
 
-async def deliver(mx: ScriptedMx, timeouts: Timeouts, transaction: Transaction) -> Session:
+async def deliver(mx: ScriptedMx, timeouts: Timeouts, transaction: TransactionReplies) -> Session:
     peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test", tls=TlsMode.NONE)
     session = await open_to(peer, timeouts)
     message = Outgoing(parse_mailbox("a@x.example"), (parse_mailbox("b@y.example"),), b"hi\r\n", 4)
@@ -57,7 +57,7 @@ def saying(verb: bytes, reply: bytes) -> Script:
 async def lost(mx: ScriptedMx, timeouts: Timeouts) -> SessionLost:
     with pytest.raises(SessionLost) as error:
         async with asyncio.timeout(patient(10)):
-            await deliver(mx, timeouts, Transaction(recipients=[None]))
+            await deliver(mx, timeouts, TransactionReplies(recipients=[None]))
     return error.value
 
 
@@ -96,7 +96,7 @@ async def test_a_line_that_is_no_reply_is_passed_over_where_one_is_due(
         if shaken:
             assert (await lost(mx, PATIENT)).phase is phase
         else:
-            await deliver(mx, PATIENT, Transaction(recipients=[None]))
+            await deliver(mx, PATIENT, TransactionReplies(recipients=[None]))
         assert len(mx.messages) == int(not shaken)
 
 
@@ -163,7 +163,7 @@ async def test_421_ends_the_session_and_is_remembered(
     verb: bytes, extensions: tuple[str, ...]
 ) -> None:
     async with ScriptedMx(saying(verb, b"421 4.3.2 bye\r\n"), extensions=extensions) as mx:
-        transaction = Transaction(recipients=[None])
+        transaction = TransactionReplies(recipients=[None])
         ambiguous = False
         try:
             await deliver(mx, PATIENT, transaction)
@@ -179,7 +179,7 @@ async def test_421_to_one_of_several_recipients_without_pipelining() -> None:
         peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test", tls=TlsMode.NONE)
         session = await open_to(peer, PATIENT)
         to = (parse_mailbox("b@y.example"), parse_mailbox("c@y.example"))
-        transaction = Transaction(recipients=[None, None])
+        transaction = TransactionReplies(recipients=[None, None])
         await session.transact(Outgoing(None, to, b"hi\r\n", 4), transaction, yes)
         assert transaction.farewell is not None
         assert not session.reusable
@@ -192,7 +192,7 @@ async def test_a_refusal_stays_when_the_peer_hangs_up_behind_it() -> None:
         return b"550 5.7.1 not you\r\n" if line.startswith(b"MAIL") else None
 
     async with ScriptedMx(script, extensions=()) as mx:
-        transaction = Transaction(recipients=[None])
+        transaction = TransactionReplies(recipients=[None])
         session = await deliver(mx, PATIENT, transaction)
         reply = transaction.reply_for(0)
         assert reply is not None
@@ -208,7 +208,7 @@ async def endless(chunk: bytes) -> AsyncIterator[bytes]:
 
 async def content_to(
     *, reply: bytes, closes: bool, trickles: bool = False
-) -> tuple[Transaction, SessionLost | None]:
+) -> tuple[TransactionReplies, SessionLost | None]:
     """
     Send content without end to a server that answers DATA, says `reply`, and reads no more.
 
@@ -237,7 +237,7 @@ async def content_to(
             Peer("mx.test", "127.0.0.1", port, "me.test", tls=TlsMode.NONE),
             replace(PATIENT, block=SHORT),
         )
-        transaction = Transaction(recipients=[None])
+        transaction = TransactionReplies(recipients=[None])
         to = (parse_mailbox("b@y.example"),)
         content = endless(b"x" * 65536)
         error = None

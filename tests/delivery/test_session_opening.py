@@ -13,9 +13,9 @@ from postroad.delivery.client.opening import open_session as open_to
 from postroad.delivery.client.peer import (
     LoginUnavailable,
     Peer,
-    Refused,
     SessionError,
     SessionLost,
+    SessionRefused,
     Timeouts,
     TlsUnavailable,
 )
@@ -55,7 +55,7 @@ async def test_a_server_that_does_not_want_us(
     greeting: bytes, script: Script, phase: Phase
 ) -> None:
     async with ScriptedMx(script, greeting=greeting) as mx:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(SessionRefused) as refused:
             await open_session(mx)
         assert refused.value.phase is phase
         assert mx.connections == 1
@@ -210,7 +210,7 @@ async def test_logging_in_with_login(vouched: Vouched) -> None:
 async def test_a_login_that_fails(vouched: Vouched, reply: bytes) -> None:
     server = ScriptedMx(saying(b"AUTH", reply), tls=vouched.context, extensions=("AUTH PLAIN",))
     async with server as mx:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(SessionRefused) as refused:
             await open_session(mx, credentials=LOGIN, ca_file=vouched.ca_file)
         assert refused.value.phase is Phase.AUTH
         assert mx.connections == 1

@@ -12,9 +12,9 @@ import pytest
 
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.happening import Attempted
-from postroad.delivery.disposition.settlement import Circumstances, Settlement, put_off, settle
+from postroad.delivery.disposition.settlement import Settlement, SettlementContext, put_off, settle
 from postroad.delivery.disposition.unattempted import ordered
-from postroad.delivery.outcome import Kind, Outcome, bounced, deferred, of_reply
+from postroad.delivery.outcome import Outcome, OutcomeKind, bounced, deferred, of_reply
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
 from postroad.mail.status import EnhancedStatus
@@ -52,13 +52,13 @@ def message(*to: str, **more: object) -> QueueRecord:
     return queued(QUEUE_ID, **(fields | more))  # type: ignore[arg-type]
 
 
-def at(now: datetime = NOW, **schedule: object) -> Circumstances:
+def at(now: datetime = NOW, **schedule: object) -> SettlementContext:
     retry = replace(RetrySchedule(), **schedule)  # type: ignore[arg-type]
     notifier = Notifier("relay.example")
-    return Circumstances(retry, notifier, None, "p", now, random.Random(1))
+    return SettlementContext(retry, notifier, None, "p", now, random.Random(1))
 
 
-def after(record: QueueRecord, outcomes: dict[int, Outcome], when: Circumstances) -> Settlement:
+def after(record: QueueRecord, outcomes: dict[int, Outcome], when: SettlementContext) -> Settlement:
     return settle(record, Attempted(outcomes, "site", "192.0.2.1"), when)
 
 
@@ -151,7 +151,7 @@ def test_a_reply_is_quoted_as_it_came_and_people_are_told_to_what(
     phase: Phase | None, said: str
 ) -> None:
     reply = Reply.of(554, "5.7.1", "go away")
-    refused = of_reply(reply, phase, host="mx.y.example", kind=Kind.DEFERRED)
+    refused = of_reply(reply, phase, host="mx.y.example", kind=OutcomeKind.DEFERRED)
     found = report(after(message("b@y.example"), {0: refused}, at(delay_warning=HOUR)))
     assert found is not None
     record, [block] = found

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import RetrySchedule, SiteLimits, Smarthost, TlsMode, WayOut
+from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
 from postroad.testing.delivery import delivering, publish, send, waiting
@@ -17,9 +17,9 @@ from postroad.testing.patience import patient
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
-def through(name: str, mx: ScriptedMx) -> WayOut:
+def through(name: str, mx: ScriptedMx) -> EgressPath:
     host = Smarthost("127.0.0.1", mx.port)
-    return WayOut(f"relay:shop/{name}", (host,), tls=TlsMode.NONE, retry=LATER)
+    return EgressPath(f"relay:shop/{name}", (host,), tls=TlsMode.NONE, retry=LATER)
 
 
 def silent_in(phase: str) -> ScriptedMx:
@@ -34,8 +34,8 @@ async def test_mail_for_other_sites_goes_on(phase: str, sites: int, mails: int) 
     spool = MemorySpool()
     names = [f"mute{number}" for number in range(sites)]
     async with ScriptedMx() as good, silent_in(phase) as mute:
-        ways = {f"{name}_test": through(name, mute) for name in names}
-        await publish(spool, good_test=through("good", good), **ways)
+        egress_paths = {f"{name}_test": through(name, mute) for name in names}
+        await publish(spool, good_test=through("good", good), **egress_paths)
         async with delivering(spool, room=300, finish=0.1):
             await send(spool, *(f"{n}@{name}.test" for n in range(mails) for name in names))
             async with asyncio.timeout(patient(20)):

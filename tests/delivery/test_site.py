@@ -11,11 +11,11 @@ from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.shares import Shares
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.sites.waiting import Waiting
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Rate, SiteLimits, WayOut
+from postroad.policy.model import EgressPath, Rate, SiteLimits
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Taken
+from postroad.spool.interface import LeasedRecord
 from postroad.spool.record import QueueRecord
 from postroad.testing.queued_mail import now, record
 
@@ -35,13 +35,13 @@ def site(room: int = 4) -> Site:
     return Site("relay:a/b", SiteLimiter(SiteLimits()), Shares(room), SiteTotal("mx.test"))
 
 
-def waiting(name: str, traffic_class: TrafficClass = EXPRESS, *, places: int = 1) -> Waiting:
+def waiting(name: str, traffic_class: TrafficClass = EXPRESS, *, places: int = 1) -> WaitingRecord:
     queued = record(new_queue_id(now(), 0), f"{name}@y.example", traffic_class=traffic_class)
-    return Waiting(cast(Taken, InHand(queued, places)), WayOut("relay:a/b"))
+    return WaitingRecord(cast(LeasedRecord, InHand(queued, places)), EgressPath("relay:a/b"))
 
 
-def name(found: Waiting | None) -> str:
-    return found.taken.record.recipients[0].mailbox.local_part if found else ""
+def name(found: WaitingRecord | None) -> str:
+    return found.leased.record.recipients[0].mailbox.local_part if found else ""
 
 
 def test_express_goes_before_bulk_and_each_in_its_order() -> None:
@@ -73,7 +73,7 @@ def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
     assert room.has_room(EXPRESS, 100.0)
 
 
-def begin(room: Site, now: float) -> Waiting:
+def begin(room: Site, now: float) -> WaitingRecord:
     first = room.next()
     assert first is not None
     room.begin(first, now)

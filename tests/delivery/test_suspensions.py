@@ -7,7 +7,7 @@ import pytest
 
 from postroad.cli.queue.listing import last_reply
 from postroad.mail.address import parse_mailbox
-from postroad.policy.model import WayOut
+from postroad.policy.model import EgressPath
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held
@@ -162,7 +162,7 @@ async def test_suspended_mail_expires_at_its_deadline_and_the_sender_is_told_why
 
 async def test_suspended_mail_that_lives_for_less_than_a_minute_waits_for_its_deadline() -> None:
     spool, deadline = MemorySpool(), now() + timedelta(seconds=40)
-    await publish(spool, anywhere=WayOut("relay:shop/a"))
+    await publish(spool, anywhere=EgressPath("relay:shop/a"))
     await send(spool, "b@y.example", deadline=deadline)
     await spool.orders.place(suspension())
     async with delivering(spool):
@@ -184,7 +184,7 @@ async def test_mail_is_tried_where_its_suspension_ends_in_the_last_minute_of_its
 
 async def test_suspended_mail_whose_body_may_not_live_so_long_is_held() -> None:
     spool = MemorySpool()
-    await publish(spool, anywhere=WayOut("relay:shop/a"))
+    await publish(spool, anywhere=EgressPath("relay:shop/a"))
     body = BlobRef(0, "there", 1, 10, b"", destinations=1)
     await send(spool, "b@y.example", content=body, deadline=now() - HOLD_LIMIT - HOUR)
     await spool.orders.place(suspension())

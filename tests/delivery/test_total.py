@@ -1,4 +1,4 @@
-"""Several ways out to one site: together they keep the largest of their limits."""
+"""Several egress paths to one site: together they keep the largest of their limits."""
 
 from datetime import timedelta
 

@@ -11,12 +11,12 @@ from postroad.policy.model import (
     Client,
     Credentials,
     Domain,
+    EgressPath,
     Entry,
     ObjectKey,
     Receive,
     Relay,
     Smarthost,
-    WayOut,
 )
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.spool.event import EventType
@@ -40,7 +40,9 @@ from postroad.testing.queued_mail import now, put
 
 OURS = Keyring([ClusterKey(b"k" * 32)])
 FOREIGN = Keyring([ClusterKey(b"z" * 32)])
-SECRET = WayOut("relay:shop/smart", (Smarthost("s.example"),), credentials=Credentials("u", "p"))
+SECRET = EgressPath(
+    "relay:shop/smart", (Smarthost("s.example"),), credentials=Credentials("u", "p")
+)
 
 
 async def bring(
@@ -52,8 +54,8 @@ async def bring(
     await spool.config.publish(published)
 
 
-def relay(name: str, way_out: WayOut, *destinations: str, namespace: str = "shop") -> Relay:
-    return Relay(ObjectKey(namespace, name), destinations, way_out)
+def relay(name: str, egress_path: EgressPath, *destinations: str, namespace: str = "shop") -> Relay:
+    return Relay(ObjectKey(namespace, name), destinations, egress_path)
 
 
 async def deferred(spool: Spool, count: int) -> list[QueueRecord]:
@@ -88,13 +90,13 @@ async def test_mail_goes_on_that_no_unreadable_object_concerns() -> None:
     """By a Relay that is named, by a Domain's own route, and in another namespace."""
     spool = MemorySpool()
     async with ScriptedMx() as mx:
-        way_out = to_smarthost(mx)
+        egress_path = to_smarthost(mx)
         known: dict[str, Entry] = {
-            "relay.shop.all": relay("all", way_out, "*"),
-            "relay.other.all": relay("all", way_out, "*", namespace="other"),
+            "relay.shop.all": relay("all", egress_path, "*"),
+            "relay.other.all": relay("all", egress_path, "*", namespace="other"),
             "client.shop.till": Client(ObjectKey("shop", "till"), relay=ObjectKey("shop", "all")),
             "domain.shop.in": Domain(
-                ObjectKey("shop", "in"), "in.example", receive=Receive(way_out)
+                ObjectKey("shop", "in"), "in.example", receive=Receive(egress_path)
             ),
         }
         await bring(spool, known, {"relay.shop.smart": relay("smart", SECRET, "ext.example")})

@@ -9,15 +9,15 @@ import pytest
 
 from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.sites.site import Site
-from postroad.delivery.sites.waiting import Waiting
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
+    EgressPath,
     Rate,
     RetrySchedule,
     SiteLimits,
     Smarthost,
     TlsMode,
-    WayOut,
 )
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
@@ -28,15 +28,17 @@ from postroad.testing.delivery import delivering, history, publish, send
 from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now
-from postroad.testing.zone import Table, Trouble, Zone
+from postroad.testing.zone import Table, Zone, ZoneFault
 
 QUICK = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
-def to_smarthost(mx: ScriptedMx | int, retry: RetrySchedule = LATER, **limits: object) -> WayOut:
+def to_smarthost(
+    mx: ScriptedMx | int, retry: RetrySchedule = LATER, **limits: object
+) -> EgressPath:
     port = mx if isinstance(mx, int) else mx.port
-    return WayOut(
+    return EgressPath(
         f"relay:shop/{port}",
         (Smarthost("127.0.0.1", port),),
         tls=TlsMode.NONE,
@@ -125,7 +127,7 @@ async def test_mail_without_a_way_out_waits() -> None:
     async with delivering(spool):
         await send(spool, "b@z.example")
         [event] = await history(spool, EventType.TRANSIENT_FAILURE)
-        assert event.reply == "no way out is configured for it"
+        assert event.reply == "no route to recipient"
     assert await waiting(spool) == [WaitKind.SCHEDULED]
 
 
@@ -135,11 +137,11 @@ async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:
         "x.example": ["MX 10 mx.y.example."],
         "mx.y.example": ["A 127.0.0.1"],
         "null.example": ["MX 0 ."],
-        "away.example": Trouble.SERVFAIL,
+        "away.example": ZoneFault.SERVFAIL,
     }
     spool = MemorySpool()
     async with ScriptedMx() as mx, Zone(table) as zone:
-        await publish(spool, anywhere=WayOut("relay:shop/mx", tls=TlsMode.NONE))
+        await publish(spool, anywhere=EgressPath("relay:shop/mx", tls=TlsMode.NONE))
         async with delivering(spool, resolver=Resolver(zone.address), port=mx.port):
             await send(spool, "b@y.example", "c@null.example", "d@away.example")
             [bounce] = await history(spool, EventType.BOUNCE)
@@ -163,13 +165,13 @@ async def test_a_host_that_never_answers_the_final_dot_gets_the_mail_once(answer
     }
     spool = MemorySpool()
     fickle = ScriptedMx(lambda line, _: answer if line == b"." else None)
-    way_out = WayOut("relay:shop/mx", tls=TlsMode.NONE, retry=QUICK)
+    egress_path = EgressPath("relay:shop/mx", tls=TlsMode.NONE, retry=QUICK)
     async with (
         fickle as mx1,
         ScriptedMx(address="127.0.0.2", at_port=mx1.port) as mx2,
         Zone(table) as zone,
     ):
-        await publish(spool, anywhere=way_out)
+        await publish(spool, anywhere=egress_path)
         async with delivering(spool, resolver=Resolver(zone.address), port=mx1.port):
             await send(spool, "b@y.example")
             [failure] = await history(spool, EventType.TRANSIENT_FAILURE)
@@ -196,7 +198,7 @@ async def test_no_more_messages_in_a_window_than_a_site_allows(
     starts: list[float] = []
     begin = Site.begin
 
-    def noted(site: Site, waiting: Waiting, now: float) -> None:
+    def noted(site: Site, waiting: WaitingRecord, now: float) -> None:
         starts.append(now)
         begin(site, waiting, now)
 

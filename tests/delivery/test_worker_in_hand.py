@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from postroad.delivery.attempt.attempt import Attempt
-from postroad.delivery.routing.router import Directions
+from postroad.delivery.routing.router import Router
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import WayOut
+from postroad.policy.model import EgressPath
 from postroad.spool.event import EventType
-from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
 from postroad.telemetry.metrics import REGISTRY
@@ -46,16 +46,16 @@ async def test_a_drain_does_not_wait_for_what_finds_its_hosts_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
-    found = Directions.find
+    found = Router.find
 
     async def slowly(
-        self: Directions, way_out: WayOut, domain: str, traffic_class: TrafficClass
+        self: Router, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
     ) -> Route | NoRoute:
         asked.set()
         await answer.wait()
-        return await found(self, way_out, domain, traffic_class)
+        return await found(self, egress_path, domain, traffic_class)
 
-    monkeypatch.setattr(Directions, "find", slowly)
+    monkeypatch.setattr(Router, "find", slowly)
     spool = MemorySpool()
     spool.store.lanes = 1  # else it would be moved to its site's lane
     async with ScriptedMx() as mx:
@@ -75,7 +75,7 @@ async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
     """Scaling out must not let a site have one worker's connections and another's besides."""
     spool = MemorySpool()
     spool.store.lanes = 1
-    last, joined = asyncio.Event(), list[MemoryTaking]()
+    last, joined = asyncio.Event(), list[MemoryConsumer]()
 
     def script(line: bytes, count: int) -> bytes | None:
         if line == b"DATA" and count == 0:
@@ -90,9 +90,9 @@ async def test_what_waits_of_a_lane_is_left_to_its_next_owner() -> None:
         async with delivering(spool):
             await history(spool, EventType.DELIVERY)
             await asyncio.wait_for(last.wait(), patient(5))
-            taken = await asyncio.wait_for(first(joined[0], 4), patient(5))
+            leased = await asyncio.wait_for(first(joined[0], 4), patient(5))
         assert len(mx.messages) == 1
-        assert len({each.record.record_id for each in taken}) == 4
+        assert len({each.record.record_id for each in leased}) == 4
         await joined[0].close()
 
 
@@ -101,17 +101,17 @@ async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_give
 ) -> None:
     spool = MemorySpool()
     spool.store.lanes = 1
-    joined: list[MemoryTaking] = []
-    found = Directions.find
+    joined: list[MemoryConsumer] = []
+    found = Router.find
 
     async def slowly(
-        self: Directions, way_out: WayOut, domain: str, traffic_class: TrafficClass
+        self: Router, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
     ) -> Route | NoRoute:
         # Of two takers this lane is the second's.
         joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
-        return await found(self, way_out, domain, traffic_class)
+        return await found(self, egress_path, domain, traffic_class)
 
-    monkeypatch.setattr(Directions, "find", slowly)
+    monkeypatch.setattr(Router, "find", slowly)
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         await send(spool, "b@y.example")
@@ -119,22 +119,22 @@ async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_give
             async with asyncio.timeout(patient(5)):
                 while not joined:
                     await asyncio.sleep(0)
-                [taken] = await first(joined[0], 1)
+                [leased] = await first(joined[0], 1)
         assert mx.messages == []
-        assert str(taken.record.recipients[0].mailbox) == "b@y.example"
+        assert str(leased.record.recipients[0].mailbox) == "b@y.example"
         await joined[0].close()
 
 
 async def test_a_record_whose_lease_is_in_doubt_is_dropped_unsent() -> None:
     def script(line: bytes, count: int) -> bytes | None:
-        assert isinstance(taking, MemoryTaking)
-        taking.stale = True  # as the session opens
+        assert isinstance(consumer, MemoryConsumer)
+        consumer.stale = True  # as the session opens
         return None
 
     spool = MemorySpool()
     async with ScriptedMx(script) as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        async with delivering(spool) as (_, taking):
+        async with delivering(spool) as (_, consumer):
             await send(spool, "b@y.example")
             async with asyncio.timeout(patient(5)):
                 while mx.connections == 0 or mx.open_now:
@@ -154,7 +154,7 @@ async def test_an_error_of_ours_is_a_deferral(monkeypatch: pytest.MonkeyPatch) -
         async with delivering(spool):
             await send(spool, "b@y.example")
             [event] = await history(spool, EventType.TRANSIENT_FAILURE)
-        assert event.reply == "an error of ours"
+        assert event.reply == "local error"
         assert "bug" not in str(event), "the log has the cause, the history does not"
         assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, Place, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Held, QueueState, Ready, Scheduled
 from postroad.spool.lanes.lane import tail_lane
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, OnHoldExpiry, QueuedRecipient
@@ -48,7 +48,9 @@ async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
 @pytest.mark.parametrize(
     ("place", "orders"), [(Scheduled(now() + HOUR), ("retry",)), (Ready(), ("hold", "release"))]
 )
-async def test_an_order_ends_an_attempt_that_goes_on(place: Place, orders: tuple[str, ...]) -> None:
+async def test_an_order_ends_an_attempt_that_goes_on(
+    place: QueueState, orders: tuple[str, ...]
+) -> None:
     """It had come to the second of three: all of them are tried now."""
     to = tuple(QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bcd")
     spool = MemorySpool()
@@ -104,9 +106,9 @@ async def test_an_order_begins_with_ones_own_lanes_and_ends_with_all_others() ->
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         await spool.orders.place(order("hold"))
-        async with delivering(spool) as (_, taking):
+        async with delivering(spool) as (_, consumer):
             events = await history(spool, EventType.HELD, 40)
-            own, every = taking.lanes, len(taking.lanes | idle.lanes)
+            own, every = consumer.lanes, len(consumer.lanes | idle.lanes)
     mine = [tail_lane(event.domain, every) in own for event in events]
     assert 0 < sum(mine) < 40
     assert all(mine[: sum(mine)])

@@ -9,7 +9,7 @@ import pytest
 from postroad.cli.sink.server import Sink
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
 from postroad_harness.source import Deliveries, Source
 
@@ -51,11 +51,11 @@ def own(pid: int) -> int:
     raise AssertionError("no memory")
 
 
-async def idle_under_tls(port: int, count: int) -> list[Peer]:
+async def idle_under_tls(port: int, count: int) -> list[SmtpPeer]:
     """Open connections from several addresses, and let them idle."""
     peers, context = [], client_context()
     for number in range(count):
-        peer = Peer(
+        peer = SmtpPeer(
             *await asyncio.open_connection(
                 *("127.0.0.1", port), ssl=context, local_addr=(f"127.0.1.{1 + number % 10}", 0)
             )
@@ -66,7 +66,7 @@ async def idle_under_tls(port: int, count: int) -> list[Peer]:
     return peers
 
 
-async def leave(peers: Sequence[Peer]) -> None:
+async def leave(peers: Sequence[SmtpPeer]) -> None:
     for peer in peers:
         await peer.say("QUIT")
         await hang_up(peer.writer)

@@ -10,8 +10,8 @@ import pytest
 from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
 from postroad.testing.relay import RunningRelay
-from postroad.testing.smtp_peer import Peer
-from postroad.testing.zone import Table, Trouble, Zone
+from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.zone import Table, Zone, ZoneFault
 from postroad_harness.source import Source
 
 pytestmark = pytest.mark.nats
@@ -70,9 +70,9 @@ async def start(
 
 
 @asynccontextmanager
-async def connected(relay: RunningRelay, listener: str) -> AsyncIterator[tuple[Peer, str]]:
+async def connected(relay: RunningRelay, listener: str) -> AsyncIterator[tuple[SmtpPeer, str]]:
     """Give a session with the relay, and its greeting."""
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", relay.port(listener)))
+    peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", relay.port(listener)))
     try:
         yield peer, await peer.reply()
     finally:
@@ -162,7 +162,7 @@ async def test_what_the_dns_says_decides(
 ) -> None:
     table: Table = {
         "null.example": ["MX 0 ."],
-        "broken.example": Trouble.SERVFAIL,
+        "broken.example": ZoneFault.SERVFAIL,
         "near.example": ["MX 10 mx.far.example"],
         "mx.far.example": HERE,
     }

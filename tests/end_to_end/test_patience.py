@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from postroad.policy.model import ObjectKey, Relay, WayOut
+from postroad.policy.model import EgressPath, ObjectKey, Relay
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.policy.secrets.seal import Keyring
 from postroad.queue.configuration import publish_objects
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.nats
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 
 Start = Callable[[str], Awaitable["Pod"]]
-RELAY = Relay(ObjectKey("default", "a"), ("*",), WayOut("relay:default/a"))
+RELAY = Relay(ObjectKey("default", "a"), ("*",), EgressPath("relay:default/a"))
 
 
 def key(folder: Path) -> Keyring:

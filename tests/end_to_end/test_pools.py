@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from postroad.policy.model import ObjectKey, Rate, Relay, SiteLimits, TlsMode, WayOut
+from postroad.policy.model import EgressPath, ObjectKey, Rate, Relay, SiteLimits, TlsMode
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.queue.configuration import publish_objects
-from postroad.spool.interface import Place, Put, Ready, Scheduled, Spool
+from postroad.spool.interface import Put, QueueState, Ready, Scheduled, Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
@@ -61,7 +61,7 @@ class TwoPools:
         operator = await connect(self.options("operator"))
         relays = {
             f"relay.shop.{domain[0]}": Relay(
-                ObjectKey("shop", domain[0]), (domain,), _way_out(pool)
+                ObjectKey("shop", domain[0]), (domain,), _egress_path(pool)
             )
             for domain, pool in pools.items()
         }
@@ -100,11 +100,11 @@ class TwoPools:
         return process
 
 
-def _way_out(pool: str) -> WayOut:
-    return WayOut(f"relay:shop/{pool}", tls=TlsMode.NONE, pool=pool, limits=LIMITS)
+def _egress_path(pool: str) -> EgressPath:
+    return EgressPath(f"relay:shop/{pool}", tls=TlsMode.NONE, pool=pool, limits=LIMITS)
 
 
-async def put(spool: Spool, domain: str, count: int, place: Place | None = None) -> None:
+async def put(spool: Spool, domain: str, count: int, place: QueueState | None = None) -> None:
     for number in range(count):
         queue_id = spool.new_queue_id(now())
         queued = record(queue_id, f"{number}@{domain}", origin=CLIENT, pool=POOLS[domain])

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene, start_ingress
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +43,5 @@ async def scene(open_scene: OpenScene) -> Scene:
 
 
 @pytest.fixture
-async def peer(scene: Scene) -> Peer:
+async def peer(scene: Scene) -> SmtpPeer:
     return await scene.peer()

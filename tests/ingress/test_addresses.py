@@ -5,7 +5,7 @@ import pytest
 from postroad.ingress.admission import ListenerKind
 from postroad.smtp import command
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 HELLO = "EHLO client.example"
 ANYBODY = MANIFESTS.replace('senders: ["*@near.example"]', 'senders: ["*"]')
@@ -54,7 +54,7 @@ async def test_half_a_path_is_none_on_any_port(scene: Scene, path: str) -> None:
         assert (await peer.say(f"MAIL FROM:{path}")).startswith("501 5.5.4 ")
 
 
-async def test_elsewhere_a_path_has_its_brackets(peer: Peer) -> None:
+async def test_elsewhere_a_path_has_its_brackets(peer: SmtpPeer) -> None:
     await peer.say(HELLO)
     assert (await peer.say("MAIL FROM:me@near.example")).startswith("501 5.5.4 ")
     await peer.say("MAIL FROM:<me@near.example>")
@@ -100,7 +100,7 @@ async def test_a_stranger_s_sender_has_a_domain(open_scene: OpenScene) -> None:
     ],
 )
 async def test_a_domain_that_means_a_machine_is_no_mail_domain(
-    peer: Peer, address: str, reply: str
+    peer: SmtpPeer, address: str, reply: str
 ) -> None:
     assert (await peer.envelope("me@near.example", address))[1].startswith(reply)
 
@@ -125,7 +125,7 @@ async def test_a_route_may_be_for_localhost(open_scene: OpenScene) -> None:
     ],
 )
 async def test_a_client_may_call_itself_anything(
-    scene: Scene, peer: Peer, octets: bytes, written: bytes
+    scene: Scene, peer: SmtpPeer, octets: bytes, written: bytes
 ) -> None:
     assert (await peer.send(b"EHLO " + octets + b"\r\n")).startswith("250-")
     await peer.say("MAIL FROM:<me@near.example>")
@@ -137,7 +137,7 @@ async def test_a_client_may_call_itself_anything(
     assert record.origin.helo.isprintable()
 
 
-async def test_what_decides_is_utf_8_or_refused(peer: Peer) -> None:
+async def test_what_decides_is_utf_8_or_refused(peer: SmtpPeer) -> None:
     await peer.say(HELLO)
     assert (await peer.send(b"MAIL FROM:<m\xe9@near.example>\r\n")).startswith("501 ")
     assert (await peer.send(b"NOOP \xe9\r\n")).startswith("250 ")

@@ -18,7 +18,7 @@ from postroad.ingress.admission import (
 from postroad.ingress.replies import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Client, Domain, ObjectKey, Receive, Snapshot, WayOut
+from postroad.policy.model import Client, Domain, EgressPath, ObjectKey, Receive, Snapshot
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 
 RELAY, SUBMISSION = ListenerKind.RELAY, ListenerKind.SUBMISSION
@@ -184,13 +184,13 @@ THOUSANDS = Snapshot.of(
     1,
     domains=(
         *(
-            Domain(ObjectKey("x", f"d{number}"), f"d{number}.example", Receive(WayOut("d")))
+            Domain(ObjectKey("x", f"d{number}"), f"d{number}.example", Receive(EgressPath("d")))
             for number in range(2_000)
         ),
         Domain(
             ObjectKey("x", "here"),
             "here.example",
-            Receive(WayOut("here"), tuple(f"user{n}@here.example" for n in range(10_000))),
+            Receive(EgressPath("here"), tuple(f"user{n}@here.example" for n in range(10_000))),
         ),
     ),
     clients=(

@@ -14,7 +14,7 @@ from postroad.ingress.session.session import SmtpSession
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 
 HELLO = "EHLO client.example"
 STRANGERS = MANIFESTS.replace("127.0.0.1/32", "192.0.2.0/24")
@@ -33,7 +33,7 @@ async def scene(open_scene: OpenScene) -> Scene:
 
 
 @pytest.fixture
-async def secure(scene: Scene) -> Peer:
+async def secure(scene: Scene) -> SmtpPeer:
     """A session on the port with TLS from the first byte, past EHLO."""
     peer = await scene.peer(ListenerKind.SUBMISSIONS)
     await peer.say(HELLO)
@@ -50,7 +50,9 @@ async def secure(scene: Scene) -> Peer:
         [f"AUTH LOGIN {b64('shop')}", b64("correct horse")],
     ],
 )
-async def test_a_password_opens_the_way_out(scene: Scene, secure: Peer, lines: list[str]) -> None:
+async def test_a_password_opens_the_way_out(
+    scene: Scene, secure: SmtpPeer, lines: list[str]
+) -> None:
     *challenged, last = [await secure.say(line) for line in lines]
     assert all(reply.startswith("334 ") for reply in challenged)
     assert last.startswith("235 2.7.0 ")
@@ -82,12 +84,14 @@ async def test_a_password_opens_the_way_out(scene: Scene, secure: Peer, lines: l
         (["AUTH"], "504 5.5.4 "),
     ],
 )
-async def test_what_proves_nothing_opens_nothing(secure: Peer, lines: list[str], code: str) -> None:
+async def test_what_proves_nothing_opens_nothing(
+    secure: SmtpPeer, lines: list[str], code: str
+) -> None:
     assert [await secure.say(line) for line in lines][-1].startswith(code)
     assert (await secure.say("MAIL FROM:<news@shop.example>")).startswith("530 5.7.0 ")
 
 
-async def test_the_third_failed_login_ends_the_session(secure: Peer) -> None:
+async def test_the_third_failed_login_ends_the_session(secure: SmtpPeer) -> None:
     wrong = f"AUTH PLAIN {b64(chr(0) + 'shop' + chr(0) + 'wrong')}"
     for _ in range(3):
         assert (await secure.say(wrong)).startswith("535 5.7.8 ")
@@ -95,13 +99,13 @@ async def test_the_third_failed_login_ends_the_session(secure: Peer) -> None:
     assert await secure.reply() == ""
 
 
-async def test_a_client_may_send_as_its_senders_only(secure: Peer) -> None:
+async def test_a_client_may_send_as_its_senders_only(secure: SmtpPeer) -> None:
     await secure.say(f"AUTH PLAIN {GOOD}")
     assert (await secure.say("MAIL FROM:<boss@other.example>")).startswith("550 5.7.1 ")
 
 
 async def test_a_password_that_was_changed_counts_no_more(
-    scene: Scene, secure: Peer, tmp_path: Path
+    scene: Scene, secure: SmtpPeer, tmp_path: Path
 ) -> None:
     await secure.say(f"AUTH PLAIN {GOOD}")
     await scene.configure(STRANGERS.replace("correct horse", "battery staple"), tmp_path)

@@ -9,7 +9,7 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.conduct import Conduct
 from postroad.smtp.reply import Reply
 from postroad.testing.ingress import OpenScene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 MISTAKE, REFUSED = replies.UNKNOWN_COMMAND, replies.NO_SUCH_RECIPIENT
 
@@ -61,7 +61,7 @@ def test_while_places_are_scarce_half_of_a_limit_is_all() -> None:
     assert heard == [0.0, 0.0, replies.TOO_MANY_ERRORS]
 
 
-async def ask(peer: Peer, *commands: str) -> list[str]:
+async def ask(peer: SmtpPeer, *commands: str) -> list[str]:
     """Say commands again and again in one write each, until the session ends; return replies."""
     said: list[str] = []
     while not said or not said[-1].startswith("421 "):
@@ -74,7 +74,7 @@ async def ask(peer: Peer, *commands: str) -> list[str]:
     return said
 
 
-async def ask_once(peer: Peer, *commands: str) -> list[str]:
+async def ask_once(peer: SmtpPeer, *commands: str) -> list[str]:
     """Say commands in one write; return the replies."""
     peer.writer.write("".join(f"{command}\r\n" for command in commands).encode())
     return [await peer.reply() for _ in commands]

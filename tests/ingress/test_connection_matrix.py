@@ -18,7 +18,7 @@ import uvloop
 from postroad.ingress.session import wire
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 from postroad_harness.connections.leavers import WAYS, everything, gone, stay_silent
 
 
@@ -61,7 +61,7 @@ async def ingress(tls: Path, folder: Path, *, idle: timedelta) -> AsyncIterator[
         await scene.end()
 
 
-async def leave(tls: Path, folder: Path, way: Callable[[Peer], None]) -> None:
+async def leave(tls: Path, folder: Path, way: Callable[[SmtpPeer], None]) -> None:
     soon = timedelta(seconds=1 if way is stay_silent else 300)
     async with ingress(tls, folder, idle=soon) as scene:
         bodies, before = Bodies(scene), asyncio.all_tasks()

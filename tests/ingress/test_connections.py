@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.admission import Address
-from postroad.ingress.connections.table import Connections, Full, Place
+from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.limits import IngressLimits
 from postroad.policy.model import Client, ObjectKey, Snapshot
 
@@ -25,9 +25,9 @@ def stranger(_: Address) -> bool:
     return False
 
 
-def take(connections: Connections, address: str) -> Place:
+def take(connections: Connections, address: str) -> ConnectionSlot:
     place = connections.take(ip(address), stranger)
-    assert isinstance(place, Place)
+    assert isinstance(place, ConnectionSlot)
     return place
 
 
@@ -67,15 +67,17 @@ def test_the_last_places_are_for_those_who_are_known() -> None:
         take(connections, f"192.0.2.{last}")
     assert connections.take(ip("192.0.2.9"), stranger) is Full.KEPT
     for last in range(2):
-        assert isinstance(connections.take(ip(f"198.51.100.{last}"), lambda _: True), Place)
+        assert isinstance(
+            connections.take(ip(f"198.51.100.{last}"), lambda _: True), ConnectionSlot
+        )
     assert connections.take(ip("198.51.100.9"), lambda _: True) is Full.CONNECTIONS
 
 
 def test_a_connection_whose_client_is_not_named_yet_has_a_place_too() -> None:
     connections = table(connections=2, connections_per_address=1)
     first, second = connections.take_unnamed(), connections.take_unnamed()
-    assert isinstance(first, Place)
-    assert isinstance(second, Place)
+    assert isinstance(first, ConnectionSlot)
+    assert isinstance(second, ConnectionSlot)
     assert connections.take_unnamed() is Full.CONNECTIONS
     assert connections.name(first, ip("192.0.2.1"), stranger) is None
     assert connections.name(second, ip("192.0.2.1"), stranger) is Full.ADDRESS

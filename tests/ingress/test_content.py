@@ -12,7 +12,7 @@ from postroad.ingress.session.content import ContentReader, LineEnds
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import first, take
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 # What an attacker hides behind a line end that another server might take for one.
 SECOND = b"MAIL FROM:<evil@near.example>\r\nRCPT TO:<you@far.example>\r\nDATA\r\nevil\r\n.\r\n"
@@ -33,7 +33,7 @@ SECOND = b"MAIL FROM:<evil@near.example>\r\nRCPT TO:<you@far.example>\r\nDATA\r\
     ],
 )
 async def test_nothing_but_crlf_dot_crlf_ends_a_message(
-    scene: Scene, peer: Peer, end: bytes
+    scene: Scene, peer: SmtpPeer, end: bytes
 ) -> None:
     await peer.envelope("me@near.example", "you@far.example")
     await peer.say("DATA")
@@ -93,7 +93,7 @@ def test_a_long_text_without_crlf_is_repaired_in_parts(cut: int, end: bytes) -> 
 
 
 @pytest.mark.parametrize("line", [b"NOOP\nNOOP\r\n", b"NOOP\rNOOP\r\n", b"NOOP\n"])
-async def test_a_bare_line_end_in_a_command_ends_the_session(peer: Peer, line: bytes) -> None:
+async def test_a_bare_line_end_in_a_command_ends_the_session(peer: SmtpPeer, line: bytes) -> None:
     assert (await peer.send(line)).startswith("554 5.5.2 ")
     assert await peer.reply() == ""
 
@@ -170,7 +170,7 @@ async def test_a_message_over_the_limit_is_refused_and_not_kept(open_scene: Open
     assert (await peer.message(b"x" * 99_998 + b"\r\n")).startswith("250 ")
 
 
-async def test_a_large_message_goes_into_the_blob_store_whole(scene: Scene, peer: Peer) -> None:
+async def test_a_large_message_goes_into_the_blob_store_whole(scene: Scene, peer: SmtpPeer) -> None:
     content = b"Subject: large\r\n\r\n" + b"".join(b"%070d\r\n" % n for n in range(20_000))
     await peer.envelope("me@near.example", "you@far.example")
     assert (await peer.message(content)).startswith("250 ")
@@ -181,7 +181,7 @@ async def test_a_large_message_goes_into_the_blob_store_whole(scene: Scene, peer
 
 
 async def test_mail_to_many_domains_shares_one_body_until_the_last_has_it(
-    scene: Scene, peer: Peer
+    scene: Scene, peer: SmtpPeer
 ) -> None:
     recipients = [f"{name}@d{n}.example" for n in range(12) for name in ("you", "they")]
     await peer.envelope("me@near.example", *recipients)

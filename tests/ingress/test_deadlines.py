@@ -11,12 +11,12 @@ from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen import server
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 SHORT = timedelta(seconds=1)
 
 
-async def drip(peer: Peer, octets: bytes) -> str:
+async def drip(peer: SmtpPeer, octets: bytes) -> str:
     """Send octets one by one, ten a second, until the server has had enough of it."""
 
     async def send() -> None:
@@ -45,7 +45,7 @@ async def test_a_whole_auth_exchange_has_one(open_scene: OpenScene) -> None:
     assert (await drip(peer, b"x" * 200)).startswith("421 4.4.2 ")
 
 
-async def begin(scene: Scene) -> Peer:
+async def begin(scene: Scene) -> SmtpPeer:
     peer = await scene.peer()
     await peer.envelope("me@near.example", "you@far.example")
     assert (await peer.say("DATA")).startswith("354 ")
@@ -89,10 +89,10 @@ async def test_the_last_places_are_kept_for_clients(open_scene: OpenScene) -> No
     assert [(await (await scene.connect()).reply())[:3] for _ in range(3)] == ["220", "220", "421"]
 
 
-async def connect_from(scene: Scene, address: str, **options: Any) -> Peer:
+async def connect_from(scene: Scene, address: str, **options: Any) -> SmtpPeer:
     port = scene.ports[ListenerKind.RELAY]
     opened = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0), **options)
-    peer = Peer(*opened)
+    peer = SmtpPeer(*opened)
     scene.peers.append(peer)
     return peer
 

@@ -5,14 +5,14 @@ import pytest
 from postroad.ingress.admission import ListenerKind
 from postroad.mail.envelope import Body
 from postroad.testing.ingress import OpenScene, Scene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 HELLO = "EHLO client.example"
 FROM = "MAIL FROM:<me@near.example>"
 TO = "RCPT TO:<you@far.example>"
 
 
-async def test_a_message_is_queued_and_its_reply_names_it(scene: Scene, peer: Peer) -> None:
+async def test_a_message_is_queued_and_its_reply_names_it(scene: Scene, peer: SmtpPeer) -> None:
     assert await peer.envelope("me@near.example", "you@far.example") == [
         "250 2.1.0 sender ok",
         "250 2.1.5 recipient ok",
@@ -47,7 +47,7 @@ async def test_each_port_announces_what_it_can(
     assert {line[4:] for line in rest} == common | words
 
 
-async def test_helo_announces_nothing_and_takes_no_parameters(peer: Peer) -> None:
+async def test_helo_announces_nothing_and_takes_no_parameters(peer: SmtpPeer) -> None:
     assert await peer.say("HELO client.example") == "250 relay.test"
     assert (await peer.say(FROM + " SIZE=10")).startswith("555 5.5.4 ")
     assert (await peer.say(FROM)).startswith("250 2.1.0 ")
@@ -89,7 +89,7 @@ async def test_helo_announces_nothing_and_takes_no_parameters(peer: Peer) -> Non
     ],
 )
 async def test_commands_are_answered_by_their_order_and_syntax(
-    peer: Peer, before: list[str], line: str, code: str
+    peer: SmtpPeer, before: list[str], line: str, code: str
 ) -> None:
     for earlier in before:
         assert (await peer.say(earlier)).startswith("250")
@@ -97,7 +97,7 @@ async def test_commands_are_answered_by_their_order_and_syntax(
     assert (await peer.say("NOOP")).startswith("250 ")  # and the session goes on
 
 
-async def test_a_whole_transaction_may_come_in_one_write(scene: Scene, peer: Peer) -> None:
+async def test_a_whole_transaction_may_come_in_one_write(scene: Scene, peer: SmtpPeer) -> None:
     await peer.say(HELLO)
     one = f"{FROM}\r\n{TO}\r\nDATA\r\n".encode()
     peer.writer.write(one)
@@ -112,26 +112,26 @@ async def test_a_whole_transaction_may_come_in_one_write(scene: Scene, peer: Pee
     assert [await scene.body(0), await scene.body(1)] == [b"one\r\n", b"two\r\n"]
 
 
-async def test_rset_and_ehlo_forget_the_transaction(peer: Peer) -> None:
+async def test_rset_and_ehlo_forget_the_transaction(peer: SmtpPeer) -> None:
     for forget in ("RSET", HELLO):
         await peer.envelope("me@near.example", "you@far.example")
         assert (await peer.say(forget)).startswith("250")
         assert (await peer.say("DATA")).startswith("503 5.5.1 ")
 
 
-async def test_dots_are_unstuffed(scene: Scene, peer: Peer) -> None:
+async def test_dots_are_unstuffed(scene: Scene, peer: SmtpPeer) -> None:
     await peer.envelope("me@near.example", "you@far.example")
     assert (await peer.message(b"..one\r\n...\r\nin .the. middle\r\n..\r\n")).startswith("250 ")
     assert await scene.body() == b".one\r\n..\r\nin .the. middle\r\n.\r\n"
 
 
-async def test_an_empty_message_is_a_message(scene: Scene, peer: Peer) -> None:
+async def test_an_empty_message_is_a_message(scene: Scene, peer: SmtpPeer) -> None:
     await peer.envelope("me@near.example", "you@far.example")
     assert (await peer.message(b"")).startswith("250 ")
     assert await scene.body() == b""
 
 
-async def test_what_the_envelope_says_is_in_the_record(scene: Scene, peer: Peer) -> None:
+async def test_what_the_envelope_says_is_in_the_record(scene: Scene, peer: SmtpPeer) -> None:
     await peer.say(HELLO)
     await peer.say("MAIL FROM:<mé@near.example> SIZE=20 BODY=8BITMIME SMTPUTF8")
     assert (await peer.say('RCPT TO:<"yöu and me"@Bücher.example>')).startswith("250 ")
@@ -142,13 +142,13 @@ async def test_what_the_envelope_says_is_in_the_record(scene: Scene, peer: Peer)
     assert record.domain == "xn--bcher-kva.example"
 
 
-async def test_the_null_reverse_path_is_taken(scene: Scene, peer: Peer) -> None:
+async def test_the_null_reverse_path_is_taken(scene: Scene, peer: SmtpPeer) -> None:
     assert (await peer.envelope("", "known@here.example"))[1].startswith("250 ")
     assert (await peer.message()).startswith("250 ")
     assert scene.records[0].reverse_path is None
 
 
-async def test_mail_to_several_domains_is_one_record_for_each(scene: Scene, peer: Peer) -> None:
+async def test_mail_to_several_domains_is_one_record_for_each(scene: Scene, peer: SmtpPeer) -> None:
     await peer.envelope("me@near.example", "a@one.example", "b@two.example", "c@One.example")
     reply = await peer.message()
     first, second = scene.records
@@ -157,7 +157,7 @@ async def test_mail_to_several_domains_is_one_record_for_each(scene: Scene, peer
     assert first.record_id.queue_id == second.record_id.queue_id == reply.split()[-1]
 
 
-async def test_a_recipient_named_twice_gets_it_once(scene: Scene, peer: Peer) -> None:
+async def test_a_recipient_named_twice_gets_it_once(scene: Scene, peer: SmtpPeer) -> None:
     await peer.envelope("me@near.example", "a@one.example", "a@ONE.example")
     await peer.message()
     assert len(scene.records[0].recipients) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n.\r\n"
 LOGIN = base64.b64encode(b"\0shop\0correct horse").decode()
@@ -37,7 +37,7 @@ spec:
 """
 
 
-async def shop(scene: Scene) -> Peer:
+async def shop(scene: Scene) -> SmtpPeer:
     """Log in as the shop and say MAIL."""
     peer = await scene.peer(ListenerKind.SUBMISSIONS)
     await peer.say("EHLO client.example")
@@ -46,7 +46,7 @@ async def shop(scene: Scene) -> Peer:
     return peer
 
 
-async def network(scene: Scene) -> Peer:
+async def network(scene: Scene) -> SmtpPeer:
     """Say MAIL on the relay port, as a Client by network."""
     peer = await scene.peer()
     assert (await peer.envelope("me@near.example"))[0].startswith("250 ")
@@ -87,7 +87,7 @@ _AT_LOGIN = ("127.0.0.1/32", "192.0.2.1/32")
 async def test_a_client_that_may_not_send_any_more_is_stopped_at_its_next_step(
     open_scene: OpenScene,
     tmp_path: Path,
-    begin: Callable[[Scene], Awaitable[Peer]],
+    begin: Callable[[Scene], Awaitable[SmtpPeer]],
     changed: str,
     reply: str,
     step: str,

@@ -13,18 +13,18 @@ from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 PATHS = ["implicit", "starttls", "proxied"]
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
-async def until_tls(scene: Scene, path: str) -> Peer:
+async def until_tls(scene: Scene, path: str) -> SmtpPeer:
     """Open a connection on which a handshake is due."""
     kind = ListenerKind.SUBMISSION if path == "starttls" else ListenerKind.SUBMISSIONS
     ports = scene.proxy_ports if path == "proxied" else scene.ports
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", ports[kind]))
+    peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", ports[kind]))
     scene.peers.append(peer)
     if path == "proxied":
         peer.writer.write(LOCAL)

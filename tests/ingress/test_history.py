@@ -14,7 +14,7 @@ from postroad.smtp.reply import Reply
 from postroad.spool.event import Event, EventType
 from postroad.telemetry.log_limit import OF_ONE_NETWORK
 from postroad.testing.ingress import OpenScene, Scene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 
 async def rejections(scene: Scene) -> list[Event]:
@@ -208,7 +208,7 @@ async def test_malformed_headers_of_a_balancer_are_told_a_few_times(scene: Scene
     with capture_logs() as written:
         for _ in range(60):
             port = scene.proxy_ports[ListenerKind.RELAY]
-            peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+            peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", port))
             scene.peers.append(peer)
             peer.writer.write(b"GET / HTTP/1.1\r\n\r\n")
             with contextlib.suppress(ConnectionError):

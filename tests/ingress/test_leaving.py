@@ -14,15 +14,15 @@ from aiosmtpd.smtp import SMTP
 
 from postroad.ingress import metrics
 from postroad.ingress.session import session, wire
-from postroad.spool.interface import Stored
+from postroad.spool.interface import StoreAck
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 ENVELOPE = b"EHLO a\r\nMAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"
 
 
-def reset(peer: Peer) -> None:
+def reset(peer: SmtpPeer) -> None:
     """Leave as a crashing client does: the other side reads an error, not an end."""
     connection = peer.writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -93,7 +93,7 @@ async def test_a_message_whole_when_its_client_leaves_is_not_cut_off(scene: Scen
     storing, go_on = asyncio.Event(), asyncio.Event()
     accept = scene.spool.accept
 
-    async def slow_accept(*arguments: Any, **named: Any) -> Stored:
+    async def slow_accept(*arguments: Any, **named: Any) -> StoreAck:
         storing.set()
         await go_on.wait()
         return await accept(*arguments, **named)

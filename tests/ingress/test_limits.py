@@ -10,11 +10,11 @@ import pytest
 from postroad.ingress.acceptance import quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.interface import Stored
+from postroad.spool.interface import StoreAck
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 
 async def test_while_there_is_no_configuration_all_are_asked_to_come_later(
@@ -59,7 +59,7 @@ async def test_a_session_that_waits_for_the_queue_is_not_idle(open_scene: OpenSc
     stored = asyncio.Event()
     accept = scene.spool.accept
 
-    async def slow_accept(*arguments: Any, **named: Any) -> Stored:
+    async def slow_accept(*arguments: Any, **named: Any) -> StoreAck:
         await stored.wait()
         return await accept(*arguments, **named)
 
@@ -95,27 +95,27 @@ async def test_too_many_errors_end_the_session(open_scene: OpenScene) -> None:
     assert (await peer.reply()).startswith("421 4.7.0 ")
 
 
-async def test_a_line_too_long_is_refused_and_the_session_goes_on(peer: Peer) -> None:
+async def test_a_line_too_long_is_refused_and_the_session_goes_on(peer: SmtpPeer) -> None:
     assert (await peer.say("NOOP " + "x" * 5000)).startswith("500 5.5.2 ")
     assert (await peer.say("NOOP")).startswith("250 ")
 
 
-async def test_a_line_that_does_not_end_ends_the_session(peer: Peer) -> None:
+async def test_a_line_that_does_not_end_ends_the_session(peer: SmtpPeer) -> None:
     assert (await peer.send(b"x" * 200_000)).startswith("421 4.5.2 ")
 
 
 @pytest.mark.parametrize("octets", [b"NO\0OP\r\n", b"\xff\xfe\xfd\r\n", b"\x16\x03\x01\0\r\n"])
-async def test_octets_that_are_no_command_are_answered(peer: Peer, octets: bytes) -> None:
+async def test_octets_that_are_no_command_are_answered(peer: SmtpPeer, octets: bytes) -> None:
     await peer.say("EHLO client.example")
     assert (await peer.send(octets))[:9] in ("501 5.5.4", "500 5.5.1")
     assert (await peer.say("NOOP")).startswith("250 ")
 
 
-async def test_a_session_that_is_cut_off_in_a_command_ends(scene: Scene, peer: Peer) -> None:
+async def test_a_session_that_is_cut_off_in_a_command_ends(scene: Scene, peer: SmtpPeer) -> None:
     assert await peer.all_replies(b"EHLO client.exa") == []
 
 
-async def test_with_the_queue_away_mail_is_deferred(scene: Scene, peer: Peer) -> None:
+async def test_with_the_queue_away_mail_is_deferred(scene: Scene, peer: SmtpPeer) -> None:
     await peer.envelope("me@near.example", "you@far.example", "you@further.example")
     scene.spool.store.available = False
     assert (await peer.message()).startswith("451 4.3.0 ")
@@ -125,7 +125,7 @@ async def test_with_the_queue_away_mail_is_deferred(scene: Scene, peer: Peer) ->
     assert (await peer.message()).startswith("250 ")
 
 
-async def test_with_the_queue_full_mail_is_deferred(scene: Scene, peer: Peer) -> None:
+async def test_with_the_queue_full_mail_is_deferred(scene: Scene, peer: SmtpPeer) -> None:
     await peer.envelope("me@near.example", "you@far.example")
     scene.spool.store.full = True
     assert (await peer.message()).startswith("452 4.3.1 ")
@@ -190,7 +190,7 @@ async def test_no_verdict_is_final_while_another_process_may_give_back(
     limits: dict[str, Any] = {"cluster": cluster, "errors": 10**6}
     one, other = [await open_scene(quota(limit, action), **limits) for _ in range(2)]
 
-    async def send(peer: Peer) -> str:
+    async def send(peer: SmtpPeer) -> str:
         await peer.envelope("me@near.example", "you@far.example")
         return await peer.message()
 
@@ -237,7 +237,7 @@ async def test_what_may_be_stored_stays_spent(open_scene: OpenScene) -> None:
     scene = await open_scene(quota(1, "Defer"))
     accept = scene.spool.accept
 
-    async def unheard(*arguments: Any, **named: Any) -> Stored:
+    async def unheard(*arguments: Any, **named: Any) -> StoreAck:
         await accept(*arguments, **named)
         raise SpoolUnavailable("no answer in 3 s")
 

@@ -19,7 +19,7 @@ from postroad.spool.memory.spool import MemoryCluster
 from postroad.telemetry import metrics
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 
 HERE, THERE = "192.0.2.1", "198.51.100.9"
 
@@ -29,7 +29,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "FIRST_DELAY", timedelta())
 
 
-async def session_of(scene: Scene, client: str) -> Peer:
+async def session_of(scene: Scene, client: str) -> SmtpPeer:
     """Open a session from a client's address, as far as AUTH."""
     peer = await scene.peer_from(client, ListenerKind.SUBMISSION)
     await peer.say("EHLO client.example")
@@ -39,7 +39,7 @@ async def session_of(scene: Scene, client: str) -> Peer:
     return peer
 
 
-async def prove(peer: Peer, username: str, password: str) -> str:
+async def prove(peer: SmtpPeer, username: str, password: str) -> str:
     """Say who one is; return the reply."""
     response = base64.b64encode(f"\0{username}\0{password}".encode()).decode()
     return await peer.say(f"AUTH PLAIN {response}")

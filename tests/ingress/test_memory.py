@@ -14,7 +14,7 @@ from postroad.ingress.connections.table import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 from postroad.units.quantities import ByteSize
 from postroad_harness.connections.hoard import ANYBODY, hoard
 
@@ -99,11 +99,11 @@ def test_what_is_being_stored_counts_until_it_is_also_when_its_client_has_left()
 LONG = "x" * 240
 
 
-async def stranger(scene: Scene, kind: ListenerKind = ListenerKind.RELAY) -> Peer:
+async def stranger(scene: Scene, kind: ListenerKind = ListenerKind.RELAY) -> SmtpPeer:
     """Open a session from an address that no Client has."""
     port = scene.ports[kind]
     local = ("127.0.0.2", 0)
-    peer = Peer(*await asyncio.open_connection("127.0.0.1", port, local_addr=local))
+    peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", port, local_addr=local))
     scene.peers.append(peer)
     assert (await peer.reply()).startswith("220 ")
     return peer

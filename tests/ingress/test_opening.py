@@ -4,7 +4,7 @@ import pytest
 
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import Scene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 MAIL = (
     b"EHLO client.example\r\nMAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"
@@ -33,7 +33,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("opening", OTHERS)
 async def test_what_another_protocol_carries_becomes_no_mail(
-    scene: Scene, peer: Peer, opening: bytes
+    scene: Scene, peer: SmtpPeer, opening: bytes
 ) -> None:
     assert await peer.all_replies(opening + MAIL) == [NOT_SMTP]
     assert scene.records == []
@@ -43,7 +43,7 @@ CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 32
 
 
 @pytest.mark.parametrize("opening", [CLIENT_HELLO, b"\x03\x00\x00\x13\x0e\xe0", b"{", b"\xef\xbb"])
-async def test_octets_without_a_line_are_not_waited_for(peer: Peer, opening: bytes) -> None:
+async def test_octets_without_a_line_are_not_waited_for(peer: SmtpPeer, opening: bytes) -> None:
     assert await peer.send(opening) == NOT_SMTP
     assert await peer.reply() == ""
 
@@ -70,17 +70,17 @@ async def test_also_under_tls_from_the_first_octet(scene: Scene) -> None:
         ("HELP me", "214 "),
     ],
 )
-async def test_mistakes_in_smtp_are_answered(peer: Peer, opening: str, code: str) -> None:
+async def test_mistakes_in_smtp_are_answered(peer: SmtpPeer, opening: str, code: str) -> None:
     assert (await peer.say(opening)).startswith(code)
     assert (await peer.say("EHLO client.example")).startswith("250")
 
 
-async def test_behind_a_greeting_a_verb_that_is_none_is_a_mistake(peer: Peer) -> None:
+async def test_behind_a_greeting_a_verb_that_is_none_is_a_mistake(peer: SmtpPeer) -> None:
     await peer.say("EHLO client.example")
     assert (await peer.say("GET / HTTP/1.1")).startswith("500 ")
 
 
-async def test_a_command_may_come_octet_by_octet(peer: Peer) -> None:
+async def test_a_command_may_come_octet_by_octet(peer: SmtpPeer) -> None:
     for octet in b"EHLO client.example\r":
         peer.writer.write(bytes([octet]))
         await peer.writer.drain()

@@ -17,7 +17,7 @@ from postroad.ingress.settings import IngressSettings
 from postroad.process.errors import SettingsError
 from postroad.process.settings import load
 from postroad.testing.ingress import MANIFESTS, OpenScene, Scene, start_ingress
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 
 FAR = "198.51.100.7"
 MANIFESTS_FOR_FAR = MANIFESTS.replace("127.0.0.1/32", f"{FAR}/32")
@@ -40,9 +40,9 @@ def v2(client: str = FAR) -> bytes:
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 
 
-async def connect(scene: Scene, header: bytes, kind: ListenerKind = ListenerKind.RELAY) -> Peer:
+async def connect(scene: Scene, header: bytes, kind: ListenerKind = ListenerKind.RELAY) -> SmtpPeer:
     reader, writer = await asyncio.open_connection("127.0.0.1", scene.proxy_ports[kind])
-    peer = Peer(reader, writer)
+    peer = SmtpPeer(reader, writer)
     scene.peers.append(peer)
     writer.write(header)
     return peer

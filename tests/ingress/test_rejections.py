@@ -8,13 +8,13 @@ from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.ingress import OpenScene, Scene
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 HERE, THERE = "192.0.2.1", "198.51.100.9"
 NOBODY = "RCPT TO:<nobody@here.example>"
 
 
-async def session_of(scene: Scene, client: str) -> Peer:
+async def session_of(scene: Scene, client: str) -> SmtpPeer:
     """Open a session from a client's address, as far as its recipients."""
     peer = await scene.peer_from(client, ListenerKind.RELAY)
     await peer.envelope("a@elsewhere.example")

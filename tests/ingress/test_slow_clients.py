@@ -18,7 +18,7 @@ from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 
 QUICK = timedelta(milliseconds=200)
 
@@ -134,7 +134,7 @@ async def test_clients_that_stop_amid_large_messages_hold_up_nobody(open_scene: 
     assert reply.startswith("250 2.0.0 ")
 
 
-async def until_content(scene: Scene) -> Peer:
+async def until_content(scene: Scene) -> SmtpPeer:
     peer = await scene.peer()
     await peer.envelope("a@near.example", "b@far.example")
     assert (await peer.say("DATA")).startswith("354 ")
@@ -159,7 +159,7 @@ async def test_content_that_comes_in_tiny_pieces_takes_little_more_memory_than_i
         submitted=False,
         body=Body.SEVEN_BIT,
         smtputf8=False,
-        recipients={Mailbox("known", "here.example"): domain.way_out},
+        recipients={Mailbox("known", "here.example"): domain.egress_path},
     )
     intake = Intake(scene.server.tools, transaction, lambda: None)
     lines = [b"%x\r\n" % (number % 16) for number in range(40_000)]

@@ -21,7 +21,7 @@ from postroad.queue.configuration import publish_objects
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.ingress import MANIFESTS
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 from postroad.testing.streams import hang_up
 
 
@@ -50,8 +50,8 @@ class Start:
 
 
 @asynccontextmanager
-async def connected(start: Start) -> AsyncIterator[Peer]:
-    peer = Peer(*await asyncio.open_connection(*start.address))
+async def connected(start: Start) -> AsyncIterator[SmtpPeer]:
+    peer = SmtpPeer(*await asyncio.open_connection(*start.address))
     try:
         yield peer
     finally:

@@ -29,11 +29,6 @@ LARGER = {
     "tests/harness/src/postroad_harness/simulation": 22,
 }
 # Names that two packages have for two things; the folders above will be the end of most.
-AMBIGUOUS = {
-    "Abandoned", "Circumstances", "Demand", "Dialog", "Ended", "Host", "Kind", "NoRoute",
-    "Peer", "Place", "Portion", "Refused", "Sites", "Stored", "Transaction", "Trouble", "Turn",
-    "Waiting",
-}  # fmt: skip
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "base"}
 
 
@@ -126,5 +121,4 @@ def test_no_class_name_means_two_things() -> None:
                 if isinstance(node, ast.ClassDef) and not path.name.endswith("_pb2.py"):
                     homes.setdefault(node.name, set()).add(named(path))
     twice = {name for name, there in homes.items() if len(there) > 1 and name[0] != "_"}
-    assert twice - AMBIGUOUS == set(), "name one of the two for what it is"
-    assert AMBIGUOUS - twice == set(), "no exception any more"
+    assert twice == set(), "name one of the two for what it is"

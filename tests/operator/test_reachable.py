@@ -10,7 +10,7 @@ import pytest
 from postroad.operator.probes.dns import addresses_by
 from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
-from postroad.policy.model import ObjectKey, Relay, Smarthost, WayOut
+from postroad.policy.model import EgressPath, ObjectKey, Relay, Smarthost
 from postroad.testing.patience import patient
 from postroad.testing.zone import Zone
 from postroad.units.addresses import SocketAddress
@@ -21,7 +21,7 @@ KEY = ObjectKey("shop", "smart")
 
 def relay(*ports: int) -> Relay:
     hosts = tuple(Smarthost("127.0.0.1", port, priority) for priority, port in enumerate(ports))
-    return Relay(KEY, ("*",), WayOut("relay:shop/smart", hosts))
+    return Relay(KEY, ("*",), EgressPath("relay:shop/smart", hosts))
 
 
 @asynccontextmanager
@@ -56,9 +56,9 @@ async def test_its_address_comes_from_the_name_server_that_delivery_asks() -> No
     zone = Zone({"smart.example": ["A 127.0.0.1"]})
     async with server(b"220 hello\r\n") as (port, _), zone:
         address_of = addresses_by(SocketAddress(*zone.address))
-        way = WayOut("relay:shop/smart", (Smarthost("smart.example", port),))
+        way = EgressPath("relay:shop/smart", (Smarthost("smart.example", port),))
         assert (await try_relay(Relay(KEY, ("*",), way), address_of)).status is Truth.TRUE
-        gone = WayOut("relay:shop/smart", (Smarthost("gone.example", port),))
+        gone = EgressPath("relay:shop/smart", (Smarthost("gone.example", port),))
         found = await try_relay(Relay(KEY, ("*",), gone), address_of)
         assert (found.status, found.reason) == (Truth.FALSE, "ConnectionFailed")
         assert (await try_relay(relay(port), address_of)).status is Truth.TRUE

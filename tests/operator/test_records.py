@@ -5,7 +5,7 @@ import asyncio
 from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.status.dns_facts import DnsAnswer
 from postroad.testing.patience import patient
-from postroad.testing.zone import Table, Trouble, Zone
+from postroad.testing.zone import Table, Zone, ZoneFault
 from postroad.units.addresses import SocketAddress
 
 TABLE: Table = {
@@ -13,8 +13,8 @@ TABLE: Table = {
     "_dmarc.shop.example": ['TXT "v=DMARC1; p=none"'],
     "_dmarc.example.org": ['TXT "v=DMARC1; p=reject"'],
     "sub.example.org": ["MX 10 mail.relay.example."],
-    "broken.example": Trouble.SERVFAIL,
-    "_dmarc.broken.example": Trouble.SERVFAIL,
+    "broken.example": ZoneFault.SERVFAIL,
+    "_dmarc.broken.example": ZoneFault.SERVFAIL,
 }
 
 

@@ -16,6 +16,7 @@ from postroad.policy.model import (
     Client,
     Credentials,
     Domain,
+    EgressPath,
     Entry,
     ObjectKey,
     OnExceeded,
@@ -33,7 +34,6 @@ from postroad.policy.model import (
     Source,
     SubjectKind,
     TlsMode,
-    WayOut,
 )
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 
@@ -42,7 +42,7 @@ KEY = ObjectKey("shop", "x.y")
 RELAY = Relay(
     KEY,
     ("*.example.com", "*"),
-    WayOut(
+    EgressPath(
         name="relay:shop/x.y",
         smarthosts=(Smarthost("a.example", 465, 1, 2), Smarthost("2001:db8::1")),
         tls=TlsMode.VERIFIED,
@@ -57,7 +57,7 @@ RELAY = Relay(
 DOMAIN = Domain(
     KEY,
     "example.com",
-    receive=Receive(WayOut("domain:shop/x.y", (Smarthost("real"),)), ("info@example.com",)),
+    receive=Receive(EgressPath("domain:shop/x.y", (Smarthost("real"),)), ("info@example.com",)),
     sends=True,
     relay=ObjectKey("mail", "direct"),
     admits=frozenset({"b", "a"}),

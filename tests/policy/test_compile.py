@@ -88,7 +88,7 @@ def test_a_relay_is_what_its_manifest_says() -> None:
     relay = outcome.entries["relay.x.out"]
     assert isinstance(relay, Relay)
     assert relay.destinations == ("example.com", "*.xn--bcher-kva.example")
-    way = relay.way_out
+    way = relay.egress_path
     assert way.name == "relay:x/out"
     assert [(host.host, host.port) for host in way.smarthosts] == [
         ("a.example", 465),
@@ -145,8 +145,8 @@ def test_an_ipv4_address_written_as_an_ipv6_one_is_one_of_ipv4() -> None:
     made, known = entries["relay.x.r"], entries["client.default.c"]
     assert isinstance(made, Relay)
     assert isinstance(known, Client)
-    assert [host.host for host in made.way_out.smarthosts] == ["192.0.2.1"]
-    assert [source.address for source in made.way_out.sources] == ["192.0.2.9"]
+    assert [host.host for host in made.egress_path.smarthosts] == ["192.0.2.1"]
+    assert [source.address for source in made.egress_path.sources] == ["192.0.2.9"]
     assert list(map(str, known.networks)) == ["10.1.2.0/24"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.policy.limits.quota import Demand, Sending, demands
+from postroad.policy.limits.quota import QuotaDemand, Sending, demands
 from postroad.policy.limits.quota_ledger import Exceeded, GiveBack, Lease, Ledger, Needs, Spent
 from postroad.policy.model import (
     ObjectKey,
@@ -28,13 +28,13 @@ def quota(maximum: int, unit: QuotaUnit = QuotaUnit.MESSAGES, *, seconds: int = 
     return Quota(ObjectKey("mail", unit.value), QuotaSubject(SubjectKind.NAMESPACE, "*"), (limit,))
 
 
-def wanted(*quotas: Quota, now: datetime = START, recipients: int = 1) -> tuple[Demand, ...]:
+def wanted(*quotas: Quota, now: datetime = START, recipients: int = 1) -> tuple[QuotaDemand, ...]:
     sending = Sending(CLIENT, None, ipaddress.ip_address("192.0.2.1"), recipients=recipients)
     return demands(quotas, sending, now)
 
 
 class Usage:
-    """What the cluster holds, as spool.agreement.Usage promises it."""
+    """What the cluster holds, as spool.agreement.QuotaCounters promises it."""
 
     def __init__(self) -> None:
         self.used: dict[str, int] = {}
@@ -53,7 +53,7 @@ class Usage:
 
 
 def send(
-    ledger: Ledger, usage: Usage, asked: tuple[Demand, ...], now: datetime
+    ledger: Ledger, usage: Usage, asked: tuple[QuotaDemand, ...], now: datetime
 ) -> Spent | Exceeded:
     """Do as ingress does."""
     for _ in range(20):

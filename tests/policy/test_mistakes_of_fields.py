@@ -22,7 +22,7 @@ FIELDS = [
     (
         "Relay",
         "  tls: {mode: Required}",
-        "4: spec: says no way out; add mx: {} to deliver to MX hosts, or smarthosts",
+        "4: spec: names no next hop; add mx: {} to deliver to MX hosts, or smarthosts",
     ),
     (
         "Relay",

@@ -7,8 +7,8 @@ import pytest
 
 from postroad.policy.limits.portions import (
     Claim,
-    Demand,
-    Portion,
+    SiteDemand,
+    SitePortion,
     decode,
     encode,
     largest,
@@ -24,11 +24,11 @@ def claim(owner: str, holds: int, *, wants: bool = False, connections: int = 10)
     return Claim(owner, SiteLimits(connections=connections), holds, wants)
 
 
-def demand(owner: str, busy: int = 0, *, wants: bool = True, held: int = 0) -> Demand:
-    return Demand(owner, LIMITS, busy, wants, held)
+def demand(owner: str, busy: int = 0, *, wants: bool = True, held: int = 0) -> SiteDemand:
+    return SiteDemand(owner, LIMITS, busy, wants, held)
 
 
-def held(portion: Portion) -> dict[str, int]:
+def held(portion: SitePortion) -> dict[str, int]:
     return {each.owner: each.holds for each in portion.claims}
 
 
@@ -64,7 +64,7 @@ def test_one_connection_goes_from_hand_to_hand() -> None:
     for number in range(12):
         owner = "ab"[number % 2]
         before = held(portioned(claims, demand("-"))).get(owner, 0) if claims else 0
-        portion = portioned(claims, Demand(owner, SiteLimits(connections=1), 0, wants=True))
+        portion = portioned(claims, SiteDemand(owner, SiteLimits(connections=1), 0, wants=True))
         claims = portion.claims
         assert sum(held(portion).values()) <= 1
         if held(portion)[owner] and not before:
@@ -74,18 +74,18 @@ def test_one_connection_goes_from_hand_to_hand() -> None:
 
 def test_all_together_keep_the_largest_limits() -> None:
     few = SiteLimits(connections=2, message_rate=Rate(5, timedelta(minutes=1)))
-    portion = portioned((claim("a", 4),), Demand("b", few, 0, wants=True))
+    portion = portioned((claim("a", 4),), SiteDemand("b", few, 0, wants=True))
     assert held(portion) == {"a": 4, "b": 6}
     assert portion.limits.message_rate is None
-    alone = portioned(without(portion.claims, "a"), Demand("b", few, 0, wants=True))
+    alone = portioned(without(portion.claims, "a"), SiteDemand("b", few, 0, wants=True))
     assert (held(alone), alone.limits) == ({"b": 2}, few)
 
 
 def test_limits_of_before_an_edit_count_for_nobody_where_nothing_is_sent_by_them() -> None:
     rated = SiteLimits(connections=6, message_rate=Rate(5, timedelta(minutes=1)))
     before = Claim("a", LIMITS, 1, wants=False, outdated=True)
-    assert portioned((before,), Demand("b", rated, 0, wants=True)).limits == rated
-    agreed = portioned((claim("b", 1),), Demand("a", rated, 0, wants=False, outdated=True))
+    assert portioned((before,), SiteDemand("b", rated, 0, wants=True)).limits == rated
+    agreed = portioned((claim("b", 1),), SiteDemand("a", rated, 0, wants=False, outdated=True))
     assert agreed.limits == claim("b", 1).limits
     assert decode(encode("site", agreed.claims))[1] == agreed.claims
 
@@ -115,7 +115,7 @@ def test_whatever_happens_no_more_are_open_than_the_limit(seed: int) -> None:
         if dice.random() < 0.4:
             claims = decode(record)[1]
             wants = busy[owner] >= may[owner]
-            portion = portioned(claims, Demand(owner, limits, busy[owner], wants))
+            portion = portioned(claims, SiteDemand(owner, limits, busy[owner], wants))
             record, may[owner] = encode("site", portion.claims), portion.connections
         elif busy[owner] < may[owner]:
             busy[owner] += 1

@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.policy.egress_path import find_egress_path, may_be_otherwise
 from postroad.policy.model import (
     Client,
     Domain,
+    EgressPath,
     ObjectKey,
     Receive,
     Relay,
     Smarthost,
     Snapshot,
-    WayOut,
 )
 from postroad.policy.patterns import matching, specificity
-from postroad.policy.way_out import find_way_out, may_be_otherwise
 
 LABELS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 PATTERNS = st.one_of(LABELS, LABELS.map("*.{}".format), st.just("*"))
@@ -33,10 +33,10 @@ def test_the_patterns_of_a_domain_are_those_that_fit_it_the_closest_first(
 
 
 def relay(name: str, *destinations: str, namespace: str = "shop") -> Relay:
-    return Relay(ObjectKey(namespace, name), destinations, WayOut(f"relay:{namespace}/{name}"))
+    return Relay(ObjectKey(namespace, name), destinations, EgressPath(f"relay:{namespace}/{name}"))
 
 
-REAL = WayOut("domain:shop/a", (Smarthost("real.example"),))
+REAL = EgressPath("domain:shop/a", (Smarthost("real.example"),))
 SNAPSHOT = Snapshot.of(
     1,
     domains=(
@@ -90,7 +90,7 @@ def test_the_way_out(
     client: str | None, sender: str | None, recipient: str, way: str | None
 ) -> None:
     key = ObjectKey(*client.split("/")) if client else None
-    found = find_way_out(SNAPSHOT, client=key, sender_domain=sender, recipient_domain=recipient)
+    found = find_egress_path(SNAPSHOT, client=key, sender_domain=sender, recipient_domain=recipient)
     assert (found.name if found else None) == way
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from postroad.policy.model import Client, Domain, Entry, ObjectKey, Relay, WayOut
+from postroad.policy.model import Client, Domain, EgressPath, Entry, ObjectKey, Relay
 from postroad.policy.secrets.scram import make_verifier
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration, publish_objects
@@ -17,7 +17,7 @@ from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 
 RING = Keyring([ClusterKey(b"k" * 32)])
-RELAY = Relay(ObjectKey("x", "r"), ("*",), WayOut("relay:x/r"))
+RELAY = Relay(ObjectKey("x", "r"), ("*",), EgressPath("relay:x/r"))
 DOMAIN = Domain(ObjectKey("x", "d"), "d.example")
 VERIFIER = make_verifier("top secret", salt=b"s" * 16, iterations=10)
 CLIENT = Client(ObjectKey("x", "c"), "user", VERIFIER)

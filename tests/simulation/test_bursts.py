@@ -50,15 +50,15 @@ def burst(number: int, within: float, temper: Temper) -> list[float]:
 @pytest.mark.parametrize("slow", [5.0, 15.0])
 def test_what_is_parked_comes_back_when_its_host_takes_more_than_it_did(slow: float) -> None:
     """Its first connections showed a message a second, or less; then it takes all at once."""
-    taken = burst(300, 40.0, Temper(slow=slow, slow_from=slow))
-    assert len(taken) == 300
-    assert sum(at < _CALM for at in taken) < 200, "they were more than it took"
-    assert taken[-1] < _CALM + slow + 15.0, "what is due within ten seconds is left to itself"
+    leased = burst(300, 40.0, Temper(slow=slow, slow_from=slow))
+    assert len(leased) == 300
+    assert sum(at < _CALM for at in leased) < 200, "they were more than it took"
+    assert leased[-1] < _CALM + slow + 15.0, "what is due within ten seconds is left to itself"
 
 
 def test_what_was_put_off_while_its_host_was_away_comes_back_when_it_is_there() -> None:
     """Ten came back in a second, for a minute, whatever the host took."""
-    taken = burst(600, 40.0, Temper(unreachable=1.0))
-    assert len(taken) == 600
-    assert taken[0] > _CALM
-    assert taken[-1] < _CALM + 20.0
+    leased = burst(600, 40.0, Temper(unreachable=1.0))
+    assert len(leased) == 600
+    assert leased[0] > _CALM
+    assert leased[-1] < _CALM + 20.0

@@ -33,11 +33,11 @@ async def looker(open_spool: OpenSpool) -> AsyncIterator[JetStreamSpool]:
     """A delivery process, which looks for what is left behind."""
     spool = await open_spool(timings=SOON)
     await put(spool)
-    taking = take(spool)
-    for taken in await first(taking, 1):
-        await taking.settle(taken)
+    consumer = take(spool)
+    for leased in await first(consumer, 1):
+        await consumer.settle(leased)
     yield spool
-    await taking.close()
+    await consumer.close()
 
 
 async def stored(link: Link, layout_shards: int) -> int:

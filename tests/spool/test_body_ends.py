@@ -10,7 +10,7 @@ import nats
 import pytest
 
 from postroad.spool.errors import SpoolFull
-from postroad.spool.interface import Put, Ready, Scheduled, Taking
+from postroad.spool.interface import Put, Ready, RecordConsumer, Scheduled
 from postroad.spool.jetstream.nats.direct_get import Link, page
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
@@ -34,15 +34,15 @@ pytestmark = pytest.mark.nats
 OpenSpool = Callable[..., Awaitable[JetStreamSpool]]
 
 
-async def take(open_spool: OpenSpool, pool: str, room: int = 100) -> Taking:
+async def take(open_spool: OpenSpool, pool: str, room: int = 100) -> RecordConsumer:
     """Take a pool's mail as one more process."""
     spool = await open_spool(pool=pool)
     return spool.take(pool=pool, room=room, room_bytes=10_000_000)
 
 
-async def end(taking: Taking, count: int = 1) -> None:
-    for taken in await first(taking, count):
-        await taking.settle(taken)
+async def end(consumer: RecordConsumer, count: int = 1) -> None:
+    for leased in await first(consumer, count):
+        await consumer.settle(leased)
 
 
 async def until_gone(spool: JetStreamSpool, body: BlobRef) -> None:
@@ -61,9 +61,9 @@ async def test_nothing_is_written_where_one_process_ends_all_at_once(
     open_spool: OpenSpool, link: Link
 ) -> None:
     body = await share(await open_spool(), "a", "a", "a")
-    taking = await take(open_spool, "a")
-    await end(taking, 3)
-    await taking.close()
+    consumer = await take(open_spool, "a")
+    await end(consumer, 3)
+    await consumer.close()
     info = await link.jetstream.stream_info(blob_stream(body.shard))
     assert info.state.last_seq == 2, "the body, and what deletes it"
 
@@ -76,9 +76,9 @@ async def test_what_has_ended_takes_one_small_message_until_the_body_goes(
     for number, pool in enumerate("abcdefghi"):
         assert await is_there(spool, body)
         assert [len(octets) for octets in await beside(body, link)] == [2] * bool(number)
-        taking = await take(open_spool, pool)
-        await end(taking)
-        await taking.close()
+        consumer = await take(open_spool, pool)
+        await end(consumer)
+        await consumer.close()
     assert not await is_there(spool, body)
     assert not await beside(body, link)
 
@@ -86,10 +86,10 @@ async def test_what_has_ended_takes_one_small_message_until_the_body_goes(
 async def test_processes_that_write_at_the_same_time_lose_nothing(open_spool: OpenSpool) -> None:
     spool = await open_spool()
     body = await share(spool, *"aaaabbbbcccc")
-    takings = [await take(open_spool, pool) for pool in "abc"]
-    for taking in takings:
-        await end(taking, 4)
-    await asyncio.gather(*(taking.close() for taking in takings))
+    consumers = [await take(open_spool, pool) for pool in "abc"]
+    for consumer in consumers:
+        await end(consumer, 4)
+    await asyncio.gather(*(consumer.close() for consumer in consumers))
     assert not await is_there(spool, body)
 
 
@@ -110,16 +110,16 @@ async def test_a_body_that_is_stored_because_its_mail_waits_goes_with_its_record
     """Each destination that waits has a body of its own, whichever of the message's it is."""
     spool = await open_spool()
     await put(spool, "b@y0.example", "b@y1.example", "b@y2.example", content=b"x" * 60_000)
-    taking = await take(open_spool, "default")
-    for taken in await first(taking, 3):
-        await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(now() + SECOND))])
-    waited = await first(taking, 3)
-    for taken in waited:
-        await taking.settle(taken)
-    for taken in waited:
-        assert isinstance(taken.record.content, BlobRef)
-        await until_gone(spool, taken.record.content)
-    await taking.close()
+    consumer = await take(open_spool, "default")
+    for leased in await first(consumer, 3):
+        await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(now() + SECOND))])
+    waited = await first(consumer, 3)
+    for leased in waited:
+        await consumer.settle(leased)
+    for leased in waited:
+        assert isinstance(leased.record.content, BlobRef)
+        await until_gone(spool, leased.record.content)
+    await consumer.close()
 
 
 async def test_what_cannot_be_written_is_written_when_the_server_is_back(
@@ -158,17 +158,17 @@ async def test_a_body_that_cannot_be_deleted_while_storage_is_full_goes_when_the
         await provision(options, layout=SINGLE_MACHINE, capacity=20_000_000)
         spool = await connect(options)
         body = await share(spool, "a")
-        taking = spool.take(pool="a", room=1, room_bytes=1_000_000)
-        [taken] = await first(taking, 1)
+        consumer = spool.take(pool="a", room=1, room_bytes=1_000_000)
+        [leased] = await first(consumer, 1)
         filler = await fill(spool)
-        await taking.settle(taken)
+        await consumer.settle(leased)
         assert await is_there(spool, body)
         client = await nats.connect(server.url)
         subject = blob_subject(filler.shard, filler.blob_id)
         await client.jetstream().purge_stream(blob_stream(filler.shard), subject=subject)
         await client.close()
         await until_gone(spool, body)
-        await taking.close()
+        await consumer.close()
         await spool.close()
 
 
@@ -182,9 +182,9 @@ async def test_a_destination_that_ends_twice_is_no_two(open_spool: OpenSpool) ->
 
     await spool.accept(spool.new_queue_id(now()), again, timeout=patient(5) * SECOND)
     for _ in range(2):
-        taking = await take(open_spool, "a", room=1)
-        await end(taking)
-        await taking.close()
+        consumer = await take(open_spool, "a", room=1)
+        await end(consumer)
+        await consumer.close()
     assert await is_there(spool, body)
 
 
@@ -194,10 +194,10 @@ async def test_a_body_stays_for_a_record_that_went_back_before_it_was_settled(
     """The next to take it has to read the body."""
     spool = await open_spool()
     body = await share(spool, "a")
-    taking = await take(open_spool, "a")
-    [taken] = await first(taking, 1)
-    await taking.close()
-    await taking.settle(taken)
+    consumer = await take(open_spool, "a")
+    [leased] = await first(consumer, 1)
+    await consumer.close()
+    await consumer.settle(leased)
     assert await is_there(spool, body)
 
 
@@ -205,7 +205,7 @@ async def test_a_body_stays_where_nobody_knows_how_many_share_it(open_spool: Ope
     """As an older release leaves it; it has its time to live."""
     spool = await open_spool()
     body = await share(spool, "a", "a", known=0)
-    taking = await take(open_spool, "a")
-    await end(taking, 2)
-    await taking.close()
+    consumer = await take(open_spool, "a")
+    await end(consumer, 2)
+    await consumer.close()
     assert await is_there(spool, body)

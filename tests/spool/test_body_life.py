@@ -8,7 +8,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import HOLD_LIMIT, Held, Place, Put, Ready, Scheduled, held
+from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Ready, Scheduled, held
 from postroad.spool.jetstream.bodies.lifetime import outlives_body, time_to_live
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
@@ -46,7 +46,7 @@ def test_a_body_lives_through_a_hold_that_begins_before_the_deadline(
 
 
 @pytest.mark.parametrize("place", [Ready(), Scheduled(now() + LIFETIME)])
-def test_what_is_not_held_does_not_outlive_its_body(place: Place) -> None:
+def test_what_is_not_held_does_not_outlive_its_body(place: QueueState) -> None:
     assert not outlives_body(record("0" * 26, content=BODY), place)
 
 
@@ -104,11 +104,11 @@ async def test_mail_that_is_held_again_after_its_deadline_gets_a_body_that_lives
     spool = await open_spool()
     former = await large(spool)
     await put(spool, content=former, deadline=now() - HOLD_LIMIT)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    again = hold(taken.record, now())
-    await taking.settle(taken, [again])
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    again = hold(leased.record, now())
+    await consumer.settle(leased, [again])
+    await consumer.close()
     [queued] = [queued async for queued in spool.waiting.list(Selection())]
     body = queued.record.content
     assert isinstance(again.place, Held)
@@ -122,9 +122,9 @@ async def test_mail_that_is_held_again_after_its_deadline_gets_a_body_that_lives
 async def test_mail_whose_body_is_gone_is_held_all_the_same(spool: JetStreamSpool) -> None:
     missing = BlobRef(0, "0" * 32, 1, 200_000, b"\0" * 32, 1)
     await put(spool, content=missing, deadline=now() - DAY)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    await taking.settle(taken, [hold(taken.record, now())])
-    await taking.close()
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.settle(leased, [hold(leased.record, now())])
+    await consumer.close()
     [queued] = [queued async for queued in spool.waiting.list(Selection())]
     assert queued.record.content == missing

@@ -94,15 +94,15 @@ async def test_a_deferral_is_not_written_to_a_disk_that_is_nearly_full(
 ) -> None:
     spool = await open_spool()
     await put(spool)
-    taking = take(spool)
-    (taken,) = await first(taking, 1)
+    consumer = take(spool)
+    (leased,) = await first(consumer, 1)
     await presence.put("disk.a", encoded(RESERVE // 4))
     await until(spool, accepting=False)
-    again = Put(taken.record.next_step(resume_from=resume_from), place)
-    await asyncio.wait_for(taking.settle(taken, [again]), patient(10))
+    again = Put(leased.record.next_step(resume_from=resume_from), place)
+    await asyncio.wait_for(consumer.settle(leased, [again]), patient(10))
     [queued] = [each async for each in spool.waiting.list(Selection())]
     assert (queued.due, queued.record.step) == (None, 0), "it is ready still, as it was"
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_is_free_is_told_and_told_again_when_it_changes(presence: Bucket) -> None:

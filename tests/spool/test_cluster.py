@@ -63,13 +63,13 @@ async def test_all_lanes_are_pulled_within_seconds(
     """A consumer for each of 32 lanes, 3 shards and 2 classes: one by one they take 12 s."""
     for number in range(100):
         await put(ingress, f"a@d{number}.example")
-    taking = take(delivery, room=200)
+    consumer = take(delivery, room=200)
     started = time.monotonic()
-    taken = await first(taking, 100)
+    leased = await first(consumer, 100)
     assert time.monotonic() - started < 8
-    await asyncio.gather(*(taking.settle(one) for one in taken))
-    await taking.stop()
-    await taking.close()
+    await asyncio.gather(*(consumer.settle(one) for one in leased))
+    await consumer.stop()
+    await consumer.close()
 
 
 async def test_a_body_is_read_whole_right_after_it_was_written(
@@ -81,13 +81,13 @@ async def test_a_body_is_read_whole_right_after_it_was_written(
         await writer.write(bytes([number]) * 1_500_000)
         body = await writer.finish(destinations=1)
         await put(ingress, content=body)
-    taking = take(delivery)
-    for taken in await first(taking, 20):
-        chunks = [chunk async for chunk in delivery.read_body(taken.record)]
+    consumer = take(delivery)
+    for leased in await first(consumer, 20):
+        chunks = [chunk async for chunk in delivery.read_body(leased.record)]
         assert sum(map(len, chunks)) == 1_500_000
-        await taking.settle(taken)
-    await taking.stop()
-    await taking.close()
+        await consumer.settle(leased)
+    await consumer.stop()
+    await consumer.close()
 
 
 async def test_shared_bodies_go_with_the_last_of_their_destinations(
@@ -96,18 +96,18 @@ async def test_shared_bodies_go_with_the_last_of_their_destinations(
     """Two processes end them, and what a follower says of it may be old."""
     as_pool = [replace(options(cluster, "delivery"), pool=pool, process=pool) for pool in "ab"]
     spools = [await connect(each) for each in as_pool]
-    takings = [
+    consumers = [
         s.take(pool=p, room=200, room_bytes=10**7) for s, p in zip(spools, "ab", strict=True)
     ]
     bodies = [await share(ingress, "a", "b") for _ in range(20)]
-    for taking in takings:
-        await asyncio.gather(*(taking.settle(one) for one in await first(taking, 20)))
+    for consumer in consumers:
+        await asyncio.gather(*(consumer.settle(one) for one in await first(consumer, 20)))
     async with asyncio.timeout(patient(20)):
         for body in bodies:
             while await is_there(ingress, body):
                 await asyncio.sleep(0.1)
-    for taking in takings:
-        await taking.close()
+    for consumer in consumers:
+        await consumer.close()
     for spool in spools:
         await spool.close()
 
@@ -132,10 +132,10 @@ async def test_without_a_majority_mail_is_refused_and_taken_again_afterwards(
                 break
             except SpoolUnavailable:
                 continue
-    taking = take(delivery)
-    assert len(await first(taking, 2)) == 2
-    await taking.stop()
-    await taking.close()
+    consumer = take(delivery)
+    assert len(await first(consumer, 2)) == 2
+    await consumer.stop()
+    await consumer.close()
     # Its listeners offer service again with the next renewal of its session.
     async with asyncio.timeout(patient(20)):
         while ingress.refusal() is not None:

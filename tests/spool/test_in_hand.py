@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.jetstream.in_flight import Arrival, Entry, InHand, Key
+from postroad.spool.jetstream.in_flight import Arrival, Entry, InFlight, Key
 from postroad.spool.lanes.assignment import (
     LaneKey,
     finder,
@@ -21,8 +21,8 @@ from postroad.spool.room import Room
 A, B = Key(0, 1), Key(1, 1)
 
 
-def table(places: int = 3) -> InHand[str]:
-    return InHand(places=places)
+def table(places: int = 3) -> InFlight[str]:
+    return InFlight(places=places)
 
 
 def entry(key: Key, places: int = 1, at: float = 0.0) -> Entry[str]:
@@ -118,8 +118,8 @@ def test_returns_are_counted_until_the_record_is_finished() -> None:
     assert hand.returns(A) == 0
 
 
-def session(name: str, pool: str = "default", *, taking: bool = True) -> SessionInfo:
-    return SessionInfo(name, "delivery", name, pool, 1, datetime.now(UTC), taking=taking)
+def session(name: str, pool: str = "default", *, consumer: bool = True) -> SessionInfo:
+    return SessionInfo(name, "delivery", name, pool, 1, datetime.now(UTC), taking=consumer)
 
 
 LANES = [f"p{number:02d}" for number in range(32)]

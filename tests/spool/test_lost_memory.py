@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.agreement import named_site
-from postroad.spool.interface import Taken, Taking
+from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
@@ -34,32 +34,32 @@ class Worker:
     """A process that takes mail and has it under way until told otherwise."""
 
     def __init__(self, spool: JetStreamSpool) -> None:
-        self.taking = take(spool)
-        self.taken: list[Taken] = []
+        self.consumer = take(spool)
+        self.leased: list[LeasedRecord] = []
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        async for taken in self.taking:
-            self.taken.append(taken)
+        async for leased in self.consumer:
+            self.leased.append(leased)
 
     async def until_taken(self, count: int) -> None:
         async with asyncio.timeout(patient(20)):
-            while len(self.taken) < count:
+            while len(self.leased) < count:
                 await asyncio.sleep(0.02)
 
     async def end(self) -> None:
-        await self.taking.stop()
+        await self.consumer.stop()
         await self._task
-        await self.taking.close()
+        await self.consumer.close()
 
 
-async def until_owned(*takings: Taking) -> None:
+async def until_owned(*consumers: RecordConsumer) -> None:
     """Wait until all lanes are owned, each by one."""
     async with asyncio.timeout(patient(30)):
-        while sum(len(taking.lanes) for taking in takings) < 8 or not all(
-            taking.lanes for taking in takings
+        while sum(len(consumer.lanes) for consumer in consumers) < 8 or not all(
+            consumer.lanes for consumer in consumers
         ):
-            owned = [lane for taking in takings for lane in taking.lanes]
+            owned = [lane for consumer in consumers for lane in consumer.lanes]
             assert len(owned) == len(set(owned)), "a lane has two owners"
             await asyncio.sleep(0.02)
 
@@ -69,20 +69,20 @@ async def test_who_starts_takes_no_lane_of_one_that_lives_and_is_forgotten(
 ) -> None:
     """Nor the mail that is under way there. Over 5 s: sessions take 4 s to be forgotten."""
     one = Worker(await open_spool(timings=SLOW))
-    await until_owned(one.taking)
+    await until_owned(one.consumer)
     for number in range(20):
         await put(await open_spool(role="ingress"), f"b@d{number}.example")
     await one.until_taken(20)
     await server.restart()
     other = Worker(await open_spool(timings=SLOW))
-    await until_owned(one.taking, other.taking)
-    assert other.taken == [], "handed out while another delivers it"
-    for taken in one.taken:
-        await one.taking.settle(taken)
+    await until_owned(one.consumer, other.consumer)
+    assert other.leased == [], "handed out while another delivers it"
+    for leased in one.leased:
+        await one.consumer.settle(leased)
     await one.end()
     await other.end()
-    assert other.taken == []
-    assert len(one.taken) == 20
+    assert other.leased == []
+    assert len(one.leased) == 20
 
 
 async def test_what_is_under_way_where_a_lane_was_left_is_not_handed_out_to_the_next_owner(
@@ -91,32 +91,32 @@ async def test_what_is_under_way_where_a_lane_was_left_is_not_handed_out_to_the_
     """Over 5 s: that long a process keeps a lane in which it has mail under way."""
     ingress = await open_spool(role="ingress")
     one = Worker(await open_spool(timings=SLOW))
-    await until_owned(one.taking)
+    await until_owned(one.consumer)
     left_open = {named_site("mx.example"): 20}
-    one.taking.tell_left_open(lambda: left_open)
+    one.consumer.tell_left_open(lambda: left_open)
     await put(ingress, *(f"b@d{number}.example" for number in range(20)), site="mx.example")
     await one.until_taken(20)
     other = Worker(await open_spool(timings=SLOW))
     async with asyncio.timeout(patient(30)):
-        while not (other.taking.lanes and other.taking.open_elsewhere):
+        while not (other.consumer.lanes and other.consumer.open_elsewhere):
             await asyncio.sleep(0.02)
     await server.restart()
     new = [f"b@d{number}.example" for number in range(20)]
     await put(ingress, *new, site="mx.other.example")
     async with asyncio.timeout(patient(30)):
-        while len(one.taken) + len(other.taken) < 40:
+        while len(one.leased) + len(other.leased) < 40:
             await asyncio.sleep(0.02)
-    assert {taken.record.site for taken in other.taken} == {"mx.other.example"}
+    assert {leased.record.site for leased in other.leased} == {"mx.other.example"}
     for worker in (one, other):
-        for taken in worker.taken:
-            await worker.taking.settle(taken)
+        for leased in worker.leased:
+            await worker.consumer.settle(leased)
         await worker.end()
     assert await kinds(ingress) == []
 
 
 async def test_two_that_start_first_share_the_lanes_at_once(open_spool: OpenJetStream) -> None:
     workers = [Worker(spool) for spool in await _both(open_spool)]
-    await until_owned(*(worker.taking for worker in workers))
+    await until_owned(*(worker.consumer for worker in workers))
     await _end(workers)
 
 
@@ -126,7 +126,7 @@ async def test_nobody_is_waited_for_who_has_stopped(
     for lives in range(2):
         spool = await open_spool(process=f"life-{lives}", timings=FOREVER)
         worker = Worker(spool)
-        await until_owned(worker.taking)
+        await until_owned(worker.consumer)
         await worker.end()
         await spool.close()
         await server.restart()
@@ -138,12 +138,12 @@ async def test_nobody_is_waited_for_whose_next_life_has_begun(
     """As after a power cut: all processes of a machine start anew under their names."""
     spools = await _both(open_spool)
     dead = [Worker(spool) for spool in spools]
-    await until_owned(*(worker.taking for worker in dead))
+    await until_owned(*(worker.consumer for worker in dead))
     for spool, worker in zip(spools, dead, strict=True):
-        await crash_process(spool, worker.taking)
+        await crash_process(spool, worker.consumer)
     await server.restart()
     workers = [Worker(spool) for spool in await _both(open_spool)]
-    await until_owned(*(worker.taking for worker in workers))
+    await until_owned(*(worker.consumer for worker in workers))
     await _end(workers)
 
 
@@ -152,14 +152,14 @@ async def test_lanes_of_the_dead_go_to_who_starts_when_they_had_their_time(
 ) -> None:
     dead = await open_spool()
     await put(dead)
-    taking = take(dead)
-    await first(taking, 1)
-    await crash_process(dead, taking)
+    consumer = take(dead)
+    await first(consumer, 1)
+    await crash_process(dead, consumer)
     await server.restart()
     successor = take(await open_spool())
     async with asyncio.timeout(patient(20)):
-        [taken] = await first(successor, 1)
-    await successor.settle(taken)
+        [leased] = await first(successor, 1)
+    await successor.settle(leased)
     await successor.close()
 
 

@@ -46,14 +46,14 @@ async def test_what_is_stored_is_timed_and_counted(spool: JetStreamSpool) -> Non
 async def test_what_comes_again_is_counted(spool: JetStreamSpool) -> None:
     before = shown("redeliveries_total")
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     assert shown("redeliveries_total") == before
-    await taking.give_back(taken)
-    [taken] = await first(taking, 1)
+    await consumer.give_back(leased)
+    [leased] = await first(consumer, 1)
     assert shown("redeliveries_total") == before + 1
-    await taking.settle(taken)
-    await taking.close()
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 async def test_a_lease_that_ran_out_is_counted_once(
@@ -62,19 +62,19 @@ async def test_a_lease_that_ran_out_is_counted_once(
     """Takes 5 s: the lease has to run out, and the record to come again."""
     before = shown("leases_expired_total")
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     server.freeze()
     try:
         await until_more("leases_expired_total", before)
     finally:
         server.thaw()
     async with asyncio.timeout(patient(20)):
-        while not await taking.confirm(taken):
+        while not await consumer.confirm(leased):
             await asyncio.sleep(0.05)
     assert shown("leases_expired_total") == before + 1
-    await taking.settle(taken)
-    await taking.close()
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 async def test_a_session_that_the_servers_forgot_is_counted(

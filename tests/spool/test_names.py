@@ -15,7 +15,7 @@ from postroad.spool.ids import (
     new_queue_id,
     shard_of,
 )
-from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
+from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
 from postroad.spool.jetstream.streams.subjects import domain_of, domain_token, ready_subject
 from postroad.spool.lanes.lane import fnv1a32, in_rows, lane_of
 from postroad.spool.message_id import message_id
@@ -119,7 +119,7 @@ DONE = (
     ],
 )
 def test_another_consequence_has_another_message_id(
-    changes: dict[str, object], place: Place, lane: str, origin: int
+    changes: dict[str, object], place: QueueState, lane: str, origin: int
 ) -> None:
     usual = message_id(Put(BASE, DUE), "p01", 7)
     other = replace(BASE, **changes)  # type: ignore[arg-type]

@@ -114,24 +114,24 @@ async def test_mail_goes_its_whole_way(open_as: OpenAs) -> None:
     await put(ingress, "one@a.example", "two@b.example", "three@c.example")
     await put(ingress, "large@y.example", content=body)
 
-    taking = take(delivery)
-    for taken in await first(taking, 5):
-        to = str(taken.record.recipients[0].mailbox)
-        assert await taking.confirm(taken)
+    consumer = take(delivery)
+    for leased in await first(consumer, 5):
+        to = str(leased.record.recipients[0].mailbox)
+        assert await consumer.confirm(leased)
         if to.startswith("inline"):
-            later = Put(taken.record.next_step(), Scheduled(now() + timedelta(hours=1)))
-            await taking.settle(taken, [later])
+            later = Put(leased.record.next_step(), Scheduled(now() + timedelta(hours=1)))
+            await consumer.settle(leased, [later])
         elif to.startswith("one"):
-            held = taken.record.next_step(hold=Hold("Admin"))
-            await taking.settle(taken, [Put(held, Held(now() + timedelta(days=1)))])
+            held = leased.record.next_step(hold=Hold("Admin"))
+            await consumer.settle(leased, [Put(held, Held(now() + timedelta(days=1)))])
         elif to.startswith("large"):
-            content = b"".join([chunk async for chunk in delivery.read_body(taken.record)])
+            content = b"".join([chunk async for chunk in delivery.read_body(leased.record)])
             assert len(content) == body.size
-            await taking.settle(taken)
+            await consumer.settle(leased)
         else:
-            await taking.settle(taken)
-    await taking.stop()
-    await taking.close()
+            await consumer.settle(leased)
+    await consumer.stop()
+    await consumer.close()
 
     waiting = {
         kind: tally.number
@@ -144,15 +144,15 @@ async def test_what_was_handed_out_several_times_is_noted_down_and_tried(open_as
     delivery = await open_as("delivery")
     await put(await open_as("ingress"))
     for _ in range(SUSPECT - 1):
-        taking = take(delivery)
-        await first(taking, 1)
-        await crash(taking)
-    taking = take(delivery)
+        consumer = take(delivery)
+        await first(consumer, 1)
+        await crash(consumer)
+    consumer = take(delivery)
     async with asyncio.timeout(patient(10)):
-        [taken] = await first(taking, 1)
-    assert taken.deliveries == SUSPECT
-    await taking.settle(taken)
-    await taking.close()
+        [leased] = await first(consumer, 1)
+    assert leased.deliveries == SUSPECT
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 async def test_what_is_settled_ends_though_its_consumer_was_lost(
@@ -160,13 +160,13 @@ async def test_what_is_settled_ends_though_its_consumer_was_lost(
 ) -> None:
     delivery = await open_as("delivery")
     await put(await open_as("ingress"))
-    taking = take(delivery)
-    [taken] = await first(taking, 1)
-    await taking.stop()
+    consumer = take(delivery)
+    [leased] = await first(consumer, 1)
+    await consumer.stop()
     await server.restart()
     async with asyncio.timeout(patient(20)):
-        await taking.settle(taken)
-    await taking.close()
+        await consumer.settle(leased)
+    await consumer.close()
     assert await (await open_as("command")).waiting.counts() == {}
 
 

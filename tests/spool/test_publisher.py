@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from postroad.spool.errors import Refused, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import PublishRefused, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream import browse as waiting
@@ -59,14 +59,14 @@ async def test_a_full_queue_says_so_and_settling_goes_on(
     accepted = 0
     accepted = await fill(spool)
     assert accepted > 5
-    taking = take(spool)
-    taken = await first(taking, accepted)
+    consumer = take(spool)
+    leased = await first(consumer, accepted)
     async with asyncio.timeout(patient(20)):
-        await asyncio.gather(*(taking.settle(one) for one in taken))
+        await asyncio.gather(*(consumer.settle(one) for one in leased))
         while not spool.accepting:
             await asyncio.sleep(0.1)
     await put(spool)
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_only_waits_for_room_keeps_nothing_else_waiting(
@@ -79,17 +79,17 @@ async def test_what_only_waits_for_room_keeps_nothing_else_waiting(
         await provision(options, layout=SINGLE_MACHINE, capacity=20_000_000)
         spool = await connect(options)
         accepted = await fill(spool)
-        taking = take(spool)
-        taken = await first(taking, accepted)
+        consumer = take(spool)
+        leased = await first(consumer, accepted)
         later = Scheduled(now() + timedelta(hours=1))
         async with asyncio.timeout(patient(50)):
-            for one in taken:
-                await taking.settle(one, [Put(one.record.next_step(), later)])
-            for one in await first(taking, accepted):  # as they were, and nothing was lost
+            for one in leased:
+                await consumer.settle(one, [Put(one.record.next_step(), later)])
+            for one in await first(consumer, accepted):  # as they were, and nothing was lost
                 assert one.record.step == 0
-                await taking.settle(one)
+                await consumer.settle(one)
         await put(spool)
-        await taking.close()
+        await consumer.close()
         await spool.close()
 
 
@@ -134,7 +134,7 @@ FULL = b'{"error":{"err_code":10047,"description":"insufficient storage"}}'
     ("answers", "means"),
     [
         ([FULL], SpoolFull),
-        ([NoResponders("nobody")], Refused),
+        ([NoResponders("nobody")], PublishRefused),
         ([SpoolUnavailable("no answer"), FULL], SpoolUnavailable),
         ([SpoolUnavailable("no answer"), NoResponders("nobody")], SpoolUnavailable),
     ],
@@ -197,16 +197,16 @@ async def test_an_unanswered_publish_is_stored_once(
 async def test_deferred_mail_leaves_its_body_in_the_blob_store(spool: JetStreamSpool) -> None:
     content = b"Subject: hi\r\n\r\n" + b"y" * 60_000
     await put(spool, content=content)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     due = Scheduled(now() + timedelta(seconds=1))
-    await taking.settle(taken, [Put(taken.record.next_step(), due)])
-    [again] = await first(taking, 1)
+    await consumer.settle(leased, [Put(leased.record.next_step(), due)])
+    [again] = await first(consumer, 1)
     assert not isinstance(again.record.content, bytes)
     assert again.record.header == b"Subject: hi\r\n"
     assert b"".join([chunk async for chunk in spool.read_body(again.record)]) == content
-    await taking.settle(again)
-    await taking.close()
+    await consumer.settle(again)
+    await consumer.close()
 
 
 async def test_nothing_stays_of_a_body_that_was_given_up(
@@ -240,19 +240,19 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
         await put(spool, "late@z.example", place=Scheduled(due), content=late_content)
         accepted = await fill(spool)
         await asyncio.sleep((due - now()).total_seconds() + 2)  # it comes due without room to fire
-        taking = take(spool)
+        consumer = take(spool)
         async with asyncio.timeout(patient(30)):
-            for one in await first(taking, accepted):
-                await taking.settle(one)
+            for one in await first(consumer, accepted):
+                await consumer.settle(one)
             [kind] = [queued.kind async for queued in spool.waiting.list(Selection())]
             assert kind is WaitKind.SCHEDULED
             lanes = {f"p{number:02d}" for number in range(8)}
             renewed = await spool.waiting.renew_overdue(lanes, began, now, pause=SECOND)
             assert renewed == 1
-            [late] = await first(taking, 1)
+            [late] = await first(consumer, 1)
             assert late.record.domain == "z.example"
-            await taking.settle(late)
-        await taking.close()
+            await consumer.settle(late)
+        await consumer.close()
         await spool.close()
 
 

@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.js.api import RawStreamMsg
 
-from postroad.spool.interface import Held, Place, Put, Queued, Ready, Scheduled, Taking
+from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, RecordConsumer, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import queue_stream
 from postroad.spool.record import ADMIN, Hold
@@ -46,7 +46,7 @@ async def stored(spool: JetStreamSpool, *those: WaitKind) -> Sequence[Queued]:
     return [queued async for queued in spool.waiting.list(selection)]
 
 
-Claims = Callable[[Place], Awaitable[Put]]
+Claims = Callable[[QueueState], Awaitable[Put]]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def half_claimed(open_spool: OpenJetStream, way: Way) -> Claims:
     """Give a function that defers a record, and claims it without an end of the schedule."""
     spool = await open_spool(servers=(way.url,))
 
-    async def claim(place: Place) -> Put:
+    async def claim(place: QueueState) -> Put:
         await put(spool, place=Scheduled(now() + LATER))
         [queued] = await stored(spool)
         hold = Hold(ADMIN) if isinstance(place, Held) else None
@@ -72,13 +72,13 @@ async def test_what_was_claimed_takes_along_what_was_left_of_its_schedule(
     heir = await open_spool()
     await half_claimed(Ready())
     assert await kinds(heir) == [WaitKind.READY, WaitKind.SCHEDULED]
-    assert [taken.record.step for taken in await all_that_comes(heir)] == [1]
+    assert [leased.record.step for leased in await all_that_comes(heir)] == [1]
     assert await kinds(heir) == []
 
 
 @pytest.mark.parametrize("place", [Ready(), Held(now() + 2 * LATER)], ids=["ready", "held"])
 async def test_an_order_that_is_given_again_ends_what_was_left_of_a_schedule(
-    open_spool: OpenJetStream, half_claimed: Claims, place: Place
+    open_spool: OpenJetStream, half_claimed: Claims, place: QueueState
 ) -> None:
     spool = await open_spool()
     claimed = await half_claimed(place)
@@ -98,7 +98,7 @@ async def test_what_is_left_of_a_schedule_ends_though_what_took_its_place_is_don
     [held] = await stored(spool, WaitKind.HELD)
     released = Put(held.record.next_step(hold=None), Ready())
     await spool.waiting.claim(held, [released], now())
-    assert [taken.record.step for taken in await all_that_comes(spool)] == [2]
+    assert [leased.record.step for leased in await all_that_comes(spool)] == [2]
     await spool.waiting.claim(left, [claimed], now())
     assert await kinds(spool) == []
 
@@ -146,12 +146,12 @@ async def test_a_schedule_that_fires_twice_is_delivered_once(
     assert len(await all_that_comes(spool)) == 1
 
 
-async def had_one(spool: JetStreamSpool, *, left: Place | None = None) -> Taking:
+async def had_one(spool: JetStreamSpool, *, left: QueueState | None = None) -> RecordConsumer:
     """Take what is ready, and end it; or leave a later form of it."""
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    await taking.settle(taken, [Put(taken.record.next_step(), left)] if left else [])
-    return taking
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.settle(leased, [Put(leased.record.next_step(), left)] if left else [])
+    return consumer
 
 
 async def test_what_fires_again_when_it_was_delivered_is_passed_over(
@@ -159,10 +159,10 @@ async def test_what_fires_again_when_it_was_delivered_is_passed_over(
 ) -> None:
     spool = await open_spool()
     await fires_again()
-    taking = await had_one(spool)
+    consumer = await had_one(spool)
     await fires_again()
     await until(spool)
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_fires_again_when_it_was_deferred_is_passed_over(
@@ -170,10 +170,10 @@ async def test_what_fires_again_when_it_was_deferred_is_passed_over(
 ) -> None:
     spool = await open_spool()
     await fires_again()
-    taking = await had_one(spool, left=Scheduled(now() + LATER))
+    consumer = await had_one(spool, left=Scheduled(now() + LATER))
     await fires_again(before=True)
     await until(spool, WaitKind.SCHEDULED)
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_fires_again_goes_on_when_its_deferral_was_purged_with_the_schedule(
@@ -181,9 +181,9 @@ async def test_what_fires_again_goes_on_when_its_deferral_was_purged_with_the_sc
 ) -> None:
     spool = await open_spool()
     await fires_again()
-    taking = await had_one(spool, left=Scheduled(now() + LATER))
+    consumer = await had_one(spool, left=Scheduled(now() + LATER))
     await fires_again()
     async with asyncio.timeout(patient(10)):
-        [again] = await first(taking, 1)
+        [again] = await first(consumer, 1)
     assert again.record.step == 0
-    await taking.close()
+    await consumer.close()

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.errors import ClaimLost
-from postroad.spool.interface import Put, Queued, Ready, Scheduled, Taking
+from postroad.spool.interface import Put, Queued, Ready, RecordConsumer, Scheduled
 from postroad.spool.jetstream import browse as waiting
 from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -84,20 +84,20 @@ async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
             renewed += await renew(all_due)
     assert renewed > 0
     assert await states(all_due) == {WaitKind.READY: RECORDS}
-    taking = take(all_due, room=AT_ONCE)  # few in hand, so that no lease runs out here
+    consumer = take(all_due, room=AT_ONCE)  # few in hand, so that no lease runs out here
     later = Scheduled(now() + HOUR)
-    deferring = asyncio.create_task(defer_all(taking, later))
+    deferring = asyncio.create_task(defer_all(consumer, later))
     async with asyncio.timeout(patient(60)):
         while await states(all_due) != {WaitKind.SCHEDULED: RECORDS}:
             assert not deferring.done(), deferring.exception()
             await asyncio.sleep(0.1)
     deferring.cancel()
-    await taking.close()
+    await consumer.close()
 
 
-async def defer_all(taking: Taking, later: Scheduled) -> None:
-    async for taken in taking:
-        await taking.settle(taken, [Put(taken.record.next_step(), later)])
+async def defer_all(consumer: RecordConsumer, later: Scheduled) -> None:
+    async for leased in consumer:
+        await consumer.settle(leased, [Put(leased.record.next_step(), later)])
 
 
 async def states(spool: JetStreamSpool) -> dict[WaitKind, int]:

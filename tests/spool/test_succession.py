@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
+from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
@@ -54,7 +54,7 @@ async def way(server: NatsServer) -> AsyncIterator[Deaf]:
         yield way
 
 
-Dies = Callable[[Place], Awaitable[None]]
+Dies = Callable[[QueueState], Awaitable[None]]
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ async def dies_settling(open_spool: OpenJetStream, way: Deaf) -> Dies:
     """Give a function that takes a record, puts what follows of it somewhere, and dies."""
     spool = await open_spool(servers=(way.url,))
 
-    async def die(place: Place) -> None:
-        taking = take(spool)
-        [taken] = await first(taking, 1)
-        follows = Put(taken.record.next_step(), place)
-        settling = asyncio.create_task(taking.settle(taken, [follows]))
+    async def die(place: QueueState) -> None:
+        consumer = take(spool)
+        [leased] = await first(consumer, 1)
+        follows = Put(leased.record.next_step(), place)
+        settling = asyncio.create_task(consumer.settle(leased, [follows]))
         await asyncio.wait_for(way.lost_one.wait(), patient(10))
         settling.cancel()
-        await taking.stop()
+        await consumer.stop()
         await spool.close()
 
     return die
@@ -77,7 +77,7 @@ async def dies_settling(open_spool: OpenJetStream, way: Deaf) -> Dies:
 
 @pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)], ids=["s", "h"])
 async def test_what_waits_goes_on_alone(
-    open_spool: OpenJetStream, dies_settling: Dies, place: Place
+    open_spool: OpenJetStream, dies_settling: Dies, place: QueueState
 ) -> None:
     heir = await open_spool()
     await put(heir)
@@ -101,19 +101,19 @@ async def test_what_waits_goes_on_alone_when_the_servers_have_forgotten_who_had_
 
 @pytest.mark.parametrize("place", [Scheduled(now()), Ready()], ids=["due", "ready"])
 async def test_what_is_ready_before_the_record_comes_again_is_delivered_once(
-    open_spool: OpenJetStream, dies_settling: Dies, place: Place
+    open_spool: OpenJetStream, dies_settling: Dies, place: QueueState
 ) -> None:
     heir = await open_spool()
     await put(heir)
     await dies_settling(place)
     await until(heir, WaitKind.READY, WaitKind.READY)
-    assert [taken.record.step for taken in await all_that_comes(heir)] == [1]
+    assert [leased.record.step for leased in await all_that_comes(heir)] == [1]
 
 
 Orders = Callable[[JetStreamSpool], Awaitable[None]]
 
 
-async def claim(spool: JetStreamSpool, place: Place) -> None:
+async def claim(spool: JetStreamSpool, place: QueueState) -> None:
     """Put what waits elsewhere, as an order on it does."""
     async for queued in spool.waiting.list(Selection()):
         if queued.kind is not WaitKind.READY:
@@ -165,8 +165,8 @@ async def test_what_an_order_makes_ready_before_the_record_comes_again_is_delive
     await dies_settling(Scheduled(now() + waits))
     await order(heir)
     await until(heir, WaitKind.READY, WaitKind.READY)
-    [taken] = await all_that_comes(heir)
-    assert taken.record.step > 0
+    [leased] = await all_that_comes(heir)
+    assert leased.record.step > 0
 
 
 async def test_what_is_held_as_its_process_dies_is_delivered_once_when_it_is_released(
@@ -176,8 +176,8 @@ async def test_what_is_held_as_its_process_dies_is_delivered_once_when_it_is_rel
     await put(heir)
     await dies_settling(Held(now() + LATER))
     await retry(heir)
-    [taken] = await all_that_comes(heir)
-    assert taken.record.step == 2
+    [leased] = await all_that_comes(heir)
+    assert leased.record.step == 2
 
 
 async def test_what_waits_long_is_ready_under_a_subject_that_all_of_its_domain_share(
@@ -186,13 +186,13 @@ async def test_what_waits_long_is_ready_under_a_subject_that_all_of_its_domain_s
     """Also when an order makes it ready, once the record that it follows from is gone."""
     spool = await open_spool()
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    await taking.stop()
-    await taking.settle(taken, [Put(taken.record.next_step(), Scheduled(now() + LATER))])
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.stop()
+    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(now() + LATER))])
     await retry(spool)
     [ready] = [queued async for queued in spool.waiting.list(Selection())]
-    await taking.close()
+    await consumer.close()
     assert ready.record.step == 2
     assert ready.subject.endswith(".y_example")
 
@@ -206,12 +206,12 @@ async def test_a_body_stays_with_what_goes_on(
     await put(heir, content=await writer.finish(destinations=1))
     await dies_settling(Scheduled(now() + 4 * SECOND))
     assert await all_that_comes(heir) == []
-    taking = take(heir)
+    consumer = take(heir)
     async with asyncio.timeout(patient(20)):
-        [taken] = await first(taking, 1)
-    assert sum([len(chunk) async for chunk in heir.read_body(taken.record)]) > 100_000
-    await taking.settle(taken)
-    await taking.close()
+        [leased] = await first(consumer, 1)
+    assert sum([len(chunk) async for chunk in heir.read_body(leased.record)]) > 100_000
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 async def test_what_waited_for_moments_is_found_and_counted_like_all_that_is_ready(
@@ -219,12 +219,12 @@ async def test_what_waited_for_moments_is_found_and_counted_like_all_that_is_rea
 ) -> None:
     spool = await open_spool()
     queue_id = await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    await taking.stop()
-    await taking.settle(taken, [Put(taken.record.next_step(), Ready())])
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.stop()
+    await consumer.settle(leased, [Put(leased.record.next_step(), Ready())])
     for wanted in (Selection(), Selection(domain="y.example"), Selection(queue_id=queue_id)):
         assert [queued.kind async for queued in spool.waiting.list(wanted)] == [WaitKind.READY]
     assert [domain for _, _, domain in await spool.waiting.counts()] == ["y.example"]
     assert sum((await spool.waiting.backlog()).ready.values()) == 1
-    await taking.close()
+    await consumer.close()

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from postroad.mail.address import parse_mailbox
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import Put, Scheduled, Taken, Taking
-from postroad.spool.jetstream.consume.consumer import JetStreamTaking
+from postroad.spool.interface import LeasedRecord, Put, RecordConsumer, Scheduled
+from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.pull import Puller
 from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
 from postroad.spool.jetstream.nats.direct_get import Link
@@ -48,22 +48,22 @@ async def test_a_hundred_in_hand_survive_the_servers_death_and_none_comes_twice(
     spool = await open_spool()
     for number in range(100):
         await put(spool, f"b{number}@y.example")
-    taking = spool.take(pool="default", room=200, room_bytes=10_000_000)
-    taken = await first(taking, 100)
-    again: list[Taken] = []
+    consumer = spool.take(pool="default", room=200, room_bytes=10_000_000)
+    leased = await first(consumer, 100)
+    again: list[LeasedRecord] = []
 
     async def watch() -> None:
-        async for one in taking:
+        async for one in consumer:
             again.append(one)  # noqa: PERF401 - what came so far is looked at while it goes on
 
     watching = asyncio.create_task(watch())
     await server.restart()
     async with asyncio.timeout(patient(40)):
-        await asyncio.gather(*(taking.settle(one) for one in taken))
+        await asyncio.gather(*(consumer.settle(one) for one in leased))
     await until_empty(spool)
     assert again == []
     watching.cancel()
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_is_delivered_in_a_drain_ends_though_the_server_forgot_who_had_it(
@@ -73,30 +73,30 @@ async def test_what_is_delivered_in_a_drain_ends_though_the_server_forgot_who_ha
     spool = await open_spool()
     for number in range(20):
         await put(spool, f"b@d{number}.example")
-    taking = take(spool)
-    taken = await first(taking, 20)
-    await taking.stop()
+    consumer = take(spool)
+    leased = await first(consumer, 20)
+    await consumer.stop()
     await server.restart()
     async with asyncio.timeout(patient(20)):
-        await asyncio.gather(*(taking.settle(one) for one in taken))
-    await taking.close()
+        await asyncio.gather(*(consumer.settle(one) for one in leased))
+    await consumer.close()
     assert await waiting(spool) == []
 
 
 async def test_the_dead_owners_mail_is_taken_up(open_spool: OpenJetStream) -> None:
     dead, heir = await open_spool(), await open_spool()
     queue_ids = {await put(dead, f"b{number}@d{number}.example") for number in range(20)}
-    taking = take(dead)
-    await first(taking, 20)
-    assert isinstance(taking, JetStreamTaking)
-    await crash(taking)
+    consumer = take(dead)
+    await first(consumer, 20)
+    assert isinstance(consumer, JetStreamConsumer)
+    await crash(consumer)
     await dead.close()
     successor = take(heir)
     async with asyncio.timeout(patient(20)):
-        taken = await first(successor, 20)
-    assert {one.record.record_id.queue_id for one in taken} == queue_ids
-    assert all(one.deliveries >= 2 for one in taken)
-    for one in taken:
+        leased = await first(successor, 20)
+    assert {one.record.record_id.queue_id for one in leased} == queue_ids
+    assert all(one.deliveries >= 2 for one in leased)
+    for one in leased:
         await successor.settle(one)
     await successor.close()
 
@@ -105,22 +105,22 @@ async def test_a_failure_beside_the_mail_is_told_and_counted(open_spool: OpenJet
     """It was told when the task's memory was reclaimed, if ever."""
     spool = await open_spool()
     await put(spool)
-    taking, before, came = take(spool), INTERNAL_ERRORS.value, asyncio.Event()
-    [taken] = await first(taking, 1)
+    consumer, before, came = take(spool), INTERNAL_ERRORS.value, asyncio.Event()
+    [leased] = await first(consumer, 1)
 
     def ended() -> None:
         came.set()
         raise ValueError("nobody planned this")
 
-    taking.drop(taken)  # the queue's answer to its end would have come first
+    consumer.drop(leased)  # the queue's answer to its end would have come first
     with capture_logs() as lines:
-        taking.finish(taken, (), ended)
+        consumer.finish(leased, (), ended)
         async with asyncio.timeout(patient(5)):
             await came.wait()
             while INTERNAL_ERRORS.value == before:
                 await asyncio.sleep(0)
-    assert [line["part"] for line in lines] == ["JetStreamTaking._settle_then"]
-    await taking.close()
+    assert [line["part"] for line in lines] == ["JetStreamConsumer._settle_then"]
+    await consumer.close()
 
 
 async def test_lanes_are_shared_and_move_when_a_process_joins(open_spool: OpenJetStream) -> None:
@@ -133,9 +133,9 @@ async def test_lanes_are_shared_and_move_when_a_process_joins(open_spool: OpenJe
     for number in range(40):
         await put(one, f"b@d{number}.example")
     await until_empty(one)
-    for taking in (first_taking, second_taking):
-        await taking.stop()
-        await taking.close()
+    for consumer in (first_taking, second_taking):
+        await consumer.stop()
+        await consumer.close()
     await asyncio.gather(*tasks)
 
 
@@ -146,12 +146,12 @@ async def test_what_was_on_its_way_as_its_lane_was_left_goes_back(
     served = iter([False])
     monkeypatch.setattr(Puller, "serves", lambda *_: next(served, True))
     await put(spool)
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(10)):
-        [taken] = await first(taking, 1)
-    assert taken.deliveries == 2
-    await taking.settle(taken)
-    await taking.close()
+        [leased] = await first(consumer, 1)
+    assert leased.deliveries == 2
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
@@ -159,69 +159,69 @@ async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
 ) -> None:
     slow = replace(QUICK, renewal=timedelta(seconds=1.3))  # it writes its session again late
     one, other = await open_spool(), await open_spool(timings=slow)
-    takings = take(one), take(other)
-    tasks = [asyncio.create_task(_settle_all(taking)) for taking in takings]
+    consumers = take(one), take(other)
+    tasks = [asyncio.create_task(_settle_all(consumer)) for consumer in consumers]
     async with asyncio.timeout(patient(20)):
-        while not _both_own(*takings):
+        while not _both_own(*consumers):
             await asyncio.sleep(0.1)
-    before = takings[0].lanes
+    before = consumers[0].lanes
     await server.restart()
     async with asyncio.timeout(patient(20)):
-        while not (one.sessions.resets and other.sessions.resets and _both_own(*takings)):
-            assert not takings[0].lanes & takings[1].lanes
+        while not (one.sessions.resets and other.sessions.resets and _both_own(*consumers)):
+            assert not consumers[0].lanes & consumers[1].lanes
             await asyncio.sleep(0.05)
-    assert takings[0].lanes == before
-    for taking in takings:
-        await taking.stop()
-        await taking.close()
+    assert consumers[0].lanes == before
+    for consumer in consumers:
+        await consumer.stop()
+        await consumer.close()
     await asyncio.gather(*tasks)
 
 
-def _both_own(one: Taking, other: Taking) -> bool:
+def _both_own(one: RecordConsumer, other: RecordConsumer) -> bool:
     mine, theirs = one.lanes, other.lanes
     return bool(mine) and bool(theirs) and not mine & theirs and len(mine | theirs) == 8
 
 
-async def _settle_all(taking: object) -> None:
-    assert isinstance(taking, JetStreamTaking)
-    async for taken in taking:
-        await taking.settle(taken)
+async def _settle_all(consumer: object) -> None:
+    assert isinstance(consumer, JetStreamConsumer)
+    async for leased in consumer:
+        await consumer.settle(leased)
 
 
 async def test_a_slow_attempt_keeps_its_lease(spool: JetStreamSpool) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    more = asyncio.ensure_future(first(taking, 1))
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    more = asyncio.ensure_future(first(consumer, 1))
     done, _ = await asyncio.wait([more], timeout=5)  # more than twice ack_wait
     assert not done
-    assert taking.fresh(taken)
-    await taking.settle(taken)
+    assert consumer.fresh(leased)
+    await consumer.settle(leased)
     more.cancel()
     assert await waiting(spool) == []
-    await taking.close()
+    await consumer.close()
 
 
 async def test_a_process_that_cannot_renew_starts_nothing(
     spool: JetStreamSpool, server: NatsServer
 ) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
-    assert taking.fresh(taken)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert consumer.fresh(leased)
     server.freeze()
     try:
         async with asyncio.timeout(patient(10)):
-            while taking.fresh(taken):
+            while consumer.fresh(leased):
                 await asyncio.sleep(0.05)
-        assert not await taking.confirm(taken)
+        assert not await consumer.confirm(leased)
     finally:
         server.thaw()
     async with asyncio.timeout(patient(20)):
-        while not await taking.confirm(taken):
+        while not await consumer.confirm(leased):
             await asyncio.sleep(0.05)
-    await taking.settle(taken)
-    await taking.close()
+    await consumer.settle(leased)
+    await consumer.close()
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended by another", "not ended"])
@@ -231,26 +231,26 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
     """One of two recipients has got it by us; the other, if another process had the record."""
     one, other = (QueuedRecipient(parse_mailbox(f"{name}@y.example")) for name in "bc")
     queue_id = await put(spool, recipients=(one, other))
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
 
-    async def in_doubt(_: Taken) -> bool:
+    async def in_doubt(_: LeasedRecord) -> bool:
         return False
 
-    monkeypatch.setattr(taking, "confirm", in_doubt)
+    monkeypatch.setattr(consumer, "confirm", in_doubt)
     if ended:
         [queued] = [queued async for queued in spool.waiting.list(ALL)]
         await link.jetstream.delete_msg(queue_stream(shard_of(queue_id)), queued.sequence)
     served = (replace(one, state=RecipientState.DELIVERED), other)
-    follows = taken.record.next_step(recipients=served)
-    await taking.settle(taken, [Put(follows, Scheduled(now() + LATER))])
+    follows = leased.record.next_step(recipients=served)
+    await consumer.settle(leased, [Put(follows, Scheduled(now() + LATER))])
     assert await waiting(spool) == ([] if ended else [WaitKind.SCHEDULED])
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool) -> None:
-    taking = take(spool)
-    reading = asyncio.ensure_future(first(taking, 1))
+    consumer = take(spool)
+    reading = asyncio.ensure_future(first(consumer, 1))
     lane = spool.lane_of(record("0" * 26))
     await spool._link.jetstream.publish(f"pr.q.0.r.default.x.{lane}.y_example", b"not a record")
     async with asyncio.timeout(patient(20)):
@@ -261,19 +261,19 @@ async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool) -> No
     assert queued.record.hold.reason == "Unreadable"
     assert queued.record.content == b"not a record"
     reading.cancel()
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -> None:
     await put(spool, needs=frozenset({"teleport"}))
     await put(spool, "c@y.example")
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(10)):
-        [taken] = await first(taking, 1)
-    assert not taken.record.needs
-    await taking.settle(taken)
+        [leased] = await first(consumer, 1)
+    assert not leased.record.needs
+    await consumer.settle(leased)
     assert await waiting(spool) == [WaitKind.READY]
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
@@ -284,20 +284,20 @@ async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
     )
     older = await open_spool()
     await put(older, needs=frozenset({"teleport"}))
-    taking = take(older)
+    consumer = take(older)
     with pytest.raises(TimeoutError):  # long enough to be handed back more often than poison is
         async with asyncio.timeout(patient(3)):
-            await first(taking, 1)
-    await taking.close()
+            await first(consumer, 1)
+    await consumer.close()
     monkeypatch.setattr(
         "postroad.spool.jetstream.consume.consumer.KNOWN_FEATURES", frozenset({"teleport"})
     )
     newer = take(await open_spool())
     async with asyncio.timeout(patient(20)):
-        [taken] = await first(newer, 1)
-    assert taken.deliveries > SUSPECT + POISON
-    assert taken.record.hold is None
-    await newer.settle(taken)
+        [leased] = await first(newer, 1)
+    assert leased.deliveries > SUSPECT + POISON
+    assert leased.record.hold is None
+    await newer.settle(leased)
     await newer.close()
 
 
@@ -307,19 +307,19 @@ async def test_leases_do_not_wait_for_a_stream_without_a_leader(
     """Such a stream leaves the making of each lane's consumer unanswered for seconds."""
     spool = await open_spool()
     await put(spool)
-    taking = spool.take(pool="default", room=10, room_bytes=10_000_000)
-    [taken] = await first(taking, 1)
+    consumer = spool.take(pool="default", room=10, room_bytes=10_000_000)
+    [leased] = await first(consumer, 1)
 
     async def unanswered(_: object) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(taking._puller, "_make_consumer", unanswered)
-    taking._puller._restart_all()
+    monkeypatch.setattr(consumer._puller, "_make_consumer", unanswered)
+    consumer._puller._restart_all()
     await asyncio.sleep(1.5 * QUICK.ack_wait.total_seconds())
-    assert taking.fresh(taken)
-    await taking.settle(taken)
-    await taking.stop()
-    await taking.close()
+    assert consumer.fresh(leased)
+    await consumer.settle(leased)
+    await consumer.stop()
+    await consumer.close()
 
 
 async def test_a_lane_with_a_backlog_leaves_room_for_the_others(open_spool: OpenJetStream) -> None:
@@ -329,16 +329,16 @@ async def test_a_lane_with_a_backlog_leaves_room_for_the_others(open_spool: Open
     apart = [to for to in others if spool.lane_of(record(spool.new_queue_id(now()), to)) != crowded]
     await asyncio.gather(*(put(spool, crowd) for _ in range(600)))
     await asyncio.gather(*(put(spool, to) for to in apart))
-    taking = take(spool, room=400)
-    taken: list[Taken] = []
+    consumer = take(spool, room=400)
+    leased: list[LeasedRecord] = []
     async with asyncio.timeout(patient(20)):
-        async for one in taking:
-            taken.append(one)
-            if {str(each.record.recipients[0].mailbox) for each in taken} >= set(apart):
+        async for one in consumer:
+            leased.append(one)
+            if {str(each.record.recipients[0].mailbox) for each in leased} >= set(apart):
                 break
-    assert sum(each.lane == crowded for each in taken) < 300
-    await taking.stop()
-    await taking.close()
+    assert sum(each.lane == crowded for each in leased) < 300
+    await consumer.stop()
+    await consumer.close()
 
 
 async def test_a_process_that_starts_again_under_its_name_has_its_lanes_at_once(
@@ -347,20 +347,20 @@ async def test_a_process_that_starts_again_under_its_name_has_its_lanes_at_once(
     """As a supervisor starts it: its last life's session would keep the lanes for 18 s."""
     slow = Timings()
     dead = await open_spool(process="delivery-0", timings=slow)
-    taking = take(dead)
+    consumer = take(dead)
     await put(dead)
-    await first(taking, 1)
-    assert isinstance(taking, JetStreamTaking)
-    await crash(taking)
+    await first(consumer, 1)
+    assert isinstance(consumer, JetStreamConsumer)
+    await crash(consumer)
     await dead._link.close()
     again = await open_spool(process="delivery-0", timings=slow)
     successor = take(again)
     queue_id = await put(again, "c@other.example")
     async with asyncio.timeout(slow.session_life.total_seconds() / 2):
         while True:
-            [taken] = await first(successor, 1)
-            await successor.settle(taken)
-            if taken.record.record_id.queue_id == queue_id:
+            [leased] = await first(successor, 1)
+            await successor.settle(leased)
+            if leased.record.record_id.queue_id == queue_id:
                 break
     await successor.close()
 

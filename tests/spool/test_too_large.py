@@ -22,11 +22,11 @@ TOO_MUCH = 3_000_000  # octets
 LATER = Scheduled(now() + timedelta(hours=1))
 
 
-def deferred(taken: QueueRecord) -> QueueRecord:
+def deferred(leased: QueueRecord) -> QueueRecord:
     """Return a record as it goes on after a reply that is too long."""
     last = LastReply("450 4.2.1 " + "x" * TOO_MUCH, now(), "4.2.1", "mx.y.example", "RCPT")
-    [recipient] = taken.recipients
-    return taken.next_step(recipients=(replace(recipient, last=last),))
+    [recipient] = leased.recipients
+    return leased.next_step(recipients=(replace(recipient, last=last),))
 
 
 async def found(spool: JetStreamSpool) -> list[Queued]:
@@ -47,36 +47,36 @@ async def test_what_follows_of_a_record_is_stored_without_its_replies(
     spool: JetStreamSpool,
 ) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     with capture_logs() as lines:
         async with asyncio.timeout(patient(5)):
-            assert await taking.settle(taken, [Put(deferred(taken.record), LATER)])
+            assert await consumer.settle(leased, [Put(deferred(leased.record), LATER)])
     [queued] = await found(spool)
     assert queued.kind is WaitKind.SCHEDULED
     [recipient] = queued.record.recipients
     assert recipient.last is not None
     assert (recipient.last.status, recipient.last.host) == ("4.2.1", "")
     assert recipient.last.text == "the reply was too long to be kept"
-    assert [line["record_id"] for line in lines] == [str(taken.record.record_id)], "said once"
-    await taking.close()
+    assert [line["record_id"] for line in lines] == [str(leased.record.record_id)], "said once"
+    await consumer.close()
 
 
 async def test_a_large_notification_leaves_its_body_in_the_blob_store(
     spool: JetStreamSpool,
 ) -> None:
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     content = b"Subject: Undelivered\r\n\r\n" + b"x" * TOO_MUCH
-    notification = record(taken.record.record_id.queue_id, number=1, content=content)
+    notification = record(leased.record.record_id.queue_id, number=1, content=content)
     async with asyncio.timeout(patient(10)):
-        await taking.settle(taken, [Put(notification, Ready())])
-        [report] = await first(taking, 1)
+        await consumer.settle(leased, [Put(notification, Ready())])
+        [report] = await first(consumer, 1)
         assert b"".join([chunk async for chunk in spool.read_body(report.record)]) == content
-        await taking.settle(report)
+        await consumer.settle(report)
     assert await found(spool) == []
-    await taking.close()
+    await consumer.close()
 
 
 async def test_what_nothing_makes_shorter_goes_back_as_it_was(
@@ -84,12 +84,12 @@ async def test_what_nothing_makes_shorter_goes_back_as_it_was(
 ) -> None:
     monkeypatch.setattr(settling, "_FIRST_RETURN", 1.0)
     await put(spool)
-    taking = take(spool)
-    [taken] = await first(taking, 1)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
     async with asyncio.timeout(patient(10)):
-        too_large = taken.record.next_step(unknown=b"x" * TOO_MUCH)
-        assert not await taking.settle(taken, [Put(too_large, LATER)])
-        [again] = await first(taking, 1)
-    assert again.record == taken.record
-    assert await taking.settle(again)
-    await taking.close()
+        too_large = leased.record.next_step(unknown=b"x" * TOO_MUCH)
+        assert not await consumer.settle(leased, [Put(too_large, LATER)])
+        [again] = await first(consumer, 1)
+    assert again.record == leased.record
+    assert await consumer.settle(again)
+    await consumer.close()

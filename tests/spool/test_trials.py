@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.address import parse_mailbox
-from postroad.spool.interface import Taken
+from postroad.spool.interface import LeasedRecord
 from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
@@ -25,21 +25,21 @@ ALL = Selection()
 DEATHS = SUSPECT - 1 + POISON  # of the processes that have a record, until it is held
 
 
-async def die_with(spool: JetStreamSpool, killers: str = "") -> list[Taken]:
+async def die_with(spool: JetStreamSpool, killers: str = "") -> list[LeasedRecord]:
     """
     Take what comes, and settle it, until a record of a sender comes; then die as if by that.
 
     Without one, die by what comes first. Return what was settled.
     """
-    taking = take(spool)
-    settled: list[Taken] = []
+    consumer = take(spool)
+    settled: list[LeasedRecord] = []
     async with asyncio.timeout(patient(20)):
-        async for taken in taking:
-            if str(taken.record.reverse_path).startswith(killers):
+        async for leased in consumer:
+            if str(leased.record.reverse_path).startswith(killers):
                 break
-            await taking.settle(taken)
-            settled.append(taken)
-    await crash(taking)
+            await consumer.settle(leased)
+            settled.append(leased)
+    await crash(consumer)
     return settled
 
 
@@ -48,10 +48,10 @@ async def put_suspects(spool: JetStreamSpool, count: int) -> None:
     for number in range(count):
         await put(spool, f"b{number}@y.example")
     for _ in range(SUSPECT - 1):
-        taking = take(spool)
+        consumer = take(spool)
         async with asyncio.timeout(patient(20)):
-            await first(taking, count)
-        await crash(taking)
+            await first(consumer, count)
+        await crash(consumer)
 
 
 async def holds(spool: JetStreamSpool) -> list[tuple[str, str]]:
@@ -71,16 +71,16 @@ async def test_a_record_that_kills_its_process_is_held_and_nothing_beside_it(
     settled = [each for _ in range(DEATHS) for each in await die_with(spool, "killer@")]
     assert {str(each.record.reverse_path) for each in settled} <= {"a@x.example"}
     told: list[str] = []
-    taking = take(spool)
-    taking.on_held(told.append)
-    watching = asyncio.create_task(first(taking, 10))
+    consumer = take(spool)
+    consumer.on_held(told.append)
+    watching = asyncio.create_task(first(consumer, 10))
     async with asyncio.timeout(patient(20)):
         while [each.kind async for each in spool.waiting.list(ALL)] != [WaitKind.HELD]:
             await asyncio.sleep(0.1)
     assert await holds(spool) == [("killer@x.example", "Poison")]
     assert told == ["Poison"]
     watching.cancel()
-    await taking.close()
+    await consumer.close()
 
 
 async def test_mail_is_not_held_for_deaths_that_it_has_nothing_to_do_with(
@@ -94,14 +94,14 @@ async def test_mail_is_not_held_for_deaths_that_it_has_nothing_to_do_with(
     for _ in range(DEATHS + 1):
         await die_with(spool)
     assert await holds(spool) == []
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(20)):
-        async for taken in taking:
-            senders.remove(str(taken.record.reverse_path))
-            await taking.settle(taken)
+        async for leased in consumer:
+            senders.remove(str(leased.record.reverse_path))
+            await consumer.settle(leased)
             if not senders:
                 break
-    await taking.close()
+    await consumer.close()
 
 
 async def test_suspects_are_tried_one_at_a_time_beside_other_mail(
@@ -109,19 +109,19 @@ async def test_suspects_are_tried_one_at_a_time_beside_other_mail(
 ) -> None:
     spool = await open_spool()
     await put_suspects(spool, 3)
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(20)):
-        [suspect] = await first(taking, 1)
+        [suspect] = await first(consumer, 1)
         await put(spool, "other@y.example")
-        [other] = await first(taking, 1)
+        [other] = await first(consumer, 1)
         assert str(other.record.recipients[0].mailbox) == "other@y.example"
-        for taken in (other, suspect):
-            await taking.settle(taken)
+        for leased in (other, suspect):
+            await consumer.settle(leased)
         for _ in range(2):
-            [suspect] = await first(taking, 1)
-            await taking.settle(suspect)
+            [suspect] = await first(consumer, 1)
+            await consumer.settle(suspect)
     assert [queued async for queued in spool.waiting.list(ALL)] == []
-    await taking.close()
+    await consumer.close()
 
 
 async def test_a_suspect_that_a_stopped_process_gave_back_has_killed_nobody(
@@ -129,15 +129,15 @@ async def test_a_suspect_that_a_stopped_process_gave_back_has_killed_nobody(
 ) -> None:
     spool = await open_spool()
     await put_suspects(spool, 1)
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(20)):
-        [taken] = await first(taking, 1)
-    assert taken.deliveries == SUSPECT
+        [leased] = await first(consumer, 1)
+    assert leased.deliveries == SUSPECT
     presence = Bucket(link, PRESENCE)
     [note] = (await presence.changes("suspect.*", after=0)).messages
     assert note.data == b"1"
-    await taking.stop()
-    await taking.close()
+    await consumer.stop()
+    await consumer.close()
     [note, returned] = (await presence.changes("suspect.*", after=0)).messages
     assert is_deletion(note)
     assert returned.data == b"1"
@@ -147,23 +147,23 @@ async def test_what_stopped_processes_gave_back_is_no_suspect(open_spool: OpenJe
     """Each restart of a deployment gives back what waits; suspects would come one by one."""
     await put(await open_spool(), *(f"b{number}@y.example" for number in range(10)))
     for _ in range(SUSPECT + 1):
-        taking = take(await open_spool())
+        consumer = take(await open_spool())
         async with asyncio.timeout(patient(20)):
-            taken = await first(taking, 10)
-        await taking.stop()
-        await taking.close()
-    assert max(each.deliveries for each in taken) > SUSPECT
+            leased = await first(consumer, 10)
+        await consumer.stop()
+        await consumer.close()
+    assert max(each.deliveries for each in leased) > SUSPECT
 
 
 async def test_a_suspect_that_lives_lets_the_next_begin(open_spool: OpenJetStream) -> None:
     """A slow host is no reason to keep all others waiting until it has answered."""
     spool = await open_spool(timings=replace(QUICK, alone=timedelta(seconds=0.2)))
     await put_suspects(spool, 3)
-    taking = take(spool)
+    consumer = take(spool)
     async with asyncio.timeout(patient(20)):
-        for taken in await first(taking, 3):
-            await taking.settle(taken)
-    await taking.close()
+        for leased in await first(consumer, 3):
+            await consumer.settle(leased)
+    await consumer.close()
 
 
 async def test_many_suspects_leave_room_for_other_mail_and_come_again(
@@ -174,15 +174,15 @@ async def test_many_suspects_leave_room_for_other_mail_and_come_again(
     )
     spool = await open_spool()
     await put_suspects(spool, 40)
-    taking = take(spool, room=4)
+    consumer = take(spool, room=4)
     async with asyncio.timeout(patient(20)):
-        [suspect] = await first(taking, 1)
+        [suspect] = await first(consumer, 1)
         await put(spool, "other@y.example")
-        [other] = await first(taking, 1)
+        [other] = await first(consumer, 1)
         assert str(other.record.recipients[0].mailbox) == "other@y.example"
-        for taken in (suspect, other):
-            await taking.settle(taken)
+        for leased in (suspect, other):
+            await consumer.settle(leased)
         for _ in range(3):
-            [taken] = await first(taking, 1)
-            await taking.settle(taken)
-    await taking.close()
+            [leased] = await first(consumer, 1)
+            await consumer.settle(leased)
+    await consumer.close()

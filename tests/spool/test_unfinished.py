@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 
 from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import BodyWriter
-from postroad.spool.jetstream.bodies.unfinished import Portion, Unfinished
+from postroad.spool.jetstream.bodies.unfinished import UnfinishedBodies, UnfinishedBody
 from postroad.spool.jetstream.bodies.writer import LEAST_CHUNK, BlobWriter, Writing
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link
@@ -39,7 +39,7 @@ class Storage:
     """A thousand octets, less what is stored of unfinished content."""
 
     def __init__(self, processes: int = 1) -> None:
-        self.unfinished = Unfinished(self, processes=lambda: processes)
+        self.unfinished = UnfinishedBodies(self, processes=lambda: processes)
         self.near_full = False
 
     @property
@@ -47,7 +47,7 @@ class Storage:
         return 1000.0 - self.unfinished.octets
 
 
-def taken(portion: Portion, *, piece: int = 10) -> int:
+def leased(portion: UnfinishedBody, *, piece: int = 10) -> int:
     """Take octets until there are no more; return how many."""
     octets = 0
     with suppress(SpoolFull):
@@ -59,35 +59,35 @@ def taken(portion: Portion, *, piece: int = 10) -> int:
 
 def test_strangers_have_half_of_the_room_however_many_they_are() -> None:
     room = Storage().unfinished
-    assert sum(taken(room.begin(known=False)) for _ in range(100)) <= 500
+    assert sum(leased(room.begin(known=False)) for _ in range(100)) <= 500
 
 
 def test_a_stranger_who_brings_little_passes_those_who_hold_much() -> None:
     room = Storage().unfinished
     hoarders = [room.begin(known=False) for _ in range(3)]
     for hoarder in hoarders:
-        taken(hoarder)
-    assert taken(room.begin(known=False)) > 50
-    assert not taken(hoarders[0])
+        leased(hoarder)
+    assert leased(room.begin(known=False)) > 50
+    assert not leased(hoarders[0])
 
 
 def test_a_client_goes_on_where_strangers_are_refused() -> None:
     room = Storage().unfinished
-    while taken(room.begin(known=False)):
+    while leased(room.begin(known=False)):
         pass
     strangers = room.octets
-    assert strangers + taken(room.begin(known=True)) == 750
+    assert strangers + leased(room.begin(known=True)) == 750
 
 
 def test_processes_share_the_room() -> None:
-    assert taken(Storage(processes=4).unfinished.begin(known=True)) == 180
+    assert leased(Storage(processes=4).unfinished.begin(known=True)) == 180
 
 
 def test_the_end_of_a_message_is_refused_only_near_full() -> None:
     storage = Storage()
     room = storage.unfinished
     small = room.begin(known=False)
-    taken(room.begin(known=True))
+    leased(room.begin(known=True))
     small.take(500, last=True)
     storage.near_full = True
     with pytest.raises(SpoolFull):
@@ -98,7 +98,7 @@ def test_what_is_given_up_or_finished_is_free_for_others() -> None:
     room = Storage().unfinished
     for _ in range(3):
         portion = room.begin(known=False)
-        assert taken(portion) == 250
+        assert leased(portion) == 250
         portion.end()
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Scheduled, Taking
+from postroad.spool.interface import RecordConsumer, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
 from postroad.testing.patience import patient
@@ -33,20 +33,20 @@ async def reported(spool: JetStreamSpool) -> set[str]:
 class Sink:
     """Takes and settles all that comes, and keeps what it was."""
 
-    def __init__(self, taking: Taking) -> None:
-        self.taking = taking
+    def __init__(self, consumer: RecordConsumer) -> None:
+        self.consumer = consumer
         self.seen: list[str] = []
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        async for taken in self.taking:
-            self.seen.append(taken.record.record_id.queue_id)
-            await self.taking.settle(taken)
+        async for leased in self.consumer:
+            self.seen.append(leased.record.record_id.queue_id)
+            await self.consumer.settle(leased)
 
     async def end(self) -> None:
-        await self.taking.stop()
+        await self.consumer.stop()
         await self._task
-        await self.taking.close()
+        await self.consumer.close()
 
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
@@ -62,7 +62,7 @@ async def test_all_processes_of_default_together_take_it_and_nothing_twice(
     sinks = [Sink(take(spool)) for spool in spools]
 
     async def shared_out() -> bool:
-        lanes = [sink.taking.lanes for sink in sinks]
+        lanes = [sink.consumer.lanes for sink in sinks]
         return all(lanes) and not lanes[0] & lanes[1]
 
     await until(shared_out)
@@ -108,12 +108,12 @@ async def test_a_pool_with_a_process_of_its_own_keeps_its_mail(open_spool: OpenJ
     await until(both_take)  # before, it would be mail without a process of its own
     put_there = await put_20(default)
     async with asyncio.timeout(patient(20)):
-        taken = await coming
-    assert {each.record.record_id.queue_id for each in taken} == put_there
+        leased = await coming
+    assert {each.record.record_id.queue_id for each in leased} == put_there
     await asyncio.sleep(1)  # three looks: what is in hand is in the stream
     assert await reported(default) == set()
     assert sink.seen == []
-    for each in taken:
+    for each in leased:
         await own.settle(each)
     await own.stop()
     await own.close()

@@ -10,7 +10,7 @@ from nats.js.api import PubAck
 
 from postroad.ingress.auth.brake import Brake, Guess
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.cluster.quota_counters import JetStreamUsage
+from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket
 
@@ -25,8 +25,8 @@ def in_an_hour() -> datetime:
     return datetime.now(UTC) + HOUR
 
 
-def usage_on(link: Link) -> JetStreamUsage:
-    return JetStreamUsage(Bucket(link, "quotas"))
+def usage_on(link: Link) -> JetStreamQuotaCounters:
+    return JetStreamQuotaCounters(Bucket(link, "quotas"))
 
 
 async def test_takers_and_returners_in_many_processes_stay_within_the_limit(
@@ -62,7 +62,7 @@ async def test_a_process_that_dies_wastes_its_slice_and_no_more(open_link: OpenL
     granted = 0
     survivor = usage_on(await open_link())
 
-    async def lease_for_ever(usage: JetStreamUsage) -> None:
+    async def lease_for_ever(usage: JetStreamQuotaCounters) -> None:
         nonlocal granted
         while True:
             granted += await usage.lease(KEY, amount=3, maximum=300, expires=in_an_hour())

@@ -13,11 +13,11 @@ from postroad.spool.agreement import (
     Events,
     Order,
     Orders,
+    QuotaCounters,
     SessionInfo,
     Sessions,
+    SiteDirectory,
     SiteRecords,
-    Sites,
-    Usage,
 )
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event, EventType
@@ -25,11 +25,11 @@ from postroad.spool.ids import RecordId
 from postroad.spool.interface import (
     BodyWriter,
     Put,
+    QueueBrowser,
     Queued,
+    RecordConsumer,
     Spool,
-    Stored,
-    Taking,
-    Waiting,
+    StoreAck,
 )
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection
@@ -48,9 +48,9 @@ class ByRole:
         self.orders: Orders = _Orders(spools["command"].orders, self._delivery.orders)
         self.sessions: Sessions = _Sessions(self._delivery.sessions)
         self.site_records: SiteRecords = self._delivery.site_records
-        self.sites: Sites = self._delivery.sites
-        self.usage: Usage = self._ingress.usage
-        self.waiting: Waiting = _Waiting(
+        self.sites: SiteDirectory = self._delivery.sites
+        self.usage: QuotaCounters = self._ingress.usage
+        self.waiting: QueueBrowser = _Waiting(
             spools["command"].waiting, self._delivery.waiting, spools["operator"].waiting
         )
 
@@ -77,11 +77,11 @@ class ByRole:
 
     async def accept(
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
-    ) -> Stored:
+    ) -> StoreAck:
         """Store a message, as ingress does."""
         return await self._ingress.accept(queue_id, compose, timeout=timeout)
 
-    def take(self, *, pool: str, room: int, room_bytes: int) -> Taking:
+    def take(self, *, pool: str, room: int, room_bytes: int) -> RecordConsumer:
         """Take records, as delivery does."""
         return self._delivery.take(pool=pool, room=room, room_bytes=room_bytes)
 
@@ -163,7 +163,7 @@ class _Sessions:
 
 
 class _Waiting:
-    def __init__(self, looker: Waiting, claimer: Waiting, counter: Waiting) -> None:
+    def __init__(self, looker: QueueBrowser, claimer: QueueBrowser, counter: QueueBrowser) -> None:
         self._looker, self._claimer, self._counter = looker, claimer, counter
 
     def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:

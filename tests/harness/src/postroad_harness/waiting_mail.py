@@ -8,7 +8,7 @@ from datetime import timedelta
 from postroad.mail.address import parse_mailbox
 from postroad.spool.agreement import Order
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Place, Put, Scheduled
+from postroad.spool.interface import Put, QueueState, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import Hold, Origin, QueuedRecipient
 from postroad.testing.patience import patient
@@ -22,7 +22,7 @@ Run = Callable[..., Awaitable[Said]]
 async def put(
     spool: JetStreamSpool,
     *to: str,
-    place: Place | None = None,
+    place: QueueState | None = None,
     age: timedelta = timedelta(0),
     client: str | None = None,
     hold: Hold | None = None,

@@ -17,7 +17,7 @@ from postroad.operator import metrics
 from postroad.operator.status.conditions import timestamp
 from postroad.policy.limits.quota import counted_value, fixed_value, usage_key, window_end
 from postroad.policy.model import ObjectKey, Quota, QuotaLimit
-from postroad.spool.agreement import Usage
+from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger
 from postroad.units.quantities import format_duration
@@ -37,7 +37,7 @@ class QuotaUsage:
     def __init__(
         self,
         quotas: Callable[[], Sequence[Quota]],
-        usage: Usage,
+        usage: QuotaCounters,
         changed: Callable[[], None],
     ) -> None:
         self.lines: dict[ObjectKey, Lines] = {}
@@ -58,7 +58,7 @@ class QuotaUsage:
 
 
 async def read_usage(
-    quotas: Sequence[Quota], usage: Usage, now: datetime
+    quotas: Sequence[Quota], usage: QuotaCounters, now: datetime
 ) -> dict[ObjectKey, Lines]:
     """Return status.usage of each Quota."""
     single = [quota for quota in quotas if fixed_value(quota.subject) is not None]
@@ -81,7 +81,7 @@ def _share(line: Mapping[str, Any]) -> float:
 
 
 async def _most_used(
-    quotas: Sequence[Quota], usage: Usage, now: datetime
+    quotas: Sequence[Quota], usage: QuotaCounters, now: datetime
 ) -> dict[ObjectKey, Lines]:
     """Look through all counts once, keeping the greatest few of each limit."""
     limits = {

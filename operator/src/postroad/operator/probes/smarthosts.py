@@ -59,10 +59,10 @@ class SmarthostProbe:
         loop = asyncio.get_running_loop()
         while True:
             relays = {
-                key: relay for key, relay in self._relays().items() if not relay.way_out.by_mx
+                key: relay for key, relay in self._relays().items() if not relay.egress_path.by_mx
             }
             for key in [key for key in self.found if self._tried[key] != relays.get(key)]:
-                # Another way out, or none: what was found says nothing about it.
+                # Another egress path, or none: what was found says nothing about it.
                 del self.found[key], self._tried[key]
                 self._round.forget(key)
             for key in self._round.due(relays.keys(), loop.time(), most=1):
@@ -74,7 +74,7 @@ class SmarthostProbe:
 
 async def try_relay(relay: Relay, address_of: AddressOf = as_named) -> Judgement:
     """Return whether at least one of a Relay's smarthosts greets."""
-    way = relay.way_out
+    way = relay.egress_path
     hosts = sorted(way.smarthosts, key=lambda host: host.priority)[:_HOSTS]
     troubles = [await _try(host, address_of, implicit_tls=way.implicit_tls) for host in hosts]
     if any(reason == "" for reason, _ in troubles):

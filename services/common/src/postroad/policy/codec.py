@@ -14,13 +14,14 @@ import ipaddress
 import json
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from postroad.policy.model import (
+    STORED,
     Client,
     Credentials,
     Domain,
@@ -134,9 +135,9 @@ class _Writer:
 
     def _write_fields(self, value: Any, field: str) -> dict[str, Any]:
         return {
-            each.name: self.write(getattr(value, each.name), f"{field}.{each.name}")
+            name: self.write(getattr(value, each.name), f"{field}.{name}")
             for each in fields(value)
-            if each.init  # the others follow from these
+            if each.init and (name := _stored(each))  # the others follow from these
         }
 
 
@@ -169,18 +170,28 @@ class _Reader:
 
     def _read_fields(self, hint: Any, value: Mapping[str, Any], field: str) -> Any:
         known = {
-            name: self.read(of, value[name], f"{field}.{name}")
-            for name, of, required in _fields_of(hint)
-            if required or name in value
+            name: self.read(of, value[stored], f"{field}.{stored}")
+            for name, stored, of, required in _fields_of(hint)
+            if required or stored in value
         }
         return hint(**known)
 
 
+def _stored(each: Field[Any]) -> str:
+    """Return the name by which a field is stored, whatever it is called by now."""
+    return str(each.metadata.get(STORED, each.name))
+
+
 @lru_cache
-def _fields_of(of: type) -> tuple[tuple[str, Any, bool], ...]:
+def _fields_of(of: type) -> tuple[tuple[str, str, Any, bool], ...]:
     hints = get_type_hints(of)
     return tuple(
-        (each.name, hints[each.name], each.default is MISSING and each.default_factory is MISSING)
+        (
+            each.name,
+            _stored(each),
+            hints[each.name],
+            each.default is MISSING and each.default_factory is MISSING,
+        )
         for each in fields(of)
         if each.init
     )

@@ -18,6 +18,8 @@ from postroad.mail.traffic import TrafficClass
 from postroad.policy.networks import NetworkTable
 from postroad.policy.patterns import address_keys
 
+STORED = "stored"  # in the metadata of a field: the name by which it is published for good
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -97,7 +99,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class WayOut:
+class EgressPath:
     """
     How mail leaves: to smarthosts, or by MX when there are none.
 
@@ -124,11 +126,11 @@ class WayOut:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A way out that may be chosen for `destinations` (domain patterns) in its namespace."""
+    """An egress path that may be chosen for `destinations` (domain patterns) in its namespace."""
 
     key: ObjectKey
     destinations: tuple[str, ...]
-    way_out: WayOut
+    egress_path: EgressPath = field(metadata={STORED: "way_out"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,10 @@ class Receive:
     """
     What a Domain accepts. `recipients` None admits any local part, else full-address patterns.
 
-    `way_out` leads to the real server behind this relay.
+    `egress_path` leads to the real server behind this relay.
     """
 
-    way_out: WayOut
+    egress_path: EgressPath = field(metadata={STORED: "way_out"})
     recipients: tuple[str, ...] | None = None
     known: frozenset[str] = field(init=False, repr=False, compare=False)
     """The recipients as `any_matches` looks them up: strangers ask, and there may be thousands."""

@@ -24,7 +24,7 @@ class Reply:
 
     @classmethod
     def of(cls, code: int, status: str | None, *lines: str) -> "Reply":
-        """Build one of ours: `Reply.of(550, "5.7.1", "relaying denied")`."""
+        """Build one of ours: `Reply.of(550, "5.7.1", "relay access denied")`."""
         return cls(code, EnhancedStatus.parse(status) if status else None, lines or ("",))
 
     @property

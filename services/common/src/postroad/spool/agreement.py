@@ -79,7 +79,7 @@ class Orders(Protocol):
         """Return what the processes have told of an order, by process."""
 
 
-class Sites(Protocol):
+class SiteDirectory(Protocol):
     """The site directory: which site a domain's MX hosts roll up to."""
 
     def lookup(self, domain: str) -> str:
@@ -121,7 +121,7 @@ class Sessions(Protocol):
         """Return every live session."""
 
 
-class Usage(Protocol):
+class QuotaCounters(Protocol):
     """Quota usage: slices leased from a window's allowance, exact for the whole cluster."""
 
     async def lease(
@@ -162,7 +162,7 @@ class SiteKind(StrEnum):
 
     CONNECTIONS = "connections"  # what several processes have of them
     MESSAGES = "messages"  # what several processes have begun
-    WINDOW = "window"  # what one after the other has begun for one way out; kept on disk
+    WINDOW = "window"  # what one after the other has begun for one egress path; kept on disk
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ class SpoolUnavailable(SpoolError):
     """The queue does not answer, or not in time: try later (to a peer 451 4.3.0)."""
 
 
-class Refused(SpoolUnavailable):
+class PublishRefused(SpoolUnavailable):
     """The queue is away and certainly has nothing of it, from any try: it may go elsewhere."""
 
 

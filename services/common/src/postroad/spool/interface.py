@@ -19,10 +19,10 @@ from postroad.spool.agreement import (
     Config,
     Events,
     Orders,
+    QuotaCounters,
     Sessions,
+    SiteDirectory,
     SiteRecords,
-    Sites,
-    Usage,
 )
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
@@ -52,7 +52,7 @@ class Held:
     until: datetime
 
 
-Place = Ready | Scheduled | Held
+QueueState = Ready | Scheduled | Held
 
 
 @valueclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class Put:
     """A record and where it goes."""
 
     record: QueueRecord
-    place: Place
+    place: QueueState
 
 
 @valueclass(frozen=True, slots=True)
-class Stored:
+class StoreAck:
     """The queue's word: stored and fsynced. `sequence` is the last record's in its shard."""
 
     queue_id: str
@@ -99,7 +99,7 @@ class BodyWriter(Protocol):
 # ---------------------------------------------------------------- taking records
 
 
-class Taken(Protocol):
+class LeasedRecord(Protocol):
     """A record in this process's hands, by a lease that is extended in the background."""
 
     @property
@@ -119,20 +119,20 @@ class Taken(Protocol):
         """The lane it came from."""
 
 
-class Taking(Protocol):
+class RecordConsumer(Protocol):
     """Delivery's side of the queue: the records of the lanes this process owns."""
 
-    def __aiter__(self) -> AsyncIterator[Taken]:
+    def __aiter__(self) -> AsyncIterator[LeasedRecord]:
         """Yield records as they come, while there are places; see `spool.room`."""
 
-    def fresh(self, taken: Taken) -> bool:
+    def fresh(self, leased: LeasedRecord) -> bool:
         """Whether the lease was confirmed less than 12 s ago: ask before MAIL."""
 
-    async def confirm(self, taken: Taken) -> bool:
+    async def confirm(self, leased: LeasedRecord) -> bool:
         """Whether it is fresh, asking the queue once when it is not: ask before the final dot."""
 
     async def settle(
-        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+        self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
         """
         Put what follows, wait for the acknowledgement, then end the record, then write the events.
@@ -146,17 +146,19 @@ class Taking(Protocol):
         is deleted when no record of its other destinations is left either.
         """
 
-    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+    def finish(
+        self, leased: LeasedRecord, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
         """
         Settle a record of which nothing follows, behind the caller's back.
 
         `ended` is called when the queue has heard of it.
         """
 
-    async def give_back(self, taken: Taken) -> None:
+    async def give_back(self, leased: LeasedRecord) -> None:
         """Return a record that was not begun, for anyone to take at once."""
 
-    def drop(self, taken: Taken) -> None:
+    def drop(self, leased: LeasedRecord) -> None:
         """Let go of a record whose lease is in doubt; it comes again when the lease has run out."""
 
     @property
@@ -199,7 +201,7 @@ class Taking(Protocol):
     def on_held(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the reason for each record that is held instead of handed out."""
 
-    def serves(self, taken: Taken) -> bool:
+    def serves(self, leased: LeasedRecord) -> bool:
         """
         Whether a record's lane has not been left since, nor all of them, at the end.
 
@@ -243,7 +245,7 @@ class Queued:
         return self.due is not None and now < self.due - CLAIM_MARGIN
 
 
-class Waiting(Protocol):
+class QueueBrowser(Protocol):
     """Looking at the queue without consuming it, and claiming what waits."""
 
     def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
@@ -299,15 +301,15 @@ class Spool(Protocol):
         """What the processes that send to one site have agreed on."""
 
     @property
-    def sites(self) -> Sites:
+    def sites(self) -> SiteDirectory:
         """The site directory."""
 
     @property
-    def usage(self) -> Usage:
+    def usage(self) -> QuotaCounters:
         """Quota usage."""
 
     @property
-    def waiting(self) -> Waiting:
+    def waiting(self) -> QueueBrowser:
         """Records that wait, to be looked at and acted on."""
 
     @property
@@ -342,7 +344,7 @@ class Spool(Protocol):
         compose: Callable[[str], Sequence[Put]],
         *,
         timeout: timedelta,
-    ) -> Stored:
+    ) -> StoreAck:
         """
         Store a new message's records, all or none, and return when they are durable.
 
@@ -351,7 +353,7 @@ class Spool(Protocol):
         stored, by no try; any other SpoolUnavailable leaves that open.
         """
 
-    def take(self, *, pool: str, room: int, room_bytes: int) -> Taking:
+    def take(self, *, pool: str, room: int, room_bytes: int) -> RecordConsumer:
         """Join the owners of a pool's lanes."""
 
     def lane_of(self, record: QueueRecord) -> str:

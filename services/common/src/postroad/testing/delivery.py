@@ -6,27 +6,27 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.context import LONG_ENOUGH, AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.resolver import Resolver
-from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
-from postroad.delivery.tools import LONG_ENOUGH, AttemptTools, WorkerTools
 from postroad.policy.model import (
+    EgressPath,
     ObjectKey,
     Relay,
     RetrySchedule,
     SiteLimits,
     Smarthost,
     TlsMode,
-    WayOut,
 )
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration, publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Ready, Spool, Taking
+from postroad.spool.interface import Put, Ready, RecordConsumer, Spool
 from postroad.spool.record import Origin
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.mx import ScriptedMx
@@ -39,12 +39,12 @@ CLIENT = Origin(client="shop/till", namespace="shop")
 _RING = Keyring([ClusterKey(b"k" * 32)])
 
 
-async def publish(spool: Spool, **ways_out: WayOut) -> None:
+async def publish(spool: Spool, **egress_paths: EgressPath) -> None:
     """Bring Relays of namespace `shop` into force, by name; `anywhere` is for every domain."""
     entries = {}
-    for name, way_out in ways_out.items():
+    for name, egress_path in egress_paths.items():
         destination = "*" if name == "anywhere" else name.replace("_", ".")
-        entries[f"relay.shop.{name}"] = Relay(ObjectKey("shop", name), (destination,), way_out)
+        entries[f"relay.shop.{name}"] = Relay(ObjectKey("shop", name), (destination,), egress_path)
     await publish_objects(spool, dict(entries), _RING)
 
 
@@ -60,9 +60,9 @@ async def send(spool: Spool, *to: str, **more: object) -> list[str]:
     return ids
 
 
-def to_smarthost(mx: ScriptedMx, connections: int = 20) -> WayOut:
-    """Return the way out to a scripted host, which tries once an hour."""
-    return WayOut(
+def to_smarthost(mx: ScriptedMx, connections: int = 20) -> EgressPath:
+    """Return the egress path to a scripted host, which tries once an hour."""
+    return EgressPath(
         "relay:shop/smart",
         (Smarthost("127.0.0.1", mx.port),),
         tls=TlsMode.NONE,
@@ -114,34 +114,34 @@ async def delivering(
     timeouts: Timeouts | None = None,
     pool: str = "default",
     long_enough: timedelta = LONG_ENOUGH,
-) -> AsyncIterator[tuple[Worker, Taking]]:
+) -> AsyncIterator[tuple[Worker, RecordConsumer]]:
     """
     Run a worker until the block ends, then drain it: `finish` are seconds for the attempts.
 
     `long_enough` is the time after which an attempt ends between two transactions.
     """
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
-    taking = spool.take(pool=pool, room=room, room_bytes=room_bytes)
-    settings = DirectionSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
-    tools = WorkerTools(
+    consumer = spool.take(pool=pool, room=room, room_bytes=room_bytes)
+    settings = RouterSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
+    context = WorkerContext(
         spool=spool,
-        taking=taking,
+        consumer=consumer,
         configuration=configuration,
-        directions=Directions(resolver or Resolver(), settings),
-        attempts=AttemptTools(
-            spool, taking, SessionPool(), NAME, timeouts or Timeouts(), long_enough=long_enough
+        router=Router(resolver or Resolver(), settings),
+        attempts=AttemptContext(
+            spool, consumer, SessionPool(), NAME, timeouts or Timeouts(), long_enough=long_enough
         ),
         notifier=Notifier(NAME),
         process="tests",
         pool=pool,
         in_hand=room,
     )
-    worker = Worker(tools)
-    keeper = OrderKeeper(tools, obey=worker.obey)
+    worker = Worker(context)
+    keeper = OrderKeeper(context, obey=worker.obey)
     parts = (configuration.run(), keeper.run(), worker.run())
     tasks = [asyncio.create_task(part) for part in parts]
     try:
-        yield worker, taking
+        yield worker, consumer
     finally:
         await worker.drain(seconds=finish)
         for task in tasks:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from postroad.mail.address import parse_mailbox
 from postroad.spool.errors import BodyMissing
 from postroad.spool.ids import RecordId
-from postroad.spool.interface import Place, Put, Ready, Spool, Taken, Taking
-from postroad.spool.jetstream.consume.consumer import JetStreamTaking
+from postroad.spool.interface import LeasedRecord, Put, QueueState, Ready, RecordConsumer, Spool
+from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
@@ -51,7 +51,7 @@ def record(queue_id: str, to: str = "b@y.example", number: int = 0, **more: obje
     return QueueRecord(**(fields | more))  # type: ignore[arg-type]
 
 
-async def put(spool: Spool, *to: str, place: Place | None = None, **more: object) -> str:
+async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: object) -> str:
     """Accept one message for the recipients given, one record each; return its queue id."""
 
     def compose(queue_id: str) -> list[Put]:
@@ -90,30 +90,30 @@ async def is_there(spool: Spool, body: BlobRef) -> bool:
     return True
 
 
-def take(spool: Spool, *, room: int = 100) -> Taking:
+def take(spool: Spool, *, room: int = 100) -> RecordConsumer:
     """Join the takers, with room for so many records of 300 kB each."""
     return spool.take(pool="default", room=room, room_bytes=room * 300_000)
 
 
-async def crash(taking: Taking) -> None:
-    """End a taking as a killed process does: nothing is given back, nothing released."""
-    assert isinstance(taking, JetStreamTaking)
-    await taking.stop()
-    await taking._tasks.cancel()
+async def crash(consumer: RecordConsumer) -> None:
+    """End a consumer as a killed process does: nothing is given back, nothing released."""
+    assert isinstance(consumer, JetStreamConsumer)
+    await consumer.stop()
+    await consumer._tasks.cancel()
 
 
-async def crash_process(spool: Spool, taking: Taking) -> None:
+async def crash_process(spool: Spool, consumer: RecordConsumer) -> None:
     """End a process as a kill does: its session and its notes stand until they expire."""
-    await crash(taking)
+    await crash(consumer)
     assert isinstance(spool, JetStreamSpool)
     await spool.sessions._tasks.cancel()
 
 
-async def first(taking: Taking, count: int) -> list[Taken]:
+async def first(consumer: RecordConsumer, count: int) -> list[LeasedRecord]:
     """Return the next `count` records taken."""
-    found: list[Taken] = []
-    async for taken in taking:
-        found.append(taken)
+    found: list[LeasedRecord] = []
+    async for leased in consumer:
+        found.append(leased)
         if len(found) == count:
             break
     return found
@@ -133,14 +133,14 @@ async def until(spool: Spool, *wanted: WaitKind) -> None:
             await asyncio.sleep(0.05)
 
 
-async def all_that_comes(spool: Spool) -> list[Taken]:
+async def all_that_comes(spool: Spool) -> list[LeasedRecord]:
     """Deliver until nothing is left that is ready or becomes so at once; return what that was."""
-    taking, come = take(spool), list[Taken]()
+    consumer, come = take(spool), list[LeasedRecord]()
 
     async def deliver() -> None:
-        async for taken in taking:
-            come.append(taken)
-            await taking.settle(taken)
+        async for leased in consumer:
+            come.append(leased)
+            await consumer.settle(leased)
 
     delivering = asyncio.create_task(deliver())
     async with asyncio.timeout(patient(20)):
@@ -149,5 +149,5 @@ async def all_that_comes(spool: Spool) -> list[Taken]:
                 break
             await asyncio.sleep(0.05)
     delivering.cancel()
-    await taking.close()
+    await consumer.close()
     return come

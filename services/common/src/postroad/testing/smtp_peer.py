@@ -15,7 +15,7 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-class Peer:
+class SmtpPeer:
     """The client's side of one session."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -23,7 +23,7 @@ import dns.rrset
 TTL = 60  # seconds
 
 
-class Trouble(Enum):
+class ZoneFault(Enum):
     """How a name can fail."""
 
     NXDOMAIN = auto()
@@ -32,7 +32,7 @@ class Trouble(Enum):
 
 
 # {"example.net": ["MX 10 mx.example.net"], "mx.example.net": ["A 127.0.0.1"], "gone.example": …}
-Table = Mapping[str, Sequence[str] | Trouble]
+Table = Mapping[str, Sequence[str] | ZoneFault]
 
 
 class Zone(asyncio.DatagramProtocol):
@@ -92,13 +92,13 @@ class Zone(asyncio.DatagramProtocol):
     ) -> dns.message.Message | None:
         self.asked[name, kind] += 1
         self._heard.set()
-        entry = self.table.get(name, Trouble.NXDOMAIN)
-        if entry is Trouble.SILENCE:
+        entry = self.table.get(name, ZoneFault.NXDOMAIN)
+        if entry is ZoneFault.SILENCE:
             return None
         answer = dns.message.make_response(query)
         answer.flags |= dns.flags.RA
-        if isinstance(entry, Trouble):
-            code = dns.rcode.NXDOMAIN if entry is Trouble.NXDOMAIN else dns.rcode.SERVFAIL
+        if isinstance(entry, ZoneFault):
+            code = dns.rcode.NXDOMAIN if entry is ZoneFault.NXDOMAIN else dns.rcode.SERVFAIL
             answer.set_rcode(code)
             return answer
         return self._fill(answer, query.question[0].name, kind)
@@ -108,7 +108,9 @@ class Zone(asyncio.DatagramProtocol):
     ) -> dns.message.Message | None:
         """Add a name's records to an answer, along its aliases; None where it says nothing."""
         entry = self.table.get(name.to_text(omit_final_dot=True).lower(), ())
-        records = [] if isinstance(entry, Trouble) else [_record(text, self._ttl) for text in entry]
+        records = (
+            [] if isinstance(entry, ZoneFault) else [_record(text, self._ttl) for text in entry]
+        )
         for found in (kind, "CNAME"):
             of_kind = [(ttl, text) for ttl, kind, text in records if kind == found]
             if not of_kind:

@@ -1,14 +1,14 @@
 """The delivery process, put together: the one place that knows all of its parts."""
 
 from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.resolver import Resolver
-from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.settings import DeliverySettings
 from postroad.delivery.sites.pool import SessionPool
-from postroad.delivery.tools import AttemptTools, WorkerTools
 from postroad.process.descriptors import raise_limit
 from postroad.process.lifecycle import Process
 from postroad.process.own_name import own_name
@@ -29,41 +29,41 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     spool = await open_queue(process, settings.queue, role="delivery")
     configuration = Configuration(spool, keyring)
     process.spawn("configuration", configuration.run())
-    tools = _tools(process, settings, spool, configuration, ca_file)
-    worker = Worker(tools)
+    context = _context(process, settings, spool, configuration, ca_file)
+    worker = Worker(context)
     process.readiness.add("configuration", lambda: configuration.lack)
     process.readiness.add("queue", lambda: _why_no_queue(spool))
-    process.spawn("orders", OrderKeeper(tools, obey=worker.obey).run())
+    process.spawn("orders", OrderKeeper(context, obey=worker.obey).run())
     process.spawn("worker", worker.run())
     process.on_drain("worker", lambda: worker.drain(seconds=settings.finish.total_seconds()))
 
 
-def _tools(
+def _context(
     process: Process,
     settings: DeliverySettings,
     spool: Spool,
     configuration: Configuration,
     ca_file: str | None,
-) -> WorkerTools:
+) -> WorkerContext:
     server, name = settings.resolver, own_name(settings.hostname)
-    taking = spool.take(
+    consumer = spool.take(
         pool=settings.queue.pool, room=settings.in_hand, room_bytes=settings.in_hand_bytes
     )
-    return WorkerTools(
+    return WorkerContext(
         spool=spool,
-        taking=taking,
+        consumer=consumer,
         configuration=configuration,
-        directions=Directions(
+        router=Router(
             Resolver((server.host, server.port) if server else None),
-            DirectionSettings(
+            RouterSettings(
                 smtp_port=settings.smtp_port,
                 allow_private=settings.allow_private_mx,
                 own_names=frozenset({name}),
             ),
         ),
-        attempts=AttemptTools(
+        attempts=AttemptContext(
             spool=spool,
-            taking=taking,
+            consumer=consumer,
             pool=SessionPool(),
             hostname=name,
             timeouts=Timeouts(),

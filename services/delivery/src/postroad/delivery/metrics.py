@@ -1,6 +1,6 @@
 """What delivery counts."""
 
-from postroad.delivery.outcome import Kind
+from postroad.delivery.outcome import OutcomeKind
 from postroad.telemetry.metrics import Group
 
 _GROUP = Group("Delivery", "Mail on its way out, by each delivery process.")
@@ -11,7 +11,7 @@ _OUTCOMES = _GROUP.counter(
     labels={"outcome": ("delivered", "deferred", "bounced")},
     watch="A growing share of `deferred`: next hops are away, or turn this relay down.",
 )
-OUTCOMES = {kind: _OUTCOMES.labels(kind.value.lower()) for kind in Kind}
+OUTCOMES = {kind: _OUTCOMES.labels(kind.value.lower()) for kind in OutcomeKind}
 ATTEMPTS = _GROUP.counter("postroad_delivery_attempts_total", "Attempts at records.")
 AMBIGUOUS = _GROUP.counter(
     "postroad_ambiguous_attempts_total",

@@ -22,7 +22,7 @@ _ALL_TEXTS = 128 * 1024  # octets of a record's texts
 _CUT = " ..."
 
 
-class Kind(StrEnum):
+class OutcomeKind(StrEnum):
     """How an attempt ended for a recipient."""
 
     DELIVERED = "Delivered"
@@ -38,7 +38,7 @@ class Outcome:
     `answered`: `host` said it, so a report may say so; `phase` is to what.
     """
 
-    kind: Kind
+    kind: OutcomeKind
     status: EnhancedStatus
     text: str
     host: str = ""
@@ -49,10 +49,10 @@ class Outcome:
 
     def put_off(self) -> "Outcome":
         """Return it as a deferral: what was said does not count for the mail."""
-        return replace(self, kind=Kind.DEFERRED, status=self.status.with_class(4))
+        return replace(self, kind=OutcomeKind.DEFERRED, status=self.status.with_class(4))
 
 
-_CLASSES = {Kind.DELIVERED: 2, Kind.DEFERRED: 4, Kind.BOUNCED: 5}
+_CLASSES = {OutcomeKind.DELIVERED: 2, OutcomeKind.DEFERRED: 4, OutcomeKind.BOUNCED: 5}
 
 
 def of_reply(
@@ -62,7 +62,7 @@ def of_reply(
     host: str,
     tls: str = "",
     answered: bool = True,
-    kind: Kind | None = None,
+    kind: OutcomeKind | None = None,
 ) -> Outcome:
     """Return what a reply means for a recipient: what its code says, but for a `kind` given."""
     kind = kind or _kind(reply)
@@ -85,13 +85,13 @@ def most_text(recipients: int) -> int:
     return min(MOST_TEXT, _ALL_TEXTS // recipients)
 
 
-def _kind(reply: Reply) -> Kind:
+def _kind(reply: Reply) -> OutcomeKind:
     if reply.is_positive:
-        return Kind.DELIVERED
-    return Kind.BOUNCED if reply.is_permanent else Kind.DEFERRED
+        return OutcomeKind.DELIVERED
+    return OutcomeKind.BOUNCED if reply.is_permanent else OutcomeKind.DEFERRED
 
 
-def _status(reply: Reply, kind: Kind) -> EnhancedStatus:
+def _status(reply: Reply, kind: OutcomeKind) -> EnhancedStatus:
     # A status whose class contradicts the code is the server's slip: the code decides.
     klass = _CLASSES[kind]
     if reply.status is None:
@@ -104,10 +104,14 @@ def deferred(
 ) -> Outcome:
     """Return a deferral for a reason of our own."""
     return Outcome(
-        Kind.DEFERRED, status or EnhancedStatus(4, 4, 1), cut(reason), host, ambiguous=ambiguous
+        OutcomeKind.DEFERRED,
+        status or EnhancedStatus(4, 4, 1),
+        cut(reason),
+        host,
+        ambiguous=ambiguous,
     )
 
 
 def bounced(reason: str, status: EnhancedStatus) -> Outcome:
     """Return a bounce for a reason of our own."""
-    return Outcome(Kind.BOUNCED, status, cut(reason))
+    return Outcome(OutcomeKind.BOUNCED, status, cut(reason))

@@ -18,9 +18,9 @@ from postroad.ingress import replies
 from postroad.mail.address import Mailbox, is_local, meant
 from postroad.mail.valueclass import valueclass
 from postroad.policy.consent import may_send_as
-from postroad.policy.model import Client, Snapshot, WayOut
+from postroad.policy.egress_path import find_egress_path
+from postroad.policy.model import Client, EgressPath, Snapshot
 from postroad.policy.patterns import any_matches
-from postroad.policy.way_out import find_way_out
 from postroad.smtp.reply import Reply
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -105,7 +105,7 @@ def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
     return replies.CONFIGURATION_INCOMPLETE if snapshot.stale else refusal
 
 
-def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> WayOut | Reply:
+def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> EgressPath | Reply:
     """Decide a RCPT command: how its mail will leave, or why not."""
     domain = snapshot.domains.get(recipient.domain)
     postmaster = domain is not None and meant(recipient.local_part) == "postmaster"
@@ -113,22 +113,22 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> W
         receive = domain.receive
         anyone = postmaster or receive.recipients is None
         if anyone or any_matches(receive.known, recipient.local_part, recipient.domain):
-            return receive.way_out
+            return receive.egress_path
         return _unless_stale(snapshot, replies.NO_SUCH_RECIPIENT)
     if sender.client is None and not postmaster:
         return _unless_stale(snapshot, replies.RELAYING_DENIED)
     # Mail to postmaster of a domain that only sends goes the way that domain's own mail goes.
     by_domain = recipient.domain if postmaster and sender.client is None else None
     reverse_domain = sender.reverse_path.domain if sender.reverse_path else None
-    way_out = find_way_out(
+    egress_path = find_egress_path(
         snapshot,
         client=sender.client.key if sender.client else None,
         sender_domain=by_domain or reverse_domain,
         recipient_domain=recipient.domain,
     )
-    if way_out is None:
-        return _unless_stale(snapshot, replies.NO_WAY_OUT)
+    if egress_path is None:
+        return _unless_stale(snapshot, replies.NO_ROUTE)
     # RFC 6761 §6.3: such a name is never asked of the DNS, and would mean the relay itself.
-    if way_out.by_mx and is_local(recipient.domain):
+    if egress_path.by_mx and is_local(recipient.domain):
         return _unless_stale(snapshot, replies.LOCAL_DOMAIN)
-    return way_out
+    return egress_path

@@ -63,7 +63,7 @@ class IngressLimits:
     failed_logins_per_name: int = setting(10, minimum=1)
     """The same with one username, from one address."""
     received_fields: int = setting(50, minimum=10)
-    """Received fields of a message that goes round in circles (RFC 5321 §6.3)."""
+    """Received fields of a message that loops (RFC 5321 §6.3)."""
     inline_size: ByteSize = setting(
         ByteSize(128 * 1024), minimum=ByteSize(1024), maximum=ByteSize(1024 * 1024)
     )

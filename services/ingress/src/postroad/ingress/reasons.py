@@ -36,7 +36,7 @@ _REASONS = {
     "recipient": (replies.NO_SUCH_RECIPIENT,),
     "recipients": (replies.TOO_MANY_RECIPIENTS,),
     "relaying": (replies.RELAYING_DENIED,),
-    "route": (replies.NO_WAY_OUT,),
+    "route": (replies.NO_ROUTE,),
     "sender": (replies.SENDER_DENIED,),
     "sequence": (
         replies.HELO_FIRST,

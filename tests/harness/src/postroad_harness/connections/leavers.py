@@ -17,7 +17,7 @@ from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
 from postroad.testing.ingress import Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 
 ENVELOPE = b"MAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"
 LINES = (b"x" * 70 + b"\r\n") * 200
@@ -47,25 +47,25 @@ PORTS = {
 # ---------------------------------------------------------------- states
 
 
-async def connected(scene: Scene, port: Port) -> Peer:
+async def connected(scene: Scene, port: Port) -> SmtpPeer:
     """Nothing was said: not a header, not a ClientHello, not a command."""
     ports = scene.proxy_ports if port.proxied else scene.ports
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)  # what is not read fills up soon
     client.setblocking(False)
     await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", ports[port.kind]))
-    peer = Peer(*await asyncio.open_connection(sock=client))
+    peer = SmtpPeer(*await asyncio.open_connection(sock=client))
     scene.peers.append(peer)
     return peer
 
 
-async def header_begun(scene: Scene, port: Port) -> Peer:
+async def header_begun(scene: Scene, port: Port) -> SmtpPeer:
     peer = await connected(scene, port)
     peer.writer.write(PROXY[:20] if port.proxied else b"EHL")
     return peer
 
 
-async def before_tls(scene: Scene, port: Port) -> Peer:
+async def before_tls(scene: Scene, port: Port) -> SmtpPeer:
     """A handshake is due: nothing of it came."""
     peer = await connected(scene, port)
     if port.proxied:
@@ -77,13 +77,13 @@ async def before_tls(scene: Scene, port: Port) -> Peer:
     return peer
 
 
-async def in_handshake(scene: Scene, port: Port) -> Peer:
+async def in_handshake(scene: Scene, port: Port) -> SmtpPeer:
     peer = await before_tls(scene, port)
     peer.writer.write(HALF_A_HELLO)
     return peer
 
 
-async def greeted(scene: Scene, port: Port) -> Peer:
+async def greeted(scene: Scene, port: Port) -> SmtpPeer:
     if port.tls:
         peer = await before_tls(scene, port)
         await peer.start_tls(client_context())
@@ -97,21 +97,21 @@ async def greeted(scene: Scene, port: Port) -> Peer:
     return peer
 
 
-async def in_command(scene: Scene, port: Port) -> Peer:
+async def in_command(scene: Scene, port: Port) -> SmtpPeer:
     peer = await greeted(scene, port)
     await peer.say("EHLO a")
     peer.writer.write(b"MAIL FROM:<me@near")
     return peer
 
 
-async def in_auth(scene: Scene, port: Port) -> Peer:
+async def in_auth(scene: Scene, port: Port) -> SmtpPeer:
     peer = await greeted(scene, port)
     await peer.say("EHLO a")
     assert (await peer.say("AUTH LOGIN")).startswith("334 ")
     return peer
 
 
-async def in_content(scene: Scene, port: Port) -> Peer:
+async def in_content(scene: Scene, port: Port) -> SmtpPeer:
     """The body is begun in the blob store."""
     peer = await greeted(scene, port)
     await peer.say("EHLO a")
@@ -125,7 +125,7 @@ async def in_content(scene: Scene, port: Port) -> Peer:
     return peer
 
 
-async def unread(scene: Scene, port: Port) -> Peer:
+async def unread(scene: Scene, port: Port) -> SmtpPeer:
     """So much is answered that the replies cannot go out."""
     peer = await greeted(scene, port)
     peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -133,7 +133,7 @@ async def unread(scene: Scene, port: Port) -> Peer:
     return peer
 
 
-State = Callable[[Scene, Port], Awaitable[Peer]]
+State = Callable[[Scene, Port], Awaitable[SmtpPeer]]
 ANYWHERE: tuple[State, ...] = (
     connected,
     header_begun,
@@ -156,23 +156,23 @@ def everything() -> list[tuple[State, Port]]:
 # ---------------------------------------------------------------- ways of leaving
 
 
-def close(peer: Peer) -> None:
+def close(peer: SmtpPeer) -> None:
     """Close as the protocol has it: a FIN, under TLS after a close_notify."""
     peer.writer.close()
 
 
-def vanish(peer: Peer) -> None:
+def vanish(peer: SmtpPeer) -> None:
     """Close the socket without a close_notify."""
     peer.writer.transport.abort()
 
 
-def reset(peer: Peer) -> None:
+def reset(peer: SmtpPeer) -> None:
     connection = peer.writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.writer.transport.abort()
 
 
-def half_close(peer: Peer) -> None:
+def half_close(peer: SmtpPeer) -> None:
     """Say that nothing more comes, and stay."""
     connection = socket.socket(fileno=peer.writer.get_extra_info("socket").fileno())
     with contextlib.suppress(OSError):
@@ -180,7 +180,7 @@ def half_close(peer: Peer) -> None:
     connection.detach()
 
 
-def stay_silent(_: Peer) -> None:
+def stay_silent(_: SmtpPeer) -> None:
     """Say nothing more, ever."""
 
 

@@ -26,7 +26,7 @@ from postroad.telemetry import logs
 from postroad.testing.children import dies_with_us
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer
+from postroad.testing.smtp_peer import SmtpPeer
 from postroad.testing.streams import hang_up
 from postroad_harness.connections.leavers import WAYS, everything, gone
 from postroad_harness.ending import run_orderly
@@ -150,7 +150,7 @@ async def balanced(program: str, scene: Scene, folder: Path) -> AsyncIterator[Ba
 
 async def _send_mail(port: int, result: Soak, until: float) -> None:
     while asyncio.get_running_loop().time() < until:
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", port))
+        peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", port))
         try:
             assert (await peer.reply()).startswith("220 ")
             await peer.envelope("me@near.example", "you@far.example")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 from postroad.spool.ids import RecordId
-from postroad.spool.memory.store import MemoryStore, Stored
+from postroad.spool.memory.store import MemoryStore, StoredRecord
 from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import encode
 
@@ -32,7 +32,7 @@ def look(store: MemoryStore, request: bytes) -> bytes:
     return json.dumps({"message": message}).encode()
 
 
-def _on(store: MemoryStore, subject: str) -> Iterator[Stored]:
+def _on(store: MemoryStore, subject: str) -> Iterator[StoredRecord]:
     """Yield the records that have their id in their subject, and fit a filter that ends in one."""
     tokens = subject.split(".")
     record_id, ready = RecordId.parse(tokens[-1]), len(tokens) == _READY_BY_ID

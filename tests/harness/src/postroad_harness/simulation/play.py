@@ -61,14 +61,14 @@ class Result:
 
 
 def play(
-    seed: int, *, taking: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+    seed: int, *, consumer: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
 ) -> Result:
     """Play a seed and judge it."""
     scenario = draw(seed, aim)
     dice = random.Random(seed + 1)
     network = Network(most_steps=_MOST_STEPS, dice=dice)  # type: ignore[abstract]
     with moved_clock(network.time, seed):
-        performance = Performance(scenario, network, dice, taking)
+        performance = Performance(scenario, network, dice, consumer)
         try:
             network.run(performance.run())
             ledger = performance.ledger
@@ -95,7 +95,11 @@ class Performance:
     """The cluster of one seed, at work."""
 
     def __init__(
-        self, scenario: Scenario, network: Network, dice: random.Random, taking: type[WatchedTaking]
+        self,
+        scenario: Scenario,
+        network: Network,
+        dice: random.Random,
+        consumer: type[WatchedTaking],
     ) -> None:
         self.scenario = scenario
         self.network = network
@@ -109,7 +113,7 @@ class Performance:
         zone = {domain: f"198.51.100.{n}" for n, domain in enumerate(scenario.tempers, 1)}
         self.hosts = {zone[domain]: self._host(domain, zone) for domain in scenario.tempers}
         self.around = Surroundings(
-            network, self.servers, cluster, self.ledger, dice, zone, scenario.room, taking
+            network, self.servers, cluster, self.ledger, dice, zone, scenario.room, consumer
         )
         self.around.pools, self.around.hosts = scenario.pools, scenario.hosts
         self.around.gives_orders = scenario.retried is not None

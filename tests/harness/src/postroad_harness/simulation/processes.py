@@ -12,16 +12,16 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from postroad.delivery.client.peer import Timeouts
+from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
-from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
-from postroad.delivery.routing.router import Directions, DirectionSettings
+from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
-from postroad.delivery.tools import AttemptTools, WorkerTools
-from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
@@ -34,7 +34,7 @@ from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import Snapshot
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration
-from postroad.spool.agreement import Usage
+from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.units.quantities import ByteSize
@@ -69,7 +69,7 @@ class Surroundings:
     dice: random.Random
     zone: dict[str, str]
     room: int
-    taking: type[WatchedTaking] = WatchedTaking
+    consumer: type[WatchedTaking] = WatchedTaking
     pools: tuple[str, ...] = ("default",)
     hosts: Mapping[str, str] = field(default_factory=dict)
     gives_orders: bool = False  # somebody does, so that they are looked after
@@ -86,7 +86,7 @@ class _SimulatedResolver(Resolver):
     async def mx(self, domain: str, asker: Asker | None = None) -> MxAnswer:
         if domain in self._zone:
             return MxAnswer(((10, f"mx.{self._hosts.get(domain, domain)}"),))
-        return MxAnswer((), Trouble.NO_SUCH_NAME, "no such domain")
+        return MxAnswer((), DnsFailure.NO_SUCH_NAME, "no such domain")
 
     async def addresses(self, host: str, asker: Asker | None = None) -> AddressAnswer:
         return AddressAnswer((self._zone[host.removeprefix("mx.")],))
@@ -103,7 +103,7 @@ class _WatchedQuotas(Quotas):
     A session has one message at a time: its task takes what it costs, then stores it.
     """
 
-    def __init__(self, usage: Usage, ledger: Ledger) -> None:
+    def __init__(self, usage: QuotaCounters, ledger: Ledger) -> None:
         super().__init__(usage)
         self._ledger_of_all = ledger
         self._prices: WeakKeyDictionary[object, tuple[Price, ...]] = WeakKeyDictionary()
@@ -161,7 +161,7 @@ class RunningProcess(ABC):
     async def _join(self, role: str, pool: str = "default") -> tuple[SimulatedSpool, Configuration]:
         around = self.around
         spool = SimulatedSpool(
-            around.cluster, self.link, role=role, pool=pool, taking=around.taking
+            around.cluster, self.link, role=role, pool=pool, consumer=around.consumer
         )
         await spool.start()
         configuration = Configuration(spool, KEYRING)
@@ -183,7 +183,7 @@ class IngressProcess(RunningProcess):
         spool.on_accept = quotas.storing
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
-        tools = IntakeTools(spool, quotas, limits, NAME, self.simulated.name)
+        tools = IntakeContext(spool, quotas, limits, NAME, self.simulated.name)
         server = Server(
             tools,
             Logins(Passwords(KEYRING), tools),
@@ -208,16 +208,16 @@ class DeliveryProcess(RunningProcess):
         number = int(self.simulated.name.partition("-")[2].partition(".")[0])
         pool = around.pools[number % len(around.pools)]
         spool, configuration = await self._join("delivery", pool)
-        taking = spool.take_lanes(room=around.room)
-        taking.on_permitted = self._check_lease
-        settings = DirectionSettings(smtp_port=25, allow_private=True, own_names=frozenset({NAME}))
-        tools = WorkerTools(
+        consumer = spool.take_lanes(room=around.room)
+        consumer.on_permitted = self._check_lease
+        settings = RouterSettings(smtp_port=25, allow_private=True, own_names=frozenset({NAME}))
+        tools = WorkerContext(
             spool=spool,
-            taking=taking,
+            consumer=consumer,
             configuration=configuration,
-            directions=Directions(_SimulatedResolver(around.zone, around.hosts), settings),
-            attempts=AttemptTools(
-                spool, taking, SessionPool(), NAME, TIMEOUTS, long_enough=taking.long_enough
+            router=Router(_SimulatedResolver(around.zone, around.hosts), settings),
+            attempts=AttemptContext(
+                spool, consumer, SessionPool(), NAME, TIMEOUTS, long_enough=consumer.long_enough
             ),
             notifier=Notifier(NAME),
             process=self.simulated.name,

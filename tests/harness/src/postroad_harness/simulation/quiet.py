@@ -26,8 +26,8 @@ def quiet_logs() -> Iterator[None]:
 
 
 def play_quietly(
-    seed: int, taking: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+    seed: int, consumer: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
 ) -> Result:
     """Play a seed without a word in the log."""
     with quiet_logs():
-        return play(seed, taking=taking, aim=aim)
+        return play(seed, consumer=consumer, aim=aim)

@@ -18,6 +18,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.manifests.compiler.result import Compiled
 from postroad.policy.model import (
     Client,
+    EgressPath,
     ObjectKey,
     Quota,
     QuotaLimit,
@@ -29,7 +30,6 @@ from postroad.policy.model import (
     SiteLimits,
     SubjectKind,
     TlsMode,
-    WayOut,
 )
 from postroad_harness.simulation.hosts import Temper, Whim
 
@@ -115,11 +115,11 @@ class Scenario:
         """Yield a Relay for each pool: the first for all mail but that of the others' domain."""
         for number, pool in enumerate(self.pools):
             name = f"out{number or ''}"
-            way_out = WayOut(
+            egress_path = EgressPath(
                 f"relay:shop/{name}", tls=TlsMode.NONE, retry=RETRY, limits=self.limits, pool=pool
             )
             destinations = (f"d{number}.example",) if number else ("*",)
-            yield Relay(ObjectKey("shop", name), destinations, way_out)
+            yield Relay(ObjectKey("shop", name), destinations, egress_path)
 
 
 def draw_by_chance(seed: int) -> Scenario:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.interface import Held, Place, Put, Ready, Scheduled
+from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
 from postroad.spool.jetstream.consume.settle import delivers_nothing
 from postroad.spool.jetstream.publish.succession import FOLLOWS
 from postroad.spool.jetstream.streams.subjects import domain_of
-from postroad.spool.memory.store import ACK_WAIT, MemoryStore, Stored
+from postroad.spool.memory.store import ACK_WAIT, MemoryStore, StoredRecord
 from postroad.spool.wire.record import decode, encode
 from postroad_harness.simulation.buckets import Buckets
 from postroad_harness.simulation.link import SimulatedLink
@@ -231,7 +231,7 @@ class SimulatedServers:
                     break
                 self._hand_over(consumer, pull, stored)
 
-    def _hand_over(self, consumer: Consumer, pull: Pull, stored: Stored) -> None:
+    def _hand_over(self, consumer: Consumer, pull: Pull, stored: StoredRecord) -> None:
         sequence = stored.sequence
         self._grant(sequence, pull.link)
         consumer.delivered.add(sequence)
@@ -320,7 +320,7 @@ class SimulatedServers:
         return stored is not None and not delivers_nothing(stored.record, puts)
 
 
-def _place(subject: str, headers: Mapping[str, str]) -> Place:
+def _place(subject: str, headers: Mapping[str, str]) -> QueueState:
     kind = subject.split(".")[3]
     if kind == "r":
         return Ready()

@@ -13,21 +13,21 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import uuid4
 
-from postroad.delivery.tools import LONG_ENOUGH
+from postroad.delivery.context import LONG_ENOUGH
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import RecordId, shard_of
-from postroad.spool.interface import Put, Queued, Stored, Taken
+from postroad.spool.interface import LeasedRecord, Put, Queued, StoreAck
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import LARGE_WHEN_WAITING, Blobs
-from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
-from postroad.spool.jetstream.cluster.quota_counters import JetStreamUsage
+from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.cluster.takers import Takers
-from postroad.spool.jetstream.consume.consumer import JetStreamTaking
-from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
+from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
+from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.streams.capacity import Capacity
@@ -35,7 +35,7 @@ from postroad.spool.jetstream.streams.provision import PRESENCE
 from postroad.spool.jetstream.streams.subjects import waiting_subject
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.memory.spool import MemoryCluster, MemorySpool, MemoryWaiting
+from postroad.spool.memory.spool import MemoryBrowser, MemoryCluster, MemorySpool
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
@@ -46,7 +46,7 @@ _LOOK_AGAIN = 0.2  # seconds
 LAYOUT = Layout(shards=1, lanes=3, replicas=1)
 
 
-class WatchedTaking(JetStreamTaking):
+class WatchedTaking(JetStreamConsumer):
     """Tells each time the product decides that an attempt may begin, or a final dot be sent."""
 
     on_permitted: Callable[[int, SimulatedLink], None]
@@ -54,12 +54,12 @@ class WatchedTaking(JetStreamTaking):
     publisher = Publisher
     long_enough = LONG_ENOUGH
 
-    def fresh(self, taken: Taken) -> bool:
+    def fresh(self, leased: LeasedRecord) -> bool:
         """Ask the product, and tell of a yes."""
-        fresh = super().fresh(taken)
+        fresh = super().fresh(leased)
         if fresh:
-            assert isinstance(taken, JetStreamTaken)
-            self.on_permitted(taken.key.sequence, cast(SimulatedLink, self._tools.link))
+            assert isinstance(leased, JetStreamLeasedRecord)
+            self.on_permitted(leased.key.sequence, cast(SimulatedLink, self._tools.link))
         return fresh
 
 
@@ -90,7 +90,7 @@ class _Bodies:
         return record
 
 
-class _Waiting(JetStreamWaiting):
+class _Waiting(JetStreamBrowser):
     """The product's claims. What waits is read from the memory store; nothing is ever overdue."""
 
     def __init__(
@@ -98,7 +98,7 @@ class _Waiting(JetStreamWaiting):
     ) -> None:
         super().__init__(link.as_link, requests, publisher, LAYOUT)
         self._store = store
-        self._look = MemoryWaiting(store)
+        self._look = MemoryBrowser(store)
 
     async def list(
         self, selection: Selection, *, at_once: int | None = None
@@ -130,7 +130,7 @@ class _Waiting(JetStreamWaiting):
 
 
 class SimulatedSpool(MemorySpool):
-    """One process's queue. `taking` makes the taking, for tests that want a wrong one."""
+    """One process's queue. `consumer` makes the consumer, for tests that want a wrong one."""
 
     def __init__(
         self,
@@ -139,18 +139,18 @@ class SimulatedSpool(MemorySpool):
         *,
         role: str,
         pool: str = "default",
-        taking: type[WatchedTaking] = WatchedTaking,
+        consumer: type[WatchedTaking] = WatchedTaking,
     ) -> None:
         super().__init__(cluster, role=role, process=link.process.name)
         self.sessions.end()
         self.on_accept: Callable[[str], None] = lambda _: None
         self._link = link
-        self._taking = taking
+        self._consumer = consumer
         self._requests = Requests(link.as_link)
-        self._publisher = taking.publisher(link.as_link, self._requests, LAYOUT)
+        self._publisher = consumer.publisher(link.as_link, self._requests, LAYOUT)
         self.claiming = _Waiting(link, self._requests, self._publisher, self.store)
         self.waiting = self.claiming  # type: ignore[assignment]
-        self.real_usage = JetStreamUsage(SimulatedBucket(link, self._requests, "quotas"))
+        self.real_usage = JetStreamQuotaCounters(SimulatedBucket(link, self._requests, "quotas"))
         started = datetime.now(UTC)
         self._pool = pool
         info = SessionInfo(uuid4().hex, role, link.process.name, pool, 0, started)
@@ -160,7 +160,7 @@ class SimulatedSpool(MemorySpool):
         self.membership = Membership(
             presence, info, Timings(), takers=Takers(presence, disk), remake=_remake
         )
-        self.site_records = taking.site_records(  # type: ignore[assignment]
+        self.site_records = consumer.site_records(  # type: ignore[assignment]
             SimulatedBucket(link, self._requests, PRESENCE),
             SimulatedBucket(link, self._requests, "sites"),
             self.membership,
@@ -177,16 +177,16 @@ class SimulatedSpool(MemorySpool):
 
     async def accept(
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
-    ) -> Stored:
+    ) -> StoreAck:
         """Store a new message's records through the product's publisher."""
         puts = compose(queue_id)
         self.on_accept(queue_id)
         shard = shard_of(queue_id)
-        return Stored(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
+        return StoreAck(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
 
     def take_lanes(self, *, room: int) -> WatchedTaking:
         """Join the owners of the lanes."""
-        tools = TakingTools(
+        tools = ConsumerContext(
             link=self._link.as_link,
             requests=self._requests,
             publisher=self._publisher,
@@ -200,7 +200,7 @@ class SimulatedSpool(MemorySpool):
             layout=LAYOUT,
             timings=Timings(),
         )
-        return self._taking(tools, pool=self._pool, room=room, room_bytes=1_000_000)
+        return self._consumer(tools, pool=self._pool, room=room, room_bytes=1_000_000)
 
 
 class _RoomEnough:

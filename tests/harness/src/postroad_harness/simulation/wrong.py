@@ -1,5 +1,5 @@
 """
-Takings that break a promise on purpose, to see that the simulation would notice.
+Consumers that break a promise on purpose, to see that the simulation would notice.
 
 Each is one plausible mistake; the test says within how many seeds it must be found.
 """
@@ -10,18 +10,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 from postroad.spool.agreement import SiteKind, SiteView
-from postroad.spool.errors import Refused, SpoolError, SpoolUnavailable
+from postroad.spool.errors import PublishRefused, SpoolError, SpoolUnavailable
 from postroad.spool.event import Event
-from postroad.spool.interface import Put, Taken
+from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.pull import Delivered
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
-from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
 from postroad.spool.jetstream.consume.unserved import Unserved
-from postroad.spool.jetstream.in_flight import Entry, InHand, Key
+from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.record import QueueRecord
@@ -49,7 +49,7 @@ class _AcknowledgesFirst(Settling):
 class AcknowledgesFirst(WatchedTaking):
     """Settles in the wrong order: a crash between the two loses what should have followed."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._settling = _AcknowledgesFirst(
             self._hand,
@@ -64,8 +64,8 @@ class AcknowledgesFirst(WatchedTaking):
         )
 
 
-class _Credulous(Leases[JetStreamTaken]):
-    async def _extend(self, entry: Entry[JetStreamTaken]) -> None:
+class _Credulous(Leases[JetStreamLeasedRecord]):
+    async def _extend(self, entry: Entry[JetStreamLeasedRecord]) -> None:
         sent = asyncio.get_running_loop().time()
         try:
             await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
@@ -77,12 +77,12 @@ class _Credulous(Leases[JetStreamTaken]):
 class BelievesEveryAnswer(WatchedTaking):
     """Takes any answer to an extension for a lease, also when it has long run out."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._leases = _leases(_Credulous, self._hand, tools)
 
 
-class _Careless(Leases[JetStreamTaken]):
+class _Careless(Leases[JetStreamLeasedRecord]):
     def fresh(self, key: Key) -> bool:
         super().fresh(key)
         return True
@@ -91,14 +91,16 @@ class _Careless(Leases[JetStreamTaken]):
 class ForgetsLeases(WatchedTaking):
     """Asks nobody before it sends: a paused process sends what another has sent."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._leases = _leases(_Careless, self._hand, tools)
 
 
 def _leases(
-    kind: type[Leases[JetStreamTaken]], hand: InHand[JetStreamTaken], tools: TakingTools
-) -> Leases[JetStreamTaken]:
+    kind: type[Leases[JetStreamLeasedRecord]],
+    hand: InFlight[JetStreamLeasedRecord],
+    tools: ConsumerContext,
+) -> Leases[JetStreamLeasedRecord]:
     return kind(
         hand,
         link=tools.link,
@@ -114,7 +116,7 @@ class KeepsWhatItLeft(WatchedTaking):
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """Tell nobody."""
 
-    def serves(self, taken: Taken) -> bool:
+    def serves(self, leased: LeasedRecord) -> bool:
         """Say yes to all that is in hand."""
         return not self._stopped
 
@@ -154,12 +156,12 @@ class SettlesRegardless(WatchedTaking):
     """Brings back, by a deferral under a lease that ran out, what another has delivered."""
 
     async def settle(
-        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+        self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
         """Settle, whoever has it."""
-        assert isinstance(taken, JetStreamTaken)
-        settled = await self._settling.settle(taken.key, taken.record, puts, events, _never)
-        self._let_go(taken.key)
+        assert isinstance(leased, JetStreamLeasedRecord)
+        settled = await self._settling.settle(leased.key, leased.record, puts, events, _never)
+        self._let_go(leased.key)
         return settled
 
 
@@ -173,17 +175,17 @@ class ForgetsWhatIsKnown(WatchedTaking):
     """Goes on with the recipients that are left, and takes those who have the mail along."""
 
     async def settle(
-        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+        self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
         """Put the record as it was in the place of what follows of it."""
-        former = taken.record
+        former = leased.record
         puts = [
             replace(put, record=replace(put.record, recipients=former.recipients, resume_from=0))
             if put.record.resume_from
             else put
             for put in puts
         ]
-        return await super().settle(taken, puts, events)
+        return await super().settle(leased, puts, events)
 
 
 class _Alone(JetStreamSiteRecords):
@@ -215,15 +217,15 @@ class _NoDoubts(set[LaneKey]):
 class OrphansLanes(WatchedTaking):
     """Takes an unanswered write of a lane's owner for one that was not done."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._tenures._in_doubt = _NoDoubts()
+        self._lane_ownership._in_doubt = _NoDoubts()
 
 
 class NotesInMemory(WatchedTaking):
     """Notes who takes mail where it is lost together with the sessions."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         tools.membership._takers = Takers(tools.presence, tools.presence)
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
 
@@ -231,8 +233,8 @@ class NotesInMemory(WatchedTaking):
 class AsksForNoLaterForm(WatchedTaking):
     """Attempts what a killed process had in hand, though what follows of it is stored."""
 
-    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
-        self._line_up(taken)
+    async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
+        self._line_up(leased)
 
 
 class _Forgetful(Forms):
@@ -248,7 +250,7 @@ class _Forgetful(Forms):
 class TakesWhatFiresAgainForNew(WatchedTaking):
     """Delivers what a schedule fires again after the servers were killed as it fired."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._forms = _Forgetful(self._hand, self._succession)
 
@@ -256,11 +258,11 @@ class TakesWhatFiresAgainForNew(WatchedTaking):
 class BeginsBeforeTheFormerIsGone(WatchedTaking):
     """Delivers what is ready soon, while the record it follows from may come again."""
 
-    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+    async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
         if delivered.again:
-            await super()._look_first(taken, delivered)
+            await super()._look_first(leased, delivered)
         else:
-            self._line_up(taken)
+            self._line_up(leased)
 
 
 class _Blind(Unserved):
@@ -280,7 +282,7 @@ class _Sure(Publisher):
         try:
             return await super().publish(puts, shard=shard, timeout=timeout, origin=origin)
         except SpoolUnavailable as error:
-            raise Refused(str(error)) from error
+            raise PublishRefused(str(error)) from error
 
 
 class RefundsWhatIsInDoubt(WatchedTaking):
@@ -314,6 +316,6 @@ class ForgetsTheFormerByOrder(WatchedTaking):
 class KnowsNamedPoolsAlone(WatchedTaking):
     """Takes from pools that Relays name, and leaves what is in others where it is."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
         self._unserved = _Blind(tools.waiting, tools.membership, every=tools.timings.pools)

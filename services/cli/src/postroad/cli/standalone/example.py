@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 _RELAY = """\
-# The way out: every destination goes to the sink that `postroad up` runs on this machine.
+# How mail leaves: every destination goes to the sink that `postroad up` runs on this machine.
 # Replace `smarthosts` by `mx: {{}}` to deliver to the world, or by your provider's smarthost.
 apiVersion: postroad.dev/v1alpha1
 kind: Relay

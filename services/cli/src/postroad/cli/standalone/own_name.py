@@ -8,21 +8,21 @@ EHLO, trace fields and notifications; many hosts refuse it.
 from collections.abc import Iterable
 
 from postroad.manifests.kinds.relay import is_loopback
-from postroad.policy.model import Domain, Entry, Relay, WayOut
+from postroad.policy.model import Domain, EgressPath, Entry, Relay
 
 
 def is_too_short(name: str, entries: Iterable[Entry]) -> bool:
     """Whether `name` is no full host name while mail leaves this machine."""
-    return "." not in name and any(_leaves(way_out) for way_out in _ways_out(entries))
+    return "." not in name and any(_leaves(egress_path) for egress_path in _egress_paths(entries))
 
 
-def _ways_out(entries: Iterable[Entry]) -> Iterable[WayOut]:
+def _egress_paths(entries: Iterable[Entry]) -> Iterable[EgressPath]:
     for entry in entries:
         if isinstance(entry, Relay):
-            yield entry.way_out
+            yield entry.egress_path
         elif isinstance(entry, Domain) and entry.receive is not None:
-            yield entry.receive.way_out
+            yield entry.receive.egress_path
 
 
-def _leaves(way_out: WayOut) -> bool:
-    return way_out.by_mx or not all(is_loopback(hop.host) for hop in way_out.smarthosts)
+def _leaves(egress_path: EgressPath) -> bool:
+    return egress_path.by_mx or not all(is_loopback(hop.host) for hop in egress_path.smarthosts)

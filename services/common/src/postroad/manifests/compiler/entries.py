@@ -12,6 +12,7 @@ from postroad.policy.model import (
     Client,
     Credentials,
     Domain,
+    EgressPath,
     ObjectKey,
     Quota,
     QuotaLimit,
@@ -25,7 +26,6 @@ from postroad.policy.model import (
     Source,
     SubjectKind,
     TlsMode,
-    WayOut,
 )
 
 Namespaces = Mapping[str, Mapping[str, str]]
@@ -55,7 +55,7 @@ def relay_key(reference: RelayRef, own_namespace: str) -> ObjectKey:
 
 def relay_entry(key: ObjectKey, spec: RelaySpec, credentials: Credentials | None) -> Relay:
     """Return the Relay to put in force."""
-    way_out = WayOut(
+    egress_path = EgressPath(
         name=f"relay:{key}",
         smarthosts=_smarthosts(spec.smarthosts),
         tls=spec.tls.mode,
@@ -72,7 +72,7 @@ def relay_entry(key: ObjectKey, spec: RelaySpec, credentials: Credentials | None
             spec.limits.connections, spec.limits.messages_per_connection, spec.limits.message_rate
         ),
     )
-    return Relay(key, spec.destinations, way_out)
+    return Relay(key, spec.destinations, egress_path)
 
 
 UNVERIFIED_LOGIN = (
@@ -82,9 +82,9 @@ UNVERIFIED_LOGIN = (
 
 def logs_in_unverified(relay: Relay) -> bool:
     """Whether a Relay's login may go to a host that is not proven to be the one that is named."""
-    way_out = relay.way_out
-    checked = way_out.tls is TlsMode.VERIFIED or not way_out.unverified_login
-    return way_out.credentials is not None and not checked
+    egress_path = relay.egress_path
+    checked = egress_path.tls is TlsMode.VERIFIED or not egress_path.unverified_login
+    return egress_path.credentials is not None and not checked
 
 
 def _smarthosts(hops: tuple[NextHop, ...]) -> tuple[Smarthost, ...]:
@@ -120,14 +120,14 @@ def domain_entry(
 
 
 def _receive(key: ObjectKey, spec: ReceiveSpec) -> Receive:
-    way_out = WayOut(
+    egress_path = EgressPath(
         name=f"domain:{key}",
         smarthosts=_smarthosts(spec.route.hosts),
         tls=spec.route.tls,
         implicit_tls=spec.route.implicit_tls,
     )
     listed = spec.recipients.mode == "List"
-    return Receive(way_out, spec.recipients.addresses if listed else None)
+    return Receive(egress_path, spec.recipients.addresses if listed else None)
 
 
 def client_entry(

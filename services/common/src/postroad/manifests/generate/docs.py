@@ -60,7 +60,7 @@ this page from the models: change those. Whole examples, with comments, are in [
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
   Client names it. Of two Domains with one name, or two Clients with one username, the older wins
   (in files: the one that comes first).
-- **The way out** of a recipient: the route of its own Domain, if that receives; else the Relay that
+- **The relay** of a recipient: the route of its own Domain, if that receives; else the Relay that
   the Client names; else the one that the sender's Domain names; else, among the Relays of the
   Client's namespace, the one with the most specific match in `destinations`.
 - **Quotas** may count any namespace, so that tenants need not be able to change their own: leave

@@ -1,4 +1,4 @@
-"""The Relay manifest: a way out, by MX or to smarthosts."""
+"""The Relay manifest: how mail leaves, by MX or by smarthosts."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -164,7 +164,7 @@ class Limits(Part):
 
 
 class RelaySpec(Part):
-    """A way out: direct delivery by MX, or smarthosts."""
+    """How mail leaves: direct delivery by MX, or by smarthosts."""
 
     destinations: tuple[DomainPattern, ...] = Field(default=("*",), min_length=1, max_length=1000)
     """Recipient domains this Relay is for: example.com, *.example.com for its subdomains, or *.
@@ -191,7 +191,7 @@ class RelaySpec(Part):
     def _one_way(self) -> Self:
         if self.mx is None and not self.smarthosts:
             raise broken_rule(
-                "", "says no way out; add mx: {} to deliver to MX hosts, or smarthosts"
+                "", "names no next hop; add mx: {} to deliver to MX hosts, or smarthosts"
             )
         for error in self.at_odds({"mx": self.mx, "smarthosts": self.smarthosts}):
             raise error
@@ -235,7 +235,7 @@ class RelaySpec(Part):
     api_rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
             f"has(self.mx) || {_HOSTS}",
-            "says no way out; add mx: {} to deliver to MX hosts, or smarthosts",
+            "names no next hop; add mx: {} to deliver to MX hosts, or smarthosts",
         ),
         CelRule(
             f"!has(self.mx) || !{_HOSTS}", "cannot go with mx; keep one of the two", "smarthosts"

@@ -28,14 +28,14 @@ class Claim:
     """
 
     owner: str
-    limits: SiteLimits  # the largest of its ways out's
+    limits: SiteLimits  # the largest of its egress paths'
     holds: int
     wants: bool
     outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class SiteDemand:
     """
     What one process asks for.
 
@@ -53,7 +53,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class SitePortion:
     """The record as it is to be, and what the process may use from now on."""
 
     claims: tuple[Claim, ...]
@@ -61,7 +61,7 @@ class Portion:
     limits: SiteLimits  # of all together
 
 
-def portioned(claims: Sequence[Claim], demand: Demand, *, certain: bool = True) -> Portion:
+def portioned(claims: Sequence[Claim], demand: SiteDemand, *, certain: bool = True) -> SitePortion:
     """
     Return a process's portion of a site, and the record that says so.
 
@@ -88,7 +88,7 @@ def portioned(claims: Sequence[Claim], demand: Demand, *, certain: bool = True) 
         holds = max(part, min(held, demand.busy + demand.idle))
     wants = demand.wants and holds < limits.connections
     mine = Claim(demand.owner, demand.limits, holds, wants, demand.outdated)
-    return Portion(_in_line(line, mine), min(holds, part), limits)
+    return SitePortion(_in_line(line, mine), min(holds, part), limits)
 
 
 def without(claims: Iterable[Claim], owner: str) -> tuple[Claim, ...]:

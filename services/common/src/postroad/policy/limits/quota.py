@@ -54,7 +54,7 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class QuotaDemand:
     """What a message takes from one count: `amount` of at most `maximum` until `window_end`."""
 
     key: str
@@ -70,7 +70,7 @@ class Demand:
         return self.window_end + EXPIRY_SLACK
 
 
-def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[Demand, ...]:
+def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[QuotaDemand, ...]:
     """Return what a message takes from every Quota whose subject it is; units of none left out."""
     found = []
     for quota in quotas:
@@ -82,7 +82,7 @@ def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[D
             if amount:
                 key = usage_key(quota.key, limit, value, now)
                 end = window_end(limit.window, now)
-                found.append(Demand(key, amount, limit.maximum, end, quota, limit))
+                found.append(QuotaDemand(key, amount, limit.maximum, end, quota, limit))
     return tuple(found)
 
 

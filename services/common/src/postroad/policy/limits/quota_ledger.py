@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from postroad.policy.limits.quota import Demand
+from postroad.policy.limits.quota import QuotaDemand
 
 IDLE = timedelta(seconds=5)  # unspent for so long, a slice goes back
 # So long after the last slice all of it is spent or back: a second for the look, the rest for
@@ -58,7 +58,7 @@ class Lease:
 class Spent:
     """The message may go; `demands` are what it took, for `refund`."""
 
-    demands: tuple[Demand, ...]
+    demands: tuple[QuotaDemand, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Exceeded:
     `certain`: not in this window. False: others may give back; None: that is to be asked.
     """
 
-    demand: Demand
+    demand: QuotaDemand
     certain: bool | None = None
 
 
@@ -152,7 +152,7 @@ class Ledger:
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
 
-    def try_spend(self, demands: Sequence[Demand], now: datetime) -> Spent | Needs | Exceeded:
+    def try_spend(self, demands: Sequence[QuotaDemand], now: datetime) -> Spent | Needs | Exceeded:
         """Take all that is demanded, or nothing and say what is missing."""
         leases = []
         for demand in demands:
@@ -192,7 +192,7 @@ class Ledger:
         else:
             account.largest_slice = lease.amount // 4
 
-    def learned(self, demand: Demand, *, exhausted: bool) -> None:
+    def learned(self, demand: QuotaDemand, *, exhausted: bool) -> None:
         """Tell whether a count that refused has nothing left for certain."""
         account = self._accounts.get(demand.key)
         if account is not None:
@@ -242,7 +242,7 @@ class Ledger:
         self._accounts.clear()
         return back
 
-    def _account(self, demand: Demand, now: datetime) -> _Account:
+    def _account(self, demand: QuotaDemand, now: datetime) -> _Account:
         account = self._accounts.get(demand.key)
         if account is None:
             account = _Account(demand.window_end, now, now, demand.maximum)
@@ -250,7 +250,7 @@ class Ledger:
         return account
 
 
-def _lease(demand: Demand, account: _Account, shortfall: int) -> Lease:
+def _lease(demand: QuotaDemand, account: _Account, shortfall: int) -> Lease:
     amount = account.slice_for(shortfall, demand.maximum)
     last_resort = amount == shortfall
     # A slice beyond what is needed must leave room for others' slices; the need itself need not.

@@ -34,7 +34,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class SliceTurn:
     """A place in the line of those who wait for a slice; void after `until`."""
 
     owner: str
@@ -46,7 +46,7 @@ class Record:
     """What is known of a window."""
 
     slices: tuple[Slice, ...] = ()
-    line: tuple[Turn, ...] = ()
+    line: tuple[SliceTurn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def lease(
         kept = tuple(turn for turn in line if turn.owner != owner)
         granted = Slice(owner, size, until)
         return Leased(Record((*others, *own, granted), kept), size, until)
-    turn = Turn(owner, wait + _GRACE)
+    turn = SliceTurn(owner, wait + _GRACE)
     if any(each.owner == owner for each in line):
         queue = [turn if each.owner == owner else each for each in line]
     else:
@@ -114,13 +114,15 @@ def _usable(rate: Rate) -> timedelta:
     return max(rate.window / SLICES, _SHORTEST)
 
 
-def _before(line: Sequence[Turn], owner: str) -> list[Turn]:
+def _before(line: Sequence[SliceTurn], owner: str) -> list[SliceTurn]:
     """Return who is served before an owner."""
     owners = [turn.owner for turn in line]
     return list(line[: owners.index(owner)] if owner in owners else line)
 
 
-def _until_left(expiries: list[datetime], room: int, before: Sequence[Turn]) -> datetime | None:
+def _until_left(
+    expiries: list[datetime], room: int, before: Sequence[SliceTurn]
+) -> datetime | None:
     """Return when no more than `room` of what expires then is left, None when that is so now."""
     if room < 0:  # others in line take all there is
         return min(turn.until for turn in before)
@@ -151,7 +153,7 @@ def decode(data: bytes) -> Record:
         said = json.loads(data)
         return Record(
             tuple(Slice(str(o), int(n), _moment(at)) for o, n, at in said["slices"]),
-            tuple(Turn(str(o), _moment(at)) for o, at in said["line"]),
+            tuple(SliceTurn(str(o), _moment(at)) for o, at in said["line"]),
         )
     except (ValueError, KeyError, TypeError):
         return Record()

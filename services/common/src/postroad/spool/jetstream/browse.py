@@ -56,8 +56,8 @@ _ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due
 _AT = "@at "
 
 
-class JetStreamWaiting:
-    """Implements interface.Waiting."""
+class JetStreamBrowser:
+    """Implements interface.QueueBrowser."""
 
     def __init__(
         self, link: NatsLink, requests: Requests, publisher: Publisher, layout: Layout

@@ -40,11 +40,11 @@ class Entry(Generic[T]):
     reply: str
     places: int
     confirmed: float  # seconds, by a monotonic clock
-    taken: T
+    leased: T
     line: Hashable = None  # the lane and class that it came from
 
 
-class InHand(Generic[T]):
+class InFlight(Generic[T]):
     """The table, and how much room is left in it."""
 
     def __init__(self, *, places: int) -> None:
@@ -54,7 +54,7 @@ class InHand(Generic[T]):
         self._returns: OrderedDict[Key, int] = OrderedDict()
         self._done: set[Key] = set()  # those that wait for their end to be heard
         self._lines: Counter[Hashable] = Counter()  # the places of each lane and class
-        self._taken = 0  # places
+        self._leased = 0  # places
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,7 +62,7 @@ class InHand(Generic[T]):
     @property
     def room(self) -> int:
         """How many places are free."""
-        return max(0, self._places - self._taken)
+        return max(0, self._places - self._leased)
 
     def of_line(self, line: Hashable) -> int:
         """How many places the records of a lane and class take."""
@@ -79,7 +79,7 @@ class InHand(Generic[T]):
     def add(self, entry: Entry[T]) -> None:
         """Put a new record into the table."""
         self._entries[entry.key] = entry
-        self._taken += entry.places
+        self._leased += entry.places
         self._lines[entry.line] += entry.places
 
     def get(self, key: Key) -> Entry[T] | None:
@@ -120,7 +120,7 @@ class InHand(Generic[T]):
                 self._vacate(entry)
 
     def _vacate(self, entry: Entry[T]) -> None:
-        self._taken -= entry.places
+        self._leased -= entry.places
         self._lines[entry.line] -= entry.places
         if not self._lines[entry.line]:
             del self._lines[entry.line]

@@ -15,24 +15,24 @@ from pathlib import Path
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.errors import Refused, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import PublishRefused, SpoolFull, SpoolUnavailable
 from postroad.spool.ids import new_queue_id, shard_of
-from postroad.spool.interface import BodyWriter, Put, Stored
-from postroad.spool.jetstream.bodies.abandoned import Abandoned
+from postroad.spool.interface import BodyWriter, Put, StoreAck
+from postroad.spool.jetstream.bodies.abandoned import AbandonedBodies
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import Blobs
-from postroad.spool.jetstream.bodies.unfinished import Unfinished
-from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.bodies.unfinished import UnfinishedBodies
+from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.cluster.orders import JetStreamOrders
-from postroad.spool.jetstream.cluster.quota_counters import JetStreamUsage
-from postroad.spool.jetstream.cluster.site_directory import JetStreamSites
+from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
+from postroad.spool.jetstream.cluster.site_directory import JetStreamSiteDirectory
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.cluster.takers import Takers
-from postroad.spool.jetstream.consume.consumer import JetStreamTaking
-from postroad.spool.jetstream.consume.taken import TakingTools
+from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
+from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import Access, NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
@@ -166,13 +166,13 @@ class JetStreamSpool:
         self._publisher = Publisher(link, self._requests, layout)
         self._blobs = Blobs(link, self._requests, retry=options.timings.gathering)
         self._capacity = Capacity(link, copies=layout.replicas)
-        self._unfinished = Unfinished(self._capacity, processes=self._of_role)
+        self._unfinished = UnfinishedBodies(self._capacity, processes=self._of_role)
         self._config = JetStreamConfig(Bucket(link, "config"))
         self._events = JetStreamEvents(link)
         self._orders = JetStreamOrders(Bucket(link, "cluster"))
-        self._sites = JetStreamSites(Bucket(link, "sites"))
-        self._usage = JetStreamUsage(Bucket(link, "quotas"))
-        self._waiting = JetStreamWaiting(link, self._requests, self._publisher, layout)
+        self._sites = JetStreamSiteDirectory(Bucket(link, "sites"))
+        self._usage = JetStreamQuotaCounters(Bucket(link, "quotas"))
+        self._waiting = JetStreamBrowser(link, self._requests, self._publisher, layout)
         info = SessionInfo(
             session_id=uuid4().hex,
             role=options.role,
@@ -190,7 +190,7 @@ class JetStreamSpool:
             is_full=lambda: self._capacity.near_full,
         )
         after = options.timings.abandoned
-        self._abandoned = Abandoned(self._requests, self._membership, layout, after=after)
+        self._abandoned = AbandonedBodies(self._requests, self._membership, layout, after=after)
         self._site_records = JetStreamSiteRecords(
             Bucket(link, PRESENCE), Bucket(link, "sites"), self._membership
         )
@@ -221,17 +221,17 @@ class JetStreamSpool:
         return self._site_records
 
     @property
-    def sites(self) -> JetStreamSites:
+    def sites(self) -> JetStreamSiteDirectory:
         """The site directory."""
         return self._sites
 
     @property
-    def usage(self) -> JetStreamUsage:
+    def usage(self) -> JetStreamQuotaCounters:
         """Quota usage."""
         return self._usage
 
     @property
-    def waiting(self) -> JetStreamWaiting:
+    def waiting(self) -> JetStreamBrowser:
         """What waits in the queue."""
         return self._waiting
 
@@ -285,7 +285,7 @@ class JetStreamSpool:
 
     async def accept(
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
-    ) -> Stored:
+    ) -> StoreAck:
         """Store a new message's records, in another shard when its own certainly refuses."""
         refusal = self.refusal()
         if isinstance(refusal, SpoolFull):
@@ -299,23 +299,23 @@ class JetStreamSpool:
                 sequence = await self._publisher.publish(
                     compose(queue_id), shard=shard, timeout=left
                 )
-            except Refused:
+            except PublishRefused:
                 # Nothing is in doubt: another shard may take it, or this one in a moment.
                 await asyncio.sleep(_LOOK_AGAIN)
                 if loop.time() >= deadline:
                     raise
                 queue_id = new_queue_id(datetime.now(UTC), self._another_shard(shard))
                 continue
-            return Stored(queue_id, sequence)
+            return StoreAck(queue_id, sequence)
 
     def _another_shard(self, shard: int) -> int:
         if self.layout.shards == 1:
             return shard
         return (shard + random.randrange(1, self.layout.shards)) % self.layout.shards
 
-    def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamTaking:
+    def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamConsumer:
         """Join the owners of a pool's lanes."""
-        tools = TakingTools(
+        tools = ConsumerContext(
             link=self._link,
             requests=self._requests,
             publisher=self._publisher,
@@ -334,7 +334,7 @@ class JetStreamSpool:
             layout=self.layout,
             timings=self._options.timings,
         )
-        return JetStreamTaking(tools, pool=pool, room=room, room_bytes=room_bytes)
+        return JetStreamConsumer(tools, pool=pool, room=room, room_bytes=room_bytes)
 
     def lane_of(self, record: QueueRecord) -> str:
         """Return the lane a record belongs in."""

@@ -112,8 +112,8 @@ class MemoryOrders:
         return dict(self._shared.order_reports.get(order_id, {}))
 
 
-class MemorySites:
-    """Implements agreement.Sites."""
+class MemorySiteDirectory:
+    """Implements agreement.SiteDirectory."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -149,8 +149,8 @@ class MemorySessions:
         self._shared.sessions.pop(self._info.session_id, None)
 
 
-class MemoryUsage:
-    """Implements agreement.Usage. Windows are part of the key, so nothing has to expire."""
+class MemoryQuotaCounters:
+    """Implements agreement.QuotaCounters. Windows are part of the key, so nothing has to expire."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement

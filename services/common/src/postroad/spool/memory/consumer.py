@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event
-from postroad.spool.interface import Put, Taken
+from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.lanes.assignment import DEFAULT_POOL
 from postroad.spool.lanes.lane import fnv1a32, lane_names
-from postroad.spool.memory.store import MemoryStore, Stored
+from postroad.spool.memory.store import MemoryStore, StoredRecord
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.room import Room
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from postroad.spool.memory.spool import MemorySpool
 
 
-class MemoryTaken:
-    """A record in hand."""
+class MemoryLeasedRecord:
+    """A leased record."""
 
     __slots__ = ("lane", "places", "stored")
 
-    def __init__(self, stored: Stored, lane: str, places: int) -> None:
+    def __init__(self, stored: StoredRecord, lane: str, places: int) -> None:
         self.stored = stored
         self.lane = lane
         self.places = places
@@ -39,9 +39,9 @@ class MemoryTaken:
         return self.stored.deliveries
 
 
-class MemoryTaking:
+class MemoryConsumer:
     """
-    Implements interface.Taking.
+    Implements interface.RecordConsumer.
 
     `stale` is a switch for tests: while it is set no lease counts as confirmed. `kill` is a crash:
     what is in hand comes again after ack_wait, and nothing more is said.
@@ -54,7 +54,7 @@ class MemoryTaking:
         self._pool = pool
         self._pools = {pool}
         self._room = Room(room, room_bytes)
-        self._in_hand: dict[int, MemoryTaken] = {}
+        self._in_hand: dict[int, MemoryLeasedRecord] = {}
         self._places = 0  # that are taken
         self._wake = asyncio.Event()
         self._stopped = False
@@ -73,19 +73,19 @@ class MemoryTaking:
         """The pool whose lanes it shares."""
         return self._pool
 
-    async def __aiter__(self) -> AsyncIterator[Taken]:
+    async def __aiter__(self) -> AsyncIterator[LeasedRecord]:
         while not self._stopped:
             self._wake.clear()
-            taken = self._next() if self._has_room() else None
-            if taken is not None:
-                yield taken
+            leased = self._next() if self._has_room() else None
+            if leased is not None:
+                yield leased
             else:
                 await self._wake.wait()
 
     def _has_room(self) -> bool:
         return self._places < self._room.places
 
-    def _next(self) -> MemoryTaken | None:
+    def _next(self) -> MemoryLeasedRecord | None:
         unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
         for pool in sorted(self._pools.union(unnamed)):
             for lane in lane_names(self._store.lanes):
@@ -143,9 +143,9 @@ class MemoryTaking:
     def on_held(self, listener: Callable[[str], None]) -> None:
         """Tell nobody: everything is handed out here."""
 
-    def serves(self, taken: Taken) -> bool:
+    def serves(self, leased: LeasedRecord) -> bool:
         """Whether a record's lane has not been left since, nor all of them."""
-        return not self._stopped and self._owns(taken.record.pool, taken.lane)
+        return not self._stopped and self._owns(leased.record.pool, leased.lane)
 
     def tell_what_is_left(self, before: frozenset[str]) -> None:
         """Tell the listeners which of the lanes it had before are somebody else's by now."""
@@ -153,25 +153,25 @@ class MemoryTaking:
             for listener in self._leaving:
                 listener(lane)
 
-    def _hold(self, stored: Stored, lane: str) -> MemoryTaken:
-        taken = MemoryTaken(stored, lane, self._room.taken_by(_octets(stored.record)))
-        self._in_hand[stored.sequence] = taken
-        self._places += taken.places
-        return taken
+    def _hold(self, stored: StoredRecord, lane: str) -> MemoryLeasedRecord:
+        leased = MemoryLeasedRecord(stored, lane, self._room.taken_by(_octets(stored.record)))
+        self._in_hand[stored.sequence] = leased
+        self._places += leased.places
+        return leased
 
-    def fresh(self, taken: Taken) -> bool:
+    def fresh(self, leased: LeasedRecord) -> bool:
         """Whether the lease is confirmed: always, unless `stale` says otherwise."""
-        return not self.stale and self._of(taken).stored.sequence in self._in_hand
+        return not self.stale and self._of(leased).stored.sequence in self._in_hand
 
-    async def confirm(self, taken: Taken) -> bool:
+    async def confirm(self, leased: LeasedRecord) -> bool:
         """The same as fresh: there is nobody to ask."""
-        return self.fresh(taken)
+        return self.fresh(leased)
 
     async def settle(
-        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+        self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
         """Put, then end the record, then write the events; wait while the queue is away."""
-        stored = self._of(taken).stored
+        stored = self._of(leased).stored
         while puts:
             try:
                 names = self._store.names_of(puts, stored.sequence)
@@ -186,9 +186,11 @@ class MemoryTaking:
         self._delete_body(stored.record, puts)
         return True
 
-    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+    def finish(
+        self, leased: LeasedRecord, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
         """End the record, then write the events."""
-        stored = self._of(taken).stored
+        stored = self._of(leased).stored
         self._store.remove(stored.sequence)
         self._let_go(stored.sequence)
         for event in events:
@@ -203,15 +205,15 @@ class MemoryTaking:
             if body.blob_id not in kept:
                 self._store.end_body(body, record.record_id.destination)
 
-    async def give_back(self, taken: Taken) -> None:
+    async def give_back(self, leased: LeasedRecord) -> None:
         """Return a record that was not begun."""
-        sequence = self._of(taken).stored.sequence
+        sequence = self._of(leased).stored.sequence
         self._let_go(sequence)
         self._store.take_back(sequence)
 
-    def drop(self, taken: Taken) -> None:
+    def drop(self, leased: LeasedRecord) -> None:
         """Let go of a record; it comes again after ack_wait."""
-        sequence = self._of(taken).stored.sequence
+        sequence = self._of(leased).stored.sequence
         self._let_go(sequence)
         self._store.abandon(sequence)
 
@@ -227,8 +229,8 @@ class MemoryTaking:
     async def close(self) -> None:
         """Give back what is in hand and leave the lanes to the others."""
         await self.stop()
-        for taken in list(self._in_hand.values()):
-            await self.give_back(taken)
+        for leased in list(self._in_hand.values()):
+            await self.give_back(leased)
         self._leave()
 
     def kill(self) -> None:
@@ -248,15 +250,15 @@ class MemoryTaking:
             self._store.wake()
 
     def _let_go(self, sequence: int) -> None:
-        taken = self._in_hand.pop(sequence, None)
-        if taken is not None:
-            self._places -= taken.places
+        leased = self._in_hand.pop(sequence, None)
+        if leased is not None:
+            self._places -= leased.places
             self._wake.set()
 
     @staticmethod
-    def _of(taken: Taken) -> MemoryTaken:
-        assert isinstance(taken, MemoryTaken), "a record of another spool"
-        return taken
+    def _of(leased: LeasedRecord) -> MemoryLeasedRecord:
+        assert isinstance(leased, MemoryLeasedRecord), "a record of another spool"
+        return leased
 
 
 def _octets(record: QueueRecord) -> int:

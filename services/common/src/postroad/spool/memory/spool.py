@@ -23,18 +23,18 @@ from postroad.spool.errors import (
     SpoolUnavailable,
 )
 from postroad.spool.ids import RecordId, new_queue_id
-from postroad.spool.interface import Put, Queued, Stored
+from postroad.spool.interface import Put, Queued, StoreAck
 from postroad.spool.memory.agreement import (
     Agreement,
     MemoryConfig,
     MemoryEvents,
     MemoryOrders,
+    MemoryQuotaCounters,
     MemorySessions,
+    MemorySiteDirectory,
     MemorySiteRecords,
-    MemorySites,
-    MemoryUsage,
 )
-from postroad.spool.memory.consumer import MemoryTaking
+from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
@@ -98,8 +98,8 @@ class MemoryBodyWriter:
             raise SpoolFull("the queue is full")
 
 
-class MemoryWaiting:
-    """Implements interface.Waiting."""
+class MemoryBrowser:
+    """Implements interface.QueueBrowser."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -173,9 +173,9 @@ class MemorySpool:
         self.site_records = MemorySiteRecords(
             agreement, info.session_id, is_full=lambda: self.store.full
         )
-        self.sites = MemorySites(agreement)
-        self.usage = MemoryUsage(agreement)
-        self.waiting = MemoryWaiting(self.store)
+        self.sites = MemorySiteDirectory(agreement)
+        self.usage = MemoryQuotaCounters(agreement)
+        self.waiting = MemoryBrowser(self.store)
 
     @property
     def accepting(self) -> bool:
@@ -215,14 +215,14 @@ class MemorySpool:
 
     async def accept(
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
-    ) -> Stored:
+    ) -> StoreAck:
         """Store a new message's records, all or none."""
         puts = compose(queue_id)
-        return Stored(queue_id, self.store.append(puts, self.store.names_of(puts, 0)))
+        return StoreAck(queue_id, self.store.append(puts, self.store.names_of(puts, 0)))
 
-    def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryTaking:
+    def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryConsumer:
         """Join the takers of a pool's lanes."""
-        return MemoryTaking(self, pool=pool, room=room, room_bytes=room_bytes)
+        return MemoryConsumer(self, pool=pool, room=room, room_bytes=room_bytes)
 
     def lane_of(self, record: QueueRecord) -> str:
         """Return the lane a record belongs in."""

@@ -29,7 +29,7 @@ ACK_WAIT = timedelta(seconds=20)
 DUPLICATE_WINDOW = timedelta(minutes=5)
 
 if TYPE_CHECKING:
-    from postroad.spool.memory.consumer import MemoryTaking
+    from postroad.spool.memory.consumer import MemoryConsumer
 
 LaneKey = tuple[str, str]  # pool and lane
 
@@ -40,7 +40,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(slots=True)
-class Stored:
+class StoredRecord:
     """
     A record as the store keeps it, stored `at` a time.
 
@@ -70,8 +70,8 @@ class MemoryStore:
     available: bool = True
     full: bool = False
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
-    records: dict[int, Stored] = field(default_factory=dict)
-    takers: list["MemoryTaking"] = field(default_factory=list)
+    records: dict[int, StoredRecord] = field(default_factory=dict)
+    takers: list["MemoryConsumer"] = field(default_factory=list)
     on_fired: Callable[[int], None] = lambda _: None
     _ended_of: dict[str, set[int]] = field(default_factory=dict)  # of bodies that are there
     _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class MemoryStore:
         kind, due = _kind_and_due(put)
         if due is not None:
             self._supersede(kind, put.record)
-        self.records[self._sequence] = Stored(
+        self.records[self._sequence] = StoredRecord(
             self._sequence, put.record, kind, due, self.clock(), follows=follows
         )
         if due is None:
@@ -179,7 +179,7 @@ class MemoryStore:
 
     def hand_out(
         self, lane: LaneKey, holder: object, only: TrafficClass | None = None
-    ) -> Stored | None:
+    ) -> StoredRecord | None:
         """Give the lane's next record to `holder`, express before bulk; None when there is none."""
         for traffic_class, queue in self._ready.get(lane, {}).items():
             while queue and only in (None, traffic_class):
@@ -191,7 +191,7 @@ class MemoryStore:
                 return stored
         return None
 
-    def is_followed(self, stored: Stored) -> bool:
+    def is_followed(self, stored: StoredRecord) -> bool:
         """Whether a later form of a record is stored: one that its settle has left, and died."""
         record = stored.record
         return any(

@@ -26,24 +26,24 @@ from postroad.delivery import metrics
 from postroad.delivery.attempt.candidates import Candidates
 from postroad.delivery.attempt.sessions import AttemptSessions, NotOpenedError
 from postroad.delivery.attempt.standing import Standing
-from postroad.delivery.attempt.turn import Load, Turn
+from postroad.delivery.attempt.turn import Load, SessionUse
+from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.peer import Peer
-from postroad.delivery.client.place import Place
 from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing
+from postroad.delivery.context import AttemptContext
 from postroad.delivery.disposition.table import Step
 from postroad.delivery.outcome import Outcome
-from postroad.delivery.routing.routes import Host, Route
+from postroad.delivery.routing.routes import MailHost, Route
 from postroad.delivery.sites.site import Site
-from postroad.delivery.sites.waiting import Waiting
-from postroad.delivery.tools import AttemptTools
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.spool.record import QueueRecord, RecipientState
 
 _SHORT_PAUSE = 0.05  # seconds
 
 
 @dataclass(slots=True)
-class Ended:
+class AttemptResult:
     """
     An attempt's end: outcomes by recipient position; `reached`: some host gave it a session.
 
@@ -67,8 +67,8 @@ class Attempt:
 
     def __init__(
         self,
-        tools: AttemptTools,
-        waiting: Waiting,
+        context: AttemptContext,
+        waiting: WaitingRecord,
         route: Route,
         site: Site,
         succeed: "Succeed",
@@ -76,33 +76,33 @@ class Attempt:
         self.waiting = waiting
         self.route = route
         self.successor: Attempt | None = None
-        self._tools = tools
+        self._context = context
         self._site = site
-        self._load = Load(tools.spool, tools.taking, waiting.taken)
-        self._record: QueueRecord = waiting.taken.record
-        self._way_out = waiting.way_out
+        self._load = Load(context.spool, context.consumer, waiting.leased)
+        self._record: QueueRecord = waiting.leased.record
+        self._egress_path = waiting.egress_path
         self._succeed = succeed
         self._session: Session | None = None  # that of the attempt before
         self._begun: Outgoing | None = None  # what was said on it already
         self._handed: Session | None = None  # to the successor
-        self._ended = Ended()
+        self._ended = AttemptResult()
         self._standing = Standing()
         self._first = 0  # recipient that it tries
         self._began = 0.0
-        self._sessions = AttemptSessions(tools, waiting, site, self._load)
+        self._sessions = AttemptSessions(context, waiting, site, self._load)
         source = waiting.source.address if waiting.source else None
         # There are few, and many attempts.
-        is_dead = self._sessions.is_dead if tools.outages else None
+        is_dead = self._sessions.is_dead if context.outages else None
         # A host that perhaps took the mail and did not say so would do it again.
         last = self._record.doubtful_hosts
         self._candidates = Candidates(route, source, is_dead, last=last)
 
     @property
-    def known(self) -> Ended:
+    def known(self) -> AttemptResult:
         """What has come of it so far: all of it when it was broken off."""
         return self._ended
 
-    async def run(self) -> Ended:
+    async def run(self) -> AttemptResult:
         """Try address after address until all have an outcome, or until it has taken long."""
         try:
             await self._walk()
@@ -114,10 +114,10 @@ class Attempt:
     async def _walk(self) -> None:
         left = self._pending()
         self._first, self._began = left[0], time.monotonic()
-        place = self.place
+        endpoint = self.endpoint
         while left and (target := self._candidates.next()) is not None:
-            left = await self._try(target[0], place or self._sessions.place_of(target), left)
-            place = None
+            left = await self._try(target[0], endpoint or self._sessions.place_of(target), left)
+            endpoint = None
         if left:
             found = self._standing.of(left, others=self._candidates.are_left)
             self._ended.outcomes |= found
@@ -134,26 +134,26 @@ class Attempt:
         return ([number for number in pending if number >= first] or pending) if first else pending
 
     @cached_property
-    def place(self) -> Place | None:
+    def endpoint(self) -> Endpoint | None:
         """Where the first try goes; None when there is nowhere to go."""
         first = self._candidates.first
         return self._sessions.place_of(first) if first is not None else None
 
-    async def _try(self, host: Host, place: Place, left: list[int]) -> list[int]:
+    async def _try(self, host: MailHost, endpoint: Endpoint, left: list[int]) -> list[int]:
         """Try one address; return the recipients another should be tried for."""
-        self._ended.peers[place.peer.host] = place.peer
+        self._ended.peers[endpoint.peer.host] = endpoint.peer
         session, self._session = self._session, None
-        session = session or self._sessions.take(place)
+        session = session or self._sessions.take(endpoint)
         is_reused = session is not None
         if is_reused:
             metrics.REUSED.inc()
         elsewhere: list[int] = []
         tls_failed = ""
         while left:
-            session = session or await self._open(place.peer, left, tls_failed)
+            session = session or await self._open(endpoint.peer, left, tls_failed)
             if session is None:
                 break
-            turn = await self._use(session, place, left, is_reused=is_reused)
+            turn = await self._use(session, endpoint, left, is_reused=is_reused)
             if not turn.verdict.open:
                 return elsewhere
             left = sorted(turn.verdict.left_here)
@@ -181,18 +181,18 @@ class Attempt:
         return session
 
     async def _use(
-        self, session: Session, place: Place, left: list[int], *, is_reused: bool
-    ) -> Turn:
+        self, session: Session, endpoint: Endpoint, left: list[int], *, is_reused: bool
+    ) -> SessionUse:
         """Send to the recipients left over a session, and take down what became of them."""
         begun, self._begun = self._begun, None
         most_messages = self._sessions.most_messages(session)
-        turn = Turn(
+        turn = SessionUse(
             self._load,
             session,
-            place,
+            endpoint,
             most_messages=most_messages,
             is_reused=is_reused,
-            hand_over=partial(self._hand_over, session, place, most_messages),
+            hand_over=partial(self._hand_over, session, endpoint, most_messages),
             is_enough=self._is_enough,
         )
         try:
@@ -203,10 +203,10 @@ class Attempt:
         finally:  # what was decided stays so when the rest is broken off
             self._take_down(turn, session)
         if session is not self._handed:
-            self._sessions.keep(session, place)
+            self._sessions.keep(session, endpoint)
         return turn
 
-    def _take_down(self, turn: Turn, session: Session) -> None:
+    def _take_down(self, turn: SessionUse, session: Session) -> None:
         verdict = turn.verdict
         self._ended.reached |= turn.reached
         if verdict.decided:
@@ -219,25 +219,27 @@ class Attempt:
 
     def _is_enough(self, number: int) -> bool:
         """Whether the attempt ends before this recipient; each comes to one more at least."""
-        long_enough = self._tools.long_enough.total_seconds()
+        long_enough = self._context.long_enough.total_seconds()
         return number > self._first and time.monotonic() - self._began >= long_enough
 
-    def _hand_over(self, session: Session, place: Place, most_messages: int) -> Outgoing | None:
+    def _hand_over(
+        self, session: Session, endpoint: Endpoint, most_messages: int
+    ) -> Outgoing | None:
         """Let the next record's attempt go on with our session; return what it begins with."""
-        limits = self._way_out.limits
+        limits = self._egress_path.limits
         if self.successor is not None:
             return None  # one is enough: this is another try of ours, for which it waits
-        if time.monotonic() < place.plain_until:
+        if time.monotonic() < endpoint.plain_until:
             return None
         if session.messages + 1 >= most_messages:
             return None
-        if place.pause > _SHORT_PAUSE and self._site.waiting < limits.connections > 1:
+        if endpoint.pause > _SHORT_PAUSE and self._site.waiting < limits.connections > 1:
             return None  # another connection may be free sooner
-        self.successor = self._succeed(place)
+        self.successor = self._succeed(endpoint)
         if self.successor is None:
             return None
         try:
-            most = session.group_size(place.recipients.most(time.monotonic()))
+            most = session.group_size(endpoint.recipients.most(time.monotonic()))
             begun = self.successor.take_over(session, most)
         except Exception:
             return None  # it will fail of itself when it is run, and nobody else for it
@@ -268,4 +270,4 @@ class Attempt:
 
 
 # Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
-Succeed = Callable[[Place], Attempt | None]
+Succeed = Callable[[Endpoint], Attempt | None]

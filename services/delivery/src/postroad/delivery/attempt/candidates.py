@@ -8,12 +8,12 @@ leads there or the source's family is another, takes no place from one that can.
 from collections.abc import Callable, Sequence
 
 from postroad.delivery.routing.addresses import of_family
-from postroad.delivery.routing.routes import Host, Route
+from postroad.delivery.routing.routes import MailHost, Route
 
 MAX_TRIES = 6  # addresses that are really tried in one attempt
 MAX_VERDICTS = 3  # hosts whose "not now" about the mail is heard; then the last one's stands
 
-Target = tuple[Host, str]
+Target = tuple[MailHost, str]
 
 
 class Candidates:
@@ -67,11 +67,11 @@ class Candidates:
         """Whether there are addresses that were not tried."""
         return bool(self._left)
 
-    def drop(self, host: Host) -> None:
+    def drop(self, host: MailHost) -> None:
         """A host cannot take the mail at all: none of its addresses is tried."""
         self._left = [target for target in self._left if target[0] is not host]
 
-    def leave(self, host: Host) -> None:
+    def leave(self, host: MailHost) -> None:
         """A host has said "not now" about the mail: its other addresses come last."""
         self._verdicts += 1
         others = [target for target in self._left if target[0] is not host]

@@ -13,17 +13,17 @@ from postroad.delivery.attempt.candidates import Target
 from postroad.delivery.attempt.standing import UNREACHABLE
 from postroad.delivery.attempt.turn import Load
 from postroad.delivery.attempt.verdict import LOST
-from postroad.delivery.client.network import NetworkError, NoRoute
+from postroad.delivery.client.endpoint import Endpoint
+from postroad.delivery.client.network import HostUnreachable, NetworkError
 from postroad.delivery.client.opening import is_nobody_there, open_session
-from postroad.delivery.client.outages import Endpoint
-from postroad.delivery.client.peer import Peer, Refused, SessionError
-from postroad.delivery.client.place import Place
+from postroad.delivery.client.outages import NetworkPath
+from postroad.delivery.client.peer import Peer, SessionError, SessionRefused
 from postroad.delivery.client.session import Session
-from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
+from postroad.delivery.context import AttemptContext
+from postroad.delivery.outcome import Outcome, OutcomeKind, deferred, of_reply
 from postroad.delivery.sites.pool import Under
 from postroad.delivery.sites.site import Site
-from postroad.delivery.sites.waiting import Waiting
-from postroad.delivery.tools import AttemptTools
+from postroad.delivery.sites.waiting import WaitingRecord
 
 
 class NotOpenedError(Exception):
@@ -42,22 +42,24 @@ class NotOpenedError(Exception):
 class AttemptSessions:
     """All sessions of an attempt at what `waiting` is, at the hosts of a site."""
 
-    def __init__(self, tools: AttemptTools, waiting: Waiting, site: Site, load: Load) -> None:
-        self._tools = tools
+    def __init__(
+        self, context: AttemptContext, waiting: WaitingRecord, site: Site, load: Load
+    ) -> None:
+        self._context = context
         self._site = site
         self._load = load
-        self._way_out = waiting.way_out
+        self._egress_path = waiting.egress_path
         self._source = waiting.source
 
     def is_dead(self, target: Target) -> bool:
         """Whether nobody answered at an address a short while ago."""
         source = self._source.address if self._source else None
-        endpoint = Endpoint(target[1], target[0].port, source)
-        return self._tools.outages.has(endpoint, time.monotonic())
+        endpoint = NetworkPath(target[1], target[0].port, source)
+        return self._context.outages.has(endpoint, time.monotonic())
 
-    def place_of(self, target: Target) -> Place:
-        """Return what is known of an address, as mail goes there by this way out."""
-        return self._tools.places.of(self._way_out.name, self._peer(target))
+    def place_of(self, target: Target) -> Endpoint:
+        """Return what is known of an address, as mail goes there by this egress path."""
+        return self._context.endpoints.of(self._egress_path.name, self._peer(target))
 
     def _peer(self, target: Target) -> Peer:
         host, address = target
@@ -66,60 +68,60 @@ class AttemptSessions:
             host=host.name,
             address=address,
             port=host.port,
-            ehlo=(source.ehlo if source else None) or self._tools.hostname,
-            tls=self._way_out.tls,
-            implicit_tls=self._way_out.implicit_tls,
-            credentials=self._way_out.credentials,
-            unverified_login=self._way_out.unverified_login,
-            ca_file=self._tools.ca_file,
+            ehlo=(source.ehlo if source else None) or self._context.hostname,
+            tls=self._egress_path.tls,
+            implicit_tls=self._egress_path.implicit_tls,
+            credentials=self._egress_path.credentials,
+            unverified_login=self._egress_path.unverified_login,
+            ca_file=self._context.ca_file,
             source=source.address if source else None,
         )
 
-    def take(self, place: Place) -> Session | None:
+    def take(self, endpoint: Endpoint) -> Session | None:
         """Take a session out of the pool; None when none idles there."""
-        return self._tools.pool.take(place, time.monotonic())
+        return self._context.pool.take(endpoint, time.monotonic())
 
     async def open(self, peer: Peer, tls_failed: str) -> Session:
         """Open a session in our slot. Raises NotOpenedError, and LeaseLost."""
         site, load = self._site, self._load
-        if not await load.taking.confirm(load.taken):  # nor may its site's lane be ours any more
+        if not await load.consumer.confirm(load.leased):  # nor may its site's lane be ours any more
             raise load.lease_lost
-        await self._tools.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
-        timeouts = self._tools.timeouts
+        await self._context.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
+        timeouts = self._context.timeouts
         if site.is_hurried(time.monotonic()):
             timeouts = timeouts.hurried
-        outages, endpoint = self._tools.outages, Endpoint(peer.address, peer.port, peer.source)
+        outages, endpoint = self._context.outages, NetworkPath(peer.address, peer.port, peer.source)
         outages.tries(endpoint, time.monotonic())
         try:
             session = await open_session(peer, timeouts, tls_failed=tls_failed)
-        except Refused as error:
+        except SessionRefused as error:
             outages.answers(endpoint)
             metrics.NOT_OPENED.inc()
-            refusal = of_reply(error.reply, error.phase, host=peer.host, kind=Kind.DEFERRED)
+            refusal = of_reply(error.reply, error.phase, host=peer.host, kind=OutcomeKind.DEFERRED)
             raise NotOpenedError(replace(refusal, status=LOST)) from error
         except (SessionError, NetworkError) as error:
-            if is_nobody_there(error) and not isinstance(error, NoRoute):
+            if is_nobody_there(error) and not isinstance(error, HostUnreachable):
                 outages.fails(endpoint, time.monotonic())
             metrics.NOT_OPENED.inc()
             reason = f"{peer.host} ({peer.address}): {error}"
             outcome = deferred(reason, status=UNREACHABLE, host=peer.host)
-            raise NotOpenedError(outcome, is_untried=isinstance(error, NoRoute)) from error
+            raise NotOpenedError(outcome, is_untried=isinstance(error, HostUnreachable)) from error
         outages.answers(endpoint)
         metrics.OPENED.inc()
         return session
 
     def most_messages(self, session: Session) -> int:
         """Return how many messages a session carries."""
-        most = self._way_out.limits.messages_per_connection
+        most = self._egress_path.limits.messages_per_connection
         return min(most, session.most_messages or most)
 
-    def keep(self, session: Session, place: Place) -> None:
+    def keep(self, session: Session, endpoint: Endpoint) -> None:
         """Let a session idle for the next message, or say goodbye on it."""
-        pool, load = self._tools.pool, self._load
+        pool, load = self._context.pool, self._load
         enough = session.messages >= self.most_messages(session) or self._site.has_too_many
         # The next owner of a lane that was left does not know of our sessions.
-        enough = enough or not load.taking.serves(load.taken)
-        if enough or not pool.give(place, session, time.monotonic(), under=self._under):
+        enough = enough or not load.consumer.serves(load.leased)
+        if enough or not pool.give(endpoint, session, time.monotonic(), under=self._under):
             session.hang_up()
             self._part_with(session)
 
@@ -129,7 +131,7 @@ class AttemptSessions:
         self._part_with(session)
 
     def _part_with(self, session: Session) -> None:
-        self._tools.pool.count_until_gone(session, under=self._under)
+        self._context.pool.count_until_gone(session, under=self._under)
 
     @property
     def _under(self) -> Under:

@@ -6,7 +6,7 @@ Host after host is tried, and each may say something: what tells most of the mai
 
 from collections.abc import Iterable
 
-from postroad.delivery.outcome import Kind, Outcome, deferred
+from postroad.delivery.outcome import Outcome, OutcomeKind, deferred
 from postroad.mail.status import EnhancedStatus
 
 UNREACHABLE = EnhancedStatus(4, 4, 1)
@@ -40,4 +40,4 @@ def _weight(outcome: Outcome) -> int:
     if not outcome.phase:
         return 0
     # What is announced without TLS may not be all: then what other hosts lack decides nothing.
-    return 1 if outcome.kind is Kind.BOUNCED else 2
+    return 1 if outcome.kind is OutcomeKind.BOUNCED else 2

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.outgoing import outgoing
-from postroad.delivery.attempt.verdict import LOST, Circumstances, Verdict, judge
-from postroad.delivery.client.peer import Abandoned, SessionLost
-from postroad.delivery.client.place import Place
+from postroad.delivery.attempt.verdict import LOST, SessionFacts, Verdict, judge
+from postroad.delivery.client.endpoint import Endpoint
+from postroad.delivery.client.peer import SessionLost, TransactionAbandoned
 from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, Transaction
+from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.delivery.disposition.table import ENVELOPE, Step
 from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.smtp.client import Phase
 from postroad.spool.errors import LeaseLost
-from postroad.spool.interface import Spool, Taken, Taking
+from postroad.spool.interface import LeasedRecord, RecordConsumer, Spool
 
 
 @dataclass(slots=True)
@@ -32,20 +32,20 @@ class Load:
     """What is sent, and the queue that it is from."""
 
     spool: Spool
-    taking: Taking
-    taken: Taken
+    consumer: RecordConsumer
+    leased: LeasedRecord
 
     def outgoing(self, group: Sequence[int]) -> Outgoing:
         """Return the message for the recipients at these positions."""
-        return outgoing(self.spool, self.taken.record, group)
+        return outgoing(self.spool, self.leased.record, group)
 
     @property
     def lease_lost(self) -> LeaseLost:
         """The error that says the record may be in other hands."""
-        return LeaseLost(str(self.taken.record.record_id))
+        return LeaseLost(str(self.leased.record.record_id))
 
 
-class Turn:
+class SessionUse:
     """
     The use of one session. `hand_over` is asked for the message that goes next on it, `is_enough`
     between two transactions, with the first recipient of the next, whether to stop before it.
@@ -58,7 +58,7 @@ class Turn:
         self,
         load: Load,
         session: Session,
-        place: Place,
+        endpoint: Endpoint,
         *,
         most_messages: int,
         is_reused: bool,
@@ -71,12 +71,12 @@ class Turn:
         self.tls_failed = session.tls_failed
         self._load = load
         self._session = session
-        self._place = place
+        self._endpoint = endpoint
         self._most_messages = most_messages
         self._is_reused = is_reused
         self._hand_over = hand_over
         self._is_enough = is_enough
-        session.one_by_one = time.monotonic() < place.one_by_one_until
+        session.one_by_one = time.monotonic() < endpoint.one_by_one_until
 
     async def run(self, left: list[int], begun: Outgoing | None) -> Verdict:
         """Send to recipients, of whom the first may be `begun` with; LeaseLost stops it."""
@@ -86,10 +86,10 @@ class Turn:
                 break
             if not self._session.ready_for(begun):
                 if begun is not None:
-                    self._place.speak_plainly()
+                    self._endpoint.speak_plainly()
                 self._closed(left)
                 break
-            size = self._session.group_size(self._place.recipients.most(time.monotonic()))
+            size = self._session.group_size(self._endpoint.recipients.most(time.monotonic()))
             if begun is not None:
                 size = len(begun.recipients)
             rest = left[size:]
@@ -127,11 +127,11 @@ class Turn:
         """Do one transaction; return the recipients that were too many for it."""
         session, load = self._session, self._load
         was_ahead = session.is_ahead  # then its lease was looked at as MAIL was written
-        if not was_ahead and not load.taking.fresh(load.taken):
+        if not was_ahead and not load.consumer.fresh(load.leased):
             session.abort()
             raise load.lease_lost
         message = begun or load.outgoing(group)
-        transaction = Transaction(recipients=[None] * len(group))
+        transaction = TransactionReplies(recipients=[None] * len(group))
         may_be_stale = self._may_be_stale
 
         def following() -> Outgoing | None:
@@ -140,7 +140,7 @@ class Turn:
         lost = None
         try:
             await session.transact(message, transaction, self._may_end, following)
-        except Abandoned as error:
+        except TransactionAbandoned as error:
             raise load.lease_lost from error
         except SessionLost as error:
             lost = error
@@ -157,9 +157,9 @@ class Turn:
             assert transaction.final is not None
             outcome = of_reply(transaction.final, Phase.FINAL_DOT, host=host, tls=tls)
             self.verdict.add_delivered(group, outcome)
-            self._place.recipients.took(len(group))
+            self._endpoint.recipients.took(len(group))
             return []
-        found = judge(group, transaction, self._circumstances(), lost)
+        found = judge(group, transaction, self._settlement_context(), lost)
         if may_be_stale and not transaction.is_begun and (lost or transaction.farewell):
             found.open = {n: (Step.ANEW, outcome) for n, (_, outcome) in found.open.items()}
         if any(outcome.ambiguous for outcome in found.decided.values()):
@@ -168,52 +168,52 @@ class Turn:
         return self._go_on(transaction, found, lost)
 
     async def _may_end(self) -> bool:
-        return await self._load.taking.confirm(self._load.taken)
+        return await self._load.consumer.confirm(self._load.leased)
 
-    def _note(self, transaction: Transaction, lost: SessionLost | None) -> None:
+    def _note(self, transaction: TransactionReplies, lost: SessionLost | None) -> None:
         """Remember what the transaction tells of the place."""
         if lost is None:
             self.reached = True
             if transaction.final is not None:
-                self._place.pause = self._session.pause
+                self._endpoint.pause = self._session.pause
             return
         self.reached |= lost.ambiguous or transaction.is_begun
         if lost.ambiguous:
-            self._place.pause = math.inf
+            self._endpoint.pause = math.inf
 
-    def _is_wager_lost(self, transaction: Transaction, lost: SessionLost | None) -> bool:
+    def _is_wager_lost(self, transaction: TransactionReplies, lost: SessionLost | None) -> bool:
         """
         Whether the envelope was lost, or refused, perhaps for the moment at which it came.
 
         What refuses MAIL then may also answer the message before: no mail bounces for it.
         """
         if (lost is not None and lost.phase in ENVELOPE) or transaction.is_out_of_step:
-            self._place.speak_plainly()
+            self._endpoint.speak_plainly()
             return True
         mail = transaction.mail
         if mail is None or not mail.is_permanent:
             return False
         if transaction.is_out_of_turn:
-            self._place.speak_plainly()
+            self._endpoint.speak_plainly()
         return True
 
-    def _circumstances(self) -> Circumstances:
+    def _settlement_context(self) -> SessionFacts:
         session = self._session
-        return Circumstances(
+        return SessionFacts(
             session.peer.host, session.tls, session.protection, pipelined=session.pipelines
         )
 
     def _go_on(
-        self, transaction: Transaction, found: Verdict, lost: SessionLost | None
+        self, transaction: TransactionReplies, found: Verdict, lost: SessionLost | None
     ) -> list[int]:
         if not found.open:
             return []
         if found.left_to(Step.PLAINLY):
-            self._place.speak_one_by_one()
+            self._endpoint.speak_one_by_one()
             self._session.abort()
         if found.left_to(Step.IN_CLEAR):
             self.tls_failed = str(lost)
         too_many = found.left_to(Step.NEXT_TRANSACTION)
         if too_many and transaction.ends_in_too_many:
-            self._place.recipients.refused(transaction.accepted, time.monotonic())
+            self._endpoint.recipients.refused(transaction.accepted, time.monotonic())
         return too_many

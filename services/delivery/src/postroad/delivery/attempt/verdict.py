@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from postroad.delivery.client.peer import SessionLost
-from postroad.delivery.client.transaction import Transaction
+from postroad.delivery.client.transaction import TransactionReplies
 from postroad.delivery.disposition.table import Answer, Protection, Step, answer_of, step
-from postroad.delivery.outcome import Kind, Outcome, deferred, of_reply
+from postroad.delivery.outcome import Outcome, OutcomeKind, deferred, of_reply
 from postroad.mail.status import EnhancedStatus
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
@@ -23,7 +23,7 @@ _HERE = (Step.PLAINLY, Step.IN_CLEAR, Step.ANEW)
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class SessionFacts:
     """The session that a transaction was in."""
 
     host: str
@@ -59,7 +59,7 @@ class Verdict:
     @property
     def is_lacking(self) -> bool:
         """Whether the host announces that it cannot take the mail, at whatever address."""
-        return any(outcome.kind is Kind.BOUNCED for _, outcome in self.open.values())
+        return any(outcome.kind is OutcomeKind.BOUNCED for _, outcome in self.open.values())
 
     @property
     def left_here(self) -> list[int]:
@@ -73,7 +73,10 @@ class Verdict:
 
 
 def judge(
-    group: Sequence[int], transaction: Transaction, at: Circumstances, lost: SessionLost | None
+    group: Sequence[int],
+    transaction: TransactionReplies,
+    at: SessionFacts,
+    lost: SessionLost | None,
 ) -> Verdict:
     """Return what follows from a transaction with a group of recipients, lost or answered."""
     verdict = Verdict()
@@ -90,9 +93,9 @@ def judge(
             _put(verdict, number, Step.NEXT_ADDRESS, farewell, plainly, at)
         else:
             found = _step_after(phase, reply, transaction, at)
-            kind = Kind.BOUNCED if found is Step.BOUNCE else Kind.DEFERRED
+            kind = OutcomeKind.BOUNCED if found is Step.BOUNCE else OutcomeKind.DEFERRED
             if transaction.unasked and found is Step.NEXT_HOST:
-                kind = Kind.BOUNCED  # unless another host has something better to say
+                kind = OutcomeKind.BOUNCED  # unless another host has something better to say
             answered = not transaction.unasked
             outcome = of_reply(reply, phase, host=at.host, tls=at.tls, answered=answered, kind=kind)
             if found is Step.LATER:  # nobody knows whether it was taken
@@ -102,7 +105,7 @@ def judge(
 
 
 def _put(
-    verdict: Verdict, number: int, found: Step, outcome: Outcome, plainly: bool, at: Circumstances
+    verdict: Verdict, number: int, found: Step, outcome: Outcome, plainly: bool, at: SessionFacts
 ) -> None:
     if plainly:
         verdict.open[number] = (Step.PLAINLY, outcome.put_off())
@@ -114,7 +117,9 @@ def _put(
         verdict.open[number] = (found, outcome)
 
 
-def _step_after(phase: Phase, reply: Reply, transaction: Transaction, at: Circumstances) -> Step:
+def _step_after(
+    phase: Phase, reply: Reply, transaction: TransactionReplies, at: SessionFacts
+) -> Step:
     answer = Answer.LACKING if transaction.unasked else answer_of(phase, reply)
     found = step(phase, answer, at.protection)
     if found is Step.NEXT_TRANSACTION and not transaction.accepted:
@@ -122,17 +127,17 @@ def _step_after(phase: Phase, reply: Reply, transaction: Transaction, at: Circum
     return found
 
 
-def _fell_out_of_step(lost: SessionLost | None, at: Circumstances) -> bool:
+def _fell_out_of_step(lost: SessionLost | None, at: SessionFacts) -> bool:
     return lost is not None and step(lost.phase, lost.answer, at.protection) is Step.PLAINLY
 
 
-def _of_loss(lost: SessionLost, transaction: Transaction, at: Circumstances) -> Outcome:
+def _of_loss(lost: SessionLost, transaction: TransactionReplies, at: SessionFacts) -> Outcome:
     if transaction.farewell is not None and not lost.ambiguous:
         return _of_farewell(transaction, at)
     return deferred(str(lost), status=LOST, host=at.host, ambiguous=lost.ambiguous)
 
 
-def _of_farewell(transaction: Transaction, at: Circumstances) -> Outcome:
+def _of_farewell(transaction: TransactionReplies, at: SessionFacts) -> Outcome:
     reply = transaction.farewell
     if reply is None:
         return deferred("the transaction was given up", status=LOST, host=at.host)

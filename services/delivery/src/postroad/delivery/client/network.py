@@ -27,7 +27,7 @@ class NetworkError(Exception):
     """A connection could not be made, or was lost; the text says how."""
 
 
-class NoRoute(NetworkError):
+class HostUnreachable(NetworkError):
     """No packet could be sent to the address: it says nothing about who is there."""
 
 
@@ -236,7 +236,7 @@ async def connect(
     except OSError as error:
         unroutable = error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE
         if unroutable or error.errno in _OURS:
-            raise NoRoute(_reason(error)) from error
+            raise HostUnreachable(_reason(error)) from error
         raise NetworkError(_reason(error)) from error
     return connection
 

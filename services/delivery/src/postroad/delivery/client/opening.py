@@ -9,14 +9,14 @@ import ipaddress
 from collections.abc import Callable
 from functools import partial
 
-from postroad.delivery.client.dialog import Dialog
+from postroad.delivery.client.conversation import Conversation
 from postroad.delivery.client.network import NetworkError, TlsFailed, connect
 from postroad.delivery.client.peer import (
     LoginUnavailable,
     Peer,
-    Refused,
     SessionError,
     SessionLost,
+    SessionRefused,
     Timeouts,
     TlsUnavailable,
 )
@@ -63,10 +63,10 @@ async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Se
         source=peer.source,
         timeout=timeouts.of(Phase.CONNECT),
     )
-    opening = _Opening(peer, Dialog(connection, timeouts))
+    opening = _Opening(peer, Conversation(connection, timeouts))
     try:
         await opening.go_through(tls=not tls_failed)
-    except (Refused, SessionLost) as error:
+    except (SessionRefused, SessionLost) as error:
         opening.dialog.abort()
         await connection.gone  # before another takes its place
         if step(error.phase, error.answer, opening.protection) is Step.IN_CLEAR:
@@ -83,7 +83,7 @@ async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Se
 class _Opening:
     """A dialog on its way to a session."""
 
-    def __init__(self, peer: Peer, dialog: Dialog) -> None:
+    def __init__(self, peer: Peer, dialog: Conversation) -> None:
         self.peer = peer
         self.dialog = dialog
         self.protection = Protection.CLEAR
@@ -114,7 +114,7 @@ class _Opening:
         """Hear the greeting and introduce ourselves; Refused or SessionLost if that fails."""
         greeting = await self.dialog.answer()
         if greeting.code != 220:
-            raise Refused(Phase.GREETING, greeting)
+            raise SessionRefused(Phase.GREETING, greeting)
         await self._introduce()
 
     async def _introduce(self) -> None:
@@ -126,10 +126,10 @@ class _Opening:
             return
         next_step = step(Phase.EHLO, answer_of(Phase.EHLO, reply), self.protection)
         if next_step is not Step.HELO or self._conversation.over:
-            raise Refused(Phase.EHLO, reply)
+            raise SessionRefused(Phase.EHLO, reply)
         reply = await self._ask(Phase.HELO, lambda: conversation.say_helo(name))
         if not reply.is_positive:
-            raise Refused(Phase.HELO, reply)
+            raise SessionRefused(Phase.HELO, reply)
         self._conversation.greeted(reply, extended=False)
 
     async def _protect(self) -> None:
@@ -145,7 +145,7 @@ class _Opening:
         self.protection = self.peer.protection
         reply = await self._ask(Phase.STARTTLS, self._conversation.say_starttls)
         if not reply.is_positive:
-            raise Refused(Phase.STARTTLS, reply)
+            raise SessionRefused(Phase.STARTTLS, reply)
         try:
             self._conversation.tls_started()
         except RemoteProtocolError as error:
@@ -174,7 +174,7 @@ class _Opening:
                 return
             if not reply.is_intermediate:
                 break
-        raise Refused(Phase.AUTH, reply)
+        raise SessionRefused(Phase.AUTH, reply)
 
     def _login_steps(self, credentials: Credentials) -> list[bytes]:
         offered = self._conversation.extensions.auth

@@ -15,7 +15,7 @@ _A_TRY = 60.0  # seconds for which one mail finds out
 _MANY = 10_000
 
 
-class Endpoint(NamedTuple):
+class NetworkPath(NamedTuple):
     """Where to, and from which address: another one may get through."""
 
     address: str
@@ -33,23 +33,23 @@ class Outages:
     """The dead addresses that a process knows of; the longest known are forgotten first."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[Endpoint, _Outage] = OrderedDict()
+        self._found: OrderedDict[NetworkPath, _Outage] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def has(self, endpoint: Endpoint, now: float) -> bool:
+    def has(self, endpoint: NetworkPath, now: float) -> bool:
         """Whether an address is better left out."""
         outage = self._found.get(endpoint)
         return outage is not None and now < outage.until
 
-    def tries(self, endpoint: Endpoint, now: float) -> None:
+    def tries(self, endpoint: NetworkPath, now: float) -> None:
         """An address is about to be tried: if it was dead, nobody else does so meanwhile."""
         outage = self._found.get(endpoint)
         if outage is not None:
             outage.until = max(outage.until, now + _A_TRY)
 
-    def fails(self, endpoint: Endpoint, now: float) -> None:
+    def fails(self, endpoint: NetworkPath, now: float) -> None:
         """An address gave no connection or no greeting."""
         before = self._found.pop(endpoint, None)
         lasts = min(2 * before.lasts, _LONGEST) if before is not None else _FIRST
@@ -57,6 +57,6 @@ class Outages:
         while len(self._found) > _MANY:
             self._found.popitem(last=False)
 
-    def answers(self, endpoint: Endpoint) -> None:
+    def answers(self, endpoint: NetworkPath) -> None:
         """An address gave a greeting, whatever it said."""
         self._found.pop(endpoint, None)

@@ -63,7 +63,7 @@ class SessionError(Exception):
     """A session cannot be had, or is over."""
 
 
-class Refused(SessionError):
+class SessionRefused(SessionError):
     """The server does not want this session: its greeting, EHLO, STARTTLS or AUTH said so."""
 
     def __init__(self, phase: Phase, reply: Reply) -> None:
@@ -102,7 +102,7 @@ class LoginUnavailable(SessionError):
     """A login is configured, and the server offers none that we know."""
 
 
-class Abandoned(SessionError):
+class TransactionAbandoned(SessionError):
     """We gave the transaction up before its final dot; nothing was delivered."""
 
 

@@ -20,7 +20,7 @@ class RecipientLimit:
 
     _number: int = PER_TRANSACTION
     _until: float = 0.0
-    _taken: int = 0  # messages with that many recipients
+    _leased: int = 0  # messages with that many recipients
     _needed: int = _FIRST_TRIAL
     _is_trial: bool = False
 
@@ -35,13 +35,13 @@ class RecipientLimit:
         if self._is_trial:  # each costs refused commands: the next one later
             self._needed = min(2 * self._needed, _LAST_TRIAL)
         self._number, self._until = accepted, now + _LEARNED
-        self._taken, self._is_trial = 0, False
+        self._leased, self._is_trial = 0, False
 
     def took(self, recipients: int) -> None:
         """It took a message with all its recipients."""
         if recipients < self._number or self._number >= PER_TRANSACTION:
             return
-        self._taken += 1
-        if self._taken >= self._needed:
+        self._leased += 1
+        if self._leased >= self._needed:
             self._number = min(2 * self._number, PER_TRANSACTION)
-            self._taken, self._is_trial = 0, True
+            self._leased, self._is_trial = 0, True

@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from postroad.delivery.client.dialog import Dialog
-from postroad.delivery.client.peer import Abandoned, Peer, SessionError, SessionLost
-from postroad.delivery.client.transaction import Outgoing, Transaction
+from postroad.delivery.client.conversation import Conversation
+from postroad.delivery.client.peer import Peer, SessionError, SessionLost, TransactionAbandoned
+from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.delivery.disposition.table import ASTRAY, Answer, Protection, answer_of
 from postroad.smtp import command
 from postroad.smtp.client import Phase
@@ -37,7 +37,7 @@ class Session:
     whatever the peer announces.
     """
 
-    def __init__(self, peer: Peer, dialog: Dialog, *, tls_failed: str = "") -> None:
+    def __init__(self, peer: Peer, dialog: Conversation, *, tls_failed: str = "") -> None:
         self.peer = peer
         self.tls_failed = tls_failed
         self.one_by_one = False
@@ -99,7 +99,7 @@ class Session:
     async def transact(
         self,
         outgoing: Outgoing,
-        transaction: Transaction,
+        transaction: TransactionReplies,
         before_dot: BeforeDot,
         following: Following = nothing,
     ) -> None:
@@ -174,7 +174,7 @@ class Session:
             parameters += outgoing.mail_parameters
         return command.mail(outgoing.mail, parameters)
 
-    async def _say_envelope(self, outgoing: Outgoing, transaction: Transaction) -> None:
+    async def _say_envelope(self, outgoing: Outgoing, transaction: TransactionReplies) -> None:
         if self.pipelines:
             self._dialog.write(self._envelope(outgoing))
             await self._hear_envelope(transaction)
@@ -185,7 +185,7 @@ class Session:
         recipients = [command.rcpt(mailbox) for mailbox in outgoing.recipients]
         return self._conversation.say_envelope(self._mail_command(outgoing), recipients)
 
-    async def _hear_envelope(self, transaction: Transaction, *, ahead: bool = False) -> None:
+    async def _hear_envelope(self, transaction: TransactionReplies, *, ahead: bool = False) -> None:
         mail = transaction.mail = await self._dialog.answer(ahead=ahead)
         if not mail.is_positive and answer_of(Phase.MAIL, mail) in ASTRAY:
             # The other answers answer something else, too, or do not come at all.
@@ -198,7 +198,7 @@ class Session:
             said = f"DATA was answered with {transaction.data}"
             raise self._dialog.lost(Phase.DATA, said, Answer.MISPLACED)
 
-    async def _say_one_by_one(self, outgoing: Outgoing, transaction: Transaction) -> None:
+    async def _say_one_by_one(self, outgoing: Outgoing, transaction: TransactionReplies) -> None:
         mail = transaction.mail = await self._ask(Phase.MAIL, self._mail_command(outgoing))
         if not mail.is_positive:
             return
@@ -239,7 +239,7 @@ class Session:
             raise
         if not go_on:
             self.abort()
-            raise Abandoned("the lease was in doubt before the final dot")
+            raise TransactionAbandoned("the lease was in doubt before the final dot")
         if not end:
             return await self._cut_short()
         self._dialog.write(last, end)

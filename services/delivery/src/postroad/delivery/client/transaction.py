@@ -24,7 +24,7 @@ class Outgoing:
 
 
 @dataclass(slots=True)
-class Transaction:
+class TransactionReplies:
     """
     What was answered: to MAIL, to each RCPT, to DATA, and to the final dot.
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from functools import partial
 
 from postroad.delivery import metrics
-from postroad.delivery.attempt.attempt import Attempt, Ended
-from postroad.delivery.client.place import Place
-from postroad.delivery.dispatch.endings import Endings
+from postroad.delivery.attempt.attempt import Attempt, AttemptResult
+from postroad.delivery.client.endpoint import Endpoint
+from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import relay_object
 from postroad.delivery.dispatch.parking import Parking
+from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.dispatch.sharing import Sharing
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
@@ -23,13 +24,12 @@ from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.sites.waiting import Waiting
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.delivery.sites.windows import Windows
-from postroad.delivery.tools import WorkerTools
-from postroad.policy.model import WayOut
+from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Taken
+from postroad.spool.interface import LeasedRecord
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger
 
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 _MOST_REFUSALS = 5  # of one record; then it waits by its schedule
 
 
-class Crew:
+class SiteDispatcher:
     """
     All connections of a process, at whatever site.
 
@@ -47,18 +47,20 @@ class Crew:
 
     def __init__(
         self,
-        tools: WorkerTools,
-        endings: Endings,
+        context: WorkerContext,
+        settler: Settler,
         tasks: BackgroundTasks,
         lookups: Lookups,
         parking: Parking,
-        begin_again: Callable[[Taken], None],
+        begin_again: Callable[[LeasedRecord], None],
     ) -> None:
-        self._tools = tools
+        self._context = context
         self._begin_again = begin_again
-        self.sharing = Sharing(tools.spool.site_records, tools.attempts.pool, tasks, self.resume)
-        self.windows = Windows(tools.spool.site_records, tasks, self.resume)
-        self._endings = endings
+        self.sharing = Sharing(
+            context.spool.site_records, context.attempts.pool, tasks, self.resume
+        )
+        self.windows = Windows(context.spool.site_records, tasks, self.resume)
+        self._settler = settler
         self._tasks = tasks
         self._lookups = lookups
         self._parking = parking
@@ -111,7 +113,7 @@ class Crew:
             site.timer = math.inf
             self.pump(site)
 
-    async def _work(self, site: Site, waiting: Waiting | None) -> None:
+    async def _work(self, site: Site, waiting: WaitingRecord | None) -> None:
         """Deliver record after record over one connection's worth of the site's limit."""
         loop = asyncio.get_running_loop()
         try:
@@ -136,7 +138,7 @@ class Crew:
                 self.pump(heir)
                 site = heir
 
-    def _next(self, site: Site, now: float) -> Waiting | None:
+    def _next(self, site: Site, now: float) -> WaitingRecord | None:
         """Take the record out with which a connection goes on, None when it is to end."""
         if self.stopping or site.next_start(now) > now or site.makes_way or site.has_too_many:
             return None
@@ -145,7 +147,7 @@ class Crew:
             site.begin(waiting, now)
         return waiting
 
-    async def _attempt_or_leave(self, site: Site, waiting: Waiting) -> Attempt | None:
+    async def _attempt_or_leave(self, site: Site, waiting: WaitingRecord) -> Attempt | None:
         attempt = None
         try:
             attempt = await self._attempt(site, waiting)
@@ -154,13 +156,15 @@ class Crew:
                 site.leaves(waiting)
         return attempt
 
-    async def _attempt(self, site: Site, waiting: Waiting) -> Attempt | None:
+    async def _attempt(self, site: Site, waiting: WaitingRecord) -> Attempt | None:
         """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
-        taken, way_out = waiting.taken, waiting.way_out
-        record = taken.record
-        route = self._tools.directions.known(way_out, record.domain)
+        leased, egress_path = waiting.leased, waiting.egress_path
+        record = leased.record
+        route = self._context.router.known(egress_path, record.domain)
         if route is None:
-            route = await self._tools.directions.find(way_out, record.domain, record.traffic_class)
+            route = await self._context.router.find(
+                egress_path, record.domain, record.traffic_class
+            )
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
             self._leave(site, waiting)
@@ -169,30 +173,30 @@ class Crew:
         elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route)
         elif not route.asked:
-            self.ask_later(taken, way_out, route.reason)
+            self.ask_later(leased, egress_path, route.reason)
         else:  # which says nothing about the site: it is another domain's, too
-            ended = Ended(for_all(record, nowhere(route)))
-            await self._endings.attempted(taken, way_out, ended, site.name)
+            ended = AttemptResult(for_all(record, nowhere(route)))
+            await self._settler.attempted(leased, egress_path, ended, site.name)
         return None
 
-    def _is_outdated(self, waiting: Waiting) -> bool:
+    def _is_outdated(self, waiting: WaitingRecord) -> bool:
         """Whether the objects may have changed by which it goes."""
-        return waiting.snapshot is not self._tools.configuration.current
+        return waiting.snapshot is not self._context.configuration.current
 
-    def _leave(self, site: Site, waiting: Waiting) -> None:
+    def _leave(self, site: Site, waiting: WaitingRecord) -> None:
         site.take_back(waiting)
-        self._begin_again(waiting.taken)
+        self._begin_again(waiting.leased)
 
-    def ask_later(self, taken: Taken, way_out: WayOut, reason: str) -> None:
+    def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
         """Put a record off whose destination cannot be looked up now: that is no attempt."""
-        record = taken.record
+        record = leased.record
         wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
-        self._endings.put_off(taken, way_out, record.site, wait, reason)
+        self._settler.put_off(leased, egress_path, record.site, wait, reason)
 
-    def _attempt_at(self, site: Site, waiting: Waiting, route: Route) -> Attempt:
-        return Attempt(self._tools.attempts, waiting, route, site, partial(self._succeed, site))
+    def _attempt_at(self, site: Site, waiting: WaitingRecord, route: Route) -> Attempt:
+        return Attempt(self._context.attempts, waiting, route, site, partial(self._succeed, site))
 
-    def _succeed(self, site: Site, place: Place) -> Attempt | None:
+    def _succeed(self, site: Site, endpoint: Endpoint) -> Attempt | None:
         """Take the record that is next out of its room, if it goes where an attempt now ends."""
         waiting = site.first()
         # A message rate says when the next may begin, and that is rarely now.
@@ -201,11 +205,11 @@ class Crew:
         if site.makes_way or site.has_too_many or self._is_outdated(waiting):
             return None
         now = asyncio.get_running_loop().time()
-        route = self._tools.directions.known(waiting.way_out, waiting.taken.record.domain)
+        route = self._context.router.known(waiting.egress_path, waiting.leased.record.domain)
         if not isinstance(route, Route) or site.downtime.lasts(now):
             return None
         attempt = self._attempt_at(site, waiting, route)
-        if attempt.place is not place or not self._tools.taking.fresh(waiting.taken):
+        if attempt.endpoint is not endpoint or not self._context.consumer.fresh(waiting.leased):
             return None
         site.next()
         site.begin(waiting, now)
@@ -216,33 +220,33 @@ class Crew:
             await self._carry_out(site, attempt)
         except Exception:  # it must not take its successor along, which has begun
             metrics.INTERNAL_ERRORS.inc()
-            record_id = str(attempt.waiting.taken.record.record_id)
+            record_id = str(attempt.waiting.leased.record.record_id)
             log.exception("an attempt could not be ended", record_id=record_id)
 
     async def _carry_out(self, site: Site, attempt: Attempt) -> None:
         """Run an attempt and settle its record."""
-        taken, way_out = attempt.waiting.taken, attempt.waiting.way_out
-        record = taken.record
+        leased, egress_path = attempt.waiting.leased, attempt.waiting.egress_path
+        record = leased.record
         try:
             ended = await self._run(attempt)
         except SpoolError as error:
-            await self._endings.broken_off(taken, way_out, site.name, attempt.known, error)
+            await self._settler.broken_off(leased, egress_path, site.name, attempt.known, error)
             return
         except asyncio.CancelledError:
-            self._endings.cut_off(taken, way_out, site.name, attempt.known)
+            self._settler.cut_off(leased, egress_path, site.name, attempt.known)
             raise
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("an attempt failed", record_id=str(record.record_id))
             ended = attempt.known
-            ended.outcomes = for_all(record, deferred("an error of ours")) | ended.outcomes
+            ended.outcomes = for_all(record, deferred("local error")) | ended.outcomes
         else:
             if not ended.reached and self._turned_back(site, attempt.waiting):
                 return
-            self._judge(site, way_out, ended)
-        await self._endings.attempted(taken, way_out, ended, site.name)
+            self._judge(site, egress_path, ended)
+        await self._settler.attempted(leased, egress_path, ended, site.name)
 
-    def _turned_back(self, site: Site, waiting: Waiting) -> bool:
+    def _turned_back(self, site: Site, waiting: WaitingRecord) -> bool:
         """
         Put a record back that got no session, if others work at its site; return whether.
 
@@ -252,14 +256,14 @@ class Crew:
         if self.stopping or not working or waiting.refusals >= _MOST_REFUSALS:
             return False
         site.concurrency.refused(asyncio.get_running_loop().time(), working)
-        if self._is_outdated(waiting) or not self._tools.taking.serves(waiting.taken):
+        if self._is_outdated(waiting) or not self._context.consumer.serves(waiting.leased):
             self._leave(site, waiting)
         else:
             site.put_back(waiting)
         return True
 
-    async def _run(self, attempt: Attempt) -> Ended:
-        record = attempt.waiting.taken.record
+    async def _run(self, attempt: Attempt) -> AttemptResult:
+        record = attempt.waiting.leased.record
         metrics.ATTEMPTS.inc()
         with tracing.span(
             "delivery.attempt", parent=record.origin.traceparent, kind="client"
@@ -270,19 +274,19 @@ class Crew:
                 span.set({"postroad.queue_id": record.record_id.queue_id, "postroad.site": site})
             return ended
 
-    def _judge(self, site: Site, way_out: WayOut, ended: Ended) -> None:
+    def _judge(self, site: Site, egress_path: EgressPath, ended: AttemptResult) -> None:
         now = asyncio.get_running_loop().time()
         if ended.reached:
             site.downtime.ends()
             site.concurrency.answered(now, site.limiter.limits.connections)
         elif ended.outcomes:
             reason = next(iter(ended.outcomes.values())).text
-            site.downtime.begins(reason, now, way_out.retry.first.total_seconds())
+            site.downtime.begins(reason, now, egress_path.retry.first.total_seconds())
             seconds = round(site.downtime.until - now, 1)
             log.info(
                 "a site is left alone",
                 site=site.name,
-                relay_object=relay_object(way_out),
+                relay_object=relay_object(egress_path),
                 seconds=seconds,
                 reason=reason,
             )

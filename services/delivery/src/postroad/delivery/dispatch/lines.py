@@ -8,12 +8,12 @@ it went, how long it took, what was answered.
 from collections.abc import Mapping
 from datetime import datetime
 
-from postroad.delivery.attempt.attempt import Ended
+from postroad.delivery.attempt.attempt import AttemptResult
 from postroad.delivery.client.peer import Peer
 from postroad.delivery.disposition.settlement import Settlement
-from postroad.delivery.outcome import Kind, Outcome
+from postroad.delivery.outcome import Outcome, OutcomeKind
 from postroad.mail.status import DELIVERY_EXPIRED
-from postroad.policy.model import WayOut
+from postroad.policy.model import EgressPath
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.record import QueueRecord
@@ -22,15 +22,21 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_WORDS = {Kind.DELIVERED: "delivered", Kind.DEFERRED: "deferred", Kind.BOUNCED: "bounced"}
+_WORDS = {
+    OutcomeKind.DELIVERED: "delivered",
+    OutcomeKind.DEFERRED: "deferred",
+    OutcomeKind.BOUNCED: "bounced",
+}
 _NAMED = 5  # recipients in one line
 _GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
 
 
-def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: datetime) -> None:
+def tell_attempt(
+    record: QueueRecord, egress_path: EgressPath, ended: AttemptResult, now: datetime
+) -> None:
     """Write what an attempt brought, for each recipient."""
     whose, rest = _whose(record), _rest(record, now)
-    rest["relay_object"] = relay_object(way_out)
+    rest["relay_object"] = relay_object(egress_path)
     rest["attempt"] = record.attempts + 1
     for number, outcome in ended.outcomes.items():
         fields = {**whose, "to": str(record.recipients[number].mailbox)}
@@ -38,7 +44,7 @@ def tell_attempt(record: QueueRecord, way_out: WayOut, ended: Ended, now: dateti
             fields["relay"] = _relay(outcome, ended.peers)
         fields["dsn"] = str(outcome.status)
         fields["reply"] = outcome.text
-        if outcome.phase and outcome.kind is not Kind.DELIVERED:
+        if outcome.phase and outcome.kind is not OutcomeKind.DELIVERED:
             fields["phase"] = outcome.phase
         if outcome.tls:
             fields["tls"] = outcome.tls
@@ -83,9 +89,9 @@ def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None
         log.info(word, **whose, to=recipient, **said, **rest)
 
 
-def relay_object(way_out: WayOut) -> str:
+def relay_object(egress_path: EgressPath) -> str:
     """Return the Relay's name, or `domain:` and the name of the Domain whose route is taken."""
-    return way_out.name.removeprefix("relay:")
+    return egress_path.name.removeprefix("relay:")
 
 
 def _whose(record: QueueRecord) -> dict[str, object]:

@@ -20,15 +20,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
+from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import tell_order, tell_settlement
 from postroad.delivery.disposition.happening import event_about
 from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
-from postroad.delivery.tools import WorkerTools
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
-from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, Taken, held
+from postroad.spool.interface import Held, LeasedRecord, Put, Queued, Ready, Scheduled, held
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.telemetry.logs import get_logger
@@ -47,17 +47,17 @@ _HEARD = timedelta(seconds=2)  # until every process has heard of an order
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
 
 
-def order_for(orders: Sequence[Order], taken: Taken) -> Order | None:
+def order_for(orders: Sequence[Order], leased: LeasedRecord) -> Order | None:
     """Return the order that a record in hand has to follow, None when there is none."""
-    record = taken.record
+    record = leased.record
     released = False
     for order in reversed(orders):
         if order.cutoff is not None and record.arrival >= order.cutoff:
             continue
-        meant = order.selection.admits(record, WaitKind.READY, taken.lane) or (
+        meant = order.selection.admits(record, WaitKind.READY, leased.lane) or (
             # Retry and release name waiting mail, which is ready by now because of them.
             order.action not in ON_TAKING
-            and any(order.selection.admits(record, kind, taken.lane) for kind in WaitKind)
+            and any(order.selection.admits(record, kind, leased.lane) for kind in WaitKind)
         )
         if not meant or (released and order.action not in _WHILE_RELEASED):
             continue
@@ -74,13 +74,13 @@ class OrderKeeper:
     `obey` is called when an order has come or gone, for what is in hand and has not begun.
     """
 
-    def __init__(self, tools: WorkerTools, *, obey: Callable[[], None]) -> None:
-        self._spool = tools.spool
-        self._taking = tools.taking
-        self._configuration = tools.configuration
-        self._process = tools.process
-        self._counts = tools.order_counts
-        self._circumstances = tools.circumstances
+    def __init__(self, context: WorkerContext, *, obey: Callable[[], None]) -> None:
+        self._spool = context.spool
+        self._consumer = context.consumer
+        self._configuration = context.configuration
+        self._process = context.process
+        self._counts = context.order_counts
+        self._settlement_context = context.settlement_context
         self._obey = obey
         self._done: set[str] = set()
         self._tasks = BackgroundTasks(metrics.INTERNAL_ERRORS)
@@ -146,7 +146,7 @@ class OrderKeeper:
         # Ready mail is taken by its owner, who knows the order.
         kinds = selection.kinds - {WaitKind.READY}
         meant = selection.lanes
-        for lanes in (self._taking.lanes, self._taking.lanes_elsewhere):
+        for lanes in (self._consumer.lanes, self._consumer.lanes_elsewhere):
             yield replace(selection, kinds=kinds, lanes=lanes if meant is None else lanes & meant)
 
     def _was_let_go(self, order: Order, queued: Queued) -> bool:
@@ -191,7 +191,7 @@ class OrderKeeper:
         assert queued.due is not None
         record = queued.record
         stays = Held(queued.due) if queued.kind is WaitKind.HELD else Scheduled(queued.due)
-        settlement = ordered(record, order, self._circumstances(), stays)
+        settlement = ordered(record, order, self._settlement_context(), stays)
         await self._spool.waiting.claim(queued, settlement.puts, now)
         tell_order(record, order)
         tell_settlement(record, settlement, attempted=False)

@@ -80,16 +80,16 @@ class ParkedMail:
 
         They are no more than `most`. What is due until `after` comes back by itself.
         """
-        taken: list[tuple[TrafficClass, Parked]] = []
+        leased: list[tuple[TrafficClass, Parked]] = []
         for traffic_class, each in self._of(site):
-            if places <= 0 or len(taken) == most:
+            if places <= 0 or len(leased) == most:
                 break
             if each.due > after:
-                taken.append((traffic_class, each))
+                leased.append((traffic_class, each))
                 places -= each.places
-        for traffic_class, each in taken:
+        for traffic_class, each in leased:
             self.came(site, traffic_class, each.record_id)
-        return [each for _, each in taken]
+        return [each for _, each in leased]
 
     def _of(
         self, site: SiteKey, goes_on: Callable[[float], bool] = lambda _: True

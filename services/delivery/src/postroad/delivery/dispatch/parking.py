@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from postroad.delivery import metrics
-from postroad.delivery.dispatch.endings import Endings
+from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.parked import Parked, ParkedMail, SiteKey
+from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.sites.site import Site
-from postroad.delivery.sites.waiting import Waiting
-from postroad.delivery.tools import WorkerTools
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
-from postroad.spool.interface import CLAIM_MARGIN, Put, Ready, Taken
+from postroad.spool.interface import CLAIM_MARGIN, LeasedRecord, Put, Ready
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -30,17 +30,17 @@ _SOON = CLAIM_MARGIN.total_seconds()  # what is due by then cannot be claimed
 class Parking:
     """All mail of a process that was put off for its site's sake."""
 
-    def __init__(self, tools: WorkerTools, endings: Endings, tasks: BackgroundTasks) -> None:
-        self._waiting = tools.spool.waiting
-        self._endings = endings
+    def __init__(self, context: WorkerContext, settler: Settler, tasks: BackgroundTasks) -> None:
+        self._waiting = context.spool.waiting
+        self._settler = settler
         self._tasks = tasks
         self._parked = ParkedMail()
         self._recalling: set[SiteKey] = set()
 
-    def park(self, site: Site, waiting: Waiting, now: float) -> None:
+    def park(self, site: Site, waiting: WaitingRecord, now: float) -> None:
         """Put a record off that finds no room at its site."""
         metrics.PARKED.inc()
-        seconds = site.park(waiting.taken.record.traffic_class, now, longest=self._parked.longest)
+        seconds = site.park(waiting.leased.record.traffic_class, now, longest=self._parked.longest)
         self._put_off(site, waiting, now, seconds, "others are before it at its site")
 
     def park_surplus(self, site: Site, now: float) -> None:
@@ -48,11 +48,11 @@ class Parking:
         for waiting in site.surplus(now):
             self.park(site, waiting, now)
 
-    def suspend(self, site: Site, waiting: Waiting, now: float) -> None:
+    def suspend(self, site: Site, waiting: WaitingRecord, now: float) -> None:
         """Put a record off whose site is down."""
         metrics.SUSPENDED.inc()
         seconds = site.downtime.put_off(
-            waiting.taken.record.traffic_class,
+            waiting.leased.record.traffic_class,
             now,
             rate=site.pace.rate(now),
             longest=self._parked.longest,
@@ -61,20 +61,20 @@ class Parking:
         self._put_off(site, waiting, now, seconds, reason)
 
     def _put_off(
-        self, site: Site, waiting: Waiting, now: float, seconds: float, reason: str
+        self, site: Site, waiting: WaitingRecord, now: float, seconds: float, reason: str
     ) -> None:
-        taken = waiting.taken
-        record = taken.record
-        parked = Parked(record.record_id, record.domain, taken.lane, taken.places, now + seconds)
+        leased = waiting.leased
+        record = leased.record
+        parked = Parked(record.record_id, record.domain, leased.lane, leased.places, now + seconds)
 
         def stored() -> None:
             self._parked.add(site.key, record.traffic_class, parked)
 
-        self._endings.put_off(taken, waiting.way_out, site.name, seconds, reason, then=stored)
+        self._settler.put_off(leased, waiting.egress_path, site.name, seconds, reason, then=stored)
 
-    def came(self, site: Site, taken: Taken) -> None:
+    def came(self, site: Site, leased: LeasedRecord) -> None:
         """Take down that a record has come to its site: for the first time, or again."""
-        self._parked.came(site.key, taken.record.traffic_class, taken.record.record_id)
+        self._parked.came(site.key, leased.record.traffic_class, leased.record.record_id)
 
     def leave(self, lane: str) -> None:
         """Leave what was put off of a lane to its next owner: it comes back when it is due."""

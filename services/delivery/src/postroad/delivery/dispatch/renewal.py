@@ -1,53 +1,55 @@
 """
 What waits, as another configuration comes into force: it goes on by the objects as they are now.
 
-Mail that waits at a site stays in its room where only limits, TLS, login or sources of its way out
-were edited. It leaves where its way out is another one, or gone, or of another pool, or has none of
-its smarthosts any more.
+Mail that waits at a site stays in its room where only limits, TLS, login or sources of its egress
+path were edited. It leaves where its egress path is another one, or gone, or of another pool, or
+has none of its smarthosts any more.
 """
 
 import random
 
-from postroad.delivery.routing.way import Ways, same_hosts
+from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
 from postroad.delivery.sites.site import Site
-from postroad.delivery.sites.waiting import Waiting
-from postroad.policy.model import Snapshot, Source, WayOut
-from postroad.spool.interface import Taken
+from postroad.delivery.sites.waiting import WaitingRecord
+from postroad.policy.model import EgressPath, Snapshot, Source
+from postroad.spool.interface import LeasedRecord
 
 
 class Renewal:
-    """Ways out of what waits, with the source that each message is sent from."""
+    """Egress paths of what waits, with the source that each message is sent from."""
 
-    def __init__(self, ways: Ways) -> None:
-        self._ways = ways
+    def __init__(self, egress_paths: EgressPaths) -> None:
+        self._egress_paths = egress_paths
         self._dice = random.Random()
 
-    def waiting(self, taken: Taken, way_out: WayOut, snapshot: Snapshot | None) -> Waiting:
-        """Return a record as it waits by the way out that it has under a configuration."""
-        return Waiting(taken, way_out, snapshot, self._source(way_out))
+    def waiting(
+        self, leased: LeasedRecord, egress_path: EgressPath, snapshot: Snapshot | None
+    ) -> WaitingRecord:
+        """Return a record as it waits by the egress path that it has under a configuration."""
+        return WaitingRecord(leased, egress_path, snapshot, self._source(egress_path))
 
-    def _source(self, way_out: WayOut) -> Source | None:
-        sources = way_out.sources
+    def _source(self, egress_path: EgressPath) -> Source | None:
+        sources = egress_path.sources
         if not sources:
             return None
         return self._dice.choices(sources, [max(0, source.weight) for source in sources])[0]
 
-    def leave(self, site: Site, snapshot: Snapshot | None) -> list[Waiting]:
+    def leave(self, site: Site, snapshot: Snapshot | None) -> list[WaitingRecord]:
         """Take out, and return, what waits no more at a site; let the rest wait as it is to."""
         return site.withdraw(lambda each: not self._renew(each, snapshot))
 
-    def _renew(self, waiting: Waiting, snapshot: Snapshot | None) -> bool:
-        """Give what waits its way out as it is now; return whether that is one from its room."""
-        before, now = waiting.way_out, self._ways.of(snapshot, waiting.taken.record)
+    def _renew(self, waiting: WaitingRecord, snapshot: Snapshot | None) -> bool:
+        """Give what waits its egress path as it is now; return whether it stays in its room."""
+        before, now = waiting.egress_path, self._egress_paths.of(snapshot, waiting.leased.record)
         if now is None or not same_room(before, now):
             return False
         if now.sources != before.sources:
             waiting.source = self._source(now)
-        waiting.way_out, waiting.snapshot = now, snapshot
+        waiting.egress_path, waiting.snapshot = now, snapshot
         return True
 
 
-def same_room(one: WayOut, other: WayOut) -> bool:
+def same_room(one: EgressPath, other: EgressPath) -> bool:
     """Whether mail waits in the same rooms by both."""
     if one.name != other.name or one.pool != other.pool:
         return False

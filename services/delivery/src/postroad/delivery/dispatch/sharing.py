@@ -18,8 +18,8 @@ from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.policy.limits.portions import (
     Claim,
-    Demand,
-    Portion,
+    SiteDemand,
+    SitePortion,
     decode,
     encode,
     portioned,
@@ -129,9 +129,9 @@ class Sharing:
         total = share.total
         return total.is_shared and (total.sends or self._pool.count(total.name) > 0)
 
-    def _demand(self, share: _Share) -> Demand:
+    def _demand(self, share: _Share) -> SiteDemand:
         total = share.total
-        return Demand(
+        return SiteDemand(
             self._records.owner,
             total.own,
             busy=total.limiter.connections,
@@ -165,7 +165,7 @@ class Sharing:
 
     async def _claim(self, share: _Share) -> None:
         total = share.total
-        outcome: list[Portion] = []
+        outcome: list[SitePortion] = []
 
         def decide(view: SiteView) -> bytes:
             claims = [c for c in decode(view.record)[1] if c.owner in view.live]

@@ -1,5 +1,5 @@
 """
-The delivery worker: takes records, finds their sites, and lets them wait there for the crew.
+The delivery worker: takes records, finds their sites, and lets them wait there for the dispatcher.
 
 A record waits in its site's room without a task of its own. What finds no room is parked, what
 belongs into another lane is moved there, and what is not to be attempted ends at once.
@@ -12,29 +12,29 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
-from postroad.delivery.attempt.attempt import Ended
-from postroad.delivery.dispatch.dispatcher import Crew
-from postroad.delivery.dispatch.endings import Endings
+from postroad.delivery.attempt.attempt import AttemptResult
+from postroad.delivery.context import WorkerContext
+from postroad.delivery.dispatch.dispatcher import SiteDispatcher
 from postroad.delivery.dispatch.orders import order_for
 from postroad.delivery.dispatch.parking import Parking
 from postroad.delivery.dispatch.renewal import Renewal
+from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import (
     for_all,
     moved,
     nowhere,
 )
+from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.routes import Route
-from postroad.delivery.routing.way import Ways, is_undecided
 from postroad.delivery.sites.sites import Sites
-from postroad.delivery.sites.waiting import Waiting
-from postroad.delivery.tools import WorkerTools
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Snapshot, WayOut
+from postroad.policy.model import EgressPath, Snapshot
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Taken
+from postroad.spool.interface import LeasedRecord
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
@@ -50,37 +50,37 @@ _LAST_OUTCOMES = timedelta(seconds=2)
 class Worker:
     """All delivery of one process."""
 
-    def __init__(self, tools: WorkerTools) -> None:
-        self._tools = tools
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._tasks = BackgroundTasks(metrics.INTERNAL_ERRORS)
-        self._endings = Endings(tools, self._tasks)
-        self._lookups = Lookups(max(1, tools.in_hand // _ASKING))
-        self._parking = Parking(tools, self._endings, self._tasks)
-        self._crew = Crew(
-            tools, self._endings, self._tasks, self._lookups, self._parking, self._begin_again
+        self._settler = Settler(context, self._tasks)
+        self._lookups = Lookups(max(1, context.in_hand // _ASKING))
+        self._parking = Parking(context, self._settler, self._tasks)
+        self._dispatcher = SiteDispatcher(
+            context, self._settler, self._tasks, self._lookups, self._parking, self._begin_again
         )
-        self._sites = Sites(tools.in_hand, self._crew.resume)
-        self._ways = Ways()
-        self._renewal = Renewal(self._ways)
+        self._sites = Sites(context.in_hand, self._dispatcher.resume)
+        self._egress_paths = EgressPaths()
+        self._renewal = Renewal(self._egress_paths)
         self._elsewhere: Mapping[str, int] = {}
         self._heeded: Snapshot | None = None  # the configuration by which mail goes on
 
     # ------------------------------------------------------------ taking
 
     async def run(self) -> None:
-        """Take records until the taking is stopped."""
+        """Take records until the consumer is stopped."""
         # An empty one will do: an order may mean what is in the queue, whatever is configured.
-        await self._tools.configuration.wait_published()
-        self._heed(self._tools.configuration.current)
-        self._tools.taking.on_leaving(self._withdraw)
-        self._tools.taking.tell_left_open(self._left_open)
-        self._tools.taking.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
+        await self._context.configuration.wait_published()
+        self._heed(self._context.configuration.current)
+        self._context.consumer.on_leaving(self._withdraw)
+        self._context.consumer.tell_left_open(self._left_open)
+        self._context.consumer.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
         self._tasks.spawn(self._housekeep())
         self._tasks.spawn(self._follow())
-        self._tasks.spawn(self._crew.sharing.run())
-        async for taken in self._tools.taking:
-            self._endings.took()
-            self._begin(taken)
+        self._tasks.spawn(self._dispatcher.sharing.run())
+        async for leased in self._context.consumer:
+            self._settler.took()
+            self._begin(leased)
 
     def _withdraw(self, lane: str) -> None:
         """
@@ -89,147 +89,153 @@ class Worker:
         No session idles on beside his. Which lane one was of is not known; lanes rarely leave.
         """
         for site in self._sites:
-            for waiting in site.withdraw(lambda each: each.taken.lane == lane):
-                self._tasks.spawn(self._endings.give_back(waiting.taken))
+            for waiting in site.withdraw(lambda each: each.leased.lane == lane):
+                self._tasks.spawn(self._settler.give_back(waiting.leased))
         self._hang_up()
         self._sites.leave(lane)
         self._parking.leave(lane)
 
     def _hang_up(self) -> None:
-        for session in self._tools.attempts.pool.all():
+        for session in self._context.attempts.pool.all():
             session.hang_up()
 
     def _left_open(self) -> Mapping[str, int]:
-        return self._sites.left_open(self._tools.attempts.pool)
+        return self._sites.left_open(self._context.attempts.pool)
 
     def _heed_elsewhere(self) -> None:
         """Heed what former owners of our lanes have open, from before their mail comes here."""
-        counts = self._tools.taking.open_elsewhere
+        counts = self._context.consumer.open_elsewhere
         if counts is not self._elsewhere:
             self._elsewhere = counts
             self._sites.heed_elsewhere(counts)
             for site in self._sites:
                 if site.waiting:
-                    self._crew.pump(site)
+                    self._dispatcher.pump(site)
 
     def obey(self) -> None:
         """Do as a new order says with what has not begun yet."""
         for site in self._sites:
-            for waiting in site.withdraw(lambda each: self._order(each.taken) is not None):
-                order = self._order(waiting.taken)
-                self._tasks.spawn(self._endings.unattempted(waiting.taken, waiting.way_out, order))
+            for waiting in site.withdraw(lambda each: self._order(each.leased) is not None):
+                order = self._order(waiting.leased)
+                self._tasks.spawn(
+                    self._settler.unattempted(waiting.leased, waiting.egress_path, order)
+                )
 
-    def _order(self, taken: Taken) -> Order | None:
-        return order_for(self._tools.spool.orders.in_force(datetime.now(UTC)), taken)
+    def _order(self, leased: LeasedRecord) -> Order | None:
+        return order_for(self._context.spool.orders.in_force(datetime.now(UTC)), leased)
 
-    def _begin(self, taken: Taken) -> None:
+    def _begin(self, leased: LeasedRecord) -> None:
         """Find the record's room; without a task when nothing has to be asked."""
-        record = taken.record
-        snapshot = self._tools.configuration.current
+        record = leased.record
+        snapshot = self._context.configuration.current
         self._heed(snapshot)
         self._heed_elsewhere()
-        way_out = self._ways.of(snapshot, record)
-        order = self._order(taken)
-        undecided = way_out is None and is_undecided(snapshot, record)
+        egress_path = self._egress_paths.of(snapshot, record)
+        order = self._order(leased)
+        undecided = egress_path is None and is_undecided(snapshot, record)
         if undecided and record.hold is None and order is None:
             now = asyncio.get_running_loop().time()
-            self._endings.unread(taken, self._lookups.wait(record.traffic_class, now))
+            self._settler.unread(leased, self._lookups.wait(record.traffic_class, now))
             return
-        if way_out is None or record.hold is not None or order is not None:
-            self._tasks.spawn(self._endings.unattempted(taken, way_out, order))
+        if egress_path is None or record.hold is not None or order is not None:
+            self._tasks.spawn(self._settler.unattempted(leased, egress_path, order))
             return
-        route = self._tools.directions.known(way_out, record.domain)
+        route = self._context.router.known(egress_path, record.domain)
         if isinstance(route, Route):
-            self._admit(taken, way_out, route)
-        elif self._tools.directions.asks_nobody(way_out, record.domain):
-            self._tasks.spawn(self._look_for_route(taken, way_out))
+            self._admit(leased, egress_path, route)
+        elif self._context.router.asks_nobody(egress_path, record.domain):
+            self._tasks.spawn(self._look_for_route(leased, egress_path))
         else:
-            self._ask_for_route(taken, way_out)
+            self._ask_for_route(leased, egress_path)
 
-    def _begin_again(self, taken: Taken) -> None:
+    def _begin_again(self, leased: LeasedRecord) -> None:
         """Find the room of a record that was in another one, or was to be; as if it came now."""
-        if self._tools.taking.serves(taken):
-            self._begin(taken)
+        if self._context.consumer.serves(leased):
+            self._begin(leased)
         else:
-            self._tasks.spawn(self._endings.give_back(taken))
+            self._tasks.spawn(self._settler.give_back(leased))
 
-    def _ask_for_route(self, taken: Taken, way_out: WayOut) -> None:
-        record = taken.record
-        slow = self._tools.directions.is_slow(way_out, record.domain)
-        if not self._lookups.enter(record.traffic_class, taken.places, slow=slow):
-            self._crew.ask_later(taken, way_out, "others are before it at the DNS")
+    def _ask_for_route(self, leased: LeasedRecord, egress_path: EgressPath) -> None:
+        record = leased.record
+        slow = self._context.router.is_slow(egress_path, record.domain)
+        if not self._lookups.enter(record.traffic_class, leased.places, slow=slow):
+            self._dispatcher.ask_later(leased, egress_path, "others are before it at the DNS")
             return
-        self._tasks.spawn(self._look_in_turn(taken, way_out, slow=slow))
+        self._tasks.spawn(self._look_in_turn(leased, egress_path, slow=slow))
 
-    async def _look_in_turn(self, taken: Taken, way_out: WayOut, *, slow: bool) -> None:
+    async def _look_in_turn(
+        self, leased: LeasedRecord, egress_path: EgressPath, *, slow: bool
+    ) -> None:
         try:
-            await self._look_for_route(taken, way_out)
+            await self._look_for_route(leased, egress_path)
         finally:
-            self._lookups.leave(taken.record.traffic_class, taken.places, slow=slow)
+            self._lookups.leave(leased.record.traffic_class, leased.places, slow=slow)
 
-    async def _look_for_route(self, taken: Taken, way_out: WayOut) -> None:
-        record = taken.record
-        route = await self._tools.directions.find(way_out, record.domain, record.traffic_class)
-        if isinstance(route, Route) and way_out.by_mx:
+    async def _look_for_route(self, leased: LeasedRecord, egress_path: EgressPath) -> None:
+        record = leased.record
+        route = await self._context.router.find(egress_path, record.domain, record.traffic_class)
+        if isinstance(route, Route) and egress_path.by_mx:
             await self._learn(record.domain, route.site)
-        way_now = self._ways.of(self._tools.configuration.current, record)
-        if way_now is not way_out or self._order(taken) is not None:  # that came meanwhile
-            self._begin_again(taken)
-        elif isinstance(route, Route) and self._tools.taking.serves(taken):
-            self._admit(taken, way_out, route)
+        way_now = self._egress_paths.of(self._context.configuration.current, record)
+        if way_now is not egress_path or self._order(leased) is not None:  # that came meanwhile
+            self._begin_again(leased)
+        elif isinstance(route, Route) and self._context.consumer.serves(leased):
+            self._admit(leased, egress_path, route)
         elif isinstance(route, Route):
-            await self._endings.give_back(taken)
+            await self._settler.give_back(leased)
         elif not route.asked:
-            self._crew.ask_later(taken, way_out, route.reason)
+            self._dispatcher.ask_later(leased, egress_path, route.reason)
         else:
-            ended = Ended(for_all(record, nowhere(route)))
-            await self._endings.attempted(taken, way_out, ended, record.site)
+            ended = AttemptResult(for_all(record, nowhere(route)))
+            await self._settler.attempted(leased, egress_path, ended, record.site)
 
     async def _learn(self, domain: str, site: str) -> None:
         try:
-            await self._tools.spool.sites.learn(domain, site)
+            await self._context.spool.sites.learn(domain, site)
         except SpoolError as error:
             log.debug("a site was not learnt", domain=domain, error=str(error))
 
-    def _admit(self, taken: Taken, way_out: WayOut, route: Route) -> None:
+    def _admit(self, leased: LeasedRecord, egress_path: EgressPath, route: Route) -> None:
         """Let a record wait at its site, or move it to the lane where that site's mail is."""
-        target = self._right_lane(taken, way_out, route.site)
+        target = self._right_lane(leased, egress_path, route.site)
         if target is not None:
-            settlement = moved(taken.record, target, self._tools.circumstances())
-            self._tasks.spawn(self._endings.settle(taken, settlement))
+            settlement = moved(leased.record, target, self._context.settlement_context())
+            self._tasks.spawn(self._settler.settle(leased, settlement))
             return
-        site = self._sites.of(route.site, way_out)
-        site.lane, site.is_left = taken.lane, False
-        self._parking.came(site, taken)
+        site = self._sites.of(route.site, egress_path)
+        site.lane, site.is_left = leased.lane, False
+        self._parking.came(site, leased)
         now = asyncio.get_running_loop().time()
         self._sites.keep_count(now)
-        waiting = self._renewal.waiting(taken, way_out, self._tools.configuration.current)
+        waiting = self._renewal.waiting(leased, egress_path, self._context.configuration.current)
         if site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
-        elif site.has_room(taken.record.traffic_class, now):
+        elif site.has_room(leased.record.traffic_class, now):
             site.add(waiting, now)
-            self._crew.pump(site)
+            self._dispatcher.pump(site)
             if (
-                taken.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk
+                leased.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk
             ):  # which makes way
                 self._parking.park_surplus(site, now)
         else:
             self._parking.park(site, waiting, now)
 
-    def _right_lane(self, taken: Taken, way_out: WayOut, site: str) -> QueueRecord | None:
+    def _right_lane(
+        self, leased: LeasedRecord, egress_path: EgressPath, site: str
+    ) -> QueueRecord | None:
         """Return the record as it is for the lane it belongs in, None where it is."""
-        record = taken.record
+        record = leased.record
         if record.lane_moves >= _MOST_MOVES:
             return None  # that is enough: wherever it is now, it is delivered
-        if record.site == site and record.pool == way_out.pool:
+        if record.site == site and record.pool == egress_path.pool:
             return None  # ingress knew: it put the record where its site's mail is
-        here = replace(record, site=site, pool=way_out.pool)
-        right_lane = self._tools.spool.lane_of(here) == taken.lane
+        here = replace(record, site=site, pool=egress_path.pool)
+        right_lane = self._context.spool.lane_of(here) == leased.lane
         # Our own pool, or one that nobody else serves: then the record came to us by that.
-        right_pool = way_out.pool == record.pool
+        right_pool = egress_path.pool == record.pool
         if right_lane and right_pool:
             return None
-        return record.next_step(site=site, pool=way_out.pool, lane_moves=record.lane_moves + 1)
+        return record.next_step(site=site, pool=egress_path.pool, lane_moves=record.lane_moves + 1)
 
     # ------------------------------------------------------------ the whole
 
@@ -237,7 +243,7 @@ class Worker:
         """Say goodbye on sessions nobody uses, and forget sites nobody writes to."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING)
-            for session in self._tools.attempts.pool.expired(time.monotonic()):
+            for session in self._context.attempts.pool.expired(time.monotonic()):
                 session.hang_up()
             self._heed_elsewhere()
             now = asyncio.get_running_loop().time()
@@ -247,13 +253,13 @@ class Worker:
                 self._parking.look(site)
             self._parking.forget(now)
             self._sites.forget(now)
-            metrics.IN_HAND.set(self._endings.in_hand)
+            metrics.IN_HAND.set(self._settler.in_hand)
 
     async def _follow(self) -> None:
         """Heed each configuration as it comes into force."""
         while True:
-            self._heed(self._tools.configuration.current)
-            await self._tools.configuration.changed()
+            self._heed(self._context.configuration.current)
+            await self._context.configuration.changed()
 
     def _heed(self, snapshot: Snapshot | None) -> None:
         """Let all mail go on by the objects as they are now, also what waits at a site."""
@@ -262,40 +268,42 @@ class Worker:
         self._heeded = snapshot
         if snapshot is not None:
             self._know_pools(snapshot)
-            ways_out = (relay.way_out for relay in snapshot.relays.values())
-            self._sites.renew({way_out.name: way_out.limits for way_out in ways_out})
-        leaving: list[Waiting] = []
+            egress_paths = (relay.egress_path for relay in snapshot.relays.values())
+            self._sites.renew(
+                {egress_path.name: egress_path.limits for egress_path in egress_paths}
+            )
+        leaving: list[WaitingRecord] = []
         for site in self._sites:
             if site.waiting:
                 leaving += self._renewal.leave(site, snapshot)
                 if (first := site.first()) is not None:
-                    self._sites.go_on(site, first.way_out)
-                self._crew.pump(site)  # a limit may have been raised
-        self._crew.windows.look_again()
+                    self._sites.go_on(site, first.egress_path)
+                self._dispatcher.pump(site)  # a limit may have been raised
+        self._dispatcher.windows.look_again()
         for waiting in leaving:
-            self._begin_again(waiting.taken)
+            self._begin_again(waiting.leased)
 
     def _know_pools(self, snapshot: Snapshot) -> None:
         """Heed which pools there are, before the first record is begun under a configuration."""
         relays = snapshot.relays.values()
-        self._tools.taking.know_pools({relay.way_out.pool for relay in relays})
-        several = len({relay.way_out.pool for relay in relays if relay.way_out.by_mx}) > 1
+        self._context.consumer.know_pools({relay.egress_path.pool for relay in relays})
+        several = len({relay.egress_path.pool for relay in relays if relay.egress_path.by_mx}) > 1
         # A Relay that cannot be read may be of another pool, and its mail meet ours at a site.
         self._sites.know_pools(several=several or snapshot.stale)
 
     async def drain(self, *, seconds: float) -> None:
         """Take nothing more, finish what is being sent, give the rest back."""
-        self._crew.stopping = True
-        await self._tools.taking.stop()
+        self._dispatcher.stopping = True
+        await self._context.consumer.stop()
         self._hang_up()  # before others begin: what is under way ends without leaving a session
-        unbegun = [each.taken for site in self._sites for each in site.empty()]
-        await asyncio.gather(*(self._endings.give_back(taken) for taken in unbegun))
+        unbegun = [each.leased for site in self._sites for each in site.empty()]
+        await asyncio.gather(*(self._settler.give_back(leased) for leased in unbegun))
         try:
             async with asyncio.timeout(seconds):
-                await self._endings.all_ended()
+                await self._settler.all_ended()
         except TimeoutError:
-            log.warning("deliveries under way are cut off", count=self._endings.in_hand)
+            log.warning("deliveries under way are cut off", count=self._settler.in_hand)
         # Outcomes that are known already are stored: who has the mail is not sent it again.
         await self._tasks.cancel(within=_LAST_OUTCOMES)
-        await self._tools.taking.close()
-        await self._tools.attempts.pool.close()
+        await self._context.consumer.close()
+        await self._context.attempts.pool.close()

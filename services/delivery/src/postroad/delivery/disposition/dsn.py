@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from postroad.delivery.routing.way import way_out_of
+from postroad.delivery.routing.egress_paths import egress_path_of
 from postroad.mail.dsn import Action, Report, ReportedRecipient, compose
 from postroad.mail.envelope import Body, Notify
 from postroad.mail.header import header_block
@@ -79,14 +79,14 @@ def _record(
         pool=about.pool,
         content=content,
     )
-    way_out = way_out_of(snapshot, record) if snapshot is not None else None
-    if way_out is None:
+    egress_path = egress_path_of(snapshot, record) if snapshot is not None else None
+    if egress_path is None:
         return record  # it is looked for again when the notification is taken
     return replace(
         record,
-        deadline=now + way_out.retry.lifetime,
-        pool=way_out.pool,
-        site="" if way_out.by_mx else way_out.name,
+        deadline=now + egress_path.retry.lifetime,
+        pool=egress_path.pool,
+        site="" if egress_path.by_mx else egress_path.name,
     )
 
 

@@ -14,24 +14,24 @@ from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.given_up import end, everybody
 from postroad.delivery.disposition.happening import Attempted, event_about
 from postroad.delivery.disposition.retry import in_time, next_try, warns
-from postroad.delivery.outcome import Kind, Outcome, cut, most_text
+from postroad.delivery.outcome import Outcome, OutcomeKind, cut, most_text
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.mail.valueclass import valueclass
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Place, Put, Ready, Scheduled, held
+from postroad.spool.interface import Put, QueueState, Ready, Scheduled, held
 from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
 
 _TYPES = {
-    Kind.DELIVERED: EventType.DELIVERY,
-    Kind.DEFERRED: EventType.TRANSIENT_FAILURE,
-    Kind.BOUNCED: EventType.BOUNCE,
+    OutcomeKind.DELIVERED: EventType.DELIVERY,
+    OutcomeKind.DEFERRED: EventType.TRANSIENT_FAILURE,
+    OutcomeKind.BOUNCED: EventType.BOUNCE,
 }
 _STATES = {
-    Kind.DELIVERED: RecipientState.DELIVERED,
-    Kind.DEFERRED: RecipientState.PENDING,
-    Kind.BOUNCED: RecipientState.BOUNCED,
+    OutcomeKind.DELIVERED: RecipientState.DELIVERED,
+    OutcomeKind.DEFERRED: RecipientState.PENDING,
+    OutcomeKind.BOUNCED: RecipientState.BOUNCED,
 }
 
 _DOUBTFUL = 10  # hosts of a record that are remembered
@@ -50,7 +50,7 @@ class Settlement:
 
 
 @valueclass(frozen=True, slots=True)
-class Circumstances:
+class SettlementContext:
     """What a settlement depends on besides the attempt."""
 
     schedule: RetrySchedule
@@ -61,13 +61,13 @@ class Circumstances:
     dice: random.Random
 
 
-def settle(record: QueueRecord, attempted: Attempted, at: Circumstances) -> Settlement:
+def settle(record: QueueRecord, attempted: Attempted, at: SettlementContext) -> Settlement:
     """Return what follows from an attempt at a record."""
     attempts = record.attempts + 1
     events = _outcome_events(record, attempted, at)
     outcomes = attempted.outcomes
     if len(outcomes) == len(record.recipients) and all(
-        outcome.kind is Kind.DELIVERED for outcome in outcomes.values()
+        outcome.kind is OutcomeKind.DELIVERED for outcome in outcomes.values()
     ):
         return Settlement((), tuple(events))  # nearly always: nothing is left to put
     tried, newly_bounced = _taken_down(record, attempted, at.now)
@@ -95,7 +95,7 @@ def _taken_down(
     newly_bounced = [
         recipients[number]
         for number, outcome in attempted.outcomes.items()
-        if outcome.kind is Kind.BOUNCED
+        if outcome.kind is OutcomeKind.BOUNCED
     ]
     doubtful = dict.fromkeys(each.host for each in attempted.outcomes.values() if each.ambiguous)
     if doubtful:
@@ -107,7 +107,7 @@ def _taken_down(
 def _go_on(
     record: QueueRecord,
     due: datetime | None,
-    at: Circumstances,
+    at: SettlementContext,
     newly_bounced: list[QueuedRecipient],
     events: list[Event],
     told: str = "expired",
@@ -133,7 +133,7 @@ def _go_on(
 
 def _go_on_at_once(
     record: QueueRecord,
-    at: Circumstances,
+    at: SettlementContext,
     newly_bounced: list[QueuedRecipient],
     events: list[Event],
 ) -> Settlement:
@@ -149,7 +149,7 @@ def put_off(
     wait: timedelta,
     site: str,
     reason: str,
-    at: Circumstances,
+    at: SettlementContext,
     known: Attempted = NOTHING,
     *,
     expires: bool = True,
@@ -178,13 +178,13 @@ def put_off(
     return _go_on(waiting, due, at, newly_bounced, events)
 
 
-def expire(record: QueueRecord, why: str, at: Circumstances) -> Settlement:
+def expire(record: QueueRecord, why: str, at: SettlementContext) -> Settlement:
     """Return what follows when a record's time is over while it is not tried, and why it is not."""
     return _go_on(record, None, at, [], [], f"expired, {why}")
 
 
 def hold(
-    record: QueueRecord, why: Hold, said: str, at: Circumstances, known: Attempted = NOTHING
+    record: QueueRecord, why: Hold, said: str, at: SettlementContext, known: Attempted = NOTHING
 ) -> Settlement:
     """Return what follows when a record waits for a person, after no more than `known`."""
     events = _outcome_events(record, known, at)
@@ -214,9 +214,9 @@ class GivenUp:
 def give_up(
     record: QueueRecord,
     why: GivenUp,
-    at: Circumstances,
+    at: SettlementContext,
     meant: Callable[[QueuedRecipient], bool] = everybody,
-    place: Place = AT_ONCE,
+    place: QueueState = AT_ONCE,
 ) -> Settlement:
     """
     Return what follows when mail is ended, by order or for its hold's end.
@@ -248,7 +248,7 @@ def _next(record: QueueRecord) -> QueueRecord:
 
 
 def _warn(
-    record: QueueRecord, at: Circumstances, events: list[Event]
+    record: QueueRecord, at: SettlementContext, events: list[Event]
 ) -> tuple[QueueRecord, list[Put]]:
     warned = record.delay_warned
     if not warns(at.schedule, arrival=record.arrival, warned=warned, now=at.now):
@@ -259,7 +259,9 @@ def _warn(
     return replace(record, delay_warned=True), puts
 
 
-def _outcome_events(record: QueueRecord, attempted: Attempted, at: Circumstances) -> list[Event]:
+def _outcome_events(
+    record: QueueRecord, attempted: Attempted, at: SettlementContext
+) -> list[Event]:
     """Return one event for each distinct answer, with all recipients it was for."""
     groups: dict[Outcome, list[QueuedRecipient]] = {}
     for number, outcome in attempted.outcomes.items():

@@ -14,9 +14,9 @@ from postroad.delivery.disposition.retry import JITTER
 from postroad.delivery.disposition.settlement import (
     AT_ONCE,
     NOT_TRIED,
-    Circumstances,
     GivenUp,
     Settlement,
+    SettlementContext,
     expire,
     give_up,
     hold,
@@ -33,7 +33,7 @@ from postroad.mail.status import (
 )
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import HOLD_LIMIT, Place, Put, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Put, QueueState, Ready, Scheduled
 from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
 # After which it is looked at again: the order may have been cancelled, and a million records that
@@ -44,7 +44,7 @@ _UNREAD = "the configuration cannot be read completely"
 
 
 def ordered(
-    record: QueueRecord, order: Order, at: Circumstances, place: Place = AT_ONCE
+    record: QueueRecord, order: Order, at: SettlementContext, place: QueueState = AT_ONCE
 ) -> Settlement:
     """
     Return what follows from an order to bounce, delete, hold or suspend.
@@ -80,14 +80,14 @@ def _ended(order: Order, kind: EventType, told: str, *, silent: bool = False) ->
     return GivenUp(kind, order.said, told, DELIVERY_NOT_AUTHORIZED, silent)
 
 
-def _suspended(record: QueueRecord, order: Order, at: Circumstances) -> Settlement:
+def _suspended(record: QueueRecord, order: Order, at: SettlementContext) -> Settlement:
     """Return what follows when a record's destination is to be left alone."""
     said = f"suspended: {order.reason}" if order.reason else "suspended by order"
     wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
     return _left_alone(record, wait, said, at)
 
 
-def unread(record: QueueRecord, wait: timedelta, at: Circumstances) -> Settlement:
+def unread(record: QueueRecord, wait: timedelta, at: SettlementContext) -> Settlement:
     """
     Return what follows while an object cannot be read that may say how a record leaves.
 
@@ -101,7 +101,7 @@ def _left_alone(
     record: QueueRecord,
     wait: timedelta,
     said: str,
-    at: Circumstances,
+    at: SettlementContext,
     status: EnhancedStatus = NOT_TRIED,
 ) -> Settlement:
     """
@@ -120,7 +120,7 @@ def _left_alone(
     return put_off(record, wait, record.site, said, at, expires=expires, status=status)
 
 
-def hold_ended(record: QueueRecord, ended: Hold, at: Circumstances) -> Settlement:
+def hold_ended(record: QueueRecord, ended: Hold, at: SettlementContext) -> Settlement:
     """Return what follows when a record comes out of its hold: it goes on, or is bounced."""
     if ended.on_expiry is OnHoldExpiry.BOUNCE:
         told, status = "its hold has ended", DELIVERY_EXPIRED.with_class(5)
@@ -130,28 +130,28 @@ def hold_ended(record: QueueRecord, ended: Hold, at: Circumstances) -> Settlemen
     return Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
 
 
-def no_way_out(record: QueueRecord, at: Circumstances) -> Settlement:
+def no_route(record: QueueRecord, at: SettlementContext) -> Settlement:
     """Return what follows when no object says how a record leaves: it waits for one."""
-    outcomes = for_all(record, deferred("no way out is configured for it"))
+    outcomes = for_all(record, deferred("no route to recipient"))
     return settle(record, Attempted(outcomes, record.site), at)
 
 
 def without_body(
-    record: QueueRecord, reason: str, at: Circumstances, known: Attempted
+    record: QueueRecord, reason: str, at: SettlementContext, known: Attempted
 ) -> Settlement:
     """Return what follows when a body is gone, or is not what was stored: a person looks."""
     metrics.HELD.labels("body").inc()
     return hold(record, Hold(reason), reason, at, known)
 
 
-def moved(record: QueueRecord, target: QueueRecord, at: Circumstances) -> Settlement:
+def moved(record: QueueRecord, target: QueueRecord, at: SettlementContext) -> Settlement:
     """Return what follows when a record goes on in the lane where its site's mail is."""
     metrics.MOVED.inc()
     event = _told(EventType.MOVED, record, f"to {target.site}", at)
     return Settlement((Put(target, Ready()),), (event,))
 
 
-def meeting(order: Order, settlement: Settlement, at: Circumstances) -> Settlement:
+def meeting(order: Order, settlement: Settlement, at: SettlementContext) -> Settlement:
     """
     Return a settlement of a record on which an order has come.
 
@@ -188,5 +188,5 @@ def for_all(record: QueueRecord, outcome: Outcome) -> dict[int, Outcome]:
     }
 
 
-def _told(kind: EventType, record: QueueRecord, reason: str, at: Circumstances) -> Event:
+def _told(kind: EventType, record: QueueRecord, reason: str, at: SettlementContext) -> Event:
     return event_about(kind, record, record.pending, at, reason=reason)

@@ -1,1 +1,1 @@
-"""Where mail goes: the way out of the configuration, the DNS, and hosts in order."""
+"""Where mail goes: the egress path of the configuration, the DNS, and hosts in order."""

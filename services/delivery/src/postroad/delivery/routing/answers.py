@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
-class Trouble(Enum):
+class DnsFailure(Enum):
     """Why there is no answer."""
 
     NO_SUCH_NAME = auto()  # NXDOMAIN: nothing by that name
@@ -18,7 +18,7 @@ class MxAnswer:
     """The MX records of a domain as (preference, host), hosts in lower case without a final dot."""
 
     records: tuple[tuple[int, str], ...] = ()
-    trouble: Trouble | None = None
+    trouble: DnsFailure | None = None
     detail: str = ""
 
 
@@ -27,5 +27,5 @@ class AddressAnswer:
     """The IP addresses of a host, IPv6 first; trouble when there are none."""
 
     addresses: tuple[str, ...] = ()
-    trouble: Trouble | None = None
+    trouble: DnsFailure | None = None
     detail: str = ""

@@ -27,7 +27,7 @@ class Lookups:
     """The places of records that wait for the DNS: `most` of those that a process has."""
 
     most: int
-    _taken: Counter[TrafficClass] = field(default_factory=Counter)
+    _leased: Counter[TrafficClass] = field(default_factory=Counter)
     _slow: Counter[TrafficClass] = field(default_factory=Counter)  # of those that are taken
     # When the one that was put off last comes back.
     _next: dict[TrafficClass, float] = field(default_factory=dict)
@@ -38,17 +38,17 @@ class Lookups:
 
         `slow`: the name was not answered of late.
         """
-        if not _has_place(self._taken, self.most, traffic_class):
+        if not _has_place(self._leased, self.most, traffic_class):
             return False
         if slow and not _has_place(self._slow, max(1, self.most // _SLOW), traffic_class):
             return False
-        self._taken[traffic_class] += places
+        self._leased[traffic_class] += places
         self._slow[traffic_class] += places * slow
         return True
 
     def leave(self, traffic_class: TrafficClass, places: int, *, slow: bool) -> None:
         """Give back the places that `enter` gave."""
-        self._taken[traffic_class] -= places
+        self._leased[traffic_class] -= places
         self._slow[traffic_class] -= places * slow
 
     def wait(self, traffic_class: TrafficClass, now: float) -> float:
@@ -58,8 +58,8 @@ class Lookups:
         return self._next[traffic_class] - now
 
 
-def _has_place(taken: Counter[TrafficClass], most: int, traffic_class: TrafficClass) -> bool:
-    if taken.total() >= most:
+def _has_place(leased: Counter[TrafficClass], most: int, traffic_class: TrafficClass) -> bool:
+    if leased.total() >= most:
         return False
     share = _BULK if traffic_class is TrafficClass.BULK else 1.0
-    return taken[traffic_class] < max(1, int(most * share))
+    return leased[traffic_class] < max(1, int(most * share))

@@ -26,7 +26,7 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.breaker import Breaker
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.questions.silence import Silence
@@ -54,7 +54,7 @@ _PROBE = ("", "NS")  # the servers of the root, which every name server knows or
 @dataclass(frozen=True, slots=True)
 class _Found:
     rdata: tuple[Any, ...]
-    trouble: Trouble | None
+    trouble: DnsFailure | None
     detail: str
     until: float
 
@@ -67,9 +67,15 @@ class _Asking:
 
 
 _FAMILIES = ("AAAA", "A")
-_GRAVEST = (Trouble.TEMPORARY, Trouble.UNASKED, Trouble.NO_DATA, Trouble.NO_SUCH_NAME, None)
-_NOTHING_YET = _Found((), Trouble.TEMPORARY, "the DNS does not answer", 0.0)
-_UNASKED = _Found((), Trouble.UNASKED, "the DNS does not answer", 0.0)
+_GRAVEST = (
+    DnsFailure.TEMPORARY,
+    DnsFailure.UNASKED,
+    DnsFailure.NO_DATA,
+    DnsFailure.NO_SUCH_NAME,
+    None,
+)
+_NOTHING_YET = _Found((), DnsFailure.TEMPORARY, "the DNS does not answer", 0.0)
+_UNASKED = _Found((), DnsFailure.UNASKED, "the DNS does not answer", 0.0)
 
 
 class Resolver:
@@ -251,12 +257,12 @@ class Resolver:
         try:
             answer = await resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
         except dns.resolver.NXDOMAIN as error:
-            return _found((), Trouble.NO_SUCH_NAME, "no such domain", _negative(error)), True
+            return _found((), DnsFailure.NO_SUCH_NAME, "no such domain", _negative(error)), True
         except dns.resolver.NoAnswer as error:
             ttl = _negative_response(error.kwargs.get("response"))
-            return _found((), Trouble.NO_DATA, f"no {kind} record", ttl), True
+            return _found((), DnsFailure.NO_DATA, f"no {kind} record", ttl), True
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            found = _found((), Trouble.TEMPORARY, _sentence(error), _TROUBLE)
+            found = _found((), DnsFailure.TEMPORARY, _sentence(error), _TROUBLE)
             return found, _was_answered(error)
         # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
         ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
@@ -276,7 +282,7 @@ def _six(address: str) -> str:
     return str(unmapped(ipaddress.ip_address(address))) if "." in address else address
 
 
-def _found(rdata: tuple[Any, ...], trouble: Trouble | None, detail: str, ttl: float) -> _Found:
+def _found(rdata: tuple[Any, ...], trouble: DnsFailure | None, detail: str, ttl: float) -> _Found:
     return _Found(rdata, trouble, detail, time.monotonic() + ttl)
 
 

@@ -1,5 +1,5 @@
 """
-Finding the way for a record: its way out, its route, its site. Asks the DNS; routing decides.
+Finding the way for a record: its egress path, its route, its site. Asks the DNS; routing decides.
 
 A route is kept for some seconds for each destination, so that a burst asks once; MX hosts of equal
 preference are shuffled anew with each route.
@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 
 from postroad.delivery import metrics
 from postroad.delivery.routing.addresses import usable_addresses
-from postroad.delivery.routing.answers import AddressAnswer, Trouble
+from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.questions.silence import Silence
 from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.routes import (
     MAX_HOSTS,
-    Host,
+    MailHost,
     NoRoute,
     Route,
     distinct,
@@ -37,13 +37,13 @@ from postroad.delivery.routing.routes import (
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Smarthost, WayOut
+from postroad.policy.model import EgressPath, Smarthost
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "an error of ours")  # says nothing about the site
-_NOT_IN_TIME = AddressAnswer((), Trouble.TEMPORARY, "the DNS does not answer")
+OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "local error")  # says nothing about the site
+_NOT_IN_TIME = AddressAnswer((), DnsFailure.TEMPORARY, "the DNS does not answer")
 _GRACE = 3.0  # seconds that are waited for all hosts' addresses when some are there
 _KEPT = 5.0  # seconds
 _MANY = 20_000
@@ -52,7 +52,7 @@ _MOST_UNANSWERED = 5  # MX hosts of a domain; then no further ones are asked for
 
 
 @dataclass(frozen=True, slots=True)
-class DirectionSettings:
+class RouterSettings:
     """What routes depend on besides the mail: the MX port, and whom not to talk to."""
 
     smtp_port: int
@@ -62,44 +62,48 @@ class DirectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    way_out: WayOut
+    egress_path: EgressPath
     until: float  # monotonic
     route: Route | NoRoute
 
 
-class Directions:
-    """Routes by way out and destination domain."""
+class Router:
+    """Routes by egress path and destination domain."""
 
-    def __init__(self, resolver: Resolver, settings: DirectionSettings) -> None:
+    def __init__(self, resolver: Resolver, settings: RouterSettings) -> None:
         self._resolver = resolver
         self._settings = settings
         self._dice = random.Random()
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._silence = Silence()  # of domains, as to their hosts
 
-    def known(self, way_out: WayOut, domain: str) -> Route | NoRoute | None:
+    def known(self, egress_path: EgressPath, domain: str) -> Route | NoRoute | None:
         """Return a route that was found a moment ago, None when one has to be looked for."""
-        kept = self._kept.get((way_out.name, self._destination(way_out, domain)))
+        kept = self._kept.get((egress_path.name, self._destination(egress_path, domain)))
         if kept is None or kept.until <= time.monotonic():
             return None
         # It may have been edited since. Nearly always it is the same object.
-        return kept.route if kept.way_out is way_out or kept.way_out == way_out else None
+        return (
+            kept.route
+            if kept.egress_path is egress_path or kept.egress_path == egress_path
+            else None
+        )
 
-    def asks_nobody(self, way_out: WayOut, domain: str) -> bool:
+    def asks_nobody(self, egress_path: EgressPath, domain: str) -> bool:
         """Whether a route is found at once: all that has to be known is."""
-        if way_out.smarthosts:
+        if egress_path.smarthosts:
             return all(
                 _literal(host) is not None or self._resolver.knows_addresses(host.host)
-                for host in way_out.smarthosts
+                for host in egress_path.smarthosts
             )
         return literal_address(domain) is not None or self._resolver.knows_hosts(domain)
 
-    def is_slow(self, way_out: WayOut, domain: str) -> bool:
+    def is_slow(self, egress_path: EgressPath, domain: str) -> bool:
         """Whether the DNS did not answer of late for what a route depends on."""
-        if way_out.smarthosts:
+        if egress_path.smarthosts:
             return all(
                 _literal(host) is None and self._resolver.has_slow_addresses(host.host)
-                for host in way_out.smarthosts
+                for host in egress_path.smarthosts
             )
         return self._has_slow_hosts(domain) or self._resolver.is_slow(domain)
 
@@ -107,53 +111,56 @@ class Directions:
         return self._silence.has(domain, time.monotonic())
 
     async def find(
-        self, way_out: WayOut, domain: str, traffic_class: TrafficClass = TrafficClass.EXPRESS
+        self,
+        egress_path: EgressPath,
+        domain: str,
+        traffic_class: TrafficClass = TrafficClass.EXPRESS,
     ) -> Route | NoRoute:
         """Look for a route. An error nobody planned leads nowhere, for a while."""
         try:
-            return await self._find(way_out, domain, traffic_class)
+            return await self._find(egress_path, domain, traffic_class)
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("a route could not be looked for", domain=domain)
             return OWN_ERROR
 
     async def _find(
-        self, way_out: WayOut, domain: str, traffic_class: TrafficClass
+        self, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
     ) -> Route | NoRoute:
-        if way_out.smarthosts:
-            route = await self._smarthost_route(way_out, Asker(way_out.name, traffic_class))
+        if egress_path.smarthosts:
+            route = await self._smarthost_route(egress_path, Asker(egress_path.name, traffic_class))
         else:
             slow = self._has_slow_hosts(domain)
             route = await self._mx_route(domain, Asker(domain, traffic_class, slow))
-        key = (way_out.name, self._destination(way_out, domain))
-        self._kept[key] = _Kept(way_out, time.monotonic() + _KEPT, route)
+        key = (egress_path.name, self._destination(egress_path, domain))
+        self._kept[key] = _Kept(egress_path, time.monotonic() + _KEPT, route)
         self._kept.move_to_end(key)
         while len(self._kept) > _MANY:
             self._kept.popitem(last=False)
         return route
 
     @staticmethod
-    def _destination(way_out: WayOut, domain: str) -> str:
-        return "" if way_out.smarthosts else domain
+    def _destination(egress_path: EgressPath, domain: str) -> str:
+        return "" if egress_path.smarthosts else domain
 
-    async def _smarthost_route(self, way_out: WayOut, asker: Asker) -> Route | NoRoute:
+    async def _smarthost_route(self, egress_path: EgressPath, asker: Asker) -> Route | NoRoute:
         hosts = []
         trouble = NoRoute(EnhancedStatus(4, 4, 3), "none of the smarthosts has an address")
-        names = [host.host for host in way_out.smarthosts if _literal(host) is None]
+        names = [host.host for host in egress_path.smarthosts if _literal(host) is None]
         answers = await self._ask(list(dict.fromkeys(names)), asker, allow_private=True)
-        for smarthost in order_smarthosts(way_out.smarthosts, self._dice):
+        for smarthost in order_smarthosts(egress_path.smarthosts, self._dice):
             literal = _literal(smarthost)
             answer = AddressAnswer((literal,)) if literal else answers[smarthost.host]
             # A smarthost was named by a person who may: any address is meant.
             addresses = usable_addresses(answer, allow_private=True)
             if addresses:
-                hosts.append(Host(smarthost.host, smarthost.port, addresses))
+                hosts.append(MailHost(smarthost.host, smarthost.port, addresses))
             elif answer.detail:
                 why = unknown(answer)
                 trouble = replace(why, reason=f"{smarthost.host}: {why.reason}")
         if not hosts:
             return trouble
-        return Route(way_out.name, distinct(hosts))
+        return Route(egress_path.name, distinct(hosts))
 
     async def _mx_route(self, domain: str, asker: Asker) -> Route | NoRoute:
         settings = self._settings
@@ -185,7 +192,7 @@ class Directions:
             answers |= found
             for answer in found.values():
                 usable += bool(usable_addresses(answer, allow_private=allow_private))
-                unanswered += answer.trouble is Trouble.TEMPORARY
+                unanswered += answer.trouble is DnsFailure.TEMPORARY
             if usable >= MAX_HOSTS or unanswered >= _MOST_UNANSWERED:
                 break
         if unanswered >= _MOST_UNANSWERED or (unanswered and not usable):

@@ -1,5 +1,5 @@
 """
-Where a record's mail goes: a way out and what the DNS said in, hosts in order out. No I/O.
+Where a record's mail goes: an egress path and what the DNS said in, hosts in order out. No I/O.
 
 MX hosts follow RFC 5321 §5: by preference, equals shuffled; the domain itself when there is no MX
 (the implicit MX); nobody when the MX is null (RFC 7505); an address literal is its own host. Hosts
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from postroad.delivery.routing.addresses import is_public, usable_addresses
-from postroad.delivery.routing.answers import AddressAnswer, MxAnswer, Trouble
+from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Smarthost
@@ -23,7 +23,7 @@ _SITE_LENGTH = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class MailHost:
     """A next hop and the addresses to try, in order."""
 
     name: str
@@ -36,7 +36,7 @@ class Route:
     """Where to try, and the site that limits are kept for."""
 
     site: str
-    hosts: tuple[Host, ...]
+    hosts: tuple[MailHost, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def order_smarthosts(hosts: Sequence[Smarthost], dice: random.Random) -> list[Sm
 
 def unknown(answer: MxAnswer | AddressAnswer) -> NoRoute:
     """Return why there is no route where the DNS left the question open."""
-    asked = answer.trouble is not Trouble.UNASKED
+    asked = answer.trouble is not DnsFailure.UNASKED
     return NoRoute(EnhancedStatus(4, 4, 3), answer.detail, asked)
 
 
@@ -83,11 +83,11 @@ def order_mx(
     domain: str, answer: MxAnswer, own_names: frozenset[str], dice: random.Random
 ) -> Sequence[str] | NoRoute:
     """Return the MX hosts of a domain in the order to try them."""
-    if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
+    if answer.trouble in (DnsFailure.TEMPORARY, DnsFailure.UNASKED):
         return unknown(answer)
-    if answer.trouble is Trouble.NO_SUCH_NAME:
+    if answer.trouble is DnsFailure.NO_SUCH_NAME:
         return _NO_DOMAIN
-    if answer.trouble is Trouble.NO_DATA or not answer.records:
+    if answer.trouble is DnsFailure.NO_DATA or not answer.records:
         return [domain] if domain not in own_names else _LOOPS_BACK
     if any(host == "." for _, host in answer.records):
         return _NULL_MX
@@ -130,7 +130,7 @@ def _bounded(site: str) -> str:
     return f"{site[: _SITE_LENGTH - 13]}~{digest}"
 
 
-def distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
+def distinct(hosts: Iterable[MailHost]) -> tuple[MailHost, ...]:
     """Return hosts with each address once, where it comes first; those left without are gone."""
     seen: set[tuple[str, int]] = set()
     found = []
@@ -156,7 +156,7 @@ def mx_route(
     `implicit`: there are no MX records, and the domain stands for its host (RFC 5321 §5.1).
     """
     usable = (
-        Host(name, port, usable_addresses(answers[name], allow_private=allow_private))
+        MailHost(name, port, usable_addresses(answers[name], allow_private=allow_private))
         for name in names
         if name in answers
     )
@@ -168,7 +168,7 @@ def mx_route(
 
 def _no_host(answers: Mapping[str, AddressAnswer], *, implicit: bool) -> NoRoute:
     for answer in answers.values():
-        if answer.trouble in (Trouble.TEMPORARY, Trouble.UNASKED):
+        if answer.trouble in (DnsFailure.TEMPORARY, DnsFailure.UNASKED):
             return unknown(answer)
     if any(answer.addresses for answer in answers.values()):
         return _PRIVATE
@@ -184,4 +184,4 @@ def literal_route(domain: str, *, port: int, allow_private: bool) -> Route | NoR
         return None
     if not allow_private and not is_public(str(address)):
         return _PRIVATE
-    return Route(domain, (Host(domain, port, (str(address),)),))
+    return Route(domain, (MailHost(domain, port, (str(address),)),))

@@ -48,30 +48,30 @@ class SessionPool:
         self._leaving: Counter[Hashable] = Counter()
         self._one_went = asyncio.Event()
 
-    def take(self, place: Hashable, now: float) -> Session | None:
+    def take(self, endpoint: Hashable, now: float) -> Session | None:
         """Return an idle session, the one used last, None when there is none."""
-        waiting = self._places.get(place, [])
+        waiting = self._places.get(endpoint, [])
         while waiting:
             found = waiting.pop()
             self._forget(found)
             if not waiting:
-                self._places.pop(place, None)
+                self._places.pop(endpoint, None)
             if found.session.reusable and now - found.since < self._idle:
                 return found.session
             found.session.abort()
             self.count_until_gone(found.session, under=found.under)
         return None
 
-    def give(self, place: Hashable, session: Session, now: float, *, under: Under) -> bool:
+    def give(self, endpoint: Hashable, session: Session, now: float, *, under: Under) -> bool:
         """
         Keep a session for the next message; return whether there is room for it.
 
-        `under` is what it counts for: the site, and what a way out has of it.
+        `under` is what it counts for: the site, and what an egress path has of it.
         """
-        waiting = self._places.get(place, [])
+        waiting = self._places.get(endpoint, [])
         if not session.reusable or len(waiting) >= self._per_place or self._count >= self._in_all:
             return False
-        self._places.setdefault(place, waiting).append(_Idle(session, under, now))
+        self._places.setdefault(endpoint, waiting).append(_Idle(session, under, now))
         self._count += 1
         self._kept.update(under)
         return True
@@ -120,7 +120,7 @@ class SessionPool:
 
     def _take_out(self, leaves: Callable[[_Idle], bool]) -> list[Session]:
         found = []
-        for place, waiting in list(self._places.items()):
+        for endpoint, waiting in list(self._places.items()):
             kept = []
             for idle in waiting:
                 if leaves(idle):
@@ -130,9 +130,9 @@ class SessionPool:
                 else:
                     kept.append(idle)
             if kept:
-                self._places[place] = kept
+                self._places[endpoint] = kept
             else:
-                del self._places[place]
+                del self._places[endpoint]
         return found
 
     def _forget(self, idle: _Idle) -> None:

@@ -1,5 +1,6 @@
 """
-One site as the mail of one way out meets it: its waiting room, its limits, and whether it is up.
+One site as the mail of one egress path meets it: its waiting room, its limits, and whether it is
+up.
 
 What a Relay's mail meets there says nothing about another's: their limits, logins and demands
 differ, and so does what they do to a host. Only the sum of what they use is theirs together
@@ -27,7 +28,7 @@ from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pace import QUICK, Pace
 from postroad.delivery.sites.shares import Shares
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.sites.waiting import SiteLines, Waiting
+from postroad.delivery.sites.waiting import SiteLines, WaitingRecord
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
 
@@ -39,7 +40,7 @@ _SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood sti
 
 @dataclass(slots=True, eq=False)
 class Site:
-    """What is known of one site in this process, by the mail of the way out `relay`."""
+    """What is known of one site in this process, by the mail of the egress path `relay`."""
 
     relay: str
     limiter: SiteLimiter
@@ -60,7 +61,7 @@ class Site:
 
     @property
     def name(self) -> str:
-        """The site's name, which is the same for all ways out to it."""
+        """The site's name, which is the same for all egress paths to it."""
         return self.total.name
 
     @property
@@ -135,13 +136,13 @@ class Site:
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
         start = max(self.limiter.next_start(now), self.total.limiter.next_start(now))
-        if start > now and (first := self.first()) and first.taken.record.resume_from:
+        if start > now and (first := self.first()) and first.leased.record.resume_from:
             return now  # it was counted when it began
         return start
 
     @property
     def makes_way(self) -> bool:
-        """Whether a connection that ended a message goes to another way out's mail."""
+        """Whether a connection that ended a message goes to another egress path's mail."""
         return self.total.makes_way(self, self.limiter.connections)
 
     def moves(self, now: float) -> bool:
@@ -192,7 +193,7 @@ class Site:
         """Whether another record of a class may wait here: bulk makes way for express."""
         return self.lines.places_before(traffic_class) < self.room(now)
 
-    def surplus(self, now: float) -> list[Waiting]:
+    def surplus(self, now: float) -> list[WaitingRecord]:
         """
         Take out, and return, what waits beyond the room.
 
@@ -202,65 +203,65 @@ class Site:
         self._was_emptied()
         return found
 
-    def add(self, waiting: Waiting, now: float) -> None:
+    def add(self, waiting: WaitingRecord, now: float) -> None:
         """Let a record wait."""
         first = self.idle
         if first:
             self.pace.wakes(now)
         if not self.moves(now):
-            self.shares.comes(waiting.taken.places, first=first)
+            self.shares.comes(waiting.leased.places, first=first)
         if self._counted is None:
             self._join()
         self.lines.add(waiting)
         self.pace.waits(now)
 
-    def first(self) -> Waiting | None:
+    def first(self) -> WaitingRecord | None:
         """Return the record that is next, express before bulk, without taking it out."""
         return self.lines.first()
 
-    def next(self) -> Waiting | None:
+    def next(self) -> WaitingRecord | None:
         """Take out the record that is next, express before bulk; None when none waits."""
         return self.lines.next(self.shares.least // 2)
 
-    def empty(self) -> list[Waiting]:
+    def empty(self) -> list[WaitingRecord]:
         """Take out, and return, all that waits."""
         return self.withdraw(lambda _: True)
 
-    def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
+    def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
         """Take out, and return, what waits and is to leave."""
         leaving = self.lines.withdraw(leaves)
         self._was_emptied()
         return leaving
 
-    def put_back(self, waiting: Waiting) -> None:
+    def put_back(self, waiting: WaitingRecord) -> None:
         """Let a record wait again, before all others, that was not even begun at the host."""
         waiting.refusals += 1
         self.take_back(waiting)
         self.lines.put_back(waiting)
 
-    def take_back(self, waiting: Waiting) -> None:
+    def take_back(self, waiting: WaitingRecord) -> None:
         """Take down that a message that was to begin is not sent here now."""
         self.limiter.take_back(waiting.begun)
         self.total.limiter.take_back(waiting.begun)
 
-    def begin(self, waiting: Waiting, now: float) -> None:
+    def begin(self, waiting: WaitingRecord, now: float) -> None:
         """Take down that a message begins, after `next` has taken it out."""
         waiting.begun = now
-        self._under_way += waiting.taken.places
-        if not waiting.taken.record.resume_from:
+        self._under_way += waiting.leased.places
+        if not waiting.leased.record.resume_from:
             self.limiter.begin(now)
             self.total.begin(now)
         if not self.waiting:
             self.pace.waits_no_more()
 
-    def ended(self, waiting: Waiting, now: float, seconds: float) -> None:
+    def ended(self, waiting: WaitingRecord, now: float, seconds: float) -> None:
         """Take down that an attempt here ended, and how long it took."""
         self.leaves(waiting)
         self.pace.ends(now, seconds)
 
-    def leaves(self, waiting: Waiting) -> None:
+    def leaves(self, waiting: WaitingRecord) -> None:
         """Take down that a record is under way no more that was begun."""
-        self._under_way -= waiting.taken.places
+        self._under_way -= waiting.leased.places
 
     def park(self, traffic_class: TrafficClass, now: float, *, longest: float) -> float:
         """

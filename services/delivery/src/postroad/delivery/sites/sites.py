@@ -5,13 +5,13 @@ The sites of a process: which are known, how they share its places, and which ma
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
-from postroad.delivery.routing.way import same_hosts
+from postroad.delivery.routing.egress_paths import same_hosts
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.shares import Shares
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.policy.model import SiteLimits, Smarthost, WayOut
+from postroad.policy.model import EgressPath, SiteLimits, Smarthost
 from postroad.spool.agreement import named_site
 
 _RECOUNT = 0.25  # seconds
@@ -21,7 +21,7 @@ _MANY = 2_000  # sites without mail
 
 class Sites:
     """
-    All sites of a process, by name and way out.
+    All sites of a process, by name and egress path.
 
     `in_hand` is how many records it has at most. `resume` goes on with a site that is not shared
     with other pools any more.
@@ -40,23 +40,25 @@ class Sites:
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
 
-    def of(self, name: str, way_out: WayOut) -> Site:
-        """Return the site as a way out's mail meets it, with the limits that hold now."""
-        site = self._sites.get((name, way_out.name))
+    def of(self, name: str, egress_path: EgressPath) -> Site:
+        """Return the site as an egress path's mail meets it, with the limits that hold now."""
+        site = self._sites.get((name, egress_path.name))
         if site is None:
-            return self._new(name, way_out)
-        if not (site.hosts is way_out.smarthosts or same_hosts(site.hosts, way_out.smarthosts)):
-            return self._anew(site, way_out)
-        self.go_on(site, way_out)
+            return self._new(name, egress_path)
+        if not (
+            site.hosts is egress_path.smarthosts or same_hosts(site.hosts, egress_path.smarthosts)
+        ):
+            return self._anew(site, egress_path)
+        self.go_on(site, egress_path)
         return site
 
-    def go_on(self, site: Site, way_out: WayOut) -> None:
-        """Let a site be as its way out is now, some of whose hosts it has."""
-        if site.hosts is not way_out.smarthosts:
-            _turn_to(site, way_out.smarthosts)
+    def go_on(self, site: Site, egress_path: EgressPath) -> None:
+        """Let a site be as its egress path is now, some of whose hosts it has."""
+        if site.hosts is not egress_path.smarthosts:
+            _turn_to(site, egress_path.smarthosts)
             self._count_withdrawn(site)
-        if site.limiter.limits != way_out.limits:
-            site.adopt(way_out.limits)
+        if site.limiter.limits != egress_path.limits:
+            site.adopt(egress_path.limits)
 
     def _count_withdrawn(self, site: Site) -> None:
         """Count what is in use at hosts that were withdrawn and are the site's again."""
@@ -65,21 +67,21 @@ class Sites:
                 self._withdrawn.remove(former)
                 _count_for(site, former)
 
-    def _new(self, name: str, way_out: WayOut) -> Site:
+    def _new(self, name: str, egress_path: EgressPath) -> Site:
         total = self._totals.get(name)
         if total is None:
-            total = self._totals[name] = SiteTotal(name, by_mx=way_out.by_mx)
+            total = self._totals[name] = SiteTotal(name, by_mx=egress_path.by_mx)
             self._share(total)
         total.members += 1
-        limiter = SiteLimiter(way_out.limits, leased=True)
-        site = Site(way_out.name, limiter, self._shares, total)
-        _turn_to(site, way_out.smarthosts)
+        limiter = SiteLimiter(egress_path.limits, leased=True)
+        site = Site(egress_path.name, limiter, self._shares, total)
+        _turn_to(site, egress_path.smarthosts)
         self._count_withdrawn(site)
         self._count_elsewhere(site)
         self._sites[site.key] = site
         return site
 
-    def _anew(self, before: Site, way_out: WayOut) -> Site:
+    def _anew(self, before: Site, egress_path: EgressPath) -> Site:
         """
         Begin with other smarthosts: connections that are stuck at those before use nothing of them.
 
@@ -89,7 +91,7 @@ class Sites:
         self._drop(before)
         if before.limiter.connections:
             self._withdrawn.append(before)
-        site = self._new(before.name, way_out)
+        site = self._new(before.name, egress_path)
         site.limiter.inherit(before.limiter)
         return site
 
@@ -122,7 +124,7 @@ class Sites:
         total.limiter.elsewhere = count
 
     def renew(self, limits: Mapping[str, SiteLimits]) -> None:
-        """Heed the limits of ways out, by name, also where no mail waits that would tell them."""
+        """Heed the limits of egress paths, by name, also where no mail waits that has them."""
         for site in self:
             now = limits.get(site.relay)
             if now == site.limiter.limits:

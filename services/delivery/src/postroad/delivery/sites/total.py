@@ -1,11 +1,11 @@
 """
-What all ways out together ask of one site. No I/O; the clock is an argument.
+What all egress paths together ask of one site. No I/O; the clock is an argument.
 
-Each way out keeps its own limits at a site. Those that send there at the same time together keep
-the largest of them, so that a site bears no more for being sent to by many Relays. Who finds no
-room waits in line; who uses more than an even part makes way between two messages.
+Each egress path keeps its own limits at a site. Those that send there at the same time together
+keep the largest of them, so that a site bears no more for being sent to by many Relays. Who finds
+no room waits in line; who uses more than an even part makes way between two messages.
 
-Where the ways out are of several pools, and so of several processes, the site is *shared*: this
+Where the egress paths are of several pools, and so of several processes, the site is *shared*: this
 process uses the portion that it has leased (`delivery.dispatch.sharing`), and nothing before it has
 one. What the others' limits are is known from their claims, a moment late. So a rate that comes in
 with an edit is kept at once, and only what is agreed on after that may raise it.
@@ -24,10 +24,10 @@ Member = TypeVar("Member")
 
 @dataclass(slots=True, eq=False)
 class SiteTotal(Generic[Member]):
-    """The sum of what the members, the ways out that send to a site, use of it."""
+    """The sum of what the members, the egress paths that send to a site, use of it."""
 
     name: str
-    by_mx: bool = True  # whether it is MX hosts, and not the smarthosts of one way out
+    by_mx: bool = True  # whether it is MX hosts, and not the smarthosts of one egress path
     limiter: SiteLimiter = field(default_factory=lambda: SiteLimiter(SiteLimits()))
     members: int = 0  # all that are known, also those that send nothing now
     own: SiteLimits = field(default_factory=SiteLimits)  # the largest of the members'

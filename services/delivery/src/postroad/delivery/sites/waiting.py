@@ -10,20 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Snapshot, Source, WayOut
-from postroad.spool.interface import Taken
+from postroad.policy.model import EgressPath, Snapshot, Source
+from postroad.spool.interface import LeasedRecord
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingRecord:
     """
-    A record in a site's waiting room, its way out by `snapshot`, and from where it will be sent.
+    A record in a site's waiting room, its egress path by `snapshot`, and from where it will be
+    sent.
 
     That is drawn once: drawn again where it does not suit, the shares were not the weights.
     """
 
-    taken: Taken
-    way_out: WayOut
+    leased: LeasedRecord
+    egress_path: EgressPath
     snapshot: Snapshot | None = None
     source: Source | None = None
     begun: float = 0.0  # when, by the limiters
@@ -36,41 +37,41 @@ class Line:
 
     places: int = 0
     _last_turn: float = 0.0  # when the one comes back that was parked last
-    _records: deque[Waiting] = field(default_factory=deque)
+    _records: deque[WaitingRecord] = field(default_factory=deque)
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, waiting: Waiting) -> None:
+    def add(self, waiting: WaitingRecord) -> None:
         """Let a record wait behind the others."""
         self._records.append(waiting)
-        self.places += waiting.taken.places
+        self.places += waiting.leased.places
 
-    def put_back(self, waiting: Waiting) -> None:
+    def put_back(self, waiting: WaitingRecord) -> None:
         """Let a record wait before the others."""
         self._records.appendleft(waiting)
-        self.places += waiting.taken.places
+        self.places += waiting.leased.places
 
     @property
-    def first(self) -> Waiting:
+    def first(self) -> WaitingRecord:
         """The record that is next."""
         return self._records[0]
 
     @property
-    def last(self) -> Waiting:
+    def last(self) -> WaitingRecord:
         """The record that came last."""
         return self._records[-1]
 
-    def next(self) -> Waiting:
+    def next(self) -> WaitingRecord:
         """Take out the record that is next."""
         waiting = self._records.popleft()
-        self.places -= waiting.taken.places
+        self.places -= waiting.leased.places
         return waiting
 
-    def pop(self) -> Waiting:
+    def pop(self) -> WaitingRecord:
         """Take out the record that came last."""
         waiting = self._records.pop()
-        self.places -= waiting.taken.places
+        self.places -= waiting.leased.places
         return waiting
 
     def park(self, now: float, *, before: int, gap: float, longest: float) -> float:
@@ -87,9 +88,9 @@ class Line:
         """Let what is put off next come back behind those that wait, and nobody else."""
         self._last_turn = 0.0
 
-    def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
+    def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
         """Take out, and return, those that are to leave."""
-        leaving: list[Waiting] = []
+        leaving: list[WaitingRecord] = []
         for _ in range(len(self)):  # once round, so that their order stays
             waiting = self.next()
             if leaves(waiting):
@@ -124,22 +125,22 @@ class SiteLines:
         """Return how many records go before the next that comes into a line."""
         return self.count if line is self.bulk else len(line)
 
-    def add(self, waiting: Waiting) -> None:
+    def add(self, waiting: WaitingRecord) -> None:
         """Let a record wait behind the others of its class."""
-        self.of(waiting.taken.record.traffic_class).add(waiting)
+        self.of(waiting.leased.record.traffic_class).add(waiting)
         self.count += 1
 
-    def put_back(self, waiting: Waiting) -> None:
+    def put_back(self, waiting: WaitingRecord) -> None:
         """Let a record wait before the others of its class."""
-        self.of(waiting.taken.record.traffic_class).put_back(waiting)
+        self.of(waiting.leased.record.traffic_class).put_back(waiting)
         self.count += 1
 
-    def first(self) -> Waiting | None:
+    def first(self) -> WaitingRecord | None:
         """Return the record that is next, express before bulk, without taking it out."""
         line = self.express or self.bulk
         return line.first if line else None
 
-    def next(self, few: int) -> Waiting | None:
+    def next(self, few: int) -> WaitingRecord | None:
         """
         Take out the record that is next, express before bulk; None when none waits.
 
@@ -153,16 +154,16 @@ class SiteLines:
         self.count -= 1
         return line.next()
 
-    def surplus(self, room: int) -> list[Waiting]:
+    def surplus(self, room: int) -> list[WaitingRecord]:
         """Take out, and return, what waits beyond so many places: who came last, bulk first."""
         found = []
         for line in (self.bulk, self.express):
-            while line and self.places - line.last.taken.places >= room:
+            while line and self.places - line.last.leased.places >= room:
                 found.append(line.pop())
                 self.count -= 1
         return found
 
-    def withdraw(self, leaves: Callable[[Waiting], bool]) -> list[Waiting]:
+    def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
         """Take out, and return, what waits and is to leave."""
         leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
         self.count -= len(leaving)

@@ -2,8 +2,9 @@
 Leasing what may be sent to sites with a message rate: the slices of `policy.limits.slices`, with
 I/O.
 
-Each way out's rate at a site has a record, so that the next owner of its lane, also after a crash,
-goes on with the window as it is. Where several pools send to a site, their rate together has one.
+Each egress path's rate at a site has a record, so that the next owner of its lane, also after a
+crash, goes on with the window as it is. Where several pools send to a site, their rate together has
+one.
 
 With storage full nothing can be written down. One who sends alone goes on then, by his own count:
 mail that leaves makes room.

@@ -25,9 +25,9 @@ from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import OnExceeded
 from postroad.smtp.reply import Reply
-from postroad.spool.errors import RecordTooLarge, Refused, SpoolError, SpoolFull
+from postroad.spool.errors import PublishRefused, RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Place, Put, Ready, Spool
+from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Put, QueueState, Ready, Spool
 from postroad.spool.record import BlobRef, Hold
 from postroad.telemetry import tracing
 from postroad.telemetry.log_limit import LineLimit
@@ -41,11 +41,11 @@ _SHARED_BODY = 8  # destinations past which the content is stored once, beside t
 # Pieces are joined when there are so many. Each costs some 40 octets more than it has: a client
 # that sends an octet or two at a time would take twenty times the memory of its content.
 _MOST_PIECES = 256
-_NOT_STORED = (Refused, SpoolFull, RecordTooLarge)  # what says so for certain
+_NOT_STORED = (PublishRefused, SpoolFull, RecordTooLarge)  # what says so for certain
 
 
 @dataclass(slots=True)
-class IntakeTools:
+class IntakeContext:
     """What every intake of a process shares."""
 
     spool: Spool
@@ -75,7 +75,7 @@ class Intake:
 
     def __init__(
         self,
-        tools: IntakeTools,
+        tools: IntakeContext,
         transaction: Transaction,
         judge_again: Callable[[], Reply | None],
     ) -> None:
@@ -237,7 +237,7 @@ class Intake:
         arrival = datetime.now(UTC)
         tools = self._tools
         whole = WholeMessage(self._transaction, self._header, content, arrival, hold)
-        place: Place = Ready() if hold is None else Held(arrival + HOLD_LIMIT)
+        place: QueueState = Ready() if hold is None else Held(arrival + HOLD_LIMIT)
 
         def compose(queue_id: str) -> Sequence[Put]:
             made = records(whole, queue_id, hostname=tools.hostname, sites=tools.spool.sites)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from postroad.policy.limits.quota import Sending, demands
 from postroad.policy.limits.quota_ledger import SETTLED, Exceeded, GiveBack, Ledger, Needs, Spent
 from postroad.policy.model import OnExceeded, Snapshot
-from postroad.spool.agreement import Usage
+from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger
 
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 class Quotas:
     """What this process may spend of every quota."""
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: QuotaCounters) -> None:
         self._usage = usage
         self._ledger = Ledger()
 

@@ -14,7 +14,7 @@ from postroad.mail.header import HeaderReader
 from postroad.mail.trace import Hop, received_field
 from postroad.mail.traffic import TrafficClass
 from postroad.mail.valueclass import valueclass
-from postroad.spool.agreement import Sites
+from postroad.spool.agreement import SiteDirectory
 from postroad.spool.ids import RecordId
 from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueRecord
 from postroad.telemetry import tracing
@@ -42,7 +42,7 @@ def header_reader(transaction: Transaction) -> HeaderReader:
 
 
 def records(
-    message: WholeMessage, queue_id: str, *, hostname: str, sites: Sites
+    message: WholeMessage, queue_id: str, *, hostname: str, sites: SiteDirectory
 ) -> list[QueueRecord]:
     """Return a message's records, under the queue id that was chosen for it."""
     transaction, content = message.transaction, message.content
@@ -54,7 +54,7 @@ def records(
     client = transaction.sender.client
     made = []
     for number, (domain, mailboxes) in enumerate(destinations.items()):
-        way_out = transaction.recipients[mailboxes[0]]
+        egress_path = transaction.recipients[mailboxes[0]]
         made.append(
             QueueRecord(
                 record_id=RecordId(queue_id, number),
@@ -62,13 +62,13 @@ def records(
                 recipients=tuple(QueuedRecipient(mailbox) for mailbox in mailboxes),
                 domain=domain,
                 arrival=message.arrival,
-                deadline=message.arrival + way_out.retry.lifetime,
+                deadline=message.arrival + egress_path.retry.lifetime,
                 origin=origin,
                 body=transaction.body,
                 smtputf8=transaction.smtputf8,
                 traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
-                pool=way_out.pool,
-                site=sites.lookup(domain) if way_out.by_mx else way_out.name,
+                pool=egress_path.pool,
+                site=sites.lookup(domain) if egress_path.by_mx else egress_path.name,
                 trace=trace,
                 content=content,
                 header=message.header.block if isinstance(content, BlobRef) else b"",

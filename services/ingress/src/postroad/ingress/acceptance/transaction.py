@@ -6,7 +6,7 @@ from sys import getsizeof
 from postroad.ingress.admission import Address, Sender
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
-from postroad.policy.model import Snapshot, WayOut
+from postroad.policy.model import EgressPath, Snapshot
 
 _RECIPIENT = 160  # octets: its object, and its place in the table
 
@@ -25,14 +25,14 @@ class Transaction:
     submitted: bool
     body: Body
     smtputf8: bool
-    recipients: dict[Mailbox, WayOut]
+    recipients: dict[Mailbox, EgressPath]
     asked: int = 0  # RCPT commands, also those that were refused or said twice
     size: int = 0  # octets of content, once it came
     held: int = 0  # octets of memory that the recipients take
 
-    def accept(self, recipient: Mailbox, way_out: WayOut) -> None:
+    def accept(self, recipient: Mailbox, egress_path: EgressPath) -> None:
         """Take a recipient."""
-        self.recipients[recipient] = way_out
+        self.recipients[recipient] = egress_path
         self.held += _RECIPIENT + getsizeof(recipient.local_part) + getsizeof(recipient.domain)
 
     @property

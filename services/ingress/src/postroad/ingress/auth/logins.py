@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
 from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.admission import Address
 from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
@@ -35,7 +35,7 @@ class LoginRefused:
 class Logins:
     """The logins of one process."""
 
-    def __init__(self, passwords: Passwords, tools: IntakeTools) -> None:
+    def __init__(self, passwords: Passwords, tools: IntakeContext) -> None:
         limits = tools.limits
         self._passwords = passwords
         self._shared = SharedCounts(

@@ -61,7 +61,7 @@ class Holder(Protocol):
         """Close at once."""
 
 
-class Place:
+class ConnectionSlot:
     """
     The place of one connection, and the octets that were counted for it last.
 
@@ -84,7 +84,7 @@ class Connections:
         self._kept = limits.connections * limits.kept_for_clients // 100
         self._scarce = limits.connections * _SCARCE
         self.memory = Memory(limits.memory)
-        self._places: set[Place] = set()
+        self._places: set[ConnectionSlot] = set()
         # By number, which is faster than by address: an IPv6 address has one bit more.
         self._by_address: Counter[int] = Counter()
         self._by_network: Counter[int] = Counter()
@@ -92,7 +92,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[ConnectionSlot]:
         return iter(tuple(self._places))
 
     @property
@@ -100,7 +100,7 @@ class Connections:
         """Whether so much is taken, of places or memory, that clients get less time for a step."""
         return len(self._places) >= self._scarce or self.memory.scarce
 
-    def take(self, address: Address, known: Callable[[Address], bool]) -> Place | Full:
+    def take(self, address: Address, known: Callable[[Address], bool]) -> ConnectionSlot | Full:
         """Give a connection from `address` a place; `known` tells whether a Client is there."""
         place = self.take_unnamed()
         if isinstance(place, Full):
@@ -108,15 +108,17 @@ class Connections:
         full = self.name(place, address, known)
         return place if full is None else full
 
-    def take_unnamed(self) -> Place | Full:
+    def take_unnamed(self) -> ConnectionSlot | Full:
         """Give a load balancer's connection a place, whose client is not known yet."""
         if len(self._places) >= self._limits.connections:
             return Full.CONNECTIONS
-        place = Place()
+        place = ConnectionSlot()
         self._places.add(place)
         return place
 
-    def name(self, place: Place, address: Address, known: Callable[[Address], bool]) -> Full | None:
+    def name(
+        self, place: ConnectionSlot, address: Address, known: Callable[[Address], bool]
+    ) -> Full | None:
         """Count a place for its client; when it may not have one, give it back and say why."""
         full = self._full(address, known)
         if full is not None:
@@ -141,7 +143,7 @@ class Connections:
             return Full.KEPT
         return None
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: ConnectionSlot) -> None:
         """Free a place; one that is free already stays so."""
         if place not in self._places:
             return
@@ -155,7 +157,7 @@ class Connections:
             if bits := self._bits(place.address):
                 _less(self._by_network, number >> bits)
 
-    def count(self, place: Place, octets: int) -> None:
+    def count(self, place: ConnectionSlot, octets: int) -> None:
         """Say how much memory the holder of a place takes; without one it can only become less."""
         if place in self._places or octets < place.held:
             self.memory.count(place, octets)

@@ -8,7 +8,7 @@ is beyond it, and all while the queue is out of reach, is counted by each proces
 import asyncio
 
 from postroad.ingress.counts.windows import SharedCount
-from postroad.spool.agreement import Usage
+from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
@@ -23,7 +23,7 @@ _PATIENCE = 1.0  # seconds
 class SharedCounts:
     """Counts of one kind; `told` is what the log says when they are this process's alone."""
 
-    def __init__(self, usage: Usage, lines: LineLimit, told: str) -> None:
+    def __init__(self, usage: QuotaCounters, lines: LineLimit, told: str) -> None:
         self._usage = usage
         self._lines = lines
         self._told = told

@@ -10,7 +10,7 @@ from typing import cast
 
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import address_of
-from postroad.ingress.session.host import Host
+from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.session import SmtpSession
 from postroad.smtp.reply import Reply
 
@@ -18,7 +18,9 @@ from postroad.smtp.reply import Reply
 class Door(asyncio.Protocol):
     """The first protocol of each such connection."""
 
-    def __init__(self, host: Host, kind: ListenerKind, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, host: SessionServer, kind: ListenerKind, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._host = host
         self._kind = kind
         self._loop = loop

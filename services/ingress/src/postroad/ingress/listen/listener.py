@@ -15,10 +15,10 @@ from typing import Protocol
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import Address, ListenerKind
-from postroad.ingress.connections.table import Place, address_of
+from postroad.ingress.connections.table import ConnectionSlot, address_of
 from postroad.ingress.listen.proxied import NoHeader, header_of
 from postroad.ingress.session.handshake import TIMEOUT, begin_tls
-from postroad.ingress.session.host import Host
+from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.session import SmtpSession
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
@@ -31,13 +31,13 @@ _AT_ONCE = 100  # connections accepted before other work has its turn
 _PAUSE = 1.0  # seconds without accepting, when there are no file descriptors left
 
 
-class Doorkeeper(Host, Protocol):
+class Doorkeeper(SessionServer, Protocol):
     """The server, as such a port sees it."""
 
-    def enter_unnamed(self) -> Place | Reply:
+    def enter_unnamed(self) -> ConnectionSlot | Reply:
         """Take a place for a load balancer's connection, whose client is not known yet."""
 
-    def name(self, place: Place, address: Address) -> Reply | None:
+    def name(self, place: ConnectionSlot, address: Address) -> Reply | None:
         """Count a place for its client; a reply says why it is given back."""
 
 
@@ -101,10 +101,10 @@ class Listener:
         self._openings.add(opening)
         opening.task = self._loop.create_task(self._open(opening, peer))
 
-    def _place(self, connection: socket.socket, peer: Address) -> Place | None:
+    def _place(self, connection: socket.socket, peer: Address) -> ConnectionSlot | None:
         if self._trusted is None:
             entered = self._host.enter(peer)
-            return entered if isinstance(entered, Place) else None
+            return entered if isinstance(entered, ConnectionSlot) else None
         if not any(peer in network for network in self._trusted):
             self._refused(peer, "untrusted", "the peer is in none of POSTROAD_PROXY_TRUSTED")
             return None
@@ -157,7 +157,7 @@ class _Opening:
         self,
         host: Doorkeeper,
         connection: socket.socket,
-        place: Place,
+        place: ConnectionSlot,
         *,
         tls: ssl.SSLContext | None,
     ) -> None:

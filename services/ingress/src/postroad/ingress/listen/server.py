@@ -15,10 +15,10 @@ from contextlib import suppress
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.auth.logins import Logins
-from postroad.ingress.connections.table import Connections, Full, Place
+from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.content import LineEnds
@@ -48,11 +48,11 @@ _COUNTED = {full: metrics.TURNED_AWAY.labels(full.value) for full in Full}
 
 
 class Server:
-    """All listeners of a process and the connections to them; implements host.Host."""
+    """All listeners of a process and the connections to them; implements host.SessionServer."""
 
     def __init__(
         self,
-        tools: IntakeTools,
+        tools: IntakeContext,
         logins: Logins,
         configuration: Configuration,
         tls: ssl.SSLContext | None,
@@ -104,23 +104,25 @@ class Server:
 
     # ------------------------------------------------------------ places
 
-    def enter(self, address: Address) -> Place | Reply:
+    def enter(self, address: Address) -> ConnectionSlot | Reply:
         """Take a place for a new connection; a reply says why there is none."""
         return self._taken(self.connections.take(address, self.is_known), address)
 
-    def enter_unnamed(self) -> Place | Reply:
+    def enter_unnamed(self) -> ConnectionSlot | Reply:
         """Take a place for a load balancer's connection, whose client is not known yet."""
         return self._taken(self.connections.take_unnamed(), None)
 
-    def name(self, place: Place, address: Address) -> Reply | None:
+    def name(self, place: ConnectionSlot, address: Address) -> Reply | None:
         """Count a place for its client; a reply says why it is given back."""
         full = self.connections.name(place, address, self.is_known)
         refusal = self._taken(full or place, address)
         return refusal if isinstance(refusal, Reply) else None
 
-    def _taken(self, taken: Place | Full, address: Address | None) -> Place | Reply:
+    def _taken(
+        self, taken: ConnectionSlot | Full, address: Address | None
+    ) -> ConnectionSlot | Reply:
         self._count()
-        if isinstance(taken, Place):
+        if isinstance(taken, ConnectionSlot):
             return taken
         _COUNTED[taken].inc()
         reply = _FULL[taken]
@@ -128,7 +130,7 @@ class Server:
             self.tools.history.refused(Refusal(command="CONNECT", reply=reply, peer=address))
         return reply
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: ConnectionSlot) -> None:
         """Give a place back; once is enough, more does no harm."""
         self.connections.give_back(place)
         self._count()
@@ -152,14 +154,14 @@ class Server:
 
     # ------------------------------------------------------------ memory
 
-    def hold(self, place: Place, octets: int) -> None:
+    def hold(self, place: ConnectionSlot, octets: int) -> None:
         """Say how much memory a connection takes; whoever takes the most may have to go."""
         self.connections.count(place, octets)
         if self.connections.memory.full and not self._nobody_to_turn_out:
             self._turn_out()
         self._mind_scarcity()
 
-    def has_room(self, place: Place, *, known: bool) -> bool:
+    def has_room(self, place: ConnectionSlot, *, known: bool) -> bool:
         """Whether a connection may take more memory."""
         return self.connections.memory.has_room(place, len(self.connections), known=known)
 

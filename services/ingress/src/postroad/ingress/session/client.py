@@ -6,7 +6,7 @@ from typing import Protocol
 
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.admission import Address, ListenerKind
-from postroad.ingress.session.host import Host
+from postroad.ingress.session.host import SessionServer
 from postroad.policy.model import Client
 from postroad.smtp.reply import Reply
 
@@ -32,7 +32,7 @@ class Identity:
 class ClientConnection(Protocol):
     """The connection, as the dialog sees it; `session.session` is the one there is."""
 
-    host: Host
+    host: SessionServer
     kind: ListenerKind
     address: Address
     address_text: str

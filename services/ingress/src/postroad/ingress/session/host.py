@@ -3,10 +3,10 @@
 import ssl
 from typing import TYPE_CHECKING, Protocol
 
-from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.admission import Address
 from postroad.ingress.auth.logins import Logins
-from postroad.ingress.connections.table import Place
+from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session.content import LineEnds
 from postroad.policy.model import Snapshot
 from postroad.smtp.reply import Reply
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from postroad.ingress.session.session import SmtpSession
 
 
-class Host(Protocol):
+class SessionServer(Protocol):
     """The server, as its connections see it."""
 
-    tools: IntakeTools
+    tools: IntakeContext
     logins: Logins
     tls: ssl.SSLContext | None
     insecure_auth: bool
@@ -32,19 +32,19 @@ class Host(Protocol):
     def snapshot(self) -> Snapshot | None:
         """Return the configuration in force."""
 
-    def enter(self, address: Address) -> Place | Reply:
+    def enter(self, address: Address) -> ConnectionSlot | Reply:
         """Take a place for a new connection; a reply says why there is none."""
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: ConnectionSlot) -> None:
         """Give a place back; once is enough, more does no harm."""
 
     def is_known(self, address: Address) -> bool:
         """Whether an address is in the networks of a Client."""
 
-    def hold(self, place: Place, octets: int) -> None:
+    def hold(self, place: ConnectionSlot, octets: int) -> None:
         """Say how much memory a connection takes; whoever takes the most may have to go."""
 
-    def has_room(self, place: Place, *, known: bool) -> bool:
+    def has_room(self, place: ConnectionSlot, *, known: bool) -> bool:
         """Whether a connection may take more memory."""
 
     def admit(self, session: "SmtpSession") -> Reply | None:

@@ -27,7 +27,7 @@ from postroad.mail.address import (
 from postroad.mail.envelope import Body
 from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.trace import received_protocol
-from postroad.policy.model import Client, Snapshot, WayOut
+from postroad.policy.model import Client, EgressPath, Snapshot
 from postroad.smtp.reply import Reply
 
 _BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
@@ -165,14 +165,14 @@ class MailCommands:
         if isinstance(outcome, Reply):
             (_REJECTED if outcome.is_permanent else _DEFERRED).inc()
             return outcome
-        mailbox, way_out = outcome
-        transaction.accept(mailbox, way_out)
+        mailbox, egress_path = outcome
+        transaction.accept(mailbox, egress_path)
         if not len(transaction.recipients) % _SETTLED_AFTER:
             self._connection.settle()
         _ACCEPTED.inc()
         return replies.RECIPIENT_OK
 
-    def _recipient(self, transaction: Transaction, path: str) -> tuple[Mailbox, WayOut] | Reply:
+    def _recipient(self, transaction: Transaction, path: str) -> tuple[Mailbox, EgressPath] | Reply:
         transaction.asked += 1
         if transaction.asked > self._host.tools.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
@@ -186,5 +186,5 @@ class MailCommands:
             return Reply.of(553, "5.1.3", str(error))
         if mailbox.needs_smtputf8 and not transaction.smtputf8:
             return replies.UTF8_NEEDED
-        way_out = admit_recipient(snapshot, transaction.sender, mailbox)
-        return way_out if isinstance(way_out, Reply) else (mailbox, way_out)
+        egress_path = admit_recipient(snapshot, transaction.sender, mailbox)
+        return egress_path if isinstance(egress_path, Reply) else (mailbox, egress_path)

@@ -17,14 +17,14 @@ from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.history import Refusal
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.connections.table import Place
+from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session import handshake
 from postroad.ingress.session.client import Hangup
 from postroad.ingress.session.commands import CommandSyntaxError, may_open, read_command
 from postroad.ingress.session.conduct import Conduct
 from postroad.ingress.session.content import ContentReader
 from postroad.ingress.session.dialog import Dialog
-from postroad.ingress.session.host import Host
+from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.wire import NOTABLE, Wire
 from postroad.smtp.reply import Reply
 from postroad.telemetry.logs import get_logger
@@ -62,10 +62,10 @@ class SmtpSession(Wire):
 
     def __init__(
         self,
-        host: Host,
+        host: SessionServer,
         kind: ListenerKind,
         loop: asyncio.AbstractEventLoop,
-        place: Place,
+        place: ConnectionSlot,
     ) -> None:
         super().__init__(host, loop, place)
         self.kind = kind

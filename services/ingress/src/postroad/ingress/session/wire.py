@@ -19,9 +19,9 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, Session
 
-from postroad.ingress.connections.table import Place
+from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session.client import Hangup
-from postroad.ingress.session.host import Host
+from postroad.ingress.session.host import SessionServer
 from postroad.smtp.reply import Reply
 
 # Octets of unread input at which a client waits that is not being read from: one that leaves is
@@ -63,7 +63,9 @@ class Wire(SMTP):
         "waiting_since",
     )
 
-    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop, place: Place) -> None:
+    def __init__(
+        self, host: SessionServer, loop: asyncio.AbstractEventLoop, place: ConnectionSlot
+    ) -> None:
         # aiosmtpd's constructor works out for each connection what is the same for all of a class
         # (160 µs, most of it inspect.getmembers); what is used of it is set here.
         asyncio.StreamReaderProtocol.__init__(self, None, loop=loop)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ _LOOKS = 6  # in the time after which a body is left behind
 _WHOLE = float("inf")
 
 
-class Abandoned:
+class AbandonedBodies:
     """Looks for bodies that are not finished, nor ever will be."""
 
     def __init__(

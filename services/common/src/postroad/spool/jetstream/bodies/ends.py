@@ -38,7 +38,7 @@ _TIMEOUT = 2.0  # seconds for one answer
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedDestinations:
     """The destinations of a body that have ended, a bit for each, and the latest deadline seen."""
 
     body: BlobRef
@@ -51,11 +51,13 @@ class Ended:
         whole = (1 << self.body.destinations) - 1
         return self.bits & whole == whole
 
-    def plus(self, other: "Ended | None") -> "Ended":
+    def plus(self, other: "EndedDestinations | None") -> "EndedDestinations":
         """Return what has ended by either."""
         if other is None:
             return self
-        return Ended(self.body, self.bits | other.bits, max(self.deadline, other.deadline))
+        return EndedDestinations(
+            self.body, self.bits | other.bits, max(self.deadline, other.deadline)
+        )
 
 
 class BodyEnds:
@@ -67,7 +69,7 @@ class BodyEnds:
         self._blobs = blobs
         self._link = link
         self._requests = requests
-        self._noted: UntilTaken[Ended] = UntilTaken(self._write, every=gathering)
+        self._noted: UntilTaken[EndedDestinations] = UntilTaken(self._write, every=gathering)
 
     async def add(self, record: QueueRecord) -> None:
         """Note that a record is acknowledged, and that nothing that followed needs its body."""
@@ -75,7 +77,7 @@ class BodyEnds:
         if not isinstance(body, BlobRef) or (bit := _bit(body, record.record_id)) is None:
             return  # how many there are is not known
         subject = blob_subject(body.shard, body.blob_id)
-        ended = Ended(body, bit, record.deadline).plus(self._noted.get(subject))
+        ended = EndedDestinations(body, bit, record.deadline).plus(self._noted.get(subject))
         if ended.is_whole and not self._noted.was_tried(subject):
             self._noted.forget(subject)
             try:
@@ -85,7 +87,7 @@ class BodyEnds:
                 log.debug("a body is deleted later", subject=subject, error=str(error))
         self._noted.note(subject, ended)
 
-    async def _write(self, noted: Ended) -> None:
+    async def _write(self, noted: EndedDestinations) -> None:
         body = noted.body
         subject = ended_subject(body.shard, body.blob_id)
         kept = await last_on(self._link, blob_stream(body.shard), subject)
@@ -98,7 +100,7 @@ class BodyEnds:
         elif ended.bits != before:
             await self._replace(ended, subject, kept.sequence if kept is not None else 0)
 
-    async def _replace(self, ended: Ended, subject: str, former: int) -> None:
+    async def _replace(self, ended: EndedDestinations, subject: str, former: int) -> None:
         octets = ended.bits.to_bytes(-(-ended.body.destinations // 8), "big")
         headers = {
             "Nats-Rollup": "sub",

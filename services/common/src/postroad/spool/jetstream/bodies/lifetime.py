@@ -9,7 +9,7 @@ of holds.
 
 from datetime import timedelta
 
-from postroad.spool.interface import HOLD_LIMIT, Held, Place
+from postroad.spool.interface import HOLD_LIMIT, Held, QueueState
 from postroad.spool.record import BlobRef, QueueRecord
 
 MARGIN = timedelta(days=14)  # a body's time runs on while servers are down; records wait meanwhile
@@ -27,7 +27,7 @@ def time_to_live(lifetime: timedelta) -> timedelta:
     return lifetime + HOLD_LIMIT + MARGIN
 
 
-def outlives_body(record: QueueRecord, place: Place) -> bool:
+def outlives_body(record: QueueRecord, place: QueueState) -> bool:
     """
     Whether a record that is put there may be tried later than its body is sure to live.
 

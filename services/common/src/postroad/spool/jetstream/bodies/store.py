@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from postroad.mail.header import header_block
 from postroad.spool.errors import BodyCorrupt, BodyMissing
-from postroad.spool.jetstream.bodies.unfinished import Portion
+from postroad.spool.jetstream.bodies.unfinished import UnfinishedBody
 from postroad.spool.jetstream.bodies.writer import WINDOW, BlobWriter, Writing, clear_subject
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import StoredMessage, page
@@ -38,7 +38,7 @@ class Blobs:
         self._writing = Writing(requests, retry=retry)
 
     def writer(
-        self, shard: int, *, lifetime: timedelta, portion: Portion | None = None
+        self, shard: int, *, lifetime: timedelta, portion: UnfinishedBody | None = None
     ) -> BlobWriter:
         """Begin a body; that of new mail has a portion of the room."""
         return BlobWriter(self._writing, shard, lifetime=lifetime, portion=portion)

@@ -34,7 +34,7 @@ class Storage(Protocol):
         """Octets of content that may be stored until storage is near full."""
 
 
-class Unfinished:
+class UnfinishedBodies:
     """What a process has stored, or is storing, of messages that are not accepted."""
 
     def __init__(self, storage: Storage, *, processes: Callable[[], int]) -> None:
@@ -43,10 +43,10 @@ class Unfinished:
         self.octets = 0
         self.bodies = 0
 
-    def begin(self, *, known: bool) -> "Portion":
+    def begin(self, *, known: bool) -> "UnfinishedBody":
         """Count one more body; `known` is a Client's."""
         self.bodies += 1
-        return Portion(self, known=known)
+        return UnfinishedBody(self, known=known)
 
     def check(self) -> None:
         """Raise SpoolFull if storage takes no new mail at all."""
@@ -64,10 +64,10 @@ class Unfinished:
         return after <= part * _SHARED or (after <= part and own + more <= share)
 
 
-class Portion:
+class UnfinishedBody:
     """What one body has of it."""
 
-    def __init__(self, unfinished: Unfinished, *, known: bool) -> None:
+    def __init__(self, unfinished: UnfinishedBodies, *, known: bool) -> None:
         self._unfinished = unfinished
         self._known = known
         self._octets = 0

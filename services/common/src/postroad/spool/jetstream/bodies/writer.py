@@ -22,7 +22,7 @@ from uuid import uuid4
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
-from postroad.spool.jetstream.bodies.unfinished import Portion
+from postroad.spool.jetstream.bodies.unfinished import UnfinishedBody
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.nats.until_taken import UntilTaken
@@ -66,7 +66,7 @@ class BlobWriter:
     """Implements interface.BodyWriter. With a portion, room is asked for before a chunk goes."""
 
     def __init__(
-        self, writing: Writing, shard: int, *, lifetime: timedelta, portion: Portion | None
+        self, writing: Writing, shard: int, *, lifetime: timedelta, portion: UnfinishedBody | None
     ) -> None:
         self._writing = writing
         self._writing.bodies += 1

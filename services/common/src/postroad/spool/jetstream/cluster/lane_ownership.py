@@ -30,14 +30,14 @@ _LEAVING_PATIENCE = 5.0  # seconds that what is in flight of a lane may hold up 
 
 
 @dataclass(slots=True)
-class _Tenure:
+class _OwnedLane:
     revision: int
     begins: float  # when its mail may be taken, however old the sessions are that were read
     since: int = 0  # the revision of sessions that has to be read before; 0 once it was
     leaving_since: float | None = None
 
 
-class Tenures:
+class LaneOwnership:
     """The lanes this process owns. `take` and `leave` are told, `in_flight` is asked."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Tenures:
         self._leave = leave
         self._in_flight = in_flight
         self._left_open = left_open
-        self._owned: dict[LaneKey, _Tenure] = {}
+        self._owned: dict[LaneKey, _OwnedLane] = {}
         # Lanes whose key may name this session all the same, or may yet: a write was not answered.
         self._in_doubt: set[LaneKey] = set()
         self._pools: set[str] = set()
@@ -109,11 +109,11 @@ class Tenures:
         _tell("lanes are released", [key for key in owned if key not in self._owned])
 
     async def _take_wanted(self, wanted: set[LaneKey]) -> None:
-        written: dict[LaneKey, _Tenure] = {}
+        written: dict[LaneKey, _OwnedLane] = {}
         for key in sorted(wanted - self._owned.keys()):
-            tenure = await self._write_owner(key)
-            if tenure is not None:
-                written[key] = tenure
+            owned = await self._write_owner(key)
+            if owned is not None:
+                written[key] = owned
         if written and await self._are_ours(written.keys()):
             self._in_doubt.difference_update(written)
             self._owned.update(written)
@@ -134,13 +134,13 @@ class Tenures:
         return False
 
     def _stay(self, key: LaneKey) -> None:
-        tenure = self._owned[key]
-        if tenure.leaving_since is not None:
-            tenure.leaving_since = None
-            if not tenure.since:
+        owned = self._owned[key]
+        if owned.leaving_since is not None:
+            owned.leaving_since = None
+            if not owned.since:
                 self._take(key)
 
-    async def _write_owner(self, key: LaneKey) -> _Tenure | None:
+    async def _write_owner(self, key: LaneKey) -> _OwnedLane | None:
         """Write that a lane is ours, unless it is somebody's."""
         name = _name(key)
         try:
@@ -156,23 +156,23 @@ class Tenures:
             log.debug("a lane cannot be taken for now", lane=key.lane, error=str(error))
             return None
         begins = asyncio.get_running_loop().time() + _LOOKING_PATIENCE
-        return _Tenure(revision, begins, max(1, _left_at(found.data if found else b"")))
+        return _OwnedLane(revision, begins, max(1, _left_at(found.data if found else b"")))
 
     async def _begin(self) -> None:
         """Take the mail of lanes that are new, once it is known what others have open there."""
-        new = {key: tenure for key, tenure in self._owned.items() if tenure.since}
+        new = {key: owned for key, owned in self._owned.items() if owned.since}
         if not new:
             return
-        if any(tenure.since > self._membership.looked for tenure in new.values()):
+        if any(owned.since > self._membership.looked for owned in new.values()):
             try:
                 await self._membership.look()
             except SpoolError as error:
                 log.debug("lanes that are new have to wait", error=str(error))
         now = asyncio.get_running_loop().time()
-        for key, tenure in new.items():
-            if tenure.since <= self._membership.looked or now >= tenure.begins:
-                tenure.since = 0
-                if tenure.leaving_since is None:
+        for key, owned in new.items():
+            if owned.since <= self._membership.looked or now >= owned.begins:
+                owned.since = 0
+                if owned.leaving_since is None:
                     self._take(key)
 
     async def _tell_left_open(self) -> bool:
@@ -190,8 +190,8 @@ class Tenures:
 
     async def _claim_again(self, key: LaneKey) -> None:
         """Write an owner key that may be lost with the servers' memory; leave a lane of others'."""
-        tenure = self._owned.get(key)
-        if tenure is None:
+        owned = self._owned.get(key)
+        if owned is None:
             self._unclaimed.discard(key)
             return
         name = _name(key)
@@ -200,7 +200,7 @@ class Tenures:
             if found is None or not self._is_others(found.data):
                 # Nobody's is also what somebody wrote who had taken it for nobody's.
                 expected = found.sequence if found is not None else 0
-                tenure.revision = await self._bucket.put(name, self._mine, expected=expected)
+                owned.revision = await self._bucket.put(name, self._mine, expected=expected)
                 self._unclaimed.discard(key)
                 return
         except Outdated:
@@ -226,22 +226,22 @@ class Tenures:
         return any(info.session_id == session for info in self._membership.seen)
 
     async def _move_out(self, key: LaneKey, now: float) -> None:
-        tenure = self._owned[key]
-        if tenure.leaving_since is None:
-            tenure.leaving_since = now
+        owned = self._owned[key]
+        if owned.leaving_since is None:
+            owned.leaving_since = now
             await self._leave(key)
-        if self._in_flight(key) and now - tenure.leaving_since < _LEAVING_PATIENCE:
+        if self._in_flight(key) and now - owned.leaving_since < _LEAVING_PATIENCE:
             return
         if await self._tell_left_open():
             await self._release(key)
 
     async def _release(self, key: LaneKey) -> None:
-        tenure = self._owned.pop(key, None)
-        if tenure is None:
+        owned = self._owned.pop(key, None)
+        if owned is None:
             return  # a look that was under way at the end has released it
         try:
             left = b"%s%d" % (_LEFT, self._membership.known)
-            await self._bucket.put(_name(key), left, expected=tenure.revision)
+            await self._bucket.put(_name(key), left, expected=owned.revision)
         except SpoolError as error:
             self._in_doubt.add(key)
             log.debug("a lane's key may still stand", lane=key.lane, error=str(error))

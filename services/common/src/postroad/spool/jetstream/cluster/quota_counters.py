@@ -47,8 +47,8 @@ class _Tally:
     not_final: datetime | None = None
 
 
-class JetStreamUsage:
-    """Implements agreement.Usage. Raises SpoolUnavailable when the bucket stays away for 5 s."""
+class JetStreamQuotaCounters:
+    """Implements agreement.QuotaCounters. SpoolUnavailable when the bucket stays away for 5 s."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

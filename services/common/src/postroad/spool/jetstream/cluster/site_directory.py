@@ -40,8 +40,8 @@ class _Known:
     written: datetime | None  # the server's, None when it is not in the directory
 
 
-class JetStreamSites:
-    """Implements agreement.Sites."""
+class JetStreamSiteDirectory:
+    """Implements agreement.SiteDirectory."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

@@ -16,10 +16,11 @@ from postroad.mail.traffic import TrafficClass
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, Taken
-from postroad.spool.jetstream.cluster.lane_ownership import Tenures
+from postroad.spool.interface import LeasedRecord, Put
+from postroad.spool.jetstream.cluster.lane_ownership import LaneOwnership
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.overdue import renew_overdue
 from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
@@ -33,10 +34,9 @@ from postroad.spool.jetstream.consume.suspects import (
     put_on_hold,
     unreadable,
 )
-from postroad.spool.jetstream.consume.taken import JetStreamTaken, TakingTools
 from postroad.spool.jetstream.consume.trials import Trials
 from postroad.spool.jetstream.consume.unserved import Unserved
-from postroad.spool.jetstream.in_flight import Arrival, Entry, InHand, Key
+from postroad.spool.jetstream.in_flight import Arrival, Entry, InFlight, Key
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS
@@ -60,15 +60,15 @@ _LATER = _nak(timedelta(seconds=30))  # for a newer process to take
 _AFTER_OTHERS = _nak(timedelta(seconds=10))  # when fewer suspects wait
 
 
-class JetStreamTaking:
-    """Implements interface.Taking."""
+class JetStreamConsumer:
+    """Implements interface.RecordConsumer."""
 
-    def __init__(self, tools: TakingTools, *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         self._tools = tools
         self._pool = pool
         self._room = Room(room, room_bytes)
-        self._hand: InHand[JetStreamTaken] = InHand(places=room)
-        self._come: dict[TrafficClass, deque[JetStreamTaken]] = {
+        self._hand: InFlight[JetStreamLeasedRecord] = InFlight(places=room)
+        self._come: dict[TrafficClass, deque[JetStreamLeasedRecord]] = {
             traffic_class: deque() for traffic_class in TrafficClass
         }
         self._wake = asyncio.Event()
@@ -112,7 +112,7 @@ class JetStreamTaking:
         self._trials = self._make_trials()
         self._returned = Returned(tools.presence, self._hand, tools.link)
         self._held: list[Callable[[str], None]] = []
-        self._tenures = Tenures(
+        self._lane_ownership = LaneOwnership(
             tools.presence,
             tools.membership,
             tools.layout,
@@ -121,7 +121,7 @@ class JetStreamTaking:
             in_flight=self._in_flight,
             left_open=lambda: tuple(sorted(self._count_left_open().items())),
         )
-        self._tenures.know_pools([pool])
+        self._lane_ownership.know_pools([pool])
         self._unserved = Unserved(tools.waiting, tools.membership, every=tools.timings.pools)
 
     def _make_trials(self) -> Trials:
@@ -131,17 +131,17 @@ class JetStreamTaking:
             alone=self._tools.timings.alone,
             gathering=self._tools.timings.suspects,
             hand_out=self._release,
-            hold=lambda taken: self._tasks.spawn(self._hold(taken, POISONOUS)),
-            put_off=lambda taken: self._tasks.spawn(self._return(taken, _AFTER_OTHERS)),
+            hold=lambda leased: self._tasks.spawn(self._hold(leased, POISONOUS)),
+            put_off=lambda leased: self._tasks.spawn(self._return(leased, _AFTER_OTHERS)),
         )
 
     # ------------------------------------------------------------ taking
 
-    async def __aiter__(self) -> AsyncIterator[Taken]:
+    async def __aiter__(self) -> AsyncIterator[LeasedRecord]:
         await self._start()
         while True:
-            while (taken := self._next()) is not None:
-                yield taken
+            while (leased := self._next()) is not None:
+                yield leased
             if self._stopped:
                 return
             self._wake.clear()
@@ -154,37 +154,37 @@ class JetStreamTaking:
         await self._puller.start()
         await self._tools.membership.set_taking(True)
         await self._tools.membership.look()
-        await self._tenures.adjust()
+        await self._lane_ownership.adjust()
         await self._puller.refill_all()
         self._tasks.spawn(self._leases.keep())
         self._tasks.spawn(self._trials.run())
         self._tasks.spawn(self._keep_lanes())
-        self._tasks.spawn(renew_overdue(self._tools, lambda: self._tenures.lanes))
+        self._tasks.spawn(renew_overdue(self._tools, lambda: self._lane_ownership.lanes))
         self._tasks.spawn(self._unserved.keep())
 
-    def _next(self) -> JetStreamTaken | None:
+    def _next(self) -> JetStreamLeasedRecord | None:
         if self._stopped or len(self._handed) >= self._room.places:
             return None
         for come in self._come.values():  # express first
             if come:
-                taken = come.popleft()
-                self._handed.add(taken.key)
-                return taken
+                leased = come.popleft()
+                self._handed.add(leased.key)
+                return leased
         return None
 
     def know_pools(self, pools: Iterable[str]) -> None:
         """Also look after the lanes of these pools while they have no members of their own."""
-        self._tenures.know_pools(pools)
+        self._lane_ownership.know_pools(pools)
 
     @property
     def lanes(self) -> frozenset[str]:
         """The lanes that are this process's now, of whatever pool."""
-        return self._tenures.lanes
+        return self._lane_ownership.lanes
 
     @property
     def lanes_elsewhere(self) -> frozenset[str]:
         """All other lanes, whoever has them."""
-        return self._tenures.lanes_elsewhere
+        return self._lane_ownership.lanes_elsewhere
 
     def _take_lane(self, key: LaneKey) -> None:
         for shard in range(self._tools.layout.shards):
@@ -208,18 +208,18 @@ class JetStreamTaking:
         """Call `listener` with the reason for each record that is held instead of handed out."""
         self._held.append(listener)
 
-    def serves(self, taken: Taken) -> bool:
+    def serves(self, leased: LeasedRecord) -> bool:
         """Whether a record's lane has not been left since, nor all of them."""
-        return not self._stopped and self._puller.serves(_own(taken).lane_key)
+        return not self._stopped and self._puller.serves(_own(leased).lane_key)
 
     async def _leave_lane(self, key: LaneKey) -> None:
         await self._puller.remove(key)
         for come in self._come.values():
-            for taken in [each for each in come if each.lane_key == key]:
-                come.remove(taken)
-                self._tasks.spawn(self.give_back(taken))
-        for taken in self._trials.withdraw(key):
-            self._tasks.spawn(self.give_back(taken))
+            for leased in [each for each in come if each.lane_key == key]:
+                come.remove(leased)
+                self._tasks.spawn(self.give_back(leased))
+        for leased in self._trials.withdraw(key):
+            self._tasks.spawn(self.give_back(leased))
         for listener in self._leaving:
             listener(key.lane)
 
@@ -235,7 +235,7 @@ class JetStreamTaking:
         )
 
     def _in_flight(self, key: LaneKey) -> int:
-        return sum(1 for entry in self._hand.all() if entry.taken.lane_key == key)
+        return sum(1 for entry in self._hand.all() if entry.leased.lane_key == key)
 
     def _on_delivered(self, delivered: Delivered) -> None:
         # It may have lain in a buffer while this process stood still, and its lease ran all along.
@@ -260,75 +260,75 @@ class JetStreamTaking:
             self._tasks.spawn(self._say(reply, _LATER))
             return
         pull, places = delivered.pull, self._room.taken_by(len(delivered.message.data))
-        taken = JetStreamTaken(record, key, pull.key, delivered.deliveries, places)
+        leased = JetStreamLeasedRecord(record, key, pull.key, delivered.deliveries, places)
         line = (pull.key, pull.traffic_class)
-        self._hand.add(Entry(key, reply, places, sent, taken, line))
+        self._hand.add(Entry(key, reply, places, sent, leased, line))
         others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
         if others or delivered.again or delivered.follows:
-            self._tasks.spawn(self._look_first(taken, delivered))
+            self._tasks.spawn(self._look_first(leased, delivered))
         else:
-            self._line_up(taken)
+            self._line_up(leased)
 
-    def _line_up(self, taken: JetStreamTaken) -> None:
+    def _line_up(self, leased: JetStreamLeasedRecord) -> None:
         """Let a record be handed out: at once, in its turn, or not at all."""
-        if is_unreadable(taken.record):
-            self._tasks.spawn(self._hold(taken, UNREADABLE))
-        elif self._is_suspect(taken):
-            self._tasks.spawn(self._suspect(taken))
+        if is_unreadable(leased.record):
+            self._tasks.spawn(self._hold(leased, UNREADABLE))
+        elif self._is_suspect(leased):
+            self._tasks.spawn(self._suspect(leased))
         else:
-            self._come[taken.record.traffic_class].append(taken)
+            self._come[leased.record.traffic_class].append(leased)
             self._wake.set()
 
-    def _is_suspect(self, taken: JetStreamTaken) -> bool:
-        return is_suspect(taken.record, taken.deliveries - self._hand.returns(taken.key))
+    def _is_suspect(self, leased: JetStreamLeasedRecord) -> bool:
+        return is_suspect(leased.record, leased.deliveries - self._hand.returns(leased.key))
 
-    async def _suspect(self, taken: JetStreamTaken) -> None:
+    async def _suspect(self, leased: JetStreamLeasedRecord) -> None:
         """Let a record be tried apart, unless it was only handed back so often, by others too."""
-        await self._returned.look(taken.key)
-        if not self.serves(taken):
-            await self.give_back(taken)
-        elif self._is_suspect(taken):
-            self._trials.add(taken)
+        await self._returned.look(leased.key)
+        if not self.serves(leased):
+            await self.give_back(leased)
+        elif self._is_suspect(leased):
+            self._trials.add(leased)
         else:
-            self._line_up(taken)
+            self._line_up(leased)
 
-    def _release(self, taken: JetStreamTaken) -> None:
+    def _release(self, leased: JetStreamLeasedRecord) -> None:
         """Let a suspect be handed out next, whose turn it is."""
-        if self.serves(taken):
-            self._come[taken.record.traffic_class].appendleft(taken)
+        if self.serves(leased):
+            self._come[leased.record.traffic_class].appendleft(leased)
             self._wake.set()
         else:
-            self._tasks.spawn(self.give_back(taken))
+            self._tasks.spawn(self.give_back(leased))
 
-    async def _look_first(self, taken: JetStreamTaken, delivered: Delivered) -> None:
+    async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
         """Line a record up when that cannot be a repetition; see `publish.succession`."""
-        key = taken.key
+        key = leased.key
         try:
             if delivered.replaces:
                 await self._succession.end_replaced(Key(key.shard, delivered.replaces))
-            if await self._is_passed(taken, delivered):
-                log.info("another form goes on", record_id=str(taken.record.record_id))
-                await self._settling.pass_over(key, taken.record)
+            if await self._is_passed(leased, delivered):
+                log.info("another form goes on", record_id=str(leased.record.record_id))
+                await self._settling.pass_over(key, leased.record)
                 self._let_go(key)
                 return
-            if delivered.forgotten and self._open_elsewhere.may_be_at(taken.record.site):
-                await self._return(taken, self._wait_for_former)
+            if delivered.forgotten and self._open_elsewhere.may_be_at(leased.record.site):
+                await self._return(leased, self._wait_for_former)
                 return
             if delivered.follows and not await self._is_gone(Key(key.shard, delivered.follows)):
-                await self._return(taken, self._wait_for_former)
+                await self._return(leased, self._wait_for_former)
                 return
         except SpoolError as error:
             log.debug("a record's forms cannot be looked for", error=str(error))
-            await self._return(taken, _SOON)
+            await self._return(leased, _SOON)
             return
-        if self.serves(taken):
-            self._line_up(taken)
+        if self.serves(leased):
+            self._line_up(leased)
         else:
-            await self.give_back(taken)
+            await self.give_back(leased)
 
-    async def _is_passed(self, taken: JetStreamTaken, delivered: Delivered) -> bool:
+    async def _is_passed(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
         """Whether another form of a record goes on in this one's place."""
-        key, record = taken.key, taken.record
+        key, record = leased.key, leased.record
         if delivered.again and await self._succession.is_followed(key, record):
             return True
         return delivered.waited and await self._forms.is_passed(key, record)
@@ -343,9 +343,9 @@ class JetStreamTaking:
             log.error("a record cannot be read and is held", error=str(error))
             return unreadable(delivered)
 
-    async def _hold(self, taken: JetStreamTaken, reason: str) -> None:
+    async def _hold(self, leased: JetStreamLeasedRecord, reason: str) -> None:
         now = datetime.now(UTC)
-        record = taken.record
+        record = leased.record
         put = put_on_hold(record, reason, now)
         event = Event(
             type=EventType.HELD,
@@ -360,33 +360,33 @@ class JetStreamTaking:
             queue_id=record.record_id.queue_id,
             record_id=str(record.record_id),
             reason=reason,
-            deliveries=taken.deliveries,
+            deliveries=leased.deliveries,
         )
         for listener in self._held:
             listener(reason)
-        await self.settle(taken, [put], [event])
+        await self.settle(leased, [put], [event])
 
     # ------------------------------------------------------------ leases and lanes
 
-    def fresh(self, taken: Taken) -> bool:
+    def fresh(self, leased: LeasedRecord) -> bool:
         """Whether the lease was confirmed less than 12 s ago."""
-        return self._leases.fresh(_own(taken).key)
+        return self._leases.fresh(_own(leased).key)
 
-    async def confirm(self, taken: Taken) -> bool:
+    async def confirm(self, leased: LeasedRecord) -> bool:
         """Whether it is fresh, asking the queue once when it is not."""
-        return await self._leases.confirm(_own(taken).key)
+        return await self._leases.confirm(_own(leased).key)
 
     async def _keep_lanes(self) -> None:
         # Apart from the leases: a stream without a leader keeps this waiting for seconds.
         while not self._stopped:
             await asyncio.sleep(_TICK)
-            await self._tenures.adjust()
+            await self._lane_ownership.adjust()
             await self._puller.refill_all()
 
     # ------------------------------------------------------------ settling
 
     async def settle(
-        self, taken: Taken, puts: Sequence[Put] = (), events: Sequence[Event] = ()
+        self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
         """
         Put what follows, then end the record, then write the events; return whether that was done.
@@ -395,14 +395,14 @@ class JetStreamTaking:
         has ended it: who has it now may have delivered it, and a deferral of ours would bring it
         back.
         """
-        own = _own(taken)
+        own = _own(leased)
 
         async def is_lost() -> bool:
-            if await self.confirm(taken) or not await self._may_forget(own, puts):
+            if await self.confirm(leased) or not await self._may_forget(own, puts):
                 return False
             record_id = str(own.record.record_id)
             log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
-            self.drop(taken)
+            self.drop(leased)
             return True
 
         if puts and await is_lost():
@@ -413,7 +413,7 @@ class JetStreamTaking:
         self._let_go(own.key)
         return settled
 
-    async def _may_forget(self, own: JetStreamTaken, puts: Sequence[Put]) -> bool:
+    async def _may_forget(self, own: JetStreamLeasedRecord, puts: Sequence[Put]) -> bool:
         if delivers_nothing(own.record, puts):
             return True
         try:
@@ -421,9 +421,11 @@ class JetStreamTaking:
         except SpoolError:
             return False
 
-    def finish(self, taken: Taken, events: Sequence[Event], ended: Callable[[], None]) -> None:
+    def finish(
+        self, leased: LeasedRecord, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
         """Settle a record of which nothing follows, behind the caller's back."""
-        own = _own(taken)
+        own = _own(leased)
 
         def heard(well: bool) -> None:
             if well:
@@ -435,7 +437,7 @@ class JetStreamTaking:
         self._settling.finish(own.key, own.record, events, heard)
 
     async def _settle_then(
-        self, own: JetStreamTaken, events: Sequence[Event], ended: Callable[[], None]
+        self, own: JetStreamLeasedRecord, events: Sequence[Event], ended: Callable[[], None]
     ) -> None:
         await self.settle(own, (), events)
         ended()
@@ -460,26 +462,26 @@ class JetStreamTaking:
         self._refilling = False
         await self._puller.refill()
 
-    async def give_back(self, taken: Taken) -> None:
+    async def give_back(self, leased: LeasedRecord) -> None:
         """Return a record that was not begun."""
-        await self._return(_own(taken), b"-NAK")
+        await self._return(_own(leased), b"-NAK")
 
-    async def _return(self, taken: JetStreamTaken, nak: bytes) -> None:
-        entry = self._hand.get(taken.key)
+    async def _return(self, leased: JetStreamLeasedRecord, nak: bytes) -> None:
+        entry = self._hand.get(leased.key)
         if entry is None:
             return
-        await self._trials.end(taken.key)
-        if taken.deliveries > 1:
-            await self._returned.look(taken.key)
-        if self._hand.get(taken.key) is not entry:
+        await self._trials.end(leased.key)
+        if leased.deliveries > 1:
+            await self._returned.look(leased.key)
+        if self._hand.get(leased.key) is not entry:
             return  # it is handed back at the end of all, meanwhile
-        self._hand.give_back(taken.key)
-        await asyncio.gather(self._returned.note(taken.key), self._say(entry.reply, nak))
-        self._let_go(taken.key)
+        self._hand.give_back(leased.key)
+        await asyncio.gather(self._returned.note(leased.key), self._say(entry.reply, nak))
+        self._let_go(leased.key)
 
-    def drop(self, taken: Taken) -> None:
+    def drop(self, leased: LeasedRecord) -> None:
         """Let go of a record; it comes again when its lease has run out."""
-        key = _own(taken).key
+        key = _own(leased).key
         self._hand.drop(key)
         self._let_go(key)
 
@@ -500,18 +502,18 @@ class JetStreamTaking:
     async def close(self) -> None:
         """Give back what is in hand and leave the lanes to the others."""
         await self.stop()
-        waiting = [taken for come in self._come.values() for taken in come]
+        waiting = [leased for come in self._come.values() for leased in come]
         for come in self._come.values():
             come.clear()
-        remaining = {taken.key: taken for taken in waiting}
-        remaining |= {entry.key: entry.taken for entry in self._hand.all()}
-        await asyncio.gather(*(self.give_back(taken) for taken in remaining.values()))
+        remaining = {leased.key: leased for leased in waiting}
+        remaining |= {entry.key: entry.leased for entry in self._hand.all()}
+        await asyncio.gather(*(self.give_back(leased) for leased in remaining.values()))
         await self._tasks.cancel()
         await self._tools.membership.set_taking(False)
-        await self._tenures.release_all()
+        await self._lane_ownership.release_all()
         await self._tools.body_ends.close()
 
 
-def _own(taken: Taken) -> JetStreamTaken:
-    assert isinstance(taken, JetStreamTaken), "a record of another spool"
-    return taken
+def _own(leased: LeasedRecord) -> JetStreamLeasedRecord:
+    assert isinstance(leased, JetStreamLeasedRecord), "a record of another spool"
+    return leased

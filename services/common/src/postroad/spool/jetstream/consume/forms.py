@@ -14,7 +14,7 @@ from typing import Any
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import RecordId
-from postroad.spool.jetstream.in_flight import InHand, Key
+from postroad.spool.jetstream.in_flight import InFlight, Key
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.record import QueueRecord
 
@@ -31,7 +31,7 @@ class _Form:
 class Forms:
     """The last form of each record, of those that `hand` has or had."""
 
-    def __init__(self, hand: InHand[Any], succession: Succession) -> None:
+    def __init__(self, hand: InFlight[Any], succession: Succession) -> None:
         self._hand = hand
         self._succession = succession
         self._last: OrderedDict[RecordId, _Form] = OrderedDict()

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT
-from postroad.spool.jetstream.in_flight import Entry, InHand, Key
+from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.timings import Timings
@@ -24,11 +24,11 @@ _EXTENDED_AT = 0.35  # of a lease's time
 
 
 class Leases(Generic[T]):
-    """The leases of one taking."""
+    """The leases of one consumer."""
 
     def __init__(
         self,
-        hand: InHand[T],
+        hand: InFlight[T],
         *,
         link: NatsLink,
         requests: Requests,

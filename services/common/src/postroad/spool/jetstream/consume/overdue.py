@@ -10,13 +10,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.consume.taken import TakingTools
+from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 
-async def renew_overdue(tools: TakingTools, lanes: Callable[[], frozenset[str]]) -> None:
+async def renew_overdue(tools: ConsumerContext, lanes: Callable[[], frozenset[str]]) -> None:
     """Look again and again, until cancelled, at the lanes that are owned then."""
     since: datetime | None = None  # how long nothing has been wrong with the servers
     while True:

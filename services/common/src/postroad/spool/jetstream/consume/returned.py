@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.in_flight import InHand, Key
+from postroad.spool.jetstream.in_flight import InFlight, Key
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
 from postroad.telemetry.logs import get_logger
@@ -26,7 +26,7 @@ _AT_ONCE = 64  # notes that are read or written
 class Returned:
     """The notes, as they concern the records that `hand` has or had."""
 
-    def __init__(self, bucket: Bucket, hand: InHand[Any], link: NatsLink) -> None:
+    def __init__(self, bucket: Bucket, hand: InFlight[Any], link: NatsLink) -> None:
         self._bucket = bucket
         self._hand = hand
         self._link = link

@@ -27,7 +27,7 @@ from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.lifetime import outlives_body
 from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
-from postroad.spool.jetstream.in_flight import InHand, Key
+from postroad.spool.jetstream.in_flight import InFlight, Key
 from postroad.spool.jetstream.nats.requests import Answer, Requests, is_refused
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.succession import Succession
@@ -48,7 +48,7 @@ class Settling:
 
     def __init__(
         self,
-        hand: InHand[Any],
+        hand: InFlight[Any],
         *,
         requests: Requests,
         publisher: Publisher,

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from postroad.spool.errors import SpoolError, SpoolFull
+from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.suspects import is_poison
-from postroad.spool.jetstream.consume.taken import JetStreamTaken
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
 from postroad.spool.lanes.assignment import LaneKey
@@ -35,7 +35,7 @@ _REMEMBERED = timedelta(hours=1)  # a note; after that a death has nothing to do
 _PATIENCE = timedelta(seconds=2)
 _TOLD_FOR = timedelta(seconds=60)
 
-Tell = Callable[[JetStreamTaken], object]
+Tell = Callable[[JetStreamLeasedRecord], object]
 
 
 class Trials:
@@ -64,24 +64,24 @@ class Trials:
         self._hand_out = hand_out
         self._hold = hold
         self._put_off = put_off
-        self._waiting: dict[Key, JetStreamTaken] = {}
+        self._waiting: dict[Key, JetStreamLeasedRecord] = {}
         self._deaths: dict[Key, int] = {}  # of those waiting whose note was read
         self._under_way: dict[Key, asyncio.Event] = {}
         self._came = asyncio.Event()
 
-    def add(self, taken: JetStreamTaken) -> None:
+    def add(self, leased: JetStreamLeasedRecord) -> None:
         """Let a suspect wait for its turn, or come back later where too many wait."""
         if sum(each.places for each in self._waiting.values()) >= self._most:
-            self._put_off(taken)
+            self._put_off(leased)
             return
-        self._waiting[taken.key] = taken
+        self._waiting[leased.key] = leased
         self._came.set()
 
-    def withdraw(self, lane: LaneKey) -> list[JetStreamTaken]:
+    def withdraw(self, lane: LaneKey) -> list[JetStreamLeasedRecord]:
         """Return those of a lane that wait, which wait no longer."""
-        found = [taken for taken in self._waiting.values() if taken.lane_key == lane]
-        for taken in found:
-            self._forget(taken.key)
+        found = [leased for leased in self._waiting.values() if leased.lane_key == lane]
+        for leased in found:
+            self._forget(leased.key)
         return found
 
     def is_tried(self, key: Key) -> bool:
@@ -116,20 +116,20 @@ class Trials:
 
     async def _look(self) -> None:
         """Read the notes of those who came since, and hold who has killed enough."""
-        for taken in [each for key, each in self._waiting.items() if key not in self._deaths]:
-            key = taken.key
+        for leased in [each for key, each in self._waiting.items() if key not in self._deaths]:
+            key = leased.key
             try:
                 deaths = await self._read(key)
             except SpoolError as error:
                 log.debug("a suspect cannot be looked up", error=str(error))
                 deaths = None
-            if self._waiting.get(key) is not taken:
+            if self._waiting.get(key) is not leased:
                 continue  # given back meanwhile
             if deaths is not None and not is_poison(deaths):
                 self._deaths[key] = deaths
                 continue
             self._forget(key)
-            (self._put_off if deaths is None else self._hold)(taken)
+            (self._put_off if deaths is None else self._hold)(leased)
 
     async def _read(self, key: Key) -> int:
         """Return in how many trials in a row the process died."""
@@ -138,15 +138,15 @@ class Trials:
             return 0
         return int(found.data)
 
-    async def _try(self, taken: JetStreamTaken, deaths: int) -> None:
+    async def _try(self, leased: JetStreamLeasedRecord, deaths: int) -> None:
         """Hand a suspect out, and wait until it has ended or lived for a while."""
-        key = taken.key
+        key = leased.key
         self._forget(key)
         self._under_way[key] = over = asyncio.Event()
         log.warning(
             "a record whose processes died is tried apart from others like it",
-            record_id=str(taken.record.record_id),
-            deliveries=taken.deliveries,
+            record_id=str(leased.record.record_id),
+            deliveries=leased.deliveries,
             deaths=deaths,
         )
         try:
@@ -156,11 +156,11 @@ class Trials:
         except SpoolError as error:
             log.debug("a suspect cannot be noted down", error=str(error))
             if not over.is_set():
-                self._put_off(taken)
+                self._put_off(leased)
             return
         if over.is_set():
             return
-        self._hand_out(taken)
+        self._hand_out(leased)
         try:
             async with asyncio.timeout(self._alone):
                 await over.wait()

@@ -13,7 +13,7 @@ import asyncio
 from datetime import timedelta
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.lanes.assignment import finder, unserved_pools
 from postroad.telemetry.logs import get_logger
@@ -29,7 +29,7 @@ class Unserved:
     """Keeps the pools that this process's session tells of."""
 
     def __init__(
-        self, waiting: JetStreamWaiting, membership: Membership, *, every: timedelta
+        self, waiting: JetStreamBrowser, membership: Membership, *, every: timedelta
     ) -> None:
         self._waiting = waiting
         self._membership = membership

@@ -214,14 +214,14 @@ class _FastParser(Parser):
         buffer = self.buf
         if not buffer:
             # Nearly always a block is some whole messages: they are cut from it as it is.
-            taken = await self._take_messages(data)
-            if taken == len(data) or buffer is not self.buf:
+            leased = await self._take_messages(data)
+            if leased == len(data) or buffer is not self.buf:
                 return
-            data = data[taken:]
+            data = data[leased:]
         buffer += data
         while buffer:
-            taken = await self._take_messages(buffer)
-            del buffer[:taken]
+            leased = await self._take_messages(buffer)
+            del buffer[:leased]
             # All is taken; or the rest of a message is still to come; or there is a new connection.
             if not buffer or buffer[0] in (_M, _H) or buffer is not self.buf:
                 return

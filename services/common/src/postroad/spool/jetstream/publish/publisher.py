@@ -19,8 +19,8 @@ from postroad.mail.valueclass import valueclass
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import (
     ClaimLost,
+    PublishRefused,
     RecordTooLarge,
-    Refused,
     SpoolError,
     SpoolFull,
     SpoolUnavailable,
@@ -120,7 +120,7 @@ class Publisher:
             except NoResponders as error:
                 failure: SpoolError = error
                 if not in_doubt:
-                    raise Refused(str(error)) from error
+                    raise PublishRefused(str(error)) from error
             except SpoolFull as error:
                 failure = error
                 if not in_doubt:

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
-from postroad.spool.interface import Held, Place, Ready, Scheduled
+from postroad.spool.interface import Held, QueueState, Ready, Scheduled
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.leader_get import ask_leader
@@ -55,7 +55,7 @@ SOON = timedelta(minutes=5)
 _MOMENTS = (0.0, 0.02, 0.5)  # seconds before each look
 
 
-def comes_soon(place: Place, now: datetime) -> bool:
+def comes_soon(place: QueueState, now: datetime) -> bool:
     """Whether what is put there may be delivered before its earlier form is handed out again."""
     match place:
         case Ready():
@@ -64,7 +64,7 @@ def comes_soon(place: Place, now: datetime) -> bool:
             return due - now < SOON
 
 
-def following(former: int, place: Place, now: datetime) -> dict[str, str]:
+def following(former: int, place: QueueState, now: datetime) -> dict[str, str]:
     """Return the header of what follows from the record `former` and is put there."""
     return {FOLLOWS if comes_soon(place, now) else FORMER: str(former)}
 

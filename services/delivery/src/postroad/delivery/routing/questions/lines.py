@@ -21,7 +21,7 @@ _DEPTHS = 32  # behind so many of its domain's own, one more makes no difference
 @dataclass(frozen=True, slots=True)
 class Asker:
     """
-    For whose mail a question is asked: that of a domain, or of a way out to smarthosts.
+    For whose mail a question is asked: that of a domain, or of an egress path to smarthosts.
 
     `slow`: the DNS did not answer of late for the hosts that it names.
     """

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TypeVar
 
-from postroad.policy.model import ObjectKey, Smarthost, Snapshot, WayOut
-from postroad.policy.way_out import find_way_out, may_be_otherwise
+from postroad.policy.egress_path import find_egress_path, may_be_otherwise
+from postroad.policy.model import EgressPath, ObjectKey, Smarthost, Snapshot
 from postroad.spool.record import QueueRecord
 
 _MANY = 20_000
@@ -19,47 +19,47 @@ def same_hosts(some: tuple[Smarthost, ...], others: tuple[Smarthost, ...]) -> bo
     return not {(s.host, s.port) for s in some}.isdisjoint((s.host, s.port) for s in others)
 
 
-# What of a record its way out depends on: the Client and the namespace that it came from, its
+# What of a record its egress path depends on: the Client and the namespace that it came from, its
 # sender's domain and its own. A plain tuple: it is made for each record.
 _Concern = tuple[str | None, str, str | None, str]
 
 
-class Ways:
+class EgressPaths:
     """
-    Ways out as they were found, as long as the objects are the same: most mail is like other.
+    Egress paths as they were found, as long as the objects are the same: most mail is like other.
 
     What was not asked for the longest is forgotten first.
     """
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._find: Callable[..., WayOut | None] = lambda *_: None
+        self._find: Callable[..., EgressPath | None] = lambda *_: None
 
-    def of(self, snapshot: Snapshot | None, record: QueueRecord) -> WayOut | None:
-        """Return what `way_out_of` does, None also where nothing is configured."""
+    def of(self, snapshot: Snapshot | None, record: QueueRecord) -> EgressPath | None:
+        """Return what `egress_path_of` does, None also where nothing is configured."""
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             self._find = _finder(snapshot)
         return self._find(*_concern(record))
 
 
-def _finder(snapshot: Snapshot | None) -> Callable[..., WayOut | None]:
+def _finder(snapshot: Snapshot | None) -> Callable[..., EgressPath | None]:
     if snapshot is None:
         return lambda *_: None
-    return lru_cache(maxsize=_MANY)(partial(_way_out, snapshot))
+    return lru_cache(maxsize=_MANY)(partial(_egress_path, snapshot))
 
 
-def way_out_of(snapshot: Snapshot, record: QueueRecord) -> WayOut | None:
+def egress_path_of(snapshot: Snapshot, record: QueueRecord) -> EgressPath | None:
     """
-    Return a record's way out, None when no object says.
+    Return a record's egress path, None when no object says.
 
     None also where an object that cannot be read might say otherwise: see `is_undecided`.
     """
-    return _way_out(snapshot, *_concern(record))
+    return _egress_path(snapshot, *_concern(record))
 
 
 def is_undecided(snapshot: Snapshot | None, record: QueueRecord) -> bool:
-    """Whether an object that cannot be read here might say another way out for a record."""
+    """Whether an object that cannot be read here might say another egress path for a record."""
     return snapshot is not None and _is_undecided(snapshot, _concern(record))
 
 
@@ -69,8 +69,8 @@ def _concern(record: QueueRecord) -> _Concern:
     return origin.client, origin.namespace, sender_domain, record.domain
 
 
-def _way_out(snapshot: Snapshot, *concern: *_Concern) -> WayOut | None:
-    return None if _is_undecided(snapshot, concern) else _ask(find_way_out, snapshot, concern)
+def _egress_path(snapshot: Snapshot, *concern: *_Concern) -> EgressPath | None:
+    return None if _is_undecided(snapshot, concern) else _ask(find_egress_path, snapshot, concern)
 
 
 def _is_undecided(snapshot: Snapshot, concern: _Concern) -> bool:

@@ -1,10 +1,10 @@
-"""A record in hand, and what the taking of records needs of the queue's other parts."""
+"""A leased record, and what the consumer needs of the queue's other parts."""
 
 from dataclasses import dataclass
 
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import Blobs
-from postroad.spool.jetstream.browse import JetStreamWaiting
+from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.in_flight import Key
@@ -20,8 +20,8 @@ from postroad.spool.record import QueueRecord
 
 
 @dataclass(frozen=True, slots=True)
-class TakingTools:
-    """What a taking is made of."""
+class ConsumerContext:
+    """What a consumer is made of."""
 
     link: NatsLink
     requests: Requests
@@ -29,7 +29,7 @@ class TakingTools:
     blobs: Blobs
     body_ends: BodyEnds
     events: JetStreamEvents
-    waiting: JetStreamWaiting
+    waiting: JetStreamBrowser
     membership: Membership
     presence: Bucket
     capacity: Capacity
@@ -37,8 +37,8 @@ class TakingTools:
     timings: Timings
 
 
-class JetStreamTaken:
-    """A record in hand."""
+class JetStreamLeasedRecord:
+    """A leased record."""
 
     __slots__ = ("_deliveries", "_places", "_record", "key", "lane_key")
 

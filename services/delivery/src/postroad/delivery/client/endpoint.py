@@ -17,7 +17,7 @@ _MANY = 20_000
 
 
 @dataclass(slots=True, eq=False)
-class Place:
+class Endpoint:
     """
     A server to talk to, with all that matters to a session: `Places` gives one for all that is the
     same, so a session opened before a Relay was edited is not used after.
@@ -42,7 +42,7 @@ class Place:
         self.one_by_one_until = time.monotonic() + _PLAIN
 
 
-class Places:
+class EndpointRegistry:
     """
     The places a process sends to.
 
@@ -50,12 +50,12 @@ class Places:
     """
 
     def __init__(self) -> None:
-        self._place = lru_cache(maxsize=_MANY)(_new_place)
+        self._endpoint = lru_cache(maxsize=_MANY)(_new_place)
 
-    def of(self, way_out: str, peer: Peer) -> Place:
-        """Return the place of a way out's name and a peer."""
-        return self._place(way_out, peer)
+    def of(self, egress_path: str, peer: Peer) -> Endpoint:
+        """Return the place of an egress path's name and a peer."""
+        return self._endpoint(egress_path, peer)
 
 
-def _new_place(_: str, peer: Peer) -> Place:
-    return Place(peer)
+def _new_place(_: str, peer: Peer) -> Endpoint:
+    return Endpoint(peer)

@@ -4,17 +4,17 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from postroad.delivery.client.endpoint import EndpointRegistry
 from postroad.delivery.client.outages import Outages
 from postroad.delivery.client.peer import Timeouts
-from postroad.delivery.client.place import Places
 from postroad.delivery.disposition.dsn import Notifier
-from postroad.delivery.disposition.settlement import Circumstances
+from postroad.delivery.disposition.settlement import SettlementContext
 from postroad.delivery.order_counts import OrderCounts
-from postroad.delivery.routing.router import Directions
+from postroad.delivery.routing.router import Router
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import RetrySchedule
 from postroad.queue.configuration import Configuration
-from postroad.spool.interface import Spool, Taking
+from postroad.spool.interface import RecordConsumer, Spool
 
 # Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction
 # with a fast host, and next to nothing once a second.
@@ -22,15 +22,15 @@ LONG_ENOUGH = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
-class AttemptTools:
+class AttemptContext:
     """What every attempt of a process shares."""
 
     spool: Spool
-    taking: Taking
+    consumer: RecordConsumer
     pool: SessionPool
     hostname: str
     timeouts: Timeouts
-    places: Places = field(default_factory=Places)
+    endpoints: EndpointRegistry = field(default_factory=EndpointRegistry)
     ca_file: str | None = None  # authorities to trust beside the system's
     outages: Outages = field(default_factory=Outages)
     long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
@@ -41,14 +41,14 @@ def _new_dice() -> random.Random:
 
 
 @dataclass(slots=True)
-class WorkerTools:
-    """What the worker, its crew and their endings share."""
+class WorkerContext:
+    """What the worker, its dispatcher and the settler share."""
 
     spool: Spool
-    taking: Taking
+    consumer: RecordConsumer
     configuration: Configuration
-    directions: Directions
-    attempts: AttemptTools
+    router: Router
+    attempts: AttemptContext
     notifier: Notifier
     process: str
     pool: str
@@ -56,9 +56,9 @@ class WorkerTools:
     order_counts: OrderCounts = field(default_factory=OrderCounts)
     dice: random.Random = field(default_factory=_new_dice)
 
-    def circumstances(self, schedule: RetrySchedule | None = None) -> Circumstances:
+    def settlement_context(self, schedule: RetrySchedule | None = None) -> SettlementContext:
         """Return what a decision about a record depends on, as it is now."""
-        return Circumstances(
+        return SettlementContext(
             schedule=schedule or RetrySchedule(),
             notifier=self.notifier,
             snapshot=self.configuration.current,

@@ -1,26 +1,26 @@
 """
 Which way a recipient's mail leaves: the one decision ingress and delivery must agree on.
 
-Ingress asks it at RCPT, to refuse what has no way out and to choose pool and lane; delivery asks it
-again at every attempt, because the objects may have changed while the message waited. Pure: a
-snapshot and the message's origin in, a WayOut or None out. While objects cannot be read, delivery
-also asks whether one of them might say otherwise.
+Ingress asks it at RCPT, to refuse what has no egress path and to choose pool and lane; delivery
+asks it again at every attempt, because the objects may have changed while the message waited. Pure:
+a snapshot and the message's origin in, an EgressPath or None out. While objects cannot be read,
+delivery also asks whether one of them might say otherwise.
 """
 
-from postroad.policy.model import Client, ObjectKey, Snapshot, WayOut
+from postroad.policy.model import Client, EgressPath, ObjectKey, Snapshot
 from postroad.policy.patterns import matching
 
 _KINDS = frozenset({"domain", "relay", "client", "quota"})
 
 
-def find_way_out(
+def find_egress_path(
     snapshot: Snapshot,
     *,
     client: ObjectKey | None,
     sender_domain: str | None,
     recipient_domain: str,
     namespace: str | None = None,
-) -> WayOut | None:
+) -> EgressPath | None:
     """
     Return how mail for `recipient_domain` leaves, None when no object says.
 
@@ -30,13 +30,13 @@ def find_way_out(
     """
     domain = snapshot.domains.get(recipient_domain)
     if domain is not None and domain.receive is not None:
-        return domain.receive.way_out
+        return domain.receive.egress_path
     submitter = snapshot.clients.get(client) if client is not None else None
     named = _named_relay(snapshot, submitter, sender_domain)
     if named is not None:
-        # A Relay that is named and gone leaves no way out: another one is never a substitute.
+        # A Relay that is named and gone leaves no egress path: another one is never a substitute.
         relay = snapshot.relays.get(named)
-        return relay.way_out if relay is not None else None
+        return relay.egress_path if relay is not None else None
     home = _namespace(snapshot, client, sender_domain) or namespace
     return _most_specific(snapshot, home, recipient_domain) if home else None
 
@@ -50,7 +50,7 @@ def may_be_otherwise(
     namespace: str | None = None,
 ) -> bool:
     """
-    Whether an object that cannot be read here might change what `find_way_out` says of the same.
+    Whether an object that cannot be read here might change what `find_egress_path` says of it.
 
     An unreadable Domain may be that of any domain, and an unreadable Relay may be for any
     destination. What was in force of an object that cannot be read any more does not count: it was
@@ -96,9 +96,9 @@ def _namespace(
     return sender.key.namespace if sender is not None else None
 
 
-def _most_specific(snapshot: Snapshot, namespace: str, domain: str) -> WayOut | None:
+def _most_specific(snapshot: Snapshot, namespace: str, domain: str) -> EgressPath | None:
     relays = snapshot.relays_by_destination
     for pattern in matching(domain):
         if (relay := relays.get((namespace, pattern))) is not None:
-            return relay.way_out
+            return relay.egress_path
     return None

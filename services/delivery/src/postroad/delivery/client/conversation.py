@@ -18,7 +18,7 @@ from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
 
 
-class Dialog:
+class Conversation:
     """One connection with the conversation on it."""
 
     def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
