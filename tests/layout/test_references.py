@@ -36,3 +36,19 @@ def exists(name: str) -> bool:
 def test_a_module_that_is_named_is_there(path: Path) -> None:
     named = NAMED.findall(path.read_text(encoding="utf-8"))
     assert [name for name in named if not exists(name)] == []
+
+
+def test_a_path_that_is_named_to_contributors_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:services|operator|tests)/[\w./]*)`", text)
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_term_of_the_glossary_has_a_home() -> None:
+    rows = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    terms = [
+        row for row in rows if row.startswith("| ") and not row.startswith(("| term", "| ---"))
+    ]
+    assert len(terms) > 40
+    assert [row for row in terms if not NAMED.search(row)] == []

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postroad.ingress.acceptance.intake import IntakeTools
+from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
@@ -20,10 +20,11 @@ from postroad.manifests.compiler.check import check
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.process.sockets import listen
 from postroad.queue.configuration import Configuration, publish_objects
+from postroad.spool.interface import Spool
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import Peer, client_context
+from postroad.testing.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
 from postroad.units.addresses import ListenAddress, Network
 
@@ -76,20 +77,20 @@ class Scene:
     certificate: Certificate
     ports: dict[ListenerKind, int] = field(default_factory=dict)
     proxy_ports: dict[ListenerKind, int] = field(default_factory=dict)
-    peers: list[Peer] = field(default_factory=list)
+    peers: list[SmtpPeer] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def peer(self, kind: ListenerKind = ListenerKind.RELAY) -> Peer:
+    async def peer(self, kind: ListenerKind = ListenerKind.RELAY) -> SmtpPeer:
         """Open a session and read past the greeting."""
         peer = await self.connect(kind)
         assert (await peer.reply()).startswith("220 ")
         return peer
 
-    async def connect(self, kind: ListenerKind = ListenerKind.RELAY) -> Peer:
+    async def connect(self, kind: ListenerKind = ListenerKind.RELAY) -> SmtpPeer:
         """Open a connection."""
         context = client_context() if kind is ListenerKind.SUBMISSIONS else None
         port = self.ports[kind]
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+        peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
         self.peers.append(peer)
         return peer
 
@@ -99,9 +100,9 @@ class Scene:
         stored = self.spool.store.records
         return [stored[sequence].record for sequence in sorted(stored)]
 
-    async def peer_from(self, client: str, kind: ListenerKind) -> Peer:
+    async def peer_from(self, client: str, kind: ListenerKind) -> SmtpPeer:
         """Connect as a client with this address, behind a load balancer; hear the greeting."""
-        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.proxy_ports[kind]))
+        peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", self.proxy_ports[kind]))
         self.peers.append(peer)
         family = "TCP6" if ":" in client else "TCP4"
         other = "2001:db8::25" if ":" in client else "192.0.2.25"
@@ -147,6 +148,7 @@ async def start_ingress(
     *,
     tls: Path,
     cluster: MemoryCluster | None = None,
+    queue: Spool | None = None,
     insecure_auth: bool = False,
     line_ends: LineEnds = LineEnds.SUBMITTED,
     trusted: Sequence[Network] = _LOOPBACK,
@@ -155,14 +157,16 @@ async def start_ingress(
     """
     Start an ingress with all three listeners, certificate in the folder `tls`.
 
-    Each is there twice, the second time behind load balancers in the networks `trusted`.
+    Each is there twice, the second time behind load balancers in the networks `trusted`. Mail goes
+    into the scene's queue in memory, or into `queue`.
     """
     spool = MemorySpool(cluster, role="ingress")
-    configuration = Configuration(spool, KEYRING)
+    used = queue or spool
+    configuration = Configuration(used, KEYRING)
     certificate = self_signed(tls, "relay.test")
-    quotas = Quotas(spool.usage)
-    tools = IntakeTools(
-        spool=spool,
+    quotas = Quotas(used.usage)
+    tools = IntakeContext(
+        spool=used,
         quotas=quotas,
         limits=dataclasses.replace(IngressLimits(), **limits),  # type: ignore[arg-type]
         hostname="relay.test",
