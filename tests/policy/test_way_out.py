@@ -78,6 +78,11 @@ SNAPSHOT = Snapshot.of(
         ("shop/free", None, "x.deep.example.org", "relay:shop/deep"),
         ("shop/free", None, "example.org", "relay:shop/all"),
         (None, "plain.example", "b.example", "relay:shop/all"),
+        # A stranger's, to postmaster of a domain that only sends, whoever he says that he is.
+        (None, None, "out.example", "relay:mail/direct"),
+        (None, "plain.example", "out.example", "relay:mail/direct"),
+        (None, "out.example", "plain.example", "relay:shop/all"),
+        (None, "unknown.example", "plain.example", "relay:shop/all"),
         ("empty/free", None, "b.example", None),
         (None, None, "b.example", None),
         (None, "unknown.example", "b.example", None),
@@ -100,6 +105,8 @@ def test_the_way_out(
         ("relay.shop.smart", "shop/free", "plain.example", "b.example", True),
         ("relay.shop.smart", None, "plain.example", "b.example", True),
         ("relay.mail.smart", "shop/free", "plain.example", "b.example", False),
+        ("relay.shop.smart", None, "out.example", "plain.example", True),
+        ("relay.shop.smart", None, "plain.example", "out.example", False),
         ("relay.shop.smart", "shop/free", "plain.example", "in.example", False),
         ("relay.shop.smart", "shop/named", "plain.example", "b.example", False),
         ("relay.shop.exact", "shop/named", "plain.example", "b.example", True),  # as it was

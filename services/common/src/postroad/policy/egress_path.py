@@ -26,11 +26,14 @@ def find_egress_path(
 
     The order is resources.md's: the recipient's own Domain when it receives; the Client's Relay;
     the sender Domain's Relay; the most specific Relay of the namespace (the Client's, else the
-    sender Domain's, else `namespace`: that of the Domain a notification is about).
+    sender Domain's, else `namespace`: that of the Domain a notification is about). A stranger's
+    mail is in the name of the recipient's Domain, whoever he says that he is.
     """
     domain = snapshot.domains.get(recipient_domain)
     if domain is not None and domain.receive is not None:
         return domain.receive.egress_path
+    if domain is not None and client is None and namespace is None:
+        sender_domain = recipient_domain
     submitter = snapshot.clients.get(client) if client is not None else None
     named = _named_relay(snapshot, submitter, sender_domain)
     if named is not None:
@@ -64,6 +67,8 @@ def may_be_otherwise(
         return True  # of a later version, which knows what it means
     if domain is not None and domain.receive is not None:
         return _is_unread(snapshot, "domain", domain.key)
+    if domain is not None and client is None and namespace is None:
+        sender_domain = recipient_domain
     if "domain" in kinds or (client is not None and _is_unread(snapshot, "client", client)):
         return True
     submitter = snapshot.clients.get(client) if client is not None else None

@@ -117,13 +117,12 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> E
         return _unless_stale(snapshot, replies.NO_SUCH_RECIPIENT)
     if sender.client is None and not postmaster:
         return _unless_stale(snapshot, replies.RELAYING_DENIED)
-    # Mail to postmaster of a domain that only sends goes the way that domain's own mail goes.
-    by_domain = recipient.domain if postmaster and sender.client is None else None
+    # A stranger's to postmaster of a domain that only sends goes the way that domain's mail goes.
     reverse_domain = sender.reverse_path.domain if sender.reverse_path else None
     egress_path = find_egress_path(
         snapshot,
         client=sender.client.key if sender.client else None,
-        sender_domain=by_domain or reverse_domain,
+        sender_domain=reverse_domain,
         recipient_domain=recipient.domain,
     )
     if egress_path is None:
