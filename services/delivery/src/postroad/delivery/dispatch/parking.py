@@ -41,7 +41,9 @@ class Parking:
         """Put a record off that finds no room at its site."""
         metrics.PARKED.inc()
         seconds = site.park(waiting.leased.record.traffic_class, now, longest=self._parked.longest)
-        self._put_off(site, waiting, now, seconds, "others are before it at its site")
+        # Its site takes mail, so it has its try: it may be late for having been held, or for us.
+        reason = "others are before it at its site"
+        self._put_off(site, waiting, now, seconds, reason, expires=False)
 
     def park_surplus(self, site: Site, now: float) -> None:
         """Put off what waits beyond a site's room."""
@@ -61,7 +63,14 @@ class Parking:
         self._put_off(site, waiting, now, seconds, reason)
 
     def _put_off(
-        self, site: Site, waiting: WaitingRecord, now: float, seconds: float, reason: str
+        self,
+        site: Site,
+        waiting: WaitingRecord,
+        now: float,
+        seconds: float,
+        reason: str,
+        *,
+        expires: bool = True,
     ) -> None:
         leased = waiting.leased
         record = leased.record
@@ -70,7 +79,9 @@ class Parking:
         def stored() -> None:
             self._parked.add(site.key, record.traffic_class, parked)
 
-        self._settler.put_off(leased, waiting.egress_path, site.name, seconds, reason, then=stored)
+        self._settler.put_off(
+            leased, waiting.egress_path, site.name, seconds, reason, then=stored, expires=expires
+        )
 
     def came(self, site: Site, leased: LeasedRecord) -> None:
         """Take down that a record has come to its site: for the first time, or again."""

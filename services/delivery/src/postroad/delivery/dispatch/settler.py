@@ -130,19 +130,22 @@ class Settler:
         reason: str,
         known: AttemptResult | None = None,
         then: Callable[[], None] = lambda: None,
+        *,
+        expires: bool = True,
     ) -> None:
         """
         Let a record wait that is not tried now, and not for a reason of its own.
 
         `known` is what had come of an attempt that was broken off. `then` is called when it is
-        stored.
+        stored. What has outlived its lifetime `expires`, or waits for its try all the same.
         """
         record, known = leased.record, known or AttemptResult()
         at, attempted = (
             self._context.settlement_context(egress_path.retry),
             _attempted(egress_path, known, site),
         )
-        settlement = put_off(record, timedelta(seconds=seconds), site, reason, at, attempted)
+        wait = timedelta(seconds=seconds)
+        settlement = put_off(record, wait, site, reason, at, attempted, expires=expires)
         self._tell_outcomes(record, egress_path, known)
         tell_settlement(record, settlement, attempted=False)
         self._tasks.spawn(self._settle_then(leased, settlement, then))
