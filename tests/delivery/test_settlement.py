@@ -18,6 +18,7 @@ from postroad.delivery.outcome import Outcome, OutcomeKind, bounced, deferred, o
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
 from postroad.mail.status import EnhancedStatus
+from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
@@ -271,6 +272,15 @@ def test_giving_up_bounces_what_is_pending_only() -> None:
     assert again(settlement) is None
     assert told(settlement) == ["c@y.example"]
     assert [event.type for event in settlement.events] == [EventType.ADMIN_BOUNCE]
+
+
+@pytest.mark.parametrize("traffic_class", TrafficClass)
+def test_a_notification_delays_no_mail_that_what_it_is_about_may_not_delay(
+    traffic_class: TrafficClass,
+) -> None:
+    settlement = ordered(message(traffic_class=traffic_class), an_order("bounce", ""), at())
+    [notification] = [put.record for put in settlement.puts if put.record.reverse_path is None]
+    assert notification.traffic_class is traffic_class
 
 
 def test_a_bounce_by_order_tells_the_reason_and_what_the_host_said_last() -> None:

@@ -16,7 +16,6 @@ from postroad.mail.dsn import Action, Report, ReportedRecipient, compose
 from postroad.mail.envelope import Body, Notify
 from postroad.mail.header import header_block
 from postroad.mail.status import UNDEFINED_PERMANENT, EnhancedStatus
-from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import RetrySchedule, Snapshot
 from postroad.smtp.client import Phase
 from postroad.spool.ids import RecordId, derived_queue_id
@@ -75,7 +74,7 @@ def _record(
         origin=_origin(about, snapshot),
         body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
         smtputf8=about.smtputf8 and not str(about.reverse_path).isascii(),
-        traffic_class=TrafficClass.EXPRESS,
+        traffic_class=about.traffic_class,  # a newsletter's bounces are as many as it is
         pool=about.pool,
         content=content,
     )
