@@ -11,7 +11,7 @@ from postroad_harness.simulation.network import Network
 from postroad_harness.simulation.play import Performance
 from postroad_harness.simulation.quiet import quiet_logs
 from postroad_harness.simulation.scenario import SENDER_DOMAIN, Letter, Scenario
-from postroad_harness.simulation.spool import WatchedTaking
+from postroad_harness.simulation.spool import WatchedConsumer
 
 _CALM = 50.0  # seconds until the hosts of a play take mail without delay
 
@@ -37,7 +37,7 @@ def burst(number: int, within: float, temper: Temper) -> list[float]:
     dice = random.Random(1)
     network = Network(most_steps=2_000_000, dice=dice)  # type: ignore[abstract]
     with moved_clock(network.time, 1):
-        performance = Performance(scenario, network, dice, WatchedTaking)
+        performance = Performance(scenario, network, dice, WatchedConsumer)
         try:
             with quiet_logs():
                 network.run(performance.run())

@@ -8,7 +8,7 @@ import pytest
 from postroad_harness.simulation import wrong
 from postroad_harness.simulation.aims import Aim
 from postroad_harness.simulation.quiet import play_quietly as played
-from postroad_harness.simulation.spool import WatchedTaking
+from postroad_harness.simulation.spool import WatchedConsumer
 
 
 @pytest.mark.parametrize("first", range(0, 200, 25))
@@ -41,7 +41,7 @@ def test_a_seed_plays_the_same_in_another_process() -> None:
         (wrong.ForgetsLeases, 0, 100),
     ],
 )
-def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: int) -> None:
+def test_a_mistake_is_found(mistake: type[WatchedConsumer], first: int, within: int) -> None:
     assert any(played(seed, mistake).violations for seed in range(first, first + within))
 
 
@@ -67,7 +67,7 @@ def test_a_mistake_is_found(mistake: type[WatchedTaking], first: int, within: in
     ],
 )
 def test_a_rare_mistake_is_found_by_plays_made_for_it(
-    mistake: type[WatchedTaking], aim: Aim, within: int
+    mistake: type[WatchedConsumer], aim: Aim, within: int
 ) -> None:
     assert any(played(seed, mistake, aim).violations for seed in range(within))
 

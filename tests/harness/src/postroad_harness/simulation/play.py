@@ -37,7 +37,7 @@ from postroad_harness.simulation.processes import (
 )
 from postroad_harness.simulation.scenario import RETRY, Scenario
 from postroad_harness.simulation.servers import SimulatedServers
-from postroad_harness.simulation.spool import LAYOUT, WatchedTaking
+from postroad_harness.simulation.spool import LAYOUT, WatchedConsumer
 
 _MOST_STEPS = 400_000
 _CHAOS = 50.0  # seconds in which faults happen
@@ -61,7 +61,7 @@ class Result:
 
 
 def play(
-    seed: int, *, consumer: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+    seed: int, *, consumer: type[WatchedConsumer] = WatchedConsumer, aim: Aim | None = None
 ) -> Result:
     """Play a seed and judge it."""
     scenario = draw(seed, aim)
@@ -99,7 +99,7 @@ class Performance:
         scenario: Scenario,
         network: Network,
         dice: random.Random,
-        consumer: type[WatchedTaking],
+        consumer: type[WatchedConsumer],
     ) -> None:
         self.scenario = scenario
         self.network = network

@@ -43,7 +43,7 @@ from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.loop import SimulatedProcess
 from postroad_harness.simulation.network import Network
 from postroad_harness.simulation.servers import SimulatedServers
-from postroad_harness.simulation.spool import SimulatedSpool, WatchedTaking
+from postroad_harness.simulation.spool import SimulatedSpool, WatchedConsumer
 
 KEYRING = Keyring([ClusterKey(b"k" * 32)])
 NAME = "relay.test"
@@ -69,7 +69,7 @@ class Surroundings:
     dice: random.Random
     zone: dict[str, str]
     room: int
-    consumer: type[WatchedTaking] = WatchedTaking
+    consumer: type[WatchedConsumer] = WatchedConsumer
     pools: tuple[str, ...] = ("default",)
     hosts: Mapping[str, str] = field(default_factory=dict)
     gives_orders: bool = False  # somebody does, so that they are looked after

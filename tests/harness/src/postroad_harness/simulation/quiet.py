@@ -8,7 +8,7 @@ import structlog
 
 from postroad_harness.simulation.aims import Aim
 from postroad_harness.simulation.play import Result, play
-from postroad_harness.simulation.spool import WatchedTaking
+from postroad_harness.simulation.spool import WatchedConsumer
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def quiet_logs() -> Iterator[None]:
 
 
 def play_quietly(
-    seed: int, consumer: type[WatchedTaking] = WatchedTaking, aim: Aim | None = None
+    seed: int, consumer: type[WatchedConsumer] = WatchedConsumer, aim: Aim | None = None
 ) -> Result:
     """Play a seed without a word in the log."""
     with quiet_logs():

@@ -46,7 +46,7 @@ _LOOK_AGAIN = 0.2  # seconds
 LAYOUT = Layout(shards=1, lanes=3, replicas=1)
 
 
-class WatchedTaking(JetStreamConsumer):
+class WatchedConsumer(JetStreamConsumer):
     """Tells each time the product decides that an attempt may begin, or a final dot be sent."""
 
     on_permitted: Callable[[int, SimulatedLink], None]
@@ -139,7 +139,7 @@ class SimulatedSpool(MemorySpool):
         *,
         role: str,
         pool: str = "default",
-        consumer: type[WatchedTaking] = WatchedTaking,
+        consumer: type[WatchedConsumer] = WatchedConsumer,
     ) -> None:
         super().__init__(cluster, role=role, process=link.process.name)
         self.sessions.end()
@@ -184,7 +184,7 @@ class SimulatedSpool(MemorySpool):
         shard = shard_of(queue_id)
         return StoreAck(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
 
-    def take_lanes(self, *, room: int) -> WatchedTaking:
+    def take_lanes(self, *, room: int) -> WatchedConsumer:
         """Join the owners of the lanes."""
         tools = ConsumerContext(
             link=self._link.as_link,

@@ -25,7 +25,7 @@ from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.record import QueueRecord
-from postroad_harness.simulation.spool import WatchedTaking
+from postroad_harness.simulation.spool import WatchedConsumer
 
 
 class _AcknowledgesFirst(Settling):
@@ -46,7 +46,7 @@ class _AcknowledgesFirst(Settling):
         return True
 
 
-class AcknowledgesFirst(WatchedTaking):
+class AcknowledgesFirst(WatchedConsumer):
     """Settles in the wrong order: a crash between the two loses what should have followed."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
@@ -74,7 +74,7 @@ class _Credulous(Leases[JetStreamLeasedRecord]):
         self._hand.confirm(entry.key, sent)
 
 
-class BelievesEveryAnswer(WatchedTaking):
+class BelievesEveryAnswer(WatchedConsumer):
     """Takes any answer to an extension for a lease, also when it has long run out."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
@@ -88,7 +88,7 @@ class _Careless(Leases[JetStreamLeasedRecord]):
         return True
 
 
-class ForgetsLeases(WatchedTaking):
+class ForgetsLeases(WatchedConsumer):
     """Asks nobody before it sends: a paused process sends what another has sent."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
@@ -110,7 +110,7 @@ def _leases(
     )
 
 
-class KeepsWhatItLeft(WatchedTaking):
+class KeepsWhatItLeft(WatchedConsumer):
     """Goes on with what it has in hand of a lane that another owns, within limits of its own."""
 
     def on_leaving(self, listener: Callable[[str], None]) -> None:
@@ -121,14 +121,14 @@ class KeepsWhatItLeft(WatchedTaking):
         return not self._stopped
 
 
-class LeavesWithoutAWord(WatchedTaking):
+class LeavesWithoutAWord(WatchedConsumer):
     """Tells the next owner of a lane nothing of the connections that are in use there."""
 
     def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
         """Never ask."""
 
 
-class MakesNoRoom(WatchedTaking):
+class MakesNoRoom(WatchedConsumer):
     """Lets what has ended take room, and wakes nobody: in the end nothing new is asked for."""
 
     def _make_room(self, key: Key) -> None:
@@ -138,7 +138,7 @@ class MakesNoRoom(WatchedTaking):
         self._handed.discard(key)
 
 
-class TrustsArrival(WatchedTaking):
+class TrustsArrival(WatchedConsumer):
     """Counts a lease from when it reads a record, however long that lay in a buffer."""
 
     def _on_delivered(self, delivered: Delivered) -> None:
@@ -152,7 +152,7 @@ async def _never() -> bool:
     return False
 
 
-class SettlesRegardless(WatchedTaking):
+class SettlesRegardless(WatchedConsumer):
     """Brings back, by a deferral under a lease that ran out, what another has delivered."""
 
     async def settle(
@@ -165,13 +165,13 @@ class SettlesRegardless(WatchedTaking):
         return settled
 
 
-class SettlesAtTheEnd(WatchedTaking):
+class SettlesAtTheEnd(WatchedConsumer):
     """Goes on with mail for many until all have been tried, however long that takes."""
 
     long_enough = timedelta(days=1)
 
 
-class ForgetsWhatIsKnown(WatchedTaking):
+class ForgetsWhatIsKnown(WatchedConsumer):
     """Goes on with the recipients that are left, and takes those who have the mail along."""
 
     async def settle(
@@ -203,7 +203,7 @@ class _Alone(JetStreamSiteRecords):
         await super().change(kind, name, alone, lifetime=lifetime)
 
 
-class SeesNoOthers(WatchedTaking):
+class SeesNoOthers(WatchedConsumer):
     """Takes all of a site, whoever else has claimed a portion of it."""
 
     site_records = _Alone
@@ -214,7 +214,7 @@ class _NoDoubts(set[LaneKey]):
         pass
 
 
-class OrphansLanes(WatchedTaking):
+class OrphansLanes(WatchedConsumer):
     """Takes an unanswered write of a lane's owner for one that was not done."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
@@ -222,7 +222,7 @@ class OrphansLanes(WatchedTaking):
         self._lane_ownership._in_doubt = _NoDoubts()
 
 
-class NotesInMemory(WatchedTaking):
+class NotesInMemory(WatchedConsumer):
     """Notes who takes mail where it is lost together with the sessions."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
@@ -230,7 +230,7 @@ class NotesInMemory(WatchedTaking):
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
 
 
-class AsksForNoLaterForm(WatchedTaking):
+class AsksForNoLaterForm(WatchedConsumer):
     """Attempts what a killed process had in hand, though what follows of it is stored."""
 
     async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
@@ -247,7 +247,7 @@ class _Forgetful(Forms):
         return False
 
 
-class TakesWhatFiresAgainForNew(WatchedTaking):
+class TakesWhatFiresAgainForNew(WatchedConsumer):
     """Delivers what a schedule fires again after the servers were killed as it fired."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
@@ -255,7 +255,7 @@ class TakesWhatFiresAgainForNew(WatchedTaking):
         self._forms = _Forgetful(self._hand, self._succession)
 
 
-class BeginsBeforeTheFormerIsGone(WatchedTaking):
+class BeginsBeforeTheFormerIsGone(WatchedConsumer):
     """Delivers what is ready soon, while the record it follows from may come again."""
 
     async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
@@ -285,7 +285,7 @@ class _Sure(Publisher):
             raise PublishRefused(str(error)) from error
 
 
-class RefundsWhatIsInDoubt(WatchedTaking):
+class RefundsWhatIsInDoubt(WatchedConsumer):
     """Gives a message its quota back when nobody answered for it, though it may be stored."""
 
     publisher = _Sure
@@ -307,13 +307,13 @@ class _Forgetting(Publisher):
         )
 
 
-class ForgetsTheFormerByOrder(WatchedTaking):
+class ForgetsTheFormerByOrder(WatchedConsumer):
     """Leaves out, as an order makes a deferral ready, which record in hand it follows from."""
 
     publisher = _Forgetting
 
 
-class KnowsNamedPoolsAlone(WatchedTaking):
+class KnowsNamedPoolsAlone(WatchedConsumer):
     """Takes from pools that Relays name, and leaves what is in others where it is."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.process.background.tasks import BackgroundTasks
-from postroad.spool.errors import RecordCorrupt, SpoolError
-from postroad.spool.event import Event, EventType
+from postroad.spool.errors import SpoolError
+from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.jetstream.cluster.lane_ownership import LaneOwnership
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
@@ -29,10 +29,11 @@ from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, deliv
 from postroad.spool.jetstream.consume.suspects import (
     POISONOUS,
     UNREADABLE,
+    held_event,
     is_suspect,
     is_unreadable,
     put_on_hold,
-    unreadable,
+    record_of,
 )
 from postroad.spool.jetstream.consume.trials import Trials
 from postroad.spool.jetstream.consume.unserved import Unserved
@@ -40,9 +41,8 @@ from postroad.spool.jetstream.in_flight import Arrival, Entry, InFlight, Key
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS
-from postroad.spool.record import KNOWN_FEATURES, QueueRecord
+from postroad.spool.record import KNOWN_FEATURES
 from postroad.spool.room import Room
-from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -251,11 +251,10 @@ class JetStreamConsumer:
             self._tasks.spawn(self._say(reply, b"-NAK"))
             return
         if not self._puller.serves(delivered.pull.key):
-            self._tasks.spawn(
-                self._say(reply, _SOON)
-            )  # its lane is another's by now, limits and all
+            # Its lane is another's by now, limits and all.
+            self._tasks.spawn(self._say(reply, _SOON))
             return
-        record = self._read(delivered)
+        record = record_of(delivered)
         if record.needs - KNOWN_FEATURES:
             self._tasks.spawn(self._say(reply, _LATER))
             return
@@ -306,7 +305,8 @@ class JetStreamConsumer:
         try:
             if delivered.replaces:
                 await self._succession.end_replaced(Key(key.shard, delivered.replaces))
-            if await self._is_passed(leased, delivered):
+            again, waited = delivered.again, delivered.waited
+            if await self._forms.another_goes_on(key, leased.record, again=again, waited=waited):
                 log.info("another form goes on", record_id=str(leased.record.record_id))
                 await self._settling.pass_over(key, leased.record)
                 self._let_go(key)
@@ -314,7 +314,8 @@ class JetStreamConsumer:
             if delivered.forgotten and self._open_elsewhere.may_be_at(leased.record.site):
                 await self._return(leased, self._wait_for_former)
                 return
-            if delivered.follows and not await self._is_gone(Key(key.shard, delivered.follows)):
+            former = Key(key.shard, delivered.follows)
+            if delivered.follows and not await self._forms.is_gone(former):
                 await self._return(leased, self._wait_for_former)
                 return
         except SpoolError as error:
@@ -326,35 +327,10 @@ class JetStreamConsumer:
         else:
             await self.give_back(leased)
 
-    async def _is_passed(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
-        """Whether another form of a record goes on in this one's place."""
-        key, record = leased.key, leased.record
-        if delivered.again and await self._succession.is_followed(key, record):
-            return True
-        return delivered.waited and await self._forms.is_passed(key, record)
-
-    async def _is_gone(self, former: Key) -> bool:
-        return self._hand.has_finished(former) or await self._succession.is_gone(former)
-
-    def _read(self, delivered: Delivered) -> QueueRecord:
-        try:
-            return decode(delivered.message.data)
-        except RecordCorrupt as error:
-            log.error("a record cannot be read and is held", error=str(error))
-            return unreadable(delivered)
-
     async def _hold(self, leased: JetStreamLeasedRecord, reason: str) -> None:
         now = datetime.now(UTC)
         record = leased.record
         put = put_on_hold(record, reason, now)
-        event = Event(
-            type=EventType.HELD,
-            at=now,
-            queue_id=record.record_id.queue_id,
-            record_id=str(record.record_id),
-            domain=record.domain,
-            reason=reason,
-        )
         log.error(
             "a record is held",
             queue_id=record.record_id.queue_id,
@@ -364,7 +340,7 @@ class JetStreamConsumer:
         )
         for listener in self._held:
             listener(reason)
-        await self.settle(leased, [put], [event])
+        await self.settle(leased, [put], [held_event(record, reason, now)])
 
     # ------------------------------------------------------------ leases and lanes
 

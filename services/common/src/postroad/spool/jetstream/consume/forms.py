@@ -63,6 +63,22 @@ class Forms:
         self._take_down(key, record)
         return False
 
+    async def another_goes_on(
+        self, key: Key, record: QueueRecord, *, again: bool, waited: bool
+    ) -> bool:
+        """
+        Whether a record that has come need not be attempted, as another form of it goes on.
+
+        `again`: it may have been in somebody's hands before; `waited`: a schedule has fired it.
+        """
+        if again and await self._succession.is_followed(key, record):
+            return True
+        return waited and await self.is_passed(key, record)
+
+    async def is_gone(self, former: Key) -> bool:
+        """Whether a record has ended, from which another one follows."""
+        return self._hand.has_finished(former) or await self._succession.is_gone(former)
+
     async def _goes_on(self, other: _Form, record: QueueRecord) -> bool:
         if self._hand.get(other.key) is not None:
             if other.leaves:

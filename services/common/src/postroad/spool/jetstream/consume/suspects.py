@@ -8,11 +8,17 @@ every owner in turn, and nothing is ever dropped.
 from datetime import UTC, datetime
 
 from postroad.mail.address import Mailbox
+from postroad.spool.errors import RecordCorrupt
+from postroad.spool.event import Event, EventType
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.jetstream.consume.pull import Delivered
 from postroad.spool.jetstream.streams.subjects import domain_of_ready
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
+from postroad.spool.wire.record import decode
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 # Deliveries after which a record may be what killed those who had it, and is tried apart from
 # others like it; see `spool.jetstream.consume.trials`.
@@ -49,7 +55,28 @@ def put_on_hold(record: QueueRecord, reason: str, now: datetime) -> Put:
     return held(record, Hold(reason), now=now)
 
 
-def unreadable(delivered: Delivered) -> QueueRecord:
+def held_event(record: QueueRecord, reason: str, now: datetime) -> Event:
+    """Return what the history says of a record that is held for one of the reasons above."""
+    return Event(
+        type=EventType.HELD,
+        at=now,
+        queue_id=record.record_id.queue_id,
+        record_id=str(record.record_id),
+        domain=record.domain,
+        reason=reason,
+    )
+
+
+def record_of(delivered: Delivered) -> QueueRecord:
+    """Return the record that was delivered, or the one that stands for what cannot be read."""
+    try:
+        return decode(delivered.message.data)
+    except RecordCorrupt as error:
+        log.error("a record cannot be read and is held", error=str(error))
+        return _unreadable(delivered)
+
+
+def _unreadable(delivered: Delivered) -> QueueRecord:
     """Return a record that holds, verbatim, what could not be read as one."""
     now = datetime.now(UTC)
     domain = domain_of_ready(delivered.message.subject)
