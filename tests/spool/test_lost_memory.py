@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.agreement import named_site
+from postroad.spool.agreement import SessionInfo, named_site
 from postroad.spool.interface import LeasedRecord, RecordConsumer
+from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
@@ -116,6 +117,33 @@ async def test_what_is_under_way_where_a_lane_was_left_is_not_handed_out_to_the_
 
 async def test_two_that_start_first_share_the_lanes_at_once(open_spool: OpenJetStream) -> None:
     workers = [Worker(spool) for spool in await _both(open_spool)]
+    await until_owned(*(worker.consumer for worker in workers))
+    await _end(workers)
+
+
+async def test_who_starts_beside_another_has_its_lanes_when_that_one_has_told(
+    open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not when it looks at all sessions next, which takes seconds."""
+    note, noted, told = Takers.note, asyncio.Event(), asyncio.Event()
+
+    async def note_and_wait(takers: Takers, info: SessionInfo) -> None:
+        await note(takers, info)
+        if info.process == "one":
+            noted.set()
+            await told.wait()
+
+    monkeypatch.setattr(Takers, "note", note_and_wait)
+    seldom = replace(FOREVER, renewal=timedelta(hours=1), self_doubt=timedelta(hours=2))
+    one, other = [await open_spool(process=name, timings=seldom) for name in ("one", "other")]
+    workers = [Worker(one)]
+    async with asyncio.timeout(patient(10)):
+        await noted.wait()
+        workers.append(Worker(other))
+        while not any(info.taking for info in other.sessions.seen):
+            await asyncio.sleep(0.02)
+    assert not workers[1].consumer.lanes, "of one that may own them"
+    told.set()
     await until_owned(*(worker.consumer for worker in workers))
     await _end(workers)
 

@@ -88,6 +88,8 @@ class LaneOwnership:
         if self._unclaimed:
             await asyncio.gather(*(self._claim_again(key) for key in list(self._unclaimed)))
         if not self._membership.settled:
+            await self._membership.hear_others()
+        if not self._membership.settled:
             await self._begin()
             return  # a lane whose key is lost looks like nobody's: all stay where they are
         wanted = wanted_lanes(

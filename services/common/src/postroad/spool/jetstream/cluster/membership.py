@@ -102,6 +102,15 @@ class Membership:
         """Whether a lane that has no owner by the keys has none: it may be taken."""
         return self._noted and bool(self._recollection.memory) and not self.remembers
 
+    async def hear_others(self) -> None:
+        """Look again where the word of those that began to take mail before is all that lacks."""
+        if not (self._recollection.joining and self.remembers):
+            return
+        try:
+            await self.look()
+        except SpoolError as error:
+            log.debug("lanes cannot be taken for now", error=str(error))
+
     async def same_memory(self) -> bool:
         """Whether the keys were not lost since the last look; asked after one was written."""
         if await self._takers.memory() == self._recollection.memory:
