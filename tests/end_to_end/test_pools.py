@@ -151,6 +151,8 @@ async def test_the_limits_of_a_site_hold_for_two_pools_also_when_one_is_killed(
     bulk = await two.start("bulk")
     async with asyncio.timeout(patient(40)):
         await two.mx.received(40)
+        while of(two.mx, "b.test") <= 5:  # it is to have its part first, whoever began
+            await two.mx.received(len(two.mx.messages) + 1)
         bulk.kill()
         await bulk.wait()
         two.mx.history.append(f"{asyncio.get_running_loop().time():.3f} a process was killed")
@@ -158,7 +160,6 @@ async def test_the_limits_of_a_site_hold_for_two_pools_also_when_one_is_killed(
         await two.start("bulk")
         await two.mx.received(90)
     await ingress.close()
-    assert before > 5, "it had its part"
     assert of(two.mx, "b.test") > before
     assert two.mx.most_open <= LIMITS.connections, "\n".join(two.mx.history)
     window = 1.3  # seconds of the two: a message ends later than it begins, when busy by much
