@@ -14,7 +14,7 @@ PACKAGES = (
 NAMED = re.compile(rf"`((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")
 # There the names of processes begin names of the chart's values.
 VALUES = {"kubernetes.md", "operations.md", "operator.md"}
-TEXTS = [path for path in ROOT.glob("docs/*.md") if path.name not in VALUES]
+TEXTS = [path for path in ROOT.glob("docs/**/*.md") if path.name not in VALUES]
 TEXTS += [path for root in SHIPPED for path in root.rglob("*.py")]
 NAMING = [path for path in TEXTS if NAMED.search(path.read_text(encoding="utf-8"))]
 

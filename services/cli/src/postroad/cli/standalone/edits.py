@@ -2,8 +2,8 @@
 Seeing that manifests were edited: what would be read is looked at, about once a second.
 
 Nothing is asked to notify of changes, so nothing can be missed, on any file system and however a
-file is written (docs/decisions.md has the figures). A look costs a stat of each file; the more
-there are, the rarer it is.
+file is written (docs/decisions/configuration.md has the figures). A look costs a stat of each file;
+the more there are, the rarer it is.
 """
 
 import asyncio
