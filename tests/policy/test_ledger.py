@@ -44,6 +44,8 @@ class Usage:
         self.calls += 1
         used = self.used.get(lease.key, 0)
         granted = max(0, min(lease.amount, lease.maximum - used))
+        if granted < lease.shortfall:
+            return 0
         self.used[lease.key] = used + granted
         return granted
 
@@ -343,3 +345,15 @@ def test_the_whole_limit_can_be_used_by_whoever_comes(maximum: int) -> None:
         outcome = send(chance.choice(ledgers), usage, wanted(quota(maximum), now=now), now)
         accepted += isinstance(outcome, Spent)
     assert accepted == maximum
+
+
+def test_what_is_smaller_than_what_was_refused_is_asked_for() -> None:
+    ledger, usage, of_three = Ledger(), Usage(), quota(3, QuotaUnit.RECIPIENTS)
+    assert isinstance(send(ledger, usage, wanted(of_three, recipients=2), START), Spent)
+    refused = send(ledger, usage, wanted(of_three, recipients=2), START)
+    assert isinstance(refused, Exceeded)
+    ledger.learned(refused.demand, exhausted=True)
+    calls = usage.calls
+    assert isinstance(send(ledger, usage, wanted(of_three, recipients=2), START), Exceeded)
+    assert usage.calls == calls
+    assert isinstance(send(ledger, usage, wanted(of_three, recipients=1), START), Spent)

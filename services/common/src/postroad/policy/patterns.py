@@ -47,10 +47,11 @@ def address_keys(patterns: Iterable[str]) -> frozenset[str]:
 
     A whole local part is written as it is meant; `*@` is left out, which no address can look like.
     """
-    return frozenset(_key(each) for each in patterns if "@" in each or each == "*")
+    return frozenset(address_key(each) for each in patterns if "@" in each or each == "*")
 
 
-def _key(pattern: str) -> str:
+def address_key(pattern: str) -> str:
+    """Return an address pattern as `address_keys` has it."""
     local_part, at, domain = pattern.rpartition("@")
     if not at or local_part == "*":
         return domain

@@ -22,7 +22,7 @@ from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
 from postroad.ingress.acceptance.intake import IntakeContext
-from postroad.ingress.acceptance.quotas import Quotas
+from postroad.ingress.acceptance.quotas import Allowed, Quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
@@ -108,16 +108,16 @@ class _WatchedQuotas(Quotas):
         self._ledger_of_all = ledger
         self._prices: WeakKeyDictionary[object, tuple[Price, ...]] = WeakKeyDictionary()
 
-    async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
+    async def take(self, snapshot: Snapshot, sending: Sending) -> Allowed | Exceeded:
         outcome = await super().take(snapshot, sending)
-        if isinstance(outcome, Spent):
-            for demand in outcome.demands:
+        if isinstance(outcome, Allowed):
+            for demand in outcome.spent.demands:
                 key = f"{demand.key} of {demand.maximum}"
                 self._ledger_of_all.spent[key] += demand.amount
                 if self._ledger_of_all.spent[key] > demand.maximum:
                     self._ledger_of_all.violations.append(f"a quota was exceeded: {key}")
             self._prices[asyncio.current_task()] = tuple(
-                Price(each.key, each.amount, each.maximum) for each in outcome.demands
+                Price(each.key, each.amount, each.maximum) for each in outcome.spent.demands
             )
         return outcome
 

@@ -132,8 +132,9 @@ class QuotaSpec(Part):
     """What may be sent per window; all of it holds."""
     on_exceeded: OnExceeded = OnExceeded.DEFER
     """Defer: 451 4.7.1, the client tries again. Reject: 550 5.7.1. Hold: taken, and held until
-    somebody releases it. Both are 451 4.7.1 while another process may give back what it has not
-    used: until 12 s after one last took more than it needed at once."""
+    somebody releases it; all other Quotas count it, and may refuse it. Reject and Hold are
+    451 4.7.1 while another process may give back what it has not used: until 12 s after one last
+    took more than it needed at once."""
 
     @model_validator(mode="after")
     def _limits_differ(self) -> Self:

@@ -13,7 +13,7 @@ again. The loop in ingress, bounded because each answer brings grants or the end
             granted = await usage.lease(lease.key, amount=lease.amount,
                                         maximum=lease.maximum, expires=lease.expires,
                                         needed=lease.shortfall)
-            ledger.granted(lease, granted, now)      # ledger.failed(lease) when it raised
+            ledger.granted(lease, granted, now)  # ledger.failed(lease) when it was not asked for
 
 What is refused now may be had later, while others hold slices that they may give back: only after
 SETTLED without a new slice is a count used up for certain.
@@ -106,6 +106,7 @@ class _Account:
     rate: float = 0.0  # units per second, averaged over RATE_MEMORY
     largest_slice: float = math.inf  # shrinks as the limit comes near
     refused_until: datetime | None = None
+    refused: int = 0  # so much, or more, until then: what is smaller may still fit
     exhausted: bool | None = None  # for certain, as long as refused_until is ahead
 
     def limit(self, maximum: int) -> None:
@@ -126,6 +127,11 @@ class _Account:
         self.balance -= amount
         self.rate = self.rate_at(now) + amount / RATE_MEMORY.total_seconds()
         self.touched = now
+
+    def refuses(self, shortfall: int, now: datetime) -> bool:
+        """Whether so much was refused just now."""
+        until = self.refused_until
+        return until is not None and now < until and shortfall >= self.refused
 
     def rate_at(self, now: datetime) -> float:
         """Return the recent rate: what was spent counts less the longer ago it was."""
@@ -161,10 +167,9 @@ class Ledger:
             shortfall = demand.amount - account.balance
             if shortfall <= 0:
                 continue
-            refused = account.refused_until is not None and now < account.refused_until
             if demand.amount > demand.maximum:
                 return Exceeded(demand, certain=True)
-            if refused:
+            if account.refuses(shortfall, now):
                 return Exceeded(demand, account.exhausted)
             leases.append(_lease(demand, account, shortfall))
         if leases:
@@ -188,7 +193,8 @@ class Ledger:
         if amount >= lease.shortfall:
             account.refused_until = None
         elif lease.last_resort:
-            account.refused_until, account.exhausted = now + REFUSAL_MEMORY, None
+            account.refused_until, account.refused = now + REFUSAL_MEMORY, lease.shortfall
+            account.exhausted = None
         else:
             account.largest_slice = lease.amount // 4
 
@@ -203,6 +209,19 @@ class Ledger:
         account = self._accounts.get(lease.key)
         if account is not None:
             account.asked = max(0, account.asked - lease.amount)
+
+    def unused(self, lease: Lease) -> GiveBack | None:
+        """
+        Take out what was leased for one message alone, which another of its quotas refused.
+
+        None when that was a slice, which is for others too, or when somebody has spent it.
+        """
+        account = self._accounts.get(lease.key)
+        if account is None or not lease.last_resort:
+            return None
+        amount = min(lease.amount, account.balance)
+        account.balance -= amount
+        return GiveBack(lease.key, amount) if amount else None
 
     def refund(self, spent: Spent, now: datetime) -> None:
         """Put back what a message took that was not accepted."""

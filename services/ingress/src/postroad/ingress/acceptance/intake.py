@@ -22,7 +22,7 @@ from postroad.ingress.counts.shared import SharedCounts
 from postroad.ingress.limits import IngressLimits
 from postroad.mail.header import count_fields
 from postroad.policy.limits.quota import Sending
-from postroad.policy.limits.quota_ledger import Exceeded, Spent
+from postroad.policy.limits.quota_ledger import Exceeded
 from postroad.policy.model import OnExceeded
 from postroad.smtp.reply import Reply
 from postroad.spool.errors import PublishRefused, RecordTooLarge, SpoolError, SpoolFull
@@ -212,15 +212,11 @@ class Intake:
             recipients=len(transaction.recipients),
             octets=self._size,
         )
-        spent = await self._tools.quotas.take(transaction.snapshot, sending)
-        hold = None
-        if isinstance(spent, Exceeded):
-            action = spent.demand.quota.on_exceeded
-            if action is OnExceeded.DEFER or not spent.certain:
-                return self._refused(replies.QUOTA_LATER)
-            if action is OnExceeded.REJECT:
-                return self._refused(replies.QUOTA_NEVER)
-            hold = Hold("Quota")
+        allowed = await self._tools.quotas.take(transaction.snapshot, sending)
+        if isinstance(allowed, Exceeded):
+            rejects = allowed.demand.quota.on_exceeded is OnExceeded.REJECT and allowed.certain
+            return self._refused(replies.QUOTA_NEVER if rejects else replies.QUOTA_LATER)
+        hold = Hold("Quota") if allowed.holds else None
         in_doubt = False
         try:
             content = await self._content()
@@ -229,8 +225,8 @@ class Intake:
         except BaseException as error:
             # What nobody knows of may be stored, and delivered: it stays spent.
             certain = not in_doubt or isinstance(error, _NOT_STORED)
-            if certain and isinstance(spent, Spent):
-                self._tools.quotas.refund(spent)
+            if certain:
+                self._tools.quotas.refund(allowed.spent)
             raise
 
     async def _accept(self, content: bytes | BlobRef, hold: Hold | None) -> Reply:

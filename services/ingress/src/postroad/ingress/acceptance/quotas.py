@@ -1,25 +1,47 @@
 """
 Spending from quotas: the ledger's decisions, with the queue's shared counts behind them.
 
-A message takes from all its quotas or from none. When the counts cannot be reached the message is
-deferred: an upper bound that is only kept in good weather is none.
+A message takes from all its quotas or from none, but for those that hold it: what such a Quota
+lets through for now is no more than its limit, and what it holds is accepted all the same, so that
+every other Quota counts it. When the counts cannot be reached the message is deferred: an upper
+bound that is only kept in good weather is none.
 """
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from postroad.policy.limits.quota import Sending, demands
-from postroad.policy.limits.quota_ledger import SETTLED, Exceeded, GiveBack, Ledger, Needs, Spent
-from postroad.policy.model import OnExceeded, Snapshot
+from postroad.policy.limits.quota import QuotaDemand, Sending, demands
+from postroad.policy.limits.quota_index import QuotaIndex
+from postroad.policy.limits.quota_ledger import (
+    SETTLED,
+    Exceeded,
+    GiveBack,
+    Lease,
+    Ledger,
+    Needs,
+    Spent,
+)
+from postroad.policy.model import ObjectKey, OnExceeded, Quota, Snapshot
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger
 
 _INTERVAL = 1.0  # seconds between looks at what lies unspent
-_NOTHING = Spent(())
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The message may be accepted; `spent` is what it took. `holds`: some Quota wants it held."""
+
+    spent: Spent
+    holds: bool = False
+
+
+_FREE = Allowed(Spent(()))
 
 
 class Quotas:
@@ -28,32 +50,73 @@ class Quotas:
     def __init__(self, usage: QuotaCounters) -> None:
         self._usage = usage
         self._ledger = Ledger()
+        self._indexed: Mapping[ObjectKey, Quota] = {}
+        self._index = QuotaIndex(())
 
-    async def take(self, snapshot: Snapshot, sending: Sending) -> Spent | Exceeded:
+    async def take(self, snapshot: Snapshot, sending: Sending) -> Allowed | Exceeded:
         """Take what a message needs; raises SpoolUnavailable when the counts are out of reach."""
         if not snapshot.quotas:
-            return _NOTHING
-        wanted = demands(snapshot.quotas.values(), sending, datetime.now(UTC))
+            return _FREE
+        if snapshot.quotas is not self._indexed:
+            self._indexed, self._index = snapshot.quotas, QuotaIndex(snapshot.quotas.values())
+        wanted = demands(self._index.of(sending), sending, datetime.now(UTC))
         if not wanted:
-            return _NOTHING
-        while isinstance(outcome := self._ledger.try_spend(wanted, datetime.now(UTC)), Needs):
-            for position, lease in enumerate(outcome.leases):
-                try:
-                    granted = await self._usage.lease(
-                        lease.key,
-                        amount=lease.amount,
-                        maximum=lease.maximum,
-                        expires=lease.expires,
-                        needed=lease.shortfall,
-                        # Another quota may refuse the message, and this grant comes back.
-                        final=lease.last_resort and len(wanted) == 1,
-                    )
-                except BaseException:
-                    for unanswered in outcome.leases[position:]:
-                        self._ledger.failed(unanswered)
-                    raise
-                self._ledger.granted(lease, granted, datetime.now(UTC))
-        return await self._looked_into(outcome) if isinstance(outcome, Exceeded) else outcome
+            return _FREE
+        leased: list[Lease] = []
+        outcome = await self._take(wanted, leased)
+        if leased:
+            taken = outcome.spent.demands if isinstance(outcome, Allowed) else ()
+            await self._return_unused(leased, {demand.key for demand in taken})
+        return outcome
+
+    async def _take(self, wanted: Sequence[QuotaDemand], leased: list[Lease]) -> Allowed | Exceeded:
+        """Take from all quotas but those that hold the message; `leased` grows by what is had."""
+        holds = False
+        while True:
+            outcome = self._ledger.try_spend(wanted, datetime.now(UTC))
+            if isinstance(outcome, Spent):
+                return Allowed(outcome, holds)
+            if isinstance(outcome, Needs):
+                await self._lease(outcome, leased, alone=len(wanted) == 1)
+                continue
+            exceeded = await self._looked_into(outcome)
+            quota = exceeded.demand.quota
+            if quota.on_exceeded is not OnExceeded.HOLD or not exceeded.certain:
+                return exceeded
+            holds = True
+            wanted = [demand for demand in wanted if demand.quota.key != quota.key]
+
+    async def _lease(self, needs: Needs, leased: list[Lease], *, alone: bool) -> None:
+        """Lease what is missing until one lease is refused: the rest is of no use without it."""
+        for position, lease in enumerate(needs.leases):
+            try:
+                granted = await self._usage.lease(
+                    lease.key,
+                    amount=lease.amount,
+                    maximum=lease.maximum,
+                    expires=lease.expires,
+                    needed=lease.shortfall,
+                    # Another quota may refuse the message, and this grant comes back.
+                    final=lease.last_resort and alone,
+                )
+            except BaseException:
+                self._failed(needs.leases[position:])
+                raise
+            self._ledger.granted(lease, granted, datetime.now(UTC))
+            if granted < lease.shortfall:
+                self._failed(needs.leases[position + 1 :])
+                return
+            leased.append(lease)
+
+    def _failed(self, leases: Iterable[Lease]) -> None:
+        for lease in leases:
+            self._ledger.failed(lease)
+
+    async def _return_unused(self, leased: Iterable[Lease], taken: set[str]) -> None:
+        """Give back what the message needed alone and did not take: others wait for it."""
+        for lease in leased:
+            if lease.key not in taken and (back := self._ledger.unused(lease)):
+                await self._give_back(back)
 
     async def _looked_into(self, exceeded: Exceeded) -> Exceeded:
         """Say of what was refused whether that is certain, where it makes a difference."""
