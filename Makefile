@@ -34,7 +34,13 @@ APP_VERSION = $(shell sed -n 's/^appVersion: *//p' charts/postroad/Chart.yaml)
 SCENARIOS := tests/cluster
 E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 
-.PHONY: help setup run test simulate e2e images $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
+# A release: the same octets from the same commit, but for the chart's archive and the SBOM's venv.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+DIST := dist
+HELM := helm
+CYCLONEDX := cyclonedx-bom==7.5.0 # Apache-2.0
+
+.PHONY: help setup run test simulate e2e images packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' \
@@ -106,6 +112,33 @@ e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBEC
 	$(PYTHON) -Im pytest $(SCENARIOS) -q; result=$$?; \
 		$(PYTHON) -Im postroad_harness.cluster.report build/cluster-tests.json docs/cluster-tests.md; \
 		exit $$result
+
+##@ Release it
+
+# SOURCE_DATE_EPOCH: the archives bear the time of the commit, so whoever builds it gets the same.
+packages: $(STAMP) ## Build wheel, sdist, chart and what images are made from, into dist/
+	@command -v $(HELM) >/dev/null || \
+		{ echo "Packing the chart needs helm, and $(HELM) is not there; install it and try again." >&2; exit 1; }
+	rm -rf $(DIST)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build --directory $(DIST)
+	$(HELM) package charts/postroad --destination $(DIST)
+	cp services/docker-bake.json $(DIST)/postroad-$(VERSION)-images.json
+
+# The bill of materials is read from an installation of the wheel, with all that a process may need.
+release: packages ## Build packages, their bill of materials (CycloneDX) and checksums, into dist/
+	@test -z "$$(git status --porcelain)" || \
+		{ echo "A release is built from a commit: commit or remove what git status shows, and try again." >&2; exit 1; }
+	rm -rf build/sbom build/cyclonedx
+	$(PYTHON) -Im venv --without-pip build/sbom
+	$(PYTHON) -Im venv build/cyclonedx
+	$(PYTHON) -Im pip --python build/sbom/bin/python install --quiet --disable-pip-version-check \
+		--constraint constraints.txt '$(DIST)/postroad-$(VERSION)-py3-none-any.whl[cli,operator]'
+	build/cyclonedx/bin/pip install --quiet --disable-pip-version-check $(CYCLONEDX)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) build/cyclonedx/bin/cyclonedx-py environment \
+		--output-reproducible --pyproject pyproject.toml \
+		--output-file $(DIST)/postroad-$(VERSION).cdx.json build/sbom/bin/python
+	cd $(DIST) && sha256sum -- * > SHA256SUMS
+	@ls -l $(DIST)
 
 ##@ Measure it
 
