@@ -114,11 +114,13 @@ async def delivering(
     timeouts: Timeouts | None = None,
     pool: str = "default",
     long_enough: timedelta = LONG_ENOUGH,
+    ca_file: str | None = None,
 ) -> AsyncIterator[tuple[Worker, RecordConsumer]]:
     """
     Run a worker until the block ends, then drain it: `finish` are seconds for the attempts.
 
-    `long_enough` is the time after which an attempt ends between two transactions.
+    `long_enough` is the time after which an attempt ends between two transactions. `ca_file` has
+    authorities to trust beside the system's.
     """
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
     consumer = spool.take(pool=pool, room=room, room_bytes=room_bytes)
@@ -129,7 +131,13 @@ async def delivering(
         configuration=configuration,
         router=Router(resolver or Resolver(), settings),
         attempts=AttemptContext(
-            spool, consumer, SessionPool(), NAME, timeouts or Timeouts(), long_enough=long_enough
+            spool,
+            consumer,
+            SessionPool(),
+            NAME,
+            timeouts or Timeouts(),
+            ca_file=ca_file,
+            long_enough=long_enough,
         ),
         notifier=Notifier(NAME),
         process="tests",

@@ -54,7 +54,7 @@ class SmarthostSpec(NextHop):
     """A host that takes mail for everywhere."""
 
     auth: PasswordAuth | None = None
-    """How to log in at this host; `spec.auth` when left out."""
+    """How to log in at this host; `spec.auth` when left out. The same for all hosts, for now."""
 
 
 class RelayTls(Part):

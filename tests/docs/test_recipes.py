@@ -1,0 +1,337 @@
+"""
+docs/recipes.md: each recipe's manifests carry the mail that the page says, and refuse the rest.
+
+Ingress and delivery run in this process, over a queue in memory. The world around them is what the
+manifests name: clients have their addresses (by a PROXY header), hosts their names (by a DNS server
+of the test) and their ports (each leads to a free one of loopback). So nothing on the page is
+changed for the test.
+"""
+
+import asyncio
+import base64
+import re
+import shlex
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from postroad.cli.app import app
+from postroad.cli.terminal.help import Unloaded
+from postroad.delivery.routing.resolver import Resolver
+from postroad.ingress.admission import ListenerKind
+from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.testing.delivery import delivering
+from postroad.testing.ingress import Scene, start_ingress
+from postroad.testing.mx import Received, ScriptedMx, server_tls
+from postroad.testing.patience import patient
+from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.tls_pair import tls_pair
+from postroad.testing.zone import Zone
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+VALUES = (ROOT / "charts" / "postroad" / "README.md").read_text(encoding="utf-8")
+NAMES = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+OUTSIDE = "203.0.113.9"
+
+
+def loaded(name: str) -> Any:
+    """Return a command of `postroad`."""
+    below = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert isinstance(below, Unloaded)
+    return below.loaded()
+
+
+def option(words: list[str], name: str) -> str | None:
+    """Return what a command says for an option."""
+    return words[words.index(name) + 1] if name in words else None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A section of the page."""
+
+    text: str
+
+    @classmethod
+    def of(cls, name: str) -> "Recipe":
+        """Return the section of this name."""
+        return cls(PAGE.partition(f"\n## {name}\n")[2].partition("\n## ")[0])
+
+    @property
+    def manifests(self) -> str:
+        """The manifests."""
+        [found] = self._fenced("yaml")
+        return found
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """The words of each command, in order."""
+        lines = "\n".join(self._fenced("sh")).replace("\\\n", " ").splitlines()
+        return [shlex.split(line) for line in lines if line]
+
+    @property
+    def sends(self) -> list[list[str]]:
+        """The commands `postroad send`."""
+        return [words for words in self.commands if words[:2] == ["postroad", "send"]]
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        """The passwords by username."""
+        return dict(re.findall(r"username: ([\w-]+), password: ([\w-]+)", self.manifests))
+
+    def _fenced(self, kind: str) -> list[str]:
+        return re.findall(rf"^```{kind}\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
+
+
+@dataclass
+class World:
+    """A recipe at work: its ingress, its queue, and the hosts that it sends to."""
+
+    recipe: Recipe
+    scene: Scene
+    cluster: MemoryCluster
+    zone: Zone
+    ca_file: str
+
+    async def replies(self, *, client: str = OUTSIDE) -> list[str]:
+        """Send as the page's commands do; return the reply that decided about each message."""
+        said = []
+        for words in self.recipe.sends:
+            user, sender, to = (option(words, name) for name in ("--user", "--from", "--to"))
+            peer = await (self.logged_in(user) if user else self.connected(client))
+            said.append(await submit(peer, sender or "", to or ""))
+        assert all(reply.startswith("250 ") or f"`{reply}`" in self.recipe.text for reply in said)
+        return said
+
+    async def connected(self, client: str) -> SmtpPeer:
+        """Connect to the port for mail servers, as a client with this address."""
+        return await self.scene.peer_from(client, ListenerKind.RELAY)
+
+    async def logged_in(self, user: str) -> SmtpPeer:
+        """Connect to the submission port and log in with the page's password."""
+        peer = await self.scene.peer(ListenerKind.SUBMISSION)
+        await peer.say("EHLO client.example")
+        await peer.say("STARTTLS")
+        await peer.start_tls(client_context())
+        await peer.say("EHLO client.example")
+        assert await peer.say(f"AUTH PLAIN {plain(user, self.recipe.passwords[user])}") == (
+            "235 2.7.0 authenticated"
+        )
+        return peer
+
+    @asynccontextmanager
+    async def delivery(self, *, room: int = 1000) -> AsyncIterator[None]:
+        """Deliver what is queued, until the block ends; `room` is for so many records in hand."""
+        spool = MemorySpool(self.cluster)
+        resolver = Resolver(self.zone.address)
+        async with delivering(spool, resolver=resolver, room=room, ca_file=self.ca_file):
+            yield
+        await spool.close()
+
+
+def plain(user: str, password: str) -> str:
+    """Return the argument of AUTH PLAIN."""
+    return base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+
+
+async def submit(peer: SmtpPeer, sender: str, to: str) -> str:
+    """Send one message; return the first reply that refused, or that to the final dot."""
+    for reply in await peer.envelope(sender, to):
+        if not reply.startswith("250 "):
+            return reply
+    return await peer.message()
+
+
+async def first(mx: ScriptedMx, count: int = 1) -> list[Received]:
+    """Wait until a host has so many messages, and return them."""
+    return await asyncio.wait_for(mx.received(count), patient(20))
+
+
+@asynccontextmanager
+async def world(
+    name: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: Mapping[tuple[str, int], ScriptedMx],
+    *,
+    manifests: str | None = None,
+) -> AsyncIterator[World]:
+    """Run a recipe in a world of hosts, by name and port; mail for example.net goes to its MX."""
+    recipe = Recipe.of(name)
+    addresses = {host: f"127.0.1.{number}" for number, (host, _) in enumerate(hosts, 1)}
+    table = {host: [f"A {address}"] for host, address in addresses.items()}
+    table["example.net"] = ["MX 10 mx.example.net"]
+    cluster = MemoryCluster()
+    authorities = folder / "authorities.pem"
+    authorities.write_text("".join(offer_tls(host, mx, folder) for (host, _), mx in hosts.items()))
+    async with AsyncExitStack() as stack:
+        for mx in hosts.values():
+            await stack.enter_async_context(mx)
+        ports = {(addresses[host], port): mx.port for (host, port), mx in hosts.items()}
+        lead(ports, monkeypatch)
+        zone = await stack.enter_async_context(Zone(table))
+        scene = await start_ingress(tls=folder / "tls", cluster=cluster)
+        stack.push_async_callback(scene.end)
+        await scene.configure(manifests or recipe.manifests, folder)
+        yield World(recipe, scene, cluster, zone, str(authorities))
+
+
+def offer_tls(host: str, mx: ScriptedMx, folder: Path) -> str:
+    """Give a host a certificate for its name, and return it."""
+    certificate, key = folder / f"{host}.pem", folder / f"{host}.key"
+    for path, pem in zip((certificate, key), tls_pair(host, "tests"), strict=True):
+        path.write_text(pem)
+    mx.tls = server_tls(certificate, key)
+    return certificate.read_text()
+
+
+def lead(ports: Mapping[tuple[str, int], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections to an address and port go to a port of loopback."""
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def create(factory: Any, host: Any = None, port: Any = None, **more: Any) -> Any:
+        if (host, port) in ports:
+            host, port = "127.0.0.1", ports[host, port]
+        return await connect(factory, host, port, **more)
+
+    monkeypatch.setattr(loop, "create_connection", create)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_to_be_typed_is_understood(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.of(name)
+    check, up, helm, apply = (
+        next(words for words in recipe.commands if " ".join(words).startswith(start))
+        for start in ("postroad check", "postroad up", "helm install", "kubectl ")
+    )
+    folder = check[2]
+    assert (option(up, "--config"), option(apply, "-f")) == (folder, folder)
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir()
+    (Path(folder) / "all.yaml").write_text(recipe.manifests)
+    result = CliRunner().invoke(app, check[1:])
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    for words in recipe.commands:
+        if words[0] == "postroad":
+            loaded(words[1]).make_context(words[1], words[2:])
+    values = [word.partition("=") for word in helm if "=" in word]
+    assert ("hostname", "=", option(up, "--hostname")) in values
+    assert [key for key, _, _ in values if f"| `{key}` |" not in VALUES] == []
+
+
+async def test_a_gateway_stands_before_a_mail_server_in_both_directions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, outside = ScriptedMx(), ScriptedMx()
+    hosts = {("mail.internal.example.com", 25): inside, ("mx.example.net", 25): outside}
+    async with world("Office gateway", tmp_path, monkeypatch, hosts) as office:
+        taken, *refused = await office.replies()
+        assert taken.startswith("250 2.0.0 queued as ")
+        assert refused == ["550 5.1.1 no such recipient here", "550 5.7.1 relay access denied"]
+        mail_server = await office.connected("10.0.0.25")
+        assert (await submit(mail_server, "info@example.com", "you@example.net"))[:4] == "250 "
+        async with office.delivery():
+            [came_in] = await first(inside)
+            [went_out] = await first(outside)
+    assert came_in.recipients == [b"RCPT TO:<info@example.com>"]
+    assert went_out.recipients == [b"RCPT TO:<you@example.net>"]
+
+
+async def test_a_newsletter_does_not_hold_up_what_the_application_sends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mx = ScriptedMx(slowness=0.02)
+    hosts = {("mx.example.net", 25): mx}
+    name = "SaaS, transactional and bulk"
+    async with world(name, tmp_path, monkeypatch, hosts) as saas:
+        taken, refused = await saas.replies()
+        assert taken.startswith("250 2.0.0 queued as ")
+        assert refused == "550 5.7.1 you may not send as this address"
+        newsletter = await saas.logged_in("newsletter")
+        for _ in range(40):
+            await submit(newsletter, "news@example.com", "you@example.net")
+        application = await saas.logged_in("app")
+        assert (await submit(application, "app@example.com", "you@example.net"))[:4] == "250 "
+        async with saas.delivery(room=10):  # the newsletter is more than is in hand at a time
+            messages = await first(mx, 42)
+    turn = [b"<app@example.com>" in message.mail for message in messages].index(True)
+    assert turn < 10
+
+
+async def test_no_tenant_sends_as_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, mx = "Tenants by namespace", ScriptedMx()
+    hosts = {("mx.example.net", 25): mx}
+    async with world(name, tmp_path, monkeypatch, hosts) as tenants:
+        taken, refused = await tenants.replies()
+        assert taken.startswith("250 2.0.0 queued as ")
+        assert refused == "550 5.7.1 you may not send as this address"
+        async with tenants.delivery():
+            [message] = await first(mx)
+    assert message.mail.startswith(b"MAIL FROM:<ops@acme.example>")
+
+
+async def test_a_tenant_that_claims_all_senders_gets_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "Tenants by namespace"
+    claimed = Recipe.of(name).manifests.replace('senders: ["*@globex.example"]', 'senders: ["*"]')
+    async with world(name, tmp_path, monkeypatch, {}, manifests=claimed) as tenants:
+        globex = await tenants.logged_in("globex")
+        said = await submit(globex, "ops@acme.example", "you@example.net")
+        assert said == "550 5.7.1 you may not send as this address"
+        assert (await submit(globex, "ops@globex.example", "you@example.net"))[:4] == "250 "
+
+
+async def test_the_second_smarthost_takes_the_mail_that_the_first_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extensions = ("PIPELINING", "8BITMIME", "AUTH PLAIN")
+    near, far = ScriptedMx(extensions=extensions), ScriptedMx(extensions=extensions)
+    hosts = {("smtp-eu.provider.example", 587): near, ("smtp-us.provider.example", 587): far}
+    async with world("Provider fail-over", tmp_path, monkeypatch, hosts) as provider:
+        assert await provider.replies() == ["550 5.7.1 relay access denied"]
+        await provider.replies(client="10.20.3.4")
+        async with provider.delivery():
+            [by_first] = await first(near)
+            near.greeting = b"421 4.3.2 down for maintenance\r\n"
+            near.hang_up_on_all()
+            await provider.replies(client="10.20.3.4")
+            [by_second] = await first(far)
+    login = plain("our-account", provider.recipe.passwords["our-account"])
+    for mx, message in ((near, by_first), (far, by_second)):
+        assert f"AUTH PLAIN {login}".encode() in mx.commands
+        assert message.tls
+        assert message.recipients == [b"RCPT TO:<you@example.net>"]
+
+
+async def test_what_only_receives_takes_its_own_mail_and_tells_of_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_billing(line: bytes, _: int) -> bytes | None:
+        return b"550 5.2.1 closed\r\n" if line.startswith(b"RCPT TO:<billing@") else None
+
+    inside, outside = ScriptedMx(refuse_billing), ScriptedMx()
+    hosts = {("tickets.internal.example.com", 25): inside, ("mx.example.net", 25): outside}
+    async with world("Receive only", tmp_path, monkeypatch, hosts) as tickets:
+        taken, refused = await tickets.replies()
+        assert taken.startswith("250 2.0.0 queued as ")
+        assert refused == "550 5.7.1 relay access denied"
+        peer = await tickets.connected(OUTSIDE)
+        await submit(peer, "you@example.net", "billing@tickets.example.com")
+        async with tickets.delivery():
+            [message] = await first(inside)
+            [notification] = await first(outside)
+    assert message.recipients == [b"RCPT TO:<help@tickets.example.com>"]
+    assert notification.mail.startswith(b"MAIL FROM:<>")
+    assert b"Diagnostic-Code: smtp; 550 5.2.1 closed" in notification.content
