@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.standalone import embedded_nats as embedded
+from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad_harness.cluster.chart import CHART, Object, named
 
 ROOT = CHART.parents[1]
@@ -78,7 +79,7 @@ def test_passwords_are_taken_for_no_number(rendered: Mapping[str, list[Object]])
 
 def test_the_servers_are_as_the_embedded_one(rendered: Mapping[str, list[Object]]) -> None:
     config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
-    assert f"max_payload: {embedded._MAX_PAYLOAD}\n" in config
+    assert f"max_payload: {MAX_PAYLOAD}\n" in config
     assert "sync_interval: always" in config
     assert "sync_interval: always" in embedded._CONFIG
 

@@ -246,3 +246,18 @@ def test_a_check_spends_no_time_on_hashing(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "client.yaml").write_text(GOOD + PASSWORD_CLIENT % ("x" * 12))
     assert check(str(tmp_path))[0] == 0
     assert sum(rounds) < 100
+
+
+def test_what_no_queue_would_store_is_a_mistake_at_the_list_that_is_too_long(
+    tmp_path: Path,
+) -> None:
+    addresses = [f"{number:05}{'x' * 215}@in.example" for number in range(10_000)]
+    (tmp_path / "domain.yaml").write_text(
+        "apiVersion: postroad.dev/v1alpha1\nkind: Domain\nmetadata: {name: in}\nspec:\n"
+        "  domain: in.example\n  receive:\n    route: {hosts: [{host: real.example}]}\n"
+        f"    recipients:\n      mode: List\n      addresses: {json.dumps(addresses)}\n"
+    )
+    code, output = check(str(tmp_path))
+    assert code == 1
+    assert "domain.yaml:10: spec.receive.recipients.addresses: the object takes 2340" in output
+    assert "octets as it is stored, and 2031616 are the most" in output

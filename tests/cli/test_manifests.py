@@ -1,7 +1,7 @@
 """What `postroad up` says of its manifests while they are edited."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.manifests.files import pieces as source_pieces
 from postroad.policy import codec
 from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
+from postroad.spool.errors import RecordTooLarge, SpoolError, SpoolUnavailable
+from postroad.spool.memory.agreement import Agreement, MemoryConfig
 from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.patience import patient
 
@@ -169,3 +171,50 @@ async def test_an_edit_reads_and_encodes_only_what_it_changed(
         watching.cancel()
     assert len(read[30:]) == 1
     assert encoded[30:] == ["client.default.c7"]
+
+
+class Refusing(MemoryConfig):
+    """A queue that refuses what has a certain object in it, and keeps count."""
+
+    def __init__(self, error: SpoolError) -> None:
+        super().__init__(Agreement())
+        self.error = error
+        self.refused = asyncio.Event()
+        self.tries = 0
+
+    async def publish(self, entries: Mapping[str, bytes]) -> int:
+        if "client.default.other" in entries:
+            self.tries += 1
+            self.refused.set()
+            raise self.error
+        return await super().publish(entries)
+
+
+@pytest.mark.parametrize(
+    ("error", "once"),
+    [(RecordTooLarge("client.default.other"), True), (SpoolUnavailable("no answer"), False)],
+)
+async def test_an_edit_that_is_not_taken_does_not_hold_up_the_next(
+    error: SpoolError, once: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(GOOD)
+    spool = MemorySpool()
+    config = spool.config = Refusing(error)
+    manifests = FollowedManifests([file], spool, Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    await manifests.publish_first()
+    with capture_logs() as lines:
+        watching = asyncio.create_task(manifests.watch())
+        try:
+            async with asyncio.timeout(patient(30)):
+                file.write_text(GOOD + OTHER)
+                await config.refused.wait()
+                file.write_text(GOOD + CLIENT.format("third", "10.2.0.0/16"))
+                while "client.default.third" not in manifests.in_force.entries:
+                    await asyncio.sleep(0.1)
+        finally:
+            watching.cancel()
+    assert "client.default.other" not in manifests.in_force.entries
+    told = [line for line in lines if line["event"].startswith("manifests cannot be published")]
+    assert told[0]["error"] == str(error)
+    assert not once or (config.tries, len(told)) == (1, 1)

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
@@ -20,6 +21,8 @@ from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration
+from postroad.spool.errors import RecordTooLarge
+from postroad.spool.memory.agreement import MemoryConfig
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 
@@ -263,3 +266,48 @@ async def test_a_secret_that_cannot_be_read_holds_up_its_own_object_alone(scene:
     metadata = {"name": "login", "namespace": "shop", "resourceVersion": "1"}
     scene.api.secrets["login"] = {"metadata": metadata, "data": login}
     await scene.api.until_ready("relays", "a", "True", "Programmed")
+
+
+async def test_an_object_too_large_for_the_queue_says_so_and_the_others_apply(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryConfig, "largest_entry", 200_000)  # as of servers of one's own
+    addresses = [f"{number:05}{'x' * 250}@a.example" for number in range(1000)]
+    spec: Object = {
+        "domain": "a.example",
+        "receive": {
+            "route": {"hosts": [{"host": "real.example"}]},
+            "recipients": {"mode": "List", "addresses": addresses},
+        },
+    }
+    scene.event("Domain", scene.api.put("domains", "a", spec))
+    scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
+    await scene.api.until_ready("relays", "b", "True", "Programmed")
+    await scene.api.until_ready("domains", "a", "False", "TooLarge")
+    del addresses[500:]
+    scene.event("Domain", scene.api.put("domains", "a", spec))
+    await scene.api.until_ready("domains", "a", "True", "Programmed")
+
+
+async def test_what_is_refused_for_good_is_not_published_again_until_something_changes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+    publish = MemoryConfig.publish
+
+    async def refuse(config: MemoryConfig, entries: Mapping[str, bytes]) -> int:
+        nonlocal tries
+        tries += 1
+        if "relay.shop.b" not in entries:
+            raise RecordTooLarge("larger than what is stored: relay.shop.a (9)")
+        return await publish(config, entries)
+
+    monkeypatch.setattr(MemoryConfig, "publish", refuse)
+    with capture_logs() as lines:
+        scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
+        async with asyncio.timeout(patient(10)):
+            while not any("until it changes" in line["event"] for line in lines):
+                await asyncio.sleep(0.02)
+        scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
+        await scene.api.until_ready("relays", "b", "True", "Programmed")
+    assert "relay.shop.a" in lines[0]["error"]

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import nats
 import pytest
 
 from postroad.spool.agreement import ConfigState
-from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.errors import RecordTooLarge, SpoolUnavailable
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
 from postroad.spool.jetstream.nats.direct_get import Page
 from postroad.spool.jetstream.nats.key_value import Bucket, Write
@@ -188,3 +191,55 @@ async def test_what_another_publisher_writes_meanwhile_is_put_right_by_the_next_
     await config.publish(FIRST)
     await follower.until(FIRST)
     await follower.stop()
+
+
+async def test_the_largest_entry_is_stored_and_followed(open_link: OpenLink) -> None:
+    config = JetStreamConfig(Bucket(await open_link(), "config"))
+    largest = {"domain.a.x": b"x" * config.largest_entry, "domain.a.y": b"y" * config.largest_entry}
+    follower = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
+    await config.publish({**largest, "relay.a.z": b"1"})
+    await follower.until({**largest, "relay.a.z": b"1"})
+    await follower.stop()
+
+
+async def test_an_entry_that_is_too_large_is_named_at_once_and_nothing_is_written(
+    open_link: OpenLink,
+) -> None:
+    link = await open_link()
+    config = JetStreamConfig(Bucket(link, "config"))
+    await config.publish(FIRST)
+    large = b"x" * (config.largest_entry + 1)
+    async with asyncio.timeout(patient(5)):
+        with pytest.raises(RecordTooLarge, match=r"domain\.a\.x \(2031617\)"):
+            await config.publish({**SECOND, "domain.a.x": large})
+    stored = await JetStreamConfig(Bucket(await open_link(), "config")).last()
+    assert stored is not None
+    assert stored.entries == FIRST
+    await config.publish(SECOND)
+    assert link.client.stats["reconnects"] == 0
+
+
+async def test_a_value_that_is_never_taken_is_not_tried_again(open_link: OpenLink) -> None:
+    """The server closes the connection for its headers, too, which nats-py does not count."""
+    link = await open_link()
+    bucket = Bucket(link, "cluster")
+    value = b"x" * (link.client.max_payload - 20)
+    async with asyncio.timeout(patient(5)):
+        for write in (
+            bucket.put("a", value, lifetime=timedelta(minutes=1)),
+            bucket.put_surely("a", value, patience=timedelta(minutes=1)),
+            bucket.put_all([Write("a", b"1"), Write("b", value)], patience=timedelta(minutes=1)),
+        ):
+            with pytest.raises(RecordTooLarge):
+                await write
+    assert await bucket.get("a") is None
+    assert link.client.stats["reconnects"] == 0
+
+
+async def test_servers_that_take_less_bound_entries_to_that(tmp_path: Path) -> None:
+    async with NatsServer(tmp_path, max_payload=1024 * 1024) as server:
+        client = await nats.connect(server.url)
+        link: Any = SimpleNamespace(client=client, jetstream=client.jetstream())
+        config = JetStreamConfig(Bucket(link, "config"))
+        assert config.largest_entry == 1024 * 1024 - 64 * 1024
+        await client.close()

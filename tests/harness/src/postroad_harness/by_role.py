@@ -99,6 +99,10 @@ class _Config:
     def __init__(self, publisher: Config, reader: Config) -> None:
         self._publisher, self._reader = publisher, reader
 
+    @property
+    def largest_entry(self) -> int:
+        return self._publisher.largest_entry
+
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         return await self._publisher.publish(entries)
 

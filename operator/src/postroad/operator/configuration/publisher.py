@@ -28,7 +28,7 @@ from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.snapshot import SnapshotLoader
 from postroad.process.background.backoff import Backoff
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import RecordTooLarge, SpoolError
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
 
@@ -103,6 +103,10 @@ class ConfigurationPublisher:
                 else:
                     await self._mend()
                 failures = 0
+            except RecordTooLarge as error:
+                # The same again would be refused again: the next change is waited for.
+                metrics.ERRORS.labels("publish").inc()
+                log.error("the configuration is not published until it changes", error=str(error))
             except (SpoolError, KubeError) as error:
                 metrics.ERRORS.labels("publish").inc()
                 log.warning("the configuration is not published for now", error=str(error))
@@ -158,5 +162,10 @@ class ConfigurationPublisher:
         self._changed()
 
     def _compile(self, objects: Objects) -> tuple[Compiled, dict[str, bytes]]:
-        compiled = compile_objects(objects, keyring=self._keyring, last_good=self._last_good)
+        compiled = compile_objects(
+            objects,
+            keyring=self._keyring,
+            last_good=self._last_good,
+            largest_entry=self._spool.config.largest_entry,
+        )
         return compiled, self._encoder.encode(compiled.entries)

@@ -228,8 +228,16 @@ class ConfigState:
 class Config(Protocol):
     """The compiled configuration: one entry for each object, and a head that commits them."""
 
+    @property
+    def largest_entry(self) -> int:
+        """The octets of the largest entry that can be published."""
+
     async def publish(self, entries: Mapping[str, bytes]) -> int:
-        """Write what differs, remove what is gone, then the head; return its generation."""
+        """
+        Write what differs, remove what is gone, then the head; return its generation.
+
+        RecordTooLarge names the entries that are too large: nothing is written.
+        """
 
     async def last(self) -> ConfigState | None:
         """Return every entry as it stands, None before the first; also of one half published."""

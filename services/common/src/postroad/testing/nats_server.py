@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Self
 
+from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 
@@ -27,7 +28,7 @@ _CONFIG = """\
 server_name: {name}
 listen: "127.0.0.1:{port}"
 http: "127.0.0.1:{monitor}"
-max_payload: 2097152
+max_payload: {max_payload}
 jetstream {{ store_dir: {store}, sync_interval: always, max_file_store: {limit} }}
 {more}
 """
@@ -53,12 +54,14 @@ class NatsServer:
         accounts: Path | None = None,
         name: str = "test",
         more: str = "",
+        max_payload: int = MAX_PAYLOAD,
     ) -> None:
         self._folder = folder
         self._limit = max_file_store
         self._accounts = accounts
         self._name = name
         self._more = more
+        self._max_payload = max_payload
         self._port, self._monitor = free_ports(2)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -102,6 +105,7 @@ class NatsServer:
                 monitor=self._monitor,
                 store=json.dumps(str(self._folder / "jetstream")),
                 limit=self._limit,
+                max_payload=self._max_payload,
                 more=self._more + (self._include() if self._accounts else ""),
             )
         )

@@ -26,6 +26,7 @@ from postroad.cli.errors import CommandError
 from postroad.cli.state.folder import StateFolder, process_start_time
 from postroad.process.lifecycle import STOP_LIMIT
 from postroad.process.supervised import die_with_parent, let_others_finish
+from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -41,7 +42,6 @@ _STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
 _KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
 _RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
 _STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
-_MAX_PAYLOAD = 2 * 1024 * 1024  # octets; records and chunks stay far below
 
 _CONFIG = """\
 server_name: postroad
@@ -119,7 +119,7 @@ class EmbeddedServer:
         text = _CONFIG.format(
             listen=f"127.0.0.1:{self.address.port}",
             monitor=f"127.0.0.1:{self.address.monitor_port}",
-            max_payload=_MAX_PAYLOAD,
+            max_payload=MAX_PAYLOAD,
             logfile=_quoted(str(self._state.server_log)),
             token=_quoted(self.token),
             store=_quoted(str(self._state.store)),

@@ -21,7 +21,7 @@ from postroad.policy.secrets.seal import Keyring
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.policy.snapshot import SnapshotLoader
 from postroad.queue.configuration import publish_objects
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import RecordTooLarge, SpoolError
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
 
@@ -81,7 +81,7 @@ class FollowedManifests:
         while True:
             try:
                 look = await next_edit(self._look, self._look_again)
-                await self._apply()
+                await self._apply(look)
                 self._look = look  # as it was before the reading, so that no edit is missed
                 told = ""
             except Exception as error:
@@ -94,7 +94,7 @@ class FollowedManifests:
     async def _look_again(self) -> Look:
         return await in_daemon_thread(look_at, self._paths)
 
-    async def _apply(self) -> None:
+    async def _apply(self, look: Look) -> None:
         """Read and publish the files, and tell what became of the edit."""
         # Thousands of objects take seconds to read; the supervision goes on meanwhile.
         began = time.monotonic()
@@ -107,7 +107,9 @@ class FollowedManifests:
             self._warn_of_nothing("all were there before, so what was in force stays")
             return
         before = self._generation
-        generation = await self._publish(compiled)
+        generation = await self._publish(compiled, look)
+        if generation is None:
+            return
         metrics.RECONCILE_SECONDS.observe(time.monotonic() - began)
         if mistakes:
             said = _WRONG_IN_PART if generation != before else _WRONG
@@ -124,6 +126,7 @@ class FollowedManifests:
             last_good=self.in_force.entries,
             reader=self._reader,
             verifiers=self._verifiers,
+            largest_entry=self._spool.config.largest_entry,
         )
 
     async def _publish_once(self, compiled: Compiled) -> int:
@@ -134,15 +137,26 @@ class FollowedManifests:
         self._generation = generation
         return generation
 
-    async def _publish(self, compiled: Compiled) -> int:
-        """Publish as soon as the queue lets it."""
+    async def _publish(self, compiled: Compiled, look: Look) -> int | None:
+        """
+        Publish as soon as the queue lets it, and return the generation.
+
+        None when the next edit is to be read instead: it is there, or nothing else will help.
+        """
         while True:
             try:
                 generation = await self._publish_once(compiled)
             except SpoolError as error:
                 metrics.ERRORS.labels("publish").inc()
+                if isinstance(error, RecordTooLarge):
+                    log.error(
+                        "manifests cannot be published until they are edited", error=str(error)
+                    )
+                    return None
                 log.warning("manifests cannot be published for now", error=str(error))
                 await asyncio.sleep(_RETRY)
+                if await self._look_again() != look:
+                    return None
             else:
                 self.in_force = compiled
                 return generation

@@ -21,6 +21,7 @@ from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey,
 from postroad.policy.patterns import specificity
 from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.policy.secrets.verifiers import Verifiers
+from postroad.spool.wire.payload import LARGEST_VALUE
 
 # NIST SP 800-63B asks for 15 of a password that is the only factor and that a person chose.
 _SHORT_PASSWORD = 12
@@ -49,22 +50,24 @@ def check(
     last_good: Mapping[str, Entry] | None = None,
     reader: ManifestReader | None = None,
     verifiers: Verifiers | None = None,
+    largest_entry: int = LARGEST_VALUE,
 ) -> Checked:
     """
     Read and compile manifests in files and folders.
 
     Who means to publish gives the cluster's keyring and what is published now. Without a keyring
     passwords are salted at random and hashed once, so that nothing kept from a mere check is of
-    use. A reader and verifiers that are kept from check to check do only what changed.
+    use. `largest_entry` is what the cluster's queue stores, in octets. A reader and verifiers that
+    are kept from check to check do only what changed.
     """
     manifests = (reader or ManifestReader()).read(paths)
-    return _compiled(manifests, keyring, last_good, verifiers)
+    return _compiled(manifests, keyring, last_good, verifiers, largest_entry)
 
 
 def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> Examined:
     """Do as `check` does, and tell what is no mistake and yet worth a word."""
     manifests = (reader or ManifestReader()).read(paths)
-    checked = _compiled(manifests, None, None, None)
+    checked = _compiled(manifests)
     return Examined(
         checked,
         tuple(sorted(_warnings_of(checked.compiled, manifests))),
@@ -75,15 +78,20 @@ def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> E
 
 def _compiled(
     manifests: Manifests,
-    keyring: Keyring | None,
-    last_good: Mapping[str, Entry] | None,
-    verifiers: Verifiers | None,
+    keyring: Keyring | None = None,
+    last_good: Mapping[str, Entry] | None = None,
+    verifiers: Verifiers | None = None,
+    largest_entry: int = LARGEST_VALUE,
 ) -> Checked:
     if keyring is None:
         keyring = Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
         verifiers = Verifiers(keyring, iterations=1)
     compiled = compile_objects(
-        manifests.objects, keyring=keyring, last_good=last_good, verifiers=verifiers
+        manifests.objects,
+        keyring=keyring,
+        last_good=last_good,
+        verifiers=verifiers,
+        largest_entry=largest_entry,
     )
     found = sorted({*manifests.mistakes, *_mistakes_of(compiled, manifests)})
     return Checked(tuple(found), compiled)

@@ -34,6 +34,7 @@ from postroad.manifests.compiler.findings import (
     refused,
 )
 from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
+from postroad.manifests.compiler.size import Bound
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.kinds.quota import QuotaSpec
@@ -44,6 +45,7 @@ from postroad.policy.consent import may_send_as
 from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.secrets.verifiers import Verifiers
+from postroad.spool.wire.payload import LARGEST_VALUE
 
 _E = TypeVar("_E", bound=Domain | Client)
 
@@ -56,16 +58,17 @@ def compile_objects(
     keyring: Keyring,
     last_good: Mapping[str, Entry] | None = None,
     verifiers: Verifiers | None = None,
+    largest_entry: int = LARGEST_VALUE,
 ) -> Compiled:
     """
     Return what is to be in force and every object's conditions.
 
     `last_good` is what is published now, by entry key. The keyring salts password verifiers, of
-    which `verifiers` may know some already.
+    which `verifiers` may know some already. `largest_entry` is what the queue stores, in octets.
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyring, published=last_good.values())
-    compiler = _Compiler(objects, verifiers, last_good)
+    compiler = _Compiler(objects, verifiers, last_good, Bound(keyring, largest_entry))
     by_age = sorted(objects.declared, key=_age)
     for kind, compile_one in (
         (Kind.RELAY, compiler.relay),
@@ -91,11 +94,16 @@ class _Compiler:
     """One run: kinds in the order in which they refer to each other, objects oldest first."""
 
     def __init__(
-        self, objects: Objects, verifiers: Verifiers, last_good: Mapping[str, Entry]
+        self,
+        objects: Objects,
+        verifiers: Verifiers,
+        last_good: Mapping[str, Entry],
+        bound: Bound,
     ) -> None:
         self._secrets = objects.secrets
         self._verifiers = verifiers
         self._last_good = last_good
+        self._bound = bound
         self._relays = {
             each.reference.key: each.spec
             for each in objects.declared
@@ -127,6 +135,7 @@ class _Compiler:
                 credentials = self._credentials(declared, spec.login, where, findings)
             entry = relay_entry(declared.reference.key, spec, credentials)
             note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
+            findings += self._too_large(declared, entry)
         self._settle(declared, types, findings, entry, note=note)
 
     def domain(self, declared: Declared) -> None:
@@ -134,11 +143,14 @@ class _Compiler:
         spec, findings = declared.spec, invalid(declared)
         key = declared.reference.key
         entry = kept = self._kept(declared, Domain)
+        large: list[Finding] = []
         if isinstance(spec, DomainSpec):
             reference = spec.send.relay_ref if spec.send else None
             relay = self._relay_named(declared, reference, ("send", "relayRef"), findings)
             admits = admitted(spec.allowed_namespaces, self._namespaces)
             entry = domain_entry(key, spec, relay=relay, admits=admits)
+            large = self._too_large(declared, entry)
+            findings += large
         elif entry is not None:
             self._check_consent(declared, entry.relay, ("send", "relayRef"), findings)
         # With something wrong the last good form may stay, so its name has to be free, too.
@@ -152,8 +164,9 @@ class _Compiler:
                 break
         # Whatever is wrong with how a Domain sends, its incoming mail gets no 550 for it.
         fallback = None
-        if findings and entry and entry.receive:
-            fallback = replace(entry, sends=False, relay=None)
+        fitting = kept if large and entry else entry
+        if findings and fitting and fitting.receive:
+            fallback = replace(fitting, sends=False, relay=None)
         self._settle(declared, [ConditionType.ACCEPTED], findings, entry, fallback)
 
     def client(self, declared: Declared) -> None:
@@ -177,6 +190,7 @@ class _Compiler:
                 senders=self._allowed_senders(declared, spec.senders, denied),
                 relay=self._relay_named(declared, spec.relay_ref, ("relayRef",), findings),
             )
+            findings += self._too_large(declared, entry)
         elif kept is not None:
             self._check_consent(declared, kept.relay, ("relayRef",), findings)
         # With something wrong it is the last good form whose username has to be its own.
@@ -213,6 +227,10 @@ class _Compiler:
         self.conditions[declared.reference] = conditions(
             declared, types, findings, stale=stale, note=note
         )
+
+    def _too_large(self, declared: Declared, entry: Entry) -> list[Finding]:
+        stored = self._last_good.get(declared.reference.entry_key)
+        return self._bound.check(declared, entry, stored)
 
     def _put_in_force(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     RESOLVED = "Resolved"
     ALLOWED = "Allowed"
     INVALID = "Invalid"
+    TOO_LARGE = "TooLarge"
     STALE = "Stale"
     RELAY_NOT_FOUND = "RelayNotFound"
     RELAY_NOT_READY = "RelayNotReady"

@@ -55,6 +55,12 @@ this page from the models: change those. Whole examples, with comments, are in [
   Relay is not there, keeps its last good form in force (`Ready=False`, reason `Stale`); all other
   objects apply. One that loses a conflict, or that a Relay does not admit, leaves; a Domain that
   receives goes on receiving. While a file cannot be read at all, nothing is removed.
+- **An object takes at most 2,031,616 octets** as the queue stores it: as JSON, where a character
+  beyond ASCII takes 6 octets, and one beyond the first 65,536 takes 12; with servers of your own
+  that have a smaller `max_payload`, 65,536 octets less than that. 10,000 addresses fit if they have
+  190 characters each. A larger object is wrong like any other (reason `TooLarge`). Give its Domain
+  `*@example.com` or `mode: Any` then, and leave it to the real server who exists; a Domain that
+  admits tens of thousands of namespaces can admit `All`. Kubernetes itself stores 1.5 MiB.
 - **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
   and `password`.
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or

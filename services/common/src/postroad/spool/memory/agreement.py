@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from postroad.spool.agreement import ConfigState, Order, SessionInfo, SiteKind, SiteView
 from postroad.spool.errors import SpoolFull
 from postroad.spool.event import Event, EventType
+from postroad.spool.wire.payload import LARGEST_VALUE
 
 
 class Bell:
@@ -49,6 +50,11 @@ class MemoryConfig:
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
+
+    @property
+    def largest_entry(self) -> int:
+        """The octets of the largest entry, as of our own servers."""
+        return LARGEST_VALUE
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """Put the entries in force, in a new generation when they differ."""

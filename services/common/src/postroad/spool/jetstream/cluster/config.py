@@ -15,13 +15,13 @@ revisions begin again), everything is read again from the start.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
 from postroad.spool.agreement import ConfigState
-from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.errors import RecordTooLarge, SpoolError, SpoolUnavailable
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.key_value import (
     Bucket,
@@ -129,12 +129,18 @@ class JetStreamConfig:
         self._published = _View()
         self._highest = 0  # processes have seen this generation, whatever becomes of the bucket
 
+    @property
+    def largest_entry(self) -> int:
+        """The octets of the largest entry that the servers of now store."""
+        return self._bucket.largest_value
+
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """
         Write what differs, remove what is gone, then the head; return its generation.
 
         Nothing is written when nothing differs. Raises SpoolUnavailable or SpoolFull: what was
-        written so far is in force nowhere, and publishing again completes it.
+        written so far is in force nowhere, and publishing again completes it. RecordTooLarge names
+        the entries that are too large; nothing is written then, and will not be the next time.
         """
         async with self._publishing:
             view = await self._catch_up()
@@ -143,6 +149,7 @@ class JetStreamConfig:
             gone = [name for name in view.entries if name not in entries]
             if view.complete and not changed and not gone and view.head is not None:
                 return view.head.generation
+            self._check_sizes(entries, changed)
             latest = view.head.generation if view.head else 0
             generation = max(latest, view.newest, self._highest) + 1
             await self._write(entries, changed, gone, generation)
@@ -155,6 +162,12 @@ class JetStreamConfig:
                 self._published = _View(wanted, head, generation, revision)
             self._highest = generation
             return generation
+
+    def _check_sizes(self, entries: Mapping[str, bytes], changed: Sequence[str]) -> None:
+        bound = self.largest_entry
+        large = [f"{name} ({len(entries[name])})" for name in changed if len(entries[name]) > bound]
+        if large:
+            raise RecordTooLarge(f"larger than the {bound} octets stored: {', '.join(large)}")
 
     async def _catch_up(self) -> _View:
         """Read what changed; everything when the bucket was lost and made anew."""

@@ -20,12 +20,13 @@ import nats.errors
 import nats.js.errors
 
 from postroad.process.background.backoff import Backoff
-from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import RecordTooLarge, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
 from postroad.spool.jetstream.nats.pub_ack import check_ack
+from postroad.spool.wire.payload import MAX_PAYLOAD, largest_value
 
 OPERATION = "KV-Operation"
 _DELETED = frozenset({"DEL", "PURGE"})
@@ -88,6 +89,11 @@ class Bucket:
         self._stream = f"KV_{name}"
         self._prefix = f"$KV.{name}."
 
+    @property
+    def largest_value(self) -> int:
+        """The octets of the largest value that the servers of now store."""
+        return largest_value(min(self._link.client.max_payload or MAX_PAYLOAD, MAX_PAYLOAD))
+
     def key_of(self, message: StoredMessage) -> str:
         """Return the key a stored message is of."""
         return message.subject.removeprefix(self._prefix)
@@ -114,7 +120,7 @@ class Bucket:
 
         `expected` is the revision the key must have, 0 for none: else Outdated. After `lifetime`
         (at least a second) the key is gone by itself. SpoolUnavailable leaves open whether the
-        value was written; SpoolFull means it was not.
+        value was written; SpoolFull means it was not, RecordTooLarge that it never will be.
         """
         every = dict(headers or {})
         if expected is not None:
@@ -124,6 +130,7 @@ class Bucket:
         return await self._store(self._prefix + key, value, every)
 
     async def _store(self, subject: str, value: bytes, headers: dict[str, str]) -> int:
+        self._check_size(value)
         try:
             answer = await self._link.jetstream.publish(
                 subject, value, headers=headers, timeout=_PUT_TIMEOUT.total_seconds()
@@ -152,8 +159,11 @@ class Bucket:
         Write many keys, whatever they hold, trying again while the bucket is away.
 
         A batch of them is stored whole or not at all and synced once. The stream has to allow
-        batches. When it fails, SpoolUnavailable or SpoolFull, the first batches may be stored.
+        batches. When it fails, SpoolUnavailable or SpoolFull, the first batches may be stored;
+        with RecordTooLarge nothing is.
         """
+        for write in writes:
+            self._check_size(write.value)
         for batch in _batches(writes):
             await _surely(partial(self._put_together, batch), patience)
 
@@ -170,6 +180,13 @@ class Bucket:
             # A stream that cannot take a batch says so to its first message.
             asked = number in (1, len(batch))
             await self._send(subject, value, headers | heading, asked=asked)
+
+    def _check_size(self, value: bytes) -> None:
+        """Refuse what the server would close the connection for, each time it is tried."""
+        if len(value) > self.largest_value:
+            raise RecordTooLarge(
+                f"{self._stream} takes values of {self.largest_value} octets, not {len(value)}"
+            )
 
     def _wire(self, write: Write) -> tuple[str, bytes, dict[str, str]]:
         return self._prefix + write.key, write.value, dict(write.headers)

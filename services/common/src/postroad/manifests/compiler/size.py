@@ -1,0 +1,58 @@
+"""
+How large an object is as it is stored, and which of its lists makes it so.
+
+The queue's servers take no value over their `max_payload`, however often it is written. Nearly all
+objects are far smaller: only what has hundreds of items is encoded to be measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from postroad.manifests.compiler.findings import Finding, refused
+from postroad.manifests.compiler.result import Reason
+from postroad.manifests.objects import Declared
+from postroad.policy.codec import encode_entry
+from postroad.policy.model import Client, Domain, Entry, Relay
+from postroad.policy.secrets.seal import Keyring
+
+_LARGEST_ITEM = 4000  # octets; a pattern has 320 characters, and JSON writes one in 12 at most
+_BESIDE_LISTS = 128 * 1024  # octets, for 64 hosts, 64 sources and a sealed login
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How large an object may be, `largest` octets as it is stored, its secrets sealed."""
+
+    keyring: Keyring
+    largest: int
+
+    def check(self, declared: Declared, entry: Entry, stored: Entry | None) -> list[Finding]:
+        """Find fault with an object that the queue would never store, and has not."""
+        lists = _lists(entry)
+        if _BESIDE_LISTS + sum(lists.values()) * _LARGEST_ITEM <= self.largest or entry == stored:
+            return []
+        size = len(encode_entry(declared.reference.entry_key, entry, self.keyring))
+        if size <= self.largest:
+            return []
+        longest = max(lists, key=lists.__getitem__)
+        message = (
+            f"the object takes {size} octets as it is stored, and {self.largest} are the most;"
+            " shorten this list, its longest"
+        )
+        return [refused(Reason.TOO_LARGE, message, *longest)]
+
+
+def _lists(entry: Entry) -> Mapping[tuple[str, ...], int]:
+    """Count the items of each list that may have more than some dozens, by its field."""
+    match entry:
+        case Domain():
+            recipients = (entry.receive and entry.receive.recipients) or ()
+            return {
+                ("receive", "recipients", "addresses"): len(recipients),
+                ("allowedNamespaces",): len(entry.admits or ()),
+            }
+        case Relay():
+            return {("destinations",): len(entry.destinations)}
+        case Client():
+            return {("senders",): len(entry.senders), ("networks",): len(entry.networks)}
+    return {}
