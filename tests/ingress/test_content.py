@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from postroad.ingress.admission import ListenerKind
-from postroad.ingress.session.content import ContentReader, LineEnds
+from postroad.smtp.server.content import ContentReader, LineEnds
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import first, take

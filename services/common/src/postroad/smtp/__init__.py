@@ -1,1 +1,5 @@
-"""SMTP as values and state machines: replies, commands, transparency, the client. No I/O."""
+"""
+SMTP as values and state machines: replies, commands, content. No I/O.
+
+Here is the client's side, and what both share; `server` is the other side.
+"""

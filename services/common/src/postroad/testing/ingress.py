@@ -15,11 +15,11 @@ from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.certificate import Certificate, self_signed
 from postroad.ingress.listen.server import Server
-from postroad.ingress.session.content import LineEnds
 from postroad.manifests.compiler.check import check
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.process.sockets import listen
 from postroad.queue.configuration import Configuration, publish_objects
+from postroad.smtp.server.content import LineEnds
 from postroad.spool.interface import Spool
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord

@@ -5,9 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from postroad.ingress.limits import IngressLimits
-from postroad.ingress.session.content import LineEnds
 from postroad.process.settings import group, setting
 from postroad.queue.opening import QueueSettings
+from postroad.smtp.server.content import LineEnds
 from postroad.units.addresses import HostName, ListenAddress, Network
 
 

@@ -28,12 +28,12 @@ from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.server import Server
-from postroad.ingress.session.content import LineEnds
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
 from postroad.policy.model import Snapshot
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration
+from postroad.smtp.server.content import LineEnds
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.spool.memory.spool import MemoryCluster

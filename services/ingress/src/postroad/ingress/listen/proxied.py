@@ -11,7 +11,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from postroad.ingress.listen.proxy_header import LONGEST, MalformedHeader, ProxyHeader, read_header
+from postroad.smtp.server.proxy_header import LONGEST, MalformedHeader, ProxyHeader, read_header
 
 HEADER_TIMEOUT = 5.0  # seconds
 

@@ -21,12 +21,12 @@ from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
-from postroad.ingress.session.content import LineEnds
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
 from postroad.ingress.session.session import SmtpSession
 from postroad.policy.model import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.content import LineEnds
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import Network
 

@@ -14,12 +14,12 @@ from postroad.ingress.acceptance.history import Refusal
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.session.client import ClientConnection, Hangup, Identity
-from postroad.ingress.session.commands import Command, CommandSyntaxError, path_in
 from postroad.ingress.session.login_dialog import LoginDialog
 from postroad.ingress.session.mail_commands import MailCommands
 from postroad.mail.visible import visible
 from postroad.policy.model import Client
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.commands import Command, CommandSyntaxError, path_in
 from postroad.telemetry import tracing
 
 _MAX_NAME = 255

@@ -7,9 +7,9 @@ from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.admission import Address
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
-from postroad.ingress.session.content import LineEnds
 from postroad.policy.model import Snapshot
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.content import LineEnds
 
 if TYPE_CHECKING:
     from postroad.ingress.session.session import SmtpSession

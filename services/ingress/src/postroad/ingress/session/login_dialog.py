@@ -4,9 +4,9 @@ from postroad.ingress import metrics, replies
 from postroad.ingress.auth import sasl as auth
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.session.client import ClientConnection
-from postroad.ingress.session.commands import CommandSyntaxError
 from postroad.policy.model import Client, Snapshot
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.commands import CommandSyntaxError
 
 _MAX_FAILURES = 3  # before the session is closed
 

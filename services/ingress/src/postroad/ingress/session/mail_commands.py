@@ -17,7 +17,6 @@ from postroad.ingress.admission import (
     readmit_sender,
 )
 from postroad.ingress.session.client import ClientConnection, Identity
-from postroad.ingress.session.commands import CommandSyntaxError, read_path
 from postroad.mail.address import (
     Mailbox,
     complete_reverse_path,
@@ -29,6 +28,7 @@ from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.trace import received_protocol
 from postroad.policy.model import Client, EgressPath, Snapshot
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.commands import CommandSyntaxError, read_path
 
 _BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
 _SETTLED_AFTER = 32  # recipients, some 20 KB

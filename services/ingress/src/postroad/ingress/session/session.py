@@ -20,13 +20,13 @@ from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session import handshake
 from postroad.ingress.session.client import Hangup
-from postroad.ingress.session.commands import CommandSyntaxError, may_open, read_command
 from postroad.ingress.session.conduct import Conduct
-from postroad.ingress.session.content import ContentReader
 from postroad.ingress.session.dialog import Dialog
 from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.wire import NOTABLE, Wire
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.commands import CommandSyntaxError, may_open, read_command
+from postroad.smtp.server.content import ContentReader
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.ingress.listen.proxy_header import LONGEST, MalformedHeader, ProxyHeader, read_header
+from postroad.smtp.server.proxy_header import LONGEST, MalformedHeader, ProxyHeader, read_header
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
