@@ -8,7 +8,7 @@ from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
 from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import HANG_UP, ScriptedMx
+from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
 
 LATER = RetrySchedule(first=timedelta(hours=1))
@@ -66,3 +66,26 @@ async def test_mail_that_was_not_tried_comes_back_as_soon_as_its_site_may_be_up(
         (("second@y.example",), 1),
         (("first@y.example",), 2),
     ]
+
+
+async def test_a_connection_that_hangs_keeps_no_mail_from_a_host_that_takes_it_again() -> None:
+    """It takes ten seconds: for as long what is silent may only be slow."""
+    spool, hangs = MemorySpool(), asyncio.Event()
+
+    def script(line: bytes, count: int) -> bytes | None:
+        if line != b"." or count:
+            return None
+        hangs.set()
+        return SILENCE
+
+    async with ScriptedMx(script) as mx:
+        await publish(spool, anywhere=to(mx.port))
+        async with delivering(spool, finish=0.1), asyncio.timeout(patient(40)):
+            await send(spool, "hangs@y.example")
+            await hangs.wait()
+            mx.greeting = b"421 4.3.2 too many connections\r\n"
+            await send(spool, *(f"{n}@y.example" for n in range(20)))
+            await mx.met(5)
+            mx.greeting = b"220 mx.test ESMTP\r\n"
+            await mx.received(20)
+        assert mx.connections < 12, "hardly any were refused"

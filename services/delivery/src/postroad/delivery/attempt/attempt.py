@@ -83,6 +83,7 @@ class Attempt:
         self._egress_path = waiting.egress_path
         self._succeed = succeed
         self._session: Session | None = None  # that of the attempt before
+        self._used: Session | None = None  # in use, or the last that was
         self._begun: Outgoing | None = None  # what was said on it already
         self._handed: Session | None = None  # to the successor
         self._ended = AttemptResult()
@@ -101,6 +102,11 @@ class Attempt:
     def known(self) -> AttemptResult:
         """What has come of it so far: all of it when it was broken off."""
         return self._ended
+
+    @property
+    def moved_at(self) -> float:
+        """When a host last showed that it is at work on it, or it began, by time.monotonic."""
+        return max(self._began, self._used.moved_at) if self._used is not None else self._began
 
     async def run(self) -> AttemptResult:
         """Try address after address until all have an outcome, or until it has taken long."""
@@ -185,6 +191,7 @@ class Attempt:
     ) -> SessionUse:
         """Send to the recipients left over a session, and take down what became of them."""
         begun, self._begun = self._begun, None
+        self._used = session
         most_messages = self._sessions.most_messages(session)
         turn = SessionUse(
             self._load,

@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
     One TCP connection, perhaps under TLS.
 
     `gone` is done once its socket is closed: a peer counts a connection until then, and so do we.
+    `moved_at`: when its peer last said something, or read what had piled up, by time.monotonic.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._tls_fault = False
         self._closes: asyncio.TimerHandle | None = None
         self._reading_paused = False
+        self.moved_at = time.monotonic()
 
     # ------------------------------------------------------------ the transport's calls
 
@@ -62,6 +64,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take octets."""
+        self.moved_at = time.monotonic()
         self._received += data
         if len(self._received) > _MOST_UNREAD and not self._reading_paused and self._transport:
             self._reading_paused = True
@@ -89,6 +92,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The peer reads again."""
+        self.moved_at = time.monotonic()
         writer, self._writer = self._writer, None
         if writer is not None and not writer.done():
             writer.set_result(None)

@@ -58,6 +58,11 @@ class Session:
         return self._dialog.connection.gone
 
     @property
+    def moved_at(self) -> float:
+        """When its peer last showed that it is at work, by time.monotonic."""
+        return self._dialog.connection.moved_at
+
+    @property
     def protection(self) -> Protection:
         """How it stands with TLS."""
         if self.tls:

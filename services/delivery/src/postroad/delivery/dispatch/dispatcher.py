@@ -98,6 +98,11 @@ class SiteDispatcher:
             site.begin(first, now)
             self._tasks.spawn(self._work(site, first))
 
+    def probe(self, site: Site, now: float) -> None:
+        """Try one connection more where mail waits and nothing is heard of those in use."""
+        if site.probes(now):
+            self._pump(site)
+
     def _pump_later(self, site: Site, seconds: float) -> None:
         if seconds == math.inf:
             self.windows.ask(site)
@@ -228,7 +233,7 @@ class SiteDispatcher:
         leased, egress_path = attempt.waiting.leased, attempt.waiting.egress_path
         record = leased.record
         try:
-            ended = await self._run(attempt)
+            ended = await self._run(site, attempt)
         except SpoolError as error:
             await self._settler.broken_off(leased, egress_path, site.name, attempt.known, error)
             return
@@ -252,27 +257,32 @@ class SiteDispatcher:
 
         Then it is the connections that are too many, and not the mail or the host that is at fault.
         """
-        working = site.limiter.connections - 1
-        if self.stopping or not working or waiting.refusals >= _MOST_REFUSALS:
+        now = asyncio.get_running_loop().time()
+        works = site.concurrency.works(now, site.pace.patience)
+        if self.stopping or not works or waiting.refusals >= _MOST_REFUSALS:
             return False
-        site.concurrency.refused(asyncio.get_running_loop().time(), working)
+        site.concurrency.refused(now, site.limiter.connections - 1)
         if self._is_outdated(waiting) or not self._context.consumer.serves(waiting.leased):
             self._leave(site, waiting)
         else:
             site.put_back(waiting)
         return True
 
-    async def _run(self, attempt: Attempt) -> AttemptResult:
+    async def _run(self, site: Site, attempt: Attempt) -> AttemptResult:
         record = attempt.waiting.leased.record
         metrics.ATTEMPTS.inc()
-        with tracing.span(
-            "delivery.attempt", parent=record.origin.traceparent, kind="client"
-        ) as span:
-            ended = await attempt.run()
-            if tracing.enabled():
-                site = attempt.route.site
-                span.set({"postroad.queue_id": record.record_id.queue_id, "postroad.site": site})
-            return ended
+        site.concurrency.in_use.add(attempt)
+        try:
+            with tracing.span(
+                "delivery.attempt", parent=record.origin.traceparent, kind="client"
+            ) as span:
+                ended = await attempt.run()
+                if tracing.enabled():
+                    queue_id, name = record.record_id.queue_id, attempt.route.site
+                    span.set({"postroad.queue_id": queue_id, "postroad.site": name})
+                return ended
+        finally:
+            site.concurrency.in_use.discard(attempt)
 
     def _judge(self, site: Site, egress_path: EgressPath, ended: AttemptResult) -> None:
         now = asyncio.get_running_loop().time()

@@ -251,6 +251,7 @@ class Worker:
             for site in self._sites:
                 self._parking.park_surplus(site, now)
                 self._parking.look(site)
+                self._dispatcher.probe(site, now)
             self._parking.forget(now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._settler.in_hand)

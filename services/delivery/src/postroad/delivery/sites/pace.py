@@ -10,6 +10,7 @@ from dataclasses import dataclass
 QUICK = 10.0  # seconds: a site moves when attempts there end within that
 GRACE = 3.0  # seconds that a site has to show something before it counts as slow
 
+_LONGEST_PATIENCE = 60.0  # seconds
 _WINDOW = 1.0  # seconds over which the rate is measured
 _SMOOTHING = 0.25  # the weight of the attempt that ended last, in the average
 
@@ -77,6 +78,11 @@ class Pace:
     def guess(self, connections: int) -> float | None:
         """Return what so many connections would take in a second, None when nothing is known."""
         return connections / max(self._took, 0.001) if self._took is not None else None
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds a connection may show nothing that does not hang, by the others."""
+        return min(max(QUICK, 2 * (self._took or 0.0)), _LONGEST_PATIENCE)
 
     def still(self, now: float) -> float:
         """Return for how many seconds nothing has ended there, or nothing came."""

@@ -145,6 +145,14 @@ class Site:
         """Whether a connection that ended a message goes to another egress path's mail."""
         return self.total.makes_way(self, self.limiter.connections)
 
+    def probes(self, now: float) -> bool:
+        """Whether its window grows by one, as mail waits and nothing ends."""
+        if not self.waiting or self.limiter.connections < self.concurrency.window:
+            return False
+        if not (self.limiter.has_slot and self.total.limiter.has_slot):
+            return False
+        return self.concurrency.probes(now, self.pace.still(now), self.pace.patience)
+
     def moves(self, now: float) -> bool:
         """Whether attempts end soon here."""
         return self.pace.moves(now, busy=self.limiter.connections > 0)
