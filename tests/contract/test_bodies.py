@@ -1,5 +1,6 @@
 """Bodies too large for a record: streamed in, streamed out, checked on the way."""
 
+import asyncio
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +10,8 @@ import pytest
 from postroad.spool.errors import BodyCorrupt, BodyMissing
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Scheduled, Spool
 from postroad.spool.record import BlobRef, QueueRecord
-from postroad.testing.queued_mail import OpenSpool, first, now, put, record, take
+from postroad.testing.patience import patient
+from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
 
 LIFETIME = timedelta(days=5)
 BLOCK = bytes(range(256)) * 400
@@ -123,3 +125,18 @@ async def test_a_shared_body_stays_for_a_destination_that_waits(
     await consumer.settle(ended)
     await consumer.close()
     assert len(await read(spool, body)) == body.size
+
+
+async def test_a_deferred_message_has_its_body_when_it_is_tried_again(spool: Spool) -> None:
+    """No other destination keeps it: only that the message goes on does."""
+    body = await write(spool, 6)
+    await put(spool, content=body)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(now() + SECOND))])
+    async with asyncio.timeout(patient(20)):
+        [again] = await first(consumer, 1)
+    assert again.record.step == leased.record.step + 1
+    assert b"".join([chunk async for chunk in spool.read_body(again.record)]) == BLOCK * 6
+    await consumer.settle(again)
+    await consumer.close()

@@ -1,10 +1,14 @@
 """What the server takes no more of, however often it is asked: it goes in shorter, or goes back."""
 
 import asyncio
+import itertools
+import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Protocol
 
 import pytest
+from nats.aio.client import Client
 from structlog.testing import capture_logs
 
 from postroad.spool.errors import RecordTooLarge
@@ -17,6 +21,11 @@ from postroad.testing.patience import patient
 from postroad.testing.queued_mail import SECOND, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
+
+
+class PlainLink(Protocol):
+    client: Client
+
 
 TOO_MUCH = 3_000_000  # octets
 LATER = Scheduled(now() + timedelta(hours=1))
@@ -92,4 +101,22 @@ async def test_what_nothing_makes_shorter_goes_back_as_it_was(
         [again] = await first(consumer, 1)
     assert again.record == leased.record
     assert await consumer.settle(again)
+    await consumer.close()
+
+
+async def test_what_goes_back_again_and_again_comes_ever_more_seldom(
+    spool: JetStreamSpool, link: PlainLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed back is counted as handed out, and may be taken for what kills processes."""
+    monkeypatch.setattr(settling, "_FIRST_RETURN", 0.2)
+    heard = await link.client.subscribe("$JS.ACK.>")
+    await put(spool)
+    consumer, delays = take(spool), list[int]()
+    async with asyncio.timeout(patient(20)):
+        for _ in range(3):
+            [leased] = await first(consumer, 1)
+            too_large = leased.record.next_step(unknown=b"x" * TOO_MUCH)
+            await consumer.settle(leased, [Put(too_large, LATER)])
+            delays += [json.loads((await heard.next_msg()).data.removeprefix(b"-NAK "))["delay"]]
+    assert all(sooner < later for sooner, later in itertools.pairwise(delays)), delays
     await consumer.close()
