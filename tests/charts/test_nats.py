@@ -81,7 +81,7 @@ def test_the_servers_are_as_the_embedded_one(rendered: Mapping[str, list[Object]
     config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
     assert f"max_payload: {MAX_PAYLOAD}\n" in config
     assert "sync_interval: always" in config
-    assert "sync_interval: always" in embedded._CONFIG
+    assert "sync_interval: always" in embedded.CONFIG
 
 
 def test_volumes_outlive_the_release_and_servers_start_together(

@@ -204,7 +204,7 @@ async def test_a_message_cut_off_is_not_kept(scene: Scene) -> None:
         await peer.say("DATA")
         assert await peer.all_replies(content) == []
     async with asyncio.timeout(patient(5)):
-        while scene.server._sessions or scene.spool.store.bodies:
+        while len(scene.server.connections) or scene.spool.store.bodies:
             await asyncio.sleep(0.01)
     assert scene.records == []
 

@@ -12,9 +12,9 @@ import pytest
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import SMTP
 
-from postroad.ingress import metrics
 from postroad.ingress.session import session, wire
 from postroad.spool.interface import StoreAck
+from postroad.telemetry.metrics import REGISTRY
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import SmtpPeer
@@ -30,7 +30,7 @@ def reset(peer: SmtpPeer) -> None:
 
 
 def open_sessions() -> int:
-    return int(metrics.OPEN_SESSIONS._value.get())
+    return int(REGISTRY.get_sample_value("postroad_ingress_open_sessions") or 0)
 
 
 async def until_all_left() -> None:

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.memory import Memory
 from postroad.ingress.connections.table import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
+from postroad.telemetry.metrics import REGISTRY
 from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import SmtpPeer
@@ -199,7 +199,7 @@ async def test_what_is_held_is_counted_once_a_second_and_shown(scene: Scene) -> 
     peer = await scene.peer()
     await peer.envelope("me@near.example", *(f"{n}{LONG}@far.example" for n in range(10)))
     async with asyncio.timeout(patient(10)):
-        while metrics.HELD._value.get() < 10 * len(LONG):
+        while (REGISTRY.get_sample_value("postroad_ingress_held_bytes") or 0) < 10 * len(LONG):
             await asyncio.sleep(0.05)
 
 

@@ -72,12 +72,12 @@ SELECTOR = {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}
 async def test_what_one_list_brings_is_told_though_the_next_one_fails(lists: Lists) -> None:
     store = Store()
     informer = lists.informer(store)
-    await informer._list_all()
+    await informer.list_all()
     lists.objects["relays"] = [relay("a")]
     lists.refused["quotas"] = 500
     lists.declared = 0
     with pytest.raises(KubeError):
-        await informer._list_all()
+        await informer.list_all()
     assert lists.declared == 1
 
 
@@ -86,7 +86,7 @@ async def test_nothing_is_complete_while_one_kind_is_refused(lists: Lists, kind:
     store = Store()
     lists.refused[f"{kind.lower()}s"] = 403
     with pytest.raises(KubeError):
-        await lists.informer(store)._list_all()
+        await lists.informer(store).list_all()
     assert not store.complete
 
 
@@ -95,9 +95,9 @@ async def test_labels_that_are_refused_are_needed_by_selectors_alone(lists: List
     store = Store()
     lists.objects["relays"] = [relay("a", allowedNamespaces=SELECTOR)]
     with pytest.raises(KubeError):
-        await lists.informer(store)._list_all()
+        await lists.informer(store).list_all()
     assert not store.complete  # or whoever the selector admits would lose what is in force
     lists.objects["relays"] = [relay("a")]
     store = Store()
-    await lists.informer(store)._list_all()
+    await lists.informer(store).list_all()
     assert store.complete

@@ -1,6 +1,7 @@
 """The watch goes on whatever kopf ends with, and says when something may have been missed."""
 
 import asyncio
+import threading
 from datetime import timedelta
 
 import kopf
@@ -18,12 +19,11 @@ async def test_a_watch_that_ends_begins_again(
 ) -> None:
     runs = []
 
-    async def operator(**_: object) -> None:
+    async def operator(*, stop_flag: threading.Event, **_: object) -> None:
         runs.append(1)
         if len(runs) == 1:
             raise ending
-        while not watch._stop.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(stop_flag.wait)
 
     monkeypatch.setattr(kopf, "operator", operator)
     quick = timedelta(milliseconds=10)
@@ -36,4 +36,4 @@ async def test_a_watch_that_ends_begins_again(
         while len(runs) < 2:
             await asyncio.sleep(0.01)
     await watch.stop()
-    assert not watch._thread.is_alive()
+    assert "watch" not in {thread.name for thread in threading.enumerate()}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Held, Put, Scheduled
 from postroad.spool.jetstream.consume.suspects import SUSPECT
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.jetstream.streams.provision import remake_presence
 from postroad.spool.lanes.layout import Layout
@@ -43,6 +46,17 @@ def options(server: NatsServer, role: str) -> SpoolOptions:
         process=role,
         timings=QUICK,
     )
+
+
+@asynccontextmanager
+async def connected(server: NatsServer, role: str) -> AsyncIterator[NatsLink]:
+    """Connect as a role, with the product's own client."""
+    link = NatsLink(options(server, role).access())
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
 
 
 @pytest.fixture
@@ -229,9 +243,10 @@ async def test_any_process_makes_the_bucket_of_sessions_anew(
 ) -> None:
     await open_as(role)
     await server.restart()  # and with it goes what was in its memory
-    link = (await open_as(role))._link
-    await remake_presence(link, LAYOUT)
-    assert (await link.client.request("$JS.API.STREAM.INFO.KV_presence")).data
+    await open_as(role)
+    async with connected(server, role) as link:
+        await remake_presence(link, LAYOUT)
+        assert (await link.client.request("$JS.API.STREAM.INFO.KV_presence")).data
 
 
 # ---------------------------------------------------------------- what nobody may do
@@ -389,12 +404,11 @@ async def test_without_its_password_nobody_comes_in(
 
 async def test_what_is_forbidden_stands_in_the_log(server: NatsServer) -> None:
     with capture_logs() as lines:
-        spool = await connect(options(server, "ingress"))
-        try:
+        async with connected(server, "ingress") as link:
+            requests = Requests(link)
+            await requests.start()
             with pytest.raises(SpoolUnavailable):
-                await spool._requests.send("$KV.config.entry.x", b"1", timeout=0.3)
-        finally:
-            await spool.close()
+                await requests.send("$KV.config.entry.x", b"1", timeout=0.3)
     told = [line for line in lines if line["log_level"] == "error"]
     assert told
     assert told[0]["user"] == "ingress"

@@ -1,7 +1,8 @@
 """Standing requests for records: what they bring, and that they end with the lane."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -10,29 +11,31 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
-from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queued_mail import SECOND, now, record
 
 pytestmark = pytest.mark.nats
 
-OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 RECORDS = 40
 
 
 class Asking:
     """A process's requests for one lane of one shard, with room for as much as the test says."""
 
-    def __init__(self, spool: JetStreamSpool, lane: str) -> None:
+    def __init__(self, link: NatsLink, requests: Requests, lane: str) -> None:
         self.key = LaneKey("default", lane)
         self.room = 0
         self.come: asyncio.Queue[Delivered] = asyncio.Queue()
         self.puller = Puller(
-            spool._link,
-            spool._requests,
+            link,
+            requests,
             ack_wait=timedelta(seconds=20),
-            room=lambda _: self.room,
+            room=lambda pull: self.room - pull.asked,
             deliver=self._deliver,
         )
 
@@ -64,25 +67,50 @@ async def fill(spool: JetStreamSpool) -> str:
     while stored < RECORDS:
         queue_id = spool.new_queue_id(now())
         if shard_of(queue_id) == 0:
-            await spool._publisher.publish(
-                [Put(record(queue_id), Ready())], shard=0, timeout=timedelta(seconds=5)
+            await spool.accept(
+                queue_id,
+                lambda queue_id: [Put(record(queue_id), Ready())],
+                timeout=patient(5) * SECOND,
             )
             stored += 1
     return spool.lane_of(record(spool.new_queue_id(now())))
 
 
-async def test_nothing_more_is_asked_of_a_lane_that_was_left(open_spool: OpenJetStream) -> None:
+@asynccontextmanager
+async def asking(server: NatsServer, lane: str) -> AsyncIterator[Asking]:
+    """Connect as one more process that asks for a lane's records."""
+    link = NatsLink(SpoolOptions(servers=(server.url,)).access())
+    await link.open()
+    requests = Requests(link)
+    await requests.start()
+    process = Asking(link, requests, lane)
+    yield process
+    await process.puller.stop()
+    await link.close()
+
+
+async def test_nothing_more_is_asked_of_a_lane_that_was_left(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
     """Though there was room for more a moment later: its limits are its next owner's alone."""
-    spool = await open_spool()
     lane = await fill(spool)
-    leaving, heir = Asking(spool, lane), Asking(await open_spool(), lane)
-    await leaving.begin(room=16)
-    first = await leaving.sequences(16)
-    await leaving.puller.remove(leaving.key)
-    leaving.room = 16
-    await leaving.puller.refill()
-    await heir.begin(room=RECORDS)
-    rest = await heir.sequences(RECORDS - 16)
+    async with asking(server, lane) as leaving, asking(server, lane) as heir:
+        await leaving.begin(room=16)
+        first = await leaving.sequences(16)
+        await leaving.puller.remove(leaving.key)
+        leaving.room = 16
+        await leaving.puller.refill()
+        await heir.begin(room=RECORDS)
+        rest = await heir.sequences(RECORDS - 16)
     assert len({*first, *rest}) == RECORDS
-    for asking in (leaving, heir):
-        await asking.puller.stop()
+
+
+def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
+    """As where the server went away without a word: else its lane's mail would lie for good."""
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    asked = pull.wants(100, 50.0)
+    pull.asked, pull.heard = asked, 50.0
+    assert pull.wants(100, 55.0) == 0, "the server says that it is there each 5 s"
+    pull.heard = 55.0
+    assert pull.wants(100, 65.0) == 0
+    assert pull.wants(100, 67.0) == asked

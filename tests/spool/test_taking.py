@@ -4,32 +4,36 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from postroad.mail.address import parse_mailbox
+from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import LeasedRecord, Put, RecordConsumer, Scheduled
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.pull import Puller
 from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
 from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import queue_stream
+from postroad.spool.jetstream.streams.subjects import lane_consumer, queue_stream
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, crash, first, now, put, record, take
+from postroad.testing.queued_mail import QUICK, crash, crash_process, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
 
 OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 ALL = Selection()
 LATER = timedelta(hours=1)
+BULK = lane_consumer("default", TrafficClass.BULK, "")  # how the names of its consumers begin
 
 
 async def waiting(spool: JetStreamSpool) -> list[WaitKind]:
@@ -248,11 +252,11 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
     await consumer.close()
 
 
-async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool) -> None:
+async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool, link: Link) -> None:
     consumer = take(spool)
     reading = asyncio.ensure_future(first(consumer, 1))
     lane = spool.lane_of(record("0" * 26))
-    await spool._link.jetstream.publish(f"pr.q.0.r.default.x.{lane}.y_example", b"not a record")
+    await link.jetstream.publish(f"pr.q.0.r.default.x.{lane}.y_example", b"not a record")
     async with asyncio.timeout(patient(20)):
         while await waiting(spool) != [WaitKind.HELD]:
             await asyncio.sleep(0.1)
@@ -306,16 +310,20 @@ async def test_leases_do_not_wait_for_a_stream_without_a_leader(
 ) -> None:
     """Such a stream leaves the making of each lane's consumer unanswered for seconds."""
     spool = await open_spool()
+    send, asked = Requests.send, asyncio.Event()
+
+    async def unanswered_for_bulk(self: Requests, subject: str, *said: Any, **more: Any) -> Any:
+        if subject.startswith(f"$JS.API.CONSUMER.CREATE.{queue_stream(0)}.{BULK}"):
+            asked.set()
+            await asyncio.Event().wait()
+        return await send(self, subject, *said, **more)
+
+    monkeypatch.setattr(Requests, "send", unanswered_for_bulk)
     await put(spool)
     consumer = spool.take(pool="default", room=10, room_bytes=10_000_000)
     [leased] = await first(consumer, 1)
-
-    async def unanswered(_: object) -> None:
-        await asyncio.sleep(60)
-
-    monkeypatch.setattr(consumer._puller, "_make_consumer", unanswered)
-    consumer._puller._restart_all()
-    await asyncio.sleep(1.5 * QUICK.ack_wait.total_seconds())
+    await asked.wait()
+    await asyncio.sleep(1.5 * QUICK.ack_wait.total_seconds())  # a lease that nobody extends is over
     assert consumer.fresh(leased)
     await consumer.settle(leased)
     await consumer.stop()
@@ -350,9 +358,7 @@ async def test_a_process_that_starts_again_under_its_name_has_its_lanes_at_once(
     consumer = take(dead)
     await put(dead)
     await first(consumer, 1)
-    assert isinstance(consumer, JetStreamConsumer)
-    await crash(consumer)
-    await dead._link.close()
+    await crash_process(dead, consumer)
     again = await open_spool(process="delivery-0", timings=slow)
     successor = take(again)
     queue_id = await put(again, "c@other.example")

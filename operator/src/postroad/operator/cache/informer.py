@@ -91,7 +91,7 @@ class Informer:
         """List everything, trying until it is done."""
         for failures in itertools.count(1):
             try:
-                await self._list_all()
+                await self.list_all()
                 return
             except KubeError as error:
                 metrics.ERRORS.labels("list").inc()
@@ -103,7 +103,7 @@ class Informer:
         await self._pause(_FIRST_RESYNC.total_seconds())
         while True:
             try:
-                await self._list_all()
+                await self.list_all()
                 await self._fetch(self._store.secret_names())
             except KubeError as error:
                 metrics.ERRORS.labels("list").inc()
@@ -135,7 +135,8 @@ class Informer:
         if failed:
             self._loop.call_later(_SECRETS_AGAIN.total_seconds(), self._declared)
 
-    async def _list_all(self) -> None:
+    async def list_all(self) -> None:
+        """List everything once; KubeError where a list is refused or not answered."""
         # What one list brings is told at once: the next one may fail.
         for kind in Kind:
             for namespace in self._namespaces or (None,):

@@ -49,6 +49,12 @@ class Place:
         """The place as a network of one address."""
         return f"{self.address}/32"
 
+    async def enter(self) -> None:
+        """Go into the namespace: whatever is opened from now on is there."""
+        assert self.namespace is not None
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, _enter, self.namespace)
+
     async def socket(self, kind: int = sockets.SOCK_STREAM) -> sockets.socket:
         """Open a socket that does not block."""
         loop = asyncio.get_running_loop()
@@ -119,7 +125,7 @@ async def open_place(nodes: Sequence[str]) -> Place:
     for rule in _untracked(str(ip_interface(address).ip)):
         await run("iptables", "-w", "-t", "raw", "-I", *rule)
     place = Place(str(ip_interface(address).ip), NAMESPACE, marks)
-    await asyncio.get_running_loop().run_in_executor(place._thread, _enter, NAMESPACE)
+    await place.enter()
     return place
 
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
+from postroad.telemetry.metrics import REGISTRY
 from postroad.testing.ingress import Scene
 from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import SmtpPeer, client_context
@@ -194,7 +194,8 @@ WAYS = {
 
 
 def places(scene: Scene) -> tuple[int, int]:
-    return len(scene.server.connections), int(metrics.OPEN_SESSIONS._value.get())
+    shown = REGISTRY.get_sample_value("postroad_ingress_open_sessions")
+    return len(scene.server.connections), int(shown or 0)
 
 
 async def gone(scene: Scene, before: set[asyncio.Task[Any]]) -> None:

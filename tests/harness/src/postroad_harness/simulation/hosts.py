@@ -250,7 +250,7 @@ class HostSession(asyncio.Protocol):
             self._say("421 4.3.2 closing")
             self._hang_up()
         elif whim is Whim.REFUSES:
-            self._host.ledger.refused(_received(self, told=True), self._host.loop.time())
+            self._host.ledger.refused(self._received(told=True), self._host.loop.time())
             self._say("554 5.7.1 not this")
         else:
             self._say("250 2.0.0 taken" if told else "451 4.3.0 later")
@@ -258,28 +258,27 @@ class HostSession(asyncio.Protocol):
         self._mail = None
 
     def _note(self, *, told: bool) -> None:
-        self._host.ledger.took(_received(self, told=told), self._host.loop.time())
+        self._host.ledger.took(self._received(told=told), self._host.loop.time())
+
+    def _received(self, *, told: bool) -> Received:
+        content = bytes(self._content)
+        token = _TOKEN.search(content)
+        action = _ACTION.search(content)
+        return Received(
+            token=token[1].decode() if token else "",
+            sender=self._mail or "",
+            recipients=tuple(self._recipients),
+            caller=self.caller,
+            began=self._began,
+            told=told,
+            report=action[1].decode() if action and not self._mail else "",
+            reported=tuple(address.decode() for address in _REPORTED.findall(content)),
+        )
 
     def _hang_up(self) -> None:
         self._silent = True
         if self._end is not None:
             self._end.close()
-
-
-def _received(session: HostSession, *, told: bool) -> Received:
-    content = bytes(session._content)
-    token = _TOKEN.search(content)
-    action = _ACTION.search(content)
-    return Received(
-        token=token[1].decode() if token else "",
-        sender=session._mail or "",
-        recipients=tuple(session._recipients),
-        caller=session.caller,
-        began=session._began,
-        told=told,
-        report=action[1].decode() if action and not session._mail else "",
-        reported=tuple(address.decode() for address in _REPORTED.findall(content)),
-    )
 
 
 def _address(line: bytes) -> str:

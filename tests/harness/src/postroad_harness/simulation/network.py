@@ -39,10 +39,10 @@ class End(asyncio.Transport):
         self.protocol: asyncio.Protocol | None = None
         self.other: End | None = None
         self._network = network
-        self._context = context
+        self.context = context
         self._closing = False
         self._gone = False
-        self._arrives = 0.0  # when the last octets under way to here arrive
+        self.arrives = 0.0  # when the last octets under way to here arrive
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand what arrives to another protocol."""
@@ -62,8 +62,8 @@ class End(asyncio.Transport):
         when = loop.time() + delay
         if healed > loop.time():
             when = healed + _AFTER_CUT + delay
-        other._arrives = max(other._arrives, when)
-        loop.call_at(other._arrives, what, other, *args, context=other._context)
+        other.arrives = max(other.arrives, when)
+        loop.call_at(other.arrives, what, other, *args, context=other.context)
 
     def receive(self, data: bytes) -> None:
         """Take octets that arrived."""
@@ -88,14 +88,14 @@ class End(asyncio.Transport):
         if not self._closing:
             self._closing = True
             self._send(End.receive_end)
-            self._network.loop.call_soon(self.lose, None, context=self._context)
+            self._network.loop.call_soon(self.lose, None, context=self.context)
 
     def abort(self) -> None:
         """Close at once."""
         if not self._gone:
             self._closing = True
             self._send(End.lose, ConnectionResetError("connection reset by peer"))
-            self._network.loop.call_soon(self.lose, None, context=self._context)
+            self._network.loop.call_soon(self.lose, None, context=self.context)
 
     def is_closing(self) -> bool:
         """Whether it is closed or closing."""
@@ -187,7 +187,7 @@ class Network(SimulatedLoop):
         for end in (near, far):
             if end.owner is not None:
                 self._ends.setdefault(end.owner.name, []).append(end)
-        self.call_soon(far.protocol.connection_made, far, context=far._context)
+        self.call_soon(far.protocol.connection_made, far, context=far.context)
         near.protocol.connection_made(near)
         return near, near.protocol
 

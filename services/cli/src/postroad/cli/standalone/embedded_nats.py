@@ -43,7 +43,7 @@ _KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
 _RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
 _STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
 
-_CONFIG = """\
+CONFIG = """\
 server_name: postroad
 listen: {listen}
 http: {monitor}
@@ -116,7 +116,7 @@ class EmbeddedServer:
 
     def _write_config(self) -> None:
         self.capacity = _max_file_store(self._state.store)
-        text = _CONFIG.format(
+        text = CONFIG.format(
             listen=f"127.0.0.1:{self.address.port}",
             monitor=f"127.0.0.1:{self.address.monitor_port}",
             max_payload=MAX_PAYLOAD,
