@@ -63,7 +63,7 @@ async def test_loops_with_blanks_before_the_colon_are_seen(scene: Scene) -> None
         (b"body\r\nDate: x\r\n", "body\r\nDate: x\r\n"),
         (b" folded into our last field\r\n", " folded into our last field\r\n"),
         (b"\tby evil.example\r\n\r\nb\r\n", "\tby evil.example\r\n\r\nb\r\n"),
-        (b"From me Mon Jan  1 00:00:00 2024\r\nSubject: s\r\n\r\nb\r\n", "From me"),
+        (b"From me Mon Jan  1 00:00:00 2024\r\nno field\r\n\r\nb\r\n", "From me"),
         (b"\r\nbody\r\n", "body\r\n"),
         (b"", ""),
     ],
@@ -88,6 +88,24 @@ async def test_hidden_recipients_are_hidden(open_scene: OpenScene, inline_size: 
     assert message.get_payload() == "Bcc: b\r\n"
     relayed = await sent(scene, hidden + b"\r\nb\r\n", ListenerKind.RELAY)
     assert "secret@x.example" in relayed["Bcc"]
+
+
+@pytest.mark.parametrize("inline_size", [128 * 1024, 1024])
+@pytest.mark.parametrize(
+    ("mark", "field"),
+    [(b"\xef\xbb\xbf", None), (b"From me Mon Jan  1 00:00:00 2024\r\n", "From me")],
+    ids=["byte order mark", "mailbox"],
+)
+async def test_hidden_recipients_are_hidden_behind_the_marks_of_a_file(
+    open_scene: OpenScene, inline_size: int, mark: bytes, field: str | None
+) -> None:
+    scene = await open_scene(inline_size=inline_size)
+    content = mark + b"Subject: s\r\nBcc: secret@x.example\r\n" + LONG + b"\r\nb\r\n"
+    message = await sent(scene, content)
+    assert (message["Subject"], message["Bcc"], message.get_payload()) == ("s", None, "b\r\n")
+    assert str(message["X-Mailbox-Line"] or "").startswith(field or "")
+    relayed = await sent(scene, content, ListenerKind.RELAY)
+    assert "secret@x.example" in str(relayed.get_payload())
 
 
 async def test_mail_behind_a_login_is_submitted_on_whatever_port(open_scene: OpenScene) -> None:

@@ -174,3 +174,33 @@ def test_nothing_joins_or_follows_the_fields_in_front(content: bytes) -> None:
     assert message.get_all("Date", [])[0] == "ours"
     if not begins_with_field(passed):
         assert message.keys() == ["Received", "Date"]
+
+
+MARK = b"\xef\xbb\xbf"
+LINE = b"From me@x.example Mon Jan  1 00:00:00 2024\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "passed"),
+    [
+        (MARK + b"A: 1\r\nBcc: x\r\n\r\nb\r\n", b"A: 1\r\n\r\nb\r\n"),
+        (MARK + b"Bcc: x\r\nA: 1\r\n\r\nb\r\n", b"A: 1\r\n\r\nb\r\n"),
+        (LINE + b"Bcc: x\r\nA: 1\r\n\r\n", b"X-Mailbox-Line: " + LINE + b"A: 1\r\n\r\n"),
+        (b">" + LINE + b"Bcc: x\r\n\r\n", b"X-Mailbox-Line: >" + LINE + b"\r\n"),
+        (MARK + LINE + b"Bcc: x\r\n\r\n", b"X-Mailbox-Line: " + LINE + b"\r\n"),
+        (b"From : a\r\nBcc: x\r\n\r\n", b"From : a\r\n\r\n"),
+        (LINE + b"no header\r\nBcc: x\r\n", LINE + b"no header\r\nBcc: x\r\n"),
+        (b"From\r\nBcc: x\r\n\r\n", b"From\r\nBcc: x\r\n\r\n"),
+        (MARK + b"text\r\n", MARK + b"text\r\n"),
+        (MARK, MARK),
+        (b"", b""),
+    ],
+)
+def test_the_marks_of_a_file_do_not_hide_the_header_behind_them(
+    content: bytes, passed: bytes
+) -> None:
+    reading = HeaderReader(asked=(), dropped=(b"bcc",), mends=True)
+    assert reading.feed(content) + reading.end() == passed
+    assert reading.needs_separator is (bool(passed) and not begins_with_field(passed))
+    relayed = HeaderReader(asked=(), dropped=())
+    assert relayed.feed(content) + relayed.end() == content

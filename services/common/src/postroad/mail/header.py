@@ -13,12 +13,31 @@ HEADER_LIMIT = 64 * 1024  # octets that are kept of a header, for reports
 
 _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 _COLON = re.compile(rb"[ \t]*:")
+# What a file may begin with before a message's header: neither is part of the message.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MAILBOX_LINE = re.compile(rb">*From [ \t]*[^ \t:]")  # of mbox (RFC 4155), and no field From
+_MARKS = (_BYTE_ORDER_MARK, b"From ", b">")
 _LONG_LINE = 4096  # octets of one line after which it is passed on in parts
 
 
 def begins_with_field(content: bytes) -> bool:
     """Whether content begins with a header field, and so has a header."""
     return _FIELD.match(content) is not None
+
+
+def from_file(content: bytes) -> bytes:
+    """
+    Return what a program has read from a file with its header at the beginning.
+
+    A byte order mark goes. The line `From ...` of a mailbox stays, as a field `X-Mailbox-Line`,
+    which is what Postfix makes of it. Content without a header behind either is left as it is.
+    """
+    marked = content.removeprefix(_BYTE_ORDER_MARK)
+    if _MAILBOX_LINE.match(marked):
+        _, end, rest = marked.partition(b"\r\n")
+        if end and (begins_with_field(rest) or rest.startswith(b"\r\n")):
+            return b"X-Mailbox-Line: " + marked
+    return marked if begins_with_field(marked) else content
 
 
 def header_block(content: bytes) -> bytes:
@@ -64,18 +83,26 @@ class HeaderReader:
         "_dropped",
         "_dropping",
         "_in_line",
+        "_mends",
         "_seen",
         "_tail",
         "block",
         "needs_separator",
     )
 
-    def __init__(self, *, asked: Collection[bytes], dropped: Collection[bytes]) -> None:
-        """`asked` and `dropped` are names in lower case: to look for, and to leave out."""
+    def __init__(
+        self, *, asked: Collection[bytes], dropped: Collection[bytes], mends: bool = False
+    ) -> None:
+        """
+        `asked` and `dropped` are names in lower case: to look for, and to leave out.
+
+        `mends` is whether to take what the first piece begins with for what `from_file` does.
+        """
         self.block = b""
         self.needs_separator = False
         self._asked = asked
         self._dropped = dropped
+        self._mends = mends
         self._seen: set[bytes] = set()
         self._done = False  # the end of the header was seen
         self._by_line = False  # the header came in parts, or not all of it goes on
@@ -90,8 +117,13 @@ class HeaderReader:
 
     def feed(self, piece: bytes) -> bytes:
         """Take the next piece of content; return what goes on of it and of those before."""
-        if self._done or (not self._by_line and self._read_whole(piece)):
+        if self._done:
             return piece
+        if not self._by_line:
+            if self._mends and piece.startswith(_MARKS):
+                piece = from_file(piece)
+            if self._read_whole(piece):
+                return piece
         self._by_line = True
         header, body = self._read_lines(self._tail + piece)
         self.block += header[: HEADER_LIMIT - len(self.block)]

@@ -37,7 +37,7 @@ class WholeMessage:
 def header_reader(transaction: Transaction) -> HeaderReader:
     """Return what reads the header of a transaction's message, as `records` needs it."""
     if transaction.submitted:
-        return HeaderReader(asked=_COMPLETED, dropped=_PRIVATE)
+        return HeaderReader(asked=_COMPLETED, dropped=_PRIVATE, mends=True)
     return HeaderReader(asked=(), dropped=())
 
 
