@@ -63,6 +63,21 @@ async def test_a_release_means_what_a_hold_has_not_reached_yet(
     await in_force(spool, "hold", "release")
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+async def test_no_more_are_told_to_have_changed_than_fit(
+    spool: JetStreamSpool, run: Run, as_json: bool
+) -> None:
+    """Mail may come to wait, and so fit, after it was counted and before the order is given."""
+    await put(spool, "a@one.example", place=Held(now() + HOUR))
+    command = ("queue", "release", "--all", "--yes", *["--json"] * as_json)
+    _, (_, out, err) = await obeyed(spool, run(*command))
+    if as_json:
+        [told] = rows(out)
+        assert (told["matching"], told["affected"]) == (2, 2)
+    else:
+        assert (out, err) == ("release: 2 of 2 records changed.\n", "")
+
+
 async def test_a_release_says_what_stays_suspended(spool: JetStreamSpool, run: Run) -> None:
     for address in ("a@one.example", "b@two.example"):
         await put(spool, address, place=Held(now() + HOUR))

@@ -115,6 +115,7 @@ async def delivering(
     pool: str = "default",
     long_enough: timedelta = LONG_ENOUGH,
     ca_file: str | None = None,
+    process: str = "tests",
 ) -> AsyncIterator[tuple[Worker, RecordConsumer]]:
     """
     Run a worker until the block ends, then drain it: `finish` are seconds for the attempts.
@@ -140,7 +141,7 @@ async def delivering(
             long_enough=long_enough,
         ),
         notifier=Notifier(NAME),
-        process="tests",
+        process=process,
         pool=pool,
         in_hand=room,
     )

@@ -8,7 +8,7 @@ only after a yes, at the terminal or by `--yes`; so is what means every message.
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import uuid4
@@ -110,6 +110,8 @@ def _run(given: _Given, cluster: Where) -> None:
     if given.asks and not _agreed(given.action, found):
         raise CommandError("nothing was changed")
     order, affected = asyncio.run(_give(given, cluster, found))
+    # What was on its way while the rest was counted fits as well, and was not counted.
+    found = replace(found, records=max(found.records, affected))
     _tell_order(given, order, found, affected, cluster)
 
 

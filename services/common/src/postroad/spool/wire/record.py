@@ -114,6 +114,8 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.doubtful_hosts.extend(record.doubtful_hosts)
     if record.resume_from:
         message.resume_from = record.resume_from
+    if record.let_go is not None:
+        message.let_go_us = _microseconds(record.let_go)
 
 
 def decode(data: bytes) -> QueueRecord:
@@ -160,6 +162,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         needs=frozenset(message.needs),
         doubtful_hosts=tuple(message.doubtful_hosts),
         resume_from=message.resume_from,
+        let_go=_moment(message.let_go_us) if message.let_go_us else None,
         unknown=_unknown(message, data),
     )
 
