@@ -104,12 +104,49 @@ async def test_a_client_may_send_as_its_senders_only(secure: SmtpPeer) -> None:
     assert (await secure.say("MAIL FROM:<boss@other.example>")).startswith("550 5.7.1 ")
 
 
-async def test_a_password_that_was_changed_counts_no_more(
+AGAIN = b64("\0shop\0battery staple")
+
+
+@pytest.mark.parametrize("command", ["MAIL FROM:<news@shop.example>", f"AUTH PLAIN {AGAIN}"])
+async def test_a_session_whose_password_was_changed_ends_so_that_its_client_logs_in_anew(
+    scene: Scene, secure: SmtpPeer, tmp_path: Path, command: str
+) -> None:
+    """RFC 4954 §4 allows no second AUTH, and after a 5yz a client would give its mail up."""
+    await secure.say(f"AUTH PLAIN {GOOD}")
+    await scene.configure(STRANGERS.replace("correct horse", "battery staple"), tmp_path)
+    assert (await secure.say("NOOP")).startswith("250 ")
+    said = "421 4.7.0 your login has changed, log in on a new connection"
+    assert await secure.say(command) == said
+    assert await secure.reply() == ""
+    fresh = await scene.peer(ListenerKind.SUBMISSIONS)
+    await fresh.say(HELLO)
+    assert (await fresh.say(f"AUTH PLAIN {GOOD}")).startswith("535 ")
+    assert (await fresh.say(f"AUTH PLAIN {AGAIN}")).startswith("235 ")
+    assert (await fresh.say("MAIL FROM:<news@shop.example>")).startswith("250 ")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("username: shop", "username: till"),
+        ("auth: {secretRef: {name: shop}}", "networks: [127.0.0.1/32]"),
+    ],
+)
+async def test_a_login_is_withdrawn_with_its_name_too(
+    scene: Scene, secure: SmtpPeer, tmp_path: Path, edit: tuple[str, str]
+) -> None:
+    await secure.say(f"AUTH PLAIN {GOOD}")
+    await scene.configure(STRANGERS.replace(*edit), tmp_path)
+    assert (await secure.say("MAIL FROM:<news@shop.example>")).startswith("421 4.7.0 ")
+
+
+async def test_after_a_login_that_is_valid_there_is_no_other(
     scene: Scene, secure: SmtpPeer, tmp_path: Path
 ) -> None:
     await secure.say(f"AUTH PLAIN {GOOD}")
-    await scene.configure(STRANGERS.replace("correct horse", "battery staple"), tmp_path)
-    assert (await secure.say("MAIL FROM:<news@shop.example>")).startswith("530 5.7.0 ")
+    await scene.configure(STRANGERS.replace("*@shop.example", "*@store.example"), tmp_path)
+    assert (await secure.say(f"AUTH PLAIN {GOOD}")).startswith("503 5.5.1 ")
+    assert (await secure.say("MAIL FROM:<news@store.example>")).startswith("250 ")
 
 
 @pytest.mark.parametrize("kind", [ListenerKind.RELAY, ListenerKind.SUBMISSION])

@@ -9,7 +9,7 @@ from postroad.smtp.reply import Reply
 
 _REASONS = {
     "address": (replies.UTF8_NEEDED, replies.LOCAL_DOMAIN),
-    "authentication": (replies.AUTH_REQUIRED,),
+    "authentication": (replies.AUTH_REQUIRED, replies.LOGIN_WITHDRAWN),
     "configuration": (
         replies.NOT_CONFIGURED,
         replies.CONFIGURATION_INCOMPLETE,

@@ -21,6 +21,7 @@ TOO_MANY_FROM_YOU = Reply.of(421, "4.7.0", "too many connections from your addre
 TOO_MANY_FROM_NETWORK = Reply.of(421, "4.7.0", "too many connections from your network")
 IDLE = Reply.of(421, "4.4.2", "idle for too long")
 TOO_MANY_ERRORS = Reply.of(421, "4.7.0", "too many errors")
+LOGIN_WITHDRAWN = Reply.of(421, "4.7.0", "your login has changed, log in on a new connection")
 NOT_SMTP = Reply.of(421, "4.7.0", "this port speaks SMTP")
 TOO_MUCH_JUNK = Reply.of(421, "4.7.0", "too many commands that move no mail")
 LINE_ENDLESS = Reply.of(421, "4.5.2", "a line does not end")

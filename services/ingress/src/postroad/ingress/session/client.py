@@ -7,7 +7,7 @@ from typing import Protocol
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.session.host import SessionServer
-from postroad.policy.model import Client
+from postroad.policy.model import Client, Snapshot
 from postroad.smtp.reply import Reply
 
 
@@ -27,6 +27,16 @@ class Identity:
     helo: str = ""  # "" before HELO or EHLO
     extended: bool = False  # whether that was EHLO
     authenticated: Client | None = None
+
+    def proven(self, snapshot: Snapshot) -> Client | None:
+        """Return the Client as a snapshot has it; None when its login is not valid there."""
+        then = self.authenticated
+        if then is None:
+            return None
+        now = snapshot.clients.get(then.key)
+        if now is None or (now.username, now.verifier) != (then.username, then.verifier):
+            return None
+        return now
 
 
 class ClientConnection(Protocol):

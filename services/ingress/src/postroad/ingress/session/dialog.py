@@ -233,7 +233,7 @@ class Dialog:
         if not self._identity.extended:
             return replies.HELO_FIRST
         if self._identity.authenticated is not None:
-            return replies.AUTH_ALREADY
+            return self._second_login()
         if self._mail_commands.transaction is not None:
             return replies.AUTH_IN_TRANSACTION
         if not self._may_log_in():
@@ -250,6 +250,12 @@ class Dialog:
             self.tell("AUTH", outcome)
             raise Hangup(replies.TOO_MANY_ERRORS)
         return outcome
+
+    def _second_login(self) -> Reply:
+        """RFC 4954 §4 forbids it; who has to log in anew needs a new session for that."""
+        snapshot = self._host.snapshot()
+        valid = snapshot is None or self._identity.proven(snapshot) is not None
+        return replies.AUTH_ALREADY if valid else replies.LOGIN_WITHDRAWN
 
 
 _SIMPLE: dict[str, Callable[[Dialog, str], Reply]] = {

@@ -72,8 +72,11 @@ class MailCommands:
         if body is None:
             return replies.PARAMETER_UNKNOWN
         utf8 = "SMTPUTF8" in parameters
+        submitter = self._submitter(snapshot)
+        if submitter is None:
+            return replies.LOGIN_WITHDRAWN
         try:
-            sender = self._sender(snapshot, said.path, utf8=utf8)
+            sender = self._sender(snapshot, submitter, said.path, utf8=utf8)
         except AddressSyntaxError as error:
             return Reply.of(553, "5.1.7", str(error))
         if isinstance(sender, Reply):
@@ -81,9 +84,11 @@ class MailCommands:
         self.transaction = self._begin(snapshot, sender, body, utf8)
         return replies.SENDER_OK
 
-    def _sender(self, snapshot: Snapshot, path: str, *, utf8: bool) -> Sender | Reply:
+    def _sender(
+        self, snapshot: Snapshot, submitter: Submitter, path: str, *, utf8: bool
+    ) -> Sender | Reply:
         """Return whose mail this is; a Client's sender without a domain is one of this host."""
-        submitter, missing = self._submitter(snapshot), None
+        missing = None
         try:
             reverse_path = parse_reverse_path(path)
         except DomainMissingError as error:
@@ -104,13 +109,12 @@ class MailCommands:
             raise CommandSyntaxError("SIZE is a number of octets")
         return replies.TOO_LARGE if int(size) > self._host.tools.limits.message_size else None
 
-    def _submitter(self, snapshot: Snapshot) -> Submitter:
+    def _submitter(self, snapshot: Snapshot) -> Submitter | None:
+        """Return who submits; None who has logged in and could not do so with that any more."""
         kind = self._connection.kind
         if self._identity.authenticated is not None:
-            # As the snapshot has the Client now: what was proven may have been taken away since.
-            client = snapshot.clients.get(self._identity.authenticated.key)
-            if client is not None and client.verifier == self._identity.authenticated.verifier:
-                return Submitter(kind, (client,), authenticated=True)
+            client = self._identity.proven(snapshot)
+            return None if client is None else Submitter(kind, (client,), authenticated=True)
         if self._network is None or self._network[0] is not snapshot:
             self._network = (snapshot, clients_by_network(snapshot, self._connection.address))
         return Submitter(kind, self._network[1])
@@ -146,7 +150,11 @@ class MailCommands:
         if snapshot is None:
             self.transaction = None
             return replies.NOT_CONFIGURED
-        sender = readmit_sender(snapshot, self._submitter(snapshot), transaction.sender)
+        submitter = self._submitter(snapshot)
+        if submitter is None:
+            self.transaction = None
+            return replies.LOGIN_WITHDRAWN
+        sender = readmit_sender(snapshot, submitter, transaction.sender)
         if isinstance(sender, Reply):
             self.transaction = None
             return sender
