@@ -13,7 +13,7 @@ import pytest
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.happening import Attempted
 from postroad.delivery.disposition.settlement import Settlement, SettlementContext, put_off, settle
-from postroad.delivery.disposition.unattempted import ordered
+from postroad.delivery.disposition.unattempted import no_route, ordered
 from postroad.delivery.outcome import Outcome, OutcomeKind, bounced, deferred, of_reply
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
@@ -25,8 +25,15 @@ from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Put, Ready, Scheduled
-from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
+from postroad.spool.interface import HOLD_LIMIT, Held, Put, Ready, Scheduled
+from postroad.spool.record import (
+    BlobRef,
+    Hold,
+    LastReply,
+    QueuedRecipient,
+    QueueRecord,
+    RecipientState,
+)
 from postroad.spool.selection import Selection
 from postroad.spool.wire.record import encode
 from postroad.testing.queued_mail import record as queued
@@ -431,3 +438,28 @@ def test_what_was_said_last_is_cut_when_mail_is_given_up() -> None:
     assert said.startswith("x-postroad; bounced by order: spam run; last: mx.y.example said 450")
     assert said.endswith(" ...")
     assert len(said) < 600
+
+
+def test_who_has_got_the_mail_is_not_tried_again_for_lack_of_a_route() -> None:
+    recipients = tuple(QueuedRecipient(parse_mailbox(address)) for address in TO)
+    got = replace(recipients[0], state=RecipientState.DELIVERED)
+    refused = replace(recipients[1], state=RecipientState.BOUNCED)
+    settlement = no_route(message(recipients=(got, refused, recipients[2])), at())
+    put = again(settlement)
+    assert put is not None
+    assert [str(each.mailbox) for each in put.record.pending] == [TO[2]]
+    assert report(settlement) is None, "nobody is told of them again"
+
+
+def test_mail_that_is_left_alone_for_longer_than_its_body_lives_is_held() -> None:
+    """A person may let it go on; without its body nobody could."""
+    body = BlobRef(0, "b" * 32, 1, 9, b"", 1)
+    record = message("b@y.example", content=body, deadline=NOW - HOLD_LIMIT - HOUR)
+    [put] = ordered(record, an_order("suspend", ""), at()).puts
+    assert isinstance(put.place, Held)
+
+
+def test_a_record_may_move_to_its_sites_lane_again_after_each_attempt() -> None:
+    put = again(after(message("b@y.example", lane_moves=3), {0: DEFERRED}, at()))
+    assert put is not None
+    assert put.record.lane_moves == 0

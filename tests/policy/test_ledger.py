@@ -357,3 +357,53 @@ def test_what_is_smaller_than_what_was_refused_is_asked_for() -> None:
     assert isinstance(send(ledger, usage, wanted(of_three, recipients=2), START), Exceeded)
     assert usage.calls == calls
     assert isinstance(send(ledger, usage, wanted(of_three, recipients=1), START), Spent)
+
+
+def leased_as_it_shrank() -> tuple[Ledger, int]:
+    """Return a ledger whose lease under a maximum of 1000 came when that was 10; and its amount."""
+    ledger = Ledger()
+    outcome = ledger.try_spend(wanted(quota(1000)), START)
+    assert isinstance(outcome, Needs)
+    [lease] = outcome.leases
+    assert isinstance(ledger.try_spend(wanted(quota(10)), START), Needs)
+    ledger.granted(lease, lease.amount, START)
+    return ledger, lease.amount
+
+
+def test_what_was_asked_for_under_a_larger_maximum_is_not_spent_under_a_smaller() -> None:
+    ledger, _ = leased_as_it_shrank()
+    assert isinstance(ledger.try_spend(wanted(quota(10)), START), Needs)
+
+
+def test_what_was_leased_under_a_larger_maximum_goes_back_once() -> None:
+    """Twice would be more than the limit for whoever leases it next."""
+    ledger, amount = leased_as_it_shrank()
+    [needs] = [ledger.try_spend(wanted(quota(10)), START)]
+    assert isinstance(needs, Needs)
+    backs = []
+    for second in range(1, 4):
+        for lease in needs.leases:
+            ledger.granted(lease, lease.amount, START)  # nothing is asked for any more
+        sent = ledger.try_spend(wanted(quota(10)), START)
+        assert isinstance(sent, Spent)
+        backs += ledger.idle(START + timedelta(seconds=second))
+    assert sum(back.amount for back in backs if back.amount >= amount) == amount
+
+
+def test_nothing_goes_back_to_a_window_that_is_over() -> None:
+    ledger, usage = Ledger(), Usage()
+    send(ledger, usage, wanted(quota(10, seconds=60)), START)
+    ledger.refund(Spent(wanted(quota(10, seconds=60))), START)
+    assert ledger.close(START + timedelta(seconds=60)) == []
+
+
+def test_that_a_count_was_used_up_is_asked_again_when_it_refuses_again() -> None:
+    """Meanwhile others may have given back; for good is refused only what is certain now."""
+    ledger, usage = Ledger(), Usage()
+    asked = wanted(quota(1))
+    send(ledger, usage, asked, START)
+    assert isinstance(send(ledger, usage, asked, START), Exceeded)
+    ledger.learned(asked[0], exhausted=True)
+    again = send(ledger, usage, asked, START + timedelta(seconds=2))
+    assert isinstance(again, Exceeded)
+    assert again.certain is None

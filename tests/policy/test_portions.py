@@ -139,3 +139,11 @@ def test_a_record_is_read_as_it_was_written() -> None:
     claims = (claim("a", 4, wants=True), Claim("b", rated, 1, wants=False))
     assert decode(encode("mx.test", claims)) == ("mx.test", claims)
     assert decode(b"") == decode(b'{"site": 1}') == ("", ())
+
+
+def test_connections_that_are_kept_open_are_not_given_up_before_they_end() -> None:
+    both = (claim("a", 8), claim("b", 2, wants=True))
+    asked = SiteDemand("a", LIMITS, busy=1, wants=False, idle=7)
+    portion = portioned(both, asked)
+    assert held(portion) == {"a": 8, "b": 2}
+    assert portion.connections < 8, "it has to end some"

@@ -378,3 +378,15 @@ async def test_processes_that_go_by_their_roles_name_leave_each_other_alone(
     other = await open_spool(process="", timings=Timings())
     ids = {info.session_id for info in await other.sessions.live()}
     assert ids == {one.sessions.session_id, other.sessions.session_id}
+
+
+async def test_who_stops_gives_back_what_it_has_in_hand(spool: JetStreamSpool, link: Link) -> None:
+    """It would lie until its lease has run out."""
+    heard = await link.client.subscribe("$JS.ACK.>")
+    for number in range(3):
+        await put(spool, f"b@d{number}.example")
+    consumer = take(spool)
+    async with asyncio.timeout(patient(20)):
+        await first(consumer, 3)
+        await consumer.close()
+        assert [(await heard.next_msg()).data for _ in range(3)] == [b"-NAK"] * 3
