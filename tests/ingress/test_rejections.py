@@ -1,5 +1,6 @@
 """What is refused to one network, over all its sessions and in the whole cluster."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.ingress import OpenScene, Scene
+from postroad.testing.patience import patient
 from postroad.testing.smtp_peer import SmtpPeer
 
 HERE, THERE = "192.0.2.1", "198.51.100.9"
@@ -84,3 +86,50 @@ async def test_a_process_tells_the_others_only_now_and_then(
     for _ in range(40):
         assert (await peer.say(NOBODY)).startswith("550 ")
     assert leased == [5] * 8
+
+
+async def test_nothing_more_is_refused_to_a_network_until_the_cluster_has_answered(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await open_scene(rejections_per_network=40)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def lease(*_: Any, **__: Any) -> int:
+        asked.set()
+        await answer.wait()
+        return 0
+
+    monkeypatch.setattr(scene.spool.usage, "lease", lease)
+    first, others = await session_of(scene, HERE), [await session_of(scene, HERE) for _ in "abc"]
+    assert (await first.say(NOBODY)).startswith("550 ")
+    last = asyncio.create_task(first.say(NOBODY))
+    async with asyncio.timeout(patient(5)):
+        await asked.wait()
+        waiting = [asyncio.create_task(peer.say(NOBODY)) for peer in others]
+        elsewhere = await session_of(scene, THERE)
+        assert (await elsewhere.say(NOBODY)).startswith("550 ")
+        assert not any(each.done() for each in (last, *waiting))
+        answer.set()
+        assert all(said.startswith("550 ") for said in await asyncio.gather(last, *waiting))
+        for peer in (first, *others):
+            assert (await peer.say("NOOP")).startswith("421 4.7.0 ")
+    assert (await elsewhere.say("NOOP")).startswith("250 ")
+
+
+async def test_what_could_not_be_told_is_told_with_the_next_slice(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await open_scene(rejections=1000, rejections_per_network=40)
+    leased: list[int] = []
+
+    async def lease(_: str, *, amount: int, **__: Any) -> int:
+        leased.append(amount)
+        if len(leased) in (1, 3, 4):
+            raise SpoolUnavailable("no answer")
+        return amount
+
+    monkeypatch.setattr(scene.spool.usage, "lease", lease)
+    peer = await session_of(scene, HERE)
+    for _ in range(12):
+        assert (await peer.say(NOBODY)).startswith("550 ")
+    assert leased == [2, 4, 2, 4, 6, 2]

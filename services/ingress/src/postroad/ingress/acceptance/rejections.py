@@ -4,8 +4,13 @@ How much one network may have refused, over all its sessions and in the whole cl
 The limit of a session is no brake to who opens another. So what is refused with 550 counts by
 network too (IPv6 by /64). Over the limit each further refusal ends the session it is in, until the
 window ends. Nothing else is refused for it: there may be an honest server behind a bad list.
+
+Each process tells the cluster of a slice at a time, and hears with it whether the limit is reached.
+Meanwhile it refuses nothing more to that network. So the limit is exceeded by less than a slice in
+each other process, and by one refusal in each session that is open.
 """
 
+import asyncio
 from datetime import UTC, datetime
 
 from postroad.ingress.admission import Address
@@ -24,20 +29,37 @@ class Rejections:
         self._limit = limit
         self._slice = max(1, limit // _SLICES)
         self._counts = WindowCounts(_MOST)
+        self._told = WindowCounts(_MOST)  # of those counts, what the cluster knows
+        self._telling: dict[str, asyncio.Event] = {}
         self._shared = shared
 
     async def too_many(self, address: Address) -> bool:
         """Count one, and return whether that is over the limit."""
-        now = datetime.now(UTC)
         network = network_of(address)
+        while (telling := self._telling.get(network)) is not None:
+            await telling.wait()
+        now = datetime.now(UTC)
         count = self._counts.add(network, now)
         if count > self._limit:
             return True
         if count % self._slice or not self._shared.may_count():
             return False
+        telling = self._telling[network] = asyncio.Event()
+        try:
+            return await self._used_up(network, count, now)
+        finally:
+            del self._telling[network]
+            telling.set()
+
+    async def _used_up(self, network: str, count: int, now: datetime) -> bool:
+        """Tell the cluster what it does not know yet; return whether that is over the limit."""
+        untold = count - self._told.of(network, now)
         everywhere = SharedCount.of("rejections.network", network, self._limit, now)
-        granted = await self._shared.take(everywhere, self._slice)
-        if granted is None or granted == self._slice:
+        granted = await self._shared.take(everywhere, untold)
+        if granted is None:
+            return False  # told with the next slice
+        self._told.set(network, count, now)
+        if granted == untold:
             return False
         self._counts.set(network, self._limit + 1, now)
         return True
