@@ -40,7 +40,7 @@ DIST := dist
 HELM := helm
 CYCLONEDX := cyclonedx-bom==7.5.0 # Apache-2.0
 
-.PHONY: help setup run test simulate e2e images packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
+.PHONY: help setup run test coverage simulate e2e images packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' \
@@ -58,11 +58,12 @@ demo: $(RUNS) ## Send through a relay: delivered, deferred, to two domains, boun
 
 setup: $(STAMP) ## Install everything into .venv, what the tests need too
 
-check: $(STAMP) ## Check style, types and layers
+check: $(STAMP) ## Check style, types, layers, and that no code is dead
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 test: check ## Check style, types, layers and freshness, and run every test
 	$(PYTHON) -Im pytest -n 2 -rs
@@ -157,6 +158,12 @@ flood: $(STAMP) ## Measure a Client's mail beside a flood of connections, and th
 	$(PYTHON) -Im postroad_harness.connections.flood --seconds $(or $(SECONDS),30)
 	$(PYTHON) -Im postroad_harness.connections.hoard
 
+# Outside CI: it takes longer than the tests do, and people judge what is not covered.
+coverage: $(STAMP) ## Measure which branches tests take, in the processes they start too (TESTS="tests/cli")
+	@rm -rf build/coverage; mkdir -p build/coverage
+	$(PYTHON) -Im coverage run -m pytest -n 2 -q $(TESTS); result=$$?; \
+		$(PYTHON) -Im coverage combine -q && $(PYTHON) -Im coverage report; exit $$result
+
 profile: $(STAMP) ## Show where ingress and delivery spend their time under load
 	$(PYTHON) -Im pip install --quiet --disable-pip-version-check py-spy==0.4.3
 	$(PYTHON) -Im postroad_harness.bench.profiling
@@ -181,7 +188,7 @@ $(RUNS): pyproject.toml constraints.txt Makefile
 	@$(INSTALL)
 	@touch $@
 
-$(STAMP): WANTED = --group dev --editable '.[api,cli,operator]'
+$(STAMP): WANTED = --group dev --editable '.[cli,operator]'
 $(STAMP): $(RUNS)
 	@echo "Installing what checks and tests need:"
 	@$(INSTALL)

@@ -38,7 +38,7 @@ async def transact(session: Session, message: Outgoing) -> TransactionReplies:
 
 
 def codes(transaction: TransactionReplies) -> list[int | None]:
-    replies = [transaction.reply_for(number) for number in range(len(transaction.recipients))]
+    replies = [transaction.decision_for(number)[1] for number in range(len(transaction.recipients))]
     return [reply.code if reply else None for reply in replies]
 
 

@@ -194,7 +194,7 @@ async def test_a_refusal_stays_when_the_peer_hangs_up_behind_it() -> None:
     async with ScriptedMx(script, extensions=()) as mx:
         transaction = TransactionReplies(recipients=[None])
         session = await deliver(mx, PATIENT, transaction)
-        reply = transaction.reply_for(0)
+        _, reply = transaction.decision_for(0)
         assert reply is not None
         assert reply.code == 550
         assert not session.reusable
@@ -269,7 +269,7 @@ async def test_a_peer_that_reads_next_to_nothing_is_given_up_within_the_content(
 async def test_a_refusal_before_the_content_s_end_is_heard(closes: bool) -> None:
     transaction, error = await content_to(reply=b"552 5.3.4 too big\r\n", closes=closes)
     assert error is None
-    reply = transaction.reply_for(0)
+    _, reply = transaction.decision_for(0)
     assert reply is not None
     assert reply.code == 552
 

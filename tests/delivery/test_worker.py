@@ -251,8 +251,9 @@ async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
     """The queue's own trouble is no attempt: the mail does not wait for its retry schedule."""
 
     async def no_answer(_: MemorySpool, __: object) -> AsyncIterator[bytes]:
+        for chunk in tuple[bytes, ...]():
+            yield chunk
         raise SpoolUnavailable("it does not answer")
-        yield b""
 
     monkeypatch.setattr(MemorySpool, "read_body", no_answer)
     spool = MemorySpool()

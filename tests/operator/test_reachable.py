@@ -1,7 +1,7 @@
 """Whether a smarthost is at home: it greets, or it does not, and what it says stays with us."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -15,7 +15,6 @@ from postroad.testing.patience import patient
 from postroad.testing.zone import Zone
 from postroad.units.addresses import SocketAddress
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 KEY = ObjectKey("shop", "smart")
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
-from postroad.spool.lanes.layout import CLUSTER
+from postroad.spool.lanes.layout import Layout
 from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import QUICK, first, is_there, put, share, take
 
+CLUSTER = Layout(shards=3, lanes=32, replicas=3)
 pytestmark = [pytest.mark.nats, pytest.mark.faults]
 
 PATIENCE = timedelta(seconds=20)

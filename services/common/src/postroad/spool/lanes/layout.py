@@ -32,4 +32,3 @@ class Layout:
 
 
 SINGLE_MACHINE = Layout(shards=4, lanes=8, replicas=1)
-CLUSTER = Layout(shards=3, lanes=32, replicas=3)

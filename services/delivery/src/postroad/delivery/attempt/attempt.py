@@ -42,6 +42,10 @@ from postroad.spool.record import QueueRecord, RecipientState
 _SHORT_PAUSE = 0.05  # seconds
 
 
+# Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
+Succeed = Callable[[Endpoint], "Attempt | None"]
+
+
 @dataclass(slots=True)
 class AttemptResult:
     """
@@ -71,7 +75,7 @@ class Attempt:
         waiting: WaitingRecord,
         route: Route,
         site: Site,
-        succeed: "Succeed",
+        succeed: Succeed,
     ) -> None:
         self.waiting = waiting
         self.route = route
@@ -274,7 +278,3 @@ class Attempt:
     def begin_anew(self) -> None:
         """Forget what was begun: the session is gone."""
         self._session = self._begun = None
-
-
-# Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
-Succeed = Callable[[Endpoint], Attempt | None]

@@ -45,10 +45,6 @@ class TransactionReplies:
         if reply.is_positive:
             self.accepted += 1
 
-    def reply_for(self, number: int) -> Reply | None:
-        """Return the reply that decides about one recipient, None when there is none."""
-        return self.decision_for(number)[1]
-
     def decision_for(self, number: int) -> tuple[Phase, Reply | None]:
         """Return the reply that decides about one recipient, and the phase that it is of."""
         if self.mail is None or not self.mail.is_positive:
