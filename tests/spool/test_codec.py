@@ -91,7 +91,7 @@ record_fields: dict[str, Any] = {
     | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text, st.none() | moments),
     "needs": st.frozensets(text.filter(bool), max_size=2),
     "resume_from": st.integers(0, 1000),
-    "let_go": st.none() | moments,
+    "released": st.none() | moments,
     "doubtful_hosts": st.lists(text.filter(bool), max_size=2).map(tuple),
 }
 records = st.builds(QueueRecord, **record_fields)

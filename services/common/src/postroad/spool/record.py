@@ -132,7 +132,7 @@ class QueueRecord:
     lane_moves: int = 0  # moves to another lane since the last attempt
     resume_from: int = 0  # recipients before this one were tried in the attempt that goes on
     hold: Hold | None = None
-    let_go: datetime | None = None  # since when the last order that let it go is in force
+    released: datetime | None = None  # since when the last order that released it is in force
     needs: frozenset[str] = frozenset()
     doubtful_hosts: tuple[str, ...] = ()  # perhaps took it and did not say so; the last one last
     unknown: bytes = field(default=b"", repr=False)  # fields of a newer writer, kept as they came

@@ -114,8 +114,8 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.doubtful_hosts.extend(record.doubtful_hosts)
     if record.resume_from:
         message.resume_from = record.resume_from
-    if record.let_go is not None:
-        message.let_go_us = _microseconds(record.let_go)
+    if record.released is not None:
+        message.released_us = _microseconds(record.released)
 
 
 def decode(data: bytes) -> QueueRecord:
@@ -162,7 +162,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         needs=frozenset(message.needs),
         doubtful_hosts=tuple(message.doubtful_hosts),
         resume_from=message.resume_from,
-        let_go=_moment(message.let_go_us) if message.let_go_us else None,
+        released=_moment(message.released_us) if message.released_us else None,
         unknown=_unknown(message, data),
     )
 

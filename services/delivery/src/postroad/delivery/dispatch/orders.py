@@ -11,8 +11,8 @@ others, of which an owner that died may have left something.
 
 A process that starts while an order is in force cannot know what others have done by it. So each
 compares times: no release lets mail go that was held after it, and no retry tries mail again that
-was tried since. A hold takes no mail that a newer order has let go: the record says so itself, as
-its lane's owner may hear of the release later than whoever carried it out.
+was tried since. A hold takes no mail that a newer order has let go: of a release the record says
+so, as its lane's owner may hear of it later than whoever carried it out.
 """
 
 import asyncio
@@ -37,7 +37,6 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 ON_TAKING = ENDING | {"hold", "suspend"}
-_LETTING_GO = frozenset({"release", "retry"})
 _WHILE_RELEASED = frozenset({"retry", "suspend"})  # what an older order may still say
 _TOLD = {
     "retry": EventType.RETRIED,
@@ -61,8 +60,8 @@ def order_for(orders: Sequence[Order], leased: LeasedRecord) -> Order | None:
             order.action not in ON_TAKING
             and any(order.selection.admits(record, kind, leased.lane) for kind in WaitKind)
         )
-        let_go = released or _came_before(order, record)
-        if not meant or (let_go and order.action not in _WHILE_RELEASED):
+        older = released or _came_before(order, record)
+        if not meant or (older and order.action not in _WHILE_RELEASED):
             continue
         if order.action != "release":
             return order if order.action in ON_TAKING else None
@@ -158,7 +157,7 @@ class OrderKeeper:
             return False
         record, lane = queued.record, self._spool.lane_of(queued.record)
         return _came_before(order, record) or any(
-            each.action in _LETTING_GO and each.placed > order.placed
+            each.action in ("release", "retry") and each.placed > order.placed
             for each in self._spool.orders.in_force(datetime.now(UTC))
             if _means(each, record, lane)
         )
@@ -178,7 +177,7 @@ class OrderKeeper:
         if ends_in_part(record, order):
             await self._end_in_part(order, queued, now)
             return
-        put = Put(_let_go(record, order), Ready())
+        put = Put(_waits_no_more(record, order), Ready())
         if order.action == "hold":
             put = held(record, held_by(order), now=now)
         await self._spool.waiting.claim(queued, [put], now)
@@ -209,17 +208,17 @@ class _Occasion:
     process: str
 
 
-def _let_go(record: QueueRecord, order: Order) -> QueueRecord:
-    """Return a record that waits no more; of a release and a retry it says so to older orders."""
-    since = record.let_go
-    if order.action in _LETTING_GO:
-        since = order.since if since is None else max(since, order.since)
-    return record.next_step(hold=None, resume_from=0, let_go=since)
+def _waits_no_more(record: QueueRecord, order: Order) -> QueueRecord:
+    """Return a record that waits no more; that it was released it says to older orders."""
+    released = record.released
+    if order.action == "release":
+        released = order.since if released is None else max(released, order.since)
+    return record.next_step(hold=None, resume_from=0, released=released)
 
 
 def _came_before(order: Order, record: QueueRecord) -> bool:
-    """Whether a record was let go by an order that is newer than this one."""
-    return record.let_go is not None and order.since <= record.let_go
+    """Whether a record was released by an order that is newer than this one."""
+    return record.released is not None and order.since <= record.released
 
 
 def _means(order: Order, record: QueueRecord, lane: str) -> bool:
