@@ -3,11 +3,14 @@
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
+from postroad.cli.errors import CommandError
 from postroad.cli.standalone.embedded_nats import EmbeddedServer, memory_goal
+from postroad.cli.state.access import Access, read_access
 from postroad.cli.state.folder import StateFolder, lock_store
 from postroad.testing.patience import patient
 
@@ -81,7 +84,48 @@ async def test_the_state_folder_may_have_any_name(tmp_path: Path, name: str) -> 
     assert state.server_log.exists()
 
 
-def test_a_file_that_is_no_more_ours_is_written_anew(tmp_path: Path) -> None:
-    state = StateFolder(tmp_path)
+@pytest.mark.nats
+async def test_a_token_is_for_one_start_and_gone_with_it(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    state.prepare()
+    lock = lock_store(state)
+    tokens = []
+    for _ in range(2):
+        server = EmbeddedServer(state, store_lock=lock)
+        await server.start()
+        access = read_access(state)
+        assert access == Access(server.address.url, server.token, os.geteuid())
+        tokens.append(access.token)
+        await server.stop()
+        assert not state.access.exists()
+        assert not state.server_token.exists()
+    os.close(lock)
+    assert tokens[0] != tokens[1]
+
+
+@pytest.mark.nats
+async def test_what_a_killed_up_left_is_gone_before_the_next_server_starts(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    state.prepare()
     state.access.write_text("[]")
-    assert state.token()
+    state.server_config.mkdir()  # nats-server will not start
+    with pytest.raises(OSError, match=r"nats\.conf"):
+        await EmbeddedServer(state, store_lock=-1).start()
+    assert not state.access.exists()
+
+
+@pytest.mark.nats
+async def test_a_port_that_another_program_keeps_ends_the_watch(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    state.prepare()
+    lock = lock_store(state)
+    server = EmbeddedServer(state, store_lock=lock)
+    await server.start()
+    await server.stop()
+    port = server.address.port
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(CommandError, match=f"another program has taken its port {port}"),
+    ):
+        await asyncio.wait_for(server.watch(port_patience=0.2), patient(10))
+    os.close(lock)

@@ -15,6 +15,7 @@ from postroad.spool.record import Hold
 from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
 from postroad.testing.queued_mail import now
+from postroad_harness.noted_up import noted_up
 from postroad_harness.waiting_mail import HOUR, Run, put, put_for, rows
 
 pytestmark = pytest.mark.nats
@@ -208,19 +209,17 @@ async def test_show_names_its_argument_when_it_cannot_be_a_queue_id(run: Run) ->
 async def test_a_hint_names_the_cluster_as_the_command_did(
     server: NatsServer, run: Run, tmp_path: Path
 ) -> None:
-    state = tmp_path / "a state"
-    state.mkdir()
-    (state / "access.json").write_text(json.dumps({"url": server.url, "token": "any"}))
     queue_id = new_queue_id(now(), 1)
-    _, _, err = await run("queue", "show", queue_id, "--state", str(state))
-    assert f"`postroad events --id {queue_id} --state '{state}'` tells" in err
-    _, _, err = await run("queue", "cancel", "nothing", "--state", str(state))
-    assert f"`postroad queue orders --state '{state}'` lists them" in err
-    _, _, err = await run("queue", "resume", "--all", "--state", str(state))
-    assert f"`postroad queue orders --state '{state}'` lists the orders" in err
-    words = ("queue", "suspend", "--domain", "one.example", "--state", str(state))
-    _, out, _ = await run(*words)
-    assert f"`postroad queue resume --domain one.example --state '{state}'` ends it" in out
+    with noted_up(tmp_path / "a state", server.url) as state:
+        of = ("--state", str(state))
+        _, _, err = await run("queue", "show", queue_id, *of)
+        assert f"`postroad events --id {queue_id} --state '{state}'` tells" in err
+        _, _, err = await run("queue", "cancel", "nothing", *of)
+        assert f"`postroad queue orders --state '{state}'` lists them" in err
+        _, _, err = await run("queue", "resume", "--all", *of)
+        assert f"`postroad queue orders --state '{state}'` lists the orders" in err
+        _, out, _ = await run("queue", "suspend", "--domain", "one.example", *of)
+        assert f"`postroad queue resume --domain one.example --state '{state}'` ends it" in out
     assert "queue orders` lists" in (await run("queue", "cancel", "nothing"))[2]
 
 

@@ -1,9 +1,15 @@
-"""The end of a process's connection to NATS."""
+"""A process's connection to NATS: whom it trusts, and its end."""
+
+import asyncio
+import os
+from datetime import timedelta
 
 import pytest
 
+from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.connection import Access, NatsLink
 from postroad.testing.nats_server import NatsServer
+from postroad.testing.patience import patient
 from postroad.testing.way import Way
 
 pytestmark = pytest.mark.nats
@@ -24,3 +30,33 @@ async def test_a_connection_without_an_answer_is_closed_all_the_same(server: Nat
         await link.close()
         assert link.client.is_closed
         assert not link.connected
+
+
+GREETING = b'INFO {"server_id":"X","version":"2.11.0","headers":true,"auth_required":true}\r\n'
+
+
+# A second: so long it tries.
+async def test_a_server_of_another_user_is_told_nothing() -> None:
+    """Any local user may listen on a port that nats-server has left for a moment."""
+    told: list[bytes] = []
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GREETING)
+        told.append(await reader.read(4096))
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        url = f"nats://127.0.0.1:{port}"
+        link = NatsLink(Access((url,), token="secret", server_uid=os.geteuid() + 1))
+        with pytest.raises(SpoolUnavailable, match=f"127.0.0.1 port {port} is another user's"):
+            await link.open(timeout=timedelta(seconds=patient(1)))
+        await link.close()
+    assert set(told) == {b""}
+
+
+async def test_a_server_of_ones_own_is_trusted(server: NatsServer) -> None:
+    link = NatsLink(Access((server.url,), server_uid=os.geteuid()))
+    await link.open()
+    assert link.connected
+    await link.close()

@@ -27,6 +27,8 @@ class NatsSettings:
     """The user, with its password, of servers that ask for those."""
     password: Secret | None = None
     """The user's password."""
+    server_uid: int | None = setting(None, minimum=0)
+    """The user id that has to run the server, on this machine; another one is told nothing."""
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
     """How long a start waits for the servers, and for the queue to be provisioned."""
 
@@ -78,6 +80,7 @@ def spool_options(
         token=nats.token.reveal() if nats.token else None,
         user=nats.user,
         password=nats.password.reveal() if nats.password else None,
+        server_uid=nats.server_uid,
         role=role,
         process=process.name,
         pool=pool,

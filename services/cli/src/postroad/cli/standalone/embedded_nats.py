@@ -1,17 +1,21 @@
 """
 The embedded nats-server of `postroad up`: its configuration, its process, its health.
 
-It listens on loopback with a random token and syncs every write. It is restarted when it ends, when
-its health page says that writing failed (a stream that could not write stays frozen until then),
-and when it has answered nothing for long. It gets SIGTERM when `up` dies by whatever means
-(PR_SET_PDEATHSIG), and it inherits the store's lock, so that no second server can open the store
-while it lives.
+It listens on loopback, with a random token that no other start has, and syncs every write. It is
+restarted when it ends, when its health page says that writing failed (a stream that could not write
+stays frozen until then), and when it has answered nothing for long. It gets SIGTERM when `up` dies
+by whatever means (PR_SET_PDEATHSIG), and it inherits the store's lock, so that no second server can
+open the store while it lives. Its port is anybody's while it is away: whoever connects there looks
+first whose program has answered (`postroad.process.loopback`), and `up` ends when the port does not
+come back.
 """
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,6 +27,7 @@ from pathlib import Path
 import aiohttp
 
 from postroad.cli.errors import CommandError
+from postroad.cli.state.access import Access, remove_access, write_access
 from postroad.cli.state.folder import StateFolder, process_start_time
 from postroad.process.lifecycle import STOP_LIMIT
 from postroad.process.supervised import die_with_parent, let_others_finish
@@ -41,6 +46,7 @@ _SILENT_LOOKS = 15  # at its health, some 90 s: a server that is only busy answe
 _STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
 _KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
 _RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
+_PORT_PATIENCE = 10.0  # seconds that another program may have a port of the server's
 _STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
 
 CONFIG = """\
@@ -82,7 +88,7 @@ class EmbeddedServer:
         self._state = state
         self._store_lock = store_lock
         self._process: subprocess.Popen[bytes] | None = None
-        self.token = state.token()
+        self.token = secrets.token_urlsafe(32)
         self.address = _choose_ports()
         self.capacity = 0  # octets the queue may take, as of the last start
 
@@ -93,6 +99,7 @@ class EmbeddedServer:
 
     async def start(self) -> None:
         """Start the server and wait until it serves; CommandError when it will not."""
+        remove_access(self._state)
         self._write_config()
         self._spawn()
         try:
@@ -104,9 +111,7 @@ class EmbeddedServer:
         except TimeoutError as error:
             await self.stop()
             raise CommandError(self._start_failure("did not get ready")) from error
-        self._state.write_private(
-            self._state.access, json.dumps({"url": self.address.url, "token": self.token})
-        )
+        write_access(self._state, Access(self.address.url, self.token, os.geteuid()))
 
     def _start_failure(self, what: str) -> str:
         return (
@@ -153,17 +158,21 @@ class EmbeddedServer:
         except OSError as error:  # a full disk must not keep the server from being restarted
             log.warning("the server's pid could not be noted", error=str(error))
 
-    async def watch(self, *, patience: int = _SILENT_LOOKS) -> None:
+    async def watch(
+        self, *, patience: int = _SILENT_LOOKS, port_patience: float = _PORT_PATIENCE
+    ) -> None:
         """
         Start the server again when it ended, cannot write or stands still; until cancelled.
 
         It stands still when `patience` looks at its health in a row have no answer at all.
+        CommandError when another program keeps a port of its for `port_patience` seconds.
         """
         unhealthy, silent, looks = 0, 0, 0
         while True:
             await asyncio.sleep(_LOOK_INTERVAL)
             looks += 1
             if not self._is_running():
+                await self._until_ports_are_free(port_patience)
                 log.warning("nats-server ended and is started again")
                 try:
                     self._spawn()  # as configured at the first start: nothing has to be written
@@ -182,6 +191,22 @@ class EmbeddedServer:
                 elif unhealthy >= 2:
                     log.error("nats-server cannot write and is restarted")
                     await self._end_process()
+
+    async def _until_ports_are_free(self, patience: float) -> None:
+        """
+        Wait while another program has a port of the server's; CommandError when it stays.
+
+        A connection that goes out from this machine may have one by chance, and for a moment.
+        """
+        ports = (self.address.port, self.address.monitor_port)
+        deadline = asyncio.get_running_loop().time() + patience
+        while taken := [port for port in ports if not _is_free(port)]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise CommandError(
+                    f"nats-server ended, and another program has taken its port {taken[0]};"
+                    " start `postroad up` again, which takes other ports"
+                )
+            await asyncio.sleep(_LOOK_INTERVAL)
 
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -207,6 +232,8 @@ class EmbeddedServer:
     async def stop(self) -> None:
         """End the server: it flushes and closes its store."""
         await self._end_process()
+        remove_access(self._state)
+        self._state.server_token.unlink(missing_ok=True)
         self._state.server_pid.unlink(missing_ok=True)
 
     async def _end_process(self) -> None:
@@ -268,6 +295,16 @@ def _choose_ports() -> ServerAddress:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
         return ServerAddress(first.getsockname()[1], second.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nats-server does
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def _max_file_store(store: Path) -> int:

@@ -118,12 +118,23 @@ class StandaloneRelay:
         server = EmbeddedServer(self._state, store_lock=self._store_lock)
         await server.start()
         self._process.on_stop("nats-server", server.stop)
-        self._process.spawn("nats-server", server.watch())
+        self._process.spawn("nats-server", self._watch_server(server))
         return server
+
+    async def _watch_server(self, server: EmbeddedServer) -> None:
+        try:
+            await server.watch()
+        except CommandError as failure:
+            log.error("the relay stops", reason=str(failure))
+            self._process.stop(exit_code=1)
 
     async def _open_queue(self, server: EmbeddedServer) -> Spool:
         options = SpoolOptions(
-            servers=(server.address.url,), token=server.token, role="operator", process="up"
+            servers=(server.address.url,),
+            token=server.token,
+            server_uid=os.geteuid(),
+            role="operator",
+            process="up",
         )
         await provision(options, layout=SINGLE_MACHINE, capacity=server.capacity)
         spool = await connect(options)
@@ -204,6 +215,7 @@ class StandaloneRelay:
         environment = {
             "POSTROAD_NATS_URL": server.address.url,
             "POSTROAD_NATS_TOKEN_FILE": str(self._state.server_token),
+            "POSTROAD_NATS_SERVER_UID": str(os.geteuid()),
             "POSTROAD_CLUSTER_KEY_FILE": str(self._state.cluster_key),
             "POSTROAD_HTTP": f"fd:{page.fileno()}",
             "POSTROAD_DRAIN_TIMEOUT": format_duration(self._options.drain),

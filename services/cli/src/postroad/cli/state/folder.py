@@ -10,7 +10,6 @@ locked and no other `up` ends the orphan that the pid file names, if it is still
 import fcntl
 import json
 import os
-import secrets
 import signal
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from postroad.cli.errors import CommandError
 
+_LOOKED_AT = 0.5  # seconds; a command that looks whether an `up` runs has the lock for a moment
 _ORPHAN_GRACE = 10.0  # seconds an orphaned nats-server has to end before it is killed
 
 
@@ -42,6 +42,11 @@ class StateFolder:
     def store(self) -> Path:
         """JetStream's files: the mail."""
         return self.path / "nats"
+
+    @property
+    def up_lock(self) -> Path:
+        """What the running `up` has locked."""
+        return self.path / "up.lock"
 
     @property
     def server_config(self) -> Path:
@@ -123,13 +128,6 @@ class StateFolder:
             raise OSError(error.errno, error.strerror, str(path)) from error  # a write names none
         temporary.replace(path)
 
-    def token(self) -> str:
-        """Return the token of an earlier start, or a new random one."""
-        try:
-            return str(json.loads(self.access.read_text())["token"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return secrets.token_urlsafe(32)
-
 
 def unwritable(error: OSError) -> CommandError:
     """Return what to tell of a file of the state folder that cannot be written."""
@@ -141,22 +139,36 @@ def unwritable(error: OSError) -> CommandError:
 
 def lock_up(state: StateFolder) -> None:
     """Take `up.lock` until this process ends; CommandError when another `up` runs here."""
-    path = state.path / "up.lock"
+    path = state.up_lock
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not _wait_for_lock(descriptor, _LOOKED_AT):
         owner = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
         os.close(descriptor)
         raise CommandError(
             f"another `postroad up` (pid {owner}) runs on {state.path};"
             " stop it first, or choose another folder with --state"
-        ) from error
+        )
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     except OSError as error:
         raise unwritable(OSError(error.errno, error.strerror, str(path))) from error
+
+
+def is_up(state: StateFolder) -> bool:
+    """Whether an `up` runs on this folder."""
+    try:
+        descriptor = os.open(state.up_lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def lock_store(state: StateFolder) -> int:

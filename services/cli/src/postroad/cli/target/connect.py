@@ -4,17 +4,18 @@ How a command finds the cluster it talks to.
 On Kubernetes kubectl leads there, when --context, --namespace or --release says so. In a pod, or
 wherever else $POSTROAD_NATS_URL names the servers, it connects to them, with the settings every
 process of the cluster takes. On one machine the running `postroad up` has left URL and token in its
-state folder, readable by its owner alone.
+state folder, readable by its owner alone. The token is for the server of that `up`: nothing is
+connected to when it does not run, and nobody else who listens there is told it.
 """
 
-import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from postroad.cli.errors import CommandError
-from postroad.cli.state.folder import StateFolder, default_state_folder
+from postroad.cli.state.access import read_access
+from postroad.cli.state.folder import StateFolder, default_state_folder, is_up
 from postroad.cli.target.kubectl import forwarded
 from postroad.cli.target.options import Where
 from postroad.process.errors import SettingsError
@@ -73,7 +74,13 @@ async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
         yield _options(where)
         return
     async with forwarded(where.place) as door:
-        options = SpoolOptions((door.url,), user=door.user, password=door.password, role=_ROLE)
+        options = SpoolOptions(
+            (door.url,),
+            user=door.user,
+            password=door.password,
+            server_uid=os.geteuid(),  # kubectl forwards, and is run by nobody else
+            role=_ROLE,
+        )
         yield options, "is a NATS pod ready?"
 
 
@@ -95,16 +102,17 @@ def _options(where: Where) -> tuple[SpoolOptions, str]:
     state = state_folder(where)
     if state is None:
         return _from_environment(), "is $POSTROAD_NATS_URL right?"
-    try:
-        access = json.loads(state.access.read_text())
-        options = SpoolOptions(servers=(access["url"],), token=access["token"], role=_ROLE)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    access = read_access(state) if is_up(state) else None
+    if access is None:
         raise CommandError(
-            f"no relay has run with the state folder {state.path};"
+            f"no relay runs with the state folder {state.path};"
             " start one with `postroad up`, name its folder with --state,"
             " or a Kubernetes cluster with --context or --namespace"
-        ) from error
-    return options, f"is `postroad up` running with the state folder {state.path}?"
+        )
+    options = SpoolOptions(
+        servers=(access.url,), token=access.token, server_uid=access.uid, role=_ROLE
+    )
+    return options, f"look at the log of the `postroad up` that runs with {state.path}"
 
 
 def _from_environment() -> SpoolOptions:
@@ -119,5 +127,6 @@ def _from_environment() -> SpoolOptions:
         token=nats.token.reveal() if nats.token else None,
         user=own.user or nats.user,
         password=password.reveal() if password else None,
+        server_uid=nats.server_uid,
         role=_ROLE,
     )

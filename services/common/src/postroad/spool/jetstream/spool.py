@@ -63,6 +63,7 @@ class SpoolOptions:
     token: str | None = None
     user: str | None = None
     password: str | None = None
+    server_uid: int | None = None  # who has to run the servers, on this machine; None: anybody
     role: str = "delivery"
     process: str = ""
     pool: str = "default"
@@ -78,6 +79,7 @@ class SpoolOptions:
             user=self.user,
             password=self.password,
             inbox_prefix=f"_INBOX_{self.role}",
+            server_uid=self.server_uid,
         )
 
 

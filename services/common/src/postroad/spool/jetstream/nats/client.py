@@ -7,9 +7,9 @@ a task, some 60 µs, and as much again when one is written. Here what is heard b
 out of the block it came in and handed over at once, and all that is posted in one turn of the event
 loop is one write. Order is kept between both ways, as there is one connection.
 
-It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`, and how much is
-read at once), so nats-py is pinned; tests/spool/test_fast_client.py fails where another version is
-built otherwise.
+It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`,
+`_connect_command`, and how much is read at once), so nats-py is pinned;
+tests/spool/test_fast_client.py fails where another version is built otherwise.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from postroad.mail.valueclass import valueclass
+from postroad.process.loopback import peer_uid
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -96,8 +97,10 @@ class Listening:
 class FastClient(Client):
     """The client: `listen` and `post` beside nats-py's subscribe and publish."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, server_uid: int | None = None) -> None:
+        """With `server_uid` no server learns anything that another user of this machine runs."""
         super().__init__()
+        self._server_uid = server_uid
         self.listeners: dict[int, Listener] = {}
         self._ps = _FastParser(self)
         self._write_due = False
@@ -117,6 +120,27 @@ class FastClient(Client):
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+
+    def _connect_command(self) -> bytes:
+        """
+        Return what tells a server who we are, token or password included.
+
+        nats-py asks for it when the server has greeted, at each connect and reconnect.
+        """
+        if self._server_uid is not None:
+            self._check_server(self._server_uid)
+        return super()._connect_command()
+
+    def _check_server(self, uid: int) -> None:
+        """Raise OSError unless the server is a program of this user of this machine."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is None or (peer := writer.get_extra_info("peername")) is None:
+            raise OSError("the connection was lost")
+        own = writer.get_extra_info("sockname")
+        if len(peer) == 2 and peer_uid(own, peer) == uid:  # of two parts: IPv4
+            return
+        self.drop()
+        raise OSError(f"what listens on {peer[0]} port {peer[1]} is another user's")
 
     async def _process_pong(self) -> None:
         """

@@ -45,6 +45,7 @@ class Access:
     user: str | None = None
     password: str | None = None
     inbox_prefix: str = "_INBOX"
+    server_uid: int | None = None  # who has to run the servers, on this machine; None: anybody
 
 
 class NatsLink:
@@ -112,7 +113,7 @@ class NatsLink:
             "user": access.user,
             "password": access.password,
         }
-        client = FastClient()
+        client = FastClient(server_uid=access.server_uid)
         await client.connect(
             servers=list(access.servers),
             name=access.name,

@@ -1,0 +1,46 @@
+"""
+Whose program is at the other end of a connection within this machine.
+
+A port of loopback proves nothing: any local user may listen on one that is free for a moment. The
+kernel knows who owns each end of such a connection, and lists it in /proc/net/tcp
+(Documentation/networking/proc_net_tcp.rst of Linux).
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+_TABLE = Path("/proc/net/tcp")
+_LOOKS = 3  # the kernel writes the table in parts, and a row may slip through between two
+_ESTABLISHED = "01"
+
+Endpoint = tuple[str, int]
+
+
+def peer_uid(own: Endpoint, peer: Endpoint) -> int | None:
+    """
+    Return the user id of who has accepted this connection over IPv4.
+
+    `own` and `peer` are the two ends as this side sees them. None when the kernel lists no such
+    end: it is on another machine, or closed. OSError where there is no such list, as outside Linux.
+    """
+    for _ in range(_LOOKS):
+        if (uid := uid_in(_TABLE.read_text(), own, peer)) is not None:
+            return uid
+    return None
+
+
+def uid_in(table: str, own: Endpoint, peer: Endpoint) -> int | None:
+    """Return the owner of the peer's end from the kernel's table, None when it is not in it."""
+    _, found, rest = table.partition(f" {_as_listed(peer)} {_as_listed(own)} ")
+    if not found:
+        return None
+    # State, queues, timer, retransmits, uid, timeout, inode. An end that nobody has accepted, or
+    # that was closed, has no inode, and its uid says nothing.
+    state, _, _, _, uid, _, inode, *_ = rest.partition("\n")[0].split()
+    return int(uid) if state == _ESTABLISHED and inode != "0" else None
+
+
+def _as_listed(end: Endpoint) -> str:
+    address, port = end
+    return f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}:{port:04X}"
