@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.standalone import embedded_nats as embedded
+from postroad.cli.standalone.nats_config import ServerAddress, server_config
 from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad_harness.cluster.chart import CHART, Object, named
 
@@ -81,7 +81,9 @@ def test_the_servers_are_as_the_embedded_one(rendered: Mapping[str, list[Object]
     config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
     assert f"max_payload: {MAX_PAYLOAD}\n" in config
     assert "sync_interval: always" in config
-    assert "sync_interval: always" in embedded.CONFIG
+    paths = {"logfile": Path("nats.log"), "store": Path("nats")}
+    embedded = server_config(ServerAddress(1, 2), token="any", capacity=0, **paths)
+    assert "sync_interval: always" in embedded
 
 
 def test_volumes_outlive_the_release_and_servers_start_together(

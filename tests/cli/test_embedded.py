@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.errors import CommandError
-from postroad.cli.standalone.embedded_nats import EmbeddedServer, memory_goal
+from postroad.cli.standalone.embedded_nats import EmbeddedServer
+from postroad.cli.standalone.nats_config import memory_goal
 from postroad.cli.state.access import Access, read_access
 from postroad.cli.state.folder import StateFolder, lock_store
 from postroad.testing.patience import patient

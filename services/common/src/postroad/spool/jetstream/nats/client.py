@@ -23,7 +23,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from postroad.mail.valueclass import valueclass
-from postroad.process.loopback import peer_uid
+from postroad.process.loopback import KERNEL_TELLS, peer_uid
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -127,7 +127,7 @@ class FastClient(Client):
 
         nats-py asks for it when the server has greeted, at each connect and reconnect.
         """
-        if self._server_uid is not None:
+        if self._server_uid is not None and KERNEL_TELLS:
             self._check_server(self._server_uid)
         return super()._connect_command()
 
