@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.testing.children import dies_with_us, run
+from postroad.cli.standalone.example import write_example
+from postroad.testing.children import dies_with_us, run, started
 from postroad.testing.patience import patient
 from postroad.testing.relay import FREE_PORTS, RunningRelay
 
@@ -22,6 +24,15 @@ apiVersion: postroad.dev/v1alpha1
 kind: Client
 metadata: {name: tests}
 spec: {networks: ["127.0.0.0/8"], senders: ["*"]}
+"""
+
+
+SMARTHOST = """\
+---
+apiVersion: postroad.dev/v1alpha1
+kind: Relay
+metadata: {name: out}
+spec: {destinations: ["*"], smarthosts: [{host: 127.0.0.1, port: 1}]}
 """
 
 
@@ -54,6 +65,39 @@ async def test_the_example_is_not_run_on_the_state_of_a_relay_with_manifests(
     assert f"--config {relay.manifests}" in err
     assert "--state" in err
     assert not (relay.state / "sink").exists()
+
+
+@pytest.mark.parametrize("example_ran_before", [False, True])
+async def test_the_example_takes_no_mail_of_a_queue_that_was_restored(
+    start_relay: StartRelay, tmp_path: Path, example_ran_before: bool
+) -> None:
+    """Nothing notes there what --config named, nor did older releases."""
+    relay = await start_relay(CLIENT + SMARTHOST)
+    assert await relay.stop() == 0
+    restored = tmp_path / "restored"
+    shutil.copytree(relay.state / "nats", restored / "nats")
+    shutil.copy2(relay.state / "cluster.key", restored)
+    if example_ran_before:
+        write_example(restored / "example", port=2525)
+    code, out, err = await run_up("--state", str(restored), *FREE_PORTS)
+    assert code == 2
+    assert "ready" not in out
+    assert len(err.strip().splitlines()) == 1
+    assert "whose mail the example's sink would take; give --config" in err
+    assert not (restored / "sink").exists()
+    assert (restored / "example").exists() is example_ran_before
+
+
+async def test_the_example_starts_again_without_its_files(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for _ in range(2):
+        async with started("up", "--state", str(state), *FREE_PORTS) as process:
+            assert process.stdout is not None
+            line = await asyncio.wait_for(process.stdout.readline(), patient(20))
+            assert line.startswith(b"postroad is ready")
+            process.terminate()
+            assert await process.wait() == 0
+        shutil.rmtree(state / "example")
 
 
 async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ def main(
     except Exception as error:
         _log.debug("cannot start", exc_info=error)
         sink.close()  # so that the sentence comes last, where a person looks
-        code = _complain(name, _sentence(error), 1)
+        code = error.code if isinstance(error, StartupError) else 1
+        _complain(name, _sentence(error), code)
     sink.close()
     sys.exit(code)
 

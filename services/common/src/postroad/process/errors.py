@@ -19,5 +19,9 @@ class StartupError(Exception):
     """
     A process cannot start, for a reason that a person can mend: one sentence with what to do.
 
-    It is printed as it is, without a traceback, and the process ends with exit code 1.
+    It is printed as it is, without a traceback, and the process ends with exit code `code`.
     """
+
+    def __init__(self, sentence: str, *, code: int = 1) -> None:
+        super().__init__(sentence)
+        self.code = code

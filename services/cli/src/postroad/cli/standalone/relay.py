@@ -22,6 +22,7 @@ from postroad.cli.errors import CommandError
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.standalone import example
+from postroad.cli.standalone.anothers_queue import refuse_anothers_queue
 from postroad.cli.standalone.banner import Banner, own_command
 from postroad.cli.standalone.embedded_nats import EmbeddedServer
 from postroad.cli.standalone.listeners import Listeners, bind
@@ -96,7 +97,7 @@ class StandaloneRelay:
         try:
             await self._build()
         except CommandError as failure:
-            raise StartupError(str(failure)) from failure
+            raise StartupError(str(failure), code=failure.code) from failure
         except OSError as error:
             if error.errno not in _NO_ROOM or error.filename is None:
                 raise
@@ -149,11 +150,13 @@ class StandaloneRelay:
         self._process.spawn("storage", look_at_storage(options, capacity=server.capacity))
 
     async def _publish(self, spool: Spool) -> FollowedManifests:
-        paths = self._options.config or (await self._prepare_example(),)
         try:
             keyring = load_or_create_key(self._state.cluster_key)
         except KeyFileError as error:
             raise CommandError(str(error)) from error
+        if not self._options.config:
+            await refuse_anothers_queue(self._state, spool, keyring)
+        paths = self._options.config or (await self._prepare_example(),)
         manifests = FollowedManifests(paths, spool, keyring)
         await manifests.publish_first()
         if self._options.config:

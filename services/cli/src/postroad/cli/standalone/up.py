@@ -36,7 +36,7 @@ def up(
             parser=path("--config"),
             help="A manifest file or a folder of them; may be repeated. Without it an example set"
             " is used whose mail ends in a sink on this machine, but not on the state of a relay"
-            " that was started with one.",
+            " with manifests of its own.",
         ),
     ] = None,
     state: Annotated[

@@ -1,0 +1,33 @@
+"""
+The queue that a start without --config finds: whether it is the example's.
+
+Asked before the example is written, its sink is opened or anything is published.
+"""
+
+from postroad.cli.state.configured import Routes, is_the_examples, not_the_example, routes
+from postroad.cli.state.folder import StateFolder
+from postroad.cli.threads import in_daemon_thread
+from postroad.manifests.compiler.check import check
+from postroad.policy.secrets.seal import Keyring
+from postroad.policy.snapshot import SnapshotLoader
+from postroad.spool.interface import Spool
+
+
+async def refuse_anothers_queue(state: StateFolder, spool: Spool, keyring: Keyring) -> None:
+    """Raise CommandError when mail may wait that the example would lead astray."""
+    last = await spool.config.last()
+    if last is None or not last.entries:
+        if any(tally.number for tally in (await spool.waiting.counts()).values()):
+            raise not_the_example(state)
+        return
+    loaded = SnapshotLoader(keyring).load(last.generation, last.entries)
+    example = await in_daemon_thread(_routes_of_example, state)
+    # What cannot be read was sealed with another key, and the example seals nothing.
+    if loaded.unreadable or not is_the_examples(routes(loaded.entries.values()), example):
+        raise not_the_example(state)
+
+
+def _routes_of_example(state: StateFolder) -> Routes | None:
+    if not state.example.is_dir():
+        return None
+    return routes(check((state.example,)).compiled.entries.values())
