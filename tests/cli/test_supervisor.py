@@ -4,27 +4,37 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
-from postroad.cli.standalone.supervisor import ChildSpec, SilenceLimits, Supervisor
+from postroad.cli.standalone.supervisor import Child, ChildSpec, SilenceLimits, Supervisor
 from postroad.testing.patience import patient
 
 # A child speaks once a second: here it is silent after two, and replaced after four.
-SILENCE = SilenceLimits(look=0.1, told=20, ended=40)
+SILENCE = SilenceLimits(look=0.1, told=20, ended=40, started=300)
+
+
+@asynccontextmanager
+async def supervised(
+    process: str, silence: SilenceLimits = SILENCE
+) -> AsyncIterator[tuple[Supervisor, Child]]:
+    spec = ChildSpec("idle-0", f"postroad.testing.{process}", {"POSTROAD_LOG_LEVEL": "error"})
+    supervisor = Supervisor([spec], silence=silence)
+    running = asyncio.create_task(supervisor.run())
+    yield supervisor, supervisor.children[0]
+    await supervisor.stop(grace=patient(5))
+    await running
 
 
 @pytest.fixture
 async def supervisor() -> AsyncIterator[Supervisor]:
-    spec = ChildSpec("idle-0", "postroad.testing.idle_process", {"POSTROAD_LOG_LEVEL": "error"})
-    supervisor = Supervisor([spec], silence=SILENCE)
-    running = asyncio.create_task(supervisor.run())
-    async with asyncio.timeout(patient(20)):
-        await supervisor.wait_ready()
-    yield supervisor
-    await supervisor.stop(grace=patient(5))
-    await running
+    async with supervised("idle_process") as (supervisor, _):
+        async with asyncio.timeout(patient(20)):
+            await supervisor.wait_ready()
+        yield supervisor
 
 
 async def test_a_process_that_stands_still_is_told_of_and_replaced(supervisor: Supervisor) -> None:
@@ -59,3 +69,25 @@ async def test_a_process_that_answers_again_in_time_stays(supervisor: Supervisor
         os.kill(stopped, signal.SIGCONT)
         await supervisor.wait_ready()
     assert child.pid == stopped
+
+
+async def test_a_process_that_stands_still_before_its_first_word_is_replaced() -> None:
+    with capture_logs() as lines:
+        async with supervised("mute_process", replace(SILENCE, started=5)) as _:
+            async with asyncio.timeout(patient(20)):
+                while len(lines) < 2:
+                    await asyncio.sleep(0.01)
+    told = [(line["log_level"], line["event"], line["child"]) for line in lines]
+    assert told[:2] == [
+        ("error", "a process does not answer and is killed", "idle-0"),
+        ("warning", "a process ended and is started again", "idle-0"),
+    ]
+
+
+async def test_a_process_that_waits_in_its_start_says_so() -> None:
+    """It is not taken for one that stands still."""
+    async with supervised("waiting_process") as (_, child):
+        async with asyncio.timeout(patient(20)):
+            while not child.spoke:
+                await asyncio.sleep(0.01)
+        assert not child.ready

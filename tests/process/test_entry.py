@@ -170,7 +170,9 @@ def test_readiness_is_told_on_the_pipe(start: Start) -> None:
     process = start({"POSTROAD_NOTIFY_FD": str(writer)}, pass_fds=(writer,))
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        assert json.loads(pipe.readline()) == {"ready": True}
+        assert json.loads(pipe.readline()) == {"ready": False}  # from the start on
+        while json.loads(pipe.readline()) == {"ready": False}:
+            pass
         process.send_signal(signal.SIGTERM)
         told = [json.loads(line)["ready"] for line in pipe]
     assert told == sorted(told, reverse=True)  # each may come more than once

@@ -212,9 +212,9 @@ async def _build(
         )
         process.on_stop("health", server.stop)
         await server.start()
+    # Before the parts: a start may wait for long, and one that stands still is to be told from it.
+    process.spawn("readiness notice", _keep_told(process, ReadyNotice(runtime.notify_fd)))
     await build(process)
-    notice = ReadyNotice(runtime.notify_fd)
-    process.spawn("readiness notice", _keep_told(process, notice))
     # What lives by now lives to the end: collections need not look at it again.
     gc.collect()
     gc.freeze()

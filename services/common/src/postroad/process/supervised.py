@@ -54,7 +54,8 @@ class ReadyNotice:
     """
     Writes {"ready": true} or {"ready": false} lines to a pipe.
 
-    When readiness changes, and each second: an event loop that stands still writes nothing.
+    When readiness changes, and each second from the start on: an event loop that stands still
+    writes nothing.
     """
 
     def __init__(self, fd: int | None) -> None:
@@ -68,8 +69,8 @@ class ReadyNotice:
             os.set_inheritable(fd, False)
 
     def tell(self, ready: bool, now: float) -> None:
-        """Tell the supervisor; not what it was told within this second, nor False at first."""
-        if self._fd is None or (ready is bool(self._told) and now < self._again):
+        """Tell the supervisor; not what it was told within this second."""
+        if self._fd is None or (ready is self._told and now < self._again):
             return
         try:
             os.write(self._fd, json.dumps({"ready": ready}).encode() + b"\n")

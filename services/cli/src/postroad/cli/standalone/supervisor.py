@@ -2,8 +2,8 @@
 The child processes of `postroad up`: started, told apart, started again when they end.
 
 A child tells each second with a JSON line on a pipe whether it is ready; it is killed when `up`
-dies, and when it has said nothing for a minute: its event loop stands still, and connections that
-the kernel gives it wait for good. It holds no accepted mail.
+dies, and when it has said nothing for a minute, or for two from its start on: its event loop stands
+still, and connections that the kernel gives it wait for good. It holds no accepted mail.
 
 Listening sockets belong to `up` and are inherited: one for each ingress process and port, bound
 together with SO_REUSEPORT, so that connections to a process that was killed wait in its backlog
@@ -33,7 +33,7 @@ _STEADY = 10.0  # seconds a child has to live for its next restart to be quick a
 @dataclass(frozen=True, slots=True)
 class SilenceLimits:
     """
-    How long a child that has spoken may say nothing.
+    How long a child may say nothing, which it does while its event loop stands still.
 
     Counted in looks, so that a machine that was asleep, or too busy to look, blames nobody.
     """
@@ -41,6 +41,7 @@ class SilenceLimits:
     look: float = 1.0  # seconds
     told: int = 15  # looks without a word until it counts as not ready
     ended: int = 60  # until it is killed
+    started: int = 120  # without a first word; Python and its modules have to be read before it
 
 
 _SILENCE = SilenceLimits()
@@ -63,7 +64,8 @@ class Child:
     spec: ChildSpec
     pid: int | None = None
     ready: bool = False
-    silent: int | None = None  # looks without a word since it last spoke; None before it first did
+    spoke: bool = False  # since its start
+    silent: int = 0  # looks without a word
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_ready(self) -> None:
@@ -79,7 +81,7 @@ class Child:
 
     def heard(self, *, ready: bool) -> None:
         """Take down what it says itself."""
-        self.silent = 0
+        self.spoke, self.silent = True, 0
         self.say(ready=ready)
 
 
@@ -143,7 +145,7 @@ class Supervisor:
             process = await _spawn(child.spec, writer)
         finally:
             os.close(writer)
-        child.pid, child.silent = process.pid, None
+        child.pid, child.spoke, child.silent = process.pid, False, 0
         listening = asyncio.create_task(_listen(child, reader))
         watching = asyncio.create_task(self._end_when_silent(child, process))
         try:
@@ -156,14 +158,12 @@ class Supervisor:
         limits = self._silence
         while True:
             await asyncio.sleep(limits.look)
-            if child.silent is None:
-                continue
             child.silent += 1
             seconds = round(child.silent * limits.look)
-            if child.silent == limits.told:
+            if child.silent == limits.told and child.spoke:
                 log.warning("a process does not answer", child=child.spec.name, seconds=seconds)
                 child.say(ready=False)
-            elif child.silent == limits.ended:
+            elif child.silent == (limits.ended if child.spoke else limits.started):
                 log.error(
                     "a process does not answer and is killed",
                     child=child.spec.name,
