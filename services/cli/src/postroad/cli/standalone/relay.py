@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import aiohttp
-
 from postroad.cli.errors import CommandError
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour
@@ -27,6 +25,7 @@ from postroad.cli.standalone.banner import Banner, own_command
 from postroad.cli.standalone.embedded_nats import EmbeddedServer
 from postroad.cli.standalone.listeners import Listeners, bind
 from postroad.cli.standalone.manifests import FollowedManifests
+from postroad.cli.standalone.metrics_page import merged_pages
 from postroad.cli.standalone.oversight import Oversight
 from postroad.cli.standalone.own_name import is_too_short
 from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
@@ -42,8 +41,6 @@ from postroad.process.sockets import bound_address, listen
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision, report_disk
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.telemetry import metrics
-from postroad.telemetry.exposition import Format, merge
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import ListenAddress, parse_listen_address
 from postroad.units.quantities import format_duration
@@ -52,7 +49,6 @@ log = get_logger(__name__)
 
 _KILLED_AFTER = timedelta(seconds=5)  # beyond the time a process has for its drain
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +188,7 @@ class StandaloneRelay:
             specs.append(spec)
             pages[spec.name] = bound_address(page)
         supervisor = Supervisor(specs)
-        self._process.metrics_page = lambda wanted: _merged_pages(pages, wanted)
+        self._process.metrics_page = lambda wanted: merged_pages(pages, wanted)
         self._process.readiness.add("processes", lambda: _not_ready(supervisor))
         self._process.spawn("supervisor", self._supervise(supervisor))
         grace = (self._options.drain + _KILLED_AFTER).total_seconds()
@@ -274,17 +270,3 @@ async def _close(serving: asyncio.Server) -> None:
 def _not_ready(supervisor: Supervisor) -> str | None:
     waiting = [child.spec.name for child in supervisor.children if not child.ready]
     return f"not ready: {', '.join(waiting)}" if waiting else None
-
-
-async def _merged_pages(pages: Mapping[str, str], wanted: Format) -> str:
-    """Return the metrics of all processes; one that does not answer is left out."""
-    texts = {"up": metrics.exposition(wanted)}
-    accept = {"Accept": wanted.content_type}
-    async with aiohttp.ClientSession(timeout=_PAGE_TIMEOUT) as client:
-        for name, address in pages.items():
-            try:
-                async with client.get(f"http://{address}/metrics", headers=accept) as answer:
-                    texts[name] = await answer.text()
-            except (aiohttp.ClientError, TimeoutError):
-                log.warning("a process did not tell its metrics", child=name)
-    return merge(texts)
