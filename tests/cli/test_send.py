@@ -13,7 +13,7 @@ from postroad.ingress.admission import ListenerKind
 from postroad.spool.event import EventType
 from postroad.testing.children import run
 from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
-from postroad.testing.mx import ScriptedMx
+from postroad.testing.mx import HANG_UP, ScriptedMx
 from postroad.testing.patience import patient
 from postroad.units.addresses import ListenAddress
 
@@ -138,13 +138,19 @@ async def test_what_a_server_does_not_offer_is_told(flags: tuple[str, ...], says
         ("--from", "a@b"),
         ("--server", "fo o"),
         ("--server", "127.0.0.1:0"),
+        ("--header", "X-Tag: a\x0bb"),
+        ("--header", "From: \x01"),
+        ("--header", "Subject: a\u2028b"),
+        ("--subject", "a\x85b"),
+        ("--subject", "a\x0cb"),
+        ("--subject", "\x1b[2J"),
     ],
 )
 async def test_a_wrong_value_names_its_flag(flags: tuple[str, str]) -> None:
     code, _, err = await send("--to", "you@far.example", "--server", "127.0.0.1:1", *flags)
     assert code == 2
     assert flags[0] in err
-    assert flags[1] in err
+    assert flags[1] in err or repr(flags[1])[1:-1] in err
     assert len(err.splitlines()) == 1
 
 
@@ -195,6 +201,28 @@ async def test_a_server_that_is_not_there(scene: Scene) -> None:
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert "cannot talk to 127.0.0.1:1: Connection refused; is the relay running?" in err
+
+
+async def test_long_addresses_do_not_end_the_header(scene: Scene) -> None:
+    long = f"{'x' * 60}@{'y' * 60}.example"
+    code, _, err = await send(*server(scene), "--to", long, "--to", "you@far.example")
+    assert code == 0, err
+    assert f"To: {long}, you@far.example\r\n".encode() in await scene.body()
+
+
+@pytest.mark.parametrize("farewell", [b"250 ok\r\n", b"421 4.3.2 no\r\n", b"what\r\n", HANG_UP])
+async def test_a_message_that_was_taken_is_a_success_whatever_is_said_to_quit(
+    farewell: bytes,
+) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return farewell if line.upper().startswith(b"QUIT") else None
+
+    async with ScriptedMx(script) as mx:
+        where = ("--server", f"127.0.0.1:{mx.port}", "--from", "me@x.example")
+        code, out, err = await send(*where, "--to", "you@far.example")
+        assert len(await mx.received(1)) == 1
+    assert (code, err) == (0, "")
+    assert out.startswith("250 ")
 
 
 @pytest.mark.parametrize("refused", [b".", b"RCPT"])

@@ -6,6 +6,7 @@ with the port, and such a port says so by its silence only.
 """
 
 import base64
+import contextlib
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from postroad.cli.errors import CommandError
 from postroad.units.addresses import SocketAddress
 
 _STEP = 60.0  # seconds for each step of the dialog
+_FAREWELL = 5.0  # seconds for the answer to QUIT
 _GREETING = 5.0  # seconds for the greeting, except on port 25, where servers are slow on purpose
 
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
@@ -71,9 +73,12 @@ def hand_over(access: ServerAccess, sender: str, to: list[str], content: bytes) 
     """Hand over one message; CommandError where no talk comes about, or no recipient is taken."""
     server = access.server
     try:
-        with _open(access) as session:
+        session = _open(access)
+        try:
             options = _mail_options(session, sender, to, content)
             return _transact(session, sender, to, content, options)
+        finally:
+            _leave(session)
     except smtplib.SMTPServerDisconnected as error:
         raise CommandError(f"{server} closed the connection without an answer") from error
     except smtplib.SMTPResponseException as error:
@@ -126,6 +131,15 @@ def _open(access: ServerAccess) -> smtplib.SMTP:
         session.close()
         raise
     return session
+
+
+def _leave(session: smtplib.SMTP) -> None:
+    """Say QUIT and close; what is answered to that changes nothing about the message."""
+    with contextlib.suppress(smtplib.SMTPException, OSError):
+        if session.sock is not None:
+            session.sock.settimeout(_FAREWELL)
+        session.docmd("QUIT")
+    session.close()
 
 
 def _connect(access: ServerAccess) -> smtplib.SMTP:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from email import message_from_bytes
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -29,6 +30,8 @@ from postroad.mail.visible import visible
 
 Field = tuple[str, str]
 
+# Lines as long as an address may be: before a longer word the library ends the header.
+_WRITTEN = email.policy.SMTPUTF8.clone(max_line_length=330)
 _OF_THE_TEXT = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 §3.6.8
 
@@ -150,7 +153,10 @@ def compose(
         except (ValueError, IndexError) as error:  # what the library makes of `From: <`
             raise CommandError(f"--header: a field {name} cannot be {value!r}", code=2) from error
     message.set_content(body if body is not None else "Hello from Postroad.\n")
-    return message.as_bytes(policy=email.policy.SMTPUTF8)
+    content = message.as_bytes(policy=_WRITTEN)
+    if message_from_bytes(content).keys() != message.keys():
+        raise CommandError("--header: a word of a field is too long to be written", code=2)
+    return content
 
 
 def _split_field(text: str) -> Field:
@@ -183,8 +189,8 @@ def read_login(user: str | None, file: Path | None) -> tuple[str, str] | None:
         ) from None
     if not user or not is_text(user):
         raise CommandError(f"--user takes a name in UTF-8, not {user!r}", code=2)
-    if not is_text(password):
-        raise CommandError("$POSTROAD_PASSWORD has no password in UTF-8", code=2)
+    if not is_text(password) or "\0" in password:  # RFC 4616
+        raise CommandError("the password is not text in UTF-8", code=2)
     return user, password
 
 

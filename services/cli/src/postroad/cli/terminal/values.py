@@ -5,6 +5,7 @@ Typer would check them too, and says so in the words of the library that it uses
 also given the default.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
@@ -17,6 +18,8 @@ from postroad.units.quantities import format_duration, parse_duration
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
+# Controls but the tab, and what Unicode takes for a line end.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST_REASON = 500  # characters: it stands in every record that an order changes
 
 
@@ -110,8 +113,8 @@ def is_text(text: str) -> bool:
 
 
 def one_line(text: str) -> bool:
-    """Whether a word of the command line is text without a line end."""
-    return is_text(text) and not any(character in text for character in "\r\n\0")
+    """Whether a word of the command line is text that a header field may have: one line of it."""
+    return is_text(text) and not _CONTROLS.search(text)
 
 
 def listed(words: Iterable[str]) -> str:
