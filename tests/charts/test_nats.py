@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.standalone.nats_config import ServerAddress, server_config
+from postroad.cli.standalone.nats.config import ServerAddress, server_config
 from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad_harness.cluster.chart import CHART, Object, named
 

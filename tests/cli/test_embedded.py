@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.errors import CommandError
-from postroad.cli.standalone.embedded_nats import EmbeddedServer
-from postroad.cli.standalone.nats_config import memory_goal
-from postroad.cli.state.access import Access, read_access
+from postroad.cli.standalone.nats.config import memory_goal
+from postroad.cli.standalone.nats.server import EmbeddedServer
+from postroad.cli.state.access import QueueAccess, read_access
 from postroad.cli.state.folder import StateFolder, lock_store
 from postroad.testing.patience import patient
 
@@ -95,7 +95,7 @@ async def test_a_token_is_for_one_start_and_gone_with_it(tmp_path: Path) -> None
         server = EmbeddedServer(state, store_lock=lock)
         await server.start()
         access = read_access(state)
-        assert access == Access(server.address.url, server.token, os.geteuid())
+        assert access == QueueAccess(server.address.url, server.token, os.geteuid())
         tokens.append(access.token)
         await server.stop()
         assert not state.access.exists()

@@ -19,9 +19,10 @@ SILENCE = SilenceLimits(look=0.1, told=20, ended=40, started=300)
 
 @asynccontextmanager
 async def supervised(
-    process: str, silence: SilenceLimits = SILENCE
+    mode: str = "", silence: SilenceLimits = SILENCE
 ) -> AsyncIterator[tuple[Supervisor, Child]]:
-    spec = ChildSpec("idle-0", f"postroad.testing.{process}", {"POSTROAD_LOG_LEVEL": "error"})
+    environment = {"POSTROAD_LOG_LEVEL": "error", "IDLE": mode}
+    spec = ChildSpec("idle-0", "postroad.testing.idle_process", environment)
     supervisor = Supervisor([spec], silence=silence)
     running = asyncio.create_task(supervisor.run())
     yield supervisor, supervisor.children[0]
@@ -31,7 +32,7 @@ async def supervised(
 
 @pytest.fixture
 async def supervisor() -> AsyncIterator[Supervisor]:
-    async with supervised("idle_process") as (supervisor, _):
+    async with supervised() as (supervisor, _):
         async with asyncio.timeout(patient(20)):
             await supervisor.wait_ready()
         yield supervisor
@@ -73,7 +74,7 @@ async def test_a_process_that_answers_again_in_time_stays(supervisor: Supervisor
 
 async def test_a_process_that_stands_still_before_its_first_word_is_replaced() -> None:
     with capture_logs() as lines:
-        async with supervised("mute_process", replace(SILENCE, started=5)) as _:
+        async with supervised("mute", replace(SILENCE, started=5)) as _:
             async with asyncio.timeout(patient(20)):
                 while len(lines) < 2:
                     await asyncio.sleep(0.01)
@@ -86,7 +87,7 @@ async def test_a_process_that_stands_still_before_its_first_word_is_replaced() -
 
 async def test_a_process_that_waits_in_its_start_says_so() -> None:
     """It is not taken for one that stands still."""
-    async with supervised("waiting_process") as (_, child):
+    async with supervised("waiting") as (_, child):
         async with asyncio.timeout(patient(20)):
             while not child.spoke:
                 await asyncio.sleep(0.01)

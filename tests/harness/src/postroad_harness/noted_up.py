@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from postroad.cli.state.access import Access, write_access
+from postroad.cli.state.access import QueueAccess, write_access
 from postroad.cli.state.folder import StateFolder
 
 
@@ -17,7 +17,7 @@ def noted_up(
     """Note that an `up` has its queue at `url`, run by the user `uid`, and hold its lock."""
     state = StateFolder(folder)
     state.prepare()
-    write_access(state, Access(url, "a-token", os.geteuid() if uid is None else uid))
+    write_access(state, QueueAccess(url, "a-token", os.geteuid() if uid is None else uid))
     with state.up_lock.open("w") as lock:
         if running:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,15 +20,15 @@ from postroad.cli.errors import CommandError
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.standalone import example
-from postroad.cli.standalone.anothers_queue import refuse_anothers_queue
 from postroad.cli.standalone.banner import Banner, own_command
-from postroad.cli.standalone.embedded_nats import EmbeddedServer
 from postroad.cli.standalone.listeners import Listeners, bind
 from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.cli.standalone.metrics_page import merged_pages
+from postroad.cli.standalone.nats.server import EmbeddedServer
 from postroad.cli.standalone.oversight import Oversight
 from postroad.cli.standalone.own_name import is_too_short
 from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervisor
+from postroad.cli.state.anothers_queue import refuse_anothers_queue
 from postroad.cli.state.configured import note_config
 from postroad.cli.state.folder import StateFolder, lock_store, unwritable, usual_state_folder
 from postroad.operator.jetstream.backlog import BacklogCounts

@@ -12,7 +12,7 @@ from postroad.cli.state.folder import StateFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class QueueAccess:
     """Where nats-server listens, its token, and the user id that `up` runs it as."""
 
     url: str
@@ -20,15 +20,15 @@ class Access:
     uid: int | None = None  # not told by releases that did not note it
 
 
-def write_access(state: StateFolder, access: Access) -> None:
+def write_access(state: StateFolder, access: QueueAccess) -> None:
     """Replace the file; OSError when that cannot be done."""
     state.write_private(state.access, json.dumps(asdict(access)))
 
 
-def read_access(state: StateFolder) -> Access | None:
+def read_access(state: StateFolder) -> QueueAccess | None:
     """Return what stands in the file; None when there is none, or it cannot be read."""
     try:
-        return Access(**json.loads(state.access.read_text()))
+        return QueueAccess(**json.loads(state.access.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 

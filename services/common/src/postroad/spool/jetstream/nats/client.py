@@ -23,7 +23,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from postroad.mail.valueclass import valueclass
-from postroad.process.loopback import KERNEL_TELLS, peer_uid
+from postroad.spool.jetstream.nats.loopback import KERNEL_TELLS, peer_uid
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

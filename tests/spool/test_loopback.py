@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from postroad.process.loopback import peer_uid, uid_in
+from postroad.spool.jetstream.nats.loopback import peer_uid, uid_in
 
 OWN, PEER = ("127.0.0.1", 40000), ("127.0.0.1", 4222)
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout"

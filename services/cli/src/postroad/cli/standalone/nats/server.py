@@ -6,8 +6,8 @@ restarted when it ends, when its health page says that writing failed (a stream 
 stays frozen until then), and when it has answered nothing for long. It gets SIGTERM when `up` dies
 by whatever means (PR_SET_PDEATHSIG), and it inherits the store's lock, so that no second server can
 open the store while it lives. Its port is anybody's while it is away: whoever connects there looks
-first whose program has answered (`postroad.process.loopback`), and `up` ends when the port does not
-come back.
+first whose program has answered (`spool.jetstream.nats.loopback`), and `up` ends when the port does
+not come back.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from pathlib import Path
 import aiohttp
 
 from postroad.cli.errors import CommandError
-from postroad.cli.standalone.nats_config import (
+from postroad.cli.standalone.nats.config import (
     choose_ports,
     is_free,
     memory_goal,
@@ -32,7 +32,7 @@ from postroad.cli.standalone.nats_config import (
     room_for_mail,
     server_config,
 )
-from postroad.cli.state.access import Access, remove_access, write_access
+from postroad.cli.state.access import QueueAccess, remove_access, write_access
 from postroad.cli.state.folder import StateFolder, process_start_time
 from postroad.process.lifecycle import STOP_LIMIT
 from postroad.process.supervised import die_with_parent, let_others_finish
@@ -82,7 +82,7 @@ class EmbeddedServer:
         except TimeoutError as error:
             await self.stop()
             raise CommandError(self._start_failure("did not get ready")) from error
-        write_access(self._state, Access(self.address.url, self.token, os.geteuid()))
+        write_access(self._state, QueueAccess(self.address.url, self.token, os.geteuid()))
 
     def _start_failure(self, what: str) -> str:
         return (
