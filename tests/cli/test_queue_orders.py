@@ -7,6 +7,7 @@ import signal
 import sys
 from datetime import timedelta
 
+import nats
 import pytest
 
 from postroad.spool.interface import Held, Scheduled
@@ -259,3 +260,17 @@ async def test_at_a_terminal_the_count_is_shown_and_no_is_the_answer_to_nothing(
     assert code == 1
     assert err.endswith("postroad: nothing was changed\n")
     assert list(spool.orders.in_force(now())) == []
+
+
+async def test_an_order_that_the_queue_has_no_room_for_says_so(
+    spool: JetStreamSpool, run: Run, server: NatsServer
+) -> None:
+    await put(spool, "a@one.example")
+    client = await nats.connect(server.url)
+    info = await client.jetstream().stream_info("KV_cluster")
+    await client.jetstream().update_stream(info.config.evolve(max_bytes=info.state.bytes + 1))
+    await client.close()
+    code, _, err = await run("queue", "hold", "--all", "--yes")
+    assert code == 1
+    assert "the queue has no room for it: KV_cluster takes no more" in err
+    assert "Traceback" not in err

@@ -21,7 +21,7 @@ from postroad.cli.target.options import Where
 from postroad.process.errors import SettingsError
 from postroad.process.settings import group, load
 from postroad.queue.opening import NatsSettings
-from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.errors import RecordTooLarge, SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
 from postroad.telemetry import logs
@@ -94,6 +94,10 @@ async def _connected(options: SpoolOptions, hint: str) -> AsyncIterator[Spool]:
         yield spool
     except SpoolUnavailable as error:
         raise CommandError(f"the cluster stopped answering: {error}; try again") from error
+    except SpoolFull as error:
+        raise CommandError(f"the queue has no room for it: {error}") from error
+    except RecordTooLarge as error:
+        raise CommandError(f"the queue takes nothing so large: {error}") from error
     finally:
         await spool.close()
 
