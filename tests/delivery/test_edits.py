@@ -51,6 +51,15 @@ async def arrived(mx: ScriptedMx, count: int) -> list[bytes]:
     return sorted(message.recipients[0].removeprefix(b"RCPT TO:") for message in messages)
 
 
+async def in_force(spool: MemorySpool) -> None:
+    """Wait until each process has what was published last."""
+    state = await spool.config.last()
+    assert state is not None
+    async with asyncio.timeout(patient(10)):
+        while any(each.generation < state.generation for each in await spool.sessions.live()):
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def four_wait(spool: MemorySpool, **egress_paths: EgressPath) -> AsyncIterator[None]:
     """Send five messages, of which four wait for the next hour, with a process that has them."""
@@ -103,7 +112,7 @@ async def test_mail_that_stays_as_smarthosts_change_one_by_one_is_not_lost_sight
         async with four_wait(spool, anywhere=first_way):
             for egress_path in (both, last_way):
                 await publish(spool, anywhere=egress_path)
-                await asyncio.sleep(0.1)  # it is in force
+                await in_force(spool)
             await send(spool, "new@y.example")
             await asyncio.sleep(0.1)  # it waits, too
             await publish(spool, anywhere=to_smarthost(two))
@@ -282,7 +291,7 @@ async def test_a_relay_that_is_edited_while_hosts_are_looked_up_is_heeded(
             await send(spool, "b@y.example")
             await asyncio.wait_for(asked.wait(), patient(5))
             await publish(spool, anywhere=to_smarthost(after))
-            await asyncio.sleep(0.1)  # it is in force
+            await in_force(spool)
             answer.set()
             await arrived(after, 1)
     assert before.messages == []
@@ -312,7 +321,7 @@ async def test_mail_whose_connection_was_refused_after_an_edit_goes_by_the_new_r
         async with delivering(spool, finish=0):
             await asyncio.wait_for(second.wait(), patient(5))
             await publish(spool, anywhere=to_smarthost(after))
-            await asyncio.sleep(0.1)  # it is in force
+            await in_force(spool)
             edited.set()
             await arrived(after, 1)
 

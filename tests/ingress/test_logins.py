@@ -128,7 +128,7 @@ async def test_a_process_checks_one_guess_more_than_the_cluster_allows(
 
     async def slow(*arguments: Any, **named: Any) -> int:
         for _ in range(100):  # turns of the loop, in which the others would be checked
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         return await lease(*arguments, **named)
 
     monkeypatch.setattr(two.spool.usage, "lease", slow)

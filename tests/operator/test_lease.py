@@ -61,7 +61,7 @@ class SilentKube(Kube):
     async def request(self, method: str, path: str, **_: Any) -> dict[str, Any]:
         """Answer at once, or at the last moment."""
         if self.silent:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         if method == "GET":
             raise ApiRefused(404, "not found")
         return {}

@@ -13,7 +13,7 @@ import pytest
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import RecordTooLarge, SpoolUnavailable
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
-from postroad.spool.jetstream.nats.direct_get import Page
+from postroad.spool.jetstream.nats.direct_get import Page, StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, Write
 from postroad.spool.jetstream.spool import SpoolOptions, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
@@ -50,6 +50,23 @@ class Follower:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+class WatchedBucket(Bucket):
+    """A bucket that tells how often it is looked at."""
+
+    _looks = 0
+
+    async def get(self, key: str) -> StoredMessage | None:
+        self._looks += 1
+        return await super().get(key)
+
+    async def looked_at(self, times: int) -> None:
+        """Wait until what is in it now was looked at so often, and what was found is heeded."""
+        before = self._looks
+        async with asyncio.timeout(patient(20)):
+            while self._looks <= before + times:
+                await asyncio.sleep(0.05)
+
+
 class Killed(JetStreamConfig):
     """A publisher that is killed before it writes the head."""
 
@@ -59,17 +76,19 @@ class Killed(JetStreamConfig):
 
 async def test_nothing_is_in_force_before_the_head_is_written(open_link: OpenLink) -> None:
     link = await open_link()
-    follower = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
+    bucket, others = [WatchedBucket(await open_link(), "config") for _ in range(2)]
+    follower = Follower(JetStreamConfig(bucket))
     with pytest.raises(SpoolUnavailable):
         await Killed(Bucket(link, "config")).publish(FIRST)
-    await asyncio.sleep(1.5)  # three looks
+    await bucket.looked_at(3)
     assert follower.states == []
     await JetStreamConfig(Bucket(link, "config")).publish(FIRST)
     await follower.until(FIRST)
     with pytest.raises(SpoolUnavailable):
         await Killed(Bucket(link, "config")).publish(SECOND)
-    late = Follower(JetStreamConfig(Bucket(await open_link(), "config")))
-    await asyncio.sleep(1.5)
+    late = Follower(JetStreamConfig(others))
+    await others.looked_at(3)
+    await bucket.looked_at(3)
     assert follower.states == [FIRST]
     assert late.states == []  # it cannot tell what the old state was, and waits
     await JetStreamConfig(Bucket(link, "config")).publish(SECOND)

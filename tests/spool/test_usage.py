@@ -13,6 +13,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.testing.patience import patient
 
 pytestmark = pytest.mark.nats
 
@@ -70,7 +71,10 @@ async def test_a_process_that_dies_wastes_its_slice_and_no_more(open_link: OpenL
     for death in range(6):
         link = await open_link()
         mortal = asyncio.ensure_future(lease_for_ever(usage_on(link)))
-        await asyncio.sleep(0.003 * (death + 1))
+        before = granted
+        async with asyncio.timeout(patient(10)):
+            while granted <= before + 3 * death:
+                await asyncio.sleep(0)
         mortal.cancel()
         await asyncio.gather(mortal, return_exceptions=True)
         await link.client.close()
