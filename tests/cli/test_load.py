@@ -19,7 +19,8 @@ from postroad.cli.load.plan import Letters, LoadPlan
 from postroad.cli.load.run import LoadRun
 from postroad.cli.load.session import LoadSession
 from postroad.cli.load.target import check_domains, permitted_address
-from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad.ingress.admission import ListenerKind
 from postroad.testing import children
 from postroad.testing.ingress import MANIFESTS, start_ingress

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from postroad.cli.sink.command import listen_sink
-from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad.ingress.listen.certificate import self_signed
 from postroad.testing.children import run
 from postroad.testing.streams import hang_up
@@ -32,6 +33,12 @@ class Peer:
         self.writer.write(data)
         return [(await self.reader.readline())[:3] for _ in range(replies)]
 
+    async def greet(self) -> None:
+        """Introduce the client, and read what is announced."""
+        self.writer.write(b"EHLO me.example\r\n")
+        while (await self.reader.readline())[3:4] == b"-":
+            pass
+
 
 OpenPeer = Callable[[Sink], Awaitable[Peer]]
 
@@ -49,6 +56,7 @@ async def open_peer() -> AsyncIterator[OpenPeer]:
         peer = Peer(await asyncio.open_connection("127.0.0.1", port))
         peers.append(peer)
         assert (await peer.reader.readline()).startswith(b"220 ")
+        await peer.greet()
         return peer
 
     yield open_to
@@ -176,8 +184,18 @@ async def test_what_was_said_in_clear_behind_starttls_is_not_taken(
     assert await peer.say(b"STARTTLS\r\nMAIL FROM:<a@x.example>\r\n") == [b"220"]
     trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     await peer.writer.start_tls(trusting, server_hostname="localhost")
-    assert await peer.say(b"RCPT TO:<b@y.example>\r\nDATA\r\n", 2) == [b"250", b"354"]
-    assert await peer.say(b".\r\nSTARTTLS\r\n", 2) == [b"250", b"503"]
+    assert await peer.say(ENVELOPE, 3) == [b"503"] * 3, "EHLO counts again, under TLS"
+    await peer.greet()
+    assert await peer.say(b"RCPT TO:<b@y.example>\r\n") == [b"503"], "MAIL was not taken"
+    assert await peer.say(ENVELOPE + MESSAGE + b"STARTTLS\r\n", 5) == [
+        *(b"250", b"250", b"354", b"250", b"503"),
+    ]
+
+
+async def test_a_line_that_ends_otherwise_is_refused(open_peer: OpenPeer) -> None:
+    peer = await open_peer(Sink())
+    assert await peer.say(b"NOOP\nNOOP\r\n") == [b"500"]
+    assert await peer.reader.read() == b""
 
 
 @pytest.mark.parametrize(

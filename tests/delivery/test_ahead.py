@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad.delivery.client.peer import Timeouts
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad.testing.relay import RunningRelay
 
 StartRelay = Callable[..., Awaitable[RunningRelay]]

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import uvloop
 
-from postroad.cli.sink.server import Sink, SinkProtocol
+from postroad.cli.sink.server import Sink
+from postroad.cli.sink.session import SinkProtocol
 from postroad_harness.flow import number_of
 
 

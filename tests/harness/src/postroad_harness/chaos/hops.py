@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad_harness.flow import number_of
 
 _PLAIN = 8

@@ -11,7 +11,8 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from postroad.cli.sink.server import Sink, SinkProtocol
+from postroad.cli.sink.server import Sink
+from postroad.cli.sink.session import SinkProtocol
 from postroad.testing.tls_pair import tls_pair
 from postroad.testing.zone import Zone
 from postroad_harness.cluster import kube

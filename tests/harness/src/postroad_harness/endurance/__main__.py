@@ -26,7 +26,8 @@ from pathlib import Path
 from postroad.cli.load.figures import LoadFigures
 from postroad.cli.load.plan import LoadPlan
 from postroad.cli.load.run import LoadRun
-from postroad.cli.sink.server import Sink, SinkProtocol
+from postroad.cli.sink.server import Sink
+from postroad.cli.sink.session import SinkProtocol
 from postroad.testing.nats_server import free_ports
 from postroad.testing.relay import RunningRelay, process_name
 from postroad_harness.bench import processes

@@ -11,7 +11,8 @@ import typer
 import uvloop
 
 from postroad.cli.errors import CommandError
-from postroad.cli.sink.server import Sink, SinkBehaviour, SinkProtocol
+from postroad.cli.sink.server import Sink, SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad.cli.state.folder import default_state_folder
 from postroad.cli.terminal.options import JsonFlag, listen_address
 from postroad.cli.terminal.values import decimal, path, whole

@@ -27,6 +27,7 @@ from postroad.ingress.session.wire import NOTABLE, Wire
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.commands import CommandSyntaxError, may_open, read_command
 from postroad.smtp.server.content import ContentReader
+from postroad.smtp.server.lines import BareLineEnd, take_line
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -38,7 +39,6 @@ _AT_ONCE = 100
 _COMMAND_LINE = 4096
 _AUTH_LINE = 12288
 _ENDLESS_LINE = 64 * 1024
-_CR, _LF = b"\r\n"  # as numbers, by which they are found at once
 
 
 @lru_cache(maxsize=16)
@@ -187,21 +187,21 @@ class SmtpSession(Wire):
         await self.pause(timedelta(seconds=verdict))
 
     def _next_line(self) -> bytes | None:
-        while (end := self.input.find(b"\r\n")) >= 0:
-            line = bytes(memoryview(self.input)[:end])
-            del self.input[: end + 2]
-            if _LF in line or _CR in line:
-                raise Hangup(replies.BARE_LINE_END)
+        while (line := self._whole_line()) is not None:
             if len(line) <= self.line_limit or (
                 len(line) <= _AUTH_LINE and line[:4].upper() == b"AUTH"
             ):
                 return line
             self._too_long()
-        if _LF in self.input:
-            raise Hangup(replies.BARE_LINE_END)
         if len(self.input) > _ENDLESS_LINE:
             raise Hangup(replies.LINE_ENDLESS)
         return None
+
+    def _whole_line(self) -> bytes | None:
+        try:
+            return take_line(self.input)
+        except BareLineEnd:
+            raise Hangup(replies.BARE_LINE_END) from None
 
     def _too_long(self) -> None:
         self.say(replies.LINE_TOO_LONG)

@@ -1,0 +1,34 @@
+"""
+The lines that a client says outside of content, taken out of what has come. No I/O.
+
+Only CRLF ends a line. A bare CR or LF is never taken for one, nor passed over: what one server
+takes for two commands and another for one is how commands are smuggled (CVE-2023-51764 and its
+kin).
+"""
+
+from postroad.smtp.errors import RemoteProtocolError
+
+# As numbers: an octet of bytes is found by its number at a tenth of what it takes by its text.
+_CR, _LF = b"\r\n"
+
+
+class BareLineEnd(RemoteProtocolError):
+    """A command has a CR or an LF that is no part of a CRLF."""
+
+
+def take_line(buffer: bytearray) -> bytes | None:
+    """
+    Remove the first line from `buffer` and return it without its CRLF, None until it is whole.
+
+    BareLineEnd where another line end is in it, as soon as that has come.
+    """
+    end = buffer.find(b"\r\n")
+    if end < 0:
+        if _LF in buffer:
+            raise BareLineEnd("a command has a bare LF")
+        return None
+    line = bytes(memoryview(buffer)[:end])
+    del buffer[: end + 2]
+    if _LF in line or _CR in line:
+        raise BareLineEnd("a command has a bare CR or LF")
+    return line
