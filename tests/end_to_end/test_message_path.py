@@ -27,8 +27,8 @@ pytestmark = pytest.mark.nats
 PAGE = Path(__file__).parents[2] / "docs" / "flow.md"
 ROW = re.compile(r"^\| \d+\. [^|]*\| (`[^|]*`) \|$", re.M)
 OURS = "/src/postroad/"
-# The wire to the queue, and what looks on.
-BESIDE = ("spool.jetstream.nats.", "telemetry.", "testing.")
+# The wire to the queue, what looks on, and the next hop, which runs here too.
+BESIDE = ("spool.jetstream.nats.", "telemetry.", "testing.", "smtp.server.conversation")
 MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Relay

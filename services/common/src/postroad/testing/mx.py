@@ -14,6 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from postroad.smtp.errors import LocalProtocolError
+from postroad.smtp.server.conversation import (
+    CommandLine,
+    ContentEnd,
+    ContentPiece,
+    Event,
+    SaslResponse,
+    ServerConversation,
+)
 from postroad.testing.streams import hang_up
 
 HANG_UP = b""  # as a reply: close without a word
@@ -21,6 +30,8 @@ SILENCE = b"\0"  # as a reply: say and hear nothing more
 
 BREAK_TLS = b"\1"  # as a reply: say what is no record of TLS, and close
 
+_NO_REPLY = 500  # what is taken down for one that is none
+_BLOCK = 64 * 1024  # octets read at once
 _ENDS = (HANG_UP, SILENCE, BREAK_TLS)
 
 # Given a command line (or b"." for the final dot) and how often that verb was heard before in all
@@ -148,10 +159,8 @@ class _MxSession:
         self._mx = mx
         self._reader = reader
         self._writer = writer
-        self._mail = b""
-        self._recipients: list[bytes] = []
-        self._begun = False  # MAIL was taken
-        self._tls = mx.implicit_tls
+        self._conversation = ServerConversation(under_tls=mx.implicit_tls)
+        self._content = bytearray()
         self.in_handshake = False  # for good when it failed
 
     async def run(self) -> None:
@@ -160,23 +169,36 @@ class _MxSession:
             mx.turned_away += 1
             await self._says(b"421 4.7.0 too many connections from your address\r\n")
             return
-        if not await self._says(mx.greeting):
-            return
-        while True:
-            line = (await self._reader.readuntil(b"\r\n")).rstrip(b"\r\n")
-            self._mx.commands.append(line)
-            reply = self._mx.reply(line, self._usual(line))
-            if not await self._says(reply):
-                return
-            verb = line.split(b" ")[0].upper()
-            if verb == b"QUIT":
-                return
-            if verb == b"MAIL":
-                self._begun = _decides(reply, b"2")
-            if verb == b"STARTTLS" and reply.startswith(b"220"):
-                await self._start_tls()
-            if verb == b"DATA" and _decides(reply, b"354") and not await self._content():
-                return
+        going = await self._says(mx.greeting)
+        while going and not self._conversation.over:
+            event = self._conversation.next_event()
+            if event is None:
+                going = await self._hears()
+            else:
+                going = await self._answers(event)
+
+    async def _hears(self) -> bool:
+        """Take what comes next; return whether anything does."""
+        if self._conversation.in_handshake:
+            await self._start_tls()
+        octets = await self._reader.read(_BLOCK)
+        self._conversation.receive(octets)
+        return bool(octets)
+
+    async def _answers(self, event: Event) -> bool:
+        """Answer what was said; return whether the session goes on."""
+        match event:
+            case CommandLine(line):
+                self._mx.commands.append(line)
+                return await self._says(self._mx.reply(line, self._usual(event)))
+            case SaslResponse(line):
+                self._mx.commands.append(line)
+                return await self._says(self._mx.reply(line, b"235 2.7.0 welcome\r\n"))
+            case ContentPiece(octets):
+                self._content += octets
+                return True
+            case ContentEnd():
+                return await self._content_ends()
 
     async def _says(self, reply: bytes) -> bool:
         """Say a reply; return whether the session goes on."""
@@ -187,30 +209,30 @@ class _MxSession:
         if reply in _ENDS:
             return False
         self._writer.write(reply)
+        try:
+            self._conversation.answered(_code(reply))
+        except LocalProtocolError:  # said on purpose: nothing follows from it
+            self._conversation.answered(_NO_REPLY)
         return True
 
-    def _usual(self, line: bytes) -> bytes:
-        verb = line.split(b" ")[0].upper()
-        if verb in (b"RCPT", b"DATA") and not self._begun:
-            return b"503 5.5.1 MAIL first\r\n"
-        match verb:
-            case b"EHLO":
+    def _usual(self, said: CommandLine) -> bytes:
+        misplaced = self._conversation.misplaced(said)
+        if misplaced is not None:
+            return misplaced.wire
+        match said.verb:
+            case "EHLO":
                 words = ["mx.test", *self._mx.extensions]
-                if self._mx.tls is not None and not self._tls:
+                if self._mx.tls is not None and not self._conversation.under_tls:
                     words.append("STARTTLS")
                 lines = [f"250-{word}" for word in words[:-1]] + [f"250 {words[-1]}"]
                 return "".join(f"{text}\r\n" for text in lines).encode()
-            case b"MAIL":
-                self._mail, self._recipients = line, []
-            case b"RCPT":
-                self._recipients.append(line)
-            case b"DATA":
+            case "DATA":
                 return b"354 go on\r\n"
-            case b"STARTTLS":
+            case "STARTTLS":
                 return b"220 go on\r\n"
-            case b"QUIT":
+            case "QUIT":
                 return b"221 2.0.0 bye\r\n"
-            case b"AUTH":
+            case "AUTH":
                 return b"235 2.7.0 welcome\r\n"
         return b"250 2.0.0 ok\r\n"
 
@@ -219,27 +241,25 @@ class _MxSession:
         self.in_handshake = True
         await self._writer.start_tls(self._mx.tls)
         self.in_handshake = False
-        self._tls = True
+        self._conversation.tls_started()
 
-    async def _content(self) -> bool:
-        content = bytearray()
-        while (line := await self._reader.readuntil(b"\r\n")) != b".\r\n":
-            content += line[1:] if line.startswith(b".") else line
+    async def _content_ends(self) -> bool:
+        content, self._content = bytes(self._content), bytearray()
+        mail, recipients = self._conversation.mail, self._conversation.recipients
         reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
-        if reply in _ENDS:
-            return await self._says(reply)
-        if self._mx.slowness:
+        if reply not in _ENDS and self._mx.slowness:
             await asyncio.sleep(self._mx.slowness)
-        if _decides(reply, b"2") and content:
-            message = Received(self._mail, list(self._recipients), bytes(content), self._tls)
+        if reply not in _ENDS and _code(reply) // 100 == 2 and content and mail is not None:
+            lines = [each.line for each in recipients]
+            message = Received(mail.line, lines, content, self._conversation.under_tls)
             await self._mx.keep(message)
-        self._writer.write(reply)
-        return True
+        return await self._says(reply)
 
 
-def _decides(reply: bytes, code: bytes) -> bool:
-    """Whether the last line of a reply has this code."""
-    return reply.rstrip(b"\r\n").rpartition(b"\n")[2].startswith(code)
+def _code(reply: bytes) -> int:
+    """Return the code of a reply's last line, `_NO_REPLY` if it has none."""
+    digits = reply.rstrip(b"\r\n").rpartition(b"\n")[2][:3]
+    return int(digits) if digits.isdigit() else _NO_REPLY
 
 
 def server_tls(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import cast
 
+from postroad.smtp.server.conversation import (
+    CommandLine,
+    ContentEnd,
+    ContentPiece,
+    ServerConversation,
+)
 from postroad_harness.simulation.ledger import Ledger, Received
 from postroad_harness.simulation.loop import SimulatedLoop
 from postroad_harness.simulation.network import End, Reachable
@@ -92,11 +98,8 @@ class HostSession(asyncio.Protocol):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._end: End | None = None
-        self._input = bytearray()
-        self._mail: str | None = None
+        self._conversation = ServerConversation()
         self._began = 0.0
-        self._recipients: list[str] = []
-        self._in_content = False
         self._content = bytearray()
         self._busy_until = 0.0
         self._judging = False  # what comes meanwhile waits
@@ -121,18 +124,21 @@ class HostSession(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take octets."""
-        self._input += data
+        self._conversation.receive(data)
         self._heard_at = self._host.loop.time()
         self._proceed()
 
     def _proceed(self) -> None:
-        while not (self._silent or self._judging) and (end := self._input.find(b"\r\n")) >= 0:
-            line = bytes(self._input[:end])
-            del self._input[: end + 2]
-            if self._in_content:
-                self._take_line(line)
-            else:
-                self._obey(line)
+        while not (self._silent or self._judging):
+            match self._conversation.next_event():
+                case None:
+                    return
+                case ContentPiece(octets):
+                    self._content += octets
+                case ContentEnd():
+                    self._content_ends()
+                case CommandLine() as said:
+                    self._obey(said)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The relay is gone."""
@@ -150,6 +156,7 @@ class HostSession(asyncio.Protocol):
     # ------------------------------------------------------------ the dialog
 
     def _say(self, reply: str, delay: float = 0.0) -> None:
+        self._conversation.answered(int(reply[:3]))
         loop = self._host.loop
         self._busy_until = max(self._busy_until, loop.time() + delay)
         if self._busy_until <= loop.time():
@@ -161,42 +168,45 @@ class HostSession(asyncio.Protocol):
         if self._end is not None and not self._silent:
             self._end.write(reply.encode() + b"\r\n")
 
-    def _obey(self, line: bytes) -> None:
-        verb = line[:4].upper()
-        answers: dict[bytes, Callable[[bytes], None]] = {
-            b"EHLO": self._ehlo,
-            b"MAIL": self._begin,
-            b"RCPT": self._recipient,
-            b"DATA": self._data,
+    def _obey(self, said: CommandLine) -> None:
+        answers: dict[str, Callable[[CommandLine], None]] = {
+            "EHLO": self._ehlo,
+            "MAIL": self._begin,
+            "RCPT": self._recipient,
         }
-        answer = answers.get(verb)
-        if answer is not None:
-            answer(line)
-        elif verb == b"QUIT":
+        misplaced = self._conversation.misplaced(said)
+        if misplaced is not None:
+            if said.verb == "DATA":
+                self._host.ledger.ended(self)
+            self._say(str(misplaced))
+        elif said.verb in answers:
+            answers[said.verb](said)
+        elif said.verb == "DATA":
+            self._content.clear()
+            self._say("354 go on")
+        elif said.verb == "QUIT":
             self._say("221 bye")
             self._hang_up()
         else:
             self._host.ledger.ended(self)  # RSET
             self._say("250 fine")
 
-    def _ehlo(self, _: bytes) -> None:
+    def _ehlo(self, _: CommandLine) -> None:
         temper = self._host.temper
         offers = ["PIPELINING"] if temper.pipelining else []
         offers += [f"LIMITS RCPTMAX={temper.takes_at_once}"] if temper.takes_at_once else []
         lines = "".join(f"250-{line}\r\n" for line in (self._host.name, *offers, "8BITMIME"))
         self._say(f"{lines}250 SIZE 1000000")
 
-    def _begin(self, line: bytes) -> None:
-        self._mail = _address(line)
-        self._recipients = []
+    def _begin(self, _: CommandLine) -> None:
         host = self._host
         # With the dot of a message that took its time, it was begun when it came.
         self._began = self._heard_at
         host.ledger.began(self, host.site, self.caller, self._began)
         self._say("250 2.1.0 fine")
 
-    def _recipient(self, line: bytes) -> None:
-        recipient = _address(line)
+    def _recipient(self, said: CommandLine) -> None:
+        recipient = _address(said.line)
         host = self._host
         if recipient in host.temper.always_refuses:
             host.ledger.unknown.add(recipient)
@@ -204,23 +214,9 @@ class HostSession(asyncio.Protocol):
         elif host.chance(host.temper.rcpt_bad):
             self._say("451 4.2.1 not now")
         else:
-            self._recipients.append(recipient)
             self._say("250 2.1.5 fine")
 
-    def _data(self, _: bytes) -> None:
-        if not self._recipients:
-            self._host.ledger.ended(self)
-            self._say("554 5.5.1 no recipients")
-            return
-        self._in_content = True
-        self._content.clear()
-        self._say("354 go on")
-
-    def _take_line(self, line: bytes) -> None:
-        if line != b".":
-            self._content += line.removeprefix(b".") + b"\r\n"
-            return
-        self._in_content = False
+    def _content_ends(self) -> None:
         host = self._host
         if host.calm or host.temper.slow == 0.0:
             self._judge()
@@ -255,23 +251,23 @@ class HostSession(asyncio.Protocol):
         else:
             self._say("250 2.0.0 taken" if told else "451 4.3.0 later")
         self._host.ledger.ended(self)
-        self._mail = None
 
     def _note(self, *, told: bool) -> None:
         self._host.ledger.took(self._received(told=told), self._host.loop.time())
 
     def _received(self, *, told: bool) -> Received:
-        content = bytes(self._content)
+        content, mail = bytes(self._content), self._conversation.mail
+        sender = _address(mail.line) if mail is not None else ""
         token = _TOKEN.search(content)
         action = _ACTION.search(content)
         return Received(
             token=token[1].decode() if token else "",
-            sender=self._mail or "",
-            recipients=tuple(self._recipients),
+            sender=sender,
+            recipients=tuple(_address(each.line) for each in self._conversation.recipients),
             caller=self.caller,
             began=self._began,
             told=told,
-            report=action[1].decode() if action and not self._mail else "",
+            report=action[1].decode() if action and not sender else "",
             reported=tuple(address.decode() for address in _REPORTED.findall(content)),
         )
 
