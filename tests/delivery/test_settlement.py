@@ -12,8 +12,9 @@ import pytest
 
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.happening import Attempted
+from postroad.delivery.disposition.retry import OVERTIME
 from postroad.delivery.disposition.settlement import Settlement, SettlementContext, put_off, settle
-from postroad.delivery.disposition.unattempted import no_route, ordered
+from postroad.delivery.disposition.unattempted import hold_ended, no_route, ordered
 from postroad.delivery.outcome import Outcome, OutcomeKind, bounced, deferred, of_reply
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
@@ -400,12 +401,42 @@ def test_what_is_put_off_keeps_the_last_answer_it_got() -> None:
     assert put.record.recipients[0].last == last
 
 
-def test_what_is_put_off_expires_and_is_warned_of_as_if_it_had_been_tried() -> None:
+def test_what_is_put_off_is_warned_of_as_if_it_had_been_tried() -> None:
     late = put_off(message(), timedelta(minutes=1), "site", "away", at(delay_warning=HOUR / 2))
     assert [event.type for event in late.events] == [EventType.DELAYED]
-    over = put_off(message(), timedelta(minutes=1), "site", "away", at(NOW + 25 * HOUR))
+
+
+def test_what_is_past_its_deadline_waits_for_its_try_and_not_for_ever() -> None:
+    began, record = NOW + 25 * HOUR, message()
+    waits = []
+    for seconds in (0, 100, 200, 290):
+        context = at(began + timedelta(seconds=seconds), delay_warning=HOUR)
+        waited = put_off(record, timedelta(seconds=60), "site", "away", context)
+        [put] = waited.puts
+        record = put.record
+        assert waited.events == (), "nobody is told of tries until a time that is over"
+        assert isinstance(put.place, Scheduled)
+        waits.append((put.place.due - began).total_seconds())
+    assert waits == [60, 160, 260, 300]
+    over = put_off(record, timedelta(seconds=60), "site", "away", at(began + OVERTIME))
     assert [event.type for event in over.events] == [EventType.EXPIRATION]
     assert report(over) is not None
+
+
+def test_what_waited_in_line_past_its_deadline_has_time_for_its_try_behind_that() -> None:
+    began, record = NOW + 25 * HOUR, message()
+    [waited] = put_off(record, HOUR, "site", "others are first", at(began), expires=False).puts
+    over = at(began + HOUR)
+    [again] = put_off(waited.record, timedelta(seconds=60), "site", "away", over).puts
+    assert again.place == Scheduled(began + HOUR + timedelta(seconds=60))
+
+
+def test_what_comes_out_of_a_hold_past_its_deadline_waits_for_a_try_of_its_own() -> None:
+    record = message(overtime=NOW - HOUR, deadline=NOW - 2 * HOUR, hold=Hold("Quota"))
+    assert record.hold is not None
+    [put] = hold_ended(record, record.hold, at()).puts
+    again = put_off(put.record, timedelta(seconds=60), "site", "away", at())
+    assert [each.place for each in again.puts] == [Scheduled(NOW + timedelta(seconds=60))]
 
 
 @pytest.mark.parametrize("count", [1, 60, 1000])

@@ -115,7 +115,9 @@ async def test_a_release_after_a_retry_that_ended_a_suspension_leaves_it_ended()
             await asyncio.wait_for(mx.received(1), patient(5))
 
 
-async def test_mail_held_past_its_time_does_not_expire_for_a_suspension() -> None:
+@pytest.mark.parametrize("late", [HOUR, timedelta(seconds=1)])
+async def test_mail_held_past_its_time_does_not_expire_for_a_suspension(late: timedelta) -> None:
+    tried = QueuedRecipient(parse_mailbox("b@y.example"), last=LastReply("451 busy", now()))
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
@@ -124,7 +126,8 @@ async def test_mail_held_past_its_time_does_not_expire_for_a_suspension() -> Non
             place=Held(now() + HOLD_LIMIT),
             hold=Hold("Admin"),
             origin=CLIENT,
-            deadline=now() - HOUR,
+            recipients=(tried,),
+            deadline=now() - late,
         )
         await spool.orders.place(suspension())
         async with delivering(spool):

@@ -92,6 +92,7 @@ record_fields: dict[str, Any] = {
     "needs": st.frozensets(text.filter(bool), max_size=2),
     "resume_from": st.integers(0, 1000),
     "released": st.none() | moments,
+    "overtime": st.none() | moments,
     "doubtful_hosts": st.lists(text.filter(bool), max_size=2).map(tuple),
 }
 records = st.builds(QueueRecord, **record_fields)

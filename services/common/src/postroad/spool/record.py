@@ -131,6 +131,7 @@ class QueueRecord:
     delay_warned: bool = False
     lane_moves: int = 0  # moves to another lane since the last attempt
     resume_from: int = 0  # recipients before this one were tried in the attempt that goes on
+    overtime: datetime | None = None  # until when it waits for a try past its deadline
     hold: Hold | None = None
     released: datetime | None = None  # since when the last order that released it is in force
     needs: frozenset[str] = frozenset()

@@ -116,6 +116,8 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.resume_from = record.resume_from
     if record.released is not None:
         message.released_us = _microseconds(record.released)
+    if record.overtime is not None:
+        message.overtime_us = _microseconds(record.overtime)
 
 
 def decode(data: bytes) -> QueueRecord:
@@ -163,6 +165,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         doubtful_hosts=tuple(message.doubtful_hosts),
         resume_from=message.resume_from,
         released=_moment(message.released_us) if message.released_us else None,
+        overtime=_moment(message.overtime_us) if message.overtime_us else None,
         unknown=_unknown(message, data),
     )
 

@@ -24,6 +24,7 @@ from postroad.delivery import metrics
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import tell_order, tell_settlement
 from postroad.delivery.disposition.happening import event_about
+from postroad.delivery.disposition.retry import overtime
 from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
@@ -177,7 +178,7 @@ class OrderKeeper:
         if ends_in_part(record, order):
             await self._end_in_part(order, queued, now)
             return
-        put = Put(_waits_no_more(record, order), Ready())
+        put = Put(_waits_no_more(record, order, now), Ready())
         if order.action == "hold":
             put = held(record, held_by(order), now=now)
         await self._spool.waiting.claim(queued, [put], now)
@@ -208,12 +209,13 @@ class _Occasion:
     process: str
 
 
-def _waits_no_more(record: QueueRecord, order: Order) -> QueueRecord:
+def _waits_no_more(record: QueueRecord, order: Order, now: datetime) -> QueueRecord:
     """Return a record that waits no more; that it was released it says to older orders."""
     released = record.released
     if order.action == "release":
         released = order.since if released is None else max(released, order.since)
-    return record.next_step(hold=None, resume_from=0, released=released)
+    again = overtime(deadline=record.deadline, now=now)
+    return record.next_step(hold=None, resume_from=0, released=released, overtime=again)
 
 
 def _came_before(order: Order, record: QueueRecord) -> bool:

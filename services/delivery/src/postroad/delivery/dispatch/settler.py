@@ -137,7 +137,7 @@ class Settler:
         Let a record wait that is not tried now, and not for a reason of its own.
 
         `known` is what had come of an attempt that was broken off. `then` is called when it is
-        stored. What has outlived its lifetime `expires`, or waits for its try all the same.
+        stored. What has outlived its lifetime waits for its try, not for very long if it `expires`.
         """
         record, known = leased.record, known or AttemptResult()
         at, attempted = (

@@ -7,6 +7,8 @@ from postroad.policy.model import RetrySchedule
 
 JITTER = 0.2  # a share to either side, so that what failed together does not come back together
 LAST_TRY = timedelta(minutes=1)  # before the deadline, when the next try would fall behind it
+# A site that is left alone for a minute at most is tried several times meanwhile.
+OVERTIME = timedelta(minutes=5)  # behind the deadline, for a try that could not be made at once
 
 
 def next_delay(schedule: RetrySchedule, attempts: int, dice: random.Random) -> timedelta:
@@ -40,6 +42,11 @@ def in_time(due: datetime, *, deadline: datetime, now: datetime) -> datetime | N
     # Never past the deadline without one last try just before it, and that one is the last.
     last = deadline - LAST_TRY if now < deadline - LAST_TRY else deadline
     return max(now + timedelta(seconds=1), min(due, last))
+
+
+def overtime(*, deadline: datetime, now: datetime) -> datetime | None:
+    """Return until when mail has a try that is to be tried now, None where its time is not over."""
+    return now + OVERTIME if now >= deadline else None
 
 
 def warns(schedule: RetrySchedule, *, arrival: datetime, warned: bool, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.given_up import end, everybody
 from postroad.delivery.disposition.happening import Attempted, event_about
-from postroad.delivery.disposition.retry import in_time, next_try, warns
+from postroad.delivery.disposition.retry import OVERTIME, in_time, next_try, warns
 from postroad.delivery.outcome import Outcome, OutcomeKind, cut, most_text
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
@@ -159,8 +159,9 @@ def put_off(
     Return what follows when a record is not tried now, for a reason that is not its own.
 
     No attempt was made, or one was broken off when no more than `known` had come of it. So its
-    schedule does not advance; it expires, and its sender is warned, as after one. `status` tells
-    why of who has heard nothing yet.
+    schedule does not advance; its sender is warned as after one. Past its deadline it has a try to
+    come: it waits for that for `OVERTIME`, or for as long as it takes unless it `expires`. `status`
+    tells why of who has heard nothing yet.
     """
     events = _outcome_events(record, known, at)
     record, newly_bounced = _taken_down(record, known, at.now)
@@ -172,10 +173,20 @@ def put_off(
         for each in record.recipients
     )
     waiting = replace(record, recipients=recipients, site=site)
-    due: datetime | None = at.now + wait
-    if expires:
-        due = in_time(at.now + wait, deadline=record.deadline, now=at.now)
+    waiting, due = _due(waiting, at.now + wait, at.now, expires=expires)
     return _go_on(waiting, due, at, newly_bounced, events)
+
+
+def _due(
+    record: QueueRecord, due: datetime, now: datetime, *, expires: bool
+) -> tuple[QueueRecord, datetime | None]:
+    """Return a record as it waits, and when it is due; None to give up."""
+    if now < record.deadline:
+        return record, in_time(due, deadline=record.deadline, now=now) if expires else due
+    if not expires:
+        return replace(record, overtime=due + OVERTIME), due
+    overtime = record.overtime or now + OVERTIME
+    return replace(record, overtime=overtime), min(due, overtime) if now < overtime else None
 
 
 def expire(record: QueueRecord, why: str, at: SettlementContext) -> Settlement:
@@ -250,7 +261,7 @@ def _next(record: QueueRecord) -> QueueRecord:
 def _warn(
     record: QueueRecord, at: SettlementContext, events: list[Event]
 ) -> tuple[QueueRecord, list[Put]]:
-    warned = record.delay_warned
+    warned = record.delay_warned or at.now >= record.deadline
     if not warns(at.schedule, arrival=record.arrival, warned=warned, now=at.now):
         return record, []
     puts = at.notifier.notification(record, Action.DELAYED, record.pending, at.snapshot, at.now)

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.disposition.happening import Attempted, event_about
-from postroad.delivery.disposition.retry import JITTER
+from postroad.delivery.disposition.retry import JITTER, overtime
 from postroad.delivery.disposition.settlement import (
     AT_ONCE,
     NOT_TRIED,
@@ -112,7 +112,8 @@ def _left_alone(
     that, held if its body might not live so long.
     """
     late = at.now - record.deadline
-    if timedelta(0) <= late < _LAST_LOOK and all(each.last for each in record.pending):
+    looked_at = record.overtime is None and all(each.last for each in record.pending)
+    if timedelta(0) <= late < _LAST_LOOK and looked_at:
         return expire(record, said, at)
     if late > HOLD_LIMIT and isinstance(record.content, BlobRef):
         return hold(record, Hold(ADMIN, note=said), said, at)
@@ -127,7 +128,8 @@ def hold_ended(record: QueueRecord, ended: Hold, at: SettlementContext) -> Settl
         why = GivenUp(EventType.EXPIRATION, reason=told, told=told, status=status)
         return give_up(record, why, at)
     event = _told(EventType.RELEASED, record, "its hold has ended", at)
-    return Settlement((Put(record.next_step(hold=None), Ready()),), (event,))
+    again = overtime(deadline=record.deadline, now=at.now)
+    return Settlement((Put(record.next_step(hold=None, overtime=again), Ready()),), (event,))
 
 
 def no_route(record: QueueRecord, at: SettlementContext) -> Settlement:
