@@ -67,7 +67,7 @@ def events(
         ),
     ] = timedelta(hours=1),
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")
+        bool, typer.Option("--follow", "-f", help="Continue with new events.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -47,7 +47,7 @@ def send(
         str,
         typer.Option(
             metavar="ADDR[:PORT]",
-            help="The SMTP server to hand it to; port 25 when left out, 587 or 465 with --tls.",
+            help="The SMTP server. Default port: 25; with --tls 587 or 465.",
         ),
     ] = "127.0.0.1:2525",
     subject: Annotated[
@@ -71,7 +71,7 @@ def send(
     ] = None,
     tls: TlsOption = Tls.NONE,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Accept any certificate, as of a first start.")
+        bool, typer.Option("--insecure", help="Accept any certificate, such as a self-signed one.")
     ] = False,
     ca: Annotated[
         Path | None,
@@ -87,7 +87,7 @@ def send(
         typer.Option(
             metavar="FILE",
             parser=path("--password-file"),
-            help="The password's file; else $POSTROAD_PASSWORD is taken.",
+            help="File with the password. Default: $POSTROAD_PASSWORD.",
         ),
     ] = None,
     as_json: JsonFlag = False,

@@ -87,10 +87,10 @@ def load(
     ] = "4KiB",
     sender: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="ADDRESS", help="Reverse-path; repeated, they take turns."),
+        typer.Option("--from", metavar="ADDRESS", help="Reverse-path; several are used in turn."),
     ] = None,
     domain: Annotated[
-        str, typer.Option(metavar="DOMAIN", help="Recipients' domain, or what theirs end in.")
+        str, typer.Option(metavar="DOMAIN", help="Recipients' domain; with --domains its parent.")
     ] = "far.example",
     domains: Annotated[
         int,

@@ -17,50 +17,52 @@ class OrderAction:
 
 
 _COVERS = (
-    "It covers mail that is in the queue now: what arrives later is not meant. Mail that is being"
-    " sent at this moment may still go out."
+    "The order applies to mail that is in the queue now, and not to mail that arrives later. Mail"
+    " that is being sent at this moment may still go out."
 )
 _ALONE = (
-    "With --to it is about that recipient alone: the message goes on to all others, as if nothing"
-    " had been ordered."
+    "With --to the order applies to that recipient alone: for all others the message continues as"
+    " if nothing had been ordered."
 )
 _TOGETHER = (
-    "With --to it is about the whole message at that recipient's domain, so also about its other"
-    " recipients there; they are counted."
+    "With --to the order applies to the whole message at that recipient's domain, so also to its"
+    " other recipients there; they are counted."
 )
 ACTIONS = (
     OrderAction(
         "retry",
-        "Try deferred mail now, and not when its next try is due."
-        f"\n\nIf that try fails, its schedule goes on. {_TOGETHER} {_COVERS}",
+        "Try deferred mail now instead of at its next retry."
+        f"\n\nIf that try fails, the retry schedule continues. {_TOGETHER} {_COVERS}",
         frozenset({WaitKind.SCHEDULED}),
         "--domain example.net",
     ),
     OrderAction(
         "hold",
-        "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself."
+        "Hold mail until `queue release`; after 30 days it is released automatically."
         f"\n\n{_TOGETHER} {_COVERS}",
         frozenset({WaitKind.READY, WaitKind.SCHEDULED}),
         "--from shop@example.com --reason 'ticket 5'",
     ),
     OrderAction(
-        "release", f"Let held mail go on.\n\n{_TOGETHER}", frozenset({WaitKind.HELD}), "--all"
+        "release",
+        f"Release held mail for delivery.\n\n{_TOGETHER}",
+        frozenset({WaitKind.HELD}),
+        "--all",
     ),
     OrderAction(
         "bounce",
         "Give mail up: its senders get a delivery status notification."
         f"\n\n{_ALONE} {_COVERS}"
-        " What fits is counted and asked about first; a script says --yes.",
+        " The command counts the mail and asks first; a script needs --yes.",
         frozenset(WaitKind),
         "--id 01JDX3M8Q2V5K7T9W4Y6Z8ABCD --reason 'wrong list'",
         "the senders are notified",
     ),
     OrderAction(
         "delete",
-        "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
-        " forged."
-        f"\n\nThe history (`postroad events`) keeps that it was there. {_ALONE} {_COVERS}"
-        " What fits is counted and asked about first; a script says --yes.",
+        "Remove mail without a notification, as after a spam run with forged senders."
+        f"\n\nThe history (`postroad events`) keeps a record of it. {_ALONE} {_COVERS}"
+        " The command counts the mail and asks first; a script needs --yes.",
         frozenset(WaitKind),
         "--client shop/news --reason 'stolen login' --dry-run",
         "nobody is notified, and it cannot be had back",

@@ -15,15 +15,15 @@ _ENTRIES = (
     ),
     CommandEntry(
         "retry",
-        "Try deferred mail now, and not when its next try is due.",
+        "Try deferred mail now instead of at its next retry.",
         "postroad.cli.queue.orders:retry",
     ),
     CommandEntry(
         "hold",
-        "Hold mail: it waits for `queue release`, 30 days at most, and is then released by itself.",
+        "Hold mail until `queue release`; after 30 days it is released automatically.",
         "postroad.cli.queue.orders:hold",
     ),
-    CommandEntry("release", "Let held mail go on.", "postroad.cli.queue.orders:release"),
+    CommandEntry("release", "Release held mail for delivery.", "postroad.cli.queue.orders:release"),
     CommandEntry(
         "bounce",
         "Give mail up: its senders get a delivery status notification.",
@@ -31,23 +31,22 @@ _ENTRIES = (
     ),
     CommandEntry(
         "delete",
-        "Remove mail and tell nobody, as after a spam run from a stolen login, whose senders are"
-        " forged.",
+        "Remove mail without a notification, as after a spam run with forged senders.",
         "postroad.cli.queue.orders:delete",
     ),
     CommandEntry(
         "suspend",
-        "Suspend delivery of some mail for a time: what waits, and what is accepted meanwhile.",
+        "Suspend delivery of some mail for a time, also of mail that is accepted meanwhile.",
         "postroad.cli.queue.suspension:suspend",
     ),
     CommandEntry(
         "resume",
-        "End a suspension, named by the options that it was given by, and try its mail now.",
+        "End the suspension that was given with these options, and try its mail now.",
         "postroad.cli.queue.suspension:resume",
     ),
     CommandEntry(
         "orders",
-        "List the orders in force: what each means, how much it has changed, and when it ends.",
+        "List the orders in force: the mail of each, how much it has changed, and when it ends.",
         "postroad.cli.queue.standing:orders",
     ),
     CommandEntry(

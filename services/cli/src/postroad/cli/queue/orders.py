@@ -39,14 +39,14 @@ YesFlag = Annotated[
         "--yes", "-y", help="Do not ask. Otherwise --all asks at a terminal, whatever the order."
     ),
 ]
-DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Count what fits; change nothing.")]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Count the mail; change nothing.")]
 ReasonOption = Annotated[
     str,
     typer.Option(
         metavar="TEXT",
         parser=values.reason,
-        help="Why. It stands in the message's history, with held mail, and in the notification of"
-        " mail that is bounced.",
+        help="Why. It is shown in the message's history, with held mail, and in the notification"
+        " of bounced mail.",
     ),
 ]
 

@@ -73,7 +73,7 @@ class Mail:
     sender: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="ADDRESS", help="Mail with this reverse-path; '<>' is notifications."
+            "--from", metavar="ADDRESS", help="Mail with this reverse-path; '<>' for notifications."
         ),
     ] = None
     recipient: Annotated[
@@ -85,8 +85,8 @@ class Mail:
         typer.Option(
             "--client",
             metavar="NAMESPACE/NAME",
-            help="Mail that this Client submitted. The name alone will do where one namespace has"
-            " it.",
+            help="Mail that this Client submitted. The name alone is enough if only one namespace"
+            " has it.",
         ),
     ] = None
 

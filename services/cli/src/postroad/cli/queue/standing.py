@@ -33,12 +33,13 @@ _COLUMNS = (
 
 def orders(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -> None:
     """
-    List the orders in force: what each means, how much it has changed, and when it ends.
+    List the orders in force: the mail of each, how much it has changed, and when it ends.
 
-    An order stands for an hour, so that a process that starts meanwhile obeys it too. It means mail
-    that was accepted before it. A suspension stands for its time and means later mail too; each
-    time it puts a message off is counted. All others count each message once. What a delivery
-    process has changed is told within a second, and is missing if it was killed before.
+    An order is in force for an hour, so that a process that starts meanwhile obeys it too. It
+    applies to mail that was accepted before it. A suspension is in force for its time, and applies
+    to later mail too; each time that it puts a message off counts. All other orders count each
+    message once. A delivery process reports its changes within a second; they are missing if it was
+    killed before.
 
     Example: postroad queue orders -o wide
     """
@@ -105,7 +106,7 @@ def cancel(
     """
     End an order before its time.
 
-    What it has changed already stays as it is; what a suspension has put off is tried.
+    What it has already changed stays changed. Mail that a suspension has put off is tried.
 
     Example: postroad queue cancel 3f2a91c0
     """

@@ -53,12 +53,12 @@ def suspend(
     as_json: JsonFlag = False,
 ) -> None:
     """
-    Suspend delivery of some mail for a time: what waits, and what is accepted meanwhile.
+    Suspend delivery of some mail for a time, also of mail that is accepted meanwhile.
 
-    Mail is accepted as ever and stays deferred; it still expires, and its senders are still told of
-    a delay. What is being sent at this moment may go out. `queue resume` ends it early. With --to
-    it is about whole messages at that recipient's domain, so also about their other recipients
-    there.
+    Mail is accepted as usual and stays deferred. It still expires, and its senders still get delay
+    warnings. Mail that is being sent at this moment may go out. `queue resume` ends the suspension
+    early. With --to it applies to whole messages at that recipient's domain, so also to their other
+    recipients there.
 
     Example: postroad queue suspend --domain example.net --for 2h --reason 'their maintenance'
     """
@@ -90,7 +90,7 @@ def resume(
     as_json: JsonFlag = False,
 ) -> None:
     """
-    End a suspension, named by the options that it was given by, and try its mail now.
+    End the suspension that was given with these options, and try its mail now.
 
     Example: postroad queue resume --domain example.net
     """

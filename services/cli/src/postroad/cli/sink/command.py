@@ -43,7 +43,7 @@ def sink(
     ] = 1000,
     defer: Annotated[float, _share("--defer", "Answer this part of the messages with 451.")] = 0.0,
     reject: Annotated[float, _share("--reject", "Answer this part with 550.")] = 0.0,
-    disconnect: Annotated[float, _share("--disconnect", "Hang up on this part, unanswered.")] = 0.0,
+    disconnect: Annotated[float, _share("--disconnect", "Close the connection instead.")] = 0.0,
     latency: Annotated[
         float,
         typer.Option(
@@ -60,7 +60,7 @@ def sink(
     ] = False,
     auth: Annotated[
         str | None,
-        typer.Option(metavar="USER:PASSWORD", help="Take mail only after this login."),
+        typer.Option(metavar="USER:PASSWORD", help="Accept mail only after this login."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -63,17 +63,17 @@ def up(
     ] = "127.0.0.1:2465",
     http: Annotated[
         str,
-        typer.Option(metavar=_WHERE, help="/metrics, /healthz, /readyz of the whole; or none."),
+        typer.Option(metavar=_WHERE, help="/metrics, /healthz, /readyz of the relay; or none."),
     ] = "127.0.0.1:8025",
     workers: Annotated[
-        str, typer.Option(metavar="ingress=N,delivery=N", help="How many processes of each kind.")
+        str, typer.Option(metavar="ingress=N,delivery=N", help="Number of processes of each kind.")
     ] = "ingress=1,delivery=1",
     hostname: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             envvar="POSTROAD_HOSTNAME",
-            help="What this relay calls itself to others: the name of its address in the DNS.",
+            help="The relay's host name in SMTP: the name of its address in the DNS.",
             show_default="this machine's name",
         ),
     ] = None,

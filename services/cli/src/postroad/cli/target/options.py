@@ -44,7 +44,7 @@ class Where:
             "--namespace",
             "-n",
             metavar="NAME",
-            help="The namespace Postroad is installed in, when it is not the context's own.",
+            help="The namespace of Postroad. Default: the context's own.",
             rich_help_panel=_KUBERNETES,
         ),
     ] = None

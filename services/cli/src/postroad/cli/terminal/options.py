@@ -44,7 +44,7 @@ FormOption = Annotated[
         "-o",
         metavar="FORM",
         parser=one_of("--output", Form),
-        help="`wide`: every column, also where the terminal has no room; `json`: as --json.",
+        help="`wide`: all columns, even on a narrow terminal; `json`: as --json.",
     ),
 ]
 

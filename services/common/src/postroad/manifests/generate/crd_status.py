@@ -36,12 +36,12 @@ _SECRETS = {"SecretsResolved": "the Secrets it names are there and have the keys
 CONDITIONS: Mapping[Kind, Mapping[str, str]] = {
     Kind.DOMAIN: {
         **SHARED,
-        "DNSVerified": "DNS has the records of status.dnsRecords; told beside Ready",
+        "DNSVerified": "the DNS has the records of status.dnsRecords; not part of Ready",
     },
     Kind.RELAY: {
         **SHARED,
         **_SECRETS,
-        "Reachable": "a smarthost answers; told beside Ready",
+        "Reachable": "a smarthost answers; not part of Ready",
     },
     Kind.QUOTA: SHARED,
     Kind.CLIENT: {
@@ -84,17 +84,17 @@ def _conditions(kind: Kind) -> dict[str, Any]:
             "reason": _text("Why, as one word for programs.", 1024, minLength=1),
             "message": _text("Why, as a sentence for people, and what to do.", 32768),
             "lastTransitionTime": _time("When the status last changed."),
-            "observedGeneration": _count("The metadata.generation that this was found of."),
+            "observedGeneration": _count("The metadata.generation that this is about."),
         },
     }
-    found = _entries("What is so of the object, each thing once.", 32, entry)
+    found = _entries("The conditions of the object, each type once.", 32, entry)
     listed = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
     return {**found, **listed}
 
 
 _DNS_RECORD = {
     "type": "object",
-    "description": "A DNS record to publish, and what was found of it.",
+    "description": "A DNS record to publish, and its state.",
     "required": ["name", "type", "value", "state"],
     "properties": {
         "name": _text("Name of the record, such as _dmarc.example.com.", 300),
@@ -104,29 +104,27 @@ _DNS_RECORD = {
             "type": "string",
             "enum": ["Found", "Missing", "Different", "Unknown"],
             "description": "Found: as it should be. Missing: there is none. Different: there is"
-            " another, told in found. Unknown: the lookup failed.",
+            " another, shown in found. Unknown: the lookup failed.",
         },
-        "found": _text("What is published instead.", 4096),
+        "found": _text("The record that is published instead.", 4096),
     },
 }
 _USAGE = {
     "type": "object",
-    "description": "How much of one limit is used in its present window.",
+    "description": "How much of one limit is used in its current window.",
     "required": ["limit", "used", "max", "resetsAt"],
     "properties": {
-        "limit": _text("The limit: what is counted, and per which window; messages/1h.", 64),
-        "subject": _text(
-            "Whose count this is, where the Quota counts several for themselves.", 512
-        ),
+        "limit": _text("The limit: what is counted, and the window, such as messages/1h.", 64),
+        "subject": _text("Whose count this is, if the Quota counts several separately.", 512),
         "used": _count("How much is used."),
         "max": _count("How much the limit allows."),
-        "resetsAt": _time("When the window ends and the count begins again."),
+        "resetsAt": _time("When the window ends and the count restarts."),
     },
 }
 OWN_FIELDS: Mapping[Kind, Mapping[str, Schema]] = {
     Kind.DOMAIN: {
         "dnsRecords": _entries(
-            "DNS records that the domain should have, and what was found when last looked up.",
+            "DNS records that the domain should have, and what the last look-up found.",
             64,
             _DNS_RECORD,
         ),
@@ -134,7 +132,7 @@ OWN_FIELDS: Mapping[Kind, Mapping[str, Schema]] = {
     Kind.RELAY: {},
     Kind.QUOTA: {
         "usage": _entries(
-            "How much is used, the fullest first; of very many counts only the fullest.",
+            "How much is used, the fullest first. Of very many counts only the fullest.",
             1000,
             _USAGE,
         ),

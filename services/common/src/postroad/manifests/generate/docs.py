@@ -37,48 +37,48 @@ _ON_KUBERNETES = textwrap.fill(
 _HEAD = f"""\
 # Resources
 
-What Postroad does is declared in objects of the group `{GROUP}`, version `{VERSION}`: as files for
-`postroad up --config` and `postroad check`, with the same content on Kubernetes. `make docs` writes
-this page from the models: change those. Whole examples, with comments, are in [examples](examples).
+Objects of the group `{GROUP}`, version `{VERSION}`, declare what Postroad does. They are files for
+`postroad up --config` and `postroad check`, and have the same content on Kubernetes. `make docs`
+writes this page from the models. [examples](examples) has complete examples with comments.
 
-- **Files** are YAML with any number of documents, or JSON; `kind: List` is taken apart. Folders are
-  read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are left out). Symbolic
-  links are followed, and `up` applies what is edited behind them, as in a ConfigMap volume. There
-  may be {MAX_FILES:,} files, each of {MAX_FILE >> 20} MiB, and {MAX_ENTRIES:,} files and folders of
-  any name below each path that is given, with what links lead to; more is a mistake. Objects
-  without a namespace are in `default`. Objects of other groups are passed over (`check` counts
-  them), but for `Secret` (`data`, `stringData`) and `Namespace` (its labels).
-- **Unknown fields are refused**, and so is what is planned and would do nothing yet: each kind
-  lists it at its end. A field that is `null` counts as left out.
-- **Mistakes** are told as `file:line: field: reason`, and as `file: reason` where a file or folder
-  cannot be read. An object that is wrong, or whose Secret or
-  Relay is not there, keeps its last good form in force (`Ready=False`, reason `Stale`); all other
-  objects apply. One that loses a conflict, or that a Relay does not admit, leaves; a Domain that
-  receives goes on receiving. While a file cannot be read at all, nothing is removed.
+- **Files** are YAML with any number of documents, or JSON; `kind: List` is split into its items.
+  Folders are read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are
+  skipped). Symbolic links are followed, and `up` applies edits behind them, as in a ConfigMap
+  volume. There may be {MAX_FILES:,} files, each of {MAX_FILE >> 20} MiB, and {MAX_ENTRIES:,} files
+  and folders of any name below each given path, those behind links included; more is a mistake.
+  Objects without a namespace are in `default`. Objects of other groups are skipped (`check`
+  counts them), except `Secret` (`data`, `stringData`) and `Namespace` (its labels).
+- **Unknown fields are refused**, and so are planned fields that would do nothing yet: each kind
+  lists them at its end. A field that is `null` counts as absent.
+- **Mistakes** are reported as `file:line: field: reason`, and as `file: reason` if a file or folder
+  cannot be read. An object that is wrong, or whose Secret or Relay is missing, keeps its last valid
+  form in force (`Ready=False`, reason `Stale`); all other objects apply. An object that loses a
+  conflict, or that a Relay does not admit, is removed; a Domain that receives continues to receive.
+  While a file cannot be read at all, nothing is removed.
 - **An object takes at most 2,031,616 octets** as the queue stores it: as JSON, where a character
   beyond ASCII takes 6 octets, and one beyond the first 65,536 takes 12; with servers of your own
   that have a smaller `max_payload`, 65,536 octets less than that. 10,000 addresses fit if they have
-  190 characters each. A larger object is wrong like any other (reason `TooLarge`). Give its Domain
-  `*@example.com` or `mode: Any` then, and leave it to the real server who exists; a Domain that
+  190 characters each. A larger object is a mistake (reason `TooLarge`). Use `*@example.com` or
+  `mode: Any` in such a Domain, and let the mail server decide which recipients exist. A Domain that
   admits tens of thousands of namespaces can admit `All`. Kubernetes itself stores 1.5 MiB.
 - **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
   and `password`.
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
-  Client names it. Of two Domains with one name, or two Clients with one username, the older wins
-  (in files: the one that comes first).
-- **The relay** of a recipient: the route of its own Domain, if that receives; else the Relay that
-  the Client names; else the one that the sender's Domain names; else, among the Relays of the
+  Client names it. If two Domains have one name, or two Clients one username, the older object wins
+  (in files: the first one).
+- **The route** of a recipient is that of its own Domain, if that receives; else the Relay that the
+  Client names; else the one that the sender's Domain names; else, among the Relays of the
   Client's namespace, the one with the most specific match in `destinations`.
-- **Quotas** may count any namespace, so that tenants need not be able to change their own: leave
-  the right to write them to those who run the relay. `namespace`, `client`, `senderDomain` and
-  `sender` count what Clients send; `clientNetwork` counts everybody's mail.
+- **Quotas** may count any namespace. So tenants need not be allowed to change their own Quota: give
+  the right to write Quotas only to those who run the relay. `namespace`, `client`, `senderDomain`
+  and `sender` count what Clients send; `clientNetwork` counts everybody's mail.
 {_ON_KUBERNETES}
 
 | written | is |
 | --- | --- |
 | duration | `30s`, `15m`, `1h30m`, `5d` |
 | size | bytes: `1048576`, `500M` (powers of 1000), `10Gi` (powers of 1024) |
-| rate | `1000/1m`: so many in each window |
+| rate | `1000/1m`: this many in each window |
 | domain pattern | `example.com`, `*.example.com` (its subdomains), `*` |
 | address pattern | `info@example.com`, `*@example.com`, `*@*.example.com`, `*` |
 | network | `10.20.0.0/16`, `192.0.2.7`, `2001:db8::/32` |

@@ -13,17 +13,23 @@ class ClientSpec(Part):
     """Who may submit mail; any one of the proofs (auth, networks) is enough."""
 
     auth: PasswordAuth | None = None
-    """Login by username and password. Only a verifier (SCRAM-SHA-256) leaves the Secret."""
+    """
+    Login by username and password. Only a verifier (SCRAM-SHA-256) of the password is published.
+    """
     networks: tuple[NetworkText, ...] = Field(default=(), max_length=256)
     """Networks whose hosts may submit without a login: 10.20.0.0/16, 2001:db8::/32."""
     senders: tuple[AddressPattern, ...] = Field(min_length=1, max_length=1000)
-    """Addresses it may send as: info@example.com, *@example.com, *@*.example.com or *. Domains of
-    other namespaces must admit this one in their allowedNamespaces. They bind the envelope only:
-    the From field is not checked, and the null reverse-path (<>) passes every list. A sender
-    without a domain counts as one of the relay's own host name."""
+    """
+    Addresses that it may send as: info@example.com, *@example.com, *@*.example.com or *. Domains of
+    other namespaces must admit this one in their allowedNamespaces. The list applies to the
+    envelope only: the From field is not checked, and the null reverse-path (<>) matches every list.
+    A sender without a domain counts as one of the relay's own host name.
+    """
     relay_ref: RelayRef | None = None
-    """Relay for its mail; when left out, that of the sender's Domain, else the most specific Relay
-    of the namespace."""
+    """
+    Relay for its mail. Default: that of the sender's Domain, else the most specific Relay of the
+    namespace.
+    """
     class_: Literal["Transactional", "Bulk"] = Field(default="Transactional", alias="class")
     """Bulk mail never delays transactional mail."""
 

@@ -35,10 +35,13 @@ class RouteSpec(Part):
     """The way to the real server behind this relay."""
 
     hosts: tuple[NextHop, ...] = Field(min_length=1, max_length=64)
-    """Hosts that take the domain's mail, by priority and weight."""
+    """Hosts that accept the domain's mail, by priority and weight."""
     tls: TlsMode = TlsMode.OPPORTUNISTIC
-    """None: never TLS. Opportunistic: TLS where offered, without checking certificates. Required:
-    TLS or no delivery. Verified: TLS with a certificate that is valid for the host's name."""
+    """
+    None: never TLS. Opportunistic: TLS where it is offered, without verifying certificates.
+    Required: TLS or no delivery. Verified: TLS with a certificate that is valid for the host's
+    name.
+    """
 
     @model_validator(mode="after")
     def _tls_fits_ports(self) -> Self:
@@ -65,11 +68,13 @@ class Recipients(Part):
     """Which recipients of the domain exist."""
 
     mode: Literal["List", "Any"]
-    """List: those in `addresses`. Any: every local part, and the real server decides later."""
+    """List: those in `addresses`. Any: every local part, and the mail server decides later."""
     addresses: tuple[ListedAddress, ...] = Field(default=(), max_length=10_000)
-    """Addresses of this domain that take mail: info@example.com, or *@example.com for all.
-    postmaster always does; no other does by itself, abuse neither. A subaddress (info+tag@) is an
-    address of its own: list it too."""
+    """
+    Addresses of this domain that accept mail: info@example.com, or *@example.com for all.
+    postmaster always accepts mail; no other address does unless it is listed, not even abuse. A
+    subaddress (info+tag@) is an address of its own: list it too.
+    """
 
     @model_validator(mode="after")
     def _addresses_fit_mode(self) -> Self:
@@ -97,34 +102,40 @@ class ReceiveSpec(Part):
     """What the domain takes, and where it goes."""
 
     route: RouteSpec
-    """The real server behind this relay."""
+    """The mail server behind this relay."""
     recipients: Recipients = Recipients(mode="Any")
-    """Which recipients exist. Without it every local part is taken, and what the real server
-    refuses later must be bounced: better list them."""
+    """
+    Which recipients exist. Without it every local part is accepted, and mail that the mail server
+    refuses later must bounce. So it is better to list them.
+    """
     mode: Literal["Queued"] = "Queued"
-    """Queued: taken into the queue at once, then delivered."""
+    """Queued: mail is accepted into the queue at once, then delivered."""
 
 
 class SendSpec(Part):
     """How the domain's own mail leaves."""
 
     relay_ref: RelayRef | None = None
-    """Relay for mail from this domain; when left out, that of the Client, else the most specific
-    Relay of the namespace."""
+    """
+    Relay for mail from this domain. Default: that of the Client, else the most specific Relay of
+    the namespace.
+    """
 
 
 class DomainSpec(Part):
     """A mail domain this cluster handles."""
 
     domain: DomainName
-    """The mail domain, such as example.com; without wildcards. Of two Domains that claim one name
-    the older wins."""
+    """
+    The mail domain, such as example.com; without wildcards. If two Domains claim one name, the
+    older one wins.
+    """
     receive: ReceiveSpec | None = None
-    """How mail to the domain is received; leave out to only send."""
+    """How mail to the domain is received. Leave it out to only send."""
     send: SendSpec | None = None
-    """How mail from the domain is sent; leave out to only receive."""
+    """How mail from the domain is sent. Leave it out to only receive."""
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
-    """Which namespaces' Clients may send as this domain."""
+    """The namespaces whose Clients may send as this domain."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:

@@ -34,31 +34,31 @@ class SenderMatch(Part):
     """Senders, each counted for itself."""
 
     match: AddressPattern
-    """Which senders: *@example.com, or * for every one; an empty sender is none."""
+    """Which senders: *@example.com, or * for every one. The empty sender never matches."""
 
 
 class ClientNetwork(Part):
     """Networks that mail comes from, each counted for itself."""
 
     prefix_length: Count = Field(default=32, ge=8, le=32)
-    """IPv4 addresses that share so many leading bits count together."""
+    """IPv4 addresses with this many leading bits in common count together."""
     prefix_length_v6: Count = Field(default=64, ge=16, le=128, alias="prefixLengthV6")
-    """IPv6 addresses that share so many leading bits count together."""
+    """IPv6 addresses with this many leading bits in common count together."""
 
 
 class Subject(Part):
-    """Whom the Quota counts. Exactly one field; with a pattern, each value counts for itself."""
+    """What the Quota counts. Exactly one field; with a pattern, each value counts for itself."""
 
     namespace: NamespacePattern | None = None
-    """All Clients of a namespace together; * for each namespace by itself."""
+    """All Clients of a namespace together. *: each namespace separately."""
     client: ClientPattern | None = None
-    """A Client of the Quota's own namespace, or namespace/name; * stands for every name."""
+    """A Client of the Quota's own namespace, or namespace/name. *: each name separately."""
     sender_domain: DomainPattern | None = None
     """Mail that Clients send from a domain: example.com, *.example.com or *."""
     sender: SenderMatch | None = None
     """Mail that Clients send from an address."""
     client_network: ClientNetwork | None = None
-    """Mail that comes from a network, from Clients and everybody else."""
+    """Mail that comes from a network, from Clients and from everybody else."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -127,14 +127,16 @@ class QuotaSpec(Part):
     """How much somebody may send. A message counts against every Quota whose subject it is."""
 
     subject: Subject
-    """Whom the Quota counts."""
+    """What the Quota counts."""
     limits: tuple[Limit, ...] = Field(min_length=1, max_length=16)
-    """What may be sent per window; all of it holds."""
+    """What may be sent per window. All limits apply."""
     on_exceeded: OnExceeded = OnExceeded.DEFER
-    """Defer: 451 4.7.1, the client tries again. Reject: 550 5.7.1. Hold: taken, and held until
-    somebody releases it; all other Quotas count it, and may refuse it. Reject and Hold are
-    451 4.7.1 while another process may give back what it has not used: until 12 s after one last
-    took more than it needed at once."""
+    """
+    Defer: 451 4.7.1, the client tries again. Reject: 550 5.7.1. Hold: accepted, and held until
+    somebody releases it; all other Quotas count it, and may refuse it. Instead of Reject and Hold
+    the reply is 451 4.7.1 while another process may give back what it has not used: until 12 s
+    after a process last took more than it needed at once.
+    """
 
     @model_validator(mode="after")
     def _limits_differ(self) -> Self:

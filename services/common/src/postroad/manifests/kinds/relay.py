@@ -54,22 +54,27 @@ class SmarthostSpec(NextHop):
     """A host that takes mail for everywhere."""
 
     auth: PasswordAuth | None = None
-    """How to log in at this host; `spec.auth` when left out. The same for all hosts, for now."""
+    """
+    How to log in at this host. Default: `spec.auth`. It must be the same for all hosts, for now.
+    """
 
 
 class RelayTls(Part):
-    """What TLS the next hop must offer."""
+    """Which TLS the next hop must offer."""
 
     mode: TlsMode = TlsMode.OPPORTUNISTIC
-    """None: never TLS. Opportunistic: TLS where offered, without checking certificates. Required:
-    TLS or no delivery. Verified: TLS with a certificate that is valid for the host's name. Where
-    the Relay logs in, the certificate is checked in any mode."""
+    """
+    None: never TLS. Opportunistic: TLS where it is offered, without verifying certificates.
+    Required: TLS or no delivery. Verified: TLS with a certificate that is valid for the host's
+    name. If the Relay logs in, the certificate is verified in any mode.
+    """
     implicit: Switch | None = None
-    """TLS from the first byte instead of STARTTLS; when left out, on port 465 only. Smarthosts
-    only."""
+    """TLS from the first byte instead of STARTTLS. Default: on port 465 only. Smarthosts only."""
     allow_unverified_login: Switch = False
-    """Log in under TLS though the certificate is not valid for the host's name. Whoever stands
-    between then learns the password; without it no login is said to such a host."""
+    """
+    Log in under TLS even if the certificate is not valid for the host's name. A man in the middle
+    then learns the password. Without this setting no login is sent to such a host.
+    """
 
 
 class EgressSource(Part):
@@ -78,9 +83,9 @@ class EgressSource(Part):
     name: ResourceName
     """Name of the source in logs and metrics."""
     address: IpAddress | None = None
-    """Local IP address of outgoing connections; the system's choice when left out."""
+    """Local IP address of outgoing connections. Default: the system chooses."""
     ehlo: EhloName | None = None
-    """Host name to say in EHLO; the process's own when left out."""
+    """Host name in EHLO. Default: that of the process."""
     weight: Count = Field(default=1, ge=1, le=65535)
     """Share of connections among the sources."""
 
@@ -89,7 +94,7 @@ class Egress(Part):
     """Where mail leaves from."""
 
     pool: PoolName = "default"
-    """Egress pool: the delivery processes that carry this Relay's mail."""
+    """Egress pool: the delivery processes that send this Relay's mail."""
     sources: tuple[EgressSource, ...] = Field(default=(), max_length=64)
     """Addresses to send from."""
 
@@ -115,15 +120,15 @@ class Retry(Part):
     """When to try again what was deferred, and when to give up."""
 
     first: Annotated[Duration, Within(_SECOND, _DAY)] = timedelta(minutes=15)
-    """Wait after the first attempt that was deferred."""
+    """Wait after the first deferred attempt."""
     factor: Factor = Field(default=1.5, ge=1, le=10)
-    """What each wait is multiplied by to get the next."""
+    """Factor by which each wait grows."""
     max: Annotated[Duration, Within(_SECOND, 7 * _DAY)] = timedelta(hours=4)
     """Longest wait."""
     lifetime: Annotated[Duration, Within(_SECOND, 30 * _DAY)] = timedelta(days=5)
-    """How long a message may wait in all before it bounces."""
+    """Queue lifetime: how long a message may wait in all before it bounces."""
     delay_warning: Annotated[Duration, Within(_SECOND, 30 * _DAY, never=True)] = timedelta(hours=4)
-    """Age at which the sender is told of the delay, once; 0s for never."""
+    """Age at which the sender gets a delay warning, once. 0s: never."""
 
     @model_validator(mode="after")
     def _waits_grow(self) -> Self:
@@ -154,21 +159,25 @@ class Limits(Part):
     """
 
     connections: Count = Field(default=20, ge=1, le=10_000)
-    """Most concurrent connections to a site from the whole cluster; a site begins with five."""
+    """Most concurrent connections to a site from the whole cluster. A site starts with five."""
     messages_per_connection: Count = Field(default=100, ge=1, le=100_000)
     """Messages sent over one connection before it is closed."""
     message_rate: MessageRate | None = None
-    """Messages per window to a site from the whole cluster; unlimited when left out. One whose
-    recipients need several transactions, or several hosts, counts once. A delivery process that
-    takes a site over, as after a restart, goes on with the window."""
+    """
+    Messages per window to a site from the whole cluster. Default: unlimited. A message counts once,
+    also if its recipients need several transactions or several hosts. A delivery process that takes
+    over a site, as after a restart, continues the window.
+    """
 
 
 class RelaySpec(Part):
     """How mail leaves: direct delivery by MX, or by smarthosts."""
 
     destinations: tuple[DomainPattern, ...] = Field(default=("*",), min_length=1, max_length=1000)
-    """Recipient domains this Relay is for: example.com, *.example.com for its subdomains, or *.
-    Among the Relays of a namespace the most specific match wins."""
+    """
+    Recipient domains of this Relay: example.com, *.example.com for its subdomains, or *. The most
+    specific match among the Relays of a namespace wins.
+    """
     mx: Mx | None = None
     """Deliver to the MX hosts of each recipient's domain. Exactly one of mx and smarthosts."""
     smarthosts: tuple[SmarthostSpec, ...] = Field(default=(), max_length=64)
@@ -176,16 +185,18 @@ class RelaySpec(Part):
     auth: PasswordAuth | None = None
     """How to log in at the smarthosts."""
     tls: RelayTls = RelayTls()
-    """What TLS the next hop must offer."""
+    """Which TLS the next hop must offer."""
     egress: Egress = Egress()
     """Where mail leaves from."""
     retry: Retry = Retry()
-    """When to try again what was deferred."""
+    """When deferred mail is tried again."""
     limits: Limits = Limits()
-    """What each site is asked to bear by this Relay's mail. Relays that send to a site at the same
-    time, also those of several pools, together keep the largest of their limits."""
+    """
+    Limits of this Relay's mail at each site. Relays that send to a site at the same time, also
+    those of several pools, together keep the largest of their limits.
+    """
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
-    """Which namespaces' Domains and Clients may name this Relay."""
+    """The namespaces whose Domains and Clients may name this Relay."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

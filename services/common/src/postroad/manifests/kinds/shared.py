@@ -31,7 +31,7 @@ class RelayRef(Part):
     name: ResourceName
     """Name of the Relay."""
     namespace: NamespaceName | None = None
-    """Namespace of the Relay; the object's own when left out."""
+    """Namespace of the Relay. Default: the object's own."""
 
 
 class PasswordAuth(Part):
@@ -88,7 +88,7 @@ class LabelSelector(Part):
     match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
         default_factory=dict, max_length=64
     )
-    """Labels a namespace must have, with these values."""
+    """Labels that a namespace must have, with these values."""
     match_expressions: tuple[LabelRequirement, ...] = Field(default=(), max_length=64)
     """Further requirements on a namespace's labels."""
 
@@ -103,10 +103,12 @@ class AllowedNamespaces(Part):
     """Which other namespaces may use an object; its own always may."""
 
     from_: Literal["Same", "All", "Selector"] = Field(default="Same", alias="from")
-    """Same: only the object's own namespace. All: every namespace. Selector: those `selector`
-    chooses."""
+    """
+    Same: only the object's own namespace. All: every namespace. Selector: the namespaces that
+    `selector` matches.
+    """
     selector: LabelSelector | None = None
-    """Chooses namespaces by their labels; goes with `from: Selector` only."""
+    """Selects namespaces by their labels. Only with `from: Selector`."""
 
     @model_validator(mode="after")
     def _selector_fits_from(self) -> Self:
@@ -134,7 +136,7 @@ class NextHop(Part):
     """A host to hand mail to."""
 
     host: HostName
-    """Host name or IP address; a name is looked up for its addresses, never for its MX."""
+    """Host name or IP address. A name is looked up for its addresses, never for its MX."""
     port: Port = 25
     """TCP port. 465 means TLS from the first byte."""
     priority: Count = Field(default=0, ge=0, le=65535)
