@@ -9,24 +9,24 @@ from postroad_harness.bench.rounds import RoundFigures, middle
 _INTRO = """\
 # Benchmarks
 
-Postroad beside what people would use instead, on one machine, every system in its durable default
-settings: a message is on disk before its `250`. This page is written by
+This page compares Postroad with alternatives on one machine. Every system has its durable default
+settings: a message is on disk before its `250`. The page is written by
 
     make bench
 
-which installs what is missing (Postfix with apt, Haraka with npm into `build/`; a system that
-cannot be had is left out, with the reason), takes about ten minutes, and keeps every round in
-`build/bench.json`.
+which takes about ten minutes and keeps every round in `build/bench.json`. It installs what is
+missing (Postfix with apt, Haraka with npm into `build/`). A system that cannot be installed is
+left out, with the reason.
 
 One source and one sink serve all systems: `postroad load` with {sessions} sessions that send as
-fast as they are answered, commands up to DATA pipelined, and `postroad sink`, each in a
-process of its own on the same machine. Each round sends for {seconds:.0f} s and ends when
-everything accepted has arrived; the systems take turns. The rate end to end is what arrived over
-the time until the last of it did; rows show the round with the median rate. Ratios carry over to
-other machines better than rates do ([where the time goes](performance.md) has those of two). Accept
-latency is the time from the final dot to its `250`, transit from there to the sink. Both are under
-full load, where they tell of queues as much as of speed: a system that takes mail in slowly keeps
-its transit short.
+fast as they are answered, commands up to DATA pipelined, and `postroad sink`, each in a process of
+its own on the same machine. Each round sends for {seconds:.0f} s and ends when everything accepted
+has arrived; the systems take turns. The rate end to end is the number of arrived messages divided
+by the time until the last one arrived. Rows show the round with the median rate. Ratios are more
+comparable between machines than rates ([where the time goes](performance.md) has those of two
+machines). Accept latency is the time from the final dot to its `250`; transit is the time from
+there to the sink. Both are measured under full load, where they show queues as much as speed: a
+system that accepts mail slowly has a short transit.
 """
 
 

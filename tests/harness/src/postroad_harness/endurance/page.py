@@ -14,16 +14,18 @@ _PAGE = """\
 
     make endurance
 
-passes a million messages of 4 KiB through `postroad up`, looking at the memory of its processes
-all along. Then, on a new relay, it queues 300,000 messages for a destination that is dead and is
-to be tried again in an hour, measures live traffic before, and beside that queue once all of it is
-deferred, starts the relay again on it, wakes the destination, says `postroad queue retry --all`,
-and waits until all of it has arrived.
-`make endurance PART=through` or `PART=beside` does one of the two, `MESSAGES=…` and `QUEUED=…` do
-less. This page is written by it; `build/endurance.json` keeps the figures.
+passes a million messages of 4 KiB through `postroad up`, and watches the memory of its processes.
+Then it starts a new relay and queues 300,000 messages for a dead destination, with the next retry
+in an hour. It measures live traffic before that, and again beside the queue once all of it is
+deferred. Then it restarts the relay on that queue, wakes the destination, runs `postroad queue
+retry --all`, and waits until everything has arrived.
 
-Flat means: the mean of the run's last third is that of its second, give or take what the queue
-holds at the moment. nats-server is written in Go, and gives memory back when it likes.
+`make endurance PART=through` or `PART=beside` runs one of the two parts; `MESSAGES=…` and
+`QUEUED=…` make it shorter. The command writes this page, and `build/endurance.json` keeps the
+figures.
+
+Flat means: the mean of the run's last third equals that of its second third, except for what the
+queue holds at the moment. nats-server is written in Go, and gives memory back with a delay.
 """
 
 
