@@ -189,14 +189,17 @@ async def test_the_refusal_of_one_recipient_is_not_taken_for_that_of_the_message
     assert server.connections == 2
 
 
-async def test_a_host_that_takes_one_message_for_each_session_gets_the_next_in_another() -> None:
+@pytest.mark.parametrize("reply", [b"550 one message for each session", b"451 4.5.0 one at a time"])
+async def test_a_host_that_takes_one_message_for_each_session_gets_the_next_in_another(
+    reply: bytes,
+) -> None:
     served: set[int] = set()
 
     def script(line: bytes, count: int) -> bytes | None:
         if not line.startswith(b"MAIL"):
             return None
         if mx.connections in served:
-            return b"550 one message for each session\r\n"
+            return reply + b"\r\n"
         served.add(mx.connections)
         return None
 
@@ -207,3 +210,17 @@ async def test_a_host_that_takes_one_message_for_each_session_gets_the_next_in_a
             assert {outcome for outcome, _, _ in ended} == {"Delivered"}
         await bench.pool.close()
     assert mx.connections == 3
+
+
+@pytest.mark.parametrize("reply", [b"450 too fast", b"451 4.7.1 too fast"])
+async def test_a_host_that_wants_mail_later_gets_no_other_session_for_it(reply: bytes) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return reply + b"\r\n" if line.startswith(b"MAIL") and count else None
+
+    bench = Bench()
+    async with ScriptedMx(script) as mx:
+        for expected in ("Delivered", "Deferred"):
+            ended = summary(await bench.attempt(mx))
+            assert {outcome for outcome, _, _ in ended} == {expected}
+        await bench.pool.close()
+    assert mx.connections == 1

@@ -94,10 +94,13 @@ class TransactionReplies:
     def is_out_of_turn(self) -> bool:
         """Whether MAIL was refused for the moment at which it came, or was not understood."""
         reply = self.mail
-        if reply is None or not reply.is_permanent:
+        if reply is None or reply.code < 400:
             return False
-        # RFC 3463 §3.6: X.5.Z is about the protocol, not about the mail. Without a status, maybe.
-        return reply.status is None or reply.status.subject == 5
+        # RFC 3463 §3.6: X.5.Z is about the protocol, not about the mail. A 5yz without a status may
+        # be; a 4yz without one mostly asks for fewer messages, and not for more sessions.
+        if reply.status is None:
+            return reply.is_permanent
+        return reply.status.subject == 5
 
     @property
     def data_answers_a_recipient(self) -> bool:
