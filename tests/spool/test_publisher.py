@@ -1,7 +1,7 @@
 """Putting mail into JetStream when it is full, away, or slow to answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -282,3 +282,19 @@ async def test_a_body_is_not_whole_when_a_chunk_has_failed_in_a_way_nobody_plann
     await writer.write(b"x" * OCTETS)
     with pytest.raises(SpoolUnavailable):
         await writer.finish(destinations=1)
+
+
+async def test_what_may_be_stored_is_not_stored_again_under_another_id(
+    spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is told to come again; of two copies only it can say that they are one."""
+    tried: list[str] = []
+
+    async def unanswered(_: Publisher, puts: Sequence[Put], **__: object) -> int:
+        tried.append(puts[0].record.record_id.queue_id)
+        raise SpoolUnavailable("no answer")
+
+    monkeypatch.setattr(Publisher, "publish", unanswered)
+    with pytest.raises(SpoolUnavailable):
+        await put(spool)
+    assert len(tried) == 1
