@@ -25,9 +25,11 @@ async def supervised(
     spec = ChildSpec("idle-0", "postroad.testing.idle_process", environment)
     supervisor = Supervisor([spec], silence=silence)
     running = asyncio.create_task(supervisor.run())
-    yield supervisor, supervisor.children[0]
-    await supervisor.stop(grace=patient(5))
-    await running
+    try:
+        yield supervisor, supervisor.children[0]
+    finally:
+        await supervisor.stop(grace=patient(5))
+        await running
 
 
 @pytest.fixture
