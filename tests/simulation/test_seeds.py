@@ -64,6 +64,7 @@ def test_a_mistake_is_found(mistake: type[WatchedConsumer], first: int, within: 
         (wrong.ForgetsTheFormerByOrder, Aim.RETRIED, 20),
         (wrong.KnowsNamedPoolsAlone, Aim.RENAMED, 20),
         (wrong.NotesInMemory, Aim.FORGOTTEN, 20),
+        (wrong.LeavesWhatIsSettled, Aim.DRAINED, 20),
     ],
 )
 def test_a_rare_mistake_is_found_by_plays_made_for_it(

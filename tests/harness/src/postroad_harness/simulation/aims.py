@@ -33,6 +33,7 @@ class Aim(StrEnum):
     QUOTAS = "quotas"  # what the servers store and do not answer for comes again, under a quota
     RETRIED = "retried"  # what processes died with as it was deferred is tried again by order
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
+    DRAINED = "drained"  # a process stops, and another joins, as the servers are restarted
     FORGOTTEN = "forgotten"  # another process joins as the servers lose what they had in memory
 
 
@@ -253,6 +254,18 @@ def _for_forgotten(drawn: Scenario, dice: random.Random) -> Scenario:
     )
 
 
+def _for_drained(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Servers that are restarted just as one of two processes stops: it ends what it has begun."""
+    forgotten = _for_forgotten(drawn, dice)
+    assert forgotten.falls is not None
+    return replace(
+        forgotten,
+        deliveries=2,
+        joins=dice.choice([None, forgotten.joins]),
+        drains=forgotten.falls + dice.uniform(-2.0, 2.0),
+    )
+
+
 _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.LEASES: _for_leases,
     Aim.SETTLING: _for_settling,
@@ -264,4 +277,5 @@ _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.RETRIED: _for_retried,
     Aim.RENAMED: _for_renamed,
     Aim.FORGOTTEN: _for_forgotten,
+    Aim.DRAINED: _for_drained,
 }

@@ -87,6 +87,12 @@ class Faults:
         self._note(EVERYTHING, "restart", 0.0)
         self._around.servers.restart(0.5)
 
+    def drain(self) -> None:
+        """Ask a delivery process to stop, which is no trouble: it has the time that it needs."""
+        running = self.processes.get("delivery-0")
+        if running is not None:
+            self._ask_to_stop(running)
+
     def fall_silent(self) -> None:
         """Let the servers do nothing for longer than anybody waits for a lane's key."""
         self._silence(4.0)
@@ -203,10 +209,13 @@ class Faults:
 
     def _stop(self, running: RunningProcess) -> None:
         """Ask a delivery process to stop; it ends when it is done, or is killed after a while."""
+        self._note(running.simulated.name, "stop", float("inf"))
+        self._ask_to_stop(running)
+
+    def _ask_to_stop(self, running: RunningProcess) -> None:
         if not isinstance(running, DeliveryProcess):
             return
         name = running.simulated.name
-        self._note(name, "stop", float("inf"))
         network = self._around.network
         network.create_task(running.stop(), context=running.simulated.context)
         network.call_later(15.0, self._bury_if_there, running, context=network.world)

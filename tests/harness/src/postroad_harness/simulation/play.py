@@ -146,14 +146,15 @@ class Performance:
             self.network.call_later(
                 self.scenario.joins, self.start_process, another, context=self.network.world
             )
-        if self.scenario.falls is not None:
-            self.network.call_later(
-                self.scenario.falls, self.faults.fall, context=self.network.world
-            )
-        if self.scenario.silent is not None:
-            self.network.call_later(
-                self.scenario.silent, self.faults.fall_silent, context=self.network.world
-            )
+        scenario, faults = self.scenario, self.faults
+        moments = (
+            (scenario.falls, faults.fall),
+            (scenario.drains, faults.drain),
+            (scenario.silent, faults.fall_silent),
+        )
+        for at, happens in moments:
+            if at is not None:
+                self.network.call_later(at, happens, context=self.network.world)
         self.network.before_step = self.faults.before_step
         sender = Sender(self.network, self._doors, self.ledger, self._dice)
         letters = [asyncio.create_task(sender.send(letter)) for letter in self.scenario.letters]

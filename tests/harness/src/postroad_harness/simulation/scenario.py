@@ -80,6 +80,7 @@ class Scenario:
     fault_at_fire: float = 0.0  # of the schedules that fire: with as many the servers are killed
     joins: float | None = None  # when another delivery process starts; seconds
     falls: float | None = None  # when all servers are restarted; seconds
+    drains: float | None = None  # when a delivery process is asked to stop; seconds
     silent: float | None = None  # when they do nothing for a while; seconds
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
     hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one

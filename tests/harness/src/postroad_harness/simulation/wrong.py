@@ -46,12 +46,17 @@ class _AcknowledgesFirst(Settling):
         return True
 
 
-class AcknowledgesFirst(WatchedConsumer):
-    """Settles in the wrong order: a crash between the two loses what should have followed."""
+class _Leaving(Settling):
+    async def _is_removed(self, key: Key, record: QueueRecord) -> bool:
+        return False
+
+
+class _SettlesOtherwise(WatchedConsumer):
+    settling: type[Settling]
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._settling = _AcknowledgesFirst(
+        self._settling = self.settling(
             self._hand,
             requests=tools.requests,
             publisher=tools.publisher,
@@ -62,6 +67,18 @@ class AcknowledgesFirst(WatchedConsumer):
             only_unacknowledged=self._make_room,
             exhausted=lambda: False,
         )
+
+
+class AcknowledgesFirst(_SettlesOtherwise):
+    """Settles in the wrong order: a crash between the two loses what should have followed."""
+
+    settling = _AcknowledgesFirst
+
+
+class LeavesWhatIsSettled(_SettlesOtherwise):
+    """Asks a consumer that the servers have forgotten for an acknowledgement, and does no more."""
+
+    settling = _Leaving
 
 
 class _Credulous(Leases[JetStreamLeasedRecord]):
