@@ -16,13 +16,13 @@ class LayoutSettings:
     """The queue as it is made at the first start; shards may grow later, lanes never change."""
 
     shards: int = setting(3, minimum=1, maximum=64)
-    """Streams that the queue is spread over."""
+    """Number of streams of the queue."""
     lanes: int = setting(32, minimum=1, maximum=256)
-    """Tail lanes of each shard, fixed for good when the queue is made."""
+    """Tail lanes of each shard. They are fixed when the queue is created."""
     replicas: int = setting(1, minimum=1, maximum=5)
     """Copies of everything stored: 1, or 3 in a cluster of three servers."""
     capacity: ByteSize = setting(ByteSize(0))
-    """One server's max_file_store: ingress refuses mail at 80 % of it; 0 when it is not known."""
+    """One server's max_file_store: ingress refuses mail at 80 % of it. 0: unknown."""
 
     def __post_init__(self) -> None:
         if self.replicas % 2 == 0:
@@ -39,7 +39,7 @@ class LeaseSettings:
     """The Lease that says which of several operators works."""
 
     namespace: str = setting("default")
-    """The namespace of the Lease, which is the operator's own."""
+    """The namespace of the Lease: that of the operator."""
     name: str = setting("postroad-operator")
     """The name of the Lease."""
 
@@ -54,19 +54,19 @@ class OperatorSettings:
     queue: LayoutSettings = group(LayoutSettings)
     lease: LeaseSettings = group(LeaseSettings)
     pod_name: str = setting("")
-    """The name this process holds the Lease by; the machine's when not set."""
+    """The name by which this process holds the Lease. Default: the machine's."""
     watch_namespaces: tuple[str, ...] = setting(())
-    """The namespaces whose objects count, separated by commas; all when not set."""
+    """The namespaces whose objects count, separated by commas. Default: all."""
     pools: tuple[str, ...] = setting(())
-    """Egress pools that /backlog tells of also while nothing is in them, separated by commas."""
+    """Egress pools that /backlog shows also while they are empty, separated by commas."""
     hostname: HostName | None = None
-    """The public name of ingress, which MX records should name; they are not judged without it."""
+    """The public name of ingress, which MX records should name. They are not checked without it."""
     dns_checks: bool = setting(True)
     """Look up the MX, SPF and DMARC records of Domains, for their status."""
     resolver: NameServer | None = None
-    """A DNS server to ask instead of the system's: its IP address, and its port unless it is 53."""
+    """A DNS server to use instead of the system's: its IP address, and its port unless it is 53."""
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
-    """How often everything is listed anew, to mend what a watch has missed."""
+    """How often everything is listed again, to repair what a watch has missed."""
 
     @property
     def identity(self) -> str:

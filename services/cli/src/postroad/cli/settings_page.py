@@ -28,12 +28,13 @@ Every process reads its settings from environment variables. This page is writte
 declarations by `make docs`. Durations are written as `90s`, `15m` or `4h`; sizes in octets, or as
 `50MB` (powers of 1000) and `128KiB` (powers of 1024); addresses as `ADDR:PORT`, `[ADDR]:PORT` for
 IPv6, or `fd:N` for a socket that a supervisor left open. A secret comes from its variable, or from
-the file that the variable with `_FILE` behind its name names. A variable that is set to nothing is
-not set. All mistakes are reported at once, with exit code 2. A name that no setting has is warned
-of: by `postroad up` always, by a process on its own when it is nearly one of its settings' names.
+a file: the variable with `_FILE` at its end names the file. An empty variable counts as not set.
+All mistakes are reported at once, with exit code 2. A variable `POSTROAD_…` that is no setting
+causes a warning: by `postroad up` always, by a process on its own if the name is nearly that of a
+setting.
 
-Under `postroad up` the addresses, NATS, the key and the certificate's folder are given to the
-processes by `up` itself; the rest is passed on from its own environment.
+`postroad up` itself sets the addresses, NATS, the key and the certificate's folder of its
+processes. Everything else is passed on from its own environment.
 """
 _PROCESSES = (
     ("Every process", RuntimeSettings, "Ingress and delivery, and `postroad up` itself."),

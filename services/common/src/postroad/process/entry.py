@@ -55,7 +55,7 @@ class LogSettings:
     """What is logged, and how."""
 
     level: logs.LogLevel = setting(logs.LogLevel.INFO)
-    """The least that is logged."""
+    """The lowest level that is logged."""
     format: logs.LogFormat = setting(logs.LogFormat.AUTO)
     """`auto` is readable on a terminal and JSON elsewhere."""
 
@@ -66,15 +66,15 @@ class RuntimeSettings:
 
     log: LogSettings = group(LogSettings)
     http: ListenAddress | None = None
-    """Where /metrics, /healthz and /readyz are served; nowhere when not set."""
+    """Where /metrics, /healthz and /readyz are served. Default: nowhere."""
     drain_timeout: timedelta = setting(timedelta(seconds=25), minimum=timedelta(seconds=1))
-    """How long a drain may take; under Kubernetes less than terminationGracePeriodSeconds."""
+    """How long a drain may take. On Kubernetes, set less than terminationGracePeriodSeconds."""
     process: str | None = None
-    """The process's name in logs and traces; its role when not set."""
+    """The process's name in logs and traces. Default: its role."""
     parent_pid: int | None = None
-    """Set by a supervisor: the process whose death this one shares."""
+    """Set by a supervisor: the process ends when this one dies."""
     notify_fd: int | None = None
-    """Set by a supervisor: the pipe that learns of readiness."""
+    """Set by a supervisor: the pipe for notices of readiness."""
 
 
 def main(

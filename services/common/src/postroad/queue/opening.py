@@ -22,15 +22,15 @@ class NatsSettings:
     url: str = setting("nats://127.0.0.1:4222")
     """One URL, or several separated by commas."""
     token: Secret | None = None
-    """The token of servers that ask for one."""
+    """The token, if the servers need one."""
     user: str | None = None
-    """The user, with its password, of servers that ask for those."""
+    """The user, if the servers need a user and password."""
     password: Secret | None = None
     """The user's password."""
     server_uid: int | None = setting(None, minimum=0)
     """The user id that has to run the server, on this machine; another is told nothing (Linux)."""
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
-    """How long a start waits for the servers, and for the queue to be provisioned."""
+    """How long a start waits for the servers, and until the queue is provisioned."""
 
 
 @dataclass(frozen=True, slots=True)

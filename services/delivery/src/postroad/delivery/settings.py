@@ -15,20 +15,24 @@ class DeliverySettings:
 
     queue: QueueSettings = group(QueueSettings, prefix="")
     hostname: HostName | None = None
-    """The name this relay says in EHLO and reports; the machine's when not set."""
+    """The relay's name in EHLO and reports. Default: the machine's."""
     resolver: NameServer | None = None
-    """A DNS server to ask instead of the system's: its IP address, and its port unless it is 53."""
+    """A DNS server to use instead of the system's: its IP address, and its port unless it is 53."""
     smtp_port: int = setting(25, minimum=1, maximum=65535)
     """The port of MX hosts."""
     tls_ca_file: str = setting("")
-    """A file of certificate authorities (PEM) to trust beside the system's, for next hops whose
-    certificate is checked. Read at the start."""
+    """
+    A file of certificate authorities (PEM) to trust besides the system's, for next hops whose
+    certificate is verified. Read at the start.
+    """
     allow_private_mx: bool = setting(False)
     """Deliver to MX hosts on loopback, link-local and private addresses."""
     in_hand: int = setting(1500, minimum=10)
-    """Records in this process's hands at a time: its places."""
+    """Records that this process has in hand at a time: its places."""
     in_hand_bytes: ByteSize = setting(ByteSize(32 * 1024 * 1024), minimum=ByteSize(1024 * 1024))
-    """Octets of records in this process's hands at a time. They are divided by the places, and a
-    record takes as many of these as it fills."""
+    """
+    Octets of records that this process has in hand at a time. They are divided by the places, and a
+    record takes as many places as it fills.
+    """
     finish: timedelta = setting(timedelta(seconds=15), minimum=timedelta(seconds=1))
     """How long deliveries under way may take to finish at a drain."""

@@ -22,11 +22,11 @@ class ListenSettings:
     submissions: ListenAddress | None = None
     """The submission port with TLS from the first byte, 465 in production (RFC 8314)."""
     relay_proxy: ListenAddress | None = None
-    """As the relay port, behind a load balancer that begins each connection with a PROXY header."""
+    """Like the relay port, for a load balancer that begins each connection with a PROXY header."""
     submission_proxy: ListenAddress | None = None
-    """As the submission port, behind such a load balancer."""
+    """Like the submission port, for such a load balancer."""
     submissions_proxy: ListenAddress | None = None
-    """As the submissions port, behind such a load balancer; the header precedes TLS."""
+    """Like the submissions port, for such a load balancer. The header comes before TLS."""
 
     @property
     def proxied(self) -> bool:
@@ -39,8 +39,10 @@ class ProxySettings:
     """Whom a PROXY header is believed."""
 
     trusted: tuple[Network, ...] | None = None
-    """The load balancers' networks, separated by commas: 192.0.2.0/24,2001:db8::/32. Required with
-    a port for PROXY headers: whoever connects to it from elsewhere is cut off."""
+    """
+    The load balancers' networks, separated by commas: 192.0.2.0/24,2001:db8::/32. Required with a
+    port for PROXY headers. Connections to it from elsewhere are closed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,11 @@ class TlsSettings:
     """The certificate: two files, or a folder in which a self-signed one is made."""
 
     cert: Path | None = None
-    """The certificate with its chain, PEM; read again when it changes. Goes with the key."""
+    """The certificate with its chain, PEM. It is read again when it changes. Set the key too."""
     key: Path | None = None
     """The certificate's key, PEM."""
     state: Path = setting(Path("tls"))
-    """The folder of a self-signed certificate, made at the first start when no other is given."""
+    """The folder of a self-signed certificate, created at the first start if none is set."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
@@ -69,14 +71,16 @@ class IngressSettings:
     tls: TlsSettings = group(TlsSettings)
     limit: IngressLimits = group(IngressLimits)
     hostname: HostName | None = None
-    """The name this relay says in its greeting and trace fields; the machine's when not set."""
+    """The relay's name in its greeting and trace fields. Default: the machine's."""
     insecure_auth: bool = setting(False)
     """Allow AUTH without TLS from loopback addresses."""
     normalise_line_ends: LineEnds = setting(LineEnds.SUBMITTED)
-    """Whose content may have bare CRs and LFs, which become CRLF where they would be refused:
-    `submitted` for mail on the submission ports and after AUTH, `all`, or `none`."""
+    """
+    Mail in which bare CRs and LFs become CRLF instead of being refused: `submitted` for mail on the
+    submission ports and after AUTH, `all`, or `none`.
+    """
     data_drain: timedelta = setting(timedelta(seconds=20), minimum=timedelta(seconds=1))
-    """How long messages that are coming in may take to finish at a drain."""
+    """How long messages that are being received may take to finish at a drain."""
 
     def __post_init__(self) -> None:
         if self.listen.proxied and not self.proxy.trusted:

@@ -35,9 +35,9 @@ class OwnLogin:
     """Who the command is to the NATS servers, where the process beside it is somebody else."""
 
     user: str | None = None
-    """The command's own user; POSTROAD_NATS_USER when not set."""
+    """The command's own user. Default: POSTROAD_NATS_USER."""
     password: Secret | None = None
-    """That user's password; POSTROAD_NATS_PASSWORD when not set."""
+    """That user's password. Default: POSTROAD_NATS_PASSWORD."""
 
 
 @dataclass(frozen=True, slots=True)
