@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
+from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.context import LONG_ENOUGH, AttemptContext
@@ -25,7 +26,7 @@ TO = ("b@y.example", "c@y.example")
 SHORT = timedelta(seconds=0.2)
 
 
-def nobody(_: Endpoint) -> None:
+def nobody(_: SiteConnection[Attempt], __: Endpoint) -> None:
     """Nothing else waits for this place."""
 
 
@@ -80,7 +81,8 @@ class Bench:
         [leased] = await first(self.consumer, 1)
         waiting = WaitingRecord(leased, self.egress_path)
         route = Route("site", hosts)
-        ended = await Attempt(self.context, waiting, route, self.site, nobody).run()
+        attempt = Attempt(self.context, waiting, route, self.site, SiteConnection(nobody))
+        ended = await attempt.run()
         await self.consumer.settle(leased)
         return ended
 

@@ -12,18 +12,17 @@ is stored, and the others go on in the record's next form. Else a process that i
 again all that its earlier transactions had delivered, and a record that takes longer than a process
 lives would never end.
 
-Where the next record goes to the same place, its envelope goes out with this one's final dot, and
-its attempt, the *successor*, goes on with the session. That is an offer: whatever becomes of the
-session, the successor has all the tries of any attempt.
+What goes on in the session after it, and what was begun before it, its connection knows
+(`delivery.attempt.connection`).
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.candidates import Candidates
+from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.attempt.sessions import AttemptSessions, NotOpenedError
 from postroad.delivery.attempt.standing import Standing
 from postroad.delivery.attempt.turn import Load, SessionUse
@@ -42,10 +41,6 @@ from postroad.spool.record import QueueRecord, RecipientState
 _SHORT_PAUSE = 0.05  # seconds
 
 
-# Takes out the next record if it goes to a place, and returns its attempt; None when it does not.
-Succeed = Callable[[Endpoint], "Attempt | None"]
-
-
 @dataclass(slots=True)
 class AttemptResult:
     """
@@ -62,12 +57,7 @@ class AttemptResult:
 
 
 class Attempt:
-    """
-    One attempt. Raises LeaseLost when the record must be dropped; body errors pass through.
-
-    `succeed` is asked for the next record's attempt, should it go to this place too; `successor`
-    is what it gave, and has to be run after this one.
-    """
+    """One attempt. Raises LeaseLost when the record must be dropped; body errors pass through."""
 
     def __init__(
         self,
@@ -75,21 +65,17 @@ class Attempt:
         waiting: WaitingRecord,
         route: Route,
         site: Site,
-        succeed: Succeed,
+        connection: SiteConnection["Attempt"],
     ) -> None:
         self.waiting = waiting
         self.route = route
-        self.successor: Attempt | None = None
         self._context = context
         self._site = site
         self._load = Load(context.spool, context.consumer, waiting.leased)
         self._record: QueueRecord = waiting.leased.record
         self._egress_path = waiting.egress_path
-        self._succeed = succeed
-        self._session: Session | None = None  # that of the attempt before
+        self._connection = connection
         self._used: Session | None = None  # in use, or the last that was
-        self._begun: Outgoing | None = None  # what was said on it already
-        self._handed: Session | None = None  # to the successor
         self._ended = AttemptResult()
         self._standing = Standing()
         self._first = 0  # recipient that it tries
@@ -152,7 +138,7 @@ class Attempt:
     async def _try(self, host: MailHost, endpoint: Endpoint, left: list[int]) -> list[int]:
         """Try one address; return the recipients another should be tried for."""
         self._ended.peers[endpoint.peer.host] = endpoint.peer
-        session, self._session = self._session, None
+        session, begun = self._connection.begun()
         session = session or self._sessions.take(endpoint)
         is_reused = session is not None
         if is_reused:
@@ -163,7 +149,7 @@ class Attempt:
             session = session or await self._open(endpoint.peer, left, tls_failed)
             if session is None:
                 break
-            turn = await self._use(session, endpoint, left, is_reused=is_reused)
+            turn = await self._use(session, endpoint, left, begun, is_reused=is_reused)
             if not turn.verdict.open:
                 return elsewhere
             left = sorted(turn.verdict.left_here)
@@ -174,7 +160,7 @@ class Attempt:
                 self._candidates.leave(host)
             if left or (elsewhere and self._candidates.more):
                 self._take_back()
-            session, is_reused = None, False
+            session, begun, is_reused = None, None, False
             tls_failed = tls_failed or turn.tls_failed
         return sorted(left + elsewhere)
 
@@ -191,10 +177,15 @@ class Attempt:
         return session
 
     async def _use(
-        self, session: Session, endpoint: Endpoint, left: list[int], *, is_reused: bool
+        self,
+        session: Session,
+        endpoint: Endpoint,
+        left: list[int],
+        begun: Outgoing | None,
+        *,
+        is_reused: bool,
     ) -> SessionUse:
         """Send to the recipients left over a session, and take down what became of them."""
-        begun, self._begun = self._begun, None
         self._used = session
         most_messages = self._sessions.most_messages(session)
         turn = SessionUse(
@@ -203,7 +194,7 @@ class Attempt:
             endpoint,
             most_messages=most_messages,
             is_reused=is_reused,
-            hand_over=partial(self._hand_over, session, endpoint, most_messages),
+            begin_next=partial(self._begin_next, session, endpoint, most_messages),
             is_enough=self._is_enough,
         )
         try:
@@ -213,7 +204,7 @@ class Attempt:
             raise
         finally:  # what was decided stays so when the rest is broken off
             self._take_down(turn, session)
-        if session is not self._handed:
+        if not self._connection.lends(session):
             self._sessions.keep(session, endpoint)
         return turn
 
@@ -233,12 +224,12 @@ class Attempt:
         long_enough = self._context.long_enough.total_seconds()
         return number > self._first and time.monotonic() - self._began >= long_enough
 
-    def _hand_over(
+    def _begin_next(
         self, session: Session, endpoint: Endpoint, most_messages: int
     ) -> Outgoing | None:
         """Let the next record's attempt go on with our session; return what it begins with."""
         limits = self._egress_path.limits
-        if self.successor is not None:
+        if self._connection.next is not None:
             return None  # one is enough: this is another try of ours, for which it waits
         if time.monotonic() < endpoint.plain_until:
             return None
@@ -246,22 +237,12 @@ class Attempt:
             return None
         if endpoint.pause > _SHORT_PAUSE and self._site.waiting < limits.connections > 1:
             return None  # another connection may be free sooner
-        self.successor = self._succeed(endpoint)
-        if self.successor is None:
-            return None
-        try:
-            most = session.group_size(endpoint.recipients.most(time.monotonic()))
-            begun = self.successor.take_over(session, most)
-        except Exception:
-            return None  # it will fail of itself when it is run, and nobody else for it
-        self._handed = session
-        return begun
+        most = session.group_size(endpoint.recipients.most(time.monotonic()))
+        return self._connection.begin_next(session, endpoint, most)
 
-    def take_over(self, session: Session, most_recipients: int) -> Outgoing:
-        """Begin on a session on which another attempt is about to end; `run` goes on."""
-        self._begun = self._load.outgoing(self._pending()[:most_recipients])
-        self._session = session
-        return self._begun
+    def begins_with(self, most_recipients: int) -> Outgoing:
+        """Return its first message, to so many recipients at most."""
+        return self._load.outgoing(self._pending()[:most_recipients])
 
     def _take_back(self) -> None:
         """
@@ -270,11 +251,6 @@ class Attempt:
         Both at a time were one connection more than our slot is for, and the envelope that is out
         had to wait for all our tries.
         """
-        if self._handed is not None and self.successor is not None:
-            self._sessions.abort(self._handed)
-            self._handed = None
-            self.successor.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Forget what was begun: the session is gone."""
-        self._session = self._begun = None
+        session = self._connection.take_back()
+        if session is not None:
+            self._sessions.abort(session)

@@ -47,7 +47,7 @@ class Load:
 
 class SessionUse:
     """
-    The use of one session. `hand_over` is asked for the message that goes next on it, `is_enough`
+    The use of one session. `begin_next` is asked for the message that goes next on it, `is_enough`
     between two transactions, with the first recipient of the next, whether to stop before it.
 
     After `run`: `reached` says whether the peer took or refused anything, `tls_failed` why another
@@ -62,7 +62,7 @@ class SessionUse:
         *,
         most_messages: int,
         is_reused: bool,
-        hand_over: Callable[[], Outgoing | None],
+        begin_next: Callable[[], Outgoing | None],
         is_enough: Callable[[int], bool],
     ) -> None:
         self.verdict = Verdict()
@@ -74,7 +74,7 @@ class SessionUse:
         self._endpoint = endpoint
         self._most_messages = most_messages
         self._is_reused = is_reused
-        self._hand_over = hand_over
+        self._begin_next = begin_next
         self._is_enough = is_enough
         session.one_by_one = time.monotonic() < endpoint.one_by_one_until
 
@@ -135,7 +135,7 @@ class SessionUse:
         may_be_stale = self._may_be_stale
 
         def following() -> Outgoing | None:
-            return self._hand_over() if is_last and not transaction.too_many else None
+            return self._begin_next() if is_last and not transaction.too_many else None
 
         lost = None
         try:

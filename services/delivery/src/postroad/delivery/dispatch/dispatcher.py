@@ -12,6 +12,7 @@ from functools import partial
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
+from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import relay_object
@@ -121,15 +122,16 @@ class SiteDispatcher:
     async def _work(self, site: Site, waiting: WaitingRecord | None) -> None:
         """Deliver record after record over one connection's worth of the site's limit."""
         loop = asyncio.get_running_loop()
+        connection = SiteConnection(partial(self._succeed, site))
         try:
             while waiting is not None:
-                attempt = await self._attempt_or_leave(site, waiting)
+                attempt = await self._attempt_or_leave(site, waiting, connection)
                 began = loop.time()
                 while attempt is not None:
                     await self._carry_out_guarded(site, attempt)
                     now = loop.time()
                     site.ended(attempt.waiting, now, now - began)
-                    attempt, began = attempt.successor, now
+                    attempt, began = connection.advance(), now
                     if site.waiting and site.has_slot:
                         self.pump(site)
                 waiting = self._next(site, loop.time())
@@ -152,16 +154,20 @@ class SiteDispatcher:
             site.begin(waiting, now)
         return waiting
 
-    async def _attempt_or_leave(self, site: Site, waiting: WaitingRecord) -> Attempt | None:
+    async def _attempt_or_leave(
+        self, site: Site, waiting: WaitingRecord, connection: SiteConnection[Attempt]
+    ) -> Attempt | None:
         attempt = None
         try:
-            attempt = await self._attempt(site, waiting)
+            attempt = await self._attempt(site, waiting, connection)
         finally:
             if attempt is None:
                 site.leaves(waiting)
         return attempt
 
-    async def _attempt(self, site: Site, waiting: WaitingRecord) -> Attempt | None:
+    async def _attempt(
+        self, site: Site, waiting: WaitingRecord, connection: SiteConnection[Attempt]
+    ) -> Attempt | None:
         """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
         leased, egress_path = waiting.leased, waiting.egress_path
         record = leased.record
@@ -176,7 +182,7 @@ class SiteDispatcher:
         elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
-            return self._attempt_at(site, waiting, route)
+            return Attempt(self._context.attempts, waiting, route, site, connection)
         elif not route.asked:
             self.ask_later(leased, egress_path, route.reason)
         else:  # which says nothing about the site: it is another domain's, too
@@ -198,10 +204,9 @@ class SiteDispatcher:
         wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
         self._settler.put_off(leased, egress_path, record.site, wait, reason)
 
-    def _attempt_at(self, site: Site, waiting: WaitingRecord, route: Route) -> Attempt:
-        return Attempt(self._context.attempts, waiting, route, site, partial(self._succeed, site))
-
-    def _succeed(self, site: Site, endpoint: Endpoint) -> Attempt | None:
+    def _succeed(
+        self, site: Site, connection: SiteConnection[Attempt], endpoint: Endpoint
+    ) -> Attempt | None:
         """Take the record that is next out of its room, if it goes where an attempt now ends."""
         waiting = site.first()
         # A message rate says when the next may begin, and that is rarely now.
@@ -213,7 +218,7 @@ class SiteDispatcher:
         route = self._context.router.known(waiting.egress_path, waiting.leased.record.domain)
         if not isinstance(route, Route) or site.downtime.lasts(now):
             return None
-        attempt = self._attempt_at(site, waiting, route)
+        attempt = Attempt(self._context.attempts, waiting, route, site, connection)
         if attempt.endpoint is not endpoint or not self._context.consumer.fresh(waiting.leased):
             return None
         site.next()
@@ -223,7 +228,7 @@ class SiteDispatcher:
     async def _carry_out_guarded(self, site: Site, attempt: Attempt) -> None:
         try:
             await self._carry_out(site, attempt)
-        except Exception:  # it must not take its successor along, which has begun
+        except Exception:  # it must not take the next along, which has begun
             metrics.INTERNAL_ERRORS.inc()
             record_id = str(attempt.waiting.leased.record.record_id)
             log.exception("an attempt could not be ended", record_id=record_id)
