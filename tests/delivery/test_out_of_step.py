@@ -92,6 +92,18 @@ async def test_refusals_of_a_session_out_of_step_do_not_count() -> None:
         assert summary(await Bench().attempt(mx)) == [("Delivered", "2.0.0", "mx0")] * 2
 
 
+async def test_refusals_of_a_session_that_falls_out_of_step_a_command_at_a_time_do_not_count() -> (
+    None
+):
+    def script(line: bytes, count: int) -> bytes | None:
+        if line.startswith(b"RCPT") and count == 1:
+            return b"550 5.1.1 no such user\r\n"
+        return b"250 2.0.0 ok\r\n" if line == b"DATA" and count == 0 else None
+
+    async with ScriptedMx(script, extensions=()) as mx, ScriptedMx() as good:
+        assert summary(await Bench().attempt(mx, good)) == [("Delivered", "2.0.0", "mx1")] * 2
+
+
 # ---------------------------------------------------------------- degraded by missing TLS
 
 WANTS_TLS = b"530 5.7.0 Must issue a STARTTLS command first\r\n"

@@ -73,9 +73,10 @@ def test_a_rare_mistake_is_found_by_plays_made_for_it(
     assert any(played(seed, mistake, aim).violations for seed in range(within))
 
 
+@pytest.mark.parametrize("first", [0, 10])
 @pytest.mark.parametrize("aim", Aim)
-def test_every_promise_is_kept_in_plays_made_for_something(aim: Aim) -> None:
-    results = [played(seed, aim=aim) for seed in range(20)]
+def test_every_promise_is_kept_in_plays_made_for_something(aim: Aim, first: int) -> None:
+    results = [played(seed, aim=aim) for seed in range(first, first + 10)]
     assert {r.seed: r.violations for r in results if r.violations} == {}
 
 

@@ -80,7 +80,8 @@ def judge(
 ) -> Verdict:
     """Return what follows from a transaction with a group of recipients, lost or answered."""
     verdict = Verdict()
-    plainly = at.pipelined and (transaction.is_out_of_step or _fell_out_of_step(lost, at))
+    fell_out = _fell_out_of_step(lost, at)
+    plainly = at.pipelined and (transaction.is_out_of_step or fell_out)
     for position, number in enumerate(group):
         phase, reply = transaction.decision_for(position)
         if reply is not None and reply.is_positive:
@@ -98,6 +99,8 @@ def judge(
                 kind = OutcomeKind.BOUNCED  # unless another host has something better to say
             answered = not transaction.unasked
             outcome = of_reply(reply, phase, host=at.host, tls=at.tls, answered=answered, kind=kind)
+            if fell_out and found is Step.BOUNCE:  # who knows whose answer that was
+                found, outcome = Step.NEXT_ADDRESS, outcome.put_off()
             if found is Step.LATER:  # nobody knows whether it was taken
                 outcome = replace(outcome, ambiguous=True)
             _put(verdict, number, found, outcome, plainly, at)
