@@ -190,6 +190,7 @@ async def test_a_clients_name_without_its_namespace_means_the_only_one(
         ("--to", "", "--to: '' is not a mail address"),
         ("--domain", "", "--domain: '' is not a mail domain"),
         ("--id", "42", "--id takes a queue id"),
+        ("--id", "Z" * 26, "--id takes a queue id"),
     ],
 )
 async def test_a_filter_that_cannot_fit_is_an_error(
@@ -204,6 +205,23 @@ async def test_show_names_its_argument_when_it_cannot_be_a_queue_id(run: Run) ->
     code, _, err = await run("queue", "show", "42")
     assert code == 2
     assert err.startswith("postroad: QUEUE-ID takes a queue id")
+
+
+async def test_an_id_with_a_wrong_letter_is_of_no_message(spool: JetStreamSpool, run: Run) -> None:
+    """Its letters say which stream it would be in; there are fewer streams than they can say."""
+    queue_id = new_queue_id(now(), 217)
+    code, _, err = await run("queue", "show", queue_id)
+    assert code == 1
+    assert err.startswith(f"postroad: no message {queue_id} waits in the queue;")
+    code, out, _ = await run("queue", "list", "--id", queue_id, "--json")
+    assert (code, out) == (0, "")
+
+
+@pytest.mark.parametrize("queue_id", ["Z" * 26, "7" + "Z" * 25])
+async def test_events_of_what_is_no_queue_id_are_refused(run: Run, queue_id: str) -> None:
+    code, _, err = await run("events", "--id", queue_id)
+    assert code == 2
+    assert err.startswith("postroad: --id takes a queue id")
 
 
 async def test_a_hint_names_the_cluster_as_the_command_did(

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.address import parse_mailbox
+from postroad.spool.event import EventType
 from postroad.spool.interface import LeasedRecord
 from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
 from postroad.spool.jetstream.nats.direct_get import Link
@@ -79,6 +80,11 @@ async def test_a_record_that_kills_its_process_is_held_and_nothing_beside_it(
             await asyncio.sleep(0.1)
     assert await holds(spool) == [("killer@x.example", "Poison")]
     assert told == ["Poison"]
+    async for event in spool.events.read(types=frozenset({EventType.HELD}), follow=True):
+        assert (event.reverse_path, event.reason) == ("killer@x.example", "Poison")
+        assert event.recipients == ("b@y.example",)
+        assert event.process == spool.sessions.process
+        break
     watching.cancel()
     await consumer.close()
 

@@ -2,14 +2,17 @@
 What happened to a message, as a line of its history.
 
 Types are those of KumoMTA's log records and RFC 3464's actions; people are shown the words that
-mail servers' logs have. Written after the fact is durable, in small batches, never in the way of
+mail servers' logs have. Whoever tells of a record makes the event by `record_event`, so that all
+have the same columns. Written after the fact is durable, in small batches, never in the way of
 mail.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
 from postroad.mail.valueclass import valueclass
+from postroad.spool.record import QueuedRecipient, QueueRecord
 
 
 class EventType(StrEnum):
@@ -78,3 +81,51 @@ class Event:
     relay: str = ""  # the Relay that says how it leaves, namespace/name
     delay: float = 0.0  # seconds since it was accepted
     left_out: int = 0  # Rejections alike before this one that were not written
+
+
+def record_event(
+    kind: EventType,
+    record: QueueRecord,
+    recipients: Sequence[QueuedRecipient],
+    *,
+    at: datetime,
+    process: str,
+    reason: str = "",
+    site: str = "",
+    host: str = "",
+    peer_address: str = "",
+    relay: str = "",
+    reply: str = "",
+    ambiguous: bool = False,
+    tls: str = "",
+    of_attempt: bool = False,
+) -> Event:
+    """
+    Return an event about some recipients of a record, told by a process.
+
+    `of_attempt`: it ends an attempt, which `record` does not count yet. `site` is the record's own
+    where none is said.
+    """
+    return Event(
+        type=kind,
+        at=at,
+        queue_id=record.record_id.queue_id,
+        record_id=str(record.record_id),
+        reverse_path=str(record.reverse_path or ""),
+        recipients=tuple([str(recipient.mailbox) for recipient in recipients]),
+        domain=record.domain,
+        site=site or record.site,
+        host=host,
+        peer_address=peer_address,
+        client=record.origin.client or "",
+        relay=relay,
+        delay=round((at - record.arrival).total_seconds(), 3),
+        reply=reply,
+        reason=reason,
+        size=record.size,
+        attempt=record.attempts + of_attempt,
+        ambiguous=ambiguous,
+        tls=tls,
+        process=process,
+        traceparent=record.origin.traceparent,
+    )

@@ -12,7 +12,7 @@ import typer
 from postroad.cli.errors import CommandError
 from postroad.mail.address import normalise_domain, parse_mailbox
 from postroad.mail.errors import AddressSyntaxError
-from postroad.spool.ids import RecordId, shard_of
+from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Queued, Spool
 from postroad.spool.selection import Selection, WaitKind
 
@@ -129,8 +129,8 @@ def read_queue_id(text: str, named: str = "--id") -> str:
     try:
         if "-" in queue_id:
             queue_id = RecordId.parse(queue_id).queue_id
-        shard_of(queue_id)
-    except ValueError as error:
+        arrival_of(queue_id)
+    except (ValueError, OverflowError) as error:
         raise CommandError(
             f"{named} takes a queue id, the 26 letters and digits after `queued as`, not {text!r}",
             code=2,

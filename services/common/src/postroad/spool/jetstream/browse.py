@@ -81,9 +81,10 @@ class JetStreamBrowser:
                         yield queued
 
     def _shards(self, selection: Selection) -> Sequence[int]:
-        if selection.queue_id is not None:
-            return [shard_of(selection.queue_id)]
-        return range(self._layout.shards)
+        if selection.queue_id is None:
+            return range(self._layout.shards)
+        shard = shard_of(selection.queue_id)
+        return [shard] if shard < self._layout.shards else []  # an id that nobody was told
 
     def _subjects(self, shard: int, kind: WaitKind, selection: Selection) -> Sequence[str]:
         domain = domain_token(selection.domain) if selection.domain else "*"

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from postroad.delivery.outcome import Outcome
 from postroad.mail.valueclass import valueclass
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.record import QueuedRecipient, QueueRecord
 
 
@@ -53,26 +53,19 @@ def event_about(
     reason: str = "",
 ) -> Event:
     """Return an event; with `attempted` it is one of that attempt, which `record` knows not yet."""
-    return Event(
-        type=kind,
+    return record_event(
+        kind,
+        record,
+        recipients,
         at=at.now,
-        queue_id=record.record_id.queue_id,
-        record_id=str(record.record_id),
-        reverse_path=str(record.reverse_path or ""),
-        recipients=tuple(str(recipient.mailbox) for recipient in recipients),
-        domain=record.domain,
-        site=attempted.site if attempted else record.site,
+        process=at.process,
+        reason=reason,
+        site=attempted.site if attempted else "",
         host=outcome.host if outcome else "",
         peer_address=attempted.peer_address if attempted else "",
-        client=record.origin.client or "",
         relay=attempted.relay if attempted else "",
-        delay=round((at.now - record.arrival).total_seconds(), 3),
         reply=outcome.text if outcome else "",
-        reason=reason,
-        size=record.size,
-        attempt=record.attempts + (1 if attempted else 0),
         ambiguous=outcome.ambiguous if outcome else False,
         tls=outcome.tls if outcome else "",
-        process=at.process,
-        traceparent=record.origin.traceparent,
+        of_attempt=attempted is not None,
     )

@@ -73,6 +73,11 @@ class Membership:
         return self._info.session_id
 
     @property
+    def process(self) -> str:
+        """This process, as people know it."""
+        return self._info.process
+
+    @property
     def seen(self) -> tuple[SessionInfo, ...]:
         """The sessions as of the last look, at most a few seconds old."""
         return self._live

@@ -328,7 +328,7 @@ class JetStreamConsumer:
             await self.give_back(leased)
 
     async def _hold(self, leased: JetStreamLeasedRecord, reason: str) -> None:
-        now = datetime.now(UTC)
+        now, process = datetime.now(UTC), self._tools.membership.process
         record = leased.record
         put = put_on_hold(record, reason, now)
         log.error(
@@ -340,7 +340,7 @@ class JetStreamConsumer:
         )
         for listener in self._held:
             listener(reason)
-        await self.settle(leased, [put], [held_event(record, reason, now)])
+        await self.settle(leased, [put], [held_event(record, reason, now, process)])
 
     # ------------------------------------------------------------ leases and lanes
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from postroad.mail.address import Mailbox
 from postroad.spool.errors import RecordCorrupt
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.jetstream.consume.pull import Delivered
@@ -55,16 +55,10 @@ def put_on_hold(record: QueueRecord, reason: str, now: datetime) -> Put:
     return held(record, Hold(reason), now=now)
 
 
-def held_event(record: QueueRecord, reason: str, now: datetime) -> Event:
+def held_event(record: QueueRecord, reason: str, now: datetime, process: str) -> Event:
     """Return what the history says of a record that is held for one of the reasons above."""
-    return Event(
-        type=EventType.HELD,
-        at=now,
-        queue_id=record.record_id.queue_id,
-        record_id=str(record.record_id),
-        domain=record.domain,
-        reason=reason,
-    )
+    recipients = () if is_unreadable(record) else record.pending
+    return record_event(EventType.HELD, record, recipients, at=now, process=process, reason=reason)
 
 
 def record_of(delivered: Delivered) -> QueueRecord:
