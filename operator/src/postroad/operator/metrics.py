@@ -5,22 +5,23 @@ from postroad.telemetry.metrics import Group
 
 _GROUP = Group(
     "Operator",
-    "The cluster's objects, told by the operator that leads; on one machine by `postroad up`.",
+    "The operator's work and the cluster's objects. The operator that leads serves these; on one"
+    " machine `postroad up`.",
 )
 
 LEADER = _GROUP.gauge(
     "postroad_operator_leader",
     "1 in the operator that holds the Lease, and in `up`.",
-    watch="A sum other than 1 for a minute: nobody works, or the API server is away.",
+    watch="A sum other than 1 for a minute: no operator leads, or the API server does not answer.",
 )
 RECONCILE_SECONDS = _GROUP.histogram(
     "postroad_operator_reconcile_seconds",
     "Time to compile all objects and publish what changed.",
-    watch="The p99 nearing a second: a change takes so much longer to be in force.",
+    watch="A p99 near a second: changes come into force that much later.",
 )
 ERRORS = _GROUP.counter(
     "postroad_operator_errors_total",
-    "Work that failed and is tried again, by what it was.",
+    "Work that failed and will be tried again, by kind of work.",
     labels={
         "work": (
             "publish",
@@ -34,31 +35,34 @@ ERRORS = _GROUP.counter(
             "usage",
         )
     },
-    watch="Steady growth of one: the log names the cause.",
+    watch="Steady growth of one kind: the log names the cause.",
 )
 OBJECTS = _GROUP.gauge(
     "postroad_operator_objects",
     "Objects by kind, and whether their Ready condition is true.",
     labels={"kind": tuple(Kind), "ready": ("true", "false")},
-    watch='`ready="false"` that stays: `kubectl get domains,relays,quotas,clients` says which, on'
-    " one machine `postroad status`.",
+    watch='`ready="false"` for long: `kubectl get domains,relays,quotas,clients` names the objects,'
+    " on one machine `postroad status`.",
 )
-STATUS_WRITES = _GROUP.counter("postroad_operator_status_writes_total", "Statuses written.")
+STATUS_WRITES = _GROUP.counter(
+    "postroad_operator_status_writes_total", "Statuses of objects written."
+)
 STATUS_WAITING = _GROUP.gauge(
     "postroad_operator_statuses_waiting",
-    "Statuses that are to be written.",
-    watch="Growth: the API server is slow, or refuses.",
+    "Statuses of objects that still have to be written.",
+    watch="Steady growth: the API server is slow, or refuses the writes.",
 )
 GENERATION = _GROUP.gauge(
-    "postroad_operator_published_generation", "Generation of the configuration last published."
+    "postroad_operator_published_generation", "Generation of the last published configuration."
 )
 WATCH_SECONDS = _GROUP.gauge(
     "postroad_operator_watch_age_seconds",
     "Seconds since the last event of a watch.",
-    watch="Nothing by itself: quiet clusters have few events. Everything is listed anew regularly.",
+    watch="No value alone means a fault: quiet clusters have few events. All objects are listed"
+    " again regularly.",
 )
 LIST_SECONDS = _GROUP.gauge(
     "postroad_operator_list_age_seconds",
-    "Seconds since everything was last listed.",
-    watch="More than two resync times (POSTROAD_RESYNC): the API server is away or refuses.",
+    "Seconds since all objects were last listed.",
+    watch="More than twice POSTROAD_RESYNC: the API server does not answer, or refuses.",
 )

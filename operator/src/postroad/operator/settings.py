@@ -20,7 +20,7 @@ class LayoutSettings:
     lanes: int = setting(32, minimum=1, maximum=256)
     """Tail lanes of each shard. They are fixed when the queue is created."""
     replicas: int = setting(1, minimum=1, maximum=5)
-    """Copies of everything stored: 1, or 3 in a cluster of three servers."""
+    """Copies of everything in the queue: 1, or 3 in a cluster of three servers."""
     capacity: ByteSize = setting(ByteSize(0))
     """One server's max_file_store: ingress refuses mail at 80 % of it. 0: unknown."""
 
@@ -50,7 +50,10 @@ class OperatorSettings:
 
     nats: NatsSettings = group(NatsSettings)
     cluster_key_file: str = setting("cluster.key")
-    """One file, or two separated by a comma while a key is being replaced; the first one seals."""
+    """
+    The file of the cluster key. While a key is being replaced, two files, separated by a comma: the
+    first key seals, and both open.
+    """
     queue: LayoutSettings = group(LayoutSettings)
     lease: LeaseSettings = group(LeaseSettings)
     pod_name: str = setting("")
@@ -60,13 +63,13 @@ class OperatorSettings:
     pools: tuple[str, ...] = setting(())
     """Egress pools that /backlog shows also while they are empty, separated by commas."""
     hostname: HostName | None = None
-    """The public name of ingress, which MX records should name. They are not checked without it."""
+    """The public name of ingress, which MX records should name. Without it they are not checked."""
     dns_checks: bool = setting(True)
     """Look up the MX, SPF and DMARC records of Domains, for their status."""
     resolver: NameServer | None = None
     """A DNS server to use instead of the system's: its IP address, and its port unless it is 53."""
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
-    """How often everything is listed again, to repair what a watch has missed."""
+    """How often all objects are listed again, in case a watch has missed a change."""
 
     @property
     def identity(self) -> str:

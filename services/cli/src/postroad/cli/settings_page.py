@@ -33,20 +33,20 @@ All mistakes are reported at once, with exit code 2. A variable `POSTROAD_…` t
 causes a warning: by `postroad up` always, by a process on its own if the name is nearly that of a
 setting.
 
-`postroad up` itself sets the addresses, NATS, the key and the certificate's folder of its
-processes. Everything else is passed on from its own environment.
+`postroad up` sets the addresses, NATS, the key and the certificate's folder of its processes
+itself. It passes everything else on from its own environment.
 """
 _PROCESSES = (
     ("Every process", RuntimeSettings, "Ingress and delivery, and `postroad up` itself."),
     ("Ingress", IngressSettings, "`postroad-ingress`, which accepts mail."),
-    ("Delivery", DeliverySettings, "`postroad-delivery`, which sends it on."),
-    ("Operator", OperatorSettings, "`postroad-operator`, which follows Kubernetes' objects."),
+    ("Delivery", DeliverySettings, "`postroad-delivery`, which sends mail on."),
+    ("Operator", OperatorSettings, "`postroad-operator`, which follows the objects on Kubernetes."),
     (
         "The command",
         OwnLogin,
         "`postroad status`, `queue` and `events` connect with `POSTROAD_NATS_URL`, `_USER`,"
-        " `_PASSWORD` and `_TOKEN`, as ingress does; beside a process that is another user, as in"
-        " the operator's pod, with these.",
+        " `_PASSWORD` and `_TOKEN`, as ingress does. Where those are the login of another process,"
+        " as in the operator's pod, these two give the commands a login of their own.",
         "POSTROAD_COMMAND_NATS_",
     ),
 )

@@ -14,42 +14,44 @@ from postroad.telemetry.metrics import Group
 
 _GROUP = Group(
     "Queue",
-    "The queue of the whole cluster, told by `postroad up`, on Kubernetes by the operator that"
-    " leads.",
+    "The queue of the whole cluster. One process serves these: `postroad up`, or on Kubernetes the"
+    " operator that leads.",
 )
 
 READY = _GROUP.gauge(
     "postroad_queue_ready",
     "Records in the queue that may be tried now, by class.",
     labels={"class": ("express", "bulk")},
-    watch="Growth: more delivery processes are needed, or next hops are slow.",
+    watch="Steady growth: more delivery processes are needed, or next hops are slow.",
 )
 POOL_READY = _GROUP.gauge(
     "postroad_queue_pool_ready",
     "Records in the queue that may be tried now, by egress pool.",
-    labels={
-        "pool": "one per egress pool in which mail was ready since this process began to count"
-    },
-    watch="A pool that no Relay names: `default` moves its mail on within half a minute.",
+    labels={"pool": "one for each egress pool in which mail was ready since this process started"},
+    watch="Mail in a pool that no Relay names: the pool `default` takes it over within half a"
+    " minute.",
 )
 WAITING = _GROUP.gauge(
     "postroad_queue_waiting",
-    "Records in the queue that wait: for their next try, or held for a person.",
+    "Records in the queue that wait: `scheduled` for their next try, or `held` until a person"
+    " decides or the hold ends.",
     labels={"kind": ("scheduled", "held")},
-    watch="`held` above 0: somebody has to decide, see `postroad queue list`.",
+    watch="`held` above 0: a person should decide, see `postroad queue list --held`.",
 )
 OLDEST = _GROUP.gauge(
     "postroad_queue_oldest_seconds",
-    "Seconds since the oldest record arrived, by what it waits for; 0 when there is none. Where"
-    " more than a thousand are scheduled in one stream, of those stored longest ago.",
+    "Age of the oldest record by its state, in seconds since its message arrived; 0 when there is"
+    " none. If more than a thousand records of one stream are scheduled, only those stored longest"
+    " ago are looked at.",
     labels={"kind": ("ready", "scheduled", "held")},
-    watch="`ready` above a few minutes: mail is not taken up. `scheduled` above some hours: a"
-    " destination has been away for long, see `postroad status`.",
+    watch="`ready` above a few minutes: no delivery process takes the mail, or they are too slow."
+    " `scheduled` above some hours: a destination has not taken mail for long, see"
+    " `postroad status`.",
 )
 STORAGE_USED = _GROUP.gauge(
     "postroad_queue_storage_used_bytes",
     "Storage that the queue uses in JetStream, on all servers together.",
-    watch="Nearing 80 % of the limit: ingress then refuses mail with 452.",
+    watch="Near 80 % of the limit: above that, ingress refuses mail with 452.",
 )
 STORAGE_LIMIT = _GROUP.gauge(
     "postroad_queue_storage_limit_bytes",

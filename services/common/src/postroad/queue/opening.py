@@ -28,7 +28,10 @@ class NatsSettings:
     password: Secret | None = None
     """The user's password."""
     server_uid: int | None = setting(None, minimum=0)
-    """The user id that has to run the server, on this machine; another is told nothing (Linux)."""
+    """
+    The user id that runs the servers, if they are on this machine. A server of another user is sent
+    no token and no mail (Linux only).
+    """
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
     """How long a start waits for the servers, and until the queue is provisioned."""
 
@@ -39,7 +42,10 @@ class QueueSettings:
 
     nats: NatsSettings = group(NatsSettings)
     cluster_key_file: str = setting("cluster.key")
-    """One file, or two separated by a comma while a key is being replaced; the first one seals."""
+    """
+    The file of the cluster key. While a key is being replaced, two files, separated by a comma: the
+    first key seals, and both open.
+    """
     pool: str = setting("default")
     """The egress pool this process belongs to."""
 

@@ -199,20 +199,20 @@ def exposition(wanted: Format = Format.TEXT) -> str:
     return write(REGISTRY).decode("utf-8")
 
 
-RUNTIME = Group("Every process", "Told by each process of the cluster.")
+RUNTIME = Group("Every process", "Each process of the cluster serves these.")
 RUNTIME.gauge(
     "postroad_build_info",
-    "Always 1; the label tells the version that runs.",
+    "Always 1; the label is the version that runs.",
     labels={"version": "one per process"},
     watch="More than one version for longer than a rollout takes.",
 ).labels(version("postroad")).set(1)
 READY = RUNTIME.gauge(
     "postroad_ready",
-    "1 while the process can do its work, as /readyz says, else 0.",
-    watch="0 for more than a minute; /readyz and the log name the check that fails.",
+    "1 while the process can do its work, else 0; the same as /readyz.",
+    watch="0 for more than a minute: /readyz and the log name the check that fails.",
 )
 LOG_LINES_DROPPED = RUNTIME.counter(
     "postroad_log_lines_dropped_total",
-    "Log lines lost because whoever reads standard error is too slow, or gone.",
+    "Log lines lost because the reader of standard error is too slow, or gone.",
     watch="Any growth: the log has gaps.",
 )

@@ -18,10 +18,12 @@ from postroad.telemetry import metrics
 _HEAD = """\
 # Metrics
 
-Every process serves these at `/metrics` on the address in `POSTROAD_HTTP`, with the usual
-`process_*` series of its memory, descriptors and processor time. `postroad up` serves one page for
-itself and all its children, each series with a label `process`. Written by
-`python -m postroad.telemetry.metrics_page`; change the declarations, not this page.
+Every process serves its metrics at `/metrics` on the address in `POSTROAD_HTTP`. Each also serves
+the usual `process_*` series of its memory, descriptors and processor time. `postroad up` serves one
+page for itself and all its children; there each series has a label `process`. *Watch* says which
+value needs attention, and what it means.
+
+`python -m postroad.telemetry.metrics_page` writes this page: change the declarations instead.
 """
 
 

@@ -12,9 +12,9 @@ class IngressLimits:
     """The limits of every listener."""
 
     message_size: ByteSize = setting(ByteSize(50_000_000), minimum=ByteSize(64_000))
-    """The largest message (RFC 1870), as it is sent."""
+    """The largest message, in octets as SIZE counts them (RFC 1870)."""
     recipients: int = setting(1000, minimum=100, maximum=1000)
-    """Recipients in one transaction; RFC 5321 §4.5.3.1.8 asks for 100 at least."""
+    """Recipients in one transaction. RFC 5321 §4.5.3.1.8 requires at least 100."""
     connections: int = setting(1000, minimum=1)
     """Open connections of this process, on all its listeners together."""
     connections_per_address: int = setting(100, minimum=1)
@@ -34,8 +34,8 @@ class IngressLimits:
     memory: ByteSize = setting(ByteSize(512 * 1024 * 1024), minimum=ByteSize(64 * 1024 * 1024))
     """
     Memory that this process may use. All connections together may hold half of it: input,
-    recipients, content that is not stored yet. Above a quarter strangers get 452 or 421, Clients
-    later.
+    recipients, content that is not stored yet. Above a quarter, strangers (clients that no Client
+    covers) may get 452 or 421; Clients may get it above half.
     """
     idle: timedelta = setting(timedelta(minutes=5), minimum=timedelta(seconds=1))
     """
@@ -45,8 +45,8 @@ class IngressLimits:
 
     data_rate: ByteSize = setting(ByteSize(500), minimum=ByteSize(1))
     """
-    Lowest rate of content, in bytes a second. Content has the time of a step, and a second more for
-    each so many bytes that have arrived.
+    The lowest rate at which content may arrive, in bytes a second. Content has the time of a step,
+    and one second more each time that this number of bytes has arrived.
     """
     errors: int = setting(20, minimum=1)
     """Commands with an error before a session is closed. After half of them replies are delayed."""
@@ -64,7 +64,10 @@ class IngressLimits:
     """
 
     junk_commands: int = setting(100, minimum=10)
-    """Commands that move no mail, such as RSET, between two messages before a session is closed."""
+    """
+    Commands that bring no mail forward, such as RSET, between two messages before a session is
+    closed.
+    """
 
     failed_logins: int = setting(30, minimum=1)
     """

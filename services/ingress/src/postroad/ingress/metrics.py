@@ -3,7 +3,7 @@
 from postroad.ingress.reasons import REASONS
 from postroad.telemetry.metrics import BYTES, Group
 
-_GROUP = Group("Ingress", "Mail on its way in, by each ingress process.")
+_GROUP = Group("Ingress", "What each ingress process counts of incoming mail.")
 _LISTENER = {"listener": ("relay", "submission", "submissions")}
 
 SESSIONS = _GROUP.counter(
@@ -11,33 +11,35 @@ SESSIONS = _GROUP.counter(
 )
 OPEN_SESSIONS = _GROUP.gauge(
     "postroad_ingress_open_sessions",
-    "Connections open now, from accept on and whatever they are at.",
-    watch="Near the limit on connections, clients are turned away with 421.",
+    "Open connections, counted from accept on, whatever their phase.",
+    watch="Near POSTROAD_LIMIT_CONNECTIONS: further clients are refused with 421.",
 )
 HELD = _GROUP.gauge(
     "postroad_ingress_held_bytes",
-    "What connections hold in memory: input, recipients, content not stored yet, unread replies.",
-    watch="From a quarter of POSTROAD_LIMIT_MEMORY on, strangers are refused with `memory`.",
+    "Memory that connections use: input, recipients, content not stored yet, unread replies.",
+    watch="Above a quarter of POSTROAD_LIMIT_MEMORY, strangers (clients that no Client object"
+    " covers) who use more than their share are refused for the reason `memory`.",
 )
 TURNED_AWAY = _GROUP.counter(
     "postroad_ingress_turned_away_total",
-    "Connections answered 421 at once; those over a limit on a TLS port are closed.",
+    "Connections refused at once with 421. On the port with implicit TLS, those over a limit are"
+    " closed without a reply.",
     labels={"reason": ("configuration", "connections", "kept", "address", "network", "draining")},
-    watch="`configuration` other than at a start: the process has no configuration in force."
-    " `kept`: what is left is kept for the networks of Clients.",
+    watch="`configuration`, except at a start: the process has no configuration in force. `kept`:"
+    " the connections that are left are reserved for the networks of Clients.",
 )
 PROXY_REFUSED = _GROUP.counter(
     "postroad_ingress_proxy_refused_total",
-    "Connections to PROXY ports that were cut off before a session, by the reason.",
+    "Connections to PROXY ports that were closed before a session, by reason.",
     labels={"reason": ("untrusted", "malformed", "incomplete", "connections")},
-    watch="`untrusted`: somebody goes round the load balancer, or its network is not in"
-    " POSTROAD_PROXY_TRUSTED.",
+    watch="`untrusted`: somebody connects past the load balancer, or the load balancer's network"
+    " is not in POSTROAD_PROXY_TRUSTED.",
 )
 MESSAGES = _GROUP.counter(
     "postroad_ingress_messages_total",
     "Messages by the reply to their final dot.",
     labels={"outcome": ("accepted", "deferred", "rejected")},
-    watch="A growing share of `deferred`: the queue is away or full, or a quota is used up.",
+    watch="A growing share of `deferred`: the queue is unavailable or full, or a quota is used up.",
 )
 RECIPIENTS = _GROUP.counter(
     "postroad_ingress_recipients_total",
@@ -47,10 +49,10 @@ RECIPIENTS = _GROUP.counter(
 COMMANDS = ("connect", "ehlo", "auth", "mail", "rcpt", "data", "session", "other")
 REFUSALS = _GROUP.counter(
     "postroad_ingress_refusals_total",
-    "Replies 4yz and 5yz by the command and the reason; `session` where a session was ended.",
+    "Replies 4yz and 5yz, by command and reason. `session`: the reply ended the session.",
     labels={"command": COMMANDS, "reason": REASONS},
     watch="Growth of a reason that did not grow before: the log's `rejected` lines and"
-    " `postroad events --type rejected` say whose.",
+    " `postroad events --type rejected` name the clients.",
 )
 RECEIVED_BYTES = _GROUP.counter(
     "postroad_ingress_received_bytes_total", "Content of accepted messages, in bytes."
@@ -61,25 +63,26 @@ MESSAGE_SIZE = _GROUP.histogram(
 STORE_SECONDS = _GROUP.histogram(
     "postroad_ingress_store_seconds",
     "Time from a message's last octet to the queue's acknowledgement.",
-    watch="This is the disk: its p99 is the accept latency clients see.",
+    watch="The p99 is the time that clients wait for `250`. Most of it is the disk's.",
 )
 LOGINS = _GROUP.counter(
     "postroad_ingress_logins_total",
-    "AUTH commands by their end: `shut_out` after too many failures of a network, `busy` when too"
-    " many passwords wait to be hashed; both are answered 454.",
+    "AUTH commands, by result. `shut_out`: too many failures from this network. `busy`: too many"
+    " passwords wait to be hashed. The reply to both is 454.",
     labels={"outcome": ("succeeded", "failed", "malformed", "shut_out", "busy")},
-    watch="Many `failed` or `shut_out`: somebody guesses passwords. `busy`: from many networks.",
+    watch="Many `failed` or `shut_out`: somebody guesses passwords. Many `busy`: somebody does so"
+    " from many networks.",
 )
 TLS_HANDSHAKES = _GROUP.counter(
     "postroad_ingress_tls_handshakes_total",
-    "TLS handshakes on every port by their end.",
+    "TLS handshakes on all ports, by result.",
     labels={"outcome": ("succeeded", "failed", "abandoned")},
-    watch="`abandoned`: the client closed before the end, as health checks do.",
+    watch="`abandoned` is harmless: the client closed during the handshake, as health checks do.",
 )
 INTERNAL_ERRORS = _GROUP.counter(
     "postroad_ingress_internal_errors_total",
-    "Errors nobody planned, answered 451 where a session had begun, and logged with their cause.",
-    watch="Any: the log has the traceback.",
+    "Unexpected errors. In a session the reply is 451.",
+    watch="Any growth: the log has the traceback.",
 )
 
 ACCEPTED = MESSAGES.labels("accepted")

@@ -32,9 +32,9 @@ def check(
     """
     Check manifests without a running relay.
 
-    Prints `file:line: field: reason` for each mistake (`file: reason` where a file cannot be read)
-    and exits with 1. With none it exits with 0 and says what it looked at; a warning is about what
-    may be meant otherwise.
+    Prints `file:line: field: reason` for each mistake (`file: reason` if a file cannot be read) and
+    exits with 1. Without a mistake it says what it looked at and exits with 0. A warning names what
+    is valid, but perhaps not what you meant.
 
     Example: postroad check ./manifests
     """

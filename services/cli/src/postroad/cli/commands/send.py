@@ -41,21 +41,21 @@ def send(
         list[str], typer.Option("--to", metavar="ADDRESS", help="A recipient; may be repeated.")
     ],
     sender: Annotated[
-        str, typer.Option("--from", metavar="ADDRESS", help='Reverse-path; "" for the null one.')
+        str, typer.Option("--from", metavar="ADDRESS", help='The sender; "" for the null sender.')
     ] = "sender@example.com",
     server: Annotated[
         str,
         typer.Option(
             metavar="ADDR[:PORT]",
-            help="The SMTP server. Default port: 25; with --tls 587 or 465.",
+            help="The SMTP server. Default port: 25, with --tls starttls 587, with implicit 465.",
         ),
     ] = "127.0.0.1:2525",
     subject: Annotated[
-        str, typer.Option(metavar="TEXT", help="Subject of a message made here.")
+        str, typer.Option(metavar="TEXT", help="The subject, unless --file is given.")
     ] = "Hello",
     body: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="Text of a message made here; else a greeting."),
+        typer.Option(metavar="TEXT", help="The text, unless --file is given; default: a greeting."),
     ] = None,
     file: Annotated[
         Path | None,

@@ -70,7 +70,7 @@ def load(
         typer.Option(
             metavar="N",
             parser=decimal("--rate", 0.001),
-            help="Messages a second; else as fast as it goes.",
+            help="Messages a second; without it as fast as possible.",
         ),
     ] = None,
     per_connection: Annotated[
@@ -78,7 +78,7 @@ def load(
         typer.Option(
             metavar="N",
             parser=whole("--per-connection", 1),
-            help="Messages of a connection; 1 is a new one for each.",
+            help="Messages on one connection; with 1 each message has a new one.",
         ),
     ] = None,
     size: Annotated[
@@ -87,10 +87,13 @@ def load(
     ] = "4KiB",
     sender: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="ADDRESS", help="Reverse-path; several are used in turn."),
+        typer.Option("--from", metavar="ADDRESS", help="The sender; several are used in turn."),
     ] = None,
     domain: Annotated[
-        str, typer.Option(metavar="DOMAIN", help="Recipients' domain; with --domains its parent.")
+        str,
+        typer.Option(
+            metavar="DOMAIN", help="The recipients' domain; with --domains the parent of these."
+        ),
     ] = "far.example",
     domains: Annotated[
         int,
@@ -110,7 +113,7 @@ def load(
     ] = 1,
     tls: TlsOption = Tls.NONE,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Take any certificate, as between mail servers.")
+        bool, typer.Option("--insecure", help="Accept any certificate, as mail servers usually do.")
     ] = False,
     ca: Annotated[
         Path | None,
@@ -124,7 +127,7 @@ def load(
         typer.Option(
             metavar="FILE",
             parser=path("--password-file"),
-            help="Its password; else $POSTROAD_PASSWORD.",
+            help="File with the password. Default: $POSTROAD_PASSWORD.",
         ),
     ] = None,
     permitted: Annotated[
@@ -140,8 +143,9 @@ def load(
     messages that may have been accepted because no answer came to their final dot. Latency is the
     time from a final dot to its 250. Exits with 1 when nothing was accepted.
 
-    A load goes to this machine or a private network, and to domains that exist nowhere; --permitted
-    lifts both. It is always bounded, by --messages, --for, or both.
+    Without --permitted the server must be on this machine or a private network, and the domains of
+    the recipients must be reserved ones, such as those below .example or .test. A load is always
+    bounded: by --messages, --for, or both.
 
     Example: postroad load --messages 20000 --size 4KiB:9,100KiB:1 --domains 1000
 

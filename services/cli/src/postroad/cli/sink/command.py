@@ -32,7 +32,9 @@ def sink(
     keep: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", parser=path("--keep"), help="Keep mail there, one .eml file each."
+            metavar="DIR",
+            parser=path("--keep"),
+            help="Keep the mail in this folder, in one .eml file for each message.",
         ),
     ] = None,
     keep_last: Annotated[
@@ -42,14 +44,21 @@ def sink(
         ),
     ] = 1000,
     defer: Annotated[float, _share("--defer", "Answer this part of the messages with 451.")] = 0.0,
-    reject: Annotated[float, _share("--reject", "Answer this part with 550.")] = 0.0,
-    disconnect: Annotated[float, _share("--disconnect", "Close the connection instead.")] = 0.0,
+    reject: Annotated[
+        float, _share("--reject", "Answer this part of the messages with 550.")
+    ] = 0.0,
+    disconnect: Annotated[
+        float,
+        _share(
+            "--disconnect", "For this part of the messages, close the connection without a reply."
+        ),
+    ] = 0.0,
     latency: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
             parser=decimal("--latency", 0, 3600),
-            help="Wait before the last reply.",
+            help="Wait before the reply to a message.",
         ),
     ] = 0.0,
     defer_first: Annotated[
@@ -67,11 +76,11 @@ def sink(
     """
     Run an SMTP server that swallows mail, or keeps it.
 
-    Shares are parts of the messages, from 0 to 1: `--defer 0.1` answers one message in ten with
-    451. Counts are printed at the end. Stop it with Ctrl-C.
+    A SHARE is a part of the messages, from 0 to 1: `--defer 0.1` answers one message in ten with
+    451. Stop it with Ctrl-C; it then prints its counts.
 
-    With --tls and --auth it stands in for a provider's smarthost. Its certificate is kept; a relay
-    that has its path in $POSTROAD_TLS_CA_FILE trusts it as `localhost`.
+    With --tls and --auth it stands in for a provider's smarthost. It keeps its certificate and
+    prints the path. A relay with this path in $POSTROAD_TLS_CA_FILE trusts the sink as `localhost`.
 
     Example: postroad sink --keep ./mail --defer 0.2 --latency 0.05
 

@@ -34,9 +34,9 @@ def up(
             "--config",
             metavar="PATH",
             parser=path("--config"),
-            help="A manifest file or a folder of them; may be repeated. Without it an example set"
-            " is used whose mail ends in a sink on this machine, but not on the state of a relay"
-            " with manifests of its own.",
+            help="A manifest file or a folder of them; may be repeated. Without it `up` runs an"
+            " example, whose mail ends in a sink on this machine. It refuses that on the state of"
+            " a relay that had manifests of its own.",
         ),
     ] = None,
     state: Annotated[
@@ -50,20 +50,32 @@ def up(
         ),
     ] = None,
     relay: Annotated[
-        str, typer.Option(metavar=_WHERE, help="The relay port: 25 in production; or none.")
+        str,
+        typer.Option(
+            metavar=_WHERE,
+            help="Where to listen for mail of other servers; port 25 in production.",
+        ),
     ] = "127.0.0.1:2525",
     submission: Annotated[
-        str, typer.Option(metavar=_WHERE, help="Submission with STARTTLS: 587; or none.")
+        str,
+        typer.Option(
+            metavar=_WHERE,
+            help="Where to listen for submission with STARTTLS; port 587 in production.",
+        ),
     ] = "127.0.0.1:2587",
     submissions: Annotated[
         str,
         typer.Option(
-            metavar=_WHERE, help="Submission under TLS from the first byte: 465; or none."
+            metavar=_WHERE,
+            help="Where to listen for submission with TLS from the first byte; port 465 in"
+            " production.",
         ),
     ] = "127.0.0.1:2465",
     http: Annotated[
         str,
-        typer.Option(metavar=_WHERE, help="/metrics, /healthz, /readyz of the relay; or none."),
+        typer.Option(
+            metavar=_WHERE, help="Where to serve /metrics, /healthz and /readyz of the relay."
+        ),
     ] = "127.0.0.1:8025",
     workers: Annotated[
         str, typer.Option(metavar="ingress=N,delivery=N", help="Number of processes of each kind.")
@@ -73,7 +85,7 @@ def up(
         typer.Option(
             metavar="NAME",
             envvar="POSTROAD_HOSTNAME",
-            help="The relay's host name in SMTP: the name of its address in the DNS.",
+            help="The relay's host name in SMTP: the name that the DNS has for its address.",
             show_default="this machine's name",
         ),
     ] = None,
@@ -86,11 +98,12 @@ def up(
     Run the relay on this machine.
 
     Starts an embedded nats-server, publishes the manifests, and keeps the ingress and delivery
-    processes running. Edited manifests apply live. Port 0 takes any free port. Ctrl-C or SIGTERM
-    drains and stops; what is queued stays in the state folder.
+    processes running. Edited manifests apply live. For an address, `none` switches the port off,
+    and port 0 takes any free port. Ctrl-C or SIGTERM drains and stops the relay; queued mail stays
+    in the state folder.
 
-    $POSTROAD_SMTP_PORT sets the port for delivery to MX hosts (25), $POSTROAD_ALLOW_PRIVATE_MX=1
-    admits MX hosts on loopback and private addresses.
+    $POSTROAD_SMTP_PORT sets the port of MX hosts (default 25). $POSTROAD_ALLOW_PRIVATE_MX=1 allows
+    delivery to MX hosts on loopback and private addresses.
 
     Example: postroad up
 
