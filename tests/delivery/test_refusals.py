@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
+from postroad.policy.model import EgressPath, Rate, RetrySchedule, SiteLimits, Smarthost, TlsMode
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
@@ -14,8 +14,11 @@ from postroad.testing.patience import patient
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
-def to(port: int, retry: RetrySchedule = LATER, connections: int = 20) -> EgressPath:
-    host, limits = Smarthost("127.0.0.1", port), SiteLimits(connections=connections)
+def to(
+    port: int, retry: RetrySchedule = LATER, connections: int = 20, rate: Rate | None = None
+) -> EgressPath:
+    host = Smarthost("127.0.0.1", port)
+    limits = SiteLimits(connections=connections, message_rate=rate)
     return EgressPath("relay:shop/out", (host,), tls=TlsMode.NONE, retry=retry, limits=limits)
 
 
@@ -66,6 +69,21 @@ async def test_mail_that_was_not_tried_comes_back_as_soon_as_its_site_may_be_up(
         (("second@y.example",), 1),
         (("first@y.example",), 2),
     ]
+
+
+async def test_what_no_host_was_asked_to_take_is_no_message_of_a_rate() -> None:
+    """After an outage all of the rate is there: what failed then was begun at no host."""
+    soon = timedelta(seconds=0.2)
+    retry = RetrySchedule(first=soon, longest=soon)
+    spool, up = MemorySpool(), asyncio.Event()
+    async with ScriptedMx(lambda *_: None if up.is_set() else HANG_UP) as mx:
+        path = to(mx.port, retry, connections=1, rate=Rate(3, timedelta(hours=1)))
+        await publish(spool, anywhere=path)
+        async with delivering(spool), asyncio.timeout(patient(20)):
+            await send(spool, *(f"{n}@y.example" for n in range(5)))
+            await history(spool, EventType.TRANSIENT_FAILURE, 4)
+            up.set()
+            await mx.received(3)
 
 
 async def test_a_connection_that_hangs_keeps_no_mail_from_a_host_that_takes_it_again() -> None:

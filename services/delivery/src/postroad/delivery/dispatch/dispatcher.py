@@ -163,6 +163,7 @@ class SiteDispatcher:
         finally:
             if attempt is None:
                 site.leaves(waiting)
+                site.take_back(waiting)
         return attempt
 
     async def _attempt(
@@ -178,7 +179,7 @@ class SiteDispatcher:
             )
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
-            self._leave(site, waiting)
+            self._begin_again(leased)
         elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
@@ -193,10 +194,6 @@ class SiteDispatcher:
     def _is_outdated(self, waiting: WaitingRecord) -> bool:
         """Whether the objects may have changed by which it goes."""
         return waiting.snapshot is not self._context.configuration.current
-
-    def _leave(self, site: Site, waiting: WaitingRecord) -> None:
-        site.take_back(waiting)
-        self._begin_again(waiting.leased)
 
     def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
         """Put a record off whose destination cannot be looked up now: that is no attempt."""
@@ -251,8 +248,10 @@ class SiteDispatcher:
             ended = attempt.known
             ended.outcomes = for_all(record, deferred("local error")) | ended.outcomes
         else:
-            if not ended.reached and self._turned_back(site, attempt.waiting):
-                return
+            if not ended.reached:
+                site.take_back(attempt.waiting)
+                if self._turned_back(site, attempt.waiting):
+                    return
             self._judge(site, egress_path, ended)
         await self._settler.attempted(leased, egress_path, ended, site.name)
 
@@ -268,7 +267,7 @@ class SiteDispatcher:
             return False
         site.concurrency.refused(now, site.limiter.connections - 1)
         if self._is_outdated(waiting) or not self._context.consumer.serves(waiting.leased):
-            self._leave(site, waiting)
+            self._begin_again(waiting.leased)
         else:
             site.put_back(waiting)
         return True

@@ -244,11 +244,10 @@ class Site:
     def put_back(self, waiting: WaitingRecord) -> None:
         """Let a record wait again, before all others, that was not even begun at the host."""
         waiting.refusals += 1
-        self.take_back(waiting)
         self.lines.put_back(waiting)
 
     def take_back(self, waiting: WaitingRecord) -> None:
-        """Take down that a message that was to begin is not sent here now."""
+        """Take down that a message that was to begin was begun at no host."""
         self.limiter.take_back(waiting.begun)
         self.total.limiter.take_back(waiting.begun)
 
