@@ -249,7 +249,9 @@ def test_a_record_that_was_refused_is_the_next_and_costs_nothing_of_the_rate() -
     room = Site("relay:a/b", limiter, Shares(4), SiteTotal("mx.test"))
     for each in ("first", "second"):
         room.add(waiting(each), 100.0)
-    room.put_back(begin(room, 100.0))
+    refused = begin(room, 100.0)
+    room.take_back(refused)
+    room.put_back(refused)
     assert room.next_start(101.0) == 101.0
     assert name(room.next()) == "first"
 
