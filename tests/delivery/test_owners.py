@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+import pytest
+
 from postroad.delivery.routing.resolver import Resolver
 from postroad.policy.model import (
     EgressPath,
@@ -121,6 +123,19 @@ async def test_a_relay_that_demands_tls_in_vain_stops_nobody_else() -> None:
         assert "does not offer TLS" in failure.reply
         await send(one.spool, "b@b.test")
         assert await one.delivered(1) == {"b.test": 1}
+
+
+@pytest.mark.parametrize("other", ["::1", "192.0.2.1"], ids=["another family", "not here"])
+async def test_a_source_that_cannot_reach_a_site_stops_no_mail_of_another(other: str) -> None:
+    """A host has IPv4 alone, and a Relay sources of both families, or one of another machine."""
+    sources = (Source("here", "127.0.0.1"), Source("other", other))
+    path = by_mx("both", sources=sources, limits=SiteLimits(connections=1))
+    async with OneSite(ScriptedMx(), {"a_test": path}) as one:
+        for number in range(40):
+            await send(one.spool, f"{number}@a.test")
+        # By chance some twenty are sent from the other one, which is not of this machine.
+        wanted = 40 if other == "::1" else 8
+        assert (await one.delivered(wanted))["a.test"] >= wanted
 
 
 async def test_a_relay_that_cannot_send_from_its_address_stops_nobody_else() -> None:

@@ -46,11 +46,13 @@ class AttemptResult:
     """
     An attempt's end: outcomes by recipient position; `reached`: some host gave it a session.
 
+    `asked`: a connection to some host was tried, which from another source may go otherwise.
     `resume_from`: the first recipient that it did not come to, 0 if it came to all.
     """
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     reached: bool = False
+    asked: bool = False
     resume_from: int = 0
     peer_address: str = ""
     peers: dict[str, Peer] = field(default_factory=dict)  # by host, as each was tried last
@@ -169,6 +171,7 @@ class Attempt:
         try:
             session = await self._sessions.open(peer, tls_failed)
         except NotOpenedError as error:
+            self._ended.asked |= not error.is_untried
             if error.is_untried:
                 self._candidates.untried()
             self._standing.add(left, error.outcome)

@@ -23,6 +23,7 @@ from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.routes import Route
+from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
@@ -183,7 +184,7 @@ class SiteDispatcher:
         elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
-            return Attempt(self._context.attempts, waiting, route, site, connection)
+            return self._attempt_at(site, waiting, route, connection)
         elif not route.asked:
             self.ask_later(leased, egress_path, route.reason)
         else:  # which says nothing about the site: it is another domain's, too
@@ -201,6 +202,16 @@ class SiteDispatcher:
         wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
         self._settler.put_off(leased, egress_path, record.site, wait, reason)
 
+    def _attempt_at(
+        self,
+        site: Site,
+        waiting: WaitingRecord,
+        route: Route,
+        connection: SiteConnection[Attempt],
+    ) -> Attempt:
+        waiting.source = suiting(waiting.source, waiting.egress_path.sources, route.hosts)
+        return Attempt(self._context.attempts, waiting, route, site, connection)
+
     def _succeed(
         self, site: Site, connection: SiteConnection[Attempt], endpoint: Endpoint
     ) -> Attempt | None:
@@ -215,7 +226,7 @@ class SiteDispatcher:
         route = self._context.router.known(waiting.egress_path, waiting.leased.record.domain)
         if not isinstance(route, Route) or site.downtime.lasts(now):
             return None
-        attempt = Attempt(self._context.attempts, waiting, route, site, connection)
+        attempt = self._attempt_at(site, waiting, route, connection)
         if attempt.endpoint is not endpoint or not self._context.consumer.fresh(waiting.leased):
             return None
         site.next()
@@ -293,7 +304,8 @@ class SiteDispatcher:
         if ended.reached:
             site.downtime.ends()
             site.concurrency.answered(now, site.limiter.limits.connections)
-        elif ended.outcomes:
+        elif ended.asked or (ended.peers and len(egress_path.sources) < 2):
+            # What one of several sources cannot reach says nothing of the site.
             reason = next(iter(ended.outcomes.values())).text
             site.downtime.begins(reason, now, egress_path.retry.first.total_seconds())
             seconds = round(site.downtime.until - now, 1)

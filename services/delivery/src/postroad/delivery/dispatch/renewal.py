@@ -6,12 +6,11 @@ path were edited. It leaves where its egress path is another one, or gone, or of
 has none of its smarthosts any more.
 """
 
-import random
-
 from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
+from postroad.delivery.routing.sources import draw
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
-from postroad.policy.model import EgressPath, Snapshot, Source
+from postroad.policy.model import EgressPath, Snapshot
 from postroad.spool.interface import LeasedRecord
 
 
@@ -20,19 +19,12 @@ class Renewal:
 
     def __init__(self, egress_paths: EgressPaths) -> None:
         self._egress_paths = egress_paths
-        self._dice = random.Random()
 
     def waiting(
         self, leased: LeasedRecord, egress_path: EgressPath, snapshot: Snapshot | None
     ) -> WaitingRecord:
         """Return a record as it waits by the egress path that it has under a configuration."""
-        return WaitingRecord(leased, egress_path, snapshot, self._source(egress_path))
-
-    def _source(self, egress_path: EgressPath) -> Source | None:
-        sources = egress_path.sources
-        if not sources:
-            return None
-        return self._dice.choices(sources, [max(0, source.weight) for source in sources])[0]
+        return WaitingRecord(leased, egress_path, snapshot, draw(egress_path.sources))
 
     def leave(self, site: Site, snapshot: Snapshot | None) -> list[WaitingRecord]:
         """Take out, and return, what waits no more at a site; let the rest wait as it is to."""
@@ -44,7 +36,7 @@ class Renewal:
         if now is None or not same_room(before, now):
             return False
         if now.sources != before.sources:
-            waiting.source = self._source(now)
+            waiting.source = draw(now.sources)
         waiting.egress_path, waiting.snapshot = now, snapshot
         return True
 
