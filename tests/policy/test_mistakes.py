@@ -94,17 +94,35 @@ WHOLE_OBJECTS = [
     # Not YAML, or more than plain YAML.
     ("a: [1,\nb: 2", "2: yaml: "),
     ("a:\n\t- b", "2: yaml: found character '\\t' that cannot start any token"),
-    ("a: *nobody", "1: yaml: found undefined alias 'nobody'"),
+    ("a: *nobody", "1: yaml: found undefined alias; quote a value that begins with *, & or !"),
     ("a: \x01", "1: yaml: "),
     ("x: 1\na: \udcff", "2: file: is not UTF-8 text"),
-    ("x: !!python/object/apply:os.system [id]", "1: x: has the tag 'python/object/apply:os.system"),
-    ("x: !env HOME", "1: x: has the tag '!env'; manifests use plain values only"),
-    ("x: !!binary aGk=", "1: x: has the tag 'binary'"),
+    (
+        "x: !!python/object/apply:os.system [id]",
+        "1: x: has a tag; quote a value that begins with !",
+    ),
+    ("x: !env HOME", "1: x: has a tag; quote a value that begins with !"),
+    ("x: !!binary aGk=", "1: x: has a tag"),
     ("a: &a {x: 1}\nb:\n  <<: *a", "3: b: has a key that is not a plain name"),
     ("? [a]\n: 1", "1: yaml: has a key that is not a plain name"),
     ("a: &a [*a]", "1: yaml: is nested deeper than 64 levels"),
     ("[" * 3000, "1: yaml: is nested deeper than 64 levels"),
 ]
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["*Hush-7711", "!Hush-7711", "!a!Hush-7711", "&Hush 1\n  x: &Hush 2", "*H'u'sh-7711"],
+)
+def test_a_password_that_is_not_quoted_is_not_told(
+    password: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It may begin with what means something to YAML."""
+    text = f"apiVersion: v1\nkind: Secret\nstringData:\n  password: {password}\n"
+    said = "\n".join(mistakes_of(text, tmp_path)) + "".join(capfd.readouterr())
+    assert "m.yaml:" in said
+    assert "ush" not in said
+    assert "u'sh" not in said
 
 
 @pytest.mark.parametrize(("text", "expected"), WHOLE_OBJECTS)

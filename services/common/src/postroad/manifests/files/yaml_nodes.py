@@ -27,6 +27,10 @@ _BEGINNING = re.compile(r"^---(?=[ \t\r\n\x85\u2028\u2029]|\Z)", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
+# Mistakes with the marks *, & and !, which are told with what follows the mark.
+_OF_MARKS = ("found undefined alias", "found duplicate anchor", "found undefined tag handle")
+# What other mistakes are told with: one character, or the name of a token, as in '<block end>'.
+_NO_TEXT = re.compile(r"'(?:.|\\.|<[^']*>)'")
 _PREFIX = "tag:yaml.org,2002:"
 
 
@@ -89,18 +93,35 @@ def count_lines(text: str) -> int:
 def read_documents(text: str) -> Iterator[Document]:
     """Yield each document that is not empty; raise YamlMistake at the first thing wrong."""
     try:
-        for node in YAML(typ="safe", pure=True, plug_ins=[]).compose_all(text):
+        yaml = YAML(typ="safe", pure=True, plug_ins=[])
+        yaml.composer.warn_double_anchors = False  # it would print what is written there
+        for node in yaml.compose_all(text):
             if node is not None and not _is_null(node):
                 yield _Builder(node).build()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        reason = " ".join((error.problem or error.context or "cannot be read").split())
+        reason = _without_text(error.problem or error.context or "cannot be read")
         raise YamlMistake(mark.line + 1 if mark else 1, reason) from error
     except YAMLError as error:
         first = str(error).partition("\n")[0].strip()
         raise YamlMistake(_line_of_reader_error(text, error), first) from error
     except RecursionError:
         raise YamlMistake(1, f"is nested deeper than {MAX_DEPTH} levels") from None
+
+
+def _without_text(problem: str) -> str:
+    """
+    Return what is wrong without what is written there: it may be a password.
+
+    One that begins with `*` or `&` and is not quoted is an alias or an anchor to YAML.
+    """
+    said = " ".join(problem.split())
+    for known in _OF_MARKS:
+        if said.startswith(known):
+            return f"{known}; quote a value that begins with *, & or !"
+    masked = _NO_TEXT.sub(lambda found: " " * len(found[0]), said)
+    quote = re.search(r"['\"]", masked)
+    return said if quote is None else said[: quote.start()].rstrip()
 
 
 def _line_of_reader_error(text: str, error: YAMLError) -> int:
@@ -145,7 +166,8 @@ class _Builder:
             return _scalar(tag, node.value)
         if isinstance(node, ScalarNode) and tag == "timestamp":
             return node.value
-        raise YamlMistake(line, f"has the tag {tag!r}; manifests use plain values only", path)
+        # Not which: a password that begins with ! and is not quoted is a tag to YAML.
+        raise YamlMistake(line, "has a tag; quote a value that begins with !", path)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         value: dict[str, object] = {}
