@@ -141,6 +141,12 @@ def test_an_empty_secret_file_is_refused(tmp_path: Path) -> None:
     [
         ("nats://10.0.0.1:4222", "nats://10.0.0.1:4222"),
         ("nats://t0ken@10.0.0.1:4222", "nats://***@10.0.0.1:4222"),
+        ("t0ken@10.0.0.1:4222", "***@10.0.0.1:4222"),
+        ("u:p@a:1,u:p@b:2", "***@b:2"),
+        ("nats://u:a/b@h", "nats://***@h"),
+        ("nats://u:a,b@h,nats://c:1", "nats://***@h,nats://c:1"),
+        ("nats://x y:pw@h", "nats://***@h"),
+        ("127.0.0.1:4222,nats://[::1]:4222", "127.0.0.1:4222,nats://[::1]:4222"),
         ("tls://u:p@ss@a:1,nats://u:p%40ss@b:2", "tls://***@a:1,nats://***@b:2"),
     ],
 )

@@ -43,7 +43,8 @@ from postroad.units.quantities import ByteSize, format_duration, parse_duration,
 from postroad.units.secret import Secret
 
 PREFIX = "POSTROAD_"
-_LOGIN_OF_URL = re.compile(r"(?<=://)[^/\s,]+(?=@)")
+_NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
+_SCHEME = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://)?")
 _ALIKE = 0.85  # how much two names have in common for one to be meant by the other, 0 to 1
 
 T = TypeVar("T")
@@ -279,6 +280,18 @@ def shown(value: object) -> str:
     return without_login(str(value))
 
 
-def without_login(text: str) -> str:
-    """Return text in which the URLs name no user, password or token: nats://***@10.0.0.1:4222."""
-    return _LOGIN_OF_URL.sub("***", text)
+def without_login(urls: str) -> str:
+    """
+    Return URLs, commas between them, without user, password or token: nats://***@10.0.0.1:4222.
+
+    They may lack the scheme, and a login may hold what it should not: what comes before the last @
+    is not told.
+    """
+    return ",".join([_without_login(url) for url in _NEXT_URL.split(urls)])
+
+
+def _without_login(url: str) -> str:
+    scheme = _SCHEME.match(url)
+    assert scheme is not None
+    login, at, host = url[scheme.end() :].rpartition("@")
+    return f"{scheme[0]}***@{host}" if at and login else url

@@ -70,9 +70,11 @@ async def open_queue(process: Process, settings: QueueSettings, *, role: str) ->
     try:
         spool = await connect(options)
     except SpoolError as error:
-        raise StartupError(
-            without_login(f"the queue at {nats.url} cannot be opened: {error}")
-        ) from error
+        reason = str(error)
+        for url in options.servers:
+            reason = reason.replace(url, without_login(url))
+        where = without_login(nats.url)
+        raise StartupError(f"the queue at {where} cannot be opened: {reason}") from error
     process.on_stop("queue", spool.close)
     return spool
 
