@@ -19,6 +19,8 @@ from postroad.cli.sink.server import Sink
 from postroad.testing.children import dies_with_us, started
 from postroad.testing.patience import patient
 from postroad.testing.relay import FREE_PORTS, RunningRelay
+from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.streams import hang_up
 from postroad_harness.source import Deliveries, Source
 
 ROOT = Path(__file__).parents[2]
@@ -177,6 +179,35 @@ async def test_a_reader_that_has_gone_does_not_end_the_relay(tmp_path: Path) -> 
     process.terminate()
     assert await asyncio.wait_for(process.wait(), patient(30)) == 0
     assert "BrokenPipe" not in log.read_text()
+
+
+async def test_a_relay_that_drains_refuses_new_connections(start_relay: StartRelay) -> None:
+    """While it waits for a client that is in the midst of a message."""
+    relay = await start_relay(CLIENT + RELAY.format(port=9))
+    busy = SmtpPeer(*await asyncio.open_connection("127.0.0.1", relay.port()))
+    await busy.reply()
+    await busy.envelope("a@near.example", "b@far.example")
+    assert (await busy.say("DATA")).startswith("354 ")
+    stopping = asyncio.create_task(relay.stop())
+    async with asyncio.timeout(patient(10)):
+        while await takes_connections(relay.port()):  # with 421, until the port is closed
+            await asyncio.sleep(0.05)
+    assert not stopping.done()
+    await busy.send(b"content\r\n.\r\n")
+    assert await stopping == 0
+    await hang_up(busy.writer)
+
+
+async def takes_connections(port: int) -> bool:
+    """Whether somebody answers a connection to a port."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    with contextlib.suppress(ConnectionError):
+        await reader.readline()
+    await hang_up(writer)
+    return True
 
 
 async def test_the_example_set_is_complete(tmp_path: Path) -> None:

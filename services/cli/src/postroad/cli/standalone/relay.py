@@ -192,8 +192,14 @@ class StandaloneRelay:
         self._process.readiness.add("processes", lambda: _not_ready(supervisor))
         self._process.spawn("supervisor", self._supervise(supervisor))
         grace = (self._options.drain + _KILLED_AFTER).total_seconds()
-        self._process.on_drain("processes", lambda: supervisor.stop(grace=grace))
+        self._process.on_drain("processes", lambda: self._drain(supervisor, grace))
         return supervisor
+
+    async def _drain(self, supervisor: Supervisor, grace: float) -> None:
+        """Stop the processes. The ports close with theirs: nobody starts again and needs them."""
+        for each in self._sockets:
+            each.close()
+        await supervisor.stop(grace=grace)
 
     async def _supervise(self, supervisor: Supervisor) -> None:
         try:
