@@ -17,7 +17,7 @@ CHART = Path(__file__).parent / "postroad"
 _INTRO = """\
 # Chart postroad
 
-Ingress, delivery, the operator, and the queue: a whole mail relay in one release.
+One release of this chart is a complete mail relay: ingress, delivery, the operator and the queue.
 
 ```sh
 helm install mail charts/postroad --namespace mail --create-namespace \\
@@ -25,8 +25,8 @@ helm install mail charts/postroad --namespace mail --create-namespace \\
 helm test mail --namespace mail
 ```
 
-[docs/kubernetes.md](../../docs/kubernetes.md) says how to run it. A value that is not in this list
-is refused with its name. This page is written from `values.yaml` by `make docs`.
+[docs/kubernetes.md](../../docs/kubernetes.md) says how to run it. Helm refuses a value that is not
+in this list, and names it. `make docs` writes this page from `values.yaml`.
 """
 _LINE = re.compile(r"^(?P<indent> *)(?P<name>[A-Za-z_]+):(?: (?P<value>.+))?$")
 _ITEM = re.compile(r"^ *- ")

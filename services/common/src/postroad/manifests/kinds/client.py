@@ -10,7 +10,7 @@ from postroad.manifests.kinds.types import AddressPattern, NetworkText, Part, br
 
 
 class ClientSpec(Part):
-    """Who may submit mail; any one of the proofs (auth, networks) is enough."""
+    """Who may submit mail: a client that logs in (`auth`), or whose address is in `networks`."""
 
     auth: PasswordAuth | None = None
     """

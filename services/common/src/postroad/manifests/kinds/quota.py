@@ -124,7 +124,7 @@ class Limit(Part):
 
 
 class QuotaSpec(Part):
-    """How much somebody may send. A message counts against every Quota whose subject it is."""
+    """How much may be sent. A message counts against every Quota whose subject matches it."""
 
     subject: Subject
     """What the Quota counts."""
