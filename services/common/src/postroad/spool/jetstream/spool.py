@@ -28,11 +28,11 @@ from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.cluster.orders import JetStreamOrders
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
-from postroad.spool.jetstream.cluster.site_directory import JetStreamSiteDirectory
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.leased import ConsumerContext
+from postroad.spool.jetstream.directories.site_directory import JetStreamSiteDirectory
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import Access, NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket

@@ -1,4 +1,4 @@
 """
 What processes agree on in key-value buckets: who lives, who owns which lane, configuration, orders,
-sites, quotas, and the history of mail.
+quotas, and the history of mail.
 """
