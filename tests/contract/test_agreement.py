@@ -95,6 +95,17 @@ async def test_usage_can_be_looked_through(open_spool: OpenSpool) -> None:
     }
 
 
+async def test_a_login_noted_by_one_is_known_to_all(open_spool: OpenSpool) -> None:
+    one, other = await open_spool(), await open_spool()
+    one.past_logins.note("a" * 32)
+    async with asyncio.timeout(patient(5)):
+        while not await other.past_logins.noted("a" * 32):
+            await asyncio.sleep(0.02)
+    for _ in range(2):  # whoever asks makes nothing known
+        assert not await other.past_logins.noted("b" * 32)
+    assert [key async for key, _ in other.usage.all()] == []
+
+
 async def test_an_order_reaches_every_process_and_ends(open_spool: OpenSpool) -> None:
     one, other = await open_spool(), await open_spool()
     start = now()

@@ -35,7 +35,7 @@ def test_a_network_that_tries_many_names_is_shut_out_as_a_whole() -> None:
 
 def test_who_has_logged_in_from_a_network_is_not_shut_out_for_its_neighbours() -> None:
     counts = brake()
-    counts.succeeded(SHOP)
+    counts.remember(SHOP)
     for number in range(20):
         counts.failed(Guess.of("192.0.2.1", f"name {number}"), NOW)
     assert not counts.shuts_out(SHOP, NOW)

@@ -138,6 +138,123 @@ async def test_a_process_checks_one_guess_more_than_the_cluster_allows(
     assert sorted(reply[:3] for reply in said) == ["454"] * 3 + ["535"]
 
 
+async def shut(scene: Scene, client: str, most: int) -> None:
+    """Guess until a client's network is shut out."""
+    said = [(await log_in(scene, client, f"name {n}", "x"))[:3] for n in range(most + 1)]
+    assert said == ["535"] * most + ["454"]
+
+
+async def test_who_is_at_home_in_a_network_is_so_in_every_process(open_scene: OpenScene) -> None:
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins=4)
+    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
+    another = await open_scene(cluster=cluster, failed_logins=4)  # begun later, as by a restart
+    await shut(another, HERE, 4)
+    assert (await log_in(another, HERE, "shop", "correct horse")).startswith("235 ")
+
+
+async def test_who_never_logged_in_from_a_shut_network_stays_out_however_often_they_ask(
+    open_scene: OpenScene,
+) -> None:
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins=4)
+    assert (await log_in(one, THERE, "shop", "correct horse")).startswith("235 ")
+    another = await open_scene(cluster=cluster, failed_logins=4)
+    await shut(another, HERE, 4)
+    for _ in range(3):
+        assert (await log_in(another, HERE, "shop", "correct horse")).startswith("454 4.7.0 ")
+
+
+async def test_a_name_at_home_is_no_more_guessed_for_being_looked_up(open_scene: OpenScene) -> None:
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins=4, failed_logins_per_name=2)
+    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
+    another = await open_scene(cluster=cluster, failed_logins=4, failed_logins_per_name=2)
+    await shut(another, HERE, 4)
+    assert await guess(another, HERE, "shop", 4) == ["535", "535", "454", "454"]
+    assert (await log_in(another, HERE, "shop", "correct horse")).startswith("454 ")
+
+
+async def test_while_past_logins_are_away_each_process_knows_its_own(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> bool:
+        raise SpoolUnavailable("no answer")
+
+    cluster = MemoryCluster()
+    one = await open_scene(cluster=cluster, failed_logins=4)
+    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
+    another = await open_scene(cluster=cluster, failed_logins=4)
+    await shut(another, HERE, 4)
+    for scene in (one, another):
+        monkeypatch.setattr(scene.spool.past_logins, "noted", away)
+    assert (await log_in(another, HERE, "shop", "correct horse")).startswith("454 4.7.0 ")
+    await log_in(one, HERE, "another name", "x")  # and so it hears of the others' guesses
+    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
+
+
+def hold_hashing(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, threading.Event]:
+    """Let hashing go on, and find every password wrong, when the second event is set."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(*_: object) -> bool:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(30)
+        return False
+
+    monkeypatch.setattr(auth, "password_matches", slow)
+    return begun, go_on
+
+
+async def test_a_right_guess_among_many_at_once_is_not_let_in_past_the_limit(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = hold_hashing(monkeypatch)
+    scene = await open_scene(failed_logins_per_name=1)
+    peers = [await session_of(scene, HERE) for _ in range(2)]
+    wrong = asyncio.create_task(prove(peers[0], "shop", "wrong"))
+    try:
+        await asyncio.wait_for(begun.wait(), patient(10))
+        right = asyncio.create_task(prove(peers[1], "shop", "correct horse"))
+        # Nothing is said before the first guess is counted. It was let in at once.
+        await asyncio.wait({right}, timeout=0.5)
+    finally:
+        go_on.set()
+    assert [(await wrong)[:3], (await right)[:3]] == ["535", "454"]
+
+
+async def test_neighbours_do_not_wait_for_a_guess_that_is_being_checked(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = await open_scene()
+    assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+    begun, go_on = hold_hashing(monkeypatch)
+    wrong = asyncio.create_task(log_in(scene, HERE, "nobody", "wrong"))
+    try:
+        await asyncio.wait_for(begun.wait(), patient(10))
+        assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("235 ")
+        assert not wrong.done()
+    finally:
+        go_on.set()
+    assert (await wrong).startswith("535 ")
+
+
+async def test_what_nobody_has_time_to_check_counts_as_a_guess(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not recognised. Were it free, who fills the pool could guess for ever."""
+
+    async def busy(*_: object) -> None:
+        raise auth.PasswordsBusy
+
+    scene = await open_scene(failed_logins_per_name=3)
+    monkeypatch.setattr(scene.passwords, "prove", busy)
+    for n in range(3):
+        assert (await log_in(scene, HERE, "shop", f"wrong {n}")).startswith("454 4.7.0 ")
+    assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("454 ")
+
+
 async def test_guesses_of_many_names_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
     cluster = MemoryCluster()
     one = await open_scene(cluster=cluster, failed_logins=4)

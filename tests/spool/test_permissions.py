@@ -192,6 +192,8 @@ async def test_quotas_are_leased_and_sites_are_learnt(open_as: OpenAs) -> None:
     assert await ingress.usage.lease("k", amount=7, maximum=10, expires=end) == 7
     await ingress.usage.give_back("k", 2)
     assert await operator.usage.used("k") == 5
+    ingress.past_logins.note("a" * 32)
+    await until(lambda: ingress.past_logins.noted("a" * 32))
     await delivery.sites.learn("y.example", "mx.example")
     assert delivery.sites.lookup("y.example") == "mx.example"
     assert ingress.sites.lookup("y.example") == ""  # asked for now
@@ -308,11 +310,14 @@ FORBIDDEN = [
     ("ingress", "$KV.cluster.order.x", "x"),
     ("delivery", "$JS.API.DIRECT.GET.POSTROAD_EVENTS", '{"seq": 1}'),
     ("delivery", "$KV.cluster.order.x", "x"),
+    ("ingress", "$KV.quotas.other.x", "x"),
     ("delivery", "$KV.quotas.x", "x"),
+    ("delivery", "$KV.quotas.login.x", "1"),
     ("command", "pr.q.0.r.default.x.p00.y", "x"),
     ("command", "pr.b.0.x", "x"),
     ("command", "pr.e.Delivery", "x"),
     ("command", "$KV.quotas.x", "x"),
+    ("command", "$KV.quotas.login.x", "1"),
     ("command", "$KV.presence.session.x", "x"),
     ("command", "$KV.cluster.report.x.y", "1"),
     ("command", "$JS.API.DIRECT.GET.KV_config", '{"seq": 1}'),
@@ -413,6 +418,12 @@ async def test_what_is_forbidden_stands_in_the_log(server: NatsServer) -> None:
     assert told
     assert told[0]["user"] == "ingress"
     assert "$kv.config.entry" in told[0]["error"].lower()
+
+
+async def until(fact: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(patient(5)):
+        while not await fact():
+            await asyncio.sleep(0.02)
 
 
 async def wait_for(fact: Callable[[], bool]) -> None:

@@ -13,6 +13,7 @@ from postroad.spool.agreement import (
     Events,
     Order,
     Orders,
+    PastLogins,
     QuotaCounters,
     SessionInfo,
     Sessions,
@@ -50,6 +51,7 @@ class ByRole:
         self.site_records: SiteRecords = self._delivery.site_records
         self.sites: SiteDirectory = self._delivery.sites
         self.usage: QuotaCounters = self._ingress.usage
+        self.past_logins: PastLogins = self._ingress.past_logins
         self.waiting: QueueBrowser = _Waiting(
             spools["command"].waiting, self._delivery.waiting, spools["operator"].waiting
         )

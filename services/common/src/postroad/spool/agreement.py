@@ -1,6 +1,7 @@
 """
 What the cluster agrees on besides the mail itself: the configuration in force, orders on the queue,
-who is alive, which site a domain's mail goes to, what quotas have left, and the history of mail.
+who is alive, which site a domain's mail goes to, what quotas have left, who has logged in,
+and the history of mail.
 
 Every process sees the same of each, a moment later at most. `spool.interface` has the mail.
 """
@@ -155,6 +156,20 @@ class QuotaCounters(Protocol):
 
     def all(self) -> AsyncIterator[tuple[str, int]]:
         """Yield each key with what is leased or spent under it; very long keys are left out."""
+
+
+class PastLogins(Protocol):
+    """
+    Which clients have logged in: a note for each, kept for 30 days after it was last written.
+
+    Keys are hexadecimal digests; what they are of, those know who write them.
+    """
+
+    def note(self, key: str) -> None:
+        """Write a note soon, unless there is a recent one; never waits, never fails."""
+
+    async def noted(self, key: str) -> bool:
+        """Whether a note stands; only reads. SpoolUnavailable when nobody can tell."""
 
 
 class SiteKind(StrEnum):

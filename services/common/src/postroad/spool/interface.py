@@ -19,6 +19,7 @@ from postroad.spool.agreement import (
     Config,
     Events,
     Orders,
+    PastLogins,
     QuotaCounters,
     Sessions,
     SiteDirectory,
@@ -307,6 +308,10 @@ class Spool(Protocol):
     @property
     def usage(self) -> QuotaCounters:
         """Quota usage."""
+
+    @property
+    def past_logins(self) -> PastLogins:
+        """Which clients have logged in."""
 
     @property
     def waiting(self) -> QueueBrowser:

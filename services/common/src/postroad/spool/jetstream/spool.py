@@ -32,6 +32,7 @@ from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.leased import ConsumerContext
+from postroad.spool.jetstream.directories.past_logins import JetStreamPastLogins
 from postroad.spool.jetstream.directories.site_directory import JetStreamSiteDirectory
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import Access, NatsLink
@@ -174,6 +175,7 @@ class JetStreamSpool:
         self._orders = JetStreamOrders(Bucket(link, "cluster"))
         self._sites = JetStreamSiteDirectory(Bucket(link, "sites"))
         self._usage = JetStreamQuotaCounters(Bucket(link, "quotas"))
+        self._past_logins = JetStreamPastLogins(Bucket(link, "quotas"))
         self._waiting = JetStreamBrowser(link, self._requests, self._publisher, layout)
         info = SessionInfo(
             session_id=uuid4().hex,
@@ -231,6 +233,11 @@ class JetStreamSpool:
     def usage(self) -> JetStreamQuotaCounters:
         """Quota usage."""
         return self._usage
+
+    @property
+    def past_logins(self) -> JetStreamPastLogins:
+        """Which clients have logged in."""
+        return self._past_logins
 
     @property
     def waiting(self) -> JetStreamBrowser:
@@ -347,6 +354,7 @@ class JetStreamSpool:
         await self._events.close()
         await self._blobs.close()
         await self._sites.close()
+        await self._past_logins.close()
         await self._orders.close()
         await self._capacity.close()
         await self._abandoned.close()

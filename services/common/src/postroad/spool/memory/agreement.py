@@ -1,4 +1,4 @@
-"""What a cluster of memory spools agrees on: configuration, orders, sites, usage, events."""
+"""What a cluster of memory spools agrees on: see `spool.agreement` for what each part is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -40,6 +40,7 @@ class Agreement:
     sessions: dict[str, SessionInfo] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=dict)
     not_final: dict[str, datetime] = field(default_factory=dict)
+    past_logins: set[str] = field(default_factory=set)
     site_records: dict[tuple[SiteKind, str], bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     events_bell: Bell = field(default_factory=Bell)
@@ -199,6 +200,21 @@ class MemoryQuotaCounters:
         """Yield each key with what is leased or spent."""
         for key, used in list(self._shared.usage.items()):
             yield key, used
+
+
+class MemoryPastLogins:
+    """Implements agreement.PastLogins. No note ends."""
+
+    def __init__(self, agreement: Agreement) -> None:
+        self._shared = agreement
+
+    def note(self, key: str) -> None:
+        """Write a note."""
+        self._shared.past_logins.add(key)
+
+    async def noted(self, key: str) -> bool:
+        """Whether a note stands."""
+        return key in self._shared.past_logins
 
 
 class MemorySiteRecords:

@@ -29,6 +29,7 @@ from postroad.spool.memory.agreement import (
     MemoryConfig,
     MemoryEvents,
     MemoryOrders,
+    MemoryPastLogins,
     MemoryQuotaCounters,
     MemorySessions,
     MemorySiteDirectory,
@@ -175,6 +176,7 @@ class MemorySpool:
         )
         self.sites = MemorySiteDirectory(agreement)
         self.usage = MemoryQuotaCounters(agreement)
+        self.past_logins = MemoryPastLogins(agreement)
         self.waiting = MemoryBrowser(self.store)
 
     @property

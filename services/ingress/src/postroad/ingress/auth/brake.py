@@ -4,7 +4,8 @@ How often a password may be guessed: failed logins by network, and by network an
 A name alone is never shut out, for then anybody could shut out its owner: the owner's network is
 another one, and counts for itself. A network that has used up its guesses is shut for all names but
 those that have logged in from there, so that one who guesses, or one device with an old password,
-does not shut out an office. IPv6 counts by /64, of which anybody has a whole.
+does not shut out an office. Which names those are, the cluster knows (`auth.neighbours`); here are
+the ones this process has seen. IPv6 counts by /64, of which anybody has a whole.
 """
 
 import hashlib
@@ -48,7 +49,15 @@ class Brake:
             return True
         if self._counts.of(guess.network, now) < self._per_network:
             return False
-        return guess.pair not in self._at_home
+        return not self.is_at_home(guess)
+
+    def depends_on_home(self, guess: Guess, now: datetime) -> bool:
+        """Whether a login that is shut out would not be, had its name logged in from there."""
+        return not self.is_at_home(guess) and self._counts.of(guess.pair, now) < self._per_name
+
+    def is_at_home(self, guess: Guess) -> bool:
+        """Whether the name has logged in from the network, as far as this process knows."""
+        return guess.pair in self._at_home
 
     def failed(self, guess: Guess, now: datetime) -> timedelta:
         """Count a failed login; return how long its reply is held back."""
@@ -57,8 +66,8 @@ class Brake:
         doubled: int = 2 ** min(failures - 1, 10)
         return min(FIRST_DELAY * doubled, LONGEST_DELAY)
 
-    def succeeded(self, guess: Guess) -> None:
-        """Remember that a name logs in from a network."""
+    def remember(self, guess: Guess) -> None:
+        """Remember that a name has logged in from a network."""
         self._at_home[guess.pair] = None
         self._at_home.move_to_end(guess.pair)
         if len(self._at_home) > _MOST:

@@ -1,0 +1,44 @@
+"""
+Which names have logged in from a network, as the whole cluster knows it.
+
+Asked only about a name that this process does not know, from a network that is shut out. Whoever
+guesses there causes such questions as well. So few are asked at once, each for a moment, and who
+waits too long for an answer is refused as if there were none.
+"""
+
+import asyncio
+
+from postroad.spool.agreement import PastLogins
+from postroad.spool.errors import SpoolError
+from postroad.telemetry.log_limit import LineLimit
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_AT_ONCE = 16
+_PATIENCE = 1.0  # seconds
+_TOLD = "past logins are looked up in this process alone"
+
+
+class Neighbours:
+    """The successful logins of all processes, by pair of network and name."""
+
+    def __init__(self, past_logins: PastLogins, lines: LineLimit) -> None:
+        self._past_logins = past_logins
+        self._lines = lines
+        self._places = asyncio.Semaphore(_AT_ONCE)
+
+    def note(self, pair: str) -> None:
+        """Tell the cluster of a login, in the background; cheap when it was told lately."""
+        self._past_logins.note(pair)
+
+    async def has(self, pair: str) -> bool:
+        """Whether a name has logged in from a network; False also when nobody can tell."""
+        try:
+            async with asyncio.timeout(_PATIENCE), self._places:
+                return await self._past_logins.noted(pair)
+        except (SpoolError, TimeoutError) as error:
+            left_out = self._lines.admit(_TOLD, "")
+            if left_out is not None:
+                log.warning(_TOLD, error=str(error) or type(error).__name__, left_out=left_out)
+            return False
