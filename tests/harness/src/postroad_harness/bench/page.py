@@ -10,23 +10,30 @@ _INTRO = """\
 # Benchmarks
 
 This page compares Postroad with alternatives on one machine. Every system has its durable default
-settings: a message is on disk before its `250`. The page is written by
+settings: a message is on disk before its `250`.
 
     make bench
 
-which takes about ten minutes and keeps every round in `build/bench.json`. It installs what is
-missing (Postfix with apt, Haraka with npm into `build/`). A system that cannot be installed is
-left out, with the reason.
+writes this page. It takes about ten minutes, and keeps every round in `build/bench.json`. It
+installs what is missing (Postfix with apt, Haraka with npm into `build/`). A system that cannot be
+installed is left out, with the reason.
 
-One source and one sink serve all systems: `postroad load` with {sessions} sessions that send as
-fast as they are answered, commands up to DATA pipelined, and `postroad sink`, each in a process of
-its own on the same machine. Each round sends for {seconds:.0f} s and ends when everything accepted
-has arrived; the systems take turns. The rate end to end is the number of arrived messages divided
-by the time until the last one arrived. Rows show the round with the median rate. Ratios are more
-comparable between machines than rates ([where the time goes](performance.md) has those of two
-machines). Accept latency is the time from the final dot to its `250`; transit is the time from
-there to the sink. Both are measured under full load, where they show queues as much as speed: a
-system that accepts mail slowly has a short transit.
+All systems have the same source and the same sink, each in a process of its own on the same
+machine. The source is `postroad load` with {sessions} sessions, which send as fast as they get
+replies and pipeline the commands up to DATA. The sink is `postroad sink`. The systems take turns.
+Each round sends for {seconds:.0f} s, and ends when all accepted messages have arrived.
+
+- *End to end* is the number of arrived messages divided by the time until the last one arrived.
+- *In* is the rate at which messages were accepted.
+- *Accept* is the time from the final dot to its `250`, *transit* the time from there to the sink.
+  Both are measured under full load, so they show queues as much as speed: a system that accepts
+  mail slowly has a short transit.
+- *CPU/message* is processor time. *Memory* is that of all processes at the end of the load, the
+  largest of all rounds.
+
+All other figures are from the round with the median rate. The list at the end compares these
+rounds, also their memory. Ratios are more comparable between machines than rates
+([where the time goes](performance.md) has those of two machines).
 """
 
 

@@ -11,23 +11,24 @@ _INTRO = """\
 
     make chaos
 
-runs the relay under load and kills its processes with SIGKILL at random. It runs for ten minutes
-as `postroad up`, and for ten minutes on three nats-servers with three replicas, whose leaders are
-killed. Meanwhile one next hop is slow, one defers three messages in ten, and one closes the
-connection on two in ten without a reply to the final dot. Every message has a number. At the end
-every message that was answered `250` must have arrived. `make chaos SECONDS=60` is shorter. The
-command writes this page, and `build/chaos.json` keeps the figures.
+runs the relay under load and kills its processes with SIGKILL at random. There are two runs of ten
+minutes: one with `postroad up`, and one on three nats-servers with three replicas, whose leaders
+are killed. In both runs one next hop is slow, one defers three messages in ten, and one closes the
+connection at two messages in ten without a reply to the final dot. Every message has a number. At
+the end, every message that was answered `250` must have arrived. `make chaos SECONDS=60` is
+shorter. The command writes this page, and `build/chaos.json` keeps the figures.
 
 - *lost*: accepted, but never arrived.
-- *duplicated*: arrived more than once. At-least-once delivery does that when a process dies
+- *duplicated*: arrived more than once. With at-least-once delivery this happens when a process dies
   between a next hop's `250` and the moment at which the queue learns of it.
 - *ambiguous*: the sender lost its connection between the final dot and the reply. Such a message
   may have been stored, and its sender has to send it again.
-- *take-up*: for each kill of a delivery process, the longest wait of a message for a healthy next
-  hop. Messages count that had not arrived, or were accepted in the second after the kill; their
-  wait begins at the kill or at their own `250`. Another kill within that time makes it longer.
-- *gap*: the longest time in which the service, or the worst of its shards, accepted nothing; and
-  the longest time in which nothing arrived.
+- *take-up*: how long mail waited after a kill of a delivery process. For each kill this is the
+  longest wait of a message to a healthy next hop. It counts messages that had not arrived at the
+  kill, or were accepted in the second after it. Their wait begins at the kill, or at their own
+  `250` if that was later. Another kill within that time makes the wait longer.
+- *accept gap*: the longest time in which the whole service, or the worst of its shards, accepted
+  nothing. *Delivery gap*: the longest time in which nothing arrived.
 """
 _ROWS: tuple[tuple[str, Callable[[ChaosFigures], str]], ...] = (
     ("duration", lambda f: f"{f.seconds:.0f} s"),

@@ -14,18 +14,19 @@ _PAGE = """\
 
     make endurance
 
-passes a million messages of 4 KiB through `postroad up`, and watches the memory of its processes.
-Then it starts a new relay and queues 300,000 messages for a dead destination, with the next retry
-in an hour. It measures live traffic before that, and again beside the queue once all of it is
-deferred. Then it restarts the relay on that queue, wakes the destination, runs `postroad queue
-retry --all`, and waits until everything has arrived.
+has two parts. *Through* passes a million messages of 4 KiB through `postroad up`, and watches the
+memory of its processes. *Beside* starts a new relay and measures live traffic. Then it queues
+300,000 messages for a dead destination, with the next retry in an hour, and measures live traffic
+again beside this queue. Then it restarts the relay on the queue, starts the destination, runs
+`postroad queue retry --all`, and waits until everything has arrived.
 
 `make endurance PART=through` or `PART=beside` runs one of the two parts; `MESSAGES=…` and
 `QUEUED=…` make it shorter. The command writes this page, and `build/endurance.json` keeps the
 figures.
 
-Flat means: the mean of the run's last third equals that of its second third, except for what the
-queue holds at the moment. nats-server is written in Go, and gives memory back with a delay.
+Memory is flat if its mean in the run's last third equals that in the second third, except for
+what the queue holds at the moment. nats-server is written in Go, and gives memory back with a
+delay.
 """
 
 
