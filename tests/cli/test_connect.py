@@ -1,6 +1,7 @@
 """Whom a command tells the token of a running `up`."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import socket
@@ -58,3 +59,14 @@ def test_a_command_that_looks_for_an_up_keeps_none_from_starting(tmp_path: Path)
     assert is_up(state)
     with pytest.raises(CommandError, match=f"another `postroad up` .pid {os.getpid()}. runs"):
         lock_up(state)
+
+
+def test_a_folder_that_may_not_be_read_is_not_taken_for_one_without_a_relay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(CommandError, match="belongs to another user; run the command as the user"):
+        is_up(StateFolder(tmp_path))

@@ -42,10 +42,16 @@ def bound_address(listener: socket.socket) -> str:
     return str(ListenAddress(host, port))
 
 
+def is_shared(listener: socket.socket) -> bool:
+    """Whether other sockets listen on its port too (SO_REUSEPORT)."""
+    return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
+
 def _inherited(fd: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=fd)
-        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if not listens and not is_shared(listener):  # what is shared listens when it is served
             listener.detach()
             raise StartupError(f"cannot listen on fd:{fd}: it is a socket that does not listen")
     except OSError as error:

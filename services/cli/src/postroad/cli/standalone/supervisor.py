@@ -7,7 +7,9 @@ still, and connections that the kernel gives it wait for good. It holds no accep
 
 Listening sockets belong to `up` and are inherited: one for each ingress process and port, bound
 together with SO_REUSEPORT, so that connections to a process that was killed wait in its backlog
-until it is back instead of being reset, and the kernel spreads new ones evenly.
+until it is back instead of being reset, and the kernel spreads new ones evenly. The ports of one
+that does not come back are shut: its share goes to the others. It opens them again itself, as it
+begins to listen.
 """
 
 import asyncio
@@ -15,13 +17,16 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from postroad.process.background.backoff import Backoff
+from postroad.process.sockets import is_shared
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -126,7 +131,8 @@ class Supervisor:
         while not self._stopping:
             began = loop.time()
             code = await self._run_once(child)
-            was_ready = was_ready or child.ready
+            came_back = child.ready
+            was_ready = was_ready or came_back
             child.pid = None
             child.say(ready=False)
             if self._stopping:
@@ -134,6 +140,8 @@ class Supervisor:
             if not was_ready and code in (1, 2):
                 raise StartRefused(child.spec.name, code)
             deaths = 1 if loop.time() - began > _STEADY else deaths + 1
+            if not came_back:
+                _shut_ports(child.spec)
             log.warning(
                 "a process ended and is started again", child=child.spec.name, reason=_how(code)
             )
@@ -204,6 +212,14 @@ async def _spawn(spec: ChildSpec, notify: int) -> asyncio.subprocess.Process:
             "POSTROAD_PARENT_PID": str(os.getpid()),
         },
     )
+
+
+def _shut_ports(spec: ChildSpec) -> None:
+    """Listen no more on a child's ports, which stay bound: clients go to others, or are refused."""
+    for descriptor in spec.descriptors:
+        with socket.socket(fileno=os.dup(descriptor)) as port, suppress(OSError):
+            if is_shared(port):  # the kernel would let another have the place of one that is not
+                port.shutdown(socket.SHUT_RDWR)
 
 
 def _inherited() -> dict[str, str]:

@@ -156,9 +156,14 @@ def lock_up(state: StateFolder) -> None:
 
 
 def is_up(state: StateFolder) -> bool:
-    """Whether an `up` runs on this folder."""
+    """Whether an `up` runs on this folder; CommandError when that may not be looked at."""
     try:
         descriptor = os.open(state.up_lock, os.O_RDONLY)
+    except PermissionError as error:
+        raise CommandError(
+            f"{state.up_lock} cannot be read: it belongs to another user;"
+            " run the command as the user that runs `postroad up`"
+        ) from error
     except OSError:
         return False
     try:
