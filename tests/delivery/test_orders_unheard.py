@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from postroad.delivery.dispatch.orders import order_for
+from postroad.delivery.dispatch.precedence import order_for
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import Scheduled

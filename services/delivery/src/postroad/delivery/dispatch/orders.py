@@ -1,13 +1,12 @@
 """
 Admin orders in delivery: on records as they are taken, on those in hand, and on what waits.
 
-The newest order that means a record decides, so a release after a hold is a release. But it ends no
-suspension, which is about a destination, and not about the mail that was held. Orders on what waits
-are carried out by paging and claiming: several processes may do it at once, and each record is
-changed by one of them. Where an order ends some recipients of a record that waits, and leaves
-others of it, they end there: to take it would be a try, or a release, for the others. Each process
-begins with the lanes it owns, so that together they read a long queue once, and ends with all
-others, of which an owner that died may have left something.
+Which of several orders a record follows is decided in `precedence`. Orders on what waits are
+carried out by paging and claiming: several processes may do it at once, and each record is changed
+by one of them. Where an order ends some recipients of a record that waits, and leaves others of it,
+they end there: to take it would be a try, or a release, for the others. Each process begins with
+the lanes it owns, so that together they read a long queue once, and ends with all others, of which
+an owner that died may have left something.
 
 A process that starts while an order is in force cannot know what others have done by it. So each
 compares times: no release lets mail go that was held after it, and no retry tries mail again that
@@ -23,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from postroad.delivery import metrics
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import tell_order, tell_settlement
+from postroad.delivery.dispatch.precedence import arrived_after, is_undone
 from postroad.delivery.disposition.happening import event_about
 from postroad.delivery.disposition.retry import overtime
 from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
@@ -30,15 +30,13 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
-from postroad.spool.interface import Held, LeasedRecord, Put, Queued, Ready, Scheduled, held
+from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, held
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-ON_TAKING = ENDING | {"hold", "suspend"}
-_WHILE_RELEASED = frozenset({"retry", "suspend"})  # what an older order may still say
 _TOLD = {
     "retry": EventType.RETRIED,
     "release": EventType.RELEASED,
@@ -47,27 +45,6 @@ _TOLD = {
 _AT_ONCE = 32  # records, all of which may be in memory
 _HEARD = timedelta(seconds=2)  # until every process has heard of an order
 _AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
-
-
-def order_for(orders: Sequence[Order], leased: LeasedRecord) -> Order | None:
-    """Return the order that a record in hand has to follow, None when there is none."""
-    record = leased.record
-    released = False
-    for order in reversed(orders):
-        if order.cutoff is not None and record.arrival >= order.cutoff:
-            continue
-        meant = order.selection.admits(record, WaitKind.READY, leased.lane) or (
-            # Retry and release name waiting mail, which is ready by now because of them.
-            order.action not in ON_TAKING
-            and any(order.selection.admits(record, kind, leased.lane) for kind in WaitKind)
-        )
-        older = released or _came_before(order, record)
-        if not meant or (older and order.action not in _WHILE_RELEASED):
-            continue
-        if order.action != "release":
-            return order if order.action in ON_TAKING else None
-        released = True
-    return None
 
 
 class OrderKeeper:
@@ -135,7 +112,7 @@ class OrderKeeper:
         for part in self._parts(order.selection):
             group: list[Queued] = []
             async for queued in self._spool.waiting.list(part):
-                if not concerns(order, queued) or self._was_let_go(order, queued):
+                if not concerns(order, queued) or self._is_undone(order, queued):
                     continue
                 group.append(queued)
                 if len(group) == _AT_ONCE:
@@ -152,16 +129,9 @@ class OrderKeeper:
         for lanes in (self._consumer.lanes, self._consumer.lanes_elsewhere):
             yield replace(selection, kinds=kinds, lanes=lanes if meant is None else lanes & meant)
 
-    def _was_let_go(self, order: Order, queued: Queued) -> bool:
-        """Whether a newer order has let mail go that a hold means."""
-        if order.action != "hold":
-            return False
-        record, lane = queued.record, self._spool.lane_of(queued.record)
-        return _came_before(order, record) or any(
-            each.action in ("release", "retry") and each.placed > order.placed
-            for each in self._spool.orders.in_force(datetime.now(UTC))
-            if _means(each, record, lane)
-        )
+    def _is_undone(self, order: Order, queued: Queued) -> bool:
+        orders = self._spool.orders.in_force(datetime.now(UTC))
+        return is_undone(order, queued, self._spool.lane_of(queued.record), orders)
 
     async def _change(self, order: Order, queued: Queued) -> bool:
         """Carry the order out on a record; False when it waits no more, or not for long."""
@@ -218,21 +188,9 @@ def _waits_no_more(record: QueueRecord, order: Order, now: datetime) -> QueueRec
     return record.next_step(hold=None, resume_from=0, released=released, overtime=again)
 
 
-def _came_before(order: Order, record: QueueRecord) -> bool:
-    """Whether a record was released by an order that is newer than this one."""
-    return record.released is not None and order.since <= record.released
-
-
-def _means(order: Order, record: QueueRecord, lane: str) -> bool:
-    """Whether an order means a record, as whatever it waits."""
-    if order.cutoff is not None and record.arrival >= order.cutoff:
-        return False
-    return any(order.selection.admits(record, kind, lane) for kind in WaitKind)
-
-
 def concerns(order: Order, queued: Queued) -> bool:
     """Whether an order is to be carried out on a record that waits and fits its selection."""
-    if order.cutoff is not None and queued.record.arrival >= order.cutoff:
+    if arrived_after(order, queued.record):
         return False
     match order.action:
         case "suspend":

@@ -6,14 +6,14 @@ much of it is under way is bounded, and so is what a process has in hand.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import AttemptResult
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import relay_object, tell_attempt, tell_order, tell_settlement
-from postroad.delivery.dispatch.orders import order_for
+from postroad.delivery.dispatch.precedence import order_on
 from postroad.delivery.disposition.happening import Attempted
 from postroad.delivery.disposition.settlement import Settlement, put_off, settle
 from postroad.delivery.disposition.unattempted import (
@@ -68,52 +68,56 @@ class Settler:
         settlement = settle(
             leased.record, attempted, self._context.settlement_context(egress_path.retry)
         )
-        order = None
+        orders: Sequence[Order] = ()
         if settlement.puts:
-            settlement, order = self._meeting_order(leased, settlement)
+            settlement, orders = self._meeting_orders(leased, settlement)
         self._tell(leased.record, egress_path, ended, settlement)
         if not settlement.puts and self._finishing < _SETTLES:
             self._finishing += 1
             self._context.consumer.finish(leased, settlement.events, self._finished)
             return
         await self._settling.acquire()
-        self._tasks.spawn(self._settle_released(leased, settlement, order))
+        self._tasks.spawn(self._settle_released(leased, settlement, orders))
 
-    def _meeting_order(
+    def _meeting_orders(
         self, leased: LeasedRecord, settlement: Settlement
-    ) -> tuple[Settlement, Order | None]:
+    ) -> tuple[Settlement, Sequence[Order]]:
         """
-        Return a settlement as an order has it that came meanwhile, if one did.
+        Return a settlement as orders have it that came meanwhile.
 
-        And the order, if the record meets it by that, and not only when it is taken again.
+        And those that the record meets by that, and not only when it is taken again.
         """
-        order = order_for(self._context.spool.orders.in_force(datetime.now(UTC)), leased)
-        if order is None or order.action == "suspend":  # suspended is what waits anyway
-            return settlement, None
-        met = meeting(order, settlement, self._context.settlement_context())
-        if len(met.events) == len(settlement.events):
-            return met, None
-        tell_order(leased.record, order)
-        return met, order
+        orders = self._context.spool.orders.in_force(datetime.now(UTC))
+        if not orders:
+            return settlement, ()
+        met = meeting(
+            settlement,
+            lambda record: order_on(orders, record, leased.lane),
+            self._context.settlement_context(),
+        )
+        for order in met[1]:
+            tell_order(leased.record, order)
+        return met
 
     def _finished(self) -> None:
         self._finishing -= 1
         self._gone()
 
     async def _settle_released(
-        self, leased: LeasedRecord, settlement: Settlement, order: Order | None
+        self, leased: LeasedRecord, settlement: Settlement, orders: Sequence[Order]
     ) -> None:
         try:
-            await self._settle_by(order, leased, settlement)
+            await self._settle_by(orders, leased, settlement)
         finally:
             self._settling.release()
 
     async def _settle_by(
-        self, order: Order | None, leased: LeasedRecord, settlement: Settlement
+        self, orders: Sequence[Order], leased: LeasedRecord, settlement: Settlement
     ) -> None:
-        """Settle, and count the record as changed by an order, if there is one."""
-        if await self.settle(leased, settlement) and order is not None:
-            self._context.order_counts.add(order.order_id)
+        """Settle, and count the record as changed by each of some orders."""
+        if await self.settle(leased, settlement):
+            for order in orders:
+                self._context.order_counts.add(order.order_id)
 
     async def settle(self, leased: LeasedRecord, settlement: Settlement) -> bool:
         """Settle: tried until it succeeds. Return whether it did, or the record comes again."""
@@ -217,7 +221,7 @@ class Settler:
         else:
             settlement = no_route(record, at)
         tell_settlement(record, settlement, attempted=False)
-        await self._settle_by(order, leased, settlement)
+        await self._settle_by(() if order is None else (order,), leased, settlement)
 
     async def broken_off(
         self,

@@ -15,8 +15,8 @@ from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import AttemptResult
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.dispatcher import SiteDispatcher
-from postroad.delivery.dispatch.orders import order_for
 from postroad.delivery.dispatch.parking import Parking
+from postroad.delivery.dispatch.precedence import order_for
 from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import (

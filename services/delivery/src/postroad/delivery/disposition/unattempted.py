@@ -5,6 +5,7 @@ An operator has ordered something, its hold has ended, no object says how it lea
 say so cannot be read, or its body cannot be had.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -153,25 +154,31 @@ def moved(record: QueueRecord, target: QueueRecord, at: SettlementContext) -> Se
     return Settlement((Put(target, Ready()),), (event,))
 
 
-def meeting(order: Order, settlement: Settlement, at: SettlementContext) -> Settlement:
+def meeting(
+    settlement: Settlement, decide: Callable[[QueueRecord], Order | None], at: SettlementContext
+) -> tuple[Settlement, tuple[Order, ...]]:
     """
-    Return a settlement of a record on which an order has come.
+    Return a settlement as the orders have it that came meanwhile, and those it has carried out.
 
-    What waits for its next try is taken again at once, and meets the order then. But where the
-    order ends some recipients and leaves others, those wait on.
+    What waits for its next try is taken again at once, and meets its order then. But where an order
+    ends some recipients and leaves others, those wait on, if no other order means them.
     """
     puts: list[Put] = []
-    events = list(settlement.events)
+    events = settlement.events
+    met: tuple[Order, ...] = ()
     for put in settlement.puts:
-        if not isinstance(put.place, Scheduled) or not any(map(order.acts_on, put.record.pending)):
+        order = decide(put.record) if isinstance(put.place, Scheduled) else None
+        if order is None or order.action == "suspend":  # suspended is what waits anyway
             puts.append(put)
         elif ends_in_part(put.record, order):
             ended = ordered(put.record, order, at, put.place)
-            puts += ended.puts
-            events += ended.events
+            rest, others = meeting(ended, decide, at)
+            puts += rest.puts
+            events += rest.events
+            met += (order, *others)
         else:
             puts.append(Put(put.record, Ready()))
-    return Settlement(tuple(puts), tuple(events))
+    return Settlement(tuple(puts), events), met
 
 
 def nowhere(route: NoRoute) -> Outcome:
