@@ -82,8 +82,8 @@ def status(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -
     """
     Show the cluster at a glance: its processes, its queue, the orders in force.
 
-    Of `postroad up` also what is wrong in its manifests, which smarthosts do not answer, and how
-    much of each Quota is used. On Kubernetes each object's status tells that.
+    For `postroad up` it also shows mistakes in the manifests, smarthosts that do not answer, and
+    how much of each Quota is used. On Kubernetes the status of each object shows these.
 
     Example: postroad status --json
 

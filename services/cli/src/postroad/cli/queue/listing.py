@@ -78,8 +78,8 @@ def list_queue(
     """
     List what waits in the queue, oldest first, without taking it.
 
-    Mail to several domains has a line for each; PART counts those that still wait. With --to all
-    recipients of that mail at that domain are shown, the one asked for first.
+    Mail to several domains has a line for each domain; PART counts the lines that still wait. With
+    --to the list shows all recipients of that mail at that domain, the one asked for first.
 
     Example: postroad queue list --domain example.net --deferred
 
