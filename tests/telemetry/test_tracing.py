@@ -106,3 +106,13 @@ def test_a_protocol_we_do_not_speak_leaves_tracing_off(environ: pytest.MonkeyPat
     environ.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     tracing.start("ingress", "ingress-0")
     assert not tracing.enabled()
+
+
+def test_a_header_that_is_malformed_is_told_without_its_key(
+    environ: pytest.MonkeyPatch, collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    environ.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization hush-7711")
+    tracing.start("ingress", "ingress-0")
+    assert "OTEL_EXPORTER_OTLP_HEADERS is not name=value" in caplog.text
+    assert "hush" not in caplog.text

@@ -4,6 +4,7 @@ The spans that are recorded: the only home of OpenTelemetry, imported when traci
 `tracing` alone imports it.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from contextvars import Token
@@ -21,6 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from postroad.telemetry.span import AttributeValue, Kind, Span, enter, leave
 
+_HEADERS = "opentelemetry.util.re"  # the logger of what reads OTEL_EXPORTER_OTLP_HEADERS
 _W3C = TraceContextTextMapPropagator()
 _KINDS = {kind.name.lower(): kind for kind in SpanKind}
 
@@ -95,6 +97,13 @@ def make_provider(resource: Mapping[str, str]) -> TracerProvider:
     )
     if protocol not in ("", "http/protobuf"):
         raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not http/protobuf")
+    logging.getLogger(_HEADERS).addFilter(_without_header)
     provider = TracerProvider(resource=Resource.create(dict(resource)), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
+
+
+def _without_header(line: logging.LogRecord) -> bool:
+    """Let a line say that a header is malformed without the header, which may hold a key."""
+    line.msg, line.args = "a header in OTEL_EXPORTER_OTLP_HEADERS is not name=value: left out", ()
+    return True
