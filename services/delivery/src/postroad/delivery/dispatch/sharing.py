@@ -113,6 +113,14 @@ class Sharing:
             share.used = now
         elif now - share.used >= _IDLE:
             return True
+        return self._has_surplus(share) or self._is_outdated(share, now)
+
+    def _has_surplus(self, share: _Share) -> bool:
+        """Whether more sessions idle than may."""
+        return self._pool.count(share.total.name) > share.total.limiter.idle_room
+
+    def _is_outdated(self, share: _Share, now: float) -> bool:
+        """Whether the record does not say what it should."""
         own = self._records.owner
         claims = tuple(c for c in share.claims if c.owner == own or self._records.lives(c.owner))
         portion = portioned(claims, self._demand(share))
@@ -121,7 +129,6 @@ class Sharing:
             portion.claims != share.claims
             or portion.connections != limits.connections
             or portion.limits.message_rate != limits.message_rate
-            or self._pool.count(share.total.name) > share.total.limiter.idle_room
             or now - share.asked >= _RENEWED
         )
 
@@ -153,11 +160,12 @@ class Sharing:
         try:
             for idle in self._pool.surplus(total.name, total.limiter.idle_room):
                 await idle.quit()
-            now = share.asked = asyncio.get_running_loop().time()
-            if self._is_used(share) or now - share.used < _IDLE:
-                await self._claim(share)
-            else:
+            now = asyncio.get_running_loop().time()
+            if not self._is_used(share) and now - share.used >= _IDLE:
                 await self._leave(share)
+            elif self._is_outdated(share, now):
+                share.asked = now
+                await self._claim(share)
         except SpoolError as error:
             log.debug("a portion cannot be claimed", site=total.name, error=str(error))
         finally:
