@@ -18,6 +18,16 @@ from postroad.testing.patience import patient
 MIB = 1024 * 1024
 
 
+async def started(folder: Path) -> tuple[StateFolder, EmbeddedServer, int]:
+    """Start a server; return its state folder, the server, and the descriptor of its lock."""
+    state = StateFolder(folder / "state")
+    state.prepare()
+    lock = lock_store(state)
+    server = EmbeddedServer(state, store_lock=lock)
+    await server.start()
+    return state, server, lock
+
+
 @pytest.mark.parametrize(("physical", "goal"), [(512, 256), (2048, 512), (65536, 1024)])
 def test_the_server_aims_at_a_quarter_of_the_memory_within_bounds(physical: int, goal: int) -> None:
     assert memory_goal(physical * MIB) == goal * MIB
@@ -28,11 +38,7 @@ async def test_a_server_that_hangs_is_killed_while_somebody_waits_for_its_end(
     tmp_path: Path,
 ) -> None:
     """It takes the four seconds that the server has."""
-    state = StateFolder(tmp_path / "state")
-    state.prepare()
-    lock = lock_store(state)
-    server = EmbeddedServer(state, store_lock=lock)
-    await server.start()
+    state, server, lock = await started(tmp_path)
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     try:
@@ -49,11 +55,7 @@ async def test_a_server_that_hangs_is_killed_while_somebody_waits_for_its_end(
 @pytest.mark.nats
 async def test_a_server_that_stands_still_is_replaced(tmp_path: Path) -> None:
     """It takes the twelve seconds of a look without an answer and of the server's end."""
-    state = StateFolder(tmp_path / "state")
-    state.prepare()
-    lock = lock_store(state)
-    server = EmbeddedServer(state, store_lock=lock)
-    await server.start()
+    _, server, lock = await started(tmp_path)
     stopped = server.pid
     assert stopped is not None
     watching = asyncio.create_task(server.watch(patience=1))
@@ -117,11 +119,7 @@ async def test_what_a_killed_up_left_is_gone_before_the_next_server_starts(tmp_p
 
 @pytest.mark.nats
 async def test_a_port_that_another_program_keeps_ends_the_watch(tmp_path: Path) -> None:
-    state = StateFolder(tmp_path / "state")
-    state.prepare()
-    lock = lock_store(state)
-    server = EmbeddedServer(state, store_lock=lock)
-    await server.start()
+    _, server, lock = await started(tmp_path)
     await server.stop()
     port = server.address.port
     with (

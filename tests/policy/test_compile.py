@@ -1,23 +1,17 @@
 """What is in force follows from all objects together: references, consents, conflicts, Secrets."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from postroad.manifests.compiler.check import check
-from postroad.manifests.compiler.compile import compile_objects
-from postroad.manifests.compiler.result import Compiled, ConditionType, Reason
-from postroad.manifests.files.yaml_nodes import read_documents
-from postroad.manifests.objects import Declared, Kind, Objects, Reference
-from postroad.manifests.reader import NamespaceObject, SecretObject, read_object
+from postroad.manifests.compiler.result import ConditionType, Reason
+from postroad.manifests.objects import Kind, Reference
 from postroad.policy.codec import encode_entry
-from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey, Relay, TlsMode
+from postroad.policy.model import Client, Credentials, Domain, ObjectKey, Relay, TlsMode
 from postroad.policy.secrets.scram import password_matches
-from postroad.policy.secrets.seal import ClusterKey, Keyring
-
-KEYRING = Keyring([ClusterKey(b"k" * 32)])
+from postroad_harness.compiling import KEYRING, compiled, reasons
 
 RELAY = "kind: Relay\nmetadata: {name: out}\nspec: {mx: {}}"
 SHARED = """\
@@ -34,45 +28,11 @@ spec:
   send: {relayRef: {name: shared, namespace: mail}}"""
 
 
-def objects_of(*texts: str, complete: bool = True) -> Objects:
-    """Return what the texts declare, apiVersion filled in."""
-    declared: list[Declared] = []
-    secrets = {}
-    namespaces = {}
-    for text in texts:
-        (document,) = read_documents(text)
-        raw = document.value
-        assert isinstance(raw, dict)
-        core = raw["kind"] in ("Secret", "Namespace")
-        raw["apiVersion"] = "v1" if core else "postroad.dev/v1alpha1"
-        found = read_object(raw)
-        if isinstance(found, SecretObject):
-            secrets[found.key] = found.data
-        elif isinstance(found, NamespaceObject):
-            namespaces[found.name] = found.labels
-        else:
-            assert isinstance(found, Declared), found
-            declared.append(replace(found, order=len(declared)))
-    return Objects(tuple(declared), secrets, namespaces, complete)
-
-
-def compiled(*texts: str, last_good: Compiled | None = None, complete: bool = True) -> Compiled:
-    entries: dict[str, Entry] = dict(last_good.entries) if last_good else {}
-    objects = objects_of(*texts, complete=complete)
-    return compile_objects(objects, keyring=KEYRING, last_good=entries)
-
-
 def secret(username: str = "u", password: str = "p", name: str = "s", namespace: str = "x") -> str:
     return (
         f"kind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
         f"stringData: {{username: '{username}', password: '{password}'}}"
     )
-
-
-def reasons(outcome: Compiled, kind: Kind, name: str, namespace: str = "default") -> list[str]:
-    """Return the reasons of what is False, the summary first."""
-    conditions = outcome.conditions[Reference(kind, ObjectKey(namespace, name))]
-    return [condition.reason.value for condition in conditions if not condition.status]
 
 
 def test_a_relay_is_what_its_manifest_says() -> None:
@@ -487,65 +447,3 @@ def test_the_examples_in_the_docs_are_good() -> None:
         "quota",
         "relay",
     }
-
-
-LISTING = """\
-kind: Domain
-metadata: {{name: {0}, namespace: x}}
-spec:
-  domain: {0}.example
-  allowedNamespaces: {{from: Selector, selector: {{matchLabels: {{sends: "yes"}}}}}}
-  receive:
-    route: {{hosts: [{{host: real.example}}]}}
-    recipients: {{mode: List, addresses: [{1}]}}"""
-
-
-def listing(name: str, octets: int, char: str = "x") -> str:
-    """Return a Domain whose list of recipients is about so many octets of UTF-8."""
-    each = char * (200 // len(char.encode()))
-    numbers = range(octets // 213)
-    return LISTING.format(name, ", ".join(f"'{n:05}{each}@{name}.example'" for n in numbers))
-
-
-@pytest.mark.parametrize(
-    "large",
-    [listing("a", 2_100_000), listing("a", 1_200_000, "邮")],
-    ids=["long", "encoded"],
-)
-def test_what_the_queue_would_not_store_is_refused_and_all_else_applies(large: str) -> None:
-    small = compiled(listing("a", 2000))
-    outcome = compiled(large, listing("b", 1_500_000), RELAY, last_good=small)
-    assert reasons(outcome, Kind.DOMAIN, "a", "x") == ["Stale", "TooLarge"]
-    [told] = [
-        each
-        for each in outcome.conditions[Reference(Kind.DOMAIN, ObjectKey("x", "a"))]
-        if each.reason is Reason.TOO_LARGE
-    ]
-    assert told.path == ("spec", "receive", "recipients", "addresses")
-    assert outcome.entries["domain.x.a"] == small.entries["domain.x.a"]
-    assert list(outcome.entries) == ["domain.x.a", "domain.x.b", "relay.default.out"]
-    assert reasons(compiled(large), Kind.DOMAIN, "a", "x") == ["TooLarge", "TooLarge"]
-    assert not compiled(large).entries
-    assert not reasons(compiled(listing("a", 1000), last_good=outcome), Kind.DOMAIN, "a", "x")
-
-
-def test_an_object_is_measured_as_it_is_stored() -> None:
-    objects = objects_of(listing("a", 300_000))
-    [entry] = compile_objects(objects, keyring=KEYRING).entries.values()
-    size = len(encode_entry("domain.x.a", entry, KEYRING))
-    for bound, fits in ((size, True), (size - 1, False)):
-        outcome = compile_objects(objects, keyring=KEYRING, largest_entry=bound)
-        assert bool(outcome.entries) == fits
-
-
-def test_an_object_that_grows_too_large_by_what_it_admits_stays_as_it_was() -> None:
-    """Nobody edits it: namespaces are made, and its selector admits them."""
-    one = "kind: Namespace\nmetadata: {name: %s, labels: {sends: 'yes'}}"
-    small = compiled(listing("a", 1000), one % "shop")
-    grown = objects_of(listing("a", 1000))
-    spaces = {f"n{number:06}" + "x" * 56: {"sends": "yes"} for number in range(32_000)}
-    outcome = compile_objects(
-        replace(grown, namespaces=spaces), keyring=KEYRING, last_good=small.entries
-    )
-    assert reasons(outcome, Kind.DOMAIN, "a", "x") == ["Stale", "TooLarge"]
-    assert outcome.entries == small.entries

@@ -46,7 +46,7 @@ class AttemptResult:
     """
     An attempt's end: outcomes by recipient position; `reached`: some host gave it a session.
 
-    `asked`: a connection to some host was tried, which from another source may go otherwise.
+    `asked`: some host was asked for a connection; else none could be reached from this source.
     `resume_from`: the first recipient that it did not come to, 0 if it came to all.
     """
 

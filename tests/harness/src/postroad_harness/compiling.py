@@ -1,0 +1,48 @@
+"""What the compiler makes of manifests that a test writes out as texts."""
+
+from dataclasses import replace
+
+from postroad.manifests.compiler.compile import compile_objects
+from postroad.manifests.compiler.result import Compiled
+from postroad.manifests.files.yaml_nodes import read_documents
+from postroad.manifests.objects import Declared, Kind, Objects, Reference
+from postroad.manifests.reader import NamespaceObject, SecretObject, read_object
+from postroad.policy.model import Entry, ObjectKey
+from postroad.policy.secrets.seal import ClusterKey, Keyring
+
+KEYRING = Keyring([ClusterKey(b"k" * 32)])
+
+
+def objects_of(*texts: str, complete: bool = True) -> Objects:
+    """Return what the texts declare, apiVersion filled in."""
+    declared: list[Declared] = []
+    secrets = {}
+    namespaces = {}
+    for text in texts:
+        (document,) = read_documents(text)
+        raw = document.value
+        assert isinstance(raw, dict)
+        core = raw["kind"] in ("Secret", "Namespace")
+        raw["apiVersion"] = "v1" if core else "postroad.dev/v1alpha1"
+        found = read_object(raw)
+        if isinstance(found, SecretObject):
+            secrets[found.key] = found.data
+        elif isinstance(found, NamespaceObject):
+            namespaces[found.name] = found.labels
+        else:
+            assert isinstance(found, Declared), found
+            declared.append(replace(found, order=len(declared)))
+    return Objects(tuple(declared), secrets, namespaces, complete)
+
+
+def compiled(*texts: str, last_good: Compiled | None = None, complete: bool = True) -> Compiled:
+    """Return what the compiler makes of the texts; `complete`: nothing else is declared."""
+    entries: dict[str, Entry] = dict(last_good.entries) if last_good else {}
+    objects = objects_of(*texts, complete=complete)
+    return compile_objects(objects, keyring=KEYRING, last_good=entries)
+
+
+def reasons(outcome: Compiled, kind: Kind, name: str, namespace: str = "default") -> list[str]:
+    """Return the reasons of what is False, the summary first."""
+    conditions = outcome.conditions[Reference(kind, ObjectKey(namespace, name))]
+    return [condition.reason.value for condition in conditions if not condition.status]
