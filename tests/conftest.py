@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, settings
 
-from postroad.testing.nats_server import free_ports
+from postroad.testing.queue.nats_server import free_ports
 
 # How fast an example runs, and how fast it is drawn, is the machine's affair.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,8 +10,8 @@ import pytest
 
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
 from postroad_harness.waiting_mail import Run, Said
 
 

@@ -18,9 +18,9 @@ from postroad.spool.interface import Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing import children
-from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.queued_mail import now, put
 
 pytestmark = pytest.mark.nats
 

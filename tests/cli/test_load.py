@@ -23,8 +23,8 @@ from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.sink.session import SinkProtocol
 from postroad.ingress.admission import ListenerKind
 from postroad.testing import children
-from postroad.testing.ingress import MANIFESTS, start_ingress
 from postroad.testing.patience import patient
+from postroad.testing.processes.ingress import MANIFESTS, start_ingress
 from postroad.units.addresses import SocketAddress
 
 _NUMBER = re.compile(rb"X-Number: (\d+)")

@@ -12,9 +12,9 @@ from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Held, Ready
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect
 from postroad.spool.record import Hold
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import now
 from postroad_harness.noted_up import noted_up
 from postroad_harness.waiting_mail import HOUR, Run, put, put_for, rows
 

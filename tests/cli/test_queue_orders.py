@@ -13,9 +13,9 @@ import pytest
 from postroad.spool.interface import Held, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import now
 from postroad_harness.waiting_mail import HOUR, Run, in_force, obeyed, put, put_for, rows
 
 pytestmark = pytest.mark.nats

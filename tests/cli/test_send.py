@@ -12,9 +12,9 @@ from postroad.cli.sink.server import Sink
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.event import EventType
 from postroad.testing.children import run
-from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
-from postroad.testing.mx import HANG_UP, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import HANG_UP, ScriptedMx
+from postroad.testing.processes.ingress import MANIFESTS, Scene, start_ingress
 from postroad.units.addresses import ListenAddress
 
 

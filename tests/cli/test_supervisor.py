@@ -22,7 +22,7 @@ async def supervised(
     mode: str = "", silence: SilenceLimits = SILENCE
 ) -> AsyncIterator[tuple[Supervisor, Child]]:
     environment = {"POSTROAD_LOG_LEVEL": "error", "IDLE": mode}
-    spec = ChildSpec("idle-0", "postroad.testing.idle_process", environment)
+    spec = ChildSpec("idle-0", "postroad.testing.processes.idle_process", environment)
     supervisor = Supervisor([spec], silence=silence)
     running = asyncio.create_task(supervisor.run())
     try:

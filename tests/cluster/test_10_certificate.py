@@ -5,7 +5,7 @@ import time
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
 from postroad_harness.cluster.kube import until
 from postroad_harness.cluster.report import settle

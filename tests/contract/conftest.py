@@ -13,8 +13,8 @@ from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
-from postroad.testing.nats_server import NatsServer, password_of
-from postroad.testing.queued_mail import OpenSpool
+from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.queued_mail import OpenSpool
 from postroad_harness.by_role import ROLES, ByRole
 
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"

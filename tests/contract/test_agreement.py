@@ -9,7 +9,7 @@ from postroad.spool.agreement import Order, SiteKind, SiteView
 from postroad.spool.interface import Held, Spool
 from postroad.spool.selection import Selection
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import OpenSpool, now, put
+from postroad.testing.queue.queued_mail import OpenSpool, now, put
 
 LATER = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ from postroad.spool.errors import BodyCorrupt, BodyMissing
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Scheduled, Spool
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
+from postroad.testing.queue.queued_mail import SECOND, OpenSpool, first, now, put, record, take
 
 LIFETIME = timedelta(days=5)
 BLOCK = bytes(range(256)) * 400

@@ -12,7 +12,7 @@ from postroad.spool.interface import Held, LeasedRecord, Put, Ready, Scheduled, 
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, OpenSpool, first, now, put, record, take
+from postroad.testing.queue.queued_mail import SECOND, OpenSpool, first, now, put, record, take
 
 ALL = Selection()
 LATER = timedelta(hours=1)

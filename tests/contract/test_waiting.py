@@ -12,7 +12,7 @@ from postroad.spool.ids import RecordId
 from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, Scheduled, Spool
 from postroad.spool.record import Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.queued_mail import first, now, put, record, take
+from postroad.testing.queue.queued_mail import first, now, put, record, take
 
 LATER = timedelta(hours=1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.listen.certificate import self_signed
-from postroad.testing.tls_pair import Vouched, vouched_for
+from postroad.testing.peers.certificates import Vouched, vouched_for
 
 
 @pytest.fixture(scope="session")

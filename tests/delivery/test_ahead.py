@@ -25,8 +25,8 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.peers.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
 
 RETRY = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
 TO = ("b@y.example", "c@y.example", "d@y.example")

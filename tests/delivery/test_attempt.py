@@ -13,9 +13,9 @@ from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
 from postroad.spool.errors import LeaseLost
 from postroad.spool.record import QueuedRecipient, RecipientState
-from postroad.testing.attempts import TO, Bench, summary
-from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import HANG_UP, SILENCE, Script, ScriptedMx
+from postroad.testing.processes.attempts import TO, Bench, summary
 
 
 def saying(verb: bytes, reply: bytes) -> Script:

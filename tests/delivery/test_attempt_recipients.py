@@ -5,8 +5,8 @@ import pytest
 from postroad.delivery.outcome import OutcomeKind
 from postroad.mail.address import parse_mailbox
 from postroad.spool.record import QueuedRecipient
-from postroad.testing.attempts import Bench, summary
-from postroad.testing.mx import Script, ScriptedMx
+from postroad.testing.peers.mx import Script, ScriptedMx
+from postroad.testing.processes.attempts import Bench, summary
 
 TOO_MANY = b"452 4.5.3 too many recipients\r\n"
 

@@ -11,7 +11,7 @@ from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.policy.model import EgressPath, Smarthost
 from postroad.testing.patience import patient
-from postroad.testing.zone import Table, Zone, ZoneFault
+from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
 
 BY_MX = EgressPath("relay:shop/direct")
 TABLE: Table = {

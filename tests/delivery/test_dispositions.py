@@ -17,10 +17,10 @@ from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.spool.record import QueuedRecipient
-from postroad.testing.attempts import Bench
-from postroad.testing.mx import BREAK_TLS, HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.tls_pair import Vouched
+from postroad.testing.peers.certificates import Vouched
+from postroad.testing.peers.mx import BREAK_TLS, HANG_UP, SILENCE, ScriptedMx
+from postroad.testing.processes.attempts import Bench
 
 PAGE = Path(__file__).parents[2] / "docs" / "dispositions.md"
 UNTABLED = (Phase.RSET, Phase.QUIT)  # nothing depends on how they end

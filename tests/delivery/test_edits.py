@@ -27,11 +27,11 @@ from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.selection import WaitKind
-from postroad.testing import delivery
-from postroad.testing.delivery import delivering, history, publish, send, waiting
-from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first
+from postroad.testing.peers.mx import SILENCE, ScriptedMx
+from postroad.testing.processes import delivery
+from postroad.testing.processes.delivery import delivering, history, publish, send, waiting
+from postroad.testing.queue.queued_mail import first
 
 HOUR = timedelta(hours=1)
 SLOW = SiteLimits(message_rate=Rate(1, HOUR))  # one goes, and the others wait

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from postroad.policy.model import SiteLimits, Smarthost
 from postroad.spool.memory.spool import MemorySpool
-from postroad.testing.delivery import delivering, publish, send, to_smarthost
-from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import SILENCE, ScriptedMx
+from postroad.testing.processes.delivery import delivering, publish, send, to_smarthost
 
 TWO = SiteLimits(connections=2)
 

@@ -10,8 +10,8 @@ from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.spool.record import QueuedRecipient
-from postroad.testing.attempts import Bench, summary
-from postroad.testing.mx import ScriptedMx
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.attempts import Bench, summary
 
 UTF8 = {
     "smtputf8": True,

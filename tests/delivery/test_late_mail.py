@@ -9,7 +9,9 @@ from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     delivering,
     history,
@@ -19,9 +21,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 
 async def test_mail_past_its_lifetime_waits_for_room_at_a_site_that_takes_mail() -> None:

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.spool.event import Event, EventType
 from postroad.spool.memory.spool import MemorySpool
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.queued_mail import now
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
+from postroad.testing.queue.queued_mail import now
 
 LATER = RetrySchedule(first=timedelta(hours=1))
 

@@ -15,11 +15,11 @@ from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.memory.store import ACK_WAIT, MemoryStore
 from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.attempts import Bench
-from postroad.testing.delivery import delivering, history, publish, send, to_smarthost
-from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now
+from postroad.testing.peers.mx import SILENCE, ScriptedMx
+from postroad.testing.processes.attempts import Bench
+from postroad.testing.processes.delivery import delivering, history, publish, send, to_smarthost
+from postroad.testing.queue.queued_mail import now
 
 AT_ONCE = timedelta(0)
 FIVE = ("PIPELINING", "LIMITS RCPTMAX=5")

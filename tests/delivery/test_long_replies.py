@@ -18,10 +18,10 @@ from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import encode
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
+from postroad.testing.queue.nats_server import NatsServer
 
 LATER = RetrySchedule(first=timedelta(hours=1))
 RECIPIENTS = 60

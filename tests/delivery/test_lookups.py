@@ -16,10 +16,10 @@ from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.zone import Zone, ZoneFault
+from postroad.testing.peers.dns_server import Zone, ZoneFault
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
 
 EXPRESS, BULK = TrafficClass.EXPRESS, TrafficClass.BULK
 LATER = RetrySchedule(first=timedelta(hours=1))

@@ -9,7 +9,7 @@ import pytest
 from postroad.delivery.client.endpoint import EndpointRegistry
 from postroad.delivery.client.peer import Peer
 from postroad.delivery.routing import egress_paths as way
-from postroad.testing.queued_mail import record
+from postroad.testing.queue.queued_mail import record
 
 MANY = 20_000  # are kept
 QUEUE_ID = "01M8MVHEG903S97TNQX4M7GWJH"

@@ -8,8 +8,8 @@ import pytest
 
 from postroad.delivery.client import network
 from postroad.delivery.client.network import HostUnreachable, NetworkError, connect
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
 
 FLOOD = 64 * 1024 * 1024  # octets; what two sockets' buffers hold is a tenth of it
 BLOCK = b"250 and more\r\n" * 4096

@@ -12,7 +12,9 @@ from postroad.spool.interface import LeasedRecord, Put, Scheduled
 from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     counted,
@@ -23,9 +25,7 @@ from postroad.testing.delivery import (
     send,
     to_smarthost,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 
 @pytest.fixture

@@ -21,7 +21,9 @@ from postroad.spool.interface import HOLD_LIMIT, Held, QueueState, Ready, Schedu
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     counted,
@@ -32,9 +34,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 # In each line what becomes of mail by the order at its head, and then by the one above the column.
 READY = """

@@ -8,7 +8,9 @@ from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold
 from postroad.spool.selection import WaitKind
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     counted,
@@ -19,9 +21,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 
 async def test_a_release_lets_no_mail_go_that_was_held_after_it() -> None:

@@ -12,7 +12,9 @@ from postroad.spool.interface import Scheduled
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     delivering,
@@ -22,9 +24,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put, record
+from postroad.testing.queue.queued_mail import now, put, record
 
 MANY = 24
 

@@ -10,8 +10,8 @@ import pytest
 
 from postroad.delivery.routing.routes import MailHost
 from postroad.policy.model import TlsMode
-from postroad.testing.attempts import TO, Bench, summary
-from postroad.testing.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.peers.mx import HANG_UP, Script, ScriptedMx
+from postroad.testing.processes.attempts import TO, Bench, summary
 from postroad.testing.streams import hang_up
 
 OUT_OF_STEP = b"503 5.5.1 need MAIL before RCPT\r\n"

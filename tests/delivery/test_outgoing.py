@@ -7,7 +7,7 @@ import pytest
 from postroad.delivery.attempt.outgoing import outgoing
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueueRecord
-from postroad.testing.queued_mail import record
+from postroad.testing.queue.queued_mail import record
 
 TRACE = b"Received: from a ([192.0.2.1])\r\n\tby b; now\r\n"
 SIGNED = b"DKIM-Signature: v=1\r\n"

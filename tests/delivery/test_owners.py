@@ -18,9 +18,9 @@ from postroad.policy.model import (
 )
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.zone import Table, Zone
+from postroad.testing.peers.dns_server import Table, Zone
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
 
 LATER = RetrySchedule(first=timedelta(hours=1))
 # Two domains with the same host, which is one site.

@@ -3,7 +3,7 @@
 from postroad.delivery.dispatch.parked import Parked, ParkedMail
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, new_queue_id
-from postroad.testing.queued_mail import now
+from postroad.testing.queue.queued_mail import now
 
 SITE, OTHER = ("mx.test", "relay:a/b"), ("mx.test", "relay:a/c")
 EXPRESS, BULK = TrafficClass

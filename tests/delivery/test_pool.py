@@ -10,8 +10,8 @@ from postroad.delivery.client.session import Session
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import SiteLimits, TlsMode
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
 
 SITE = "mx.test"
 

@@ -18,10 +18,10 @@ from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
 from postroad.spool.memory.agreement import MemorySiteRecords
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.zone import Table, Zone
+from postroad.testing.peers.dns_server import Table, Zone
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
 
 TABLE: Table = {
     "a.test": ["MX 10 mx.big.test."],

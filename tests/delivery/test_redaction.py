@@ -10,8 +10,8 @@ from postroad.policy.model import Credentials
 from postroad.smtp.reply import Reply
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
-from postroad.testing.delivery import delivering, history, publish, send, to_smarthost
-from postroad.testing.mx import ScriptedMx
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send, to_smarthost
 
 LOGIN = Credentials("shop", "Correct \\ horse")
 

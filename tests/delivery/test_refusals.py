@@ -7,9 +7,9 @@ from postroad.policy.model import EgressPath, Rate, RetrySchedule, SiteLimits, S
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import Selection
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import HANG_UP, SILENCE, ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
 
 LATER = RetrySchedule(first=timedelta(hours=1))
 

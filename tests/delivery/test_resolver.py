@@ -15,8 +15,8 @@ from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.patience import patient
-from postroad.testing.zone import Table, Zone
-from postroad.testing.zone import ZoneFault as Fault
+from postroad.testing.peers.dns_server import Table, Zone
+from postroad.testing.peers.dns_server import ZoneFault as Fault
 
 TABLE: Table = {
     "x.example": ["MX 20 B.x.example.", "MX 5 a.x.example.", "A 192.0.2.1"],

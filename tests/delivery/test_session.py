@@ -11,7 +11,7 @@ from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
-from postroad.testing.mx import ScriptedMx
+from postroad.testing.peers.mx import ScriptedMx
 
 CONTENT = b"Subject: hi\r\n\r\n.dotted\r\nbody\r\n"
 

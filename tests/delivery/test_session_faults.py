@@ -17,8 +17,8 @@ from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
-from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import HANG_UP, SILENCE, Script, ScriptedMx
 from postroad.testing.streams import hang_up
 
 FREEZE = b"250-and then nothing\r\n"  # a reply that does not end

@@ -22,8 +22,8 @@ from postroad.delivery.client.peer import (
 from postroad.delivery.client.session import Session
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
-from postroad.testing.mx import HANG_UP, SILENCE, Script, ScriptedMx
-from postroad.testing.tls_pair import Vouched, vouched_for
+from postroad.testing.peers.certificates import Vouched, vouched_for
+from postroad.testing.peers.mx import HANG_UP, SILENCE, Script, ScriptedMx
 
 LOGIN = Credentials("user", "pa ss")
 TIMEOUTS = Timeouts(command=timedelta(seconds=2), greeting=timedelta(seconds=2))

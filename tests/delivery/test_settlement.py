@@ -37,7 +37,7 @@ from postroad.spool.record import (
 )
 from postroad.spool.selection import Selection
 from postroad.spool.wire.record import encode
-from postroad.testing.queued_mail import record as queued
+from postroad.testing.queue.queued_mail import record as queued
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,9 +10,9 @@ from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
-from postroad.testing.delivery import delivering, publish, send, waiting
-from postroad.testing.mx import SILENCE, ScriptedMx
 from postroad.testing.patience import patient
+from postroad.testing.peers.mx import SILENCE, ScriptedMx
+from postroad.testing.processes.delivery import delivering, publish, send, waiting
 
 LATER = RetrySchedule(first=timedelta(hours=1))
 

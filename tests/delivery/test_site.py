@@ -17,7 +17,7 @@ from postroad.policy.model import EgressPath, Rate, SiteLimits
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import LeasedRecord
 from postroad.spool.record import QueueRecord
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queue.queued_mail import now, record
 
 EXPRESS, BULK = TrafficClass
 LONGEST = 900.0  # seconds that mail is put off, of a process that has put much off

@@ -14,7 +14,9 @@ from postroad.spool.interface import HOLD_LIMIT, Held
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, Hold, LastReply, OnHoldExpiry, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     counted,
@@ -26,9 +28,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 
 def suspension(length: timedelta = HOUR) -> Order:

@@ -24,7 +24,9 @@ from postroad.spool.interface import HOLD_LIMIT, Held, Spool
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, Origin, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     delivering,
@@ -34,9 +36,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 OURS = Keyring([ClusterKey(b"k" * 32)])
 FOREIGN = Keyring([ClusterKey(b"z" * 32)])

@@ -24,11 +24,11 @@ from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import delivering, history, publish, send
-from postroad.testing.mx import HANG_UP, SILENCE, ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now
-from postroad.testing.zone import Table, Zone, ZoneFault
+from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
+from postroad.testing.peers.mx import HANG_UP, SILENCE, ScriptedMx
+from postroad.testing.processes.delivery import delivering, history, publish, send
+from postroad.testing.queue.queued_mail import now
 
 QUICK = RetrySchedule(first=timedelta(seconds=1), longest=timedelta(seconds=1))
 LATER = RetrySchedule(first=timedelta(hours=1))

@@ -14,10 +14,17 @@ from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.selection import WaitKind
 from postroad.telemetry.metrics import REGISTRY
-from postroad.testing.delivery import delivering, history, publish, send, to_smarthost, waiting
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import (
+    delivering,
+    history,
+    publish,
+    send,
+    to_smarthost,
+    waiting,
+)
+from postroad.testing.queue.queued_mail import first
 
 
 async def test_a_drain_finishes_what_is_being_sent_and_gives_the_rest_back() -> None:

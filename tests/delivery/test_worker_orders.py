@@ -11,7 +11,9 @@ from postroad.spool.lanes.lane import tail_lane
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, OnHoldExpiry, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.delivery import (
+from postroad.testing.patience import patient
+from postroad.testing.peers.mx import SILENCE, ScriptedMx
+from postroad.testing.processes.delivery import (
     CLIENT,
     HOUR,
     counted,
@@ -23,9 +25,7 @@ from postroad.testing.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.mx import SILENCE, ScriptedMx
-from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put
 
 ANYWHERE = pytest.mark.parametrize(
     "place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)]

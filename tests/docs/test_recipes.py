@@ -26,13 +26,13 @@ from postroad.cli.terminal.help import Unloaded
 from postroad.delivery.routing.resolver import Resolver
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
-from postroad.testing.delivery import delivering
-from postroad.testing.ingress import Scene, start_ingress
-from postroad.testing.mx import Received, ScriptedMx, server_tls
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer, client_context
-from postroad.testing.tls_pair import tls_pair
-from postroad.testing.zone import Zone
+from postroad.testing.peers.certificates import tls_pair
+from postroad.testing.peers.dns_server import Zone
+from postroad.testing.peers.mx import Received, ScriptedMx, server_tls
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.delivery import delivering
+from postroad.testing.processes.ingress import Scene, start_ingress
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")

@@ -20,10 +20,10 @@ from postroad.ingress import replies
 from postroad.ingress.admission import ListenerKind
 from postroad.smtp.reply import Reply
 from postroad.testing.children import dies_with_us
-from postroad.testing.ingress import Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import client_context
-from postroad.testing.tls_pair import tls_pair
+from postroad.testing.peers.certificates import tls_pair
+from postroad.testing.peers.smtp_peer import client_context
+from postroad.testing.processes.ingress import Scene, start_ingress
 from postroad_harness.left_out import leave_out
 
 PAGE = (Path(__file__).parents[2] / "docs" / "send-from.md").read_text(encoding="utf-8")

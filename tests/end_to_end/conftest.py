@@ -8,7 +8,7 @@ import pytest
 
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.sink.session import SinkProtocol
-from postroad.testing.relay import RunningRelay
+from postroad.testing.processes.relay import RunningRelay
 
 StartRelay = Callable[..., Awaitable[RunningRelay]]
 OpenSink = Callable[..., Awaitable[tuple[Sink, int]]]

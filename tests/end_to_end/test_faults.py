@@ -14,7 +14,7 @@ import pytest
 
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
+from postroad.testing.processes.relay import RunningRelay
 from postroad.testing.streams import hang_up
 from postroad_harness.left_out import leave_out
 from postroad_harness.source import Deliveries, Source

@@ -15,7 +15,7 @@ import pytest
 
 from postroad.cli.sink.server import Sink
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
+from postroad.testing.processes.relay import RunningRelay
 from postroad_harness.source import Deliveries, Source
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(120)]

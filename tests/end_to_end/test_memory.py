@@ -8,8 +8,8 @@ import pytest
 
 from postroad.cli.sink.server import Sink
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.relay import RunningRelay
 from postroad.testing.streams import hang_up
 from postroad_harness.source import Deliveries, Source
 

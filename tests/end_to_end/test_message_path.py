@@ -16,11 +16,11 @@ from postroad.spool.event import EventType
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.testing.delivery import delivering, history
-from postroad.testing.ingress import KEYRING, Scene, start_ingress
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.nats_server import NatsServer
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.delivery import delivering, history
+from postroad.testing.processes.ingress import KEYRING, Scene, start_ingress
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 

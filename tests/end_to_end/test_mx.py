@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
-from postroad.testing.smtp_peer import SmtpPeer
-from postroad.testing.zone import Table, Zone, ZoneFault
+from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.relay import RunningRelay
 from postroad_harness.source import Source
 
 pytestmark = pytest.mark.nats

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.relay import RunningRelay
 from postroad_harness.source import Source
 
 pytestmark = pytest.mark.nats

@@ -17,8 +17,8 @@ from postroad.queue.configuration import publish_objects
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
-from postroad.testing.nats_server import NatsServer, free_ports, password_of
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer, free_ports, password_of
 
 pytestmark = pytest.mark.nats
 

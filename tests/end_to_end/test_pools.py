@@ -17,12 +17,12 @@ from postroad.spool.interface import Put, QueueState, Ready, Scheduled, Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
-from postroad.testing.delivery import CLIENT
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, now, record
-from postroad.testing.zone import Zone
+from postroad.testing.peers.dns_server import Zone
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.processes.delivery import CLIENT
+from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.queued_mail import SECOND, now, record
 
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 LIMITS = SiteLimits(connections=3, message_rate=Rate(24, timedelta(seconds=2)))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.certificates import tls_pair
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.relay import RunningRelay
 from postroad.testing.streams import hang_up
-from postroad.testing.tls_pair import tls_pair
 
 pytestmark = pytest.mark.nats
 

@@ -13,7 +13,7 @@ import pytest
 from postroad.cli.standalone.example import write_example
 from postroad.testing.children import dies_with_us, run, started
 from postroad.testing.patience import patient
-from postroad.testing.relay import FREE_PORTS, RunningRelay
+from postroad.testing.processes.relay import FREE_PORTS, RunningRelay
 
 pytestmark = pytest.mark.nats
 

@@ -10,7 +10,7 @@ import pytest
 
 from postroad.testing.children import started
 from postroad.testing.patience import patient
-from postroad.testing.relay import RunningRelay
+from postroad.testing.processes.relay import RunningRelay
 
 pytestmark = pytest.mark.nats
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from postroad.cli.sink.server import Sink
-from postroad.testing.collector import Collector
-from postroad.testing.relay import RunningRelay
+from postroad.testing.peers.collector import Collector
+from postroad.testing.processes.relay import RunningRelay
 from postroad_harness.source import Deliveries, Source
 
 pytestmark = pytest.mark.nats

@@ -18,7 +18,7 @@ import pytest
 from postroad.cli.sink.server import Sink
 from postroad.testing.children import dies_with_us, started
 from postroad.testing.patience import patient
-from postroad.testing.relay import FREE_PORTS, RunningRelay
+from postroad.testing.processes.relay import FREE_PORTS, RunningRelay
 from postroad_harness.source import Deliveries, Source
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene, start_ingress
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene, start_ingress
 
 
 @pytest.fixture(scope="session")

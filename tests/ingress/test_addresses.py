@@ -4,8 +4,8 @@ import pytest
 
 from postroad.ingress.admission import ListenerKind
 from postroad.smtp import command
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 HELLO = "EHLO client.example"
 ANYBODY = MANIFESTS.replace('senders: ["*@near.example"]', 'senders: ["*"]')

@@ -19,7 +19,7 @@ from postroad.ingress.replies import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Client, Domain, EgressPath, ObjectKey, Receive, Snapshot
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 RELAY, SUBMISSION = ListenerKind.RELAY, ListenerKind.SUBMISSION
 STRANGERS = MANIFESTS.replace("127.0.0.1/32", "192.0.2.0/24")  # then loopback is nobody

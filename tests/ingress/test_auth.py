@@ -12,9 +12,9 @@ from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen.certificate import self_signed
 from postroad.ingress.session.session import SmtpSession
 from postroad.mail.traffic import TrafficClass
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 HELLO = "EHLO client.example"
 STRANGERS = MANIFESTS.replace("127.0.0.1/32", "192.0.2.0/24")

@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen import certificate as tls
 from postroad.ingress.listen.certificate import Certificate
-from postroad.testing.ingress import OpenScene
-from postroad.testing.smtp_peer import client_context
-from postroad.testing.tls_pair import tls_pair
+from postroad.testing.peers.certificates import tls_pair
+from postroad.testing.peers.smtp_peer import client_context
+from postroad.testing.processes.ingress import OpenScene
 
 IN_USE = "a changed certificate is in use"
 NOT_USED = "a changed certificate cannot be used, the old one stays"

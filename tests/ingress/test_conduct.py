@@ -8,8 +8,8 @@ from postroad.ingress import replies
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.conduct import Conduct
 from postroad.smtp.reply import Reply
-from postroad.testing.ingress import OpenScene
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene
 
 MISTAKE, REFUSED = replies.UNKNOWN_COMMAND, replies.NO_SUCH_RECIPIENT
 

@@ -16,9 +16,9 @@ import pytest
 import uvloop
 
 from postroad.ingress.session import wire
-from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS, Scene, start_ingress
 from postroad_harness.connections.leavers import WAYS, everything, gone, stay_silent
 
 

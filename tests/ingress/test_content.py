@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from postroad.ingress.admission import ListenerKind
 from postroad.smtp.server.content import ContentReader, LineEnds
-from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first, take
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
+from postroad.testing.queue.queued_mail import first, take
 
 # What an attacker hides behind a line end that another server might take for one.
 SECOND = b"MAIL FROM:<evil@near.example>\r\nRCPT TO:<you@far.example>\r\nDATA\r\nevil\r\n.\r\n"

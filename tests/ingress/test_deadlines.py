@@ -9,9 +9,9 @@ import pytest
 
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen import server
-from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 
 SHORT = timedelta(seconds=1)
 

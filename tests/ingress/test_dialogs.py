@@ -4,8 +4,8 @@ import pytest
 
 from postroad.ingress.admission import ListenerKind
 from postroad.mail.envelope import Body
-from postroad.testing.ingress import OpenScene, Scene
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 
 HELLO = "EHLO client.example"
 FROM = "MAIL FROM:<me@near.example>"

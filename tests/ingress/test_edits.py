@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress.admission import ListenerKind
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 CONTENT = b"Subject: hi\r\n\r\nhello\r\n.\r\n"
 LOGIN = base64.b64encode(b"\0shop\0correct horse").decode()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
+from postroad.testing.processes.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.streams import hang_up
 
 REPLY = re.compile(r"[245]\d\d[ -]([245])\.\d{1,3}\.\d{1,3} \S|250[ -]|354 |334 ")

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
-from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.ingress import MANIFESTS, Scene, start_ingress
 
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 PATHS = ["implicit", "starttls", "proxied"]

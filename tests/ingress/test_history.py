@@ -13,8 +13,8 @@ from postroad.ingress.reasons import REASONS, reason_of
 from postroad.smtp.reply import Reply
 from postroad.spool.event import Event, EventType
 from postroad.telemetry.log_limit import OF_ONE_NETWORK
-from postroad.testing.ingress import OpenScene, Scene
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 
 
 async def rejections(scene: Scene) -> list[Event]:

@@ -15,9 +15,9 @@ from aiosmtpd.smtp import SMTP
 from postroad.ingress.session import session, wire
 from postroad.spool.interface import StoreAck
 from postroad.telemetry.metrics import REGISTRY
-from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 
 ENVELOPE = b"EHLO a\r\nMAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"
 

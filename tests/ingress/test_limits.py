@@ -12,9 +12,9 @@ from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import StoreAck
 from postroad.spool.memory.spool import MemoryCluster
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 
 async def test_while_there_is_no_configuration_all_are_asked_to_come_later(

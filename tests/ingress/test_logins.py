@@ -17,9 +17,9 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.telemetry import metrics
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 HERE, THERE = "192.0.2.1", "198.51.100.9"
 

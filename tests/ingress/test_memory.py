@@ -12,9 +12,9 @@ from postroad.ingress.connections.memory import Memory
 from postroad.ingress.connections.table import Connections, Full, Holder
 from postroad.ingress.limits import IngressLimits
 from postroad.telemetry.metrics import REGISTRY
-from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 from postroad.units.quantities import ByteSize
 from postroad_harness.connections.hoard import ANYBODY, hoard
 

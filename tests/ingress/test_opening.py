@@ -3,8 +3,8 @@
 import pytest
 
 from postroad.ingress.admission import ListenerKind
-from postroad.testing.ingress import Scene
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import Scene
 
 MAIL = (
     b"EHLO client.example\r\nMAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"

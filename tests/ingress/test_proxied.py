@@ -16,8 +16,8 @@ from postroad.ingress.listen import proxied
 from postroad.ingress.settings import IngressSettings
 from postroad.process.errors import SettingsError
 from postroad.process.settings import load
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene, start_ingress
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene, start_ingress
 
 FAR = "198.51.100.7"
 MANIFESTS_FOR_FAR = MANIFESTS.replace("127.0.0.1/32", f"{FAR}/32")

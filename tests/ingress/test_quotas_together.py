@@ -7,7 +7,7 @@ import pytest
 
 from postroad.ingress.acceptance import quotas
 from postroad.spool.memory.spool import MemoryCluster
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 OWN, ALL = "{sender: {match: me@near.example}}", "{namespace: default}"
 

@@ -8,9 +8,9 @@ import pytest
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryCluster
-from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 
 HERE, THERE = "192.0.2.1", "198.51.100.9"
 NOBODY = "RCPT TO:<nobody@here.example>"

@@ -16,9 +16,9 @@ from postroad.ingress.admission import ListenerKind, Sender
 from postroad.ingress.session import wire
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
-from postroad.testing.ingress import OpenScene, Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import OpenScene, Scene
 
 QUICK = timedelta(milliseconds=200)
 

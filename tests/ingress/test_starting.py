@@ -19,9 +19,9 @@ from postroad.process.lifecycle import Process
 from postroad.process.settings import load
 from postroad.queue.configuration import publish_objects
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
-from postroad.testing.ingress import MANIFESTS
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS
 from postroad.testing.streams import hang_up
 
 

@@ -10,8 +10,8 @@ from postroad.ingress.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryBodyWriter, MemorySpool
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.ingress import MANIFESTS, OpenScene, Scene
 from postroad.testing.patience import patient
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 BLOCK = (b"x" * 78 + b"\r\n") * 2500  # more than is kept in memory
 

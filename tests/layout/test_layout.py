@@ -23,12 +23,7 @@ SOURCE_ROOTS = sorted([*SHIPPED_ROOTS, HARNESS_ROOT])
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
 MOST_FILES = 12
-# Folders that are larger: those that are not parted yet, and tests, which lie as what they test.
-LARGER = {
-    "services/common/src/postroad/testing": 18,
-    "tests/harness/src/postroad_harness/simulation": 22,
-}
-# Names that two packages have for two things; the folders above will be the end of most.
+LARGER = {"tests/harness/src/postroad_harness/simulation": 21}  # files, where it is not parted yet
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "misc", "base"}
 
 

@@ -13,8 +13,8 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import SpoolOptions, provision
 from postroad.spool.jetstream.streams.subjects import queue_stream
 from postroad.spool.lanes.layout import Layout
-from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_cluster import NatsCluster
 
 SERVERS = ("n0", "n1", "n2")
 SHARDS = 2

@@ -24,8 +24,8 @@ from postroad.queue.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect
 from postroad.testing.children import dies_with_us
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(120)]
 

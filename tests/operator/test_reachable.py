@@ -12,7 +12,7 @@ from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
 from postroad.policy.model import EgressPath, ObjectKey, Relay, Smarthost
 from postroad.testing.patience import patient
-from postroad.testing.zone import Zone
+from postroad.testing.peers.dns_server import Zone
 from postroad.units.addresses import SocketAddress
 
 KEY = ObjectKey("shop", "smart")

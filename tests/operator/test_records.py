@@ -5,7 +5,7 @@ import asyncio
 from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.status.dns_facts import DnsAnswer
 from postroad.testing.patience import patient
-from postroad.testing.zone import Table, Zone, ZoneFault
+from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
 from postroad.units.addresses import SocketAddress
 
 TABLE: Table = {

@@ -8,7 +8,7 @@ from postroad.operator.jetstream.storage import read_storage
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import SpoolOptions, provision
 from postroad.spool.lanes.layout import Layout
-from postroad.testing.nats_server import NatsServer
+from postroad.testing.queue.nats_server import NatsServer
 
 
 @pytest.mark.nats

@@ -27,8 +27,8 @@ from postroad.manifests.generate.crd import custom_resource_definition
 from postroad.manifests.generate.crd_status import NAMES
 from postroad.manifests.objects import Kind
 from postroad.testing.children import dies_with_us
-from postroad.testing.nats_server import free_ports
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import free_ports
 from postroad_harness.left_out import leave_out
 
 OBJECTS = YAML(typ="safe").load(Path(__file__).with_name("objects.yaml"))

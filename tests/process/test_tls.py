@@ -8,7 +8,7 @@ import pytest
 
 from postroad.process.errors import StartupError
 from postroad.process.tls import check_authorities, client_context
-from postroad.testing.tls_pair import tls_pair
+from postroad.testing.peers.certificates import tls_pair
 
 
 def test_authorities_of_a_file_are_trusted_beside_the_system_s(tmp_path: Path) -> None:

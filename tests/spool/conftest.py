@@ -11,8 +11,8 @@ from nats.js import JetStreamContext
 
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.testing.nats_server import NatsServer
-from postroad.testing.queued_mail import QUICK
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import QUICK
 
 OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 

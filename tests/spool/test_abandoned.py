@@ -16,9 +16,9 @@ from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, first, is_there, put, take
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import QUICK, first, is_there, put, take
 
 pytestmark = pytest.mark.nats
 

@@ -16,9 +16,9 @@ from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.record import BlobRef
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import (
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import (
     QUICK,
     SECOND,
     first,

@@ -14,7 +14,7 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.spool.record import ADMIN, BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection
-from postroad.testing.queued_mail import SECOND, first, now, put, record, take
+from postroad.testing.queue.queued_mail import SECOND, first, now, put, record, take
 
 OpenSpool = Callable[..., Awaitable[JetStreamSpool]]
 DAY = timedelta(days=1)

@@ -19,7 +19,7 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import blob_subject
 from postroad.spool.record import BlobRef
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import record
+from postroad.testing.queue.queued_mail import record
 
 LIFETIME = timedelta(days=5)
 CHUNKS = [b"%02d" % number * 5000 for number in range(14)]

@@ -18,9 +18,9 @@ from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect
 from postroad.spool.jetstream.streams.disk import encoded, keep_reporting, least_free, reserve
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection
-from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first, now, put, take
+from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.queued_mail import first, now, put, take
 
 pytestmark = pytest.mark.nats
 

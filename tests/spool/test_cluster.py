@@ -12,9 +12,9 @@ import pytest
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import Layout
-from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, first, is_there, put, share, take
+from postroad.testing.queue.nats_cluster import NatsCluster
+from postroad.testing.queue.queued_mail import QUICK, first, is_there, put, share, take
 
 CLUSTER = Layout(shards=3, lanes=32, replicas=3)
 pytestmark = [pytest.mark.nats, pytest.mark.faults]

@@ -24,7 +24,7 @@ from postroad.spool.record import (
     RecipientState,
 )
 from postroad.spool.wire.record import decode, encode
-from postroad.testing.queued_mail import record as queued
+from postroad.testing.queue.queued_mail import record as queued
 
 QUEUE_ID = new_queue_id(datetime(2030, 1, 1, tzinfo=UTC), 1)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

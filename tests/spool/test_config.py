@@ -17,8 +17,8 @@ from postroad.spool.jetstream.nats.direct_get import Page, StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, Write
 from postroad.spool.jetstream.spool import SpoolOptions, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 

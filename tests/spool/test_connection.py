@@ -8,9 +8,9 @@ import pytest
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.connection import Access, NatsLink
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.way import Way
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.nats
 
@@ -23,7 +23,7 @@ async def test_a_connection_without_an_answer_is_closed_all_the_same(server: Nat
     def alter(data: bytes) -> bytes:
         return b"" if lost else data
 
-    async with Way(server.url, alter) as way:
+    async with TcpProxy(server.url, alter) as way:
         link = NatsLink(Access((way.url,)))
         await link.open()
         lost = True

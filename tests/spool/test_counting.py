@@ -11,8 +11,8 @@ from postroad.spool.interface import Put, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
-from postroad.testing.nats_server import NatsServer
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import now, record
 
 pytestmark = pytest.mark.nats
 

@@ -8,8 +8,8 @@ import pytest
 from nats.aio.msg import Msg
 
 from postroad.spool.jetstream.nats.client import FastClient, Incoming, header_of
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 

@@ -9,7 +9,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.forms import Forms
 from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queue.queued_mail import now, record
 
 FIRST, COPY = Key(0, 1), Key(0, 2)
 RECORD = record(new_queue_id(now(), 0))

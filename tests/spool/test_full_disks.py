@@ -14,7 +14,7 @@ from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
 from postroad.spool.selection import WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first, kinds, now, put, record, take
+from postroad.testing.queue.queued_mail import first, kinds, now, put, record, take
 
 pytestmark = pytest.mark.nats
 

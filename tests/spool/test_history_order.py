@@ -14,7 +14,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, first, now, put, take
+from postroad.testing.queue.queued_mail import SECOND, first, now, put, take
 
 pytestmark = pytest.mark.nats
 

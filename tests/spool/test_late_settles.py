@@ -8,7 +8,7 @@ from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import WaitKind
-from postroad.testing.queued_mail import SECOND, first, kinds, now, put, take
+from postroad.testing.queue.queued_mail import SECOND, first, kinds, now, put, take
 
 pytestmark = pytest.mark.nats
 

@@ -9,7 +9,7 @@ from postroad.spool.interface import LeasedRecord
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.testing.queued_mail import first, put, take, until
+from postroad.testing.queue.queued_mail import first, put, take, until
 
 pytestmark = pytest.mark.nats
 

@@ -11,9 +11,9 @@ from postroad.spool.agreement import SessionInfo, named_site
 from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, crash_process, first, kinds, put, take
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import QUICK, crash_process, first, kinds, put, take
 
 pytestmark = pytest.mark.nats
 

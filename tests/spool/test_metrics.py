@@ -11,9 +11,9 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.telemetry.metrics import exposition
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import first, put, take
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import first, put, take
 
 pytestmark = pytest.mark.nats
 

@@ -20,7 +20,7 @@ from postroad.spool.jetstream.streams.subjects import domain_of, domain_token, r
 from postroad.spool.lanes.lane import fnv1a32, in_rows, lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueuedRecipient, RecipientState
-from postroad.testing.queued_mail import record
+from postroad.testing.queue.queued_mail import record
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -12,8 +12,8 @@ from postroad.spool.jetstream.directories import past_logins
 from postroad.spool.jetstream.directories.past_logins import JetStreamPastLogins
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 

@@ -24,9 +24,9 @@ from postroad.spool.jetstream.streams.provision import remake_presence
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, Hold
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.nats_server import NatsServer, password_of
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, crash, first, now, put, take
+from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.queued_mail import QUICK, crash, first, now, put, take
 from postroad.testing.streams import hang_up
 
 pytestmark = pytest.mark.nats

@@ -22,9 +22,9 @@ from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect
 from postroad.spool.jetstream.streams.subjects import blob_stream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, first, now, put, record, take
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import SECOND, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
 

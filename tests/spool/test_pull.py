@@ -15,9 +15,9 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
 from postroad.spool.lanes.assignment import LaneKey
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, now, record
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import SECOND, now, record
 
 pytestmark = pytest.mark.nats
 

@@ -18,10 +18,10 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import queue_stream
 from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import all_that_comes, first, kinds, now, put, take, until
-from postroad.testing.way import Way
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import all_that_comes, first, kinds, now, put, take, until
+from postroad.testing.queue.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.nats
 
@@ -36,8 +36,8 @@ def _keeps(data: bytes) -> bytes:
 
 
 @pytest.fixture
-async def way(server: NatsServer) -> AsyncIterator[Way]:
-    async with Way(server.url, _keeps) as way:
+async def way(server: NatsServer) -> AsyncIterator[TcpProxy]:
+    async with TcpProxy(server.url, _keeps) as way:
         yield way
 
 
@@ -50,7 +50,7 @@ Claims = Callable[[QueueState], Awaitable[Put]]
 
 
 @pytest.fixture
-async def half_claimed(open_spool: OpenJetStream, way: Way) -> Claims:
+async def half_claimed(open_spool: OpenJetStream, way: TcpProxy) -> Claims:
     """Give a function that defers a record, and claims it without an end of the schedule."""
     spool = await open_spool(servers=(way.url,))
 

@@ -18,7 +18,7 @@ from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, now, put, take
+from postroad.testing.queue.queued_mail import SECOND, now, put, take
 
 pytestmark = pytest.mark.nats
 

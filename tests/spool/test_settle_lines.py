@@ -12,7 +12,7 @@ from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.settle import Settling
 from postroad.spool.jetstream.in_flight import Key
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queue.queued_mail import now, record
 
 
 async def test_a_full_disk_is_told_of_by_some_lines_and_not_by_each_record() -> None:

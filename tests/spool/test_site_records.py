@@ -9,8 +9,8 @@ import pytest
 from postroad.spool.agreement import SiteKind, SiteView
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 

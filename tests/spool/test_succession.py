@@ -14,9 +14,9 @@ import pytest
 from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import (
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import (
     SECOND,
     all_that_comes,
     first,
@@ -26,7 +26,7 @@ from postroad.testing.queued_mail import (
     take,
     until,
 )
-from postroad.testing.way import Way
+from postroad.testing.queue.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.nats
 
@@ -34,7 +34,7 @@ OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 LATER = timedelta(hours=1)
 
 
-class Deaf(Way):
+class Deaf(TcpProxy):
     """A way to nats-server on which acknowledgements get lost."""
 
     def __init__(self, server: NatsServer) -> None:

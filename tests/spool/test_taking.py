@@ -24,9 +24,18 @@ from postroad.spool.jetstream.timings import Timings
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, crash, crash_process, first, now, put, record, take
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import (
+    QUICK,
+    crash,
+    crash_process,
+    first,
+    now,
+    put,
+    record,
+    take,
+)
 
 pytestmark = pytest.mark.nats
 

@@ -18,7 +18,7 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import LastReply, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, first, now, put, record, take
+from postroad.testing.queue.queued_mail import SECOND, first, now, put, record, take
 
 pytestmark = pytest.mark.nats
 

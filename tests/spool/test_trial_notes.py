@@ -17,7 +17,7 @@ from postroad.spool.jetstream.consume.trials import Trials
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import now, record
+from postroad.testing.queue.queued_mail import now, record
 
 SUSPECT = JetStreamLeasedRecord(
     record(new_queue_id(now(), 0)), Key(0, 1), LaneKey("default", "00"), 4, 1

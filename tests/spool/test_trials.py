@@ -17,7 +17,7 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.provision import PRESENCE
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, crash, first, put, take
+from postroad.testing.queue.queued_mail import QUICK, crash, first, put, take
 
 pytestmark = pytest.mark.nats
 

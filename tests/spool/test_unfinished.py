@@ -24,9 +24,9 @@ from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect
 from postroad.spool.jetstream.streams.disk import encoded, reserve
 from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.testing.nats_server import NatsServer
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, put
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import QUICK, put
 
 LIMIT = 40_000_000
 LIFETIME = timedelta(days=5)

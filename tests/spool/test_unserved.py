@@ -10,7 +10,7 @@ from postroad.spool.interface import RecordConsumer, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import QUICK, first, now, put, take
+from postroad.testing.queue.queued_mail import QUICK, first, now, put, take
 
 pytestmark = pytest.mark.nats
 

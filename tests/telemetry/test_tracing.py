@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from postroad.telemetry import tracing
-from postroad.testing.collector import Collector
+from postroad.testing.peers.collector import Collector
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from postroad.spool.interface import Put, QueueState, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import Hold, Origin, QueuedRecipient
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, now, record
+from postroad.testing.queue.queued_mail import SECOND, now, record
 
 HOUR = timedelta(hours=1)
 Said = tuple[int, str, str]  # exit code, output, complaints

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postroad.testing.relay import process_name
+from postroad.testing.processes.relay import process_name
 from postroad_harness.bench import processes
 from postroad_harness.bench.cases import CASES, Case
 from postroad_harness.bench.far_end import FarEnd

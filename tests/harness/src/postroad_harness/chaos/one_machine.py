@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from postroad.testing.relay import RunningRelay
+from postroad.testing.processes.relay import RunningRelay
 from postroad_harness.chaos.rig import ENVIRONMENT, drawn
 
 

@@ -26,8 +26,8 @@ from postroad.queue.configuration import publish_objects
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
 from postroad.spool.lanes.layout import Layout
-from postroad.testing.nats_cluster import NatsCluster
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_cluster import NatsCluster
 from postroad.units.addresses import ListenAddress
 from postroad_harness.chaos.rig import ENVIRONMENT, drawn
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from postroad.cli.sink.server import Sink
 from postroad.cli.sink.session import SinkProtocol
-from postroad.testing.tls_pair import tls_pair
-from postroad.testing.zone import Zone
+from postroad.testing.peers.certificates import tls_pair
+from postroad.testing.peers.dns_server import Zone
 from postroad_harness.cluster import kube
 from postroad_harness.cluster.kube import Object, kubectl
 from postroad_harness.cluster.outside import Balancer, Place, open_place

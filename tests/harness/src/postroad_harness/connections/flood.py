@@ -24,7 +24,7 @@ import uvloop
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
-from postroad.testing.ingress import MANIFESTS, start_ingress
+from postroad.testing.processes.ingress import MANIFESTS, start_ingress
 
 ONE = ("127.0.0.2",)
 MANY = tuple(f"127.0.{1 + n // 100}.{2 + n % 100}" for n in range(200))

@@ -23,7 +23,7 @@ import uvloop
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
-from postroad.testing.ingress import MANIFESTS, start_ingress
+from postroad.testing.processes.ingress import MANIFESTS, start_ingress
 from postroad.units.quantities import ByteSize
 from postroad_harness.connections.flood import one_message
 

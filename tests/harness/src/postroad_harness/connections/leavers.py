@@ -15,9 +15,9 @@ from typing import Any
 
 from postroad.ingress.admission import ListenerKind
 from postroad.telemetry.metrics import REGISTRY
-from postroad.testing.ingress import Scene
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
+from postroad.testing.processes.ingress import Scene
 
 ENVELOPE = b"MAIL FROM:<me@near.example>\r\nRCPT TO:<you@far.example>\r\n"
 LINES = (b"x" * 70 + b"\r\n") * 200

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from postroad.telemetry import logs
 from postroad.testing.children import dies_with_us
-from postroad.testing.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer
+from postroad.testing.peers.smtp_peer import SmtpPeer
+from postroad.testing.processes.ingress import MANIFESTS, Scene, start_ingress
 from postroad.testing.streams import hang_up
 from postroad_harness.connections.leavers import WAYS, everything, gone
 from postroad_harness.ending import run_orderly

@@ -28,8 +28,8 @@ from postroad.cli.load.plan import LoadPlan
 from postroad.cli.load.run import LoadRun
 from postroad.cli.sink.server import Sink
 from postroad.cli.sink.session import SinkProtocol
-from postroad.testing.nats_server import free_ports
-from postroad.testing.relay import RunningRelay, process_name
+from postroad.testing.processes.relay import RunningRelay, process_name
+from postroad.testing.queue.nats_server import free_ports
 from postroad_harness.bench import processes
 from postroad_harness.ending import run_orderly
 from postroad_harness.endurance.page import Beside, Through, load, save, write_page

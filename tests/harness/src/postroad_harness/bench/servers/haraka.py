@@ -11,8 +11,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from postroad.testing.nats_server import free_ports
-from postroad.testing.tls_pair import tls_pair
+from postroad.testing.peers.certificates import tls_pair
+from postroad.testing.queue.nats_server import free_ports
 from postroad_harness.bench.processes import command_name
 from postroad_harness.bench.servers.interface import Unavailable
 

@@ -4,7 +4,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from postroad.testing.relay import RunningRelay, process_name
+from postroad.testing.processes.relay import RunningRelay, process_name
 
 _MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1

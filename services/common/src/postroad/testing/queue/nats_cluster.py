@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from postroad.testing.nats_server import NatsServer, free_ports
+from postroad.testing.queue.nats_server import NatsServer, free_ports
 
 _ROUTES = """\
 cluster {{

@@ -19,8 +19,8 @@ from postroad.policy.model import Credentials, EgressPath, SiteLimits, TlsMode
 from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
-from postroad.testing.mx import ScriptedMx
-from postroad.testing.queued_mail import first, put
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.queue.queued_mail import first, put
 
 TO = ("b@y.example", "c@y.example")
 SHORT = timedelta(seconds=0.2)

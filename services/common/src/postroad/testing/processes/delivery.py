@@ -29,9 +29,9 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, RecordConsumer, Spool
 from postroad.spool.record import Origin
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.mx import ScriptedMx
 from postroad.testing.patience import patient
-from postroad.testing.queued_mail import SECOND, now, record
+from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.queue.queued_mail import SECOND, now, record
 
 NAME = "relay.test"
 HOUR = timedelta(hours=1)

@@ -24,7 +24,7 @@ from postroad.spool.interface import Spool
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.patience import patient
-from postroad.testing.smtp_peer import SmtpPeer, client_context
+from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
 from postroad.units.addresses import ListenAddress, Network
 

@@ -1,4 +1,4 @@
-"""A TCP way to a server on which a test changes or loses what clients write."""
+"""A TCP proxy before a server, on which a test changes or loses what clients write."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,7 +7,7 @@ from typing import Any, Self
 from postroad.testing.streams import hang_up
 
 
-class Way:
+class TcpProxy:
     """
     Carries connections to a server on loopback; `url` is where clients connect.
 
