@@ -1,21 +1,18 @@
-"""Delivery's side of the memory spool: lanes shared among live takers, leases that never lapse."""
+"""Delivery's side of the memory spool: lanes shared among consumers, leases that never lapse."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from postroad.spool.agreement import Events
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.lanes.assignment import DEFAULT_POOL
-from postroad.spool.lanes.lane import fnv1a32, lane_names
+from postroad.spool.lanes.lane import lane_names
+from postroad.spool.memory.lane_owners import LaneOwners
 from postroad.spool.memory.store import MemoryStore, StoredRecord
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.room import Room
-
-if TYPE_CHECKING:
-    from postroad.spool.memory.spool import MemorySpool
 
 
 class MemoryLeasedRecord:
@@ -47,10 +44,20 @@ class MemoryConsumer:
     what is in hand comes again after ack_wait, and nothing more is said.
     """
 
-    def __init__(self, spool: "MemorySpool", *, pool: str, room: int, room_bytes: int) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        owners: LaneOwners,
+        events: Events,
+        *,
+        pool: str,
+        room: int,
+        room_bytes: int,
+    ) -> None:
         self.stale = False
-        self._spool = spool
-        self._store: MemoryStore = spool.store
+        self._store = store
+        self._owners = owners
+        self._events = events
         self._pool = pool
         self._pools = {pool}
         self._room = Room(room, room_bytes)
@@ -62,10 +69,7 @@ class MemoryConsumer:
         self._leaving: list[Callable[[str], None]] = []
         self._count_left_open: Callable[[], Mapping[str, int]] = dict
         self._open_elsewhere: Mapping[str, int] = {}
-        before = {taker: taker.lanes for taker in self._store.takers}
-        self._store.takers.append(self)
-        for taker, lanes in before.items():
-            taker.tell_what_is_left(lanes)
+        self._owners.join(self)
         self._store.watch(self._wake.set)
 
     @property
@@ -89,7 +93,7 @@ class MemoryConsumer:
         unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
         for pool in sorted(self._pools.union(unnamed)):
             for lane in lane_names(self._store.lanes):
-                if not self._owns(pool, lane):
+                if not self._owners.owns(self, pool, lane):
                     continue
                 while (stored := self._store.hand_out((pool, lane), self)) is not None:
                     if stored.deliveries == 1 or not self._store.is_followed(stored):
@@ -97,18 +101,13 @@ class MemoryConsumer:
                     self._store.remove(stored.sequence)
         return None
 
-    def _owns(self, pool: str, lane: str) -> bool:
-        """Whether a lane is this taker's; that of a pool without members is everybody's."""
-        takers = [taker for taker in self._store.takers if taker.pool == pool]
-        return not takers or takers[fnv1a32(lane) % len(takers)] is self
-
     @property
     def lanes(self) -> frozenset[str]:
-        """The lanes that are this taker's now, of whatever pool."""
+        """The lanes that are this consumer's now, of whatever pool."""
         return frozenset(
             lane
             for lane in lane_names(self._store.lanes)
-            if any(self._owns(pool, lane) for pool in self._pools)
+            if any(self._owners.owns(self, pool, lane) for pool in self._pools)
         )
 
     @property
@@ -127,10 +126,7 @@ class MemoryConsumer:
     @property
     def open_elsewhere(self) -> Mapping[str, int]:
         """What the others have left open, in all."""
-        counts: Counter[str] = Counter()
-        for taker in self._store.takers:
-            if taker is not self:
-                counts.update(taker.left_open)
+        counts = self._owners.left_open(self)
         if counts != self._open_elsewhere:
             self._open_elsewhere = counts
         return self._open_elsewhere
@@ -145,11 +141,11 @@ class MemoryConsumer:
 
     def serves(self, leased: LeasedRecord) -> bool:
         """Whether a record's lane has not been left since, nor all of them."""
-        return not self._stopped and self._owns(leased.record.pool, leased.lane)
+        return not self._stopped and self._owners.owns(self, leased.record.pool, leased.lane)
 
-    def tell_what_is_left(self, before: frozenset[str]) -> None:
-        """Tell the listeners which of the lanes it had before are somebody else's by now."""
-        for lane in sorted(before - self.lanes):
+    def on_left(self, lanes: frozenset[str]) -> None:
+        """Tell the listeners that these lanes are another's by now."""
+        for lane in sorted(lanes):
             for listener in self._leaving:
                 listener(lane)
 
@@ -182,7 +178,7 @@ class MemoryConsumer:
         self._store.remove(stored.sequence)
         self._let_go(stored.sequence)
         for event in events:
-            self._spool.events.add(event)
+            self._events.add(event)
         self._delete_body(stored.record, puts)
         return True
 
@@ -194,7 +190,7 @@ class MemoryConsumer:
         self._store.remove(stored.sequence)
         self._let_go(stored.sequence)
         for event in events:
-            self._spool.events.add(event)
+            self._events.add(event)
         self._delete_body(stored.record, ())
         ended()
 
@@ -245,7 +241,7 @@ class MemoryConsumer:
     def _leave(self) -> None:
         if self._watching:
             self._watching = False
-            self._store.takers.remove(self)
+            self._owners.leave(self)
             self._store.unwatch(self._wake.set)
             self._store.wake()
 

@@ -36,6 +36,7 @@ from postroad.spool.memory.agreement import (
     MemorySiteRecords,
 )
 from postroad.spool.memory.consumer import MemoryConsumer
+from postroad.spool.memory.lane_owners import LaneOwners
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
@@ -50,6 +51,7 @@ class MemoryCluster:
 
     store: MemoryStore = field(default_factory=MemoryStore)
     agreement: Agreement = field(default_factory=Agreement)
+    owners: LaneOwners = field(default_factory=LaneOwners)
 
 
 class MemoryBodyWriter:
@@ -223,8 +225,11 @@ class MemorySpool:
         return StoreAck(queue_id, self.store.append(puts, self.store.names_of(puts, 0)))
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryConsumer:
-        """Join the takers of a pool's lanes."""
-        return MemoryConsumer(self, pool=pool, room=room, room_bytes=room_bytes)
+        """Join the owners of a pool's lanes."""
+        store, owners = self.store, self.cluster.owners
+        return MemoryConsumer(
+            store, owners, self.events, pool=pool, room=room, room_bytes=room_bytes
+        )
 
     def lane_of(self, record: QueueRecord) -> str:
         """Return the lane a record belongs in."""

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
@@ -27,9 +26,6 @@ from postroad.spool.selection import WaitKind
 
 ACK_WAIT = timedelta(seconds=20)
 DUPLICATE_WINDOW = timedelta(minutes=5)
-
-if TYPE_CHECKING:
-    from postroad.spool.memory.consumer import MemoryConsumer
 
 LaneKey = tuple[str, str]  # pool and lane
 
@@ -71,7 +67,6 @@ class MemoryStore:
     full: bool = False
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
     records: dict[int, StoredRecord] = field(default_factory=dict)
-    takers: list["MemoryConsumer"] = field(default_factory=list)
     on_fired: Callable[[int], None] = lambda _: None
     _ended_of: dict[str, set[int]] = field(default_factory=dict)  # of bodies that are there
     _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
@@ -285,7 +280,7 @@ class MemoryStore:
         self._arm()
 
     def wake(self) -> None:
-        """Tell every taker that there may be something new."""
+        """Tell every consumer that there may be something new."""
         for waker in self._wakers:
             waker()
 
