@@ -22,7 +22,7 @@ from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
-from postroad.ingress.session.session import SmtpSession
+from postroad.ingress.session.host import Guest
 from postroad.policy.model import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
@@ -72,7 +72,7 @@ class Server:
         self._configuration = configuration
         self._nobody_to_turn_out = False  # as far as the last look showed
         self._servers: list[asyncio.Server | Listener] = []
-        self._sessions: set[SmtpSession] = set()  # those whose conversation goes on
+        self._sessions: set[Guest] = set()  # those whose conversation goes on
         self._none_left = asyncio.Event()  # no conversation, at a drain
         self._nobody_left = asyncio.Event()  # no connection
 
@@ -180,7 +180,7 @@ class Server:
 
     # ------------------------------------------------------------ sessions
 
-    def admit(self, session: SmtpSession) -> Reply | None:
+    def admit(self, session: Guest) -> Reply | None:
         """Begin a session; return why it is turned away, None when it is not."""
         self._sessions.add(session)
         if self.draining:
@@ -192,7 +192,7 @@ class Server:
         _BEGUN[session.kind].inc()
         return None
 
-    def forget(self, session: SmtpSession) -> None:
+    def forget(self, session: Guest) -> None:
         """Forget a session whose conversation is over."""
         self._sessions.discard(session)
         if self.draining and not self._sessions:

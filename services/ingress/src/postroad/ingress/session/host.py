@@ -1,18 +1,21 @@
 """What a connection needs of the process that took it."""
 
 import ssl
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from postroad.ingress.acceptance.intake import IntakeContext
-from postroad.ingress.admission import Address
+from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.policy.model import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.content import LineEnds
 
-if TYPE_CHECKING:
-    from postroad.ingress.session.session import SmtpSession
+
+class Guest(Protocol):
+    """A session, as the process that took its connection knows it."""
+
+    kind: ListenerKind
 
 
 class SessionServer(Protocol):
@@ -47,8 +50,8 @@ class SessionServer(Protocol):
     def has_room(self, place: ConnectionSlot, *, known: bool) -> bool:
         """Whether a connection may take more memory."""
 
-    def admit(self, session: "SmtpSession") -> Reply | None:
+    def admit(self, session: Guest) -> Reply | None:
         """Begin a session; return why it is turned away."""
 
-    def forget(self, session: "SmtpSession") -> None:
+    def forget(self, session: Guest) -> None:
         """Forget a session whose conversation is over."""
