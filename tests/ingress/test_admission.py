@@ -18,7 +18,8 @@ from postroad.ingress.admission import (
 from postroad.ingress.replies import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import Client, Domain, EgressPath, ObjectKey, Receive, Snapshot
+from postroad.policy.model import Client, Domain, EgressPath, ObjectKey, Receive
+from postroad.policy.snapshot import Snapshot
 from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 
 RELAY, SUBMISSION = ListenerKind.RELAY, ListenerKind.SUBMISSION

@@ -9,7 +9,8 @@ import pytest
 from postroad.ingress.admission import Address
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.limits import IngressLimits
-from postroad.policy.model import Client, ObjectKey, Snapshot
+from postroad.policy.model import Client, ObjectKey
+from postroad.policy.snapshot import Snapshot
 
 
 def table(**limits: object) -> Connections:

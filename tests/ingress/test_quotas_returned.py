@@ -17,9 +17,9 @@ from postroad.policy.model import (
     QuotaLimit,
     QuotaSubject,
     QuotaUnit,
-    Snapshot,
     SubjectKind,
 )
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.agreement import Agreement, MemoryQuotaCounters
 from postroad.testing.patience import patient

@@ -18,8 +18,9 @@ import pytest
 
 from postroad.manifests.objects import Kind
 from postroad.operator.kubernetes.client import ApiRefused, Kube, kind_path, object_path
-from postroad.policy.model import ObjectKey, Snapshot
+from postroad.policy.model import ObjectKey
 from postroad.policy.secrets.keyfile import load_keyring
+from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.spool import SpoolOptions, connect

@@ -5,8 +5,9 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.policy.model import Client, ObjectKey, Snapshot
+from postroad.policy.model import Client, ObjectKey
 from postroad.policy.patterns import address_keys, address_matches, any_matches
+from postroad.policy.snapshot import Snapshot
 
 DOMAINS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 LOCAL_PARTS = st.sampled_from(["a", "A", '"a"', r'"\a"', '"*"', "*", '""', '"a@b"', "a.b"])

@@ -15,9 +15,9 @@ from postroad.policy.model import (
     Receive,
     Relay,
     Smarthost,
-    Snapshot,
 )
 from postroad.policy.patterns import matching, specificity
+from postroad.policy.snapshot import Snapshot
 
 LABELS = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 PATTERNS = st.one_of(LABELS, LABELS.map("*.{}".format), st.just("*"))

@@ -7,8 +7,9 @@ a snapshot and the message's origin in, an EgressPath or None out. While objects
 delivery also asks whether one of them might say otherwise.
 """
 
-from postroad.policy.model import Client, EgressPath, ObjectKey, Snapshot
+from postroad.policy.model import Client, EgressPath, ObjectKey
 from postroad.policy.patterns import matching
+from postroad.policy.snapshot import Snapshot
 
 _KINDS = frozenset({"domain", "relay", "client", "quota"})
 

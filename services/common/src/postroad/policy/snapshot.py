@@ -1,5 +1,5 @@
 """
-From published entries to the Snapshot in force, reading only what changed.
+All objects in force at one generation, and how a process reads them from the published entries.
 
 A process keeps each entry's bytes beside its value: a new generation costs what differs in it, not
 the whole configuration. An entry that cannot be read keeps the value it had here; the others are
@@ -8,10 +8,82 @@ not held up by it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from postroad.policy.codec import EntryUnreadable, decode_entry
-from postroad.policy.model import Client, Domain, Entry, Quota, Relay, Snapshot
+from postroad.policy.model import Client, Domain, Entry, ObjectKey, Quota, Relay
+from postroad.policy.networks import NetworkTable
 from postroad.policy.secrets.seal import Keyring
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """
+    All objects in force at one generation, immutable and swapped whole.
+
+    `domains` is keyed by domain name. Built with `Snapshot.of`; the indexes follow from it.
+
+    `unreadable` has the entry keys (kind.namespace.name) of published objects that cannot be read
+    here. Then the snapshot is `stale`: what looks unknown may be known to others. So refuse with
+    451 what would be refused with 550, and send no mail by what an unreadable object may change.
+    """
+
+    generation: int
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    relays: Mapping[ObjectKey, Relay] = field(default_factory=dict)
+    quotas: Mapping[ObjectKey, Quota] = field(default_factory=dict)
+    clients: Mapping[ObjectKey, Client] = field(default_factory=dict)
+    clients_by_username: Mapping[str, Client] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()
+
+    @property
+    def stale(self) -> bool:
+        """Whether some published object cannot be read here."""
+        return bool(self.unreadable)
+
+    @cached_property
+    def relays_by_destination(self) -> Mapping[tuple[str, str], Relay]:
+        """The Relay for each pattern of a namespace: of several the first by name, everywhere."""
+        found: dict[tuple[str, str], Relay] = {}
+        for relay in sorted(self.relays.values(), key=lambda relay: relay.key):
+            for pattern in relay.destinations:
+                found.setdefault((relay.key.namespace, pattern), relay)
+        return found
+
+    @cached_property
+    def clients_by_network(self) -> NetworkTable[Client]:
+        """The Clients of an address, those of one network by name."""
+        clients = sorted(self.clients.values(), key=lambda client: client.key)
+        return NetworkTable((client.networks, client) for client in clients)
+
+    @cached_property
+    def postmaster_domain(self) -> str | None:
+        """The domain a bare <postmaster> belongs to: the first by name that receives."""
+        return min((name for name, of in self.domains.items() if of.receive), default=None)
+
+    @classmethod
+    def of(
+        cls,
+        generation: int,
+        *,
+        domains: tuple[Domain, ...] = (),
+        relays: tuple[Relay, ...] = (),
+        quotas: tuple[Quota, ...] = (),
+        clients: tuple[Client, ...] = (),
+        unreadable: frozenset[str] = frozenset(),
+    ) -> "Snapshot":
+        """Index the objects; names are unique by then, as compiling saw to it."""
+        return cls(
+            generation,
+            domains={domain.domain: domain for domain in domains},
+            relays={relay.key: relay for relay in relays},
+            quotas={quota.key: quota for quota in quotas},
+            clients={client.key: client for client in clients},
+            clients_by_username={
+                client.username: client for client in clients if client.username is not None
+            },
+            unreadable=unreadable,
+        )
 
 
 @dataclass(frozen=True, slots=True)

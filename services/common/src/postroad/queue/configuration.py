@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from postroad.policy.codec import EntryEncoder
-from postroad.policy.model import Entry, Snapshot
+from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Keyring
-from postroad.policy.snapshot import Loaded, SnapshotLoader
+from postroad.policy.snapshot import Loaded, Snapshot, SnapshotLoader
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool

@@ -19,8 +19,9 @@ from postroad.mail.address import Mailbox, is_local, meant
 from postroad.mail.valueclass import valueclass
 from postroad.policy.consent import may_send_as
 from postroad.policy.egress_path import find_egress_path
-from postroad.policy.model import Client, EgressPath, Snapshot
+from postroad.policy.model import Client, EgressPath
 from postroad.policy.patterns import any_matches
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

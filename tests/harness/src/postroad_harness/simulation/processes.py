@@ -30,8 +30,8 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.server import Server
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
-from postroad.policy.model import Snapshot
 from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.server.content import LineEnds
 from postroad.spool.agreement import QuotaCounters

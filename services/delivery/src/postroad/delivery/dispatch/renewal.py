@@ -10,7 +10,8 @@ from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
 from postroad.delivery.routing.sources import draw
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
-from postroad.policy.model import EgressPath, Snapshot
+from postroad.policy.model import EgressPath
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.interface import LeasedRecord
 
 

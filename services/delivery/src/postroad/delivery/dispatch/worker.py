@@ -30,7 +30,8 @@ from postroad.delivery.routing.routes import Route
 from postroad.delivery.sites.sites import Sites
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import EgressPath, Snapshot
+from postroad.policy.model import EgressPath
+from postroad.policy.snapshot import Snapshot
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError

@@ -16,7 +16,8 @@ from postroad.mail.dsn import Action, Report, ReportedRecipient, compose
 from postroad.mail.envelope import Body, Notify
 from postroad.mail.header import header_block
 from postroad.mail.status import UNDEFINED_PERMANENT, EnhancedStatus
-from postroad.policy.model import RetrySchedule, Snapshot
+from postroad.policy.model import RetrySchedule
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.client import Phase
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import Put, Ready

@@ -18,7 +18,8 @@ from postroad.delivery.outcome import Outcome, OutcomeKind, cut, most_text
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.mail.valueclass import valueclass
-from postroad.policy.model import RetrySchedule, Snapshot
+from postroad.policy.model import RetrySchedule
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, QueueState, Ready, Scheduled, held
 from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState

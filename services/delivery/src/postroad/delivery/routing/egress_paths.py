@@ -5,7 +5,8 @@ from functools import lru_cache, partial
 from typing import TypeVar
 
 from postroad.policy.egress_path import find_egress_path, may_be_otherwise
-from postroad.policy.model import EgressPath, ObjectKey, Smarthost, Snapshot
+from postroad.policy.model import EgressPath, ObjectKey, Smarthost
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.record import QueueRecord
 
 _MANY = 20_000

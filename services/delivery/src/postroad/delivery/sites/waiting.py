@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import EgressPath, Snapshot, Source
+from postroad.policy.model import EgressPath, Source
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.interface import LeasedRecord
 
 

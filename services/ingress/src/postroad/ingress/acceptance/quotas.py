@@ -23,7 +23,8 @@ from postroad.policy.limits.quota_ledger import (
     Needs,
     Spent,
 )
-from postroad.policy.model import ObjectKey, OnExceeded, Quota, Snapshot
+from postroad.policy.model import ObjectKey, OnExceeded, Quota
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.logs import get_logger

@@ -6,7 +6,8 @@ from sys import getsizeof
 from postroad.ingress.admission import Address, Sender
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
-from postroad.policy.model import EgressPath, Snapshot
+from postroad.policy.model import EgressPath
+from postroad.policy.snapshot import Snapshot
 
 _RECIPIENT = 160  # octets: its object, and its place in the table
 

@@ -20,7 +20,8 @@ from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.neighbours import Neighbours
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
 from postroad.ingress.counts.shared import SharedCounts
-from postroad.policy.model import Client, Snapshot
+from postroad.policy.model import Client
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
 

@@ -23,9 +23,10 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from postroad.ingress import replies
-from postroad.policy.model import Client, ScramVerifier, Snapshot
+from postroad.policy.model import Client, ScramVerifier
 from postroad.policy.secrets.scram import ITERATIONS, matches_salt, password_matches
 from postroad.policy.secrets.seal import Keyring
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 
 _REMEMBERED = 4096

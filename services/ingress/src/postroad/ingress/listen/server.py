@@ -23,7 +23,7 @@ from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
 from postroad.ingress.session.host import Guest
-from postroad.policy.model import Snapshot
+from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.content import LineEnds

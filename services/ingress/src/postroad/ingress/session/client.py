@@ -7,7 +7,8 @@ from typing import Protocol
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.session.host import SessionServer
-from postroad.policy.model import Client, Snapshot
+from postroad.policy.model import Client
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 
 

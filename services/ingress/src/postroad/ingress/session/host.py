@@ -7,7 +7,7 @@ from postroad.ingress.acceptance.intake import IntakeContext
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
-from postroad.policy.model import Snapshot
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.content import LineEnds
 

@@ -4,7 +4,8 @@ from postroad.ingress import metrics, replies
 from postroad.ingress.auth import sasl as auth
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.session.client import ClientConnection
-from postroad.policy.model import Client, Snapshot
+from postroad.policy.model import Client
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.commands import CommandSyntaxError
 

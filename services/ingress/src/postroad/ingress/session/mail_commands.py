@@ -26,7 +26,8 @@ from postroad.mail.address import (
 from postroad.mail.envelope import Body
 from postroad.mail.errors import AddressSyntaxError, DomainMissingError
 from postroad.mail.trace import received_protocol
-from postroad.policy.model import Client, EgressPath, Snapshot
+from postroad.policy.model import Client, EgressPath
+from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.commands import CommandSyntaxError, read_path
 
