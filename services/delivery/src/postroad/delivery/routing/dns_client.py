@@ -1,0 +1,124 @@
+"""
+One question to the DNS: dnspython's only home.
+
+It makes an answer of whatever dnspython returns or raises: records, or why there are none, and how
+long that may be kept. Records are kept for the shortest TTL of their chain of aliases, negative
+answers as RFC 2308 says, failures for some seconds. `resolver` decides what is asked and when, and
+keeps the answers.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.rdatatype
+import dns.resolver
+
+from postroad.delivery.routing.answers import DnsFailure
+from postroad.mail.ip_address import unmapped
+
+_LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
+_NEGATIVE = 60.0  # seconds, when a negative answer brings no SOA
+_TROUBLE = 5.0  # seconds a failure is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    The records of one name and type, or why there are none; `ttl` is in seconds.
+
+    A record is (preference, host) of an MX, the address of an A or AAAA, and the text of others.
+    """
+
+    records: tuple[Any, ...]
+    trouble: DnsFailure | None
+    detail: str
+    ttl: float
+
+
+class DnsClient:
+    """Asks the system's DNS servers, or the one that is named."""
+
+    def __init__(self, server: tuple[str, int] | None, a_try: float) -> None:
+        """`a_try` are the seconds until a question is repeated, or put to the next server."""
+        self._resolver = _resolver(server, a_try)
+
+    async def ask(self, name: str, kind: str, *, lifetime: float) -> tuple[Found, bool]:
+        """
+        Return what was found, and whether a server answered, be it with SERVFAIL.
+
+        `lifetime` are the seconds for all tries.
+        """
+        try:
+            answer = await self._resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
+        except dns.resolver.NXDOMAIN as error:
+            return Found((), DnsFailure.NO_SUCH_NAME, "no such domain", _negative(error)), True
+        except dns.resolver.NoAnswer as error:
+            ttl = _negative_response(error.kwargs.get("response"))
+            return Found((), DnsFailure.NO_DATA, f"no {kind} record", ttl), True
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            found = Found((), DnsFailure.TEMPORARY, _sentence(error), _TROUBLE)
+            return found, _was_answered(error)
+        # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
+        ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
+        return Found(tuple(_read(kind, each) for each in answer), None, "", ttl), True
+
+
+def _resolver(server: tuple[str, int] | None, a_try: float) -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver(configure=server is None)
+    if server is not None:
+        resolver.nameservers, resolver.port = [server[0]], server[1]
+    resolver.timeout = min(resolver.timeout, a_try)
+    return resolver
+
+
+def _read(kind: str, rdata: Any) -> tuple[int, str] | str:
+    match kind:
+        case "MX":
+            return int(rdata.preference), _host(rdata.exchange)
+        case "AAAA":
+            return _six(rdata.address)
+        case "A":
+            return str(rdata.address)
+    return str(rdata)
+
+
+def _six(address: str) -> str:
+    # Some AAAA records hold an IPv4 address (::ffff:192.0.2.1).
+    return str(unmapped(ipaddress.ip_address(address))) if "." in address else address
+
+
+def _host(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else "."
+
+
+def _negative(error: dns.resolver.NXDOMAIN) -> float:
+    responses = list(error.kwargs.get("responses", {}).values())
+    return _negative_response(responses[0] if responses else None)
+
+
+def _negative_response(response: Any) -> float:
+    """Return how long a negative answer holds: the SOA's minimum or TTL (RFC 2308 §5), or less."""
+    aliases = [float(rrset.ttl) for rrset in getattr(response, "answer", ())]
+    for rrset in getattr(response, "authority", ()):
+        if rrset.rdtype == dns.rdatatype.SOA:
+            return min(float(rrset.ttl), float(rrset[0].minimum), _LONGEST, *aliases)
+    return min([_NEGATIVE, *aliases])
+
+
+def _was_answered(error: Exception) -> bool:
+    """Whether any server said something, be it SERVFAIL: then the DNS is not away."""
+    if not isinstance(error, dns.resolver.NoNameservers | dns.resolver.LifetimeTimeout):
+        return isinstance(error, dns.exception.DNSException)
+    return any(tried[-1] is not None for tried in error.kwargs.get("errors", ()))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, dns.resolver.LifetimeTimeout):
+        return "the DNS does not answer"
+    if isinstance(error, dns.resolver.NoNameservers):
+        return "the DNS servers have no answer"
+    return f"the DNS cannot be asked: {type(error).__name__}"
