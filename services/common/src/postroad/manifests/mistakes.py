@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from postroad.manifests.kinds.types import Part, shown
+from postroad.manifests.kinds.part import Part
+from postroad.manifests.kinds.readers import shown
 from postroad.manifests.objects import Kind, Path, Problem
 from postroad.manifests.schema import object_schema, properties_at
 

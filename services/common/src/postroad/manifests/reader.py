@@ -19,9 +19,11 @@ from pydantic import ValidationError
 
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.kinds.part import Part
 from postroad.manifests.kinds.quota import QuotaSpec
+from postroad.manifests.kinds.readers import shown
 from postroad.manifests.kinds.relay import RelaySpec
-from postroad.manifests.kinds.types import NAME_PATTERN, NAMESPACE_PATTERN, Part, shown
+from postroad.manifests.kinds.types import NAME_PATTERN, NAMESPACE_PATTERN
 from postroad.manifests.mistakes import explain
 from postroad.manifests.objects import GROUP, VERSION, Declared, Kind, Path, Problem, Reference
 from postroad.policy.model import ObjectKey

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from postroad.manifests.kinds.types import Part
+from postroad.manifests.kinds.part import Part
 from postroad.units.quantities import format_duration
 
 Schema = Mapping[str, Any]

@@ -5,8 +5,9 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from postroad.manifests.cel import CelRule
+from postroad.manifests.kinds.part import Part, broken_rule
 from postroad.manifests.kinds.shared import PasswordAuth, RelayRef
-from postroad.manifests.kinds.types import AddressPattern, NetworkText, Part, broken_rule
+from postroad.manifests.kinds.types import AddressPattern, NetworkText
 
 
 class ClientSpec(Part):

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from postroad.manifests.cel import CelRule
+from postroad.manifests.kinds.part import Part, broken_rule
 from postroad.manifests.kinds.shared import (
     AllowedNamespaces,
     NextHop,
@@ -12,7 +13,7 @@ from postroad.manifests.kinds.shared import (
     check_hosts,
     host_rules,
 )
-from postroad.manifests.kinds.types import DomainName, ListedAddress, Part, broken_rule
+from postroad.manifests.kinds.types import DomainName, ListedAddress
 from postroad.policy.model import TlsMode
 
 # Another name would be another domain, with other mail, other DNS records and another first owner.

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from postroad.manifests.cel import CelRule, milliseconds
+from postroad.manifests.kinds.part import Part, broken_rule
 from postroad.manifests.kinds.types import (
     AddressPattern,
     ClientPattern,
@@ -13,10 +14,8 @@ from postroad.manifests.kinds.types import (
     DomainPattern,
     Duration,
     NamespacePattern,
-    Part,
     Size,
     Within,
-    broken_rule,
 )
 from postroad.policy.model import OnExceeded, QuotaUnit
 

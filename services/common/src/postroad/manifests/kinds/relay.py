@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from postroad.manifests.cel import CelRule, loopback, milliseconds
+from postroad.manifests.kinds.part import Part, broken_rule
 from postroad.manifests.kinds.shared import (
     AllowedNamespaces,
     NextHop,
@@ -25,12 +26,10 @@ from postroad.manifests.kinds.types import (
     Factor,
     IpAddress,
     MessageRate,
-    Part,
     PoolName,
     ResourceName,
     Switch,
     Within,
-    broken_rule,
 )
 from postroad.policy.model import TlsMode
 from postroad.units.quantities import format_duration

@@ -5,15 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from postroad.manifests.cel import CelRule
-from postroad.manifests.kinds.types import (
-    Count,
-    HostName,
-    NamespaceName,
-    Part,
-    Port,
-    ResourceName,
-    broken_rule,
-)
+from postroad.manifests.kinds.part import Part, broken_rule
+from postroad.manifests.kinds.types import Count, HostName, NamespaceName, Port, ResourceName
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 §3.3: TLS from the first byte
 
