@@ -16,10 +16,19 @@ from postroad.spool.ids import (
     shard_of,
 )
 from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
-from postroad.spool.jetstream.streams.subjects import domain_of, domain_token, ready_subject
+from postroad.spool.jetstream.streams.subjects import (
+    ReadySubject,
+    WaitingSubject,
+    domain_of,
+    domain_token,
+    parse,
+    ready_subject,
+    waiting_subject,
+)
 from postroad.spool.lanes.lane import fnv1a32, in_rows, lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueuedRecipient, RecipientState
+from postroad.spool.selection import WaitKind
 from postroad.testing.queue.queued_mail import record
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
@@ -58,6 +67,37 @@ def test_a_record_id_is_read_as_it_is_written() -> None:
     known = RecordId(new_queue_id(NOW, 7), 12)
     assert RecordId.parse(str(known)) == known
     assert known.shard == 7
+
+
+ID = RecordId(new_queue_id(NOW, 7), 12)
+FOREIGN = ["pr.q.0.z.x", "pr.q.0.r.short", "pr.q.0.r.p.express.l.d.i.more", "pr.q.0.s.l.d"]
+FOREIGN += [
+    "pr.q.0.r.p.nobulk.l.d",
+    "pr.q.0.r.p.express.l.\u5d00",
+    "pr.q.0.h.l.\u5d00.x",
+    "pr.b.0.x",
+    "",
+]
+
+
+@pytest.mark.parametrize("subject", FOREIGN)
+def test_a_subject_of_another_form_says_nothing(subject: str) -> None:
+    assert parse(subject) is None
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_subject_says_what_it_was_made_of(by_id: bool) -> None:
+    mail = record(ID.queue_id, "b@d-1.example", ID.destination)
+    subject = ready_subject(7, mail, "l3", by_id=by_id)
+    assert parse(subject) == ReadySubject(mail.pool, mail.traffic_class, "d-1.example")
+    subject = waiting_subject(7, WaitKind.HELD, ID, "d-1.example", "l3")
+    assert parse(subject) == WaitingSubject(WaitKind.HELD, "d-1.example", NOW)
+
+
+@pytest.mark.parametrize("last", ["gone", "7" + "Z" * 25 + "-1"])  # the second lies in year 10889
+def test_a_waiting_subject_without_an_id_has_no_arrival(last: str) -> None:
+    said = parse(f"pr.q.0.s.l.d_example.{last}")
+    assert said == WaitingSubject(WaitKind.SCHEDULED, "d.example", None)
 
 
 @given(domain=st.text(max_size=60))

@@ -7,17 +7,21 @@ Ready records share their subjects; of those the one stored first is read.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.backlog import Backlog, Counts, Tally
 from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
-from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import page
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.streams.subjects import domain_of, domain_of_ready, queue_stream
+from postroad.spool.jetstream.streams.subjects import (
+    ReadySubject,
+    WaitingSubject,
+    parse,
+    queue_stream,
+)
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import decode
@@ -38,7 +42,7 @@ class Counting:
         counts: dict[tuple[WaitKind, TrafficClass | None, str], Tally] = {}
         for shard in range(self._layout.shards):
             found, _ = await self._counted(shard, f"pr.q.{shard}.>")
-            for subject, number in found.items():
+            for subject, number in _parsed(found):
                 tally = Tally(number, _arrival(subject))
                 key = _count_key(subject)
                 counts[key] = counts[key].plus(tally) if key in counts else tally
@@ -56,10 +60,10 @@ class Counting:
         scheduled = held = 0
         for shard in range(self._layout.shards):
             found, records = await self._counted(shard, f"pr.q.{shard}.r.>")
-            for subject, number in found.items():
-                tokens = subject.split(".")
-                key = domain_of(tokens[4]), TrafficClass(tokens[5])
-                ready[key] = ready.get(key, 0) + number
+            for subject, number in _parsed(found):
+                if isinstance(subject, ReadySubject):
+                    key = subject.pool, subject.traffic_class
+                    ready[key] = ready.get(key, 0) + number
             waiting, _ = await self._counted(shard, f"pr.q.{shard}.h.>")
             held += sum(waiting.values())
             later = max(0, records - sum(found.values()) - sum(waiting.values()))
@@ -76,11 +80,13 @@ class Counting:
 
     async def ready_pools(self) -> frozenset[str]:
         """Return the pools of ready records; no subject tells the pool of those that wait."""
-        tokens: set[str] = set()
+        pools: set[str] = set()
         for shard in range(self._layout.shards):
             found, _ = await self._counted(shard, f"pr.q.{shard}.r.>")
-            tokens.update(subject.split(".", 5)[4] for subject in found)
-        return frozenset(map(domain_of, tokens))
+            pools.update(
+                subject.pool for subject, _ in _parsed(found) if isinstance(subject, ReadySubject)
+            )
+        return frozenset(pools)
 
     async def _first_scheduled(self, shard: int, number: int) -> datetime | None:
         """Return when the oldest arrived; where there are many, the one stored longest ago."""
@@ -123,26 +129,32 @@ async def count_subjects(
             return found, int(said["state"].get("messages", 0))
 
 
-def _earliest(subjects: Iterable[str]) -> datetime | None:
-    return min(
-        (arrival for arrival in map(_arrival, subjects) if arrival is not None), default=None
-    )
+def _parsed(found: Mapping[str, int]) -> Iterator[tuple[ReadySubject | WaitingSubject, int]]:
+    """
+    Yield the subjects that records have.
+
+    Who may publish mail may publish to a subject of another form. No record is there, and the
+    figures of all others are told without it.
+    """
+    for subject, number in found.items():
+        said = parse(subject)
+        if said is not None:
+            yield said, number
 
 
-def _arrival(subject: str) -> datetime | None:
+def _earliest(found: Mapping[str, int]) -> datetime | None:
+    arrivals = (_arrival(subject) for subject, _ in _parsed(found))
+    return min((arrival for arrival in arrivals if arrival is not None), default=None)
+
+
+def _arrival(subject: ReadySubject | WaitingSubject) -> datetime | None:
     """Return the time in a waiting record's subject; ready ones, and others' work, have none."""
-    tokens = subject.split(".")
-    if tokens[3] == WaitKind.READY:
-        return None
-    try:
-        return arrival_of(RecordId.parse(tokens[-1]).queue_id)
-    except ValueError:
-        return None
+    return None if isinstance(subject, ReadySubject) else subject.arrival
 
 
-def _count_key(subject: str) -> tuple[WaitKind, TrafficClass | None, str]:
-    tokens = subject.split(".")
-    kind = WaitKind(tokens[3])
-    if kind is WaitKind.READY:
-        return kind, TrafficClass(tokens[5]), domain_of_ready(subject)
-    return kind, None, domain_of(tokens[5])
+def _count_key(
+    subject: ReadySubject | WaitingSubject,
+) -> tuple[WaitKind, TrafficClass | None, str]:
+    if isinstance(subject, ReadySubject):
+        return WaitKind.READY, subject.traffic_class, subject.domain
+    return subject.kind, None, subject.domain

@@ -66,6 +66,17 @@ class Incoming:
         value = self.header[start + len(name) + 3 :].partition(b"\r\n")[0]
         return value.decode("utf-8", "replace").strip()
 
+    def fields(self) -> dict[str, str]:
+        """
+        Return all header fields. Of several of one name the last counts.
+
+        The server adds its own fields, such as the sequence of a stored message, behind those that
+        the message brought.
+        """
+        lines = self.header.decode("utf-8", "replace").split("\r\n")[1:]
+        parted = (line.partition(":") for line in lines)
+        return {name.strip(): value.strip() for name, colon, value in parted if colon}
+
 
 Listener = Callable[[Incoming], None]
 

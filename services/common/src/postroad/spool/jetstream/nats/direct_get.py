@@ -7,22 +7,25 @@ forget), whoever reads slowly is not pushed to, and a page is bounded in number 
 
 In a cluster a follower may answer, and may lag: what is read is a true state of the stream, but
 perhaps not the last one. A missing message is therefore "not yet" to these callers.
+
+A stored message may have any header fields, `Status` too. nats-py puts the server's status among
+the fields, where the two cannot be told apart. So the answers are read as they came: the server's
+own messages say their status in the first line, where no publisher can write.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
+from postroad.spool.jetstream.nats.client import FastClient, Incoming
 
 READ_TIMEOUT = timedelta(seconds=5)
 PAGE_MESSAGES = 256
@@ -32,14 +35,14 @@ PAGE_OCTETS = 2 * 1024 * 1024
 _API = "$JS.API.DIRECT.GET."
 _FOUND_NONE = "404"
 _END_OF_PAGE = "204"
-_NO_HEADERS: Mapping[str, str] = {}
+_PENDING = "Nats-Num-Pending"
 
 
 class Link(Protocol):
     """The connection as it is now; both change when a closed one is made anew."""
 
     @property
-    def client(self) -> Client:
+    def client(self) -> FastClient:
         """The connected client."""
 
     @property
@@ -68,20 +71,13 @@ class Page:
 
 async def last_on(link: Link, stream: str, subject: str) -> StoredMessage | None:
     """Return the last message on one literal subject, None when there is none."""
-    try:
-        answer = await link.client.request(
-            f"{_API}{stream}.{subject}", timeout=READ_TIMEOUT.total_seconds()
-        )
-    except (nats.errors.Error, TimeoutError, OSError) as error:
-        heed_cancellation()
-        raise SpoolUnavailable(f"{stream} does not answer") from error
-    heed_cancellation()
-    status = (answer.headers or _NO_HEADERS).get("Status")
-    if status == _FOUND_NONE:
+    answers = await _ask(link, stream, f"{stream}.{subject}", b"", _is_any)
+    found = answers[0]
+    if not found.status:
+        return _stored(found)
+    if found.status == _FOUND_NONE:
         return None
-    if status is not None:
-        raise SpoolUnavailable(f"{stream} answers {status}")
-    return _stored(answer)
+    raise SpoolUnavailable(f"{stream} answers {found.status}")
 
 
 async def page(
@@ -107,7 +103,10 @@ async def page(
         request["start_time"] = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
     else:
         request["seq"] = after + 1
-    return await _ask(link, stream, request)
+    *found, end = await _ask(link, stream, stream, json.dumps(request).encode(), _is_last)
+    if end.status not in (_END_OF_PAGE, _FOUND_NONE):
+        raise SpoolUnavailable(f"{stream} answers {end.status}")
+    return Page([_stored(message) for message in found], int(end.field(_PENDING) or "0"))
 
 
 async def pages(
@@ -123,39 +122,47 @@ async def pages(
             return
 
 
-async def _ask(link: Link, stream: str, request: Mapping[str, Any]) -> Page:
-    found: list[StoredMessage] = []
-    end: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+def _is_last(answer: Incoming) -> bool:
+    """Whether this ends a page: the server's own messages have a status, stored ones have none."""
+    return bool(answer.status)
 
-    async def on_answer(message: Msg) -> None:
-        headers = message.headers or _NO_HEADERS
-        status = headers.get("Status")
-        if status is None:
-            found.append(_stored(message))
-        elif not end.done():
-            end.set_result((status, int(headers.get("Nats-Num-Pending", "0"))))
+
+def _is_any(_: Incoming) -> bool:
+    return True
+
+
+async def _ask(
+    link: Link, stream: str, what: str, request: bytes, is_last: Callable[[Incoming], bool]
+) -> Sequence[Incoming]:
+    """Return the answers up to the last one."""
+    answers: list[Incoming] = []
+    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on_answer(answer: Incoming) -> None:
+        if not end.done():
+            answers.append(answer)
+            if is_last(answer):
+                end.set_result(None)
 
     client = link.client
     try:
         inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox, cb=on_answer)
+        listening = await client.listen(inbox, on_answer)
         try:
-            await client.publish(_API + stream, json.dumps(request).encode(), reply=inbox)
-            status, pending = await asyncio.wait_for(end, READ_TIMEOUT.total_seconds())
+            await client.publish(_API + what, request, reply=inbox)
+            await asyncio.wait_for(end, READ_TIMEOUT.total_seconds())
         finally:
             if not client.is_closed:
-                await subscription.unsubscribe()
+                await listening.unsubscribe()
     except (nats.errors.Error, TimeoutError, OSError) as error:
         heed_cancellation()
         raise SpoolUnavailable(f"{stream} does not answer") from error
     heed_cancellation()
-    if status not in (_END_OF_PAGE, _FOUND_NONE):
-        raise SpoolUnavailable(f"{stream} answers {status}")
-    return Page(found, pending)
+    return answers
 
 
-def _stored(message: Msg) -> StoredMessage:
-    headers = message.headers or _NO_HEADERS
+def _stored(message: Incoming) -> StoredMessage:
+    headers = message.fields()
     return StoredMessage(
         headers["Nats-Subject"],
         int(headers["Nats-Sequence"]),

@@ -9,10 +9,12 @@ replica. But for those that waited for minutes only, which have to be found by t
 """
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.ids import RecordId
+from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Held, Put, Ready, Scheduled
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
@@ -70,6 +72,44 @@ def domain_of_ready(subject: str) -> str:
 def waiting_subject(shard: int, kind: WaitKind, record_id: RecordId, domain: str, lane: str) -> str:
     """Return where a scheduled or held record is."""
     return f"pr.q.{shard}.{kind}.{lane}.{domain_token(domain)}.{record_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadySubject:
+    """What the subject of a ready record says."""
+
+    pool: str
+    traffic_class: TrafficClass
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSubject:
+    """What the subject of a scheduled or held record says; no arrival where its id is none."""
+
+    kind: WaitKind
+    domain: str
+    arrival: datetime | None
+
+
+def parse(subject: str) -> ReadySubject | WaitingSubject | None:
+    """Return what a subject of the queue says, None if it has not the form of any record's."""
+    try:
+        match subject.split("."):
+            case ["pr", "q", _, WaitKind.READY, pool, traffic, _, domain, *ids] if len(ids) < 2:
+                return ReadySubject(domain_of(pool), TrafficClass(traffic), domain_of(domain))
+            case ["pr", "q", _, WaitKind.SCHEDULED | WaitKind.HELD as kind, _, domain, record_id]:
+                return WaitingSubject(WaitKind(kind), domain_of(domain), _arrival(record_id))
+    except ValueError:
+        pass  # a class or a domain that is none
+    return None
+
+
+def _arrival(token: str) -> datetime | None:
+    try:
+        return arrival_of(RecordId.parse(token).queue_id)
+    except ValueError:
+        return None
 
 
 def nobodys_subject(subject: str) -> str:

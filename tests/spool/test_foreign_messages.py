@@ -1,0 +1,103 @@
+"""
+Messages that no process of ours stored so: with the server's own headers, or under odd subjects.
+
+Whoever may publish mail may store such a message. It must not keep others from their listing, nor
+any process from its configuration, and what it says is never taken for the server's word.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import nats
+import pytest
+
+from postroad.spool.ids import new_queue_id
+from postroad.spool.interface import Held, Put
+from postroad.spool.jetstream.nats.direct_get import Link, last_on, page
+from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.lanes.layout import Layout
+from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import now, record
+
+pytestmark = pytest.mark.nats
+
+DAY = timedelta(days=1)
+# "503" alone would be taken for "nobody is there", "404" and "204" for the end of a page.
+STATUSES = ["409", "404", "204", "503", "100", "odd"]
+FORGED = {"Nats-Sequence": "999", "Nats-Subject": "pr.q.0.h.x.y.z", "Nats-Num-Pending": "7"}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path) as server:
+        await provision(SpoolOptions((server.url,), role="operator"), layout=Layout(1, 2, 1))
+        yield server
+
+
+@pytest.fixture
+async def spool(server: NatsServer) -> AsyncIterator[JetStreamSpool]:
+    opened = await connect(SpoolOptions((server.url,)))
+    yield opened
+    await opened.close()
+
+
+async def hold(spool: JetStreamSpool, domain: str) -> None:
+    def compose(queue_id: str) -> list[Put]:
+        return [Put(record(queue_id, f"b@{domain}", 0), Held(now() + DAY))]
+
+    await spool.accept(new_queue_id(now(), 0), compose, timeout=timedelta(seconds=10))
+
+
+async def publish(server: NatsServer, subject: str, headers: dict[str, str] | None = None) -> None:
+    client = await nats.connect(server.url)
+    try:
+        await client.jetstream().publish(subject, b"", headers=headers)
+    finally:
+        await client.close()
+
+
+async def held(spool: JetStreamSpool) -> list[str]:
+    selection = Selection(kinds=frozenset({WaitKind.HELD}))
+    return [queued.record.domain async for queued in spool.waiting.list(selection, at_once=2)]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_a_status_in_a_stored_message_ends_no_listing(
+    server: NatsServer, spool: JetStreamSpool, status: str
+) -> None:
+    await hold(spool, "first.example")
+    headers = FORGED | {"Status": status, "Description": "No Messages"}
+    await publish(server, "pr.q.0.h.l0.odd_example.x", headers)
+    await hold(spool, "last.example")
+    assert await held(spool) == ["first.example", "last.example"]
+    assert (await spool.waiting.backlog()).held == 3
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_a_stored_message_is_read_with_the_servers_own_sequence_and_subject(
+    server: NatsServer, link: Link, status: str
+) -> None:
+    subject = "pr.q.0.h.l0.odd_example.x"
+    await publish(server, "pr.q.0.h.l0.odd_example.before")
+    await publish(server, subject, FORGED | {"Status": status})
+    last = await last_on(link, "POSTROAD_Q_0", subject)
+    found = await page(link, "POSTROAD_Q_0", subject)
+    assert last is not None
+    assert (last.subject, last.sequence, last.headers["Status"]) == (subject, 2, status)
+    assert ([each.sequence for each in found.messages], found.pending) == ([2], 0)
+
+
+@pytest.mark.parametrize("subject", ["pr.q.0.z.x", "pr.q.0.r.short", "pr.q.0.r.p.odd.l.d"])
+async def test_a_subject_of_another_form_spoils_no_figures(
+    server: NatsServer, spool: JetStreamSpool, subject: str
+) -> None:
+    await hold(spool, "d.example")
+    await publish(server, subject)
+    assert [(*key, tally.number) for key, tally in (await spool.waiting.counts()).items()] == [
+        (WaitKind.HELD, None, "d.example", 1)
+    ]
+    backlog = await spool.waiting.backlog()
+    assert (backlog.ready, backlog.held) == ({}, 1)
+    assert await spool.waiting.ready_pools() == frozenset()
