@@ -1,6 +1,7 @@
 """
 From all declared objects to what is in force, and to the conditions of each. No I/O.
 
-`compile` follows references and decides conflicts, `entries` makes the values, `findings` gathers
-what is wrong; `check` is the way through for files, as `postroad check` and `up` go it.
+`compile` decides conflicts and what is in force, `references` follows references, `entries` makes
+the values, `findings` gathers what is wrong. `check` does all of it for files, for `postroad check`
+and `postroad up`.
 """

@@ -17,32 +17,28 @@ from typing import TypeVar
 
 from postroad.manifests.compiler.entries import (
     UNVERIFIED_LOGIN,
-    admitted,
     client_entry,
     domain_entry,
     logs_in_unverified,
     quota_entry,
     relay_entry,
-    relay_key,
 )
 from postroad.manifests.compiler.findings import (
     REMOVING,
     Finding,
     conditions,
     invalid,
-    read_credentials,
     refused,
 )
+from postroad.manifests.compiler.references import References, allowed_senders
 from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
 from postroad.manifests.compiler.size import Bound
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
-from postroad.manifests.kinds.shared import RelayRef
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
-from postroad.policy.consent import may_send_as
-from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey
+from postroad.policy.model import Client, Domain, Entry, ObjectKey
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.wire.payload import LARGEST_VALUE
@@ -100,21 +96,13 @@ class _Compiler:
         last_good: Mapping[str, Entry],
         bound: Bound,
     ) -> None:
-        self._secrets = objects.secrets
         self._verifiers = verifiers
         self._last_good = last_good
         self._bound = bound
-        self._relays = {
-            each.reference.key: each.spec
-            for each in objects.declared
-            if isinstance(each.spec, RelaySpec)
-        }
-        spaces = {each.reference.key.namespace for each in objects.declared}
-        unlabelled: dict[str, Mapping[str, str]] = {name: {} for name in spaces}
-        self._namespaces = {**unlabelled, **objects.namespaces}
         self._domains: dict[str, Domain] = {}
         self._usernames: dict[str, ObjectKey] = {}
         self.entries: dict[str, Entry] = {}
+        self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}
         if not objects.complete:
             known = {each.reference.entry_key for each in objects.declared}
@@ -132,7 +120,7 @@ class _Compiler:
             if spec.login is not None:
                 types.append(ConditionType.SECRETS_RESOLVED)
                 where = ("auth",) if spec.auth else ("smarthosts", 0, "auth")
-                credentials = self._credentials(declared, spec.login, where, findings)
+                credentials = self._references.credentials(declared, spec.login, where, findings)
             entry = relay_entry(declared.reference.key, spec, credentials)
             note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
             findings += self._too_large(declared, entry)
@@ -146,13 +134,13 @@ class _Compiler:
         large: list[Finding] = []
         if isinstance(spec, DomainSpec):
             reference = spec.send.relay_ref if spec.send else None
-            relay = self._relay_named(declared, reference, ("send", "relayRef"), findings)
-            admits = admitted(spec.allowed_namespaces, self._namespaces)
+            relay = self._references.relay(declared, reference, ("send", "relayRef"), findings)
+            admits = self._references.admitted(spec.allowed_namespaces)
             entry = domain_entry(key, spec, relay=relay, admits=admits)
             large = self._too_large(declared, entry)
             findings += large
         elif entry is not None:
-            self._check_consent(declared, entry.relay, ("send", "relayRef"), findings)
+            self._references.check_consent(declared, entry.relay, ("send", "relayRef"), findings)
         # With something wrong the last good form may stay, so its name has to be free, too.
         names = [each.domain for each in (entry, kept if findings else None) if each]
         for name in names:
@@ -181,18 +169,18 @@ class _Compiler:
             if spec.auth is not None:
                 types.append(ConditionType.SECRETS_RESOLVED)
                 secret = spec.auth.secret_ref.name
-                login = self._credentials(declared, secret, ("auth",), findings)
+                login = self._references.credentials(declared, secret, ("auth",), findings)
             entry = client_entry(
                 declared.reference.key,
                 spec,
                 username=login.username if login else None,
                 verifier=self._verifiers.of(declared.reference.key, login) if login else None,
-                senders=self._allowed_senders(declared, spec.senders, denied),
-                relay=self._relay_named(declared, spec.relay_ref, ("relayRef",), findings),
+                senders=allowed_senders(declared, spec.senders, self._domains, denied),
+                relay=self._references.relay(declared, spec.relay_ref, ("relayRef",), findings),
             )
             findings += self._too_large(declared, entry)
         elif kept is not None:
-            self._check_consent(declared, kept.relay, ("relayRef",), findings)
+            self._references.check_consent(declared, kept.relay, ("relayRef",), findings)
         # With something wrong it is the last good form whose username has to be its own.
         self._check_username(kept if findings else entry, findings)
         usable = entry if not findings and entry and entry.senders else None
@@ -243,91 +231,9 @@ class _Compiler:
         entry = self._last_good.get(declared.reference.entry_key)
         return entry if isinstance(entry, of) else None
 
-    def _credentials(
-        self,
-        declared: Declared,
-        secret: str,
-        path: tuple[str | int, ...],
-        findings: list[Finding],
-    ) -> Credentials | None:
-        key = ObjectKey(declared.reference.key.namespace, secret)
-        found = read_credentials(self._secrets, key, ("spec", *path, "secretRef", "name"))
-        if isinstance(found, Finding):
-            findings.append(found)
-            return None
-        return found
-
-    def _relay_named(
-        self,
-        declared: Declared,
-        reference: RelayRef | None,
-        path: tuple[str, ...],
-        findings: list[Finding],
-    ) -> ObjectKey | None:
-        if reference is None:
-            return None
-        key = relay_key(reference, declared.reference.key.namespace)
-        self._check_consent(declared, key, path, findings)
-        return key
-
-    def _check_consent(
-        self,
-        declared: Declared,
-        relay: ObjectKey | None,
-        path: tuple[str, ...],
-        findings: list[Finding],
-    ) -> None:
-        """Find fault unless the Relay that an object uses exists and admits its namespace."""
-        if relay is None:
-            return
-        namespace = declared.reference.key.namespace
-        spec = self._relays.get(relay)
-        in_force = Reference(Kind.RELAY, relay).entry_key in self.entries
-        if spec is not None:
-            allowed = admitted(spec.allowed_namespaces, self._namespaces)
-            if namespace != relay.namespace and allowed is not None and namespace not in allowed:
-                message = f"Relay {relay} does not admit namespace {namespace}"
-                advice = "its spec.allowedNamespaces must"
-                reason = Reason.NOT_ALLOWED_BY_RELAY
-                findings.append(refused(reason, f"{message}; {advice}", *path))
-            elif not in_force:
-                message = f"Relay {relay} is not in force; see its own conditions"
-                findings.append(refused(Reason.RELAY_NOT_READY, message, *path))
-        elif not in_force:
-            message = f"there is no Relay {relay}; declare it, or name another"
-            findings.append(refused(Reason.RELAY_NOT_FOUND, message, *path))
-        elif not self._used_before(declared, relay) and namespace != relay.namespace:
-            # Its manifest cannot be read: whom it admits now is not known, only whom it did.
-            message = f"Relay {relay} has a manifest that cannot be read; mend it first"
-            findings.append(refused(Reason.RELAY_NOT_READY, message, *path))
-
-    def _used_before(self, declared: Declared, relay: ObjectKey) -> bool:
-        kept = self._last_good.get(declared.reference.entry_key)
-        return isinstance(kept, Domain | Client) and kept.relay == relay
-
     def _check_username(self, client: Client | None, findings: list[Finding]) -> None:
         owner = self._usernames.get(client.username) if client and client.username else None
         if client and owner and owner != client.key:
             message = f"username {client.username} belongs to Client {owner}, which is older"
             path = ("auth", "secretRef", "name")
             findings.append(refused(Reason.USERNAME_CONFLICT, f"{message}; choose another", *path))
-
-    def _allowed_senders(
-        self, declared: Declared, senders: tuple[str, ...], denied: list[Finding]
-    ) -> tuple[str, ...]:
-        """Return the senders but those of Domains elsewhere that do not admit the namespace."""
-        namespace = declared.reference.key.namespace
-        allowed = []
-        for index, pattern in enumerate(senders):
-            owner = self._domains.get(pattern.rpartition("@")[2])
-            if owner is None or may_send_as(owner, namespace):
-                allowed.append(pattern)
-                continue
-            message = (
-                f"{pattern} is of Domain {owner.key}, which does not admit namespace {namespace};"
-                " its spec.allowedNamespaces must"
-            )
-            reason = Reason.SENDER_NOT_ALLOWED
-            path = ("spec", "senders", index)
-            denied.append(Finding(ConditionType.SENDERS_ALLOWED, reason, message, path))
-        return tuple(allowed)
