@@ -109,19 +109,19 @@ LOGIN = ObjectKey("shop", "login")
 
 def test_only_what_is_needed_of_a_secret_is_kept_and_only_while_it_is_named() -> None:
     store = Store()
-    assert not store.secret_event(LOGIN, secret(username="u"), deleted=False)
+    assert not store.secrets.event(LOGIN, secret(username="u"), deleted=False)
     assert store.snapshot().secrets == {}
     store.event(Kind.RELAY, relay(version=1, secret="login"), deleted=False)
     # It came before its object, so it has to be asked for.
-    assert store.missing_secrets() == [LOGIN]
-    assert store.secret_event(LOGIN, secret(username="u", password="p", other="x"), deleted=False)
+    assert store.secrets.missing() == [LOGIN]
+    assert store.secrets.event(LOGIN, secret(username="u", password="p", other="x"), deleted=False)
     assert store.snapshot().secrets == {LOGIN: {"username": b"u", "password": b"p"}}
-    assert store.missing_secrets() == []
-    assert not store.secret_event(LOGIN, secret(username="u", password="p"), deleted=False)
-    assert store.secret_found(LOGIN, None, asked=store.now)
+    assert store.secrets.missing() == []
+    assert not store.secrets.event(LOGIN, secret(username="u", password="p"), deleted=False)
+    assert store.secrets.read(LOGIN, None, asked=store.now)
     assert store.snapshot().secrets == {}
     store.event(Kind.RELAY, relay(version=2, generation=2), deleted=False)
-    assert store.missing_secrets() == []
+    assert store.secrets.missing() == []
 
 
 def test_a_late_word_of_an_object_that_had_the_name_before_changes_nothing() -> None:
@@ -141,18 +141,18 @@ def test_a_secret_that_came_while_it_was_asked_for_is_not_taken_for_missing() ->
     store = Store()
     store.event(Kind.RELAY, relay(version=1, secret="login"), deleted=False)
     asked = store.now
-    assert store.secret_event(LOGIN, login(5), deleted=False)
-    assert not store.secret_found(LOGIN, None, asked=asked)
+    assert store.secrets.event(LOGIN, login(5), deleted=False)
+    assert not store.secrets.read(LOGIN, None, asked=asked)
     assert store.snapshot().secrets == {LOGIN: {"username": b"a"}}
-    assert store.secret_found(LOGIN, None, asked=store.now)
+    assert store.secrets.read(LOGIN, None, asked=store.now)
     assert store.snapshot().secrets == {}
 
 
 def test_a_secret_that_was_made_anew_is_not_deleted_by_a_late_word() -> None:
     store = Store()
     store.event(Kind.RELAY, relay(version=1, secret="login"), deleted=False)
-    assert store.secret_event(LOGIN, login(5), deleted=False)
-    assert not store.secret_event(LOGIN, login(4), deleted=True)
+    assert store.secrets.event(LOGIN, login(5), deleted=False)
+    assert not store.secrets.event(LOGIN, login(4), deleted=True)
     assert LOGIN in store.snapshot().secrets
 
 
@@ -162,12 +162,16 @@ def namespace(name: str, version: int, **labels: str) -> dict[str, Any]:
 
 def test_namespaces_that_came_while_they_were_listed_stay() -> None:
     store = Store()
-    store.namespace_event(namespace("old", 1), deleted=False)
+    store.namespaces.event(namespace("old", 1), deleted=False)
     asked = store.now
-    store.namespace_event(namespace("new", 2, team="a"), deleted=False)
-    store.namespace_event(namespace("labelled", 3, team="a"), deleted=False)
+    store.namespaces.event(namespace("new", 2, team="a"), deleted=False)
+    store.namespaces.event(namespace("labelled", 3, team="a"), deleted=False)
     found = [namespace("labelled", 1), namespace("listed", 1)]
-    assert store.namespaces_found(found, asked=asked)
-    assert store.namespaces == {"new": {"team": "a"}, "labelled": {"team": "a"}, "listed": {}}
-    assert store.namespaces_found([namespace("listed", 1)], asked=store.now)
-    assert store.namespaces == {"listed": {}}
+    assert store.namespaces.listed(found, asked=asked)
+    assert store.namespaces.labels == {
+        "new": {"team": "a"},
+        "labelled": {"team": "a"},
+        "listed": {},
+    }
+    assert store.namespaces.listed([namespace("listed", 1)], asked=store.now)
+    assert store.namespaces.labels == {"listed": {}}

@@ -76,9 +76,9 @@ class Informer:
         name = str(metadata.get("name", ""))
         if kind == "Secret":
             key = ObjectKey(str(metadata.get("namespace", "")), name)
-            changed = self._store.secret_event(key, raw, deleted=deleted)
+            changed = self._store.secrets.event(key, raw, deleted=deleted)
         elif kind == "Namespace":
-            changed = self._store.namespace_event(raw, deleted=deleted)
+            changed = self._store.namespaces.event(raw, deleted=deleted)
         else:
             changed = self._store.event(Kind(kind), raw, deleted=deleted)
             if not changed:
@@ -104,7 +104,7 @@ class Informer:
         while True:
             try:
                 await self.list_all()
-                await self._fetch(self._store.secret_names())
+                await self._fetch(self._store.secrets.names)
             except KubeError as error:
                 metrics.ERRORS.labels("list").inc()
                 log.warning("the objects cannot be listed for now", error=str(error))
@@ -130,7 +130,7 @@ class Informer:
         in a moment: until then that object keeps its last good form.
         """
         failed: frozenset[ObjectKey] = frozenset()
-        while missing := [key for key in self._store.missing_secrets() if key not in failed]:
+        while missing := [key for key in self._store.secrets.missing() if key not in failed]:
             failed |= await self._fetch(missing)
         if failed:
             self._loop.call_later(_SECRETS_AGAIN.total_seconds(), self._declared)
@@ -161,7 +161,7 @@ class Informer:
                 raise
             log.warning("namespaces cannot be listed", error=str(error))
         else:
-            if self._store.namespaces_found(found, asked=asked):
+            if self._store.namespaces.listed(found, asked=asked):
                 self._declared()
         if self._store.listed("Namespace"):
             self._declared()
@@ -181,7 +181,7 @@ class Informer:
                     log.warning("a Secret cannot be read", object=str(key), error=str(error))
                     failed.add(key)
                     return False
-                return self._store.secret_found(key, found, asked=asked)
+                return self._store.secrets.read(key, found, asked=asked)
 
         if any(await asyncio.gather(*(fetch(key) for key in sorted(keys)))):
             self._declared()
