@@ -75,7 +75,7 @@ def test_a_login_that_may_go_to_anybody_is_warned_of(
     (tmp_path / "relay.yaml").write_text(LOGIN % more)
     code, output = check(str(tmp_path))
     assert code == 0
-    assert output.count("the password is told to hosts whose certificate is not checked") == warned
+    assert output.count("the password is sent to hosts whose certificate is not checked") == warned
     assert output.count("spec.tls.allowUnverifiedLogin") == warned
 
 

@@ -1,10 +1,10 @@
 """
-Mailboxes and the two paths of an envelope: reverse-path (may be null) and forward-path.
+Mailboxes, and the two paths of an envelope: the reverse-path (may be null) and the forward-path.
 
-A path is read once, where it enters, into a value; everything behind works with the value.
-Domains are kept as lower-case A-labels (RFC 5890) or bracketed address literals, so that two
-spellings of one domain are one string: a routing key, a subject token, a quota key. The local part
-is kept as it came, quoted or not: only the final host may interpret it (RFC 5321 §2.3.11).
+A path is parsed once, where it enters; all other code works with the value. Domains are stored as
+lower-case A-labels (RFC 5890) or bracketed address literals. So all spellings of a domain become
+one string, which serves as routing key, subject token and quota key. The local part stays as it
+came, quoted or not, because only the final host may interpret it (RFC 5321 §2.3.11).
 """
 
 import ipaddress
@@ -48,16 +48,16 @@ class Mailbox:
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether this mailbox can only travel under SMTPUTF8 (RFC 6531)."""
+        """Whether this mailbox can be sent only with SMTPUTF8 (RFC 6531)."""
         return not self.local_part.isascii()
 
     @property
     def in_header(self) -> str:
         """
-        The mailbox as header fields have it: always as RFC 5322 §3.4.1 writes one.
+        The mailbox in the form that a header field needs (RFC 5322 §3.4.1).
 
-        A local part that is neither a dot-atom nor a quoted string is quoted, which names the same
-        mailbox.
+        A local part that is neither a dot-atom nor a quoted string is quoted; it still names the
+        same mailbox.
         """
         if _STANDARD_LOCAL_PART.fullmatch(self.local_part):
             return str(self)
@@ -67,9 +67,10 @@ class Mailbox:
 
 def meant(local_part: str) -> str:
     """
-    Return a local part without quotes and backslashes, in lower case, to compare it by.
+    Return a local part in the form by which mailboxes are compared.
 
-    `alice`, `"alice"` and `"al\\ice"` are one mailbox (RFC 5321 §4.1.2), and Alice is nobody else.
+    Quotes and backslashes are removed, and letters are in lower case: `alice`, `"alice"` and
+    `"al\\ice"` name one mailbox (RFC 5321 §4.1.2), and so does `Alice` here.
     """
     if '"' in local_part:
         local_part = _unquoted(local_part)
@@ -106,8 +107,8 @@ def host_name(text: str) -> str:
     """
     Return a host's name as lower-case A-labels without a final dot.
 
-    AddressSyntaxError where no host can have it (RFC 1123 §2.1): other than a domain, it has no
-    underscores, and does not end in a number.
+    Raises AddressSyntaxError when no host can have this name (RFC 1123 §2.1). Unlike a domain, a
+    host name has no underscores and does not end in a number.
     """
     name = normalise_domain(text)
     if name.startswith("["):
@@ -124,7 +125,7 @@ def is_number(domain: str) -> bool:
     """
     Whether programs may read a normalised domain as an IPv4 address, such as 127.0.0.1 or 0x7f.1.
 
-    Its last label is a number, which no top-level domain is (RFC 3696 §2).
+    They may when its last label is a number; no top-level domain is one (RFC 3696 §2).
     """
     return _NUMBER.fullmatch(domain.rpartition(".")[2]) is not None
 
@@ -138,7 +139,7 @@ def _normalise_literal(text: str) -> str:
     if not text.endswith("]"):
         raise AddressSyntaxError("address literal is not closed")
     inner = text[1:-1]
-    if "%" in inner:  # a zone means something on one machine only, and may hold anything
+    if "%" in inner:  # a zone has a meaning on one machine only, and may hold any text
         raise AddressSyntaxError("address literal has a zone")
     try:
         if inner[:5].lower() == "ipv6:":
@@ -173,7 +174,7 @@ def parse_reverse_path(text: str) -> Mailbox | None:
     """
     Read `<mailbox>` or `<>`; None is the null reverse-path (RFC 5321 §4.5.5).
 
-    DomainMissingError for a local part alone, which `complete_reverse_path` reads.
+    Raises DomainMissingError for a local part alone; `complete_reverse_path` reads that.
     """
     inner = _strip_brackets(text)
     return parse_mailbox(inner) if inner else None

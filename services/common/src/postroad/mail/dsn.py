@@ -1,14 +1,14 @@
 """
-Delivery status notifications (RFC 3464) as messages: what a sender is told of mail that failed.
+Composes delivery status notifications (RFC 3464), which tell a sender that mail failed or is late.
 
-A multipart/report of three parts: a text for people, the fields for programs, and the original's
-header. What remote servers and senders wrote goes through `_clean`, so that nothing of theirs can
-add a field or steer a display. A notification says Auto-Submitted (RFC 3834) and travels from the
-null reverse-path, so that none is ever sent about it.
+A notification is a multipart/report of three parts: a text for people, the fields for programs,
+and the header of the original. Text from remote servers and senders passes through `_clean`, so
+that it can neither add a field nor control a terminal. The notification has an Auto-Submitted field
+(RFC 3834) and the null reverse-path, so no notification is ever sent about it.
 
-It is a message of our own and goes to hosts that are strict: every line keeps to RFC 5322 §2.1.1.
-What came in may have lines of any length, octets of any charset, controls. So the header that is
-returned (RFC 6522 §4) is made visible, line by line, and encoded where it is not plain.
+Strict hosts must accept it, so every line keeps to the limits of RFC 5322 §2.1.1. The original may
+have lines of any length, octets of any charset, and control characters. So the returned header
+(RFC 6522 §4) is escaped line by line, and encoded if it is not plain ASCII with short lines.
 """
 
 import re
@@ -46,13 +46,13 @@ class ReportedRecipient:
     diagnostic: str
     original: str | None = None  # `type;address` of ORCPT
     remote_mta: str = ""
-    answering: str = ""  # when it said so, for people: "in answer to RCPT"
+    answering: str = ""  # the step that it answered, for people: "in answer to RCPT"
     last_attempt: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a notification is made of. `header` is the original's header block."""
+    """The input of a notification. `header` is the header block of the original message."""
 
     action: Action
     to: Mailbox
@@ -81,7 +81,7 @@ def compose(report: Report) -> bytes:
     utf8 = any(not str(r.mailbox).isascii() for r in report.recipients)
     status_type = "message/global-delivery-status" if utf8 else "message/delivery-status"
     charset = "utf-8" if utf8 else "ascii"
-    # Only the kind for addresses beyond ASCII may hold anything else beyond it (RFC 6533 §3).
+    # Only message/global-delivery-status may hold anything but ASCII (RFC 6533 §3).
     status = _status_fields(report).encode(charset, "replace")
     header = _returned_header(report.header)
     header_type = "message/global-headers" if utf8 else "text/rfc822-headers"
@@ -179,7 +179,7 @@ def _recipient_fields(report: Report, recipient: ReportedRecipient) -> list[str]
     ]
     if recipient.remote_mta:
         lines.append(_folded(f"Remote-MTA: dns; {_clean(recipient.remote_mta, _MAX_NAME)}"))
-    # Only what a server said is of type smtp; a sentence of ours has a type of its own.
+    # The type smtp is for a server's reply; our own sentences have a type of their own.
     diagnostic = "smtp" if recipient.remote_mta else "x-postroad"
     lines.append(_folded(f"Diagnostic-Code: {diagnostic}; {_clean(recipient.diagnostic)}"))
     if recipient.last_attempt is not None:
@@ -190,18 +190,18 @@ def _recipient_fields(report: Report, recipient: ReportedRecipient) -> list[str]
 
 
 def _embedded(char: str) -> str:
-    # RFC 6533 §3: how an address has a character that cannot be shown.
+    # RFC 6533 §3: the form of a character that cannot be shown in an address.
     return char if char.isprintable() else f"\\x{{{ord(char):X}}}"
 
 
 def _clean(text: str, most: int = _MAX_TEXT) -> str:
-    """Return a text on one line, with nothing in it that is not seen, cut to `most` octets."""
+    """Return a text on one line, invisible characters escaped, cut to `most` octets."""
     octets = visible(" ".join(text.split())).encode("utf-8", "replace")[:most]
     return octets.decode("utf-8", "ignore").strip()
 
 
 def _folded(field: str) -> str:
-    """Return a field folded where it has blanks."""
+    """Return a field, folded at blanks."""
     first, *more = _wrapped(field, _SHORT_LINE)
     return "\r\n ".join([first, *more])
 
@@ -218,7 +218,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _returned_header(header: bytes) -> _Encoded:
-    """Return a header block, cut to whole lines of 64 KiB in all; what is not plain is encoded."""
+    """Return a header block, cut after a line to 64 KiB at most, and encoded if it is not plain."""
     block = header[:_MOST_HEADER]
     if len(header) > _MOST_HEADER:
         block = block[: block.rfind(b"\r\n") + 2] or block
@@ -230,7 +230,7 @@ def _returned_header(header: bytes) -> _Encoded:
 
 
 def _quoted_printable(text: str) -> _Encoded:
-    """Return a text with CRLF line ends in 7 bits and short lines."""
+    """Encode a text with CRLF line ends as 7-bit octets with short lines."""
     return _Encoded(b2a_qp(text.encode("utf-8", "replace")), "quoted-printable")
 
 

@@ -1,16 +1,16 @@
 """
-What a client may ask for with the envelope: the ESMTP parameters that travel with a message.
+The values of a client's ESMTP parameters that are stored with a message.
 
-The parameter names are those of RFC 3461 (RET, ENVID, NOTIFY, ORCPT), RFC 6152 (BODY), RFC 6531
-(SMTPUTF8) and RFC 8689 (REQUIRETLS). A value here says what a client asked for; whether the next
-hop can honour it is delivery's business.
+The parameters come from RFC 3461 (RET, ENVID, NOTIFY, ORCPT), RFC 6152 (BODY), RFC 6531 (SMTPUTF8)
+and RFC 8689 (REQUIRETLS). A value says what the client asked for. Delivery finds out whether the
+next hop supports it.
 """
 
 from enum import Flag, StrEnum, auto
 
 
 class Body(StrEnum):
-    """What the content is made of (RFC 6152, RFC 3030)."""
+    """Which octets the content may have (RFC 6152)."""
 
     SEVEN_BIT = "7BIT"
     EIGHT_BIT = "8BITMIME"
@@ -24,7 +24,7 @@ class Ret(StrEnum):
 
 
 class Notify(Flag):
-    """When a recipient's sender wants a report (RFC 3461 §4.1); DEFAULT when not said."""
+    """When the sender wants a report about a recipient (RFC 3461 §4.1)."""
 
     NEVER = 0
     SUCCESS = auto()
@@ -33,7 +33,7 @@ class Notify(Flag):
 
     @classmethod
     def default(cls) -> "Notify":
-        """Failures and delays, as RFC 3461 §4.1 leaves it to the MTA."""
+        """Return failures and delays; without NOTIFY the choice is the MTA's (RFC 3461 §4.1)."""
         return cls.FAILURE | cls.DELAY
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a mail value."""
+"""The errors of parsing a mail value."""
 
 
 class MailError(ValueError):

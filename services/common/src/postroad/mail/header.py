@@ -1,9 +1,9 @@
 """
-The header of a message in octets: where it ends, and which fields are in it.
+Reads the header of a message as octets: where it ends, and which fields it has.
 
-Field names are found as RFC 5322 §4.5 lets old mail write them: in any case of letters, with blanks
-before the colon. What is asked of a header is asked of all of it, however long it is; for that a
-HeaderReader reads it as it comes, in memory that does not grow with it.
+Field names match in any case of letters, and with blanks before the colon, which RFC 5322 §4.5
+allows in old mail. A header may be of any length. HeaderReader reads all of it, piece by piece, in
+a bounded amount of memory.
 """
 
 import re
@@ -13,9 +13,9 @@ HEADER_LIMIT = 64 * 1024  # octets that are kept of a header, for reports
 
 _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 _COLON = re.compile(rb"[ \t]*:")
-# What a file may begin with before a message's header: neither is part of the message.
+# A file may begin with these before the message's header. Neither is part of the message.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MAILBOX_LINE = re.compile(rb">*From [ \t]*[^ \t:]")  # of mbox (RFC 4155), and no field From
+_MAILBOX_LINE = re.compile(rb">*From [ \t]*[^ \t:]")  # of mbox (RFC 4155), not a field From
 _MARKS = (_BYTE_ORDER_MARK, b"From ", b">")
 _LONG_LINE = 4096  # octets of one line after which it is passed on in parts
 
@@ -27,10 +27,10 @@ def begins_with_field(content: bytes) -> bool:
 
 def from_file(content: bytes) -> bytes:
     """
-    Return what a program has read from a file with its header at the beginning.
+    Return content that a program read from a file, in a form that begins with its header.
 
-    A byte order mark goes. The line `From ...` of a mailbox stays, as a field `X-Mailbox-Line`,
-    which is what Postfix makes of it. Content without a header behind either is left as it is.
+    A byte order mark is removed. The line `From ...` of an mbox file becomes a field
+    `X-Mailbox-Line`, as in Postfix. Content that has no header after either stays as it is.
     """
     marked = content.removeprefix(_BYTE_ORDER_MARK)
     if _MAILBOX_LINE.match(marked):
@@ -44,7 +44,7 @@ def header_block(content: bytes) -> bytes:
     """
     Return a message's header fields with their line ends, without the empty line after them.
 
-    Content that begins with anything else is all body. No more than HEADER_LIMIT is returned.
+    Content that does not begin with a field is all body. At most HEADER_LIMIT octets are returned.
     """
     if not begins_with_field(content):
         return b""
@@ -53,7 +53,7 @@ def header_block(content: bytes) -> bytes:
 
 
 def count_fields(header: bytes, name: bytes) -> int:
-    """Return how many fields of this name, in lower case, a header block has."""
+    """Return how many fields with this name (in lower case) a header block has."""
     return _count(b"\n" + header.lower(), name)
 
 
@@ -69,10 +69,10 @@ def _count(lowered: bytes, name: bytes) -> int:
 
 class HeaderReader:
     """
-    Reads the header of content that comes in pieces, and leaves some of its fields out.
+    Reads the header of content that comes in pieces, and removes some of its fields.
 
-    `block` is what is kept of it. `needs_separator` says that what goes on begins with text that
-    would be read as part of a field put in front of it, so that an empty line has to go between.
+    `block` has the first HEADER_LIMIT octets of the header. `needs_separator` says that the content
+    begins with no header: an empty line must follow any field that is put in front of it.
     """
 
     __slots__ = (
@@ -94,9 +94,9 @@ class HeaderReader:
         self, *, asked: Collection[bytes], dropped: Collection[bytes], mends: bool = False
     ) -> None:
         """
-        `asked` and `dropped` are names in lower case: to look for, and to leave out.
+        `asked` are the field names to look for, `dropped` those to remove, all in lower case.
 
-        `mends` is whether to take what the first piece begins with for what `from_file` does.
+        `mends` says whether to treat the first piece as `from_file` does.
         """
         self.block = b""
         self.needs_separator = False
@@ -105,18 +105,18 @@ class HeaderReader:
         self._mends = mends
         self._seen: set[bytes] = set()
         self._done = False  # the end of the header was seen
-        self._by_line = False  # the header came in parts, or not all of it goes on
-        self._begun = False  # something has gone on
+        self._by_line = False  # the header came in several pieces, or has a field to remove
+        self._begun = False  # some octets were returned
         self._tail = b""  # the beginning of a line whose end has not come
-        self._in_line = False  # behind the first part of a line that went on in parts
-        self._dropping = False  # in a field that is left out
+        self._in_line = False  # the first part of a long line was returned
+        self._dropping = False  # in a field that is removed
 
     def has(self, name: bytes) -> bool:
         """Whether the header has a field that was asked for."""
         return name in self._seen
 
     def feed(self, piece: bytes) -> bytes:
-        """Take the next piece of content; return what goes on of it and of those before."""
+        """Take the next piece of content; return what is ready of it, without removed fields."""
         if self._done:
             return piece
         if not self._by_line:
@@ -133,7 +133,7 @@ class HeaderReader:
         return passed
 
     def _read_whole(self, piece: bytes) -> bool:
-        """Read a header that is whole in the first piece and all goes on; say whether it is."""
+        """Read the header if the first piece has all of it and nothing to remove; return if so."""
         if not begins_with_field(piece):
             self._begin(piece)
             self._done = True
@@ -157,7 +157,7 @@ class HeaderReader:
         )
 
     def _read_lines(self, octets: bytes) -> tuple[bytes, bytes]:
-        """Return what goes on: of the header, and what follows it."""
+        """Return the header lines to keep, and what follows the header."""
         passed: list[bytes] = []
         at = 0
         while (end := octets.find(b"\r\n", at) + 2) > 1:
@@ -178,7 +178,7 @@ class HeaderReader:
         return b"".join(passed), b""
 
     def _part(self, octets: bytes) -> bytes:
-        """Return what goes on of a line, or of a part of one."""
+        """Return a line, or a part of one, unless its field is removed."""
         if not self._in_line and octets[:1] not in (b" ", b"\t"):
             name = octets.partition(b":")[0].rstrip(b" \t").lower()
             self._dropping = name in self._dropped
@@ -187,7 +187,7 @@ class HeaderReader:
         return b"" if self._dropping else octets
 
     def end(self) -> bytes:
-        """Say that there is no more; return what was kept back."""
+        """End the content; return the octets that were kept back."""
         self._done = True
         tail, self._tail = self._tail, b""
         return b"" if self._dropping else tail

@@ -1,8 +1,8 @@
 """
 Enhanced mail system status codes (RFC 3463, registry RFC 5248): `class.subject.detail`.
 
-One value type, so that a code is never a loose string that could end in a header unparsed.
-The names below are those this product says itself.
+A code is a value of its own type, so that no unparsed text can get into a header as a code. The
+constants below are the codes that Postroad itself uses for outcomes.
 """
 
 import re
@@ -33,7 +33,7 @@ class EnhancedStatus(NamedTuple):
 
     @classmethod
     def leading(cls, text: str) -> "EnhancedStatus | None":
-        """Return the code a reply's text starts with, or None when there is none (RFC 2034 §4)."""
+        """Return the code at the beginning of a reply's text, None without one (RFC 2034 §4)."""
         match = _PATTERN.match(text)
         if match is None or text[match.end() : match.end() + 1] not in ("", " "):
             return None

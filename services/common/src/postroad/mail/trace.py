@@ -1,10 +1,9 @@
 """
-Trace fields: the Received field that this relay prepends.
+The Received field that this relay puts in front of a message.
 
-RFC 5321 §4.4 gives the shape, RFC 3848 the names of the protocols. What a client said of itself is
-untrusted: the field has it only as far as it is a domain or an address literal. So nothing a client
-says can add a field or spoil this one, and the field is ASCII, as a message without SMTPUTF8 wants
-it (RFC 6531 §3.7.3).
+RFC 5321 §4.4 defines its form, RFC 3848 the protocol names. The client's name for itself is
+untrusted: it is reduced to a domain or an address literal. So a client can neither add a field nor
+break this one, and the name is ASCII, as a message without SMTPUTF8 needs (RFC 6531 §3.7.3).
 """
 
 import re
@@ -16,7 +15,7 @@ from postroad.mail.address import Mailbox, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
 from postroad.mail.valueclass import valueclass
 
-# The underscore is in no host name, and in the names of many hosts.
+# RFC 1123 allows no underscore in a host name, but many hosts have one.
 _DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_]))*")
 _NOT_IN_DOMAIN = re.compile(r"[^A-Za-z0-9_.-]+")
 _DOTS = re.compile(r"\.{2,}")
@@ -25,7 +24,7 @@ _MAX_NAME = 255
 
 @valueclass(frozen=True, slots=True)
 class Hop:
-    """One receiving of a message. `peer` is an IP address; `tls` e.g. `TLSv1.3`, "" for none."""
+    """How a message was received. `peer` is an IP address; `tls` is like `TLSv1.3`, "" for none."""
 
     helo: str
     peer: str
@@ -61,9 +60,9 @@ def received_field(hop: Hop) -> bytes:
 @lru_cache(maxsize=1024)
 def helo_name(said: str) -> str:
     """
-    Return what a client called itself as a domain or an address literal in ASCII.
+    Return the name in a client's HELO or EHLO as a domain or an address literal in ASCII.
 
-    What neither may hold is replaced by hyphens; a name of nothing else is `unknown`.
+    Characters that neither may hold become hyphens; if nothing else is left, it is `unknown`.
     """
     said = said[:_MAX_NAME]
     if _DOMAIN.fullmatch(said):
@@ -77,5 +76,5 @@ def helo_name(said: str) -> str:
 
 @lru_cache(maxsize=8)
 def _date(second: datetime) -> str:
-    # Many messages come in a second, and the field says no more than that.
+    # The field has whole seconds, and many messages come in one second.
     return format_datetime(second)

@@ -1,4 +1,4 @@
-"""The two classes of mail that never delay each other: express (transactional) and bulk."""
+"""The two classes of mail: express (transactional) and bulk. Bulk never delays express mail."""
 
 from enum import StrEnum
 

@@ -1,29 +1,30 @@
 """
-Text from outside, as a person may see it: at a terminal, in a log, a notification or a status.
+Makes untrusted text safe to show to a person: at a terminal, in a log, a notification or a status.
 
-What peers and clients say may hold escape sequences, which a terminal obeys, or bidirectional
-controls, which show a text in another order than it has (CVE-2021-42574). Every place that shows
-such text to a person sends it through here.
+Text from peers and clients may hold escape sequences, which a terminal executes, or bidirectional
+controls, which change the order in which text is displayed (CVE-2021-42574). All code that shows
+such text to a person passes it through this module.
 """
 
 
 def visible(text: str) -> str:
     """
-    Return text with every character escaped that would not be seen: `\\x1b` for an escape.
+    Return text with every invisible character escaped: `\\x1b` for an escape.
 
-    Controls, line and paragraph separators, bidirectional and other formatting characters, blanks
-    other than the space, and lone surrogates are what Python calls not printable.
+    Those are the characters that Python calls not printable: controls, line and paragraph
+    separators, bidirectional and other formatting characters, blanks other than the space, and lone
+    surrogates.
     """
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def visible_lines(text: str) -> str:
-    """Return a text of several lines the same way; line ends stay, and tabs become blanks."""
+    """Do the same for a text of several lines; line ends stay, and tabs become spaces."""
     return "\n".join(visible(line.expandtabs(4)) for line in text.split("\n"))
 
 
 def visible_json(text: str) -> str:
-    """Return a JSON text with the same characters escaped as JSON does it: nothing is lost."""
+    """Return a JSON text with the same characters in JSON's escapes: its value is unchanged."""
     return text if text.isprintable() else "".join(map(_shown_in_json, text))
 
 

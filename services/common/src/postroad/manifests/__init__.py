@@ -1,7 +1,7 @@
 """
-Manifests: what users write, read and compiled. No process of the data plane imports it.
+Reads and compiles manifests, the objects that users write. The data plane never loads the models.
 
-Files or objects of the Kubernetes API come in. `reader` makes models of them (`kinds`), `compiler`
-makes of all models what is to be in force (values of `postroad.policy`) and what is to be said of
-each object. `generate` writes the CustomResourceDefinitions and docs/resources.md.
+In: files, or objects of the Kubernetes API. `reader` turns them into models (`kinds`). `compiler`
+turns all models into the configuration (values of `postroad.policy`) and the conditions of each
+object. `generate` writes the CustomResourceDefinitions and docs/resources.md.
 """

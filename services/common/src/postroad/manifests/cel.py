@@ -1,19 +1,21 @@
 """
-Rules in CEL, which the API server evaluates itself, each with a message that says what to do.
+Validation rules in CEL, which the API server evaluates; each has a message that says what to do.
 
-JSON Schema knows types, bounds and choices, and says of a wrong text only which expression it
-should match. So how a text is written is a rule, too, and not a `pattern`. A rule about how one
-thing is written stands beside its type in `manifest_types`; a rule across fields stands beside the
-validator that says the same (`Part.api_rules`). The schema of the models carries both to the CRDs.
+For a text of the wrong form, JSON Schema reports only the expected regular expression. So the form
+of a text is a rule, too, and not a `pattern`. A rule about one type is next to the type in
+`kinds.types`. A rule across fields is next to the validator that checks the same
+(`Part.api_rules`). The schema of the models brings both into the CRDs.
 
-A rule refuses nothing that the models take, but for IP addresses with a zone or an IPv4 address
-inside, and networks with a netmask instead of a length. Some of what the models refuse is beyond
-it, and the operator tells that in the condition Accepted: whether an internationalised name is a
-valid one, two spellings of one host (with a final dot, internationalised, or of IPv6), foreign
-addresses in an internationalised Domain, too long local parts there, and all about other objects.
+The rules accept all that the models accept, with two exceptions: IP addresses with a zone or an
+embedded IPv4 address, and networks with a netmask instead of a prefix length. They cannot find all
+that the models refuse. The operator reports the rest in the condition Accepted: invalid
+internationalised names, two spellings of one host (with a final dot, internationalised, or of
+IPv6), foreign addresses in an internationalised Domain and their too long local parts, and
+everything about other objects.
 
-Rules are compiled with a budget of cost that counts every text and list at its longest: each has a
-bound, and where a list is long the rule on its entries is short.
+The API server estimates the cost of a rule from the longest possible texts and lists, and refuses
+a rule over its budget. So each text and list has a bound, and rules on the items of long lists are
+short.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from typing import Any
 
 from postroad.units.quantities import RATE_PATTERN
 
-# A letter, digit or _ as a domain's label has them, or anything internationalised.
+# A letter, digit or _ of a domain's label, or any character beyond ASCII.
 _LETTER = r"\w\x{80}-\x{10FFFF}"
 _LABEL = rf"[{_LETTER}]([{_LETTER}-]{{0,61}}[{_LETTER}])?"
 _DOMAIN = rf"{_LABEL}([.]{_LABEL})*[.]?"
@@ -35,10 +37,10 @@ _DAY = "86400000.0"
 @dataclass(frozen=True, slots=True)
 class CelRule:
     """
-    What must hold of `self`, as CEL; else the object is refused with `message`.
+    A CEL condition on `self`; an object that does not meet it is refused with `message`.
 
-    The refusal is shown at `field` (dotted) of the part that has the rule. `detail` is CEL for a
-    message with values in it; `message` is said where that fails.
+    The refusal is reported at `field` (dotted) of the part that has the rule. `detail` is CEL for a
+    message with values in it; if that fails, `message` is used.
     """
 
     cel: str
@@ -64,13 +66,13 @@ def with_rules(schema: dict[str, Any], *rules: CelRule) -> dict[str, Any]:
 
 
 def quoted(text: str) -> str:
-    """Write a text as CEL has it."""
+    """Write a text as a CEL string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def matches(pattern: str, message: str) -> CelRule:
-    """Return the rule that a text matches an expression of RE2."""
+    """Return the rule that a text matches a regular expression (RE2)."""
     return CelRule(f"self.matches({quoted(pattern)})", message)
 
 
@@ -78,8 +80,8 @@ def milliseconds(duration: str) -> str:
     """
     Return CEL for the milliseconds (a double) in the duration that the CEL `duration` yields.
 
-    CEL's own durations have no days. What is no duration at all has its own refusal, and counts as
-    what can be read of it.
+    CEL's own durations have no days. Another rule refuses a malformed duration; here it counts as
+    the sum of its valid parts.
     """
     part = f"double(p.find('^{_AMOUNT}'))"
     factor = "".join(f"p.endsWith('{unit}') ? {count} : " for unit, count in _MILLISECONDS)
@@ -97,7 +99,7 @@ _ADDRESS_PATTERN = (
     "must be an address pattern; write info@example.com, *@example.com, *@*.example.com or *"
 )
 ADDRESS_PATTERN = matches(rf"^([*]|([*]|[^*\pZ\pC]+)@{_DOMAIN_PATTERN})$", _ADDRESS_PATTERN)
-# Short, as lists of it are long; that the domain fits is a rule of the whole Domain.
+# Short, because lists of it are long; another rule of the Domain checks the addresses' domain.
 LISTED_ADDRESS = matches(r"^([*]|([*]|[^*\s]+)@\S+)$", _ADDRESS_PATTERN)
 RATE = CelRule(
     f"self.matches({quoted(RATE_PATTERN)}) && self.matches('[1-9].*/.*[1-9]')",
@@ -129,6 +131,6 @@ HOST = CelRule(
 
 
 def loopback(host: str) -> str:
-    """Return CEL for whether a host is this machine."""
+    """Return CEL for whether a host is the loopback interface."""
     bare = f"{host}.replace('[', '').replace(']', '')"
     return f"({host}.lowerAscii() == 'localhost' || isIP({bare}) && ip({bare}).isLoopback())"

@@ -1,9 +1,9 @@
 """
-What the validator found, as sentences that say what to do.
+Turns the errors of pydantic into sentences that say what to do.
 
-Also the list of what is planned: fields and values that the design has and that do nothing yet.
-They are refused by name, since a DKIM key or a DMARC rule that is silently ignored is worse than
-one that is refused. docs/resources.md prints the same list.
+It also has the list of planned fields and values, which are not supported yet. They are refused by
+name, because a silently ignored DKIM key or DMARC rule would be worse. docs/resources.md prints the
+same list.
 """
 
 import difflib
@@ -47,7 +47,7 @@ PLANNED_VALUES: Mapping[Kind, Mapping[tuple[str, str], str]] = {
 
 
 def explain(kind: Kind, model: type[Part], error: ValidationError, given: object) -> list[Problem]:
-    """Return every finding about what was given as a problem at its field."""
+    """Return every error about the given values as a problem at its field."""
     found = error.errors(include_url=False)
     told = [_explain_one(kind, model, each) for each in _telling(found)]
     at_odds = model.at_odds(given) if isinstance(given, Mapping) else ()
@@ -56,7 +56,7 @@ def explain(kind: Kind, model: type[Part], error: ValidationError, given: object
 
 
 def _telling(found: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
-    # A list whose entries are wrong counts as too short, too; that would only confuse.
+    # Pydantic also reports a list with wrong entries as too short, which would only confuse.
     around = {each["loc"][:length] for each in found for length in range(len(each["loc"]))}
     for each in found:
         if each["type"] != "too_short" or each["loc"] not in around:

@@ -1,9 +1,9 @@
 """
-What users declared, as values: objects with their models, Secrets, namespaces, and what is wrong.
+The declared objects as values: their models, their problems, Secrets, and namespaces.
 
-The file reader and the operator both end here, so that compiling knows neither files nor the
-Kubernetes API. A declared object keeps its place in the order of declaration and its age, because
-conflicts are decided by them.
+The file reader and the operator both produce these values, so the compiler depends neither on files
+nor on the Kubernetes API. A declared object has its creation time and its place in the files,
+because they decide conflicts.
 """
 
 import re
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 class Reference(NamedTuple):
-    """What names an object among all: its kind, namespace and name."""
+    """The kind, namespace and name of an object, which identify it."""
 
     kind: Kind
     key: ObjectKey
@@ -49,25 +49,25 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at a field of an object, and what to do about it."""
+    """A problem at a field of an object, with a reason that says what to do."""
 
     path: Path
     reason: str
 
     @property
     def field(self) -> str:
-        """The path as people write it: spec.limits[0].per."""
+        """The path in dotted form: spec.limits[0].per."""
         return format_path(self.path)
 
 
 def format_path(path: Path) -> str:
-    """Write a path as people do: spec.limits[0].per."""
+    """Write a path in dotted form: spec.limits[0].per."""
     text = ""
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            # A key is what somebody typed: quoted unless it reads as a name, cut when long.
+            # A key may be any text that a user typed: quote it unless it is plain, and cut it.
             name = step if _PLAIN.fullmatch(step) else repr(step)
             text += f".{name[:80]}" if text else name[:80]
     return text
@@ -76,13 +76,12 @@ def format_path(path: Path) -> str:
 @dataclass(frozen=True, slots=True)
 class Declared:
     """
-    One object of the group; `spec` is None when `problems` tells why it cannot be read.
+    One object of the group; `spec` is None if it has `problems`.
 
-    `spec` is the kind's manifest model, whose type is not named here: the data plane knows this
-    module, and must not load those.
+    `spec` is the model of the kind. Its type is `object` here, so that code which needs no models
+    can import this module without pydantic.
 
-    `created` is what Kubernetes says, None in files; `order` is the place among all that was
-    declared.
+    `created` comes from Kubernetes and is None in files; `order` is its place in the files.
     """
 
     reference: Reference
@@ -96,9 +95,9 @@ class Declared:
 @dataclass(frozen=True, slots=True)
 class Objects:
     """
-    All that is declared, to be compiled together.
+    All declared objects, which are compiled together.
 
-    `complete` is False while something could not be listed or read: nothing is removed then.
+    `complete` is False if some objects could not be listed or read: then nothing is removed.
     """
 
     declared: tuple[Declared, ...] = ()

@@ -1,9 +1,8 @@
 """
-From a parsed YAML or JSON object to what it declares, or to a list of what is wrong with it.
+Reads a parsed YAML or JSON object into a declared object, or into a list of its problems.
 
-The models of each kind stand in `manifest_<kind>`; this module knows which kind has which model,
-reads metadata, Secrets and Namespaces, and turns the validator's findings into sentences that say
-what to do. Field names are those of the YAML.
+The models of the kinds are in `kinds`. This module chooses the model, reads metadata, Secrets and
+Namespaces, and reports problems by the field names of the YAML.
 """
 
 import base64
@@ -37,7 +36,7 @@ SPECS: Mapping[Kind, type[Part]] = {
 LATER_KINDS = frozenset({"Policy", "Shaping"})
 DEFAULT_NAMESPACE = "default"
 
-# What Kubernetes keeps in metadata; anything else there is a slip of the hand.
+# The metadata fields of Kubernetes; any other field there is a mistake.
 _METADATA = frozenset(
     {"name", "namespace", "labels", "annotations", "generation", "creationTimestamp", "uid"}
     | {"resourceVersion", "managedFields", "ownerReferences", "finalizers", "selfLink"}
@@ -67,14 +66,14 @@ class NamespaceObject:
 
 @dataclass(frozen=True, slots=True)
 class InvalidManifest:
-    """An object that cannot even be named, or is no object."""
+    """An object without a valid kind or name, or a value that is no object."""
 
     problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An object of another group, of no interest here."""
+    """An object of another group, which is skipped."""
 
     what: str
 
@@ -83,7 +82,7 @@ Read = Declared | SecretObject | NamespaceObject | InvalidManifest | Foreign
 
 
 def read_object(raw: object) -> Read:
-    """Read one object, as parsed from YAML or JSON or sent by the Kubernetes API."""
+    """Read one object, parsed from YAML or JSON, or sent by the Kubernetes API."""
     if not isinstance(raw, Mapping):
         return _refuse(
             (), f"must be a mapping with apiVersion, kind and metadata, not {shown(raw)}"
@@ -113,7 +112,7 @@ def read_object(raw: object) -> Read:
 
 
 def _foreign(version: str, kind: str) -> Foreign | InvalidManifest:
-    """Return an object of another group; a misspelt Secret or Namespace is none."""
+    """Return a foreign object; a kind like Secret or Namespace is refused as misspelt."""
     near = _near(kind, ["Secret", "Namespace"], cutoff=0.9) if version == "v1" else None
     if near is not None:
         return _refuse(("kind",), f"{shown(kind)} is not a kind of v1; did you mean {near}?")
@@ -121,7 +120,7 @@ def _foreign(version: str, kind: str) -> Foreign | InvalidManifest:
 
 
 def _near(kind: str, known: Sequence[str], *, cutoff: float) -> str | None:
-    """Return the kind that may be meant, whatever the case of its letters."""
+    """Return the known kind that is most similar, regardless of case."""
     by_letters = {each.casefold(): str(each) for each in known}
     near = difflib.get_close_matches(kind.casefold(), by_letters, n=1, cutoff=cutoff)
     return by_letters[near[0]] if near else None
@@ -200,7 +199,7 @@ def _created(metadata: Mapping[str, Any]) -> datetime | None:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Drop fields that are null: Kubernetes counts them as left out."""
+    """Drop fields that are null, which Kubernetes treats as absent."""
     if isinstance(value, Mapping):
         return {name: _without_nulls(each) for name, each in value.items() if each is not None}
     if isinstance(value, list):

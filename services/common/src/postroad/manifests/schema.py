@@ -1,7 +1,8 @@
 """
-The models' JSON Schema as CRDs and docs want it: inlined, camelCase, defaults as a person writes.
+The JSON Schema of the models in the form for CRDs and docs.
 
-Structural schemas of Kubernetes have no references and no null; both are resolved here.
+Names are camelCase, and defaults have the form that people write. References are inlined and null
+is removed, because a structural schema of Kubernetes has neither.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ Schema = Mapping[str, Any]
 
 
 class _ManifestSchema(GenerateJsonSchema):
-    """Writes defaults as they are written in YAML: 15m, not PT15M; parts by what they say."""
+    """Writes defaults as in YAML: 15m, not PT15M; of a part only the fields that are set."""
 
     def encode_default(self, dft: Any) -> Any:
         if isinstance(dft, timedelta):
@@ -48,7 +49,7 @@ def _inline(node: Any, definitions: Schema) -> Any:
     if reference is not None:
         merged = {**definitions[reference.rpartition("/")[2]], **merged}
     options = [each for each in merged.get("anyOf", ()) if each.get("type") != "null"]
-    if len(options) == 1:  # `X | None`: left out is how YAML says None
+    if len(options) == 1:  # `X | None`: YAML leaves the field out for None
         del merged["anyOf"]
         merged = {**options[0], **merged}
         merged.pop("default", None)
@@ -65,7 +66,7 @@ def _inline(node: Any, definitions: Schema) -> Any:
 
 
 def properties_at(schema: Schema, path: tuple[str | int, ...]) -> Mapping[str, Schema]:
-    """Return the fields of the part at a path of names and indexes; empty when there is none."""
+    """Return the fields of the part at a path; empty when there is none."""
     node: Any = schema
     for step in path:
         node = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)

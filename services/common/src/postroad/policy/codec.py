@@ -1,12 +1,12 @@
 """
-Snapshot entries as JSON bytes, one per object, with secrets sealed inside; and back.
+Encodes the objects of a snapshot as JSON, with their secrets sealed, and decodes them.
 
-The form follows the values of `policy.model` field by field: durations in seconds, networks and
-names as text. A reader ignores fields it does not know and fills in those that are missing, so
-that old and new processes read one configuration side by side. A value it does not know (a TLS
-mode of a later version) makes that one entry unreadable, not the rest.
+The JSON has the fields of `policy.model`: durations in seconds, networks and names as text. A
+reader ignores unknown fields and uses defaults for missing ones, so that old and new processes can
+read one configuration. An unknown value (a TLS mode of a later version) makes only its own entry
+unreadable.
 
-Written by hand rather than with pydantic: the data plane imports this module.
+It does not use pydantic, which takes too much memory for the data plane.
 """
 
 import base64
@@ -45,17 +45,17 @@ _SEALED = (Credentials, ScramVerifier)
 
 
 class EntryUnreadable(Exception):
-    """An entry's bytes are no object this process knows; its text names no secret."""
+    """An entry is no object that this process can read; the error's text has no secret."""
 
 
 def encode_entry(key: str, entry: Entry, keyring: Keyring) -> bytes:
-    """Write an entry; the same entry under the same keys is the same bytes."""
+    """Encode an entry; the same entry with the same keys gives the same bytes."""
     body = {"format": FORMAT, "spec": _Writer(key, keyring).write(entry, "")}
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
 class EntryEncoder:
-    """Encodes one configuration after another: what did not change is not encoded anew."""
+    """Encodes successive configurations, and caches the entries that do not change."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -80,7 +80,7 @@ class EntryEncoder:
 
 
 def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
-    """Read an entry back; EntryUnreadable says why it cannot be."""
+    """Decode an entry; EntryUnreadable says why it cannot be read."""
     kind = _KINDS.get(key.partition(".")[0])
     if kind is None:
         raise EntryUnreadable("an object of a kind this version does not know")
@@ -100,12 +100,12 @@ def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
         OverflowError,
         RecursionError,
     ) as error:
-        # The error may quote what it choked on, which may have been a secret.
+        # The error may quote a part of the entry, which may be a secret.
         raise EntryUnreadable(f"not understood ({type(error).__name__})") from None
 
 
 class _Writer:
-    """Turns values into what JSON has."""
+    """Turns values into JSON's types."""
 
     def __init__(self, key: str, keyring: Keyring) -> None:
         self._key = key
@@ -142,7 +142,7 @@ class _Writer:
 
 
 class _Reader:
-    """Turns what JSON had into values, by the types of the fields."""
+    """Turns JSON's types into values, by the types of the fields."""
 
     def __init__(self, key: str, keyring: Keyring) -> None:
         self._key = key
@@ -154,7 +154,7 @@ class _Reader:
                 return None
             (hint,) = (each for each in get_args(hint) if each is not types.NoneType)
         elif value is None:
-            raise ValueError("nothing where something must be")
+            raise ValueError("null in a required field")
         if get_origin(hint) is tuple:
             of = get_args(hint)[0]
             return tuple(self.read(of, each, field) for each in _a_list(value))
@@ -178,7 +178,7 @@ class _Reader:
 
 
 def _stored(each: Field[Any]) -> str:
-    """Return the name by which a field is stored, whatever it is called by now."""
+    """Return the name by which a field is stored, which stays when the field is renamed."""
     return str(each.metadata.get(STORED, each.name))
 
 

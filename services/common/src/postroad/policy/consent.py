@@ -1,8 +1,8 @@
 """
-Who may send as a Domain: its own namespace's Clients, and those of namespaces it admits.
+Decides who may send as a Domain: Clients of its own namespace, and of namespaces that it admits.
 
-Compiling looks at it for senders that name a domain, admission for each MAIL command, since
-patterns such as * say nothing before.
+The compiler checks senders that name a domain. Admission checks again at each MAIL command, because
+for a pattern such as * the domain is known only then.
 """
 
 from postroad.policy.model import Domain

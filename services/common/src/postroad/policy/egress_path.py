@@ -1,10 +1,10 @@
 """
-Which way a recipient's mail leaves: the one decision ingress and delivery must agree on.
+Chooses the egress path of a recipient's mail. Ingress and delivery must agree on it.
 
-Ingress asks it at RCPT, to refuse what has no egress path and to choose pool and lane; delivery
-asks it again at every attempt, because the objects may have changed while the message waited. Pure:
-a snapshot and the message's origin in, an EgressPath or None out. While objects cannot be read,
-delivery also asks whether one of them might say otherwise.
+Ingress calls this at RCPT, to refuse recipients without an egress path and to choose pool and lane.
+Delivery calls it again at every attempt, because the objects may have changed while the message
+waited. It is a pure function of a snapshot and the message's origin. While some objects cannot be
+read, delivery also checks whether one of them might change the result.
 """
 
 from postroad.policy.model import Client, EgressPath, ObjectKey
@@ -23,12 +23,13 @@ def find_egress_path(
     namespace: str | None = None,
 ) -> EgressPath | None:
     """
-    Return how mail for `recipient_domain` leaves, None when no object says.
+    Return how mail for `recipient_domain` leaves, None when no object decides it.
 
-    The order is resources.md's: the recipient's own Domain when it receives; the Client's Relay;
-    the sender Domain's Relay; the most specific Relay of the namespace (the Client's, else the
-    sender Domain's, else `namespace`: that of the Domain a notification is about). A stranger's
-    mail is in the name of the recipient's Domain, whoever he says that he is.
+    The order is that of docs/resources.md: the recipient's own Domain when it receives; the
+    Client's Relay; the sender Domain's Relay; the most specific Relay of the namespace. That
+    namespace is the Client's, else the sender Domain's, else `namespace` (of the Domain that a
+    notification is about). A stranger's mail to a Domain counts as sent by that Domain, whatever
+    its reverse-path.
     """
     domain = snapshot.domains.get(recipient_domain)
     if domain is not None and domain.receive is not None:
@@ -38,7 +39,7 @@ def find_egress_path(
     submitter = snapshot.clients.get(client) if client is not None else None
     named = _named_relay(snapshot, submitter, sender_domain)
     if named is not None:
-        # A Relay that is named and gone leaves no egress path: another one is never a substitute.
+        # If the named Relay does not exist, there is no egress path: no other one may replace it.
         relay = snapshot.relays.get(named)
         return relay.egress_path if relay is not None else None
     home = _namespace(snapshot, client, sender_domain) or namespace
@@ -54,18 +55,18 @@ def may_be_otherwise(
     namespace: str | None = None,
 ) -> bool:
     """
-    Whether an object that cannot be read here might change what `find_egress_path` says of it.
+    Whether an object that cannot be read here might change the result of `find_egress_path`.
 
-    An unreadable Domain may be that of any domain, and an unreadable Relay may be for any
-    destination. What was in force of an object that cannot be read any more does not count: it was
-    changed since, perhaps to keep mail from leaving that way.
+    An unreadable Domain may have any name, and an unreadable Relay any destination. The last
+    readable form of such an object does not count: it was changed since, perhaps so that mail no
+    longer leaves that way.
     """
     if not snapshot.unreadable:
         return False
     domain = snapshot.domains.get(recipient_domain)
     kinds = {key.partition(".")[0] for key in snapshot.unreadable}
     if kinds - _KINDS:
-        return True  # of a later version, which knows what it means
+        return True  # a kind of a later version
     if domain is not None and domain.receive is not None:
         return _is_unread(snapshot, "domain", domain.key)
     if domain is not None and client is None and namespace is None:

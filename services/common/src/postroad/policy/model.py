@@ -1,9 +1,9 @@
 """
-Domain, Relay, Quota and Client as the data plane knows them: frozen values, compiled and resolved.
+Domain, Relay, Quota and Client in the compiled form that the data plane uses: frozen values.
 
-A manifest says what a user wrote; a value here says what holds: references followed, consents
-checked, secrets opened, durations as timedelta, sizes in bytes. Nothing in this module parses
-YAML, and nothing in the data plane imports the module that does.
+A manifest has what a user wrote. In the values here, references are resolved, consent is checked,
+secrets are decrypted, durations are timedelta and sizes are bytes. The data plane does not load the
+models of manifests (`postroad.manifests`).
 """
 
 import ipaddress
@@ -15,13 +15,13 @@ from typing import NamedTuple
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.patterns import address_keys
 
-STORED = "stored"  # in the metadata of a field: the name by which it is published for good
+STORED = "stored"  # in a field's metadata: its name in the published JSON, if that differs
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ObjectKey(NamedTuple):
-    """What names an object of one kind: its namespace and name."""
+    """The namespace and name of an object, which identify it within its kind."""
 
     namespace: str
     name: str
@@ -31,7 +31,7 @@ class ObjectKey(NamedTuple):
 
 
 class TlsMode(StrEnum):
-    """What TLS a next hop must offer; manifests that say DANE are refused until it is built."""
+    """Which TLS a next hop must offer. Manifests with DANE are refused until it is supported."""
 
     NONE = "None"
     OPPORTUNISTIC = "Opportunistic"
@@ -49,7 +49,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Smarthost:
-    """One next hop that was named by a person; lower priority first, weight among equals."""
+    """A next hop that a manifest names. The lowest priority is first; weight is among equals."""
 
     host: str
     port: int = 25
@@ -78,7 +78,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class SiteLimits:
-    """What one site is asked to bear, exact for the whole cluster."""
+    """The limits of one site, exact for the whole cluster."""
 
     connections: int = 20
     messages_per_connection: int = 100
@@ -87,7 +87,7 @@ class SiteLimits:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An address to send from, with the name to say in EHLO; `weight` among the others."""
+    """A local address to send from, with its name for EHLO and its weight among the sources."""
 
     name: str
     address: str | None = None
@@ -109,7 +109,7 @@ class EgressPath:
     tls: TlsMode = TlsMode.OPPORTUNISTIC
     implicit_tls: bool = False
     credentials: Credentials | None = None
-    unverified_login: bool = False  # log in whatever the host's certificate says
+    unverified_login: bool = False  # log in even if the host's certificate is not valid
     pool: str = "default"
     sources: tuple[Source, ...] = ()
     retry: RetrySchedule = RetrySchedule()
@@ -117,7 +117,7 @@ class EgressPath:
 
     @property
     def by_mx(self) -> bool:
-        """Whether hosts are found in the DNS."""
+        """Whether the next hops are MX hosts from the DNS."""
         return not self.smarthosts
 
 
@@ -133,15 +133,15 @@ class Relay:
 @dataclass(frozen=True, slots=True)
 class Receive:
     """
-    What a Domain accepts. `recipients` None admits any local part, else full-address patterns.
+    How a Domain receives mail. `recipients` are address patterns; None admits any local part.
 
-    `egress_path` leads to the real server behind this relay.
+    `egress_path` leads to the mail server behind this relay.
     """
 
     egress_path: EgressPath = field(metadata={STORED: "way_out"})
     recipients: tuple[str, ...] | None = None
     known: frozenset[str] = field(init=False, repr=False, compare=False)
-    """The recipients as `any_matches` looks them up: strangers ask, and there may be thousands."""
+    """The recipients in the form of `any_matches`, which is fast with thousands of them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "known", address_keys(self.recipients or ()))
@@ -150,9 +150,9 @@ class Receive:
 @dataclass(frozen=True, slots=True)
 class Domain:
     """
-    A mail domain this cluster handles.
+    A mail domain that this cluster handles.
 
-    `admits` lists further namespaces whose Clients may send as it, None for every namespace.
+    `admits` has the other namespaces whose Clients may send as it; None means every namespace.
     """
 
     key: ObjectKey
@@ -165,7 +165,7 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class ScramVerifier:
-    """SCRAM-SHA-256 verifier of a password (RFC 5803): the password itself is nowhere."""
+    """The SCRAM-SHA-256 verifier of a password (RFC 5803), which does not reveal the password."""
 
     salt: bytes
     iterations: int
@@ -175,7 +175,7 @@ class ScramVerifier:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who may submit: proven by password or by network; `senders` are full-address patterns."""
+    """Who may submit mail, identified by password or network; `senders` are address patterns."""
 
     key: ObjectKey
     username: str | None = None
@@ -185,7 +185,7 @@ class Client:
     relay: ObjectKey | None = None
     traffic_class: TrafficClass = TrafficClass.EXPRESS
     allowed: frozenset[str] = field(init=False, repr=False, compare=False)
-    """The senders as `any_matches` looks them up."""
+    """The senders in the form of `any_matches`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allowed", address_keys(self.senders))
@@ -229,9 +229,9 @@ class SubjectKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class QuotaSubject:
     """
-    Whom a quota counts; one count for each value that `match` (a pattern) admits.
+    Whom a quota counts. Each value that `match` (a pattern) admits has a count of its own.
 
-    For CLIENT_NETWORK, `prefix_length` masks a client's IPv4 address, `prefix_length_v6` its IPv6.
+    For CLIENT_NETWORK, `prefix_length` masks IPv4 addresses, `prefix_length_v6` IPv6 addresses.
     """
 
     kind: SubjectKind

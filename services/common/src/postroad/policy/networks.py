@@ -1,7 +1,7 @@
 """
-Whose networks an address is in, found by a look-up for each prefix length in use.
+A table of networks and their owners, with one look-up for each prefix length in use.
 
-Asked for every connection: a search through all networks of all Clients would let anybody who
+Every connection needs it. A search through all networks of all Clients would let anybody who
 connects keep the process busy.
 """
 
@@ -15,7 +15,7 @@ _Owner = TypeVar("_Owner")
 
 
 class NetworkTable(Generic[_Owner]):
-    """The networks of all owners, to be asked by address."""
+    """The networks of all owners."""
 
     def __init__(self, owned: Iterable[tuple[Iterable[_Network], _Owner]]) -> None:
         found: dict[tuple[int, int], dict[int, list[_Owner]]] = {}
@@ -31,7 +31,7 @@ class NetworkTable(Generic[_Owner]):
         return bool(self.of(address))
 
     def of(self, address: _Address) -> list[_Owner]:
-        """Return whose networks hold an address, the narrowest first; one may come twice."""
+        """Return the owners of an address's networks, narrowest first; may have duplicates."""
         number = int(address)
         return [
             owner

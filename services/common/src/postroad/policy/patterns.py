@@ -1,8 +1,8 @@
 """
 Patterns in objects: `*`, `example.com`, `*.example.com` for domains; `*@example.com` for addresses.
 
-Domains compare as A-labels in lower case, local parts by what is meant, without regard to case: a
-pattern is written by a person about people, and no two people differ by case or quotes alone.
+Domains compare as A-labels in lower case. Local parts compare without regard to quoting and case,
+because no two people have addresses that differ only in that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from postroad.mail.address import meant
 
 
 def matching(domain: str) -> Iterator[str]:
-    """Yield all domain patterns that fit a domain, the closest first."""
+    """Yield all patterns that match a domain, the most specific first."""
     yield domain
     at = domain.find(".")
     while at >= 0:
@@ -21,7 +21,7 @@ def matching(domain: str) -> Iterator[str]:
 
 
 def specificity(pattern: str, domain: str) -> int:
-    """Return how closely a domain pattern fits: 0 not at all, more is closer, exact is closest."""
+    """Return how specific a match is: 0 is no match, and an exact match is the highest."""
     if pattern == domain:
         return 1000
     if pattern == "*":
@@ -32,7 +32,7 @@ def specificity(pattern: str, domain: str) -> int:
 
 
 def address_matches(pattern: str, local_part: str, domain: str) -> bool:
-    """Whether an address fits `local@domain`, `*@domain`, `*@*.domain` or `*`."""
+    """Whether an address matches `local@domain`, `*@domain`, `*@*.domain` or `*`."""
     if pattern == "*":
         return True
     pattern_local, at, pattern_domain = pattern.rpartition("@")
@@ -43,24 +43,25 @@ def address_matches(pattern: str, local_part: str, domain: str) -> bool:
 
 def address_keys(patterns: Iterable[str]) -> frozenset[str]:
     """
-    Return address patterns as `any_matches` looks them up, however many they are.
+    Return address patterns in the form in which `any_matches` looks them up.
 
-    A whole local part is written as it is meant; `*@` is left out, which no address can look like.
+    A local part is in its compared form (`meant`). `*@domain` becomes `domain`, which no address
+    can be confused with.
     """
     return frozenset(address_key(each) for each in patterns if "@" in each or each == "*")
 
 
 def address_key(pattern: str) -> str:
-    """Return an address pattern as `address_keys` has it."""
+    """Return one address pattern in the form of `address_keys`."""
     local_part, at, domain = pattern.rpartition("@")
     if not at or local_part == "*":
         return domain
     key = f"{meant(local_part)}@{domain}"
-    return pattern if key == pattern else key  # one text in memory, not two
+    return pattern if key == pattern else key  # keep one string in memory, not two
 
 
 def any_matches(keys: frozenset[str], local_part: str, domain: str) -> bool:
-    """Whether an address fits one of the patterns that `keys` were made of."""
+    """Whether an address matches one of the patterns that `keys` were made from."""
     if "*" in keys or domain in keys:
         return True
     local_part = meant(local_part)

@@ -1,9 +1,8 @@
 """
 All objects in force at one generation, and how a process reads them from the published entries.
 
-A process keeps each entry's bytes beside its value: a new generation costs what differs in it, not
-the whole configuration. An entry that cannot be read keeps the value it had here; the others are
-not held up by it.
+A process keeps the bytes and the value of each entry, so a new generation costs only its changes.
+An entry that cannot be read keeps its last readable value, and does not affect the others.
 """
 
 from collections.abc import Mapping
@@ -19,13 +18,13 @@ from postroad.policy.secrets.seal import Keyring
 @dataclass(frozen=True)
 class Snapshot:
     """
-    All objects in force at one generation, immutable and swapped whole.
+    All objects in force at one generation, immutable and replaced as a whole.
 
-    `domains` is keyed by domain name. Built with `Snapshot.of`; the indexes follow from it.
+    `domains` is keyed by domain name. `Snapshot.of` builds the indexes.
 
-    `unreadable` has the entry keys (kind.namespace.name) of published objects that cannot be read
-    here. Then the snapshot is `stale`: what looks unknown may be known to others. So refuse with
-    451 what would be refused with 550, and send no mail by what an unreadable object may change.
+    `unreadable` has the entry keys (kind.namespace.name) of published objects that this process
+    cannot read. Then the snapshot is `stale`: other processes may know more. So reply 451 instead
+    of 550, and send no mail on a path that an unreadable object may change.
     """
 
     generation: int
@@ -43,7 +42,7 @@ class Snapshot:
 
     @cached_property
     def relays_by_destination(self) -> Mapping[tuple[str, str], Relay]:
-        """The Relay for each pattern of a namespace: of several the first by name, everywhere."""
+        """The Relay for each namespace and pattern; of several the first by name."""
         found: dict[tuple[str, str], Relay] = {}
         for relay in sorted(self.relays.values(), key=lambda relay: relay.key):
             for pattern in relay.destinations:
@@ -52,13 +51,13 @@ class Snapshot:
 
     @cached_property
     def clients_by_network(self) -> NetworkTable[Client]:
-        """The Clients of an address, those of one network by name."""
+        """The Clients by network; those of one network are in the order of their names."""
         clients = sorted(self.clients.values(), key=lambda client: client.key)
         return NetworkTable((client.networks, client) for client in clients)
 
     @cached_property
     def postmaster_domain(self) -> str | None:
-        """The domain a bare <postmaster> belongs to: the first by name that receives."""
+        """The domain of a bare <postmaster>: the first by name that receives."""
         return min((name for name, of in self.domains.items() if of.receive), default=None)
 
     @classmethod
@@ -72,7 +71,7 @@ class Snapshot:
         clients: tuple[Client, ...] = (),
         unreadable: frozenset[str] = frozenset(),
     ) -> "Snapshot":
-        """Index the objects; names are unique by then, as compiling saw to it."""
+        """Index the objects; the compiler has made sure that names are unique."""
         return cls(
             generation,
             domains={domain.domain: domain for domain in domains},
@@ -88,7 +87,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One generation as this process reads it: the snapshot, and how it came to be."""
+    """One generation as this process reads it: the snapshot, and what changed."""
 
     snapshot: Snapshot
     entries: Mapping[str, Entry]
@@ -107,7 +106,7 @@ class SnapshotLoader:
     _entries: dict[str, Entry] = field(default_factory=dict)
 
     def load(self, generation: int, published: Mapping[str, bytes]) -> Loaded:
-        """Read a complete state; never raises for what is in it."""
+        """Read a complete state; never raises, whatever its entries are."""
         before = self._entries
         entries: dict[str, Entry] = {}
         kept: dict[str, bytes] = {}

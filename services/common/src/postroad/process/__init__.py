@@ -1,6 +1,6 @@
 """
-What every process of ours is made of, whatever it does with mail.
+What all Postroad processes have in common.
 
-In: the environment and inherited sockets. Out: settings, a life from start to drain, the health and
-metrics pages, TLS contexts. It knows nothing of the queue or of what is configured in it.
+In: the environment and inherited sockets. Out: settings, a life cycle from start to drain, the
+health and metrics pages, TLS contexts. It does not depend on the queue or its configuration.
 """

@@ -1,10 +1,10 @@
-"""File descriptors: each connection needs one, and the system grants a process only so many."""
+"""The limit of open file descriptors. Each connection needs a descriptor."""
 
 import resource
 
 
 def raise_limit() -> int:
-    """Let the process have as many descriptors as it may; return how many that are."""
+    """Raise the soft limit to the hard limit; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

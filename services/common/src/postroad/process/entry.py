@@ -1,5 +1,5 @@
 """
-What every `main()` of Postroad calls: from the environment to the exit code.
+The entry point of every Postroad process: from the environment to the exit code.
 
     def main() -> None:
         entry.main("ingress", IngressSettings, build)
@@ -9,9 +9,9 @@ What every `main()` of Postroad calls: from the environment to the exit code.
         process.on_stop("spool", spool.close)
         ...
 
-Exit codes: 0 after a drain, also one that ran out of time (the queue has what was not finished); 1
-when the process could not start or a part of it died; 2 for settings that cannot be used; 128 + n
-when a second signal n forced the end. A start that fails says so in one line on standard error.
+Exit codes: 0 after a drain, even if it ran out of time (the queue still has the unfinished mail); 1
+if the process could not start or a part of it died; 2 for settings that cannot be used; 128 + n if
+a second signal n forced the end. A failed start prints one line on standard error.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ from postroad.telemetry import logs, metrics, tracing
 from postroad.telemetry.lines.sink import LineSink
 from postroad.units.addresses import ListenAddress
 
-READINESS_SECONDS = 0.25  # how often a supervisor's notice is brought up to date
-_YOUNG = 5000  # objects after which the garbage collector looks at the young ones
+READINESS_SECONDS = 0.25  # how often readiness is checked for the supervisor
+_YOUNG = 5000  # new objects after which the garbage collector checks the youngest generation
 
 S = TypeVar("S")
 Build = Callable[[Process, S], Coroutine[Any, Any, None]]
 
 _log = logs.get_logger(__name__)
 
-# The postroad command reads these; it runs in the pods of others, with their environment.
+# Settings of the `postroad` command, which also runs in other processes' pods and environments.
 _OF_THE_COMMAND = "POSTROAD_COMMAND_"
 
 
@@ -81,14 +81,13 @@ def main(
     role: str, of: type[S], build: Build[S], *, known: Collection[str] | None = None
 ) -> NoReturn:
     """
-    Be a process: read the settings, set the runtime up, run what `build` builds, exit.
+    Run a process: read the settings, start logging, run what `build` builds, exit.
 
-    `build(process, settings)` starts the parts in order, registers their ends with `process` and
-    returns. What it raises ends the process with one line: a StartupError as it is, anything else
-    with its class; the traceback is logged at level debug.
+    `build(process, settings)` starts the parts in order, registers with `process` how to end them,
+    and returns. An exception in it ends the process with one line: a StartupError as it is, any
+    other with its class. The traceback is logged at level debug.
 
-    Who supervises others gives the names of all settings as `known`, and tells people itself what
-    is in force.
+    A supervisor passes the names of all settings as `known`, and logs the settings itself.
     """
     _leave_no_core()
     runtime, settings = _read_settings(role, of)
@@ -104,7 +103,7 @@ def main(
         )
     except Exception as error:
         _log.debug("cannot start", exc_info=error)
-        sink.close()  # so that the sentence comes last, where a person looks
+        sink.close()  # so that the sentence is the last line, which people read first
         code = error.code if isinstance(error, StartupError) else 1
         _complain(name, _sentence(error), code)
     sink.close()
@@ -112,7 +111,7 @@ def main(
 
 
 def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> None:
-    """Log the settings: all of them for machines, what differs from the defaults for people."""
+    """Log the settings: all of them as JSON, only those that are not defaults for people."""
     everything = describe(runtime) | describe(settings)
     if not logs.for_people(runtime.log.format):
         _log.info("starting", settings=everything)
@@ -124,22 +123,22 @@ def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> N
 
 
 def _warn_of_unknown(all_names: Collection[str] | None, own: Collection[str]) -> None:
-    """Warn of variables that no setting is read from: most are slips of the hand."""
+    """Warn of POSTROAD_ variables that are no settings: most are misspelt."""
     for name, meant in unknown(os.environ, own if all_names is None else all_names).items():
         if all_names is None and name.startswith(_OF_THE_COMMAND):
             continue
         if meant is not None:
             _log.warning("unknown setting", setting=name, reason=f"did you mean {meant}?")
-        elif all_names is not None:  # else another process may read it, from the same environment
+        elif all_names is not None:  # else it may be a setting of another process
             _log.warning("unknown setting", setting=name)
 
 
 def _leave_no_core() -> None:
     """
-    Let no crash write this process's memory to a disk: logins and mail are in it.
+    Forbid core dumps of this process: its memory holds logins and mail.
 
-    Inherited by what it starts, nats-server too. Not PR_SET_DUMPABLE: without it a process that is
-    not root's cannot read what its own metrics are made of.
+    Child processes inherit this, nats-server too. It does not use PR_SET_DUMPABLE, because a
+    process that is not root's could then not read its own figures for the metrics in /proc.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -158,9 +157,9 @@ def _read_settings(role: str, of: type[S]) -> tuple[RuntimeSettings, S]:
     if runtime.parent_pid is not None:
         try:
             die_with_parent(runtime.parent_pid)
-            # A terminal's Ctrl-C reaches the supervisor too, which then sends SIGTERM: taking both
-            # would force the end of every child. Not a handler of the loop's: it ends with the
-            # loop, and one that comes in the last moment would be a KeyboardInterrupt.
+            # Ctrl-C at a terminal reaches the supervisor too, which then sends SIGTERM. With both,
+            # every child would be forced to end. A handler of the event loop will not do: it is
+            # removed with the loop, and a late Ctrl-C would then be a KeyboardInterrupt.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         except StartupError as error:
             sys.exit(_complain(role, str(error), 1))
@@ -203,7 +202,7 @@ async def _build(
     build: Callable[[Process], Coroutine[Any, Any, None]],
 ) -> None:
     if runtime.http is not None:
-        # First up and last down: a process that hangs in its start can be asked why.
+        # It starts first and stops last: it says why a process hangs in its start.
         server = HealthServer(
             listen(runtime.http),
             process.readiness,
@@ -212,14 +211,14 @@ async def _build(
         )
         process.on_stop("health", server.stop)
         await server.start()
-    # Before the parts: a start may wait for long, and one that stands still is to be told from it.
+    # Before the parts: a start may wait for long, and the supervisor must tell that from a hang.
     process.spawn("readiness notice", _keep_told(process, ReadyNotice(runtime.notify_fd)))
     await build(process)
-    # What lives by now lives to the end: collections need not look at it again.
+    # The objects of now live to the end, so the collector need not check them again.
     gc.collect()
     gc.freeze()
-    # Hundreds of messages are under way at once. Looked at after every 700 objects, most of them
-    # are looked at while they live, and again.
+    # Hundreds of messages are in memory at once. With Python's threshold of 700 new objects, the
+    # collector would check most of them several times while they live.
     gc.set_threshold(_YOUNG)
 
 
@@ -230,7 +229,7 @@ async def _keep_told(process: Process, notice: ReadyNotice) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READINESS_SECONDS):
                 await process.until_stopping()
-    while True:  # a drain takes its time: it is no silence
+    while True:  # notices go on while the process drains: silence would mean that it hangs
         notice.tell(False, clock())
         await asyncio.sleep(READINESS_SECONDS)
 
@@ -247,6 +246,6 @@ def _follow_signals(process: Process, sink: LineSink, *, supervised: bool) -> No
     loop.add_signal_handler(signal.SIGTERM, ask, signal.SIGTERM)
     if not supervised:
         loop.add_signal_handler(signal.SIGINT, ask, signal.SIGINT)
-        # A terminal that is closed. Started with nohup, a process is to outlive it.
+        # SIGHUP means that the terminal was closed. With nohup the process outlives it.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGHUP, ask, signal.SIGHUP)

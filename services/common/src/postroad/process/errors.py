@@ -1,11 +1,11 @@
-"""What can keep a process from running, said to a person and not to a debugger."""
+"""Errors that keep a process from running, with texts for the person who starts it."""
 
 
 class SettingsError(Exception):
     """
-    The environment holds settings that cannot be used; `problems` has a sentence for each.
+    The environment has settings that cannot be used; `problems` has a sentence for each.
 
-    Its text is one block for the terminal. No secret's value is ever in it.
+    The text is a block for the terminal. It never has a secret's value.
     """
 
     def __init__(self, problems: tuple[str, ...]) -> None:
@@ -17,9 +17,9 @@ class SettingsError(Exception):
 
 class StartupError(Exception):
     """
-    A process cannot start, for a reason that a person can mend: one sentence with what to do.
+    A process cannot start, for a reason that a person can fix: one sentence with what to do.
 
-    It is printed as it is, without a traceback, and the process ends with exit code `code`.
+    The sentence is printed without a traceback, and the process ends with exit code `code`.
     """
 
     def __init__(self, sentence: str, *, code: int = 1) -> None:

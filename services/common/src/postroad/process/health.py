@@ -1,8 +1,8 @@
 """
-What a process tells of itself over HTTP: /metrics, /healthz (alive), /readyz (can do its work).
+The HTTP pages of a process: /metrics, /healthz (alive), /readyz (can do its work).
 
-Alive means that the event loop turns, nothing else: a process whose queue is away must not be
-killed for it. Ready is the sum of named probes, each a function that returns why not, or None.
+Alive means only that the event loop runs: a process must not be killed because its queue is
+unreachable. A process is ready when all its named probes are; a probe returns None, or why not.
 """
 
 import json
@@ -16,9 +16,9 @@ from postroad.telemetry import metrics
 from postroad.telemetry.exposition import Format, negotiate
 
 Probe = Callable[[], str | None]
-# Where the text of /metrics comes from: this process, or several of them.
+# Returns the text of /metrics, for this process or for several.
 MetricsPage = Callable[[Format], Awaitable[str]]
-# What a page of the process's own says: a status, and values to be shown as JSON.
+# Returns a further page of the process: its HTTP status, and values to be shown as JSON.
 Page = Callable[[], tuple[int, object]]
 
 
@@ -29,11 +29,11 @@ class Readiness:
         self._probes: dict[str, Probe] = {}
 
     def add(self, name: str, probe: Probe) -> None:
-        """Ask `probe` from now on; it must be quick, do no I/O and raise nothing."""
+        """Add a probe; it must be quick, do no I/O and raise nothing."""
         self._probes[name] = probe
 
     def reasons(self) -> Mapping[str, str]:
-        """Return why the process is not ready, by probe; nothing when it is."""
+        """Return why the process is not ready, by probe; empty when it is ready."""
         return {name: why for name, probe in self._probes.items() if (why := probe()) is not None}
 
     def checks(self) -> Mapping[str, str]:
@@ -55,12 +55,12 @@ class HealthServer:
     ) -> None:
         self._readiness = readiness
         self._page = page
-        self._pages = pages  # by name, looked at anew for each request
+        self._pages = pages  # by name, looked up at each request
         self.address = bound_address(listener)
         self._server = HttpServer(listener, self._respond, limits)
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Begin to serve."""
         await self._server.start()
 
     async def stop(self) -> None:
@@ -84,7 +84,7 @@ class HealthServer:
             case name if name in self._pages:
                 code, content = self._pages[name]()
                 return _as_json(HTTPStatus(code), content)
-        return Response(HTTPStatus.NOT_FOUND, b"Not Found; / tells what there is\n")
+        return Response(HTTPStatus.NOT_FOUND, b"Not Found; / lists the pages\n")
 
     def _contents(self) -> Response:
         names = ("metrics", "healthz", "readyz", *self._pages)
@@ -92,12 +92,12 @@ class HealthServer:
 
 
 def _as_json(status: HTTPStatus, content: object) -> Response:
-    text = f"{json.dumps(content)}\n"  # a line of its own where curl shows it
+    text = f"{json.dumps(content)}\n"  # with a line end, for curl at a terminal
     return Response(status, text.encode(), "application/json; charset=utf-8")
 
 
 async def own_page(wanted: Format) -> str:
     """Return this process's own metrics."""
-    # On the loop, though it takes some milliseconds: gauges read their owners' state while it is
-    # written, and only on the loop is that state never half changed.
+    # On the event loop, though it takes some milliseconds: gauges read the state of other objects,
+    # and only on the loop is that state consistent.
     return metrics.exposition(wanted)

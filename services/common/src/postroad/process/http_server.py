@@ -1,13 +1,12 @@
 """
-A small HTTP server for pages of a process: one GET a connection, and no way to hold it up.
+A small HTTP server for the pages of a process: one GET a connection, with strict limits.
 
-Whoever reaches the port may connect. A connection lives for seconds, whatever it does; beyond a
-number of them the one that waited longest gives its place up, so that somebody who opens a thousand
-and says nothing keeps neither the probes of Kubernetes nor Prometheus out. What is no request is
-answered with 400 and is no matter for the log.
+Anybody who reaches the port may connect, and must not keep Kubernetes probes or Prometheus out. So
+a connection lives for some seconds at most, and when there are too many, the oldest idle one is
+closed. A malformed request gets 400 and is not logged.
 
-Not aiohttp.web: it has no limit of connections nor of the time a request may take to come, it tells
-the versions of Python and of itself, and it logs what strangers send it as errors.
+Why not aiohttp.web: it limits neither connections nor the time that a request may take to arrive,
+it tells the versions of Python and of itself, and it logs malformed requests as errors.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for: the path without its query, and the fields by lower-case name."""
+    """A request: the path is without its query, the fields are by lower-case name."""
 
     method: str
     path: str
@@ -46,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered."""
+    """The response to a request."""
 
     status: HTTPStatus
     body: bytes
@@ -57,7 +56,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class MalformedRequest(Exception):
-    """What came is no request this server understands; the status says why."""
+    """The request is malformed or not supported; the status says why."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -65,7 +64,7 @@ class MalformedRequest(Exception):
 
 
 def parse_request(head: bytes) -> Request:
-    """Read a request's head, up to its empty line (RFC 9112, 2 and 3); MalformedRequest if not."""
+    """Parse a request's head (RFC 9112 §2 and §3); MalformedRequest when it cannot."""
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     target, _, version = rest.partition(" ")
@@ -84,7 +83,7 @@ def parse_request(head: bytes) -> Request:
 
 
 class HttpServer:
-    """Serves one handler's answers on a listening socket."""
+    """Serves the responses of one handler on a listening socket."""
 
     def __init__(
         self, listener: socket.socket, handler: Handler, limits: HttpLimits | None = None
@@ -96,7 +95,7 @@ class HttpServer:
         self._open: dict[_Connection, None] = {}  # oldest first
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Begin to serve."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), sock=self._listener)
 
@@ -108,7 +107,7 @@ class HttpServer:
             connection.abort()
 
     def enter(self, connection: "_Connection") -> None:
-        """Give a connection a place, perhaps that of the one that waited longest."""
+        """Add a connection; if there are too many, close the oldest idle one."""
         same = [each for each in self._open if each.address == connection.address]
         if len(same) >= self.limits.for_each_address:
             _oldest(same).abort()
@@ -117,17 +116,17 @@ class HttpServer:
         self._open[connection] = None
 
     def leave(self, connection: "_Connection") -> None:
-        """Take a connection's place back."""
+        """Remove a connection."""
         self._open.pop(connection, None)
 
 
 def _oldest(connections: "list[_Connection]") -> "_Connection":
-    """Return who is to go: one that has not said what it wants, if there is such a one."""
+    """Return the connection to close: the oldest without a request, else the oldest."""
     return next((each for each in connections if not each.asked), connections[0])
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a request, its answer, the end."""
+    """One connection: it takes one request and closes after the response."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
@@ -155,7 +154,7 @@ class _Connection(asyncio.Protocol):
         self._answering = asyncio.ensure_future(self._answer(head, too_long=len(head) > _MAX_HEAD))
 
     def eof_received(self) -> bool:
-        """Whether to stay open: for the answer, to a client that closed its half after asking."""
+        """Stay open for the response if the client closed its half after the request."""
         return self.asked
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -165,7 +164,7 @@ class _Connection(asyncio.Protocol):
             self._answering.cancel()
 
     def abort(self) -> None:
-        """End it, whatever it is at."""
+        """Close the connection at once."""
         self._server.leave(self)
         self._transport.abort()
 

@@ -1,10 +1,9 @@
 """
-A process's life: parts start in order, drain when asked to, and stop in reverse order.
+The life cycle of a process: parts start in order, drain on request, and stop in reverse order.
 
-The coroutine that builds a process registers each part, as it starts, with what drains it (takes
-nothing new, finishes what is in hand) and what stops it. Whatever happens later, a signal, a failed
-start, a part that dies, everything registered so far is ended, the last one first. `entry.main`
-makes a whole program of it.
+The coroutine that builds a process registers, as it starts each part, how to drain it (take no new
+work, finish the work in hand) and how to stop it. On a signal, a failed start or the death of a
+part, every registered part is ended, the last one first. `entry.main` makes a program of it.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from typing import Any
 from postroad.process.health import MetricsPage, Page, Readiness, own_page
 from postroad.telemetry import logs
 
-STOP_LIMIT = timedelta(seconds=5)  # for each part: what hangs here would hang the exit
+STOP_LIMIT = timedelta(seconds=5)  # for each part, so that none can block the exit
 
 _log = logs.get_logger(__name__)
 
@@ -29,16 +28,17 @@ class _Ending:
 
 class Process:
     """
-    A running process, as the coroutine that builds it sees it.
+    A running process, for the coroutine that builds it.
 
-    `role` is what it is (ingress), `name` which one (ingress-0). `metrics_page` may be replaced by
-    who serves other processes' metrics with its own; `pages` are further ones over HTTP, by name.
+    `role` is its kind (ingress), `name` the instance (ingress-0). A supervisor replaces
+    `metrics_page` to serve the metrics of its children as well. `pages` are further HTTP pages, by
+    name.
     """
 
     def __init__(
         self, role: str, name: str, *, drain_timeout: timedelta, quiet: bool = False
     ) -> None:
-        """With `quiet` somebody else tells people that it has started."""
+        """With `quiet` the line `started` is logged at level debug: the supervisor has its own."""
         self.role = role
         self.name = name
         self.readiness = Readiness()
@@ -56,36 +56,36 @@ class Process:
 
     @property
     def stopping(self) -> bool:
-        """Whether the process was asked to drain and end."""
+        """Whether the process is to drain and end."""
         return self._stopping.is_set()
 
     async def until_stopping(self) -> None:
-        """Wait until the process is asked to drain and end."""
+        """Wait until the process is to drain and end."""
         await self._stopping.wait()
 
     def stop(self, exit_code: int = 0) -> None:
-        """Ask the process to drain and end; the first exit code that is not 0 stands."""
+        """Make the process drain and end; the first exit code that is not 0 counts."""
         self.exit_code = self.exit_code or exit_code
         self._stopping.set()
 
     def on_drain(self, name: str, run: Callable[[], Awaitable[object]]) -> None:
         """
-        Register what takes nothing new and finishes what is in hand.
+        Register a function that stops new work of a part and finishes the work in hand.
 
-        Run one after the other, last registered first, all within the drain timeout.
+        The drains run one after the other, the last one first, all within the drain timeout.
         """
         self._drains.append(_Ending(name, run))
 
     def on_stop(self, name: str, run: Callable[[], Awaitable[object]]) -> None:
-        """Register what ends a part after all drains; last registered first, 5 s for each."""
+        """Register how to stop a part, after all drains; the last one first, 5 s for each."""
         self._stops.append(_Ending(name, run))
 
     def spawn(self, name: str, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         """
-        Run `work` beside the rest until it returns, or is cancelled after the drains.
+        Run `work` in the background until it returns, or is cancelled after the drains.
 
-        Work that ends in an exception takes the process down, with exit code 1 after a drain: a
-        process that lives on without one of its parts is worse than one that is started again.
+        If it raises, the process drains and ends with exit code 1: a restart is better than a
+        process that lacks one of its parts.
         """
         task: asyncio.Task[object] = asyncio.create_task(work, name=name)
         self._tasks.add(task)
@@ -94,10 +94,9 @@ class Process:
 
     async def live(self, build: Coroutine[Any, Any, None]) -> int:
         """
-        Build the parts, be there until asked to stop, end the parts; return the exit code.
+        Build the parts, wait for the stop, end the parts; return the exit code.
 
-        What `build` raises is raised again when the parts that had started are ended. A stop that
-        is asked for meanwhile cancels it.
+        If `build` raises, the started parts are ended first. A stop during `build` cancels it.
         """
         building = asyncio.create_task(build, name="build")
         stopping = asyncio.create_task(self._stopping.wait())
@@ -135,7 +134,7 @@ class Process:
                 for ending in reversed(self._drains):
                     await _end(ending)
         except TimeoutError:
-            # What was in hand is in the queue still: somebody else takes it up.
+            # The work in hand is still in the queue: another process will take it.
             _log.warning("the drain ran out of time", seconds=seconds)
 
     async def _stop_parts(self) -> None:
@@ -154,8 +153,8 @@ async def _end(ending: _Ending) -> None:
     try:
         await ending.run()
     except Exception:
-        # The other parts must be ended all the same. A timeout of ours comes as a cancellation
-        # and passes.
+        # The other parts must still be ended. Our own timeout is a cancellation, which is not
+        # caught here.
         _log.exception("a part failed to end well", part=ending.name)
 
 
@@ -163,4 +162,4 @@ async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     await asyncio.wait((task,), timeout=STOP_LIMIT.total_seconds())
     if task.done() and not task.cancelled():
-        task.exception()  # seen; whoever owns the task has told it
+        task.exception()  # marks it as retrieved; the task's owner has reported it

@@ -1,7 +1,7 @@
 """
-The name a process says of itself: in greetings, EHLO, trace fields, notifications.
+The host name of a process: in greetings, EHLO, trace fields and notifications.
 
-One form of it is used everywhere, also where we look for ourselves among the MX hosts of a domain.
+All code uses this one name, also to find ourselves among the MX hosts of a domain.
 """
 
 import socket
@@ -15,16 +15,16 @@ log = get_logger(__name__)
 
 def own_name(said: HostName | None) -> HostName:
     """
-    Return the name that POSTROAD_HOSTNAME says, the machine's without it.
+    Return the name in POSTROAD_HOSTNAME (`said`), or the machine's name if it is not set.
 
-    StartupError where the machine's is no name that can be said to others.
+    Raises StartupError when the machine's name is not a valid host name.
     """
     if said is None:
         try:
             return parse_host_name(socket.getfqdn())
         except ValueError as error:
             raise StartupError(
-                f"the name of this machine cannot be said to other hosts: {error};"
+                f"the name of this machine cannot be used in SMTP: {error};"
                 " set POSTROAD_HOSTNAME to the name that the DNS has for it"
             ) from error
     if "." not in said:

@@ -1,18 +1,17 @@
 """
-How a process learns its settings: from environment variables that start with `POSTROAD_`.
+Reads the settings of a process from environment variables that start with `POSTROAD_`.
 
-A process states its settings as one frozen dataclass, grouped by further dataclasses; the field's
-path is the variable's name (`nats.url` is POSTROAD_NATS_URL) and its type says how the text is
-read. `load` reads all of it before anything starts and reports every mistake at once: a person who
-got three variables wrong should not need three starts to learn of them.
+A process declares its settings as one frozen dataclass, grouped by further dataclasses. The path of
+a field gives the variable's name (`nats.url` is POSTROAD_NATS_URL), and its type selects the
+parser. `load` reads all settings before anything starts, and reports all mistakes together.
 
-Why not pydantic-settings: with one model of ten fields it takes 10 MB of resident memory in each
-process of the data plane, which must stay under 80 MB idle, and leaves the parsers that matter
-here (durations and sizes with units, listening addresses, secrets from files) to be written anyway.
+Why not pydantic-settings: a model of ten fields takes 10 MB of resident memory in each process of
+the data plane, which must stay under 80 MB idle. It would not spare the parsers that matter here
+(durations and sizes with units, listening addresses, secrets from files).
 
-A field without a default is required. A variable that is set to nothing counts as not set, since
-templates and compose files produce such. Secrets come from NAME, or from the file that NAME_FILE
-names, which is how Kubernetes and systemd hand them over.
+A field without a default is required. An empty variable counts as not set, because templates and
+compose files produce empty ones. A secret comes from NAME, or from the file in NAME_FILE, which is
+how Kubernetes and systemd provide secrets.
 """
 
 import difflib
@@ -45,7 +44,7 @@ from postroad.units.secret import Secret
 PREFIX = "POSTROAD_"
 _NEXT_URL = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
 _SCHEME = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*://)?")
-_ALIKE = 0.85  # how much two names have in common for one to be meant by the other, 0 to 1
+_ALIKE = 0.85  # how similar (0 to 1) an unknown name and a setting are for a suggestion
 
 T = TypeVar("T")
 
@@ -106,7 +105,7 @@ def group(of: type[T], *, prefix: str | None = None) -> T:
 
 
 def load(of: type[T], environ: Mapping[str, str] | None = None) -> T:
-    """Read the settings of a process; SettingsError lists every mistake, not the first one."""
+    """Read the settings of a process; SettingsError lists every mistake."""
     reader = _Reader(os.environ if environ is None else environ)
     loaded = reader.read_group(of, PREFIX)
     if reader.problems or loaded is None:
@@ -120,7 +119,7 @@ def describe(settings: object) -> dict[str, str]:
 
 
 def changed(settings: object) -> dict[str, str]:
-    """Return variable name → value in force of what differs from its default."""
+    """Return variable name → value in force, for settings that differ from their defaults."""
     return {
         name: shown(value)
         for name, each, value in _in_force(settings, PREFIX)
@@ -154,7 +153,7 @@ def names(of: type[Any], prefix: str = PREFIX) -> frozenset[str]:
 
 
 def unknown(environ: Iterable[str], known: Collection[str]) -> dict[str, str | None]:
-    """Return the variables that look like settings and are none, each with the one it may mean."""
+    """Return the POSTROAD_ variables that are no settings, each with the name it may mean."""
     found = {}
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
@@ -164,7 +163,7 @@ def unknown(environ: Iterable[str], known: Collection[str]) -> dict[str, str | N
 
 
 class _Reader:
-    """Reads groups of settings out of one environment, gathering what is wrong with them."""
+    """Reads groups of settings from one environment, and collects all problems."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -185,7 +184,7 @@ class _Reader:
             return None
         try:
             return of(**values)
-        except ValueError as error:  # what __post_init__ has to say about fields together
+        except ValueError as error:  # from __post_init__, about several fields together
             self.problems.append(str(error))
             return None
 
@@ -213,7 +212,7 @@ class _Reader:
         if inline is not None:
             raise ValueError(f"is set, and {name}_FILE too; keep one of them")
         try:
-            # One trailing newline is the editor's, not the secret's.
+            # An editor adds one newline at the end; it is not part of the secret.
             content = Path(named).read_text(encoding="utf-8").removesuffix("\n")
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
@@ -264,13 +263,13 @@ def variable(each: Field[Any], prefix: str) -> str:
 
 
 def group_prefix(each: Field[Any], prefix: str) -> str:
-    """Return how the names of a group's variables begin."""
+    """Return the prefix of the names of a group's variables."""
     own = each.metadata.get("prefix")
     return prefix + (f"{each.name.upper()}_" if own is None else own)
 
 
 def shown(value: object) -> str:
-    """Return a value as it is written in a variable."""
+    """Return a value in the form that a variable has, without logins in URLs."""
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, tuple):
@@ -282,10 +281,10 @@ def shown(value: object) -> str:
 
 def without_login(urls: str) -> str:
     """
-    Return URLs, commas between them, without user, password or token: nats://***@10.0.0.1:4222.
+    Return comma-separated URLs without user, password or token: nats://***@10.0.0.1:4222.
 
-    They may lack the scheme, and a login may hold what it should not: what comes before the last @
-    is not told.
+    A URL may lack its scheme, and its login may have unescaped characters. So everything before the
+    last @ is hidden.
     """
     return ",".join([_without_login(url) for url in _NEXT_URL.split(urls)])
 

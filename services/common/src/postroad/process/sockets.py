@@ -1,4 +1,4 @@
-"""Listening sockets: bound here or inherited, with a sentence a person can act on when it fails."""
+"""Opens listening sockets, or takes inherited ones. Errors say what to do."""
 
 import errno
 import os
@@ -14,8 +14,8 @@ def listen(address: ListenAddress, *, reuse_port: bool = False) -> socket.socket
     """
     Return a non-blocking socket that listens on `address`; StartupError says why it cannot.
 
-    `reuse_port` lets several processes share the port, the kernel spreading connections over them.
-    An IPv6 wildcard takes IPv4 connections too.
+    With `reuse_port` several processes share the port, and the kernel spreads connections over
+    them. An IPv6 wildcard takes IPv4 connections too.
     """
     if address.fd is not None:
         return _inherited(address.fd)
@@ -51,7 +51,7 @@ def _inherited(fd: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=fd)
         listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if not listens and not is_shared(listener):  # what is shared listens when it is served
+        if not listens and not is_shared(listener):  # a shared socket listens once it is served
             listener.detach()
             raise StartupError(f"cannot listen on fd:{fd}: it is a socket that does not listen")
     except OSError as error:

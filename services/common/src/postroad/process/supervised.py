@@ -1,9 +1,9 @@
 """
-A process and its supervisor: dying with it, and telling it when one is ready.
+The child's side of supervision: a process dies with its supervisor, and tells it when it is ready.
 
 `postroad up` starts its children with three variables: POSTROAD_PROCESS (a name for logs and
-metrics), POSTROAD_PARENT_PID and POSTROAD_NOTIFY_FD. Without them a process is on its own, as in a
-pod, and nothing here does anything.
+metrics), POSTROAD_PARENT_PID and POSTROAD_NOTIFY_FD. Without them, as in a pod, a process has no
+supervisor and this module does nothing.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from postroad.process.errors import StartupError
 
 _TOLD_EVERY = 1.0  # seconds
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None, use_errno=True)  # here, since nothing may be loaded between fork and exec
+_LIBC = ctypes.CDLL(None, use_errno=True)  # at import: nothing may be loaded between fork and exec
 
 
 def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
     """
-    Ask the kernel to send this process a signal when `parent` dies; Linux only, else nothing.
+    Make the kernel send this process a signal when `parent` dies. Linux only; elsewhere a no-op.
 
-    SIGKILL is right for every process of ours: none keeps an accepted message. Call it early, in
-    the main thread. The request survives exec, so it also serves between fork and exec. The kernel
-    counts the death of the parent's *thread* that started this process: start children in the main
-    thread. StartupError when the parent is gone already: its death would never be told.
+    SIGKILL is safe for every Postroad process, because none keeps an accepted message. Call this
+    early, in the main thread. The request survives exec, so it can also be made between fork and
+    exec. The signal comes when the parent's *thread* that started this process dies, so start
+    children in the main thread. Raises StartupError if the parent is dead already.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -40,10 +40,10 @@ def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -
 
 def let_others_finish() -> None:
     """
-    Ask the kernel not to interrupt others when this process has something to do; Linux only.
+    Make the kernel not preempt other processes when this one wakes (SCHED_BATCH, sched(7)).
 
-    For a server of many threads that its clients wake on their own processors (SCHED_BATCH,
-    sched(7)). It has its full share of time, in fewer and longer turns. Survives exec, as above.
+    This is for a server with many threads, whose clients run on the same processors. It still gets
+    its full share of time, in fewer and longer turns. Linux only; it survives exec, as above.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):  # a sandbox forbids it: only speed is lost
@@ -52,10 +52,9 @@ def let_others_finish() -> None:
 
 class ReadyNotice:
     """
-    Writes {"ready": true} or {"ready": false} lines to a pipe.
+    Writes {"ready": true} or {"ready": false} lines to the supervisor's pipe.
 
-    When readiness changes, and each second from the start on: an event loop that stands still
-    writes nothing.
+    It writes when readiness changes and once a second; a blocked event loop shows by its silence.
     """
 
     def __init__(self, fd: int | None) -> None:
@@ -69,14 +68,14 @@ class ReadyNotice:
             os.set_inheritable(fd, False)
 
     def tell(self, ready: bool, now: float) -> None:
-        """Tell the supervisor; not what it was told within this second."""
+        """Tell the supervisor, unless it was told the same within the last second."""
         if self._fd is None or (ready is self._told and now < self._again):
             return
         try:
             os.write(self._fd, json.dumps({"ready": ready}).encode() + b"\n")
         except BlockingIOError:
-            return  # full: the next look tells it
+            return  # the pipe is full: the next call writes it
         except OSError:
-            self._fd = None  # the supervisor closed its end: nobody wants to know
+            self._fd = None  # the supervisor closed its end
             return
         self._told, self._again = ready, now + _TOLD_EVERY

@@ -1,7 +1,7 @@
 """
-TLS of all processes: contexts for outgoing connections, and how little memory a connection takes.
+TLS of all processes: contexts for outgoing connections, and settings that save memory.
 
-A context is made once: each costs a read of all authorities.
+Contexts are cached, because each new one reads all certificate authorities.
 """
 
 import ctypes
@@ -10,34 +10,33 @@ from functools import cache
 
 from postroad.process.errors import StartupError
 
-_RECORD = 16 * 1024  # octets: no more comes at a time (RFC 8446 §5.1)
-_BLOCK = 256 * 1024  # octets that uvloop has for each connection, to read into
+_RECORD = 16 * 1024  # octets: the most that one record has (RFC 8446 §5.1)
+_BLOCK = 256 * 1024  # octets of uvloop's read buffer for each connection
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 class TlsObject(ssl.SSLObject):
     """
-    The TLS of one connection.
+    The TLS of one connection, with small reads.
 
-    uvloop asks for 256 KiB at each read, and twice where something has come. Python makes a block
-    of that size for the few octets there are, which comes from the heap's end and goes back there:
-    that was half of the processor time of a command and its reply.
+    uvloop asks for 256 KiB at each read, and Python allocates that much for the few octets that
+    came, at the end of the heap. This took half of the processor time of a command and its reply.
     """
 
     def read(self, len: int = _RECORD, buffer: bytearray | None = None) -> bytes:  # type: ignore[override]
-        """Return what there is, a record at most."""
+        """Return the octets that came, one record at most."""
         return super().read(min(len, _RECORD), buffer)
 
 
 def keep_blocks_apart() -> None:
     """
-    Let the kernel give each connection its block; other C libraries than glibc are left alone.
+    Make glibc map uvloop's read buffers from the kernel; does nothing with another C library.
 
-    Once one was freed, glibc takes the next from the heap. There it lies on pages that the
-    handshakes before it have written to, and 22 kB of them stay taken while the connection is
-    open. A block of the kernel's takes one page, the first, which is the one that is used. So we
-    say from which size on blocks are the kernel's: then glibc leaves that as it is. It keeps twice
-    that size unused at the heap's end, as it does of itself.
+    After the first such block is freed, glibc raises its mmap threshold and takes the next ones
+    from the heap. There a block lies on pages that earlier handshakes have written to, which cost
+    22 kB while the connection is open. A mapped block costs one page, because only its beginning is
+    used. Setting the threshold keeps glibc from raising it. The trim threshold is twice as large,
+    which is glibc's own rule.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -50,9 +49,10 @@ def client_context(*, verify: bool, ca_file: str | None = None) -> ssl.SSLContex
     """
     Return a client's context, TLS 1.2 or newer (RFC 8996).
 
-    Without `verify` any certificate is taken: opportunistic TLS protects against listening, and a
-    wrong certificate is still better than none (RFC 7435). With it, authorities in `ca_file` are
-    trusted beside the system's; OSError or ssl.SSLError when it cannot be read.
+    Without `verify` any certificate is accepted: opportunistic TLS protects against eavesdropping,
+    and an invalid certificate is still better than no TLS (RFC 7435). With it, the authorities in
+    `ca_file` are trusted as well as the system's. Raises OSError or ssl.SSLError when the file
+    cannot be read.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -66,7 +66,7 @@ def client_context(*, verify: bool, ca_file: str | None = None) -> ssl.SSLContex
 
 
 def check_authorities(ca_file: str, *, setting: str) -> None:
-    """Raise StartupError where a file of authorities, named by a setting, is of no use."""
+    """Raise StartupError when the file of authorities in a setting cannot be used."""
     try:
         client_context(verify=True, ca_file=ca_file)
     except OSError as error:  # ssl.SSLError among them

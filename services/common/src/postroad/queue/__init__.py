@@ -1,5 +1,5 @@
 """
-The queue as processes of every role have it: opened from settings, with what is configured in it.
+What processes of every role do with the queue: open it, follow its configuration, measure it.
 
-In: settings and a spool. Out: an open spool, the configuration in force, gauges of what waits.
+In: settings and a spool. Out: an open spool, the configuration in force, gauges of waiting mail.
 """

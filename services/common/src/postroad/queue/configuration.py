@@ -1,10 +1,10 @@
 """
-The configuration in force in a process, followed live; and its publishing.
+Follows the published configuration in a process, and publishes it.
 
-A process of the data plane runs one `Configuration` for as long as it lives and reads `current` for
-each decision: a frozen Snapshot, swapped whole. Until a complete and non-empty one is there,
-`current` is None and ingress answers 421. Nothing that is published can stop the following: what
-cannot be read is reported and passed over.
+A process of the data plane runs one `Configuration` for its whole life, and reads `current` for
+each decision: a frozen Snapshot, replaced as a whole. Until the first non-empty configuration is
+there, `current` is None and ingress answers 421. An object that cannot be read is reported and
+ignored; it does not stop the process from following.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _SHOWN = 20  # object names in one line of the log
 
 
 class Configuration:
-    """Follows what is published and keeps the Snapshot of it."""
+    """Follows the published configuration and keeps its Snapshot."""
 
     def __init__(self, spool: Spool, keyring: Keyring, *, retry: timedelta = RETRY) -> None:
         self._spool = spool
@@ -42,13 +42,13 @@ class Configuration:
 
     @property
     def published(self) -> bool:
-        """Whether a configuration was found, be it an empty one: this process follows it."""
+        """Whether a configuration, even an empty one, was found."""
         return self._found.is_set()
 
     @property
     def lack(self) -> str | None:
-        """What this process lacks of a configuration that it can read all of, for people."""
-        # An empty one will do: a relay without objects yet is one that works.
+        """Why the configuration is not complete, as a sentence for people; None if it is."""
+        # An empty configuration is complete: a relay without objects works.
         if not self.published:
             return "no configuration is published"
         if self.current is not None and self.current.stale:
@@ -56,7 +56,7 @@ class Configuration:
         return None
 
     async def wait_published(self) -> None:
-        """Wait until a configuration was found, be it an empty one."""
+        """Wait until a configuration, even an empty one, was found."""
         await self._found.wait()
 
     async def wait_loaded(self) -> Snapshot:
@@ -66,11 +66,11 @@ class Configuration:
         return self.current
 
     async def changed(self) -> None:
-        """Wait until another Snapshot, or none, comes into force."""
+        """Wait until the Snapshot in force changes, or becomes None."""
         await self._changed.wait()
 
     async def run(self) -> None:
-        """Follow until cancelled, whatever happens to the queue or stands in the entries."""
+        """Follow until cancelled, whatever fails in the queue or in the entries."""
         while True:
             try:
                 async for state in self._spool.config.follow():
@@ -78,7 +78,7 @@ class Configuration:
             except SpoolError as error:
                 log.warning("configuration cannot be followed for now", error=str(error))
             except Exception:
-                # Unknown is temporary: what is in force stays so, and following begins again.
+                # An unknown error counts as temporary: keep the Snapshot, and follow again.
                 log.exception("following the configuration failed")
             await asyncio.sleep(self._retry)
 
@@ -129,8 +129,8 @@ async def publish_objects(
     """
     Publish objects by their keys, secrets sealed; return the generation in force.
 
-    Only what differs is written. An encoder, kept from time to time, spares the encoding of what
-    did not change. Raises SpoolUnavailable; calling again completes it.
+    Only changed entries are written. A caller that publishes often passes the same encoder again,
+    which caches the encoded entries. Raises SpoolUnavailable; a second call completes the work.
     """
     encoder = encoder or EntryEncoder(keyring)
     return await spool.config.publish(encoder.encode(entries))

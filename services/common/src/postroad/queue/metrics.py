@@ -1,8 +1,8 @@
 """
-The queue's gauges: what waits, how old it is, how full the storage is.
+The queue's gauges: how much mail waits, how old it is, how full the storage is.
 
-They speak of the whole cluster, so one process shows them: `postroad up`, or the operator that
-leads. The module is imported by those two alone; a process that imports it shows them at zero.
+They describe the whole cluster, so one process serves them: `postroad up`, or the leading operator.
+Only those two import this module, since every process that imports it serves the gauges, at zero.
 """
 
 from datetime import datetime
@@ -62,7 +62,7 @@ _CLASSES = {TrafficClass.EXPRESS: "express", TrafficClass.BULK: "bulk"}
 
 
 class BacklogGauges:
-    """Shows backlogs; a pool that was named once is shown at 0 when nothing is in it."""
+    """Sets the gauges; a pool that once had mail is shown at 0 when it is empty."""
 
     def __init__(self) -> None:
         self._pools: set[str] = set()

@@ -1,4 +1,4 @@
-"""How a process of the data plane finds the queue, and opens it as the first of its parts."""
+"""The settings of the queue, and how a process of the data plane opens it, as its first part."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ from postroad.units.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class NatsSettings:
-    """The NATS servers and how this process proves itself to them."""
+    """The NATS servers and how this process logs in to them."""
 
     url: str = setting("nats://127.0.0.1:4222")
     """One URL, or several separated by commas."""
@@ -38,7 +38,7 @@ class NatsSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """The queue, and the key that opens what is sealed in its configuration."""
+    """The queue, and the cluster key, which decrypts the secrets in the configuration."""
 
     nats: NatsSettings = group(NatsSettings)
     cluster_key_file: str = setting("cluster.key")
@@ -51,12 +51,12 @@ class QueueSettings:
 
 
 def open_keyring(settings: QueueSettings) -> Keyring:
-    """Read the cluster keys; StartupError says which cannot be used."""
+    """Read the cluster keys; StartupError names one that cannot be used."""
     return read_keyring(settings.cluster_key_file)
 
 
 def read_keyring(files: str) -> Keyring:
-    """Read the cluster keys in the files named; StartupError says which cannot be used."""
+    """Read the cluster keys in these files; StartupError names one that cannot be used."""
     try:
         return load_keyring([Path(name.strip()) for name in files.split(",")])
     except KeyFileError as error:
@@ -64,7 +64,7 @@ def read_keyring(files: str) -> Keyring:
 
 
 async def open_queue(process: Process, settings: QueueSettings, *, role: str) -> Spool:
-    """Connect to the queue and wait until it is provisioned; it is closed as the last part."""
+    """Connect to the queue and wait until it is provisioned; `process` closes it at its end."""
     nats = settings.nats
     options = spool_options(process, nats, role=role, pool=settings.pool)
     try:
@@ -82,7 +82,7 @@ async def open_queue(process: Process, settings: QueueSettings, *, role: str) ->
 def spool_options(
     process: Process, nats: NatsSettings, *, role: str, pool: str = "default"
 ) -> SpoolOptions:
-    """Return how a process connects to the queue."""
+    """Return the options with which a process connects to the queue."""
     return SpoolOptions(
         servers=tuple(url.strip() for url in nats.url.split(",")),
         token=nats.token.reveal() if nats.token else None,

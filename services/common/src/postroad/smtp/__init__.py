@@ -1,5 +1,5 @@
 """
 SMTP as values and state machines: replies, commands, content. No I/O.
 
-Here is the client's side, and what both share; `server` is the other side.
+This package has the client side and the parts that both sides share; `server` has the server side.
 """

@@ -1,9 +1,9 @@
 """
-The client's side of an SMTP conversation as a machine without I/O: commands out, events in.
+The client side of an SMTP session as a state machine without I/O.
 
-Each `say_…` returns octets to write and notes which replies they will bring; `receive` takes octets
-and pairs each reply with what it answers. The driver writes, reads, and keeps time: `waiting_for`
-names the phase whose timeout counts (RFC 5321 §4.5.3.2).
+Each `say_…` returns octets to write and notes the replies to expect. `receive` takes octets and
+pairs each reply with the command that it answers. The caller writes, reads and keeps the time:
+`waiting_for` names the phase whose timeout applies (RFC 5321 §4.5.3.2).
 """
 
 from collections import deque
@@ -51,19 +51,19 @@ class ClientConversation:
 
     def __init__(self) -> None:
         self.extensions = Extensions()
-        self.over = False  # the server has said that it closes: 221 or 421, or nonsense
+        self.over = False  # the server closes (221 or 421), or broke the protocol
         self.fault: RemoteProtocolError | None = None
         self._reader = ReplyReader(self._due)
         self._awaited: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
 
     @property
     def waiting_for(self) -> Phase | None:
-        """The phase of the next reply, None when none is due."""
+        """The phase of the next reply, None when no reply is due."""
         return self._awaited[0][0] if self._awaited else None
 
     @property
     def passed_over(self) -> str:
-        """What the server said last that is no reply, while one is awaited."""
+        """The last line from the server that was ignored because it is no reply."""
         return self._reader.passed_over
 
     def _due(self) -> Due:
@@ -73,9 +73,10 @@ class ClientConversation:
 
     def receive(self, data: bytes) -> list[Answered]:
         """
-        Take octets and return what they answer; RemoteProtocolError when they are no replies.
+        Take octets and return the replies with what they answer.
 
-        What was answered before nonsense stays answered: the conversation is over, for a `fault`.
+        Raises RemoteProtocolError when the octets are no replies. If valid replies came before,
+        they are returned instead; the session is `over` then, and `fault` has the error.
         """
         events: list[Answered] = []
         try:
@@ -94,7 +95,7 @@ class ClientConversation:
             events.append(Answered(*self._awaited.popleft(), reply))
             self.over |= events[-1].phase is Phase.QUIT
         elif reply.code != 421:
-            # RFC 5321 §3.8: a server may close at any time, saying 421, and say nothing else.
+            # RFC 5321 §3.8: 421 is the only reply that a server may send at any time.
             raise RemoteProtocolError("a reply that answers nothing")
 
     def _expect(self, phase: Phase, number: int = 0) -> None:
@@ -113,7 +114,7 @@ class ClientConversation:
         return command.line(f"HELO {name}")
 
     def greeted(self, reply: Reply, *, extended: bool) -> None:
-        """Take down what the server announced."""
+        """Store the extensions that the server announced in its reply to EHLO or HELO."""
         self.extensions = Extensions.parse(reply.lines) if extended else Extensions()
 
     def say_starttls(self) -> bytes:
@@ -129,12 +130,12 @@ class ClientConversation:
         self.extensions = Extensions()
 
     def say_auth(self, octets: bytes) -> bytes:
-        """Say a step of AUTH, a whole line as `smtp.command` makes them."""
+        """Send one step of AUTH, a whole line as made by `smtp.command`."""
         self._expect(Phase.AUTH)
         return octets
 
     def say_envelope(self, mail: bytes, recipients: Sequence[bytes]) -> bytes:
-        """Say MAIL, every RCPT and DATA at once, as PIPELINING allows."""
+        """Send MAIL, every RCPT and DATA at once, as PIPELINING allows."""
         self._expect(Phase.MAIL)
         for number in range(len(recipients)):
             self._expect(Phase.RCPT, number)
@@ -142,25 +143,25 @@ class ClientConversation:
         return b"".join([mail, *recipients, b"DATA\r\n"])
 
     def say_one(self, phase: Phase, octets: bytes, number: int = 0) -> bytes:
-        """Say one command of the envelope, to a server without PIPELINING."""
+        """Send one command of the envelope, to a server without PIPELINING."""
         self._expect(phase, number)
         return octets
 
     def end_content(self, octets: bytes) -> bytes:
-        """Say the last of the content, with the final dot."""
+        """Send the last of the content, with the final dot."""
         self._expect(Phase.FINAL_DOT)
         return octets
 
     def break_off(self) -> None:
-        """Expect an answer to content that will not be ended."""
+        """Expect a reply to content that will not be finished."""
         self._expect(Phase.CONTENT)
 
     def say_rset(self) -> bytes:
-        """Give the transaction up."""
+        """Abort the transaction."""
         self._expect(Phase.RSET)
         return b"RSET\r\n"
 
     def say_quit(self) -> bytes:
-        """Say goodbye."""
+        """End the session."""
         self._expect(Phase.QUIT)
         return b"QUIT\r\n"

@@ -1,8 +1,7 @@
 """
-Commands of a client as octets (RFC 5321 §4.1), with the parameters of the extensions it uses.
+Writes a client's commands as octets (RFC 5321 §4.1), with the parameters of its extensions.
 
-Every value is checked for what would end a line or a parameter: nothing that came with a message
-can add a command.
+`line` refuses every control character, so that no value from a message can add a command.
 """
 
 import base64
@@ -24,7 +23,7 @@ def xtext(text: str) -> str:
 
 
 def line(text: str) -> bytes:
-    """Return one command line; LocalProtocolError when it would be more than one."""
+    """Return one command line; LocalProtocolError when it has a control character."""
     if _UNSAFE.search(text):
         raise LocalProtocolError("a command would hold a control character")
     return text.encode("utf-8") + b"\r\n"

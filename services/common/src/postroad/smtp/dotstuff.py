@@ -1,8 +1,8 @@
 """
-Transparency of outgoing content (RFC 5321 §4.5.2), a chunk at a time.
+Dot-stuffing of outgoing content (RFC 5321 §4.5.2), a chunk at a time.
 
-A line that begins with a dot gets another; the content ends with CRLF and the final dot. Chunks may
-be cut anywhere: what counts is whether the last octets were the end of a line.
+A line that begins with a dot gets another one, and the content ends with CRLF and the final dot. A
+chunk may begin and end anywhere: the stuffer remembers the last two octets before it.
 """
 
 
@@ -27,5 +27,5 @@ class DotStuffer:
         return b"\n." + stuffed[1:] if split_end else stuffed
 
     def finish(self) -> bytes:
-        """Return the end of the content: the missing CRLF, if it is, and the final dot."""
+        """Return the end of the content: a CRLF if it is missing, and the final dot."""
         return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"

@@ -1,9 +1,9 @@
-"""What can be wrong in a conversation: with what we wanted to say, or with what a peer said."""
+"""Errors of an SMTP session: one of our own mistakes, or a peer that does not keep to SMTP."""
 
 
 class LocalProtocolError(Exception):
-    """We were about to say what must not be said: a mistake of ours."""
+    """Our code tried to send what the protocol forbids at this point: a bug."""
 
 
 class RemoteProtocolError(Exception):
-    """A peer said what is not SMTP; nothing it says can be relied on any more."""
+    """A peer sent what is not SMTP; nothing that it sends can be trusted any more."""

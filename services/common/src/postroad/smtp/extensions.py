@@ -1,4 +1,4 @@
-"""What a server announced in its EHLO reply (RFC 5321 §4.1.1.1), as one value."""
+"""The extensions that a server announced in its EHLO reply (RFC 5321 §4.1.1.1), as one value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ class Extensions:
     """
     The announced extensions that matter to a client.
 
-    `size`, `most_recipients` and `most_messages` (RFC 9422): None where no limit was told.
+    `size`, `most_recipients` and `most_messages` (RFC 9422) are None without an announced limit.
     """
 
     size: int | None = None
@@ -24,11 +24,11 @@ class Extensions:
 
     @classmethod
     def parse(cls, lines: Sequence[str]) -> "Extensions":
-        """Read the lines of an EHLO reply; the first is a greeting, unknown words are passed."""
+        """Read the lines of an EHLO reply; the greeting and unknown keywords are ignored."""
         words: dict[str, list[str]] = {}
         for text in lines[1:]:
             head, *arguments = text.split() or [""]
-            # Old servers write AUTH=LOGIN for clients that are older still.
+            # Some servers also write AUTH=LOGIN, for old clients.
             name, equals, first = head.partition("=")
             arguments = [first, *arguments] if equals else arguments
             words.setdefault(name.upper(), []).extend(argument.upper() for argument in arguments)
@@ -52,5 +52,5 @@ def _is_number(word: str) -> bool:
 
 
 def _limit(word: str) -> int | None:
-    """Return a limit of RFC 9422 §4, None where it is none or makes no sense."""
+    """Return a limit of RFC 9422 §4, None when it is missing, zero or malformed."""
     return (int(word) or None) if _is_number(word) else None

@@ -1,13 +1,13 @@
 """
-Lines of outgoing content: none over 998 octets (RFC 5322 §2.1.1), which strict hosts refuse.
+Folds lines of outgoing content over 998 octets (RFC 5322 §2.1.1), which strict hosts refuse.
 
-A longer line is broken by CRLF and a blank, as Postfix does; at a blank of its own where one is
-near, so that a header field only becomes folded. What is signed is left alone: its signer's octets
-are the ones that have to arrive. So is what follows the beginning of a signed part.
+A longer line is broken by CRLF and a space, as Postfix does. If the line has a space near the
+limit, it is broken there, which folds a header field without changing it. Signed content stays as
+it is, since any change would break the signature. So does everything after the beginning of a
+signed part.
 
-Content comes in any chunks. No character is cut in two, also where a chunk ends within one. Lines
-of ordinary length are found to be so by one regular expression, which looks back from each 998
-octets.
+Content comes in chunks of any size. No UTF-8 character is cut in two, not even at the end of a
+chunk. One regular expression finds chunks whose lines are all short, which most are.
 """
 
 import re
@@ -17,22 +17,22 @@ from postroad.mail.header import HEADER_LIMIT, count_fields
 LONGEST = 998  # octets without CRLF
 
 _NEAR = 100  # octets before the limit in which a blank is looked for
-_NEAR_END = LONGEST - 2  # octets of a line with which a character of up to four may begin to be cut
+_NEAR_END = LONGEST - 2  # octets of a line after which a character of four octets may not fit
 _SIGNATURES = (b"dkim-signature", b"arc-message-signature", b"arc-seal", b"domainkey-signature")
 # S/MIME (RFC 8551 §3.5) and PGP/MIME (RFC 3156).
 _SIGNED = re.compile(rb"multipart/(?:signed|encrypted)|application/(?:x-)?pkcs7-mime", re.I)
-# How a signed part begins within other content; PGP within a text has no type (RFC 9580 §6.2).
+# How a signed part within other content begins; inline PGP has no content type (RFC 9580 §6.2).
 _MARKS = (b"multipart/signed", b"-----BEGIN PGP ")
 _MARK = max(map(len, _MARKS))
-# As many lines as are short: from each beginning to the last line end in reach, and from there on.
-# Never tried again, so the time is that of the steps: 2 to 8 µs for 100 KiB of common mail.
+# Matches short lines: each step goes to the last line end within reach, and the next starts there.
+# The quantifiers never backtrack: 2 to 8 µs for 100 KiB of common mail.
 _SHORT_LINES = re.compile(rb"(?s:(?>.{0,%d}\n)*+)" % (LONGEST + 1))
-# The first octets of a UTF-8 character at the end of a chunk, without the last one.
+# An incomplete UTF-8 character at the end of a chunk.
 _CUT_CHARACTER = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{2})\Z")
 
 
 def is_signed(header: bytes) -> bool:
-    """Whether a header says that the content is signed; one that was cut may say so."""
+    """Whether a header says that the content is signed; a header that was cut counts as signed."""
     return (
         len(header) >= HEADER_LIMIT
         or any(count_fields(header, name) for name in _SIGNATURES)
@@ -41,7 +41,7 @@ def is_signed(header: bytes) -> bool:
 
 
 def has_long_line(content: bytes) -> bool:
-    """Whether whole content has a line that is too long."""
+    """Whether complete content has a line that is too long."""
     return _short_until(content, 0) is not None
 
 
@@ -52,12 +52,12 @@ class LineFolder:
 
     def __init__(self) -> None:
         self._length = 0  # octets of the line so far
-        self._cut_character = b""  # the beginning of one that may have to go on the next line
+        self._cut_character = b""  # an incomplete character that may have to go on the next line
         self._tail = b""  # the last octets, in case a mark is cut in two
-        self._passing = False  # behind the beginning of a signed part
+        self._passing = False  # after the beginning of a signed part
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return the next chunk with its long lines folded; less than a character is kept back."""
+        """Return the chunk with its long lines folded; an incomplete character is kept back."""
         self._passing = self._passing or self._is_marked(chunk)
         if self._cut_character:
             chunk, self._cut_character = self._cut_character + chunk, b""
@@ -73,11 +73,11 @@ class LineFolder:
         return chunk if self._length < _NEAR_END else self._without_cut_character(chunk)
 
     def end(self) -> bytes:
-        """Say that there is no more; return what was kept back."""
+        """End the content; return the octets that were kept back."""
         return self._cut_character
 
     def _without_cut_character(self, chunk: bytes) -> bytes:
-        """Keep a character back that ends in the next chunk, and would end behind the limit."""
+        """Keep back an incomplete character that would end after the limit."""
         found = _CUT_CHARACTER.search(chunk, max(len(chunk) - 3, 0))
         if found is None or self._length + _missing(found[0]) <= LONGEST:
             return chunk
@@ -107,7 +107,11 @@ class LineFolder:
 
 
 def _short_until(content: bytes, length: int) -> int | None:
-    """Return where a line that is too long begins, None without one; `length` was before."""
+    """
+    Return where a line that is too long begins, None without one.
+
+    `length` counts the octets of the first line that came in earlier chunks.
+    """
     begin, end = -length, len(content)
     if end - begin <= LONGEST:
         return None
@@ -123,7 +127,7 @@ def _short_until(content: bytes, length: int) -> int | None:
 
 
 def _missing(beginning: bytes) -> int:
-    """Return how many octets of a UTF-8 character follow those it begins with."""
+    """Return how many octets an incomplete UTF-8 character lacks."""
     first = beginning[0]
     return 1 + (first >= 0xE0) + (first >= 0xF0) + 1 - len(beginning)
 
@@ -133,7 +137,7 @@ def _lines(octets: bytes) -> list[bytes]:
 
 
 def _cut(line: bytes, most: int) -> int:
-    """Return where to break a line: before a blank, else where no character is cut in two."""
+    """Return where to break a line: before a space, else where no character is cut in two."""
     blank = line.rfind(b" ", max(most - _NEAR, 1), most + 1)
     if blank > 0:
         return blank

@@ -1,8 +1,8 @@
 """
 SMTP replies as values (RFC 5321 §4.2) with their enhanced status (RFC 2034).
 
-A server's decision is a Reply; so is what a next hop answered. Text is restricted to one line's
-worth of printable characters when it is formatted, so that nothing a peer sent can add a line.
+A Reply is either our own reply as a server, or the reply of a next hop. `wire` escapes each text
+and cuts it to one line, so that no peer's text can add a line.
 """
 
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ class Reply:
 
     @classmethod
     def of(cls, code: int, status: str | None, *lines: str) -> "Reply":
-        """Build one of ours: `Reply.of(550, "5.7.1", "relay access denied")`."""
+        """Build a reply of our own: `Reply.of(550, "5.7.1", "relay access denied")`."""
         return cls(code, EnhancedStatus.parse(status) if status else None, lines or ("",))
 
     @property
     def is_positive(self) -> bool:
-        """2yz: done."""
+        """Whether the code is 2yz: completed."""
         return 200 <= self.code < 300
 
     @property
     def is_intermediate(self) -> bool:
-        """3yz: go on."""
+        """Whether the code is 3yz: more input is awaited."""
         return 300 <= self.code < 400
 
     @property
     def is_permanent(self) -> bool:
-        """5yz: never this way."""
+        """Whether the code is 5yz: a permanent failure."""
         return 500 <= self.code < 600
 
     @property
@@ -60,6 +60,6 @@ class Reply:
         out = []
         for number, line in enumerate(self.lines):
             text = visible(line)[:room]
-            # The space stays though nothing follows: RFC 4954 §4 wants it behind 334.
+            # The space stays even before an empty text: RFC 4954 §4 requires it after 334.
             out.append(f"{self.code}{' ' if number == last else '-'}{status}{text}")
         return ("\r\n".join(out) + "\r\n").encode("utf-8", "replace")

@@ -1,13 +1,14 @@
 """
-Replies out of octets as they come (RFC 5321 §4.2), bounded against peers that never end.
+Parses SMTP replies (RFC 5321 §4.2) from octets as they come, with bounds on their size.
 
-The code of a reply's last line decides, and lines without one are passed over, as Postfix does by
-default: strictness here would be paid for in mail that never arrives. Only where several replies
-are due such a line ends the conversation, as it might shift all that follow. The answer to the
-final dot is trusted once it begins with a positive code, even if it then breaks the bounds: what is
-not understood there comes twice.
+It is as lenient as Postfix is by default, because strictness would cost mail. The code of a reply's
+last line counts, and a line without a code is ignored. If several replies are due, such a line ends
+the session, since the replies after it could be paired with the wrong commands. The reply to the
+final dot counts once it begins with a positive code, even if it then exceeds the bounds: otherwise
+the message would be sent twice.
 
-Of a long reply the first lines and the last are kept: a transaction holds one for each recipient.
+Of a long reply only the first lines and the last are kept, because a transaction holds one reply
+for each recipient.
 """
 
 import re
@@ -22,36 +23,36 @@ from postroad.smtp.reply import Reply
 # RFC 5321 §4.5.3.1.5 says 512 octets; servers that explain themselves write more.
 MAX_LINE = 4096
 MAX_LINES = 128
-_KEPT = MAX_LINE  # characters of a reply's lines but the last; EHLO's many lines stay below
+_KEPT = MAX_LINE  # characters of a reply's lines before the last; an EHLO reply is shorter
 
-_SHORT = 40  # characters: a longer reply says something of its own, such as a queue id
+_SHORT = 40  # characters: a longer reply often has a unique text, such as a queue id
 _LINE = re.compile(r"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 _POSITIVE = re.compile(r"(2\d\d)(?!\d)(.*)", re.DOTALL)
 
 
 class Due(Enum):
-    """What is expected, and so how odd lines are taken."""
+    """Which replies are due. It decides what happens to a line that is no reply."""
 
-    SEVERAL = auto()  # or nothing: a line that is no reply ends the conversation
-    ONE = auto()  # it is passed over
-    FINAL_DOT = auto()  # also, and a positive code needs nothing behind it
+    SEVERAL = auto()  # several, or none: such a line ends the session
+    ONE = auto()  # such a line is ignored
+    FINAL_DOT = auto()  # it is ignored, but a line that begins with a positive code is the reply
 
 
 class ReplyReader:
-    """Takes octets and gives whole replies; `due` is asked where a line is odd."""
+    """Takes octets and returns complete replies; `due` tells what to do with odd lines."""
 
     def __init__(self, due: Callable[[], Due] = lambda: Due.SEVERAL) -> None:
-        self.passed_over = ""  # the last line that was no reply, since the last that was one
+        self.passed_over = ""  # the last line that was no reply, since the last reply
         self._due = due
         self._buffer = bytearray()
         self._lines: list[str] = []
-        self._length = 0  # characters of them
-        self._left_out = 0  # lines
+        self._length = 0  # characters of these lines and of those left out
+        self._left_out = 0  # lines that were not kept
         self._codes: set[int] = set()
         self._odd_lines = 0
 
     def feed(self, data: bytes) -> Iterator[Reply]:
-        """Yield the replies that are complete; RemoteProtocolError where one is none."""
+        """Yield the replies that are complete; RemoteProtocolError at a malformed one."""
         self._buffer += data
         try:
             while (end := self._buffer.find(b"\n")) >= 0:
@@ -77,13 +78,13 @@ class ReplyReader:
         raise RemoteProtocolError("a reply line does not end")
 
     def _taken(self) -> Reply | None:
-        """Return the answer to the final dot as far as it came, if all of that is positive."""
+        """Return what came of the reply to the final dot, if all its codes are positive."""
         if self._due() is not Due.FINAL_DOT or not self._codes or max(self._codes) >= 300:
             return None
         return _mixed_reply(max(self._codes), self._begin_anew())
 
     def clear(self) -> None:
-        """Forget what is half read: after STARTTLS nothing of before counts."""
+        """Drop an incomplete reply: after STARTTLS nothing from before counts."""
         self._buffer.clear()
         self._begin_anew()
 
@@ -96,7 +97,7 @@ class ReplyReader:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is half read."""
+        """Whether no incomplete reply is buffered."""
         return not self._buffer and not self._lines
 
     def _line(self, text: str) -> Reply | None:
@@ -121,7 +122,7 @@ class ReplyReader:
         return _mixed_reply(code, lines) if mixed else _reply(code, lines)
 
     def _keep(self, text: str) -> None:
-        """Take down a line that is not the last; the first one is kept however long it is."""
+        """Keep a line that is not the last, as long as there is room."""
         self._length += len(text)
         if self._length <= _KEPT:
             self._lines.append(text)
@@ -151,7 +152,7 @@ def _is_text(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _one_line(text: str) -> Reply | None:
-    """Return a reply of one line, None if it is none; servers say the same few for each message."""
+    """Return a reply of one line, None if it is none; cached, since most replies recur."""
     match = _LINE.fullmatch(text)
     return _reply(int(match[1]), [match[3] or ""]) if match is not None else None
 
@@ -165,6 +166,6 @@ def _reply(code: int, lines: list[str]) -> Reply:
 
 
 def _mixed_reply(code: int, lines: list[str]) -> Reply:
-    """Return a reply whose lines do not agree: the last one says the status, too."""
+    """Return a reply whose lines have different codes: the last line gives the status, too."""
     last = _reply(code, lines[-1:])
     return Reply(code, last.status, (*lines[:-1], *last.lines))

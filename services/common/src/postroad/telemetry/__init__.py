@@ -1,6 +1,6 @@
 """
-What a process says of itself: logs, metrics, traces. Every part may use it, the queue's too.
+Logs, metrics and traces of a process. Every other package may use them.
 
 In: events with fields, counts, spans. Out: lines on standard error, pages for Prometheus, spans by
-OTLP. It knows no part, and nothing of mail but how to show a peer's text.
+OTLP. It depends on no other package but `mail`, from which it has the escaping of untrusted text.
 """

@@ -1,12 +1,11 @@
 """
-The formats of /metrics, and several processes' metrics on one page.
+The formats of /metrics, and the merging of several processes' pages into one.
 
-A scraper says in Accept what it reads: OpenMetrics, or the older text format, which everybody gets
-who does not ask for the other.
+The Accept field of a request chooses OpenMetrics or the older text format, which is the default.
 
-`postroad up` serves one /metrics for all its children, each series with the label `process`. Both
-formats want all series of a family together under one HELP and TYPE, so the pages are taken apart
-by family and put together again; the numbers are never read, so nothing is rounded.
+`postroad up` serves one /metrics for all its children, where each series has the label `process`.
+Both formats require all series of a metric family to be together under one HELP and TYPE. So the
+pages are split by family and merged. The numbers stay text, so nothing is rounded.
 """
 
 import re
@@ -34,7 +33,7 @@ class Format(Enum):
 
 
 def negotiate(accept: str) -> Format:
-    """Return the format that an Accept field (RFC 9110, 12.5.1) likes better; text for none."""
+    """Return the format that an Accept field (RFC 9110 §12.5.1) prefers; text without one."""
     liked = {Format.TEXT: 0.0, Format.OPENMETRICS: 0.0}
     for each in accept.split(","):
         media, *parameters = (part.strip() for part in each.lower().split(";"))
@@ -61,7 +60,7 @@ class _Family:
 
 
 def merge(pages: Mapping[str, str]) -> str:
-    """Return one page out of `pages` of one format, by process name."""
+    """Merge `pages`, given by process name and all in one format, into one page."""
     families: dict[str, _Family] = {}
     ends = []
     for process, page in pages.items():

@@ -1,10 +1,9 @@
 """
-What a process counts with: numbers that only grow, and distributions of what it measures.
+Counters and histograms that are cheap to update.
 
-They are written by the event loop several times for each message, and read when somebody asks for
-/metrics. So they are plain numbers: prometheus_client's own take a lock and look at what they are
-each time, some fifty calls a message. A thread may count too: it is interrupted between two calls,
-never within an addition.
+The event loop updates them several times a message, and they are read only when /metrics is served.
+So they are plain numbers. Those of prometheus_client take a lock and check their kind each time,
+which makes some fifty calls a message. Threads may update them as well.
 """
 
 import time
@@ -16,7 +15,7 @@ from typing import Self
 
 
 class _Instrument:
-    """A series, or with labels the series by their values; then it counts nothing itself."""
+    """One series; or, with labels, a family of series, which holds no number itself."""
 
     def __init__(self, label_names: Sequence[str] = ()) -> None:
         self.label_names = tuple(label_names)
@@ -40,7 +39,7 @@ class _Instrument:
         return series
 
     def series(self) -> list[tuple[tuple[str, ...], Self]]:
-        """Return each series, behind the values of its labels."""
+        """Return each series with the values of its labels."""
         return list(self._series.items()) if self.label_names else [((), self)]
 
 
@@ -51,12 +50,12 @@ class Counter(_Instrument):
         self.value = 0.0
 
     def inc(self, amount: float = 1.0) -> None:
-        """Count one more, or as many as `amount`, which is never negative."""
+        """Add `amount`, which is never negative."""
         self.value += amount
 
 
 class Histogram(_Instrument):
-    """How often something was how large: within each of its bounds, and in all."""
+    """A distribution: how many observed amounts were within each bound, and their sum."""
 
     def __init__(self, bounds: Sequence[float], label_names: Sequence[str] = ()) -> None:
         self.bounds = tuple(map(float, bounds))
@@ -70,13 +69,13 @@ class Histogram(_Instrument):
         return type(self)(self.bounds)
 
     def observe(self, amount: float) -> None:
-        """Count one that was so large."""
+        """Count one amount."""
         self.sum += amount
         self._counts[bisect_left(self.bounds, amount)] += 1
 
     @contextmanager
     def time(self) -> Iterator[None]:
-        """Count how many seconds a block takes, however it ends."""
+        """Observe how many seconds a block takes, whether or not it raises."""
         began = time.perf_counter()
         try:
             yield
@@ -84,5 +83,5 @@ class Histogram(_Instrument):
             self.observe(time.perf_counter() - began)
 
     def cumulative(self) -> list[int]:
-        """Return how many were within each bound, and last how many there were."""
+        """Return the number of amounts within each bound; the last is the number of all."""
         return list(accumulate(self._counts))

@@ -1,11 +1,11 @@
 """
-Which lines are written of those that strangers can cause: some for each network, and some in all.
+Limits the log lines that strangers can cause, for each network and in total.
 
-Anybody can fail a login, be refused or break off a handshake a thousand times a second. Written in
-full, such lines would push others out of the log, and out of the history of mail. So each kind of
-line has two budgets, one for each network and one for all; what goes beyond them is counted. The
-next line of the same kind and network says how many were left out before it, and once a minute a
-line says how many there were in all.
+Anybody can fail a login, be refused or break off a handshake a thousand times a second. All those
+lines would push others out of the log and out of the mail history. So each kind of line has two
+budgets: one for each network, and one for all networks. Lines beyond them are only counted. The
+next line of the same kind and network has the number left out before it, and once a minute a line
+has the total.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from postroad.telemetry.logs import get_logger
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NETWORK_V6 = 64  # bits: who has one IPv6 address has as many as they like
-_MOST_NETWORKS = 4096  # remembered; the longest unheard of is forgotten first
+_NETWORK_V6 = 64  # bits: a host with one IPv6 address usually has a whole /64
+_MOST_NETWORKS = 4096  # remembered; the least recently seen is forgotten first
 _REPORTS_EVERY = 60.0  # seconds
 
 log = get_logger(__name__)
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """So many lines at once, and so many a second from then on."""
+    """A token bucket: so many lines at once, and so many a second after that."""
 
     burst: int
     per_second: float
@@ -37,7 +37,7 @@ OF_ALL = Budget(200, 10.0)
 
 
 def network_of(address: Address) -> str:
-    """Return what an address is counted under: itself, or its /64."""
+    """Return the network that an address is counted for: an IPv4 address itself, an IPv6 /64."""
     if address.version == 4:
         return str(address)
     return str(ipaddress.ip_network((address, _NETWORK_V6), strict=False))
@@ -57,7 +57,7 @@ class _Bucket:
 
 
 class LineLimit:
-    """Says of each line whether it is written; `now` is the event loop's time when not given."""
+    """Decides for each line whether it is written; `now` defaults to the event loop's time."""
 
     def __init__(self, of_one: Budget = OF_ONE_NETWORK, of_all: Budget = OF_ALL) -> None:
         self._of_one = of_one
@@ -67,7 +67,7 @@ class LineLimit:
         self._unreported: Counter[str] = Counter()
 
     def admit(self, kind: str, network: str, now: float | None = None) -> int | None:
-        """Return how many alike were left out before this line, None when it is left out too."""
+        """Return how many similar lines were left out before; None if this one is left out too."""
         now = asyncio.get_running_loop().time() if now is None else now
         everybody = self._all.get(kind)
         if everybody is None:
@@ -102,7 +102,7 @@ class LineLimit:
 
 
 async def report(*limits: LineLimit) -> None:
-    """Write once a minute how many lines were left out, until cancelled."""
+    """Log once a minute how many lines were left out, until cancelled."""
     while True:
         await asyncio.sleep(_REPORTS_EVERY)
         for limit in limits:

@@ -1,16 +1,15 @@
 """
-Structured logs on standard error: JSON lines for machines, aligned colours on a terminal.
+Structured logs on standard error: JSON for machines, readable lines on a terminal.
 
-Every line is one event with the fields of `lines.fields`. Three rules hold for every line, whoever
-wrote it (the standard library's loggers of nats, aiosmtpd and asyncio come out here too):
+Every line is one event with the fields of `lines.fields`. Three rules hold for every line, also for
+those of libraries that use `logging` (nats, aiosmtpd, asyncio):
 
-- A peer's text cannot make a line, hide one or steer a terminal. JSON is written in ASCII, and the
-  readable format shows control and bidirectional characters as escapes; texts are cut at 2,000
-  characters.
-- A secret is never shown: `Secret` values, and any field whose name says that it is one.
+- A peer's text can neither forge nor hide a line, nor control a terminal. JSON is ASCII. The
+  console format escapes control and bidirectional characters. Texts are cut at 2,000 characters.
+- A secret is never shown: neither a `Secret` nor a field whose name says that it is secret.
 - A level that is off costs one call of an empty function.
 
-The event loop never waits for whoever reads standard error (`lines.sink`).
+The event loop never waits for the reader of standard error (`lines.sink`).
 """
 
 import logging
@@ -32,7 +31,7 @@ Logger = FilteringBoundLogger
 
 
 class LogLevel(StrEnum):
-    """The least important level that is written."""
+    """The lowest level that is written."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -55,19 +54,19 @@ class LogFormat(StrEnum):
 
 def get_logger(module: str) -> Logger:
     """
-    Return the logger of a module, by its `__name__`; its lines name it without `postroad.`.
+    Return the logger of a module; `module` is its `__name__`, logged without `postroad.`.
 
-    Bind what a whole session or attempt shares once (`log.bind(queue_id=...)`) and keep the result:
-    binding costs more than a line whose level is off. Do not bind at import: a bound logger keeps
-    the configuration it was bound under.
+    Bind the fields that a whole session or attempt shares once (`log.bind(queue_id=...)`) and keep
+    the result: binding costs more than a line whose level is off. Do not bind at import, because a
+    bound logger keeps the configuration of that moment.
     """
-    # `logger` is taken as a parameter's name there; the renderers put the field right.
+    # structlog uses `logger` as a parameter's name; the renderers rename `_part` to it.
     logger: Logger = structlog.get_logger(_part=module.removeprefix("postroad."))
     return logger
 
 
 def for_people(format: LogFormat, stream: TextIO | None = None) -> bool:
-    """Whether a person reads the lines (on standard error when None)."""
+    """Whether the lines are in the console format; `stream` defaults to standard error."""
     stream = sys.stderr if stream is None else stream
     return format is LogFormat.CONSOLE or (format is LogFormat.AUTO and stream.isatty())
 
@@ -80,9 +79,9 @@ def configure(
     stream: TextIO | None = None,
 ) -> LineSink:
     """
-    Send every log of this interpreter to `stream` (standard error when None).
+    Send every log of this process to `stream` (standard error when None).
 
-    Returns the sink, to be flushed when the process ends.
+    Returns the sink; close it when the process ends.
     """
     stream = sys.stderr if stream is None else stream
     sink = LineSink(stream)
@@ -102,10 +101,10 @@ def configure(
 
 class _ToSink:
     """
-    Structlog's bound loggers without what we have no use for.
+    A faster last step for structlog's bound loggers.
 
-    Whatever the processors return goes to the sink. In between, structlog copies the fields twice,
-    asks what kind of value came out, and finds its own logger's method by name.
+    The result of the processors goes straight to the sink. Structlog itself would copy the fields
+    twice, check the type of the result, and look up the logger's method by name.
     """
 
     _context: dict[str, object]
@@ -147,7 +146,7 @@ def _route_standard_library(sink: LineSink, lines: Sequence[Processor], level: L
 
 
 def _is_told(record: logging.LogRecord, level: LogLevel) -> bool:
-    """Whether a line of a library that logs by `logging` is written: trouble, or at debug all."""
+    """Whether a line from `logging` is written: warnings and above, or all at level debug."""
     return level is LogLevel.DEBUG or record.levelno >= logging.WARNING
 
 
@@ -168,7 +167,7 @@ def _console_lines(process: str, colours: bool) -> list[Processor]:
 
 
 class _Stamp:
-    """Adds who says it, the process and the part of it, and the trace it belongs to."""
+    """Adds the logger, the process and the trace."""
 
     def __init__(self, process: str) -> None:
         self._process = process

@@ -1,13 +1,14 @@
 """
-The Prometheus metrics of a process: one registry, and the only door to prometheus_client.
+The Prometheus metrics of a process; the only module that uses prometheus_client.
 
-A part declares its metrics once, at import, in its `metrics` module, through a `Group`; help,
-labels and what to watch stand there, and docs/metrics.md is written from the same declarations
-(`metrics_page`). A label's values are declared too: a closed set, whose series then exist from the
-start at zero, or a sentence saying what bounds them. Names of things that come with the mail
-(queue ids, addresses, domains, hosts) are refused as open labels: each value costs memory for good.
+A package declares its metrics at import, in its `metrics` module, through a `Group`. A declaration
+has the help, the labels and what to watch; docs/metrics.md is generated from it (`metrics_page`).
+It also gives the values of each label: either a closed set, whose series exist from the start at
+zero, or a sentence that says what bounds them. Values that come with the mail (queue ids,
+addresses, domains, hosts) are refused as labels, because each one costs memory for the process's
+whole life.
 
-On the hot path use children bound once: `ACCEPTED = MESSAGES.labels("accepted")` at import, then
+On the hot path use series bound once: `ACCEPTED = MESSAGES.labels("accepted")` at import, then
 `ACCEPTED.inc()`.
 """
 
@@ -36,7 +37,7 @@ from postroad.telemetry.instruments import Counter, Histogram
 
 __all__ = ["BYTES", "SECONDS", "Counter", "Gauge", "Group", "Histogram", "exposition"]
 
-# A reply within a millisecond to a delivery of minutes; a note to the 50 MB limit.
+# From a reply within 1 ms to a delivery of minutes; from a short message to the limit of 50 MB.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 BYTES = (1e3, 4e3, 16e3, 64e3, 128e3, 256e3, 1e6, 4e6, 10e6, 25e6, 50e6)
 
@@ -55,7 +56,7 @@ _NO_LABELS: Labels = MappingProxyType({})
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
-# Series that tell when another was created double the page for nothing that Prometheus needs.
+# The `_created` series would double the page, and Prometheus does not need them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -86,7 +87,7 @@ groups: list[GroupText] = []
 
 
 class Group:
-    """The metrics of one part; `title` and `text` head them in the documentation."""
+    """The metrics of one package; `title` and `text` head them in the documentation."""
 
     def __init__(self, title: str, text: str) -> None:
         self._title = title
@@ -95,7 +96,7 @@ class Group:
     def counter(
         self, name: str, help: str, *, labels: Labels = _NO_LABELS, watch: str = ""
     ) -> Counter:
-        """Declare what only grows; its name ends in _total."""
+        """Declare a number that only grows; its name ends in _total."""
         if not name.endswith("_total"):
             raise ValueError(f"{name}: a counter's name ends in _total")
         self._declare(name, "counter", help, labels, watch)
@@ -104,7 +105,7 @@ class Group:
         return _at_zero(counter, labels)
 
     def gauge(self, name: str, help: str, *, labels: Labels = _NO_LABELS, watch: str = "") -> Gauge:
-        """Declare what goes up and down."""
+        """Declare a number that goes up and down."""
         if name.endswith("_total"):
             raise ValueError(f"{name}: only a counter's name ends in _total")
         self._declare(name, "gauge", help, labels, watch)
@@ -137,7 +138,7 @@ class Group:
 
 
 class _Counted:
-    """A counter, as the registry reads it."""
+    """The registry's view of a counter."""
 
     def __init__(self, name: str, help: str, counter: Counter) -> None:
         self._name = name
@@ -160,7 +161,7 @@ class _Counted:
 
 
 class _Measured:
-    """A histogram, as the registry reads it."""
+    """The registry's view of a histogram."""
 
     def __init__(self, name: str, help: str, histogram: Histogram) -> None:
         self._name = name
@@ -185,7 +186,7 @@ class _Measured:
 
 
 def _at_zero(metric: M, labels: Labels) -> M:
-    # A counter that first appears at 1 hides its first increase from rate() and alerts.
+    # rate() and alerts miss the first increase of a counter that first appears at 1.
     closed = [values for values in labels.values() if not isinstance(values, str)]
     if labels and len(closed) == len(labels) and prod(map(len, closed)) <= MAX_CLOSED_SERIES:
         for values in product(*closed):
@@ -194,7 +195,7 @@ def _at_zero(metric: M, labels: Labels) -> M:
 
 
 def exposition(wanted: Format = Format.TEXT) -> str:
-    """Return every metric of this process in a format of Prometheus."""
+    """Return every metric of this process in the wanted format."""
     write = openmetrics.generate_latest if wanted is Format.OPENMETRICS else generate_latest
     return write(REGISTRY).decode("utf-8")
 

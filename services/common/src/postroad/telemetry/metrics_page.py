@@ -1,9 +1,8 @@
 """
 Writes docs/metrics.md from the declarations: `python -Im postroad.telemetry.metrics_page`.
 
-The page cannot drift from the code: it is made by importing every module named `metrics`, or
-`…_metrics`, of every package under `postroad`, and a test compares the committed page with what
-comes out.
+It imports every module named `metrics` or `…_metrics` in each package under `postroad`. A test
+compares the committed page with the output, so the page is never out of date.
 """
 
 import sys
@@ -28,7 +27,7 @@ value needs attention, and what it means.
 
 
 def declaring_modules() -> list[str]:
-    """Return the name of every module of metrics that is installed."""
+    """Return the names of all installed modules that declare metrics."""
     packages = sorted(found.name for found in iter_modules(postroad.__path__) if found.ispkg)
     return [
         f"postroad.{package}.{found.name}"
@@ -39,7 +38,7 @@ def declaring_modules() -> list[str]:
 
 
 def page() -> str:
-    """Return docs/metrics.md as the code has it now."""
+    """Return the text of docs/metrics.md."""
     for name in declaring_modules():
         import_module(name)
     ordered = sorted(metrics.groups, key=lambda each: (each is not metrics.groups[0], each.title))

@@ -1,7 +1,7 @@
 """
-The spans that are recorded: the only home of OpenTelemetry, imported when tracing is on.
+Recorded spans. This is the only module that imports OpenTelemetry.
 
-`tracing` alone imports it.
+`tracing` imports it, and only when tracing is on.
 """
 
 import logging
@@ -57,7 +57,7 @@ class RecordedSpan(Span):
         self._span.set_status(Status(StatusCode.ERROR, reason))
 
     def end(self) -> None:
-        """End the span; the SDK would warn of a second time."""
+        """End the span; the SDK would log a warning for a second end."""
         if self._span.is_recording():
             self._span.end()
 
@@ -90,7 +90,7 @@ def make_provider(resource: Mapping[str, str]) -> TracerProvider:
     """
     Return a provider that exports by OTLP over HTTP; the SDK reads the other OTEL_* itself.
 
-    ValueError when they ask for another protocol.
+    Raises ValueError when they request another protocol.
     """
     protocol = os.environ.get(
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
@@ -104,6 +104,6 @@ def make_provider(resource: Mapping[str, str]) -> TracerProvider:
 
 
 def _without_header(line: logging.LogRecord) -> bool:
-    """Let a line say that a header is malformed without the header, which may hold a key."""
+    """Remove a malformed header from the log line about it, because it may hold a key."""
     line.msg, line.args = "a header in OTEL_EXPORTER_OTLP_HEADERS is not name=value: left out", ()
     return True

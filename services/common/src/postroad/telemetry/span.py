@@ -1,7 +1,7 @@
 """
-A span of time in a trace, and which one is the current one.
+The interface of a span, and the current span of each task.
 
-`tracing` is where others take spans from; `otel` has those that are recorded.
+Other packages get spans from `tracing`; `otel` has the spans that are recorded.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ AttributeValue = str | bool | int | float
 
 class Span:
     """
-    A span of time in a trace. This class is the span that is not recorded: nothing it does costs.
+    A span in a trace. This class is the span that is not recorded: its methods do nothing.
 
-    Either a `with` block, in which it is the current span, or `end()` by hand where a transaction
-    does not follow the shape of the code.
+    Use it in a `with` block, where it is the current span. If its end does not fit a block, call
+    `end()` instead.
     """
 
     __slots__ = ()
@@ -59,7 +59,7 @@ _current: ContextVar[Span] = ContextVar("postroad_span", default=OFF)
 
 
 def trace_id_of(traceparent: str) -> str:
-    """Return the trace a W3C traceparent belongs to, "" for none."""
+    """Return the trace id in a W3C traceparent, "" for none."""
     return traceparent[3:35]
 
 
@@ -75,6 +75,6 @@ def enter(entered: Span) -> Token[Span]:
 
 
 def leave(token: Token[Span]) -> None:
-    """Make the span before it the current one again."""
+    """Make the previous span the current one again."""
     _current.reset(token)
     log_fields.name_trace(trace_id_of(_current.get().traceparent))

@@ -1,10 +1,11 @@
 """
-OpenTelemetry traces: one from the SMTP transaction through the queue record to each attempt.
+OpenTelemetry traces: one trace a message, from the SMTP transaction to each delivery attempt.
 
-Off unless the standard `OTEL_*` variables ask for it (an OTLP endpoint or OTEL_TRACES_EXPORTER, and
-not OTEL_SDK_DISABLED), and then it costs one comparison a span: OpenTelemetry is not even imported.
-The queue record carries the W3C `traceparent` of the transaction; delivery opens each attempt's
-span with it as parent, so that a message's whole life is one trace, over processes and days.
+Tracing is off unless the standard `OTEL_*` variables turn it on (an OTLP endpoint or
+OTEL_TRACES_EXPORTER, and not OTEL_SDK_DISABLED). While it is off, a span costs one comparison, and
+OpenTelemetry is not imported. The queue record has the W3C `traceparent` of the transaction.
+Delivery uses it as the parent of each attempt's span, so a message is one trace over all processes
+and days.
 
     with tracing.span("smtp.transaction", kind="server") as span:
         if tracing.enabled():
@@ -13,9 +14,9 @@ span with it as parent, so that a message's whole life is one trace, over proces
     ...
     with tracing.span("delivery.attempt", parent=record.origin.traceparent, kind="client"):
 
-Spans leave by OTLP over HTTP, in batches, from a thread of the SDK. When they cannot leave they are
-dropped: mail never waits for a trace. Names follow OpenTelemetry's conventions where there are any
-(`server.address`, `error.type`), and begin with `postroad.` where there are none.
+A thread of the SDK exports spans in batches, by OTLP over HTTP. Spans that cannot be exported are
+dropped, because mail never waits for a trace. Names follow OpenTelemetry's conventions if there are
+any (`server.address`, `error.type`), and otherwise begin with `postroad.`.
 """
 
 import os
@@ -40,7 +41,7 @@ _tracer: "Tracer | None" = None
 
 
 def enabled() -> bool:
-    """Whether spans are recorded: ask before computing attributes."""
+    """Whether spans are recorded; check it before you compute attributes."""
     return _tracer is not None
 
 
@@ -59,7 +60,7 @@ def span(name: str, *, parent: str | None = None, kind: Kind = "internal") -> Sp
 
 
 def asked_for(environ: Mapping[str, str]) -> bool:
-    """Whether the standard variables ask for traces to be exported by OTLP."""
+    """Whether the standard variables turn on the export of traces by OTLP."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
@@ -73,10 +74,10 @@ def asked_for(environ: Mapping[str, str]) -> bool:
 
 def start(role: str, process: str) -> None:
     """
-    Begin to record and export if the environment asks for it.
+    Begin to record and export if the environment turns tracing on.
 
-    What is wrong with the tracing's set-up is logged and leaves tracing off: no reason to take no
-    mail. OpenTelemetry reads os.environ itself, so there is no other source here either.
+    An error in the set-up is logged and leaves tracing off; it does not stop the process. The
+    settings come from os.environ, because OpenTelemetry reads it itself.
     """
     global _provider, _tracer
     if not asked_for(os.environ):
@@ -93,7 +94,7 @@ def start(role: str, process: str) -> None:
             }
         )
     except ImportError as error:
-        _log.warning("tracing is asked for, but OpenTelemetry is not installed", error=str(error))
+        _log.warning("tracing is off: OpenTelemetry is not installed", error=str(error))
     except Exception as error:
         _log.warning("tracing is off: its settings cannot be used", error=str(error))
     else:
@@ -103,10 +104,10 @@ def start(role: str, process: str) -> None:
 
 def stop() -> None:
     """
-    Export what is left, for 3 s at most, and record no more. Blocks: use a thread.
+    Stop recording, and export the remaining spans for 3 s at most. Blocks: use a thread.
 
-    The SDK keeps no time-out of its own: an export to a collector that is silent takes as long as
-    it takes. So it is left behind in a thread that does not keep the process from ending.
+    The SDK has no timeout for this: an export to a silent collector may never end. So it runs in a
+    daemon thread, which does not keep the process alive.
     """
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None

@@ -1,5 +1,5 @@
 """
-The words in which people write amounts, addresses and names, in manifests and in settings.
+Parsers for the amounts, addresses and names that people write in manifests and settings.
 
-In: one text. Out: its value, or a ValueError with a sentence that shows a right one.
+In: one text. Out: its value, or a ValueError with a sentence that shows a valid example.
 """

@@ -1,8 +1,8 @@
 """
-How people write addresses: sockets to listen on and to connect to, hosts, networks.
+Parsers for addresses: sockets to listen on and to connect to, host names, networks.
 
 Each parser takes a text and returns a value, or raises ValueError with a sentence that quotes the
-text and shows a right one.
+text and shows a valid example.
 """
 
 import ipaddress
@@ -33,7 +33,7 @@ NameServer = NewType("NameServer", SocketAddress)
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen: an IP address and port, or a socket that the parent left open as `fd`."""
+    """Where to listen: an IP address and port, or a socket inherited as descriptor `fd`."""
 
     host: str = ""
     port: int = 0
@@ -44,7 +44,7 @@ class ListenAddress:
 
 
 def parse_socket_address(text: str) -> SocketAddress:
-    """Read HOST:PORT; an IPv6 address stands in brackets."""
+    """Read HOST:PORT; an IPv6 address must be in brackets."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -1,8 +1,9 @@
 """
-The words amounts are written in: durations `1h30m`, sizes `10Gi`, rates `1000/1m`.
+Parsers for amounts: durations `1h30m`, sizes `10Gi`, rates `1000/1m`.
 
-Durations are Go's with days added, since mail waits for days; sizes are Kubernetes quantities.
-Each parser returns a value or raises ValueError with a sentence that shows a right one.
+Durations have Go's syntax, and days as well, since mail waits for days. Sizes are Kubernetes
+quantities. Each parser returns a value, or raises ValueError with a sentence that shows a valid
+example.
 """
 
 import re
@@ -20,7 +21,7 @@ _UNITS = {
     "d": timedelta(days=1),
 }
 _PART = r"[0-9]{1,9}(?:\.[0-9]{1,3})?(?:ms|s|m|h|d)"
-LONGEST_DURATION = 32  # characters; more would say the same as less
+LONGEST_DURATION = 32  # characters; no useful duration needs more
 DURATION_PATTERN = rf"^0$|^(?:{_PART})+$"
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_PART})+")
@@ -83,7 +84,7 @@ def parse_size(text: str) -> ByteSize:
 
 
 def parse_rate(text: str) -> tuple[int, timedelta]:
-    """Read `1000/1m`: how many, in which window."""
+    """Read `1000/1m`: a count and the window in which it is allowed."""
     count, slash, window = text.partition("/")
     if not slash or not (count.isascii() and count.isdigit()) or len(count) > 12:
         raise ValueError(f"{text!r} is not a rate; write it like 1000/1m")

@@ -1,11 +1,11 @@
-"""What nobody may read: a password, a token, a key."""
+"""A text that must not be shown: a password, a token, a key."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A text that no log, repr or error ever shows; `reveal` hands it to what needs it."""
+    """A text that no log, repr or error shows; `reveal` returns it to the code that needs it."""
 
     _text: str = field(repr=False)
 

@@ -1,7 +1,7 @@
 """
-From all declared objects to what is in force, and to the conditions of each. No I/O.
+Compiles all declared objects into the configuration and the conditions of each object. No I/O.
 
-`compile` decides conflicts and what is in force, `references` follows references, `entries` makes
-the values, `findings` gathers what is wrong. `check` does all of it for files, for `postroad check`
-and `postroad up`.
+`compile` decides conflicts and what is in force, `references` resolves references, `entries` makes
+the values, `findings` has what is wrong with an object. `check` does all of it for files, for
+`postroad check` and `postroad up`.
 """

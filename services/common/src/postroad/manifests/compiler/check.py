@@ -1,8 +1,8 @@
 """
-What `postroad check` and `postroad up` say of manifests: every mistake, where it stands.
+Checks files of manifests for `postroad check` and `postroad up`; every mistake has its position.
 
-Mistakes of form come from reading; those that only show when all objects are seen together (a
-Relay that is not there, a conflict) come from compiling, and are told at the object's field.
+Reading finds mistakes within an object. Compiling finds mistakes between objects (a missing Relay,
+a conflict), which are reported at the field of the object.
 """
 
 import secrets
@@ -23,19 +23,19 @@ from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.wire.payload import LARGEST_VALUE
 
-# NIST SP 800-63B asks for 15 of a password that is the only factor and that a person chose.
+# NIST SP 800-63B requires 15 characters of a password that a person chose and is the only factor.
 _SHORT_PASSWORD = 12
 
 
 class Checked(NamedTuple):
-    """What was found; with mistakes, `compiled` still holds everything that is good."""
+    """The result of a check; even with mistakes, `compiled` has every valid object."""
 
     mistakes: tuple[Mistake, ...]
     compiled: Compiled
 
 
 class Examined(NamedTuple):
-    """What was found, what may be meant otherwise, and how much of which kind was looked at."""
+    """The result of a check, with warnings, the number of objects by kind, and skipped objects."""
 
     checked: Checked
     warnings: tuple[Mistake, ...]
@@ -55,17 +55,17 @@ def check(
     """
     Read and compile manifests in files and folders.
 
-    Who means to publish gives the cluster's keyring and what is published now. Without a keyring
-    passwords are salted at random and hashed once, so that nothing kept from a mere check is of
-    use. `largest_entry` is what the cluster's queue stores, in octets. A reader and verifiers that
-    are kept from check to check do only what changed.
+    To publish the result, pass the cluster's keyring and, as `last_good`, what is published now.
+    Without a keyring, passwords are hashed only once, with random salts: the verifiers are useless.
+    `largest_entry` is the largest entry that the cluster's queue stores, in octets. A reader and
+    verifiers that are passed to each check again process only what changed.
     """
     manifests = (reader or ManifestReader()).read(paths)
     return _compiled(manifests, keyring, last_good, verifiers, largest_entry)
 
 
 def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> Examined:
-    """Do as `check` does, and tell what is no mistake and yet worth a word."""
+    """Do the same as `check`, and return warnings about valid objects as well."""
     manifests = (reader or ManifestReader()).read(paths)
     checked = _compiled(manifests)
     return Examined(
@@ -158,7 +158,7 @@ def _short_passwords(manifests: Manifests) -> Iterable[Mistake]:
 
 
 def _may_be_of(client: Client, domain: str) -> bool:
-    """Whether a Client may send as some address of a domain."""
+    """Whether a Client may send from any address of a domain."""
     return any(
         pattern == "*" or specificity(pattern.rpartition("@")[2], domain)
         for pattern in client.senders

@@ -1,13 +1,13 @@
 """
-All declared objects in; what is to be in force, and every object's conditions, out.
+Compiles all declared objects into the entries to publish and the conditions of every object.
 
-A pure function of its arguments, so that `postroad check`, `postroad up` and the operator judge
-alike, and the same objects give the same bytes. One bad object never takes another down: it keeps
-its last good form while its manifest, Secret or Relay is wrong, and leaves when somebody's decision
-(a conflict, a consent withdrawn, its deletion) says so.
+This is a pure function, so `postroad check`, `postroad up` and the operator have the same results,
+and the same objects give the same bytes. A bad object does not affect the others. It keeps its last
+good form in force while its manifest, Secret or Relay is wrong. It is removed if a person decided
+so: by deleting it, by withdrawing consent, or by an older object with the same name.
 
-Order matters in one place only: of two that claim one name the older wins, by creation time, then
-namespace and name; in files by order of appearance.
+Order matters only for conflicts: of two objects that claim one name, the older one wins, by
+creation time, then namespace and name; in files, the first one.
 """
 
 from collections.abc import Mapping
@@ -57,10 +57,11 @@ def compile_objects(
     largest_entry: int = LARGEST_VALUE,
 ) -> Compiled:
     """
-    Return what is to be in force and every object's conditions.
+    Return the entries to publish and every object's conditions.
 
-    `last_good` is what is published now, by entry key. The keyring salts password verifiers, of
-    which `verifiers` may know some already. `largest_entry` is what the queue stores, in octets.
+    `last_good` has the published entries, by entry key. The keyring salts password verifiers;
+    `verifiers` may have some already. `largest_entry` is the largest entry that the queue stores,
+    in octets.
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyring, published=last_good.values())
@@ -87,7 +88,7 @@ def _age(declared: Declared) -> tuple[datetime, int, ObjectKey]:
 
 
 class _Compiler:
-    """One run: kinds in the order in which they refer to each other, objects oldest first."""
+    """One compilation. Kinds come in the order of their references, objects oldest first."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class _Compiler:
         self._settle(declared, types, findings, entry, note=note)
 
     def domain(self, declared: Declared) -> None:
-        """Compile a Domain; the older ones have claimed their names by now."""
+        """Compile a Domain; older Domains have claimed their names already."""
         spec, findings = declared.spec, invalid(declared)
         key = declared.reference.key
         entry = kept = self._kept(declared, Domain)
@@ -141,7 +142,7 @@ class _Compiler:
             findings += large
         elif entry is not None:
             self._references.check_consent(declared, entry.relay, ("send", "relayRef"), findings)
-        # With something wrong the last good form may stay, so its name has to be free, too.
+        # With findings the last good form may stay in force, so its name must be free, too.
         names = [each.domain for each in (entry, kept if findings else None) if each]
         for name in names:
             owner = self._domains.get(name)
@@ -150,7 +151,7 @@ class _Compiler:
                 findings.append(refused(Reason.DOMAIN_CONFLICT, message, "domain"))
                 entry = None
                 break
-        # Whatever is wrong with how a Domain sends, its incoming mail gets no 550 for it.
+        # A mistake in how a Domain sends must not make its incoming mail be refused with 550.
         fallback = None
         fitting = kept if large and entry else entry
         if findings and fitting and fitting.receive:
@@ -181,7 +182,7 @@ class _Compiler:
             findings += self._too_large(declared, entry)
         elif kept is not None:
             self._references.check_consent(declared, kept.relay, ("relayRef",), findings)
-        # With something wrong it is the last good form whose username has to be its own.
+        # With findings the last good form may stay in force, so its username must be free.
         self._check_username(kept if findings else entry, findings)
         usable = entry if not findings and entry and entry.senders else None
         self._settle(declared, types, findings + denied, entry, usable)
@@ -202,7 +203,7 @@ class _Compiler:
         fallback: Entry | None = None,
         note: str = "",
     ) -> None:
-        """Put in force the entry; or, with findings, the last good one, or what the rest allows."""
+        """Put the entry in force; with findings, the last good one or the fallback instead."""
         in_force, stale = entry, False
         if findings:
             kept = self._last_good.get(declared.reference.entry_key)

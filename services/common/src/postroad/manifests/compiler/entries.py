@@ -1,4 +1,4 @@
-"""From the model of a manifest to the value in the snapshot, once references have been followed."""
+"""Makes the values of the snapshot from the models of manifests, after references are resolved."""
 
 from collections.abc import Mapping
 
@@ -34,7 +34,7 @@ _NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def admitted(allowed: AllowedNamespaces, namespaces: Namespaces) -> frozenset[str] | None:
-    """Return which further namespaces are admitted, None for all of them."""
+    """Return the other namespaces that are admitted, None for all."""
     if allowed.from_ == "All":
         return None
     if allowed.selector is None:
@@ -49,7 +49,7 @@ def admitted(allowed: AllowedNamespaces, namespaces: Namespaces) -> frozenset[st
 
 
 def relay_key(reference: RelayRef, own_namespace: str) -> ObjectKey:
-    """Return the Relay that a reference in an object of `own_namespace` names."""
+    """Return the key of the Relay that a reference in an object of `own_namespace` names."""
     return ObjectKey(reference.namespace or own_namespace, reference.name)
 
 
@@ -76,12 +76,12 @@ def relay_entry(key: ObjectKey, spec: RelaySpec, credentials: Credentials | None
 
 
 UNVERIFIED_LOGIN = (
-    "with tls.allowUnverifiedLogin the password is told to hosts whose certificate is not checked"
+    "with tls.allowUnverifiedLogin the password is sent to hosts whose certificate is not checked"
 )
 
 
 def logs_in_unverified(relay: Relay) -> bool:
-    """Whether a Relay's login may go to a host that is not proven to be the one that is named."""
+    """Whether a Relay may send its login to a host without verifying the host's certificate."""
     egress_path = relay.egress_path
     checked = egress_path.tls is TlsMode.VERIFIED or not egress_path.unverified_login
     return egress_path.credentials is not None and not checked
@@ -169,7 +169,7 @@ def _subject(key: ObjectKey, subject: Subject) -> QuotaSubject:
         return QuotaSubject(SubjectKind.SENDER_DOMAIN, subject.sender_domain)
     if subject.sender is not None:
         return QuotaSubject(SubjectKind.SENDER, subject.sender.match)
-    assert subject.client_network is not None  # exactly one is said, as the model checks
+    assert subject.client_network is not None  # the model checks that exactly one is set
     network = subject.client_network
     return QuotaSubject(
         SubjectKind.CLIENT_NETWORK,

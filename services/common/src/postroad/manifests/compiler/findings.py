@@ -1,4 +1,4 @@
-"""What compiling finds wrong with an object, and the conditions that follow from it."""
+"""What the compiler finds wrong with an object, and the conditions that follow from that."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -8,8 +8,8 @@ from postroad.manifests.compiler.result import Condition, ConditionType, Reason
 from postroad.manifests.objects import Declared, Path
 from postroad.policy.model import Credentials, ObjectKey
 
-# With these the object is gone from what is in force: its owner, or somebody whose consent it
-# needs, has decided. With all others its last good form stays.
+# These remove an object from the configuration, because a person has decided so: its owner, or
+# somebody whose consent it needs. With all other reasons its last good form stays in force.
 REMOVING = frozenset(
     {Reason.DOMAIN_CONFLICT, Reason.USERNAME_CONFLICT, Reason.NOT_ALLOWED_BY_RELAY}
 )
@@ -17,7 +17,7 @@ REMOVING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong with an object: it makes the condition `type` False."""
+    """One thing that is wrong with an object; it makes the condition `type` False."""
 
     type: ConditionType
     reason: Reason
@@ -31,7 +31,7 @@ def refused(reason: Reason, message: str, *path: str | int) -> Finding:
 
 
 def invalid(declared: Declared) -> list[Finding]:
-    """Return what the manifest's own problems amount to."""
+    """Return the finding for a manifest's own problems."""
     if not declared.problems:
         return []
     first, *others = declared.problems
@@ -58,7 +58,7 @@ def conditions(
     """
     Return an object's conditions: the summary first, then one for each of `types`.
 
-    `note` is what to say of an object in force though nothing is wrong with it.
+    `note` is a remark on an object that is in force and has no findings.
     """
     generation = declared.generation
     made = []
@@ -84,7 +84,7 @@ def conditions(
 def read_credentials(
     secrets: Mapping[ObjectKey, Mapping[str, bytes]], key: ObjectKey, path: Path
 ) -> Credentials | Finding:
-    """Return the username and password of a Secret, or what keeps them from being used."""
+    """Return the username and password of a Secret, or why they cannot be used."""
     data = secrets.get(key)
     if data is None:
         message = f"there is no Secret {key}; make it, with the keys username and password"
@@ -105,7 +105,7 @@ def read_credentials(
 
 
 def _trouble(value: bytes) -> str:
-    """Say what keeps a username or password from being sent in a login; "" for nothing."""
+    """Say why a username or password cannot be sent in a login; "" if it can."""
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
 """
-What an object refers to: its Secret, the Relay it uses, the Domains whose senders it names.
+Resolves the references of an object: to its Secret, its Relay, and the Domains of its senders.
 
-Each is looked up among the declared objects and those in force so far. A reference to what is not
-there, or to what does not admit the object's namespace, is a finding.
+It looks among the declared objects and those in force so far. A reference to a missing object, or
+to one that does not admit the namespace, is a finding.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey
 
 class References:
     """
-    The objects that others refer to, in one run of the compiler.
+    The objects that others refer to, in one compilation.
 
-    `in_force` is filled as the run goes on, Relays first.
+    The compiler fills `in_force` meanwhile, Relays first.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class References:
         self._namespaces = {**unlabelled, **objects.namespaces}
 
     def admitted(self, allowed: AllowedNamespaces) -> frozenset[str] | None:
-        """Return the further namespaces that an object admits; None for every namespace."""
+        """Return the other namespaces that an object admits; None for every namespace."""
         return admitted(allowed, self._namespaces)
 
     def credentials(
@@ -79,7 +79,7 @@ class References:
         path: tuple[str, ...],
         findings: list[Finding],
     ) -> None:
-        """Find fault unless the Relay that an object uses exists and admits its namespace."""
+        """Add a finding unless the Relay that an object uses exists and admits its namespace."""
         if relay is None:
             return
         namespace = declared.reference.key.namespace
@@ -99,7 +99,7 @@ class References:
             message = f"there is no Relay {relay}; declare it, or name another"
             findings.append(refused(Reason.RELAY_NOT_FOUND, message, *path))
         elif not self._used_before(declared, relay) and namespace != relay.namespace:
-            # Its manifest cannot be read: whom it admits now is not known, only whom it did.
+            # Its manifest cannot be read, so it is unknown whom it admits now.
             message = f"Relay {relay} has a manifest that cannot be read; mend it first"
             findings.append(refused(Reason.RELAY_NOT_READY, message, *path))
 
@@ -114,7 +114,7 @@ def allowed_senders(
     domains: Mapping[str, Domain],
     denied: list[Finding],
 ) -> tuple[str, ...]:
-    """Return the senders but those of Domains elsewhere that do not admit the namespace."""
+    """Return the senders, without those of Domains that do not admit the namespace."""
     namespace = declared.reference.key.namespace
     allowed = []
     for index, pattern in enumerate(senders):

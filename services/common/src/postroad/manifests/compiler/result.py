@@ -1,8 +1,8 @@
 """
-What compiling makes: the entries to put in force, and what is to be said about each object.
+The result of compiling: the entries to publish, and the conditions of each object.
 
-Plain values, known to the publisher, the command and the operator; nothing here imports the models
-of manifests.
+These are plain values for the publisher, the command and the operator. This module does not import
+the models of manifests.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from postroad.policy.model import Entry
 
 
 class ConditionType(StrEnum):
-    """What a condition is about; the operator adds those that only a cluster knows."""
+    """What a condition is about; the operator has further ones, which only a cluster knows."""
 
     READY = "Ready"  # the summary
-    ACCEPTED = "Accepted"  # the object is valid, and those it refers to agree
+    ACCEPTED = "Accepted"  # the object is valid, and the objects it refers to admit it
     SECRETS_RESOLVED = "SecretsResolved"
     SENDERS_ALLOWED = "SendersAllowed"  # of a Client: every sender domain admits it
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is, in one word for machines."""
+    """Why a condition has its status, in one word for programs."""
 
     COMPILED = "Compiled"
     ACCEPTED = "Accepted"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One line of an object's status; `path` is the field that the message is about."""
+    """One condition in an object's status; `path` is the field that the message is about."""
 
     type: ConditionType
     status: bool
@@ -57,9 +57,9 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """
-    The outcome of compiling: same objects in, the same out.
+    The result of compiling.
 
-    `entries` is keyed as published; `conditions` has every declared object.
+    `entries` has the keys of the published configuration; `conditions` has every declared object.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """
-How large an object is as it is stored, and which of its lists makes it so.
+Checks whether an object is too large to be stored, and finds its longest list.
 
-The queue's servers take no value over their `max_payload`, however often it is written. Nearly all
-objects are far smaller: only what has hundreds of items is encoded to be measured.
+NATS servers refuse values over their `max_payload`. Nearly all objects are far smaller, so only
+objects with hundreds of items are encoded to measure them.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ _BESIDE_LISTS = 128 * 1024  # octets, for 64 hosts, 64 sources and a sealed logi
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How large an object may be, `largest` octets as it is stored, its secrets sealed."""
+    """The limit of an object: `largest` octets in its stored form, with its secrets sealed."""
 
     keyring: Keyring
     largest: int
 
     def check(self, declared: Declared, entry: Entry, stored: Entry | None) -> list[Finding]:
-        """Find fault with an object that the queue would never store, and has not."""
+        """Return a finding if the object is too large and is not stored already."""
         lists = _lists(entry)
         if _BESIDE_LISTS + sum(lists.values()) * _LARGEST_ITEM <= self.largest or entry == stored:
             return []

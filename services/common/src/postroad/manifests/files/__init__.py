@@ -1,3 +1,3 @@
 """
-Manifests from files and folders, read so that every mistake has its file, line, field and reason.
+Reads manifests from files and folders; every mistake has its file, line, field and reason.
 """

@@ -1,13 +1,13 @@
 """
-Which files of manifests there are: those that are named, and those in folders.
+Finds the files of manifests: those that are named, and those in named folders.
 
-Symbolic links are followed, as a ConfigMap volume is made of them: `m.yaml` leads to
-`..data/m.yaml`, and `..data` to the folder of the version that is in force. Each folder is entered
-once, so links may lead in a circle. How much is looked at is bounded, since a link may lead to a
-whole file system.
+It follows symbolic links, because a ConfigMap volume consists of them: `m.yaml` points to
+`..data/m.yaml`, and `..data` to the folder of the current version. Each folder is entered once, so
+links may form a circle. The number of entries is limited, because a link may point to a whole file
+system.
 
-Paths are texts here: `up` goes through all of them again and again, and `Path` costs more than the
-calls of the system.
+Paths are strings here: `up` scans them again and again, and `Path` costs more than the system
+calls.
 """
 
 import os
@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 MAX_FILES = 10_000
-MAX_ENTRIES = 20_000  # below each path that is named: files, folders and links, manifests or not
+MAX_ENTRIES = 20_000  # below each named path: files, folders and links, manifests or not
 SUFFIXES = (".yaml", ".yml", ".json")
 
 Refuse = Callable[[str, str, str], None]  # a path, what it is, why it is not read
 
 
 def manifest_files(paths: Iterable[Path], refuse: Refuse) -> Iterator[str]:
-    """Yield each file once, in the order of its first mention; `refuse` what cannot be read."""
+    """Yield each file once, in order; call `refuse` for each path that cannot be read."""
     seen: set[str] = set()
     count = 0
     for path in map(str, paths):
@@ -31,14 +31,14 @@ def manifest_files(paths: Iterable[Path], refuse: Refuse) -> Iterator[str]:
             if count > MAX_FILES:
                 refuse(path, "file", f"there are more than {MAX_FILES} files; name fewer folders")
                 return
-            # A folder and a file in it may both be named, and a link leads to what is there too.
+            # A file may be named twice: by itself, by its folder, or by a link.
             if identity not in seen:
                 seen.add(identity)
                 yield file
 
 
 def _files(root: str, refuse: Refuse) -> Iterator[tuple[str, str]]:
-    """Yield each manifest with its path without links; those of a folder before its folders'."""
+    """Yield each manifest and its resolved path; a folder's files come before its subfolders."""
     real = os.path.realpath(root)
     if not os.path.isdir(root):  # noqa: PTH112 - that of Path raises where it may not look
         yield root, real
@@ -70,12 +70,12 @@ def _files(root: str, refuse: Refuse) -> Iterator[tuple[str, str]]:
 
 
 def _entries(folder: str, most: int, refuse: Refuse) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, sorted; of more than `most` entries, one more than that."""
+    """Return the sorted entries of a folder; if it has more than `most`, one more than that."""
     found: list[os.DirEntry[str]] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                # ConfigMap volumes keep their versions in folders named ..2026_11_24 and the like.
+                # ConfigMap volumes have their versions in hidden folders such as ..2026_11_24.
                 if not entry.name.startswith("."):
                     found.append(entry)
                     if len(found) > most:
@@ -89,10 +89,10 @@ def _entries(folder: str, most: int, refuse: Refuse) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that cannot be followed: reading it tells why
+    except OSError:  # a link that cannot be followed: reading it reports why
         return False
 
 
 def _identity(entry: os.DirEntry[str], folder: str) -> str:
-    """Return the path without links of what is in a folder, of which that is known."""
+    """Return the resolved path of an entry in a folder, whose own resolved path is given."""
     return os.path.realpath(entry.path) if entry.is_symlink() else f"{folder}/{entry.name}"

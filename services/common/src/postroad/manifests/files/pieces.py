@@ -1,9 +1,8 @@
 """
-The objects in a piece of a file, kept by the piece's text.
+Caches the objects in pieces of files, by the text of each piece.
 
-An edit changes a few objects of perhaps thousands. What stands in a piece depends on its text
-alone, so a piece with the text of the reading before is not read again; only where it stands in its
-file may be another place now.
+An edit changes a few of perhaps thousands of objects. The objects in a piece depend only on its
+text, so a piece is parsed again only when its text changes. Its position in the file may change.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from postroad.manifests.reader import InvalidManifest, Read, read_object
 
 @dataclass(frozen=True, slots=True)
 class FoundObjects:
-    """An object as it was read: the path to it in its document, and where that stands."""
+    """An object that was read, the path to it in its document, and the document's lines."""
 
     object: Read
     lines: Lines  # counted from the beginning of the piece
@@ -25,7 +24,7 @@ class FoundObjects:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What was read of a piece, up to what is not YAML in it."""
+    """The objects in a piece, up to the first mistake in its YAML."""
 
     found: tuple[FoundObjects, ...]
     mistake: YamlMistake | None = None
@@ -33,19 +32,19 @@ class Piece:
 
 @dataclass
 class Pieces:
-    """Reads pieces, those of the reading before from memory."""
+    """Reads pieces, and caches those of the last reading."""
 
     _kept: dict[str, Piece] = field(default_factory=dict)
     _seen: dict[str, Piece] = field(default_factory=dict)
 
     def read(self, text: str) -> Piece:
-        """Return what stands in a piece."""
+        """Return the contents of a piece."""
         piece = self._seen.get(text) or self._kept.get(text) or _read(text)
         self._seen[text] = piece
         return piece
 
     def finish(self) -> None:
-        """Forget all pieces that this reading did not come across."""
+        """End a reading, and forget all pieces that it did not have."""
         self._kept, self._seen = self._seen, {}
 
 

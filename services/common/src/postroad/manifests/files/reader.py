@@ -1,9 +1,8 @@
 """
-Files and folders of manifests, read so that every mistake has its file, line, field and reason.
+Reads files and folders of manifests; every mistake has its file, line, field and reason.
 
-Bounded whatever is in them: size and number of files, depth and number of values. A file that
-cannot be read makes the whole reading incomplete, so that nothing declared in it is taken for
-deleted while somebody is mending it.
+The size and number of files and the depth and number of values are limited. A file that cannot be
+read makes the reading incomplete: its objects must not count as deleted while somebody fixes it.
 """
 
 import os
@@ -22,15 +21,15 @@ from postroad.policy.model import ObjectKey
 
 MAX_FILE = 4 * 1024 * 1024  # bytes
 _MOST_ARE_SMALLER = 64 * 1024  # bytes
-NO_LINE = 0  # of a mistake that is about a file or folder as such
+NO_LINE = 0  # the line of a mistake that is about a whole file or folder
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
     """
-    One thing that is wrong in a file; its text is `file:line: field: reason`.
+    One mistake in a file; its text is `file:line: field: reason`.
 
-    Where nothing could be read there is no line, and it is `file: reason`.
+    If the file could not be read there is no line, and the text is `file: reason`.
     """
 
     file: str
@@ -46,14 +45,14 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class FilePosition:
-    """Where an object stands: its file, and how many lines there are above its piece of it."""
+    """The position of an object: its file, and the number of lines above its piece of the file."""
 
     file: str
     above: int
     found: FoundObjects
 
     def mistake(self, problem: Problem) -> Mistake:
-        """Return a problem of the object as a mistake of the file."""
+        """Return a problem of the object as a mistake in the file."""
         path = self.found.root + problem.path
         field = format_path(path) or "document"
         return Mistake(self.file, self._line_of(path), field, problem.reason)
@@ -67,7 +66,7 @@ class FilePosition:
 
 @dataclass
 class Manifests:
-    """What was read: the objects, where each stands, what is wrong, what was passed over."""
+    """The result of reading: the objects and their positions, mistakes, and skipped objects."""
 
     objects: Objects = field(default_factory=Objects)
     origins: dict[Reference, FilePosition] = field(default_factory=dict)
@@ -84,9 +83,9 @@ class Manifests:
 
 class ManifestReader:
     """
-    Reads manifests, again and again while they are edited: what did not change is not read anew.
+    Reads manifests, and reads them again while they are edited, at the cost of the changes.
 
-    `tell` hears of each object how many there were so far.
+    `tell` is called after each object with the number of objects so far.
     """
 
     def __init__(self, tell: Callable[[int], None] | None = None) -> None:
@@ -94,7 +93,7 @@ class ManifestReader:
         self._tell = tell
 
     def read(self, paths: Iterable[FilePath]) -> Manifests:
-        """Read files, and folders whole (*.yaml, *.yml, *.json; names with a dot first not)."""
+        """Read files, and folders recursively (*.yaml, *.yml, *.json; hidden files are skipped)."""
         reading = _Reading(self._pieces, self._tell)
         for file in manifest_files(paths, reading.unread):
             reading.read_file(file)
@@ -103,7 +102,7 @@ class ManifestReader:
 
 
 class _Reading:
-    """Gathers objects and mistakes over all files."""
+    """One reading: collects objects and mistakes from all files."""
 
     def __init__(self, pieces: Pieces, tell: Callable[[int], None] | None) -> None:
         self._pieces = pieces
@@ -124,16 +123,16 @@ class _Reading:
         return self._result
 
     def unreadable(self, file: str, line: int, field: str, reason: str) -> None:
-        """Note what keeps a file, or its rest, from being read."""
+        """Note why a file, or the rest of one, cannot be read."""
         self._complete = False
         self._result.mistakes.append(Mistake(file, line, field, reason))
 
     def unread(self, path: str, what: str, reason: str) -> None:
-        """Note that a file or folder is not read: what is declared there is not known."""
+        """Note that a file or folder is not read, so its objects are unknown."""
         self.unreadable(path, NO_LINE, what, reason)
 
     def read_file(self, file: str) -> None:
-        """Read one file: a document that is not YAML hides no other."""
+        """Read one file; a malformed document does not hide the others."""
         above = 0
         try:
             for text in cut(_text(file)):
@@ -155,7 +154,7 @@ class _Reading:
     def _add(self, found: FoundObjects, origin: FilePosition) -> None:
         read = found.object
         if isinstance(read, InvalidManifest):
-            # It may be the form of an object that is in force and cannot be told from here.
+            # It may be an object that is in force, which cannot be known without its name.
             self._complete = False
             self._refuse(origin, read.problems)
         elif isinstance(read, Foreign):
@@ -189,7 +188,7 @@ def _text(file: str) -> str:
     if not S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - thousands of files, of texts
         raise YamlMistake(NO_LINE, "is neither a file nor a folder", ("file",))
     with open(file, "rb") as opened:  # noqa: PTH123
-        content = opened.read(_MOST_ARE_SMALLER)  # 4 MiB of memory for each file take time
+        content = opened.read(_MOST_ARE_SMALLER)  # allocating 4 MiB for each file takes time
         if len(content) == _MOST_ARE_SMALLER:
             content += opened.read(MAX_FILE + 1 - len(content))
     if len(content) > MAX_FILE:
@@ -201,5 +200,5 @@ def _text(file: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise YamlMistake(line, "is not UTF-8 text", ("file",)) from None
-    # YAML forbids tabs where JSON allows them, and JSON has none inside its texts.
+    # JSON allows tabs where YAML forbids them; within its strings JSON has none.
     return text.replace("\t", " ") if file.endswith(".json") else text

@@ -1,12 +1,12 @@
 """
-YAML as plain values that know where they stand.
+Parses YAML into plain values with line numbers. JSON is YAML, too.
 
-A manifest's mistakes are told by line, so documents are composed into nodes, and the values made
-from the nodes here: by this module alone, so that no tag constructs anything, no key is given
-twice, and what aliases repeat counts against a bound. JSON is YAML.
+Mistakes in manifests are reported by line. So ruamel.yaml only composes documents into nodes, and
+this module makes the values from the nodes. So no tag constructs an object, a duplicate key is an
+error, and values that aliases repeat count against the limit.
 
-Composing takes most of the time that a large file costs, so a text can be cut into pieces that are
-read one by one, and read again only when they changed.
+Composing takes most of the time for a large file. So `cut` splits a text into pieces that can be
+read separately, and read again only when they change.
 """
 
 import re
@@ -19,23 +19,23 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from postroad.manifests.objects import Path
 
-MAX_NODES = 100_000  # per document, aliases counted as what they repeat
+MAX_NODES = 100_000  # per document; an alias counts as much as what it repeats
 MAX_DEPTH = 64
 
-# A line that begins a document, wherever it stands (YAML 1.2.2, 9.1.2): no scalar may contain it.
+# A line that begins a document in any context (YAML 1.2.2 §9.1.2): no scalar may contain it.
 _BEGINNING = re.compile(r"^---(?=[ \t\r\n\x85\u2028\u2029]|\Z)", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+")
-# Mistakes with the marks *, & and !, which are told with what follows the mark.
+# Messages about the marks *, & and !, which quote the text after the mark.
 _OF_MARKS = ("found undefined alias", "found duplicate anchor", "found undefined tag handle")
-# What other mistakes are told with: one character, or the name of a token, as in '<block end>'.
+# What other messages quote: one character, or the name of a token, as in '<block end>'.
 _NO_TEXT = re.compile(r"'(?:.|\\.|<[^']*>)'")
 _PREFIX = "tag:yaml.org,2002:"
 
 
 class YamlMistake(Exception):
-    """A text is not YAML, or uses what manifests may not; `line` counts from 1."""
+    """A text is not YAML, or uses YAML that manifests may not; `line` counts from 1."""
 
     def __init__(self, line: int, reason: str, field: Path = ()) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -52,7 +52,7 @@ class Lines:
     fields: dict[Path, int]
 
     def of(self, path: Path) -> int:
-        """Return the line of a field, or of the closest thing around it that is there."""
+        """Return the line of a field, or of the innermost field around it that exists."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.fields:
                 return self.fields[path[:length]]
@@ -61,7 +61,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document's value, and where its parts stand in the text."""
+    """A document's value, and the lines of its parts in the text."""
 
     value: object
     lines: Lines
@@ -69,10 +69,11 @@ class Document:
 
 def cut(text: str) -> Iterator[str]:
     """
-    Yield the text in pieces that can be read each by itself; joined they are the text.
+    Split a text into pieces that can be read separately; joined they are the text.
 
-    A piece is a document, mostly: one that ends in `...` shares its piece with the next. A text
-    with a line that may be a directive is one piece, since directives are of the document after.
+    A piece is usually one document; a document that ends in `...` shares its piece with the next
+    one. A text with a line that may be a directive stays whole, because a directive belongs to the
+    document after it.
     """
     if _DIRECTIVE.search(text):
         yield text
@@ -86,15 +87,15 @@ def cut(text: str) -> Iterator[str]:
 
 
 def count_lines(text: str) -> int:
-    """Return how many lines end in a text, as the lines of a Document are counted."""
+    """Return the number of line ends in a text, counted in the same way as in a Document."""
     return len(_LINE_END.findall(text))
 
 
 def read_documents(text: str) -> Iterator[Document]:
-    """Yield each document that is not empty; raise YamlMistake at the first thing wrong."""
+    """Yield each document that is not empty; raise YamlMistake at the first mistake."""
     try:
         yaml = YAML(typ="safe", pure=True, plug_ins=[])
-        yaml.composer.warn_double_anchors = False  # it would print what is written there
+        yaml.composer.warn_double_anchors = False  # its warning would print the text
         for node in yaml.compose_all(text):
             if node is not None and not _is_null(node):
                 yield _Builder(node).build()
@@ -111,9 +112,9 @@ def read_documents(text: str) -> Iterator[Document]:
 
 def _without_text(problem: str) -> str:
     """
-    Return what is wrong without what is written there: it may be a password.
+    Return a message without the text that it quotes, which may be a password.
 
-    One that begins with `*` or `&` and is not quoted is an alias or an anchor to YAML.
+    An unquoted password that begins with `*` or `&` is an alias or an anchor in YAML.
     """
     said = " ".join(problem.split())
     for known in _OF_MARKS:
@@ -139,7 +140,7 @@ def _tag(node: Node) -> str:
 
 
 class _Builder:
-    """Makes one document's values, within its bounds."""
+    """Makes the values of one document, within the limits."""
 
     def __init__(self, root: Node) -> None:
         self._root = root
@@ -166,7 +167,7 @@ class _Builder:
             return _scalar(tag, node.value)
         if isinstance(node, ScalarNode) and tag == "timestamp":
             return node.value
-        # Not which: a password that begins with ! and is not quoted is a tag to YAML.
+        # The tag is not quoted: an unquoted password that begins with ! is a tag in YAML.
         raise YamlMistake(line, "has a tag; quote a value that begins with !", path)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:

@@ -1,3 +1,3 @@
 """
-What is written from the models: CustomResourceDefinitions with their status, and docs/resources.md.
+Generates files from the models: CustomResourceDefinitions with their status, docs/resources.md.
 """

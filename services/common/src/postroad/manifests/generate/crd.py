@@ -1,18 +1,18 @@
 """
 Writes the CustomResourceDefinitions from the models: `python -Im postroad.manifests.generate.crd`.
 
-What the models say as JSON Schema becomes a structural schema of Kubernetes: no references, no
-null, no extra keys, and rules in CEL (see `manifest_crd_rules`) for what goes across fields and for
-how texts are written. So the API server itself refuses a wrong object and says what to do, and the
-operator meets only what no schema can tell. Fields that are planned are in the schema to be refused
-there: an unknown field is told only to who asks for strict validation, as kubectl does; for others
-it is dropped, and a rule of mail that is silently dropped is worse than one that is refused.
+The JSON Schema of the models becomes a structural schema of Kubernetes: without references, null
+and extra keys, and with CEL rules (see `manifests.cel`) across fields and for the forms of texts.
+So the API server itself refuses a wrong object and says what to do. The operator has to report only
+what no schema can check. Planned fields are in the schema so that the API server refuses them. It
+reports unknown fields only to clients that ask for strict validation, such as kubectl, and drops
+them for others; a rule about mail must not be dropped silently.
 
-The rules need Kubernetes 1.31 or newer, for its functions of IP addresses in CEL.
+The rules need Kubernetes 1.31 or newer, for the IP address functions in CEL.
 
-The files are templates of the chart, so that an upgrade of the chart upgrades them, and
-`crds.keep` keeps them, and all objects with them, when the chart is uninstalled. A test compares
-the committed files with what comes out.
+The files are templates of the chart, so that an upgrade of the chart upgrades them. With
+`crds.keep`, uninstalling the chart leaves them and all objects in place. A test compares the
+committed files with the output.
 """
 
 import io
@@ -31,7 +31,7 @@ from postroad.manifests.schema import Schema, object_schema
 
 CATEGORY = "postroad"
 
-# The words of a structural schema that the models use; all others are for docs/resources.md.
+# The keywords of a structural schema that the models use; all others are for docs/resources.md.
 _KEPT = frozenset(
     {"type", "enum", "minLength", "maxLength", "minimum", "maximum"}
     | {"minItems", "maxItems", "maxProperties", "required"}
@@ -39,7 +39,7 @@ _KEPT = frozenset(
 )
 _LARGEST_INT32 = 2**31 - 1
 _ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-# Types that planned fields will have, so that what is written for them reaches the refusal.
+# The types of planned fields, so that their values get to the rule that refuses them.
 _PLANNED_TYPES: Mapping[str, Schema] = {
     "spec.send.dkim": {"type": "array", "maxItems": 64, "items": _ANYTHING},
     "spec.send.bounceDomain": {"type": "string", "maxLength": 253},
@@ -131,7 +131,7 @@ def _structural(schema: Schema) -> dict[str, Any]:
         found["additionalProperties"] = _structural(values)
     if "x-kubernetes-int-or-string" in schema:
         found["pattern"] = schema["pattern"]
-    # An empty list or mapping says as much as none.
+    # An empty list or mapping as default means the same as none.
     if default := _whole_default(schema):
         found["default"] = default
     if "items" in schema:
@@ -143,7 +143,7 @@ def _structural(schema: Schema) -> dict[str, Any]:
 
 
 def _whole_default(schema: Schema) -> Any:
-    """Return the default with those of the fields inside, as rules are tried on it without them."""
+    """Return a default that includes the inner fields' defaults, which rules on it need."""
     default = schema.get("default")
     if not isinstance(default, Mapping):
         return default
@@ -189,11 +189,11 @@ def template(kind: Kind) -> str:
     """Return the CustomResourceDefinition as a template of the chart."""
     writer = YAML()
     writer.default_flow_style = False
-    writer.width = 10_000  # a rule or a description stands on one line
+    writer.width = 10_000  # each rule and description is on one line
     writer.indent(mapping=2, sequence=4, offset=2)
     text = io.StringIO()
     writer.dump(custom_resource_definition(kind), text)
-    # What looks like a template's action in a description or a rule is none.
+    # Braces in a description or a rule must not be read as a template's action.
     plain = text.getvalue().replace("{{", '{{ "{{" }}')
     metadata, spec, rest = plain.partition("spec:\n")
     return f"{_HEAD}{metadata}{_LABELS}{spec}{rest}{_TAIL}"

@@ -1,8 +1,8 @@
 """
-What the operator tells of each kind: the schema of its status, its columns in `kubectl get`.
+The schema of each kind's status, and its columns in `kubectl get`.
 
-The status is written by the operator alone, through its own subresource, so it has no models and no
-rules: a schema with descriptions, which `kubectl explain` shows and docs/resources.md prints.
+Only the operator writes a status, through the subresource. So there are no models and rules for it,
+only a schema with descriptions, which `kubectl explain` and docs/resources.md show.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from postroad.manifests.schema import Schema
 
 
 class Names(NamedTuple):
-    """What a kind is called on the command line."""
+    """The names of a kind on the command line."""
 
     plural: str
     short: str

@@ -1,8 +1,8 @@
 """
 Writes docs/resources.md from the models: `python -Im postroad.manifests.generate.docs`.
 
-The page cannot drift from what is accepted: names, types, bounds, defaults and texts come from the
-schema that the CRDs are made of, and a test compares the committed page with what comes out.
+Names, types, bounds, defaults and texts come from the same schema as the CRDs. A test compares the
+committed page with the output, so the page is never out of date.
 """
 
 import sys
@@ -86,7 +86,7 @@ writes this page from the models. [examples](examples) has complete examples wit
 
 
 def page() -> str:
-    """Return docs/resources.md as the models have it now."""
+    """Return the text of docs/resources.md."""
     return "\n".join([_HEAD, *(line for kind in SPECS for line in _section(kind))])
 
 

@@ -16,7 +16,7 @@ from postroad.manifests.kinds.shared import (
 from postroad.manifests.kinds.types import DomainName, ListedAddress
 from postroad.policy.model import TlsMode
 
-# Another name would be another domain, with other mail, other DNS records and another first owner.
+# Another name means another domain, with other mail, other DNS records and perhaps another owner.
 _SAME_DOMAIN = CelRule(
     "self.domain == oldSelf.domain",
     "cannot be changed; make another Domain for the other name, then delete this one",

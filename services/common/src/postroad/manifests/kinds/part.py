@@ -1,4 +1,4 @@
-"""What every part of a manifest is, and how rules across its fields are told."""
+"""The base class of all parts of a manifest, and the errors of rules across fields."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -12,7 +12,7 @@ from postroad.manifests.cel import CelRule, with_rules
 
 
 class Part(BaseModel):
-    """Base of everything in a manifest: camelCase in YAML, unknown fields refused, immutable."""
+    """The base of all models: camelCase in YAML, unknown fields refused, immutable."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -22,15 +22,15 @@ class Part(BaseModel):
     )
 
     api_rules: ClassVar[tuple[CelRule, ...]] = ()
-    """What the part's validators say, for the API server."""
+    """The part's validators as CEL rules, for the API server."""
 
     @classmethod
     def at_odds(cls, given: Mapping[str, object]) -> Iterator[PydanticCustomError]:
         """
-        Yield what is wrong with which fields are given, whatever stands in them.
+        Yield errors about fields that must not be given together, whatever their values are.
 
-        Validators across fields are asked only where each field is right; asked beside them, this
-        tells all mistakes at once.
+        Pydantic calls validators across fields only when every field is valid. This method is
+        called in any case, so that all mistakes are reported together.
         """
         yield from ()
 
@@ -45,5 +45,5 @@ class Part(BaseModel):
 
 
 def broken_rule(field: str, message: str) -> PydanticCustomError:
-    """Return the error of a rule across fields, to be shown at `field` (dotted) of the part."""
+    """Return the error of a rule across fields, reported at `field` (dotted) of the part."""
     return PydanticCustomError("rule", "{message}", {"field": field, "message": message})

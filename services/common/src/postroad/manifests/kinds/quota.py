@@ -21,7 +21,7 @@ from postroad.policy.model import OnExceeded, QuotaUnit
 
 
 def _one_of(names: tuple[str, ...]) -> CelRule:
-    # `namespace` is a word of CEL, and is written with underscores there.
+    # `namespace` is a reserved word in CEL, which writes the field as `__namespace__`.
     said = (f"has(self.{'__namespace__' if name == 'namespace' else name})" for name in names)
     return CelRule(
         f"[{', '.join(said)}].exists_one(said, said)",

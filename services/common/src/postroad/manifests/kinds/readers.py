@@ -1,5 +1,5 @@
 """
-From what a person writes in a field to the value that the product works with.
+Parses the texts of manifest fields into values.
 
 Each function raises ValueError with a text that says what to write instead.
 """
@@ -14,7 +14,7 @@ from postroad.units.quantities import parse_quantity, parse_rate
 
 
 def shown(value: object) -> str:
-    """Return a value as an error may quote it: as in YAML, and cut when long."""
+    """Return a value in the form for error messages: as in YAML, and cut if it is long."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -49,7 +49,7 @@ def read_domain(text: str) -> str:
 
 
 def read_host_name(text: str) -> str:
-    """Read the name of a host as it says it of itself: a domain name without underscores."""
+    """Read a host name for EHLO: a domain name without underscores."""
     domain = read_domain(text)
     try:
         return host_name(domain)
@@ -103,7 +103,7 @@ def read_network(text: str) -> Network:
 
 
 def read_host(text: str) -> str:
-    """Read the name or IP address of a next hop; IPv6 addresses may stand in brackets."""
+    """Read the name or IP address of a next hop; an IPv6 address may be in brackets."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         return str(unmapped(ipaddress.ip_address(bare)))

@@ -213,7 +213,7 @@ class RelaySpec(Part):
 
     @classmethod
     def at_odds(cls, given: Mapping[str, object]) -> Iterator[PydanticCustomError]:
-        """Yield that mail leaves by MX or to smarthosts."""
+        """Yield an error if both mx and smarthosts are given."""
         if given.get("mx") is not None and given.get("smarthosts"):
             yield broken_rule("smarthosts", "cannot go with mx; keep one of the two")
 
@@ -230,7 +230,7 @@ class RelaySpec(Part):
                 "several logins in one Relay are not supported yet; use one Secret for all"
                 " smarthosts, or a Relay for each",
             )
-        implicit = self.implicit_tls  # looks for hosts listed twice, too
+        implicit = self.implicit_tls  # also checks that no host is listed twice
         if self.tls.mode is not TlsMode.NONE:
             return
         if implicit:
@@ -292,7 +292,7 @@ class RelaySpec(Part):
 
     @property
     def logins(self) -> tuple[str | None, ...]:
-        """For each smarthost the Secret to log in with."""
+        """The Secret to log in with, for each smarthost."""
         auths = (hop.auth or self.auth for hop in self.smarthosts)
         return tuple(auth.secret_ref.name if auth else None for auth in auths)
 
@@ -303,7 +303,7 @@ class RelaySpec(Part):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a smarthost is this machine, going by what is written."""
+    """Whether a smarthost is the loopback interface, by its name or address alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -76,7 +76,7 @@ class LabelRequirement(Part):
 
 
 class LabelSelector(Part):
-    """Chooses namespaces by their labels; all that is said must hold."""
+    """Selects namespaces by their labels; all requirements must be met."""
 
     match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
         default_factory=dict, max_length=64
@@ -86,7 +86,7 @@ class LabelSelector(Part):
     """Further requirements on a namespace's labels."""
 
     def admits(self, labels: dict[str, str]) -> bool:
-        """Whether a namespace with these labels is chosen."""
+        """Whether the selector matches a namespace with these labels."""
         return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
             requirement.admits(labels) for requirement in self.match_expressions
         )
@@ -162,7 +162,7 @@ def check_hosts(hosts: tuple[NextHop, ...], field: str, *, implicit: bool | None
 
 
 def host_rules(field: str, *, by_port: str = "true") -> tuple[CelRule, ...]:
-    """Return what `check_hosts` says, for the API server; `by_port` is CEL."""
+    """Return the checks of `check_hosts` as CEL rules; `by_port` is CEL, too."""
     hosts = f"self.{field}"
     return (
         CelRule(

@@ -74,7 +74,7 @@ def _reads(parse: Callable[[str], object], what: str) -> BeforeValidator:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Bounds of a duration; with `never`, 0s is admitted too."""
+    """Bounds of a duration; with `never`, 0s is allowed too."""
 
     low: timedelta
     high: timedelta
@@ -103,7 +103,7 @@ class Within:
 
     @property
     def _cel(self) -> str:
-        # What is no duration has been told so by another rule.
+        # Another rule refuses malformed durations.
         low, high = (each / timedelta(milliseconds=1) for each in (self.low, self.high))
         value = milliseconds("self")
         within = f"{value} >= {low} && {value} <= {high}"
@@ -165,7 +165,7 @@ Size = Annotated[
                 "anyOf": [{"type": "integer"}, {"type": "string"}],
                 "x-kubernetes-int-or-string": True,
                 "x-postroad-written": "size",
-                # Too dear for a rule, since the text has no bound there.
+                # As a rule it would exceed the cost budget, since the text has no bound.
                 "pattern": QUANTITY_PATTERN,
                 "minimum": 0,
             },

@@ -1,5 +1,5 @@
 """
-What may still be spent: quotas of senders, connections and rates of sites, shared by processes.
+Limits that processes share: quotas of senders, connections and message rates of sites.
 
-Pure decisions over values; who keeps the counts leases them from the cluster elsewhere.
+These are pure decisions over values. `spool` keeps the counts for the cluster.
 """

@@ -1,13 +1,13 @@
 """
-How the connections that a site is asked to bear are shared by processes that do not own it alone.
+Shares the connections of a site among the processes that own it.
 
-A site that Relays of two pools send to has an owner in each pool. All owners claim a portion of the
-site's connections in one record that is changed by compare and set, so the portions never add up
-to more than the limit. One who is alone has all of it. Where others want more, each has an even
-part, and gives up what it holds beyond that as its connections end.
+If Relays of two pools send to a site, it has an owner in each pool. All owners claim a portion of
+the site's connections in one record, which is changed by compare-and-set, so that the portions
+never exceed the limit. A single owner gets all connections. If others want more, each gets an even
+part, and gives up the rest as its connections end.
 
-Pure: the record in, the record out. A claim is void once its process is gone; the caller leaves
-such claims out.
+These are pure functions from record to record. The claim of a dead process is void; the caller
+leaves it out.
 """
 
 import json
@@ -22,9 +22,10 @@ from postroad.policy.model import Rate, SiteLimits
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    What one process has of a site: `holds` connections, and whether it `wants` more.
+    The claim of one process on a site: it `holds` connections, and perhaps `wants` more.
 
-    `outdated`: its limits were edited, and it has sent nothing since. They count for nobody.
+    `outdated`: its Relay's limits were edited and it has sent nothing since, so its limits do not
+    count.
     """
 
     owner: str
@@ -37,10 +38,10 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class SiteDemand:
     """
-    What one process asks for.
+    The demand of one process at a site.
 
-    It has `busy` connections in use and `idle` ones kept open, and knows to hold `held`.
-    `outdated` is as in `Claim`.
+    It has `busy` connections in use and `idle` ones kept open. `held` is the number that it held
+    last. `outdated` is as in `Claim`.
     """
 
     owner: str
@@ -54,7 +55,7 @@ class SiteDemand:
 
 @dataclass(frozen=True, slots=True)
 class SitePortion:
-    """The record as it is to be, and what the process may use from now on."""
+    """The record to write, and what the process may use from now on."""
 
     claims: tuple[Claim, ...]
     connections: int
@@ -63,10 +64,11 @@ class SitePortion:
 
 def portioned(claims: Sequence[Claim], demand: SiteDemand, *, certain: bool = True) -> SitePortion:
     """
-    Return a process's portion of a site, and the record that says so.
+    Return a process's portion of a site, and the record with its claim.
 
-    Claims stand in the order in which their owners are served. `certain`: the record has all
-    claims. It may have been lost, and not all written again; then nobody gets more than he held.
+    Claims are in the order in which their owners are served. `certain` says that the record has all
+    claims. After a loss of the record, until all claims are written again, nobody gets more than it
+    held.
     """
     known = next((claim for claim in claims if claim.owner == demand.owner), None)
     others = [claim for claim in claims if claim.owner != demand.owner]
@@ -92,12 +94,12 @@ def portioned(claims: Sequence[Claim], demand: SiteDemand, *, certain: bool = Tr
 
 
 def without(claims: Iterable[Claim], owner: str) -> tuple[Claim, ...]:
-    """Return the record once a process has nothing more to send to the site."""
+    """Return the claims without those of a process that has nothing more to send to the site."""
     return tuple(claim for claim in claims if claim.owner != owner)
 
 
 def largest(limits: Iterable[SiteLimits]) -> SiteLimits:
-    """Return limits that are as large as the largest in each respect."""
+    """Return limits whose every value is the largest of the given ones."""
     several = list(limits)
     if len(several) == 1:
         return several[0]
@@ -124,7 +126,7 @@ def _per_second(rate: Rate) -> float:
 
 
 def _in_line(claims: Sequence[Claim], mine: Claim) -> tuple[Claim, ...]:
-    """Return the claims with ours in its place, which is the last if it is new."""
+    """Return the claims with ours in its place, or at the end if it is new."""
     if all(claim.owner != mine.owner for claim in claims):
         return (*claims, mine)
     return tuple(mine if claim.owner == mine.owner else claim for claim in claims)
@@ -133,7 +135,7 @@ def _in_line(claims: Sequence[Claim], mine: Claim) -> tuple[Claim, ...]:
 def _even_part(
     line: tuple[Claim, ...], mine: Claim, busy: int, total: int
 ) -> tuple[tuple[Claim, ...], int]:
-    """Return our even part, and the line: who has had his turn stands behind who has none."""
+    """Return our even part, and the claims: we go behind owners that wait and have nothing."""
     parts = _even(line, mine, busy, total)
     if mine.holds and any(c.wants and not c.holds and not parts[c.owner] for c in line):
         line = (*without(line, mine.owner), mine)
@@ -142,7 +144,7 @@ def _even_part(
 
 
 def _even(line: Sequence[Claim], mine: Claim, busy: int, total: int) -> dict[str, int]:
-    """Share `total` evenly, nobody getting more than he asks for; odd ones go to the first."""
+    """Share `total` evenly, with no part above its demand; a remainder goes to the first claims."""
     asks = {claim.owner: total if claim.wants else claim.holds for claim in line}
     if not mine.wants:
         asks[mine.owner] = busy
@@ -160,12 +162,12 @@ def _even(line: Sequence[Claim], mine: Claim, busy: int, total: int) -> dict[str
 
 
 def encode(site: str, claims: Iterable[Claim]) -> bytes:
-    """Write a site's record."""
+    """Encode a site's record."""
     return json.dumps({"site": site, "claims": [_written(claim) for claim in claims]}).encode()
 
 
 def decode(record: bytes) -> tuple[str, tuple[Claim, ...]]:
-    """Read a record; of one that another release wrote otherwise, nothing is known."""
+    """Decode a record; one in the format of another release counts as empty."""
     try:
         said = json.loads(record)
         return str(said["site"]), tuple(_read(claim) for claim in said["claims"])

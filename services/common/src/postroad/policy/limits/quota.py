@@ -1,12 +1,12 @@
 """
-Which Quotas a message counts against, by how much, and under which key the count is kept.
+Finds the Quotas that a message counts against, the amounts, and the keys of the counts.
 
-A count is kept for one limit of one Quota, one value of its subject and one window. Windows are
-aligned to the Unix epoch, so that every process names the same window without asking, and a process
-whose clock is off spends from a neighbouring window's allowance but never beyond it.
+There is one count for each limit of a Quota, value of its subject and window. Windows are aligned
+to the Unix epoch, so all processes agree on them without communication. A process whose clock is
+wrong spends from a neighbouring window, but never beyond its limit.
 
-Namespace, client, senderDomain and sender count what Clients send: a stranger who puts a domain
-into MAIL must not be able to use up what its owner may send. clientNetwork counts everybody.
+namespace, client, senderDomain and sender count only what Clients send. Otherwise a stranger could
+use up a domain's quota by writing the domain into MAIL. clientNetwork counts everybody's mail.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from postroad.policy.model import (
 )
 from postroad.policy.patterns import address_matches, specificity
 
-# How long after its window a count is kept: longer than clocks in a cluster are ever apart.
+# How long after its window a count is kept: longer than the clocks in a cluster differ.
 EXPIRY_SLACK = timedelta(minutes=10)
 _LONGEST_TOKEN = 128
 _NOT_PLAIN = re.compile(rb"[^A-Za-z0-9_-]")
@@ -37,7 +37,7 @@ _ENCODED = re.compile(rb"=([0-9A-F]{2})")
 
 @valueclass(frozen=True, slots=True)
 class Sending:
-    """What a message counts as: who sends it, from where, and how much it is."""
+    """What quotas need to know of a message: its sender, its client's address, its amounts."""
 
     client: ObjectKey | None
     reverse_path: Mailbox | None
@@ -47,7 +47,7 @@ class Sending:
     octets: int = 0
 
     def amount(self, unit: QuotaUnit) -> int:
-        """Return how much of a unit the message is."""
+        """Return how many of a unit the message counts as."""
         if unit is QuotaUnit.MESSAGES:
             return self.messages
         return self.recipients if unit is QuotaUnit.RECIPIENTS else self.octets
@@ -71,7 +71,7 @@ class QuotaDemand:
 
 
 def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[QuotaDemand, ...]:
-    """Return what a message takes from every Quota whose subject it is; units of none left out."""
+    """Return what a message takes from every Quota that counts it; zero amounts are left out."""
     found = []
     for quota in quotas:
         value = subject_value(quota.subject, sending)
@@ -87,7 +87,7 @@ def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[Q
 
 
 def subject_value(subject: QuotaSubject, sending: Sending) -> str | None:
-    """Return the value a message is counted under, None when it is not the subject's."""
+    """Return the value that a message is counted under, None when the subject does not match."""
     if subject.kind is SubjectKind.CLIENT_NETWORK:
         return _network(subject, sending.address)
     client = sending.client
@@ -109,7 +109,7 @@ def _sender_value(subject: QuotaSubject, sender: Mailbox | None) -> str | None:
         return sender.domain if specificity(subject.match, sender.domain) else None
     if not address_matches(subject.match, sender.local_part, sender.domain):
         return None
-    # One person, one count, however it is written: as patterns compare.
+    # All spellings of one mailbox share a count, as in patterns.
     return f"{meant(sender.local_part)}@{sender.domain}"
 
 
@@ -119,16 +119,16 @@ def _network(subject: QuotaSubject, address: ipaddress.IPv4Address | ipaddress.I
 
 
 def window_end(window: timedelta, now: datetime) -> datetime:
-    """Return when the window that `now` is in ends; windows begin at multiples since 1970."""
+    """Return the end of the window at `now`; windows begin at multiples of `window` since 1970."""
     seconds = int(window.total_seconds())
     return datetime.fromtimestamp((int(now.timestamp()) // seconds + 1) * seconds, UTC)
 
 
 def usage_key(quota: ObjectKey, limit: QuotaLimit, value: str, now: datetime) -> str:
     """
-    Return the key a count is kept under: `<namespace>.<quota>.<unit>.<window>.<number>.<value>`.
+    Return the key of a count: `<namespace>.<quota>.<unit>.<window>.<number>.<value>`.
 
-    Tokens are plain: whatever a client wrote is encoded, and what is long is hashed.
+    Special characters in a client's text are encoded, and a long text is hashed.
     """
     seconds = int(limit.window.total_seconds())
     number = int(now.timestamp()) // seconds
@@ -137,7 +137,7 @@ def usage_key(quota: ObjectKey, limit: QuotaLimit, value: str, now: datetime) ->
 
 
 def fixed_value(subject: QuotaSubject) -> str | None:
-    """Return the only value that a subject is counted under, None when each counts for itself."""
+    """Return the single value that a subject is counted under, None if it may have several."""
     if subject.kind is SubjectKind.CLIENT_NETWORK or "*" in subject.match:
         return None
     if subject.kind is not SubjectKind.SENDER:
@@ -147,7 +147,11 @@ def fixed_value(subject: QuotaSubject) -> str | None:
 
 
 def counted_value(key: str, quota: ObjectKey, limit: QuotaLimit, now: datetime) -> str | None:
-    """Return the value that a key counts in a Quota's present window, None for any other key."""
+    """
+    Return the value that a key counts in a Quota's current window.
+
+    None for a key of another limit or window, and for a hashed value.
+    """
     prefix = usage_key(quota, limit, "", now)
     value = key.removeprefix(prefix)
     if value == key or value.startswith("=="):

@@ -1,8 +1,8 @@
 """
-Which Quotas a message may count against, found by look-ups: a cluster may have thousands.
+An index of Quotas, which finds those that a message may count against, out of thousands.
 
-They come with those first whose count few share, and last those that many do: what a sender may not
-send anyway then takes no slice of what others could have sent.
+Quotas with the narrowest subjects come first. So a message that its own sender's quota refuses
+takes no slice of a quota that many share.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,12 +12,12 @@ from postroad.policy.limits.quota import Sending
 from postroad.policy.model import Quota, QuotaSubject, SubjectKind
 from postroad.policy.patterns import address_key, matching
 
-_FEW = 4  # so many are looked at sooner than looked up
+_FEW = 4  # up to so many, checking each is faster than look-ups
 _EVERYBODY = "*"
 
 
 class QuotaIndex:
-    """The Quotas of a configuration, to be asked by message."""
+    """The Quotas of a configuration, indexed by subject."""
 
     def __init__(self, quotas: Iterable[Quota]) -> None:
         kinds = list(_KEYS)
@@ -29,7 +29,7 @@ class QuotaIndex:
         self._tables = [(_KEYS[kind], table) for kind, table in tables.items()]
 
     def of(self, sending: Sending) -> Sequence[Quota]:
-        """Return every Quota whose subject a message may be; `demands` says whether it is."""
+        """Return every Quota whose subject may match; `demands` decides whether it does."""
         if len(self._all) <= _FEW:
             return self._all
         found: list[Quota] = []
@@ -73,7 +73,7 @@ def _namespace_keys(sending: Sending) -> Sequence[str]:
     return () if sending.client is None else (sending.client.namespace, _EVERYBODY)
 
 
-# By what a message is found in its table: the kinds in order, the narrowest first.
+# The keys to look up for a message, by kind of subject; the narrowest kind is first.
 _KEYS: dict[SubjectKind, Callable[[Sending], Iterable[str]]] = {
     SubjectKind.SENDER: _sender_keys,
     SubjectKind.CLIENT: _client_keys,

@@ -1,25 +1,25 @@
 """
-What one process may still spend of every quota: slices of allowance, leased and given back.
+The quota slices that one process has leased, and what it has spent of them.
 
-Exact upper bounds without a write per message: a process leases a slice of what is left of a
-window for the whole cluster, spends it here, and gives back what lies unspent. The sum of all
-slices never exceeds the limit, so neither does the mail.
+Limits are exact without a write per message. A process leases a slice of what the cluster has left
+in a window, spends it locally, and gives back the unspent rest. The sum of all slices never exceeds
+the limit, so neither does the mail.
 
-No I/O and no clock: the caller leases what `try_spend` says is needed, tells the answer, and asks
-again. The loop in ingress, bounded because each answer brings grants or the end:
+This module has no I/O and no clock. The caller leases what `try_spend` needs, reports the answer,
+and calls it again. The loop in ingress ends, because each answer brings a grant or a refusal:
 
     while isinstance(outcome := ledger.try_spend(wanted, now), Needs):
         for lease in outcome.leases:
             granted = await usage.lease(lease.key, amount=lease.amount,
                                         maximum=lease.maximum, expires=lease.expires,
                                         needed=lease.shortfall)
-            ledger.granted(lease, granted, now)  # ledger.failed(lease) when it was not asked for
+            ledger.granted(lease, granted, now)  # or ledger.failed(lease) without an answer
 
-What is refused now may be had later, while others hold slices that they may give back: only after
-SETTLED without a new slice is a count used up for certain.
+A refused amount may become available while other processes hold slices that they may give back. A
+count is certainly used up only when nobody has leased a new slice for SETTLED.
 
-A message takes from all its quotas or from none. `refund` puts back what a message took that was
-not accepted after all.
+A message takes from all its quotas or from none. `refund` gives back what a message took that was
+not accepted in the end.
 """
 
 import math
@@ -29,41 +29,41 @@ from datetime import datetime, timedelta
 
 from postroad.policy.limits.quota import QuotaDemand
 
-IDLE = timedelta(seconds=5)  # unspent for so long, a slice goes back
-# So long after the last slice all of it is spent or back: a second for the look, the rest for
-# clocks that differ and a queue that is slow.
+IDLE = timedelta(seconds=5)  # a slice that is not spent for so long is given back
+# So long after the last slice was leased, all of it is spent or given back: IDLE, a second until
+# `idle` is called, and the rest for differing clocks and a slow queue.
 SETTLED = timedelta(seconds=12)
-RATE_MEMORY = timedelta(seconds=5)  # how far back the recent rate looks
-SLICE_TIME = timedelta(seconds=1)  # a slice lasts so long at the recent rate
-REFUSAL_MEMORY = timedelta(seconds=1)  # an exhausted count is not asked for again sooner
-# Slices are only for when this many more would fit: near the limit each message asks for itself,
-# so that no process sits on what another could send.
+RATE_MEMORY = timedelta(seconds=5)  # the time over which the recent rate is averaged
+SLICE_TIME = timedelta(seconds=1)  # at the recent rate, a slice lasts so long
+REFUSAL_MEMORY = timedelta(seconds=1)  # a refused amount is not requested again sooner
+# A slice is leased only if this many of its size are left. Near the limit each message leases only
+# what it needs, so that no process holds what another could send.
 _ROOM_IN_SLICES = 8
 _LEAST_SHARE = 16  # a slice is never more than this fraction of the maximum
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A slice to ask for: `amount` under `key`, while no more than `maximum` is taken in all."""
+    """A slice to lease: `amount` under `key`, if the total then stays within `maximum`."""
 
     key: str
     amount: int
     maximum: int
     expires: datetime
-    shortfall: int  # what must be granted for the message at hand
-    last_resort: bool  # nothing smaller can be asked for
+    shortfall: int  # what must be granted for the current message
+    last_resort: bool  # a smaller amount is of no use
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The message may go; `demands` are what it took, for `refund`."""
+    """The message is within its quotas; `demands` are what it took, for `refund`."""
 
     demands: tuple[QuotaDemand, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Nothing was taken: lease these first, then ask again."""
+    """Nothing was taken: make these leases first, then call `try_spend` again."""
 
     leases: tuple[Lease, ...]
 
@@ -71,9 +71,10 @@ class Needs:
 @dataclass(frozen=True, slots=True)
 class Exceeded:
     """
-    Nothing was taken, and nothing is to be had: the Quota and limit of `demand` say no.
+    Nothing was taken: the limit of `demand` refuses the message.
 
-    `certain`: not in this window. False: others may give back; None: that is to be asked.
+    `certain` is True if nothing will be available in this window, False if other processes may
+    still give something back, and None if the caller has to find out.
     """
 
     demand: QuotaDemand
@@ -83,9 +84,9 @@ class Exceeded:
 @dataclass(frozen=True, slots=True)
 class GiveBack:
     """
-    Leased and not spent: to be given back, once.
+    An amount that was leased and not spent, to be given back once.
 
-    Never again after an answer in doubt: given back twice, a limit would be exceeded.
+    Do not retry if it is unknown whether it was given back: twice would exceed the limit.
     """
 
     key: str
@@ -94,30 +95,30 @@ class GiveBack:
 
 @dataclass(slots=True)
 class _Account:
-    """One count as this process knows it."""
+    """This process's view of one count."""
 
     window_end: datetime
-    touched: datetime  # when it was made or last spent from
-    granted: datetime  # when it was made or last grew
-    maximum: int  # of the Quota as it is now
+    touched: datetime  # when it was created or last spent from
+    granted: datetime  # when it was created or last grew
+    maximum: int  # the Quota's current limit
     balance: int = 0
     surplus: int = 0  # leased while the maximum was larger: to be given back, not spent
-    asked: int = 0  # by leases not yet answered
+    asked: int = 0  # in leases that are not answered yet
     rate: float = 0.0  # units per second, averaged over RATE_MEMORY
     largest_slice: float = math.inf  # shrinks as the limit comes near
     refused_until: datetime | None = None
-    refused: int = 0  # so much, or more, until then: what is smaller may still fit
-    exhausted: bool | None = None  # for certain, as long as refused_until is ahead
+    refused: int = 0  # the refused amount; a smaller one may still be granted
+    exhausted: bool | None = None  # `Exceeded.certain`, until refused_until
 
     def limit(self, maximum: int) -> None:
-        """Heed a Quota's maximum: what was leased under a larger one may be more than it allows."""
+        """Apply the Quota's maximum; a balance leased under a larger one becomes surplus."""
         if maximum < self.maximum:
             self.surplus += self.balance
             self.balance = 0
         self.maximum = maximum
 
     def add(self, amount: int, maximum: int) -> None:
-        """Take in what was leased, or taken by a message, under a maximum."""
+        """Add an amount that was leased, or refunded, under a maximum."""
         if maximum > self.maximum:
             self.surplus += amount
         else:
@@ -129,21 +130,21 @@ class _Account:
         self.touched = now
 
     def refuses(self, shortfall: int, now: datetime) -> bool:
-        """Whether so much was refused just now."""
+        """Whether this amount, or a smaller one, was refused within REFUSAL_MEMORY."""
         until = self.refused_until
         return until is not None and now < until and shortfall >= self.refused
 
     def rate_at(self, now: datetime) -> float:
-        """Return the recent rate: what was spent counts less the longer ago it was."""
+        """Return the recent rate, an average that decays exponentially."""
         past = max((now - self.touched).total_seconds(), 0.0)
         return self.rate * math.exp(-past / RATE_MEMORY.total_seconds())
 
     def unspent(self, now: datetime) -> int:
-        """Return how much of the balance nobody has use for, by the recent rate."""
+        """Return how much of the balance will not be needed, by the recent rate."""
         if now - self.touched >= IDLE or now - self.granted >= IDLE:
             return self.balance
         if now - self.granted < SLICE_TIME:
-            return 0  # leased for a message that is about to take it
+            return 0  # leased for a message that will take it in a moment
         return max(0, self.balance - math.ceil(self.rate_at(now) * IDLE.total_seconds()))
 
     def slice_for(self, shortfall: int, maximum: int) -> int:
@@ -153,13 +154,13 @@ class _Account:
 
 
 class Ledger:
-    """What is leased, spent and left in this process. Time must not run backwards."""
+    """All leased slices of this process. Time must not run backwards."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
 
     def try_spend(self, demands: Sequence[QuotaDemand], now: datetime) -> Spent | Needs | Exceeded:
-        """Take all that is demanded, or nothing and say what is missing."""
+        """Take all demands, or take nothing and return what is missing."""
         leases = []
         for demand in demands:
             account = self._account(demand, now)
@@ -173,7 +174,7 @@ class Ledger:
                 return Exceeded(demand, account.exhausted)
             leases.append(_lease(demand, account, shortfall))
         if leases:
-            # Noted only now: a lease that is not going to be asked for must not count.
+            # Only here: if a later demand is exceeded, none of the leases is made.
             for lease in leases:
                 self._accounts[lease.key].asked += lease.amount
             return Needs(tuple(leases))
@@ -182,7 +183,7 @@ class Ledger:
         return Spent(tuple(demands))
 
     def granted(self, lease: Lease, amount: int, now: datetime) -> None:
-        """Tell how much of a lease was granted."""
+        """Report how much of a lease was granted."""
         account = self._accounts.get(lease.key)
         if account is None:
             return  # its window is over
@@ -199,22 +200,22 @@ class Ledger:
             account.largest_slice = lease.amount // 4
 
     def learned(self, demand: QuotaDemand, *, exhausted: bool) -> None:
-        """Tell whether a count that refused has nothing left for certain."""
+        """Report whether a count that refused is certainly used up."""
         account = self._accounts.get(demand.key)
         if account is not None:
             account.exhausted = exhausted
 
     def failed(self, lease: Lease) -> None:
-        """Tell that a lease was not answered, or with an error; what it took, if so, is wasted."""
+        """Report that a lease failed or got no answer; what it may have taken is lost."""
         account = self._accounts.get(lease.key)
         if account is not None:
             account.asked = max(0, account.asked - lease.amount)
 
     def unused(self, lease: Lease) -> GiveBack | None:
         """
-        Take out what was leased for one message alone, which another of its quotas refused.
+        Take back an amount leased for one message alone, which another of its quotas refused.
 
-        None when that was a slice, which is for others too, or when somebody has spent it.
+        None when the lease was a slice, which other messages can use, or when it is spent.
         """
         account = self._accounts.get(lease.key)
         if account is None or not lease.last_resort:
@@ -224,7 +225,7 @@ class Ledger:
         return GiveBack(lease.key, amount) if amount else None
 
     def refund(self, spent: Spent, now: datetime) -> None:
-        """Put back what a message took that was not accepted."""
+        """Give back to the balances what a message took that was not accepted."""
         for demand in spent.demands:
             account = self._account(demand, now)
             account.add(demand.amount, demand.maximum)
@@ -232,10 +233,10 @@ class Ledger:
 
     def idle(self, now: datetime) -> list[GiveBack]:
         """
-        Take out what lies unspent, to be given back; forget windows that are over.
+        Take out the unspent amounts, to be given back, and forget windows that are over.
 
-        That is all of an account that nobody spent from, or that has not grown, for 5 s, and of
-        others what the recent rate would not spend in 5 s. Ask about once a second.
+        The whole balance is given back if nothing was spent, or leased, for 5 s; otherwise the part
+        that would last longer than 5 s at the recent rate. Call it about once a second.
         """
         back = []
         for key, account in list(self._accounts.items()):
@@ -252,7 +253,7 @@ class Ledger:
         return back
 
     def close(self, now: datetime) -> list[GiveBack]:
-        """Take out everything unspent, at shutdown."""
+        """Take out all unspent amounts, at shutdown."""
         back = [
             GiveBack(key, account.balance + account.surplus)
             for key, account in self._accounts.items()
@@ -272,7 +273,7 @@ class Ledger:
 def _lease(demand: QuotaDemand, account: _Account, shortfall: int) -> Lease:
     amount = account.slice_for(shortfall, demand.maximum)
     last_resort = amount == shortfall
-    # A slice beyond what is needed must leave room for others' slices; the need itself need not.
+    # A slice larger than the shortfall must leave room for other processes' slices.
     room = 0 if last_resort else amount * _ROOM_IN_SLICES
     maximum = max(0, demand.maximum - room)
     return Lease(demand.key, amount, maximum, demand.expires, shortfall, last_resort)

@@ -1,14 +1,14 @@
 """
-How a message rate is kept by several processes, one beside or after the other: leased slices.
+Leases slices of a message rate, so that several processes keep the rate together.
 
-A record says of each owner what it has begun in the window, and what it may still begin: a slice of
-a tenth of the limit, written down before it is used. So whoever comes later knows what was sent,
-within a slice, also by a process that has died. Where two send at the same time, the slices and
-what both have begun never add up to more than the limit; they take slices in turn.
+A record says for each owner how many messages it has begun in the window, and how many it may still
+begin: a slice, a tenth of the limit, which is written before it is used. So a later process knows
+what was sent, to within a slice, even by a process that died. Processes that send at the same time
+take slices in turn, and their slices and begun messages together never exceed the limit.
 
-The owner counts its own starts exactly, so one who is alone loses nothing by slices. Pure: the
-record and the time in, the record out. Times are by the clocks of the processes, so a window is as
-exact as those agree.
+An owner counts its own starts exactly, so a single owner loses nothing. These are pure functions of
+the record and the time. Times come from the processes' clocks, so a window is as exact as those
+agree.
 """
 
 import json
@@ -19,14 +19,14 @@ from typing import Any
 
 from postroad.policy.model import Rate
 
-SLICES = 10  # in a limit
-_SHORTEST = timedelta(seconds=1)  # that a slice may be used
-_GRACE = timedelta(seconds=5)  # that who is in line may be late
+SLICES = 10  # slices in a limit
+_SHORTEST = timedelta(seconds=1)  # the least time for which a slice may be used
+_GRACE = timedelta(seconds=5)  # how late an owner in line may be without losing its turn
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Messages that an owner has begun, or may yet begin, until `last`."""
+    """A number of messages that an owner has begun, or may still begin, until `last`."""
 
     owner: str
     count: int
@@ -35,7 +35,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class SliceTurn:
-    """A place in the line of those who wait for a slice; void after `until`."""
+    """An owner's place in the line for a slice; void after `until`."""
 
     owner: str
     until: datetime
@@ -43,7 +43,7 @@ class SliceTurn:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a window."""
+    """All slices of a window, and the line of owners that wait for one."""
 
     slices: tuple[Slice, ...] = ()
     line: tuple[SliceTurn, ...] = ()
@@ -51,7 +51,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """The record as it is to be; `count` messages may begin by `until`, or ask at `until` again."""
+    """The record to write. `count` messages may begin by `until`; with 0, try again at `until`."""
 
     record: Record
     count: int
@@ -59,12 +59,12 @@ class Leased:
 
 
 def size_of(rate: Rate) -> int:
-    """Return how many messages a slice is."""
+    """Return how many messages a slice has."""
     return max(1, rate.count // SLICES)
 
 
 def lifetime_of(rate: Rate) -> timedelta:
-    """Return for how long a record matters after it was written."""
+    """Return for how long a record must be kept after it was written."""
     return rate.window + _usable(rate) + timedelta(minutes=1)
 
 
@@ -78,9 +78,9 @@ def lease(
     certain: bool = True,
 ) -> Leased:
     """
-    Lease a slice to an owner, who has begun messages at `starts` (in order).
+    Lease a slice to an owner that has begun messages at `starts` (in order).
 
-    `certain`: the record has what all owners wrote; as long as it may not, nothing is leased.
+    `certain` says that the record has what all owners wrote; otherwise nothing is leased.
     """
     size = size_of(rate)
     others = [s for s in record.slices if s.owner != owner and s.last + rate.window > now]
@@ -91,7 +91,7 @@ def lease(
     if not certain:
         wait: datetime | None = now + _SHORTEST
     elif not others and not before:
-        wait = None  # its own count sees to the rest
+        wait = None  # a single owner keeps the rate by its own count
     else:
         room = rate.count - size * (len(before) + 1)
         expiries = [s.last + rate.window for s in others for _ in range(s.count)]
@@ -115,7 +115,7 @@ def _usable(rate: Rate) -> timedelta:
 
 
 def _before(line: Sequence[SliceTurn], owner: str) -> list[SliceTurn]:
-    """Return who is served before an owner."""
+    """Return the turns that come before an owner's."""
     owners = [turn.owner for turn in line]
     return list(line[: owners.index(owner)] if owner in owners else line)
 
@@ -123,14 +123,14 @@ def _before(line: Sequence[SliceTurn], owner: str) -> list[SliceTurn]:
 def _until_left(
     expiries: list[datetime], room: int, before: Sequence[SliceTurn]
 ) -> datetime | None:
-    """Return when no more than `room` of what expires then is left, None when that is so now."""
-    if room < 0:  # others in line take all there is
+    """Return when at most `room` of the messages that expire are left, None if that is now."""
+    if room < 0:  # the others in line take all slices
         return min(turn.until for turn in before)
     return expiries[-room - 1] if len(expiries) > room else None
 
 
 def _packed(owner: str, begun: Sequence[datetime], size: int) -> list[Slice]:
-    """Return what was begun as slices, the last of each as if all of it had begun then."""
+    """Return started messages as slices; each counts as begun when its last message was."""
     parts = [begun[at : at + size] for at in range(0, len(begun), size)]
     return [Slice(owner, len(part), part[-1]) for part in parts]
 
@@ -139,7 +139,7 @@ def _packed(owner: str, begun: Sequence[datetime], size: int) -> list[Slice]:
 
 
 def encode(record: Record) -> bytes:
-    """Write a record."""
+    """Encode a record."""
     said = {
         "slices": [[s.owner, s.count, s.last.timestamp()] for s in record.slices],
         "line": [[turn.owner, turn.until.timestamp()] for turn in record.line],
@@ -148,7 +148,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(data: bytes) -> Record:
-    """Read a record; of one that another release wrote otherwise, nothing is known."""
+    """Decode a record; one in the format of another release counts as empty."""
     try:
         said = json.loads(data)
         return Record(

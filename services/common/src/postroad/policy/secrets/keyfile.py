@@ -1,7 +1,7 @@
 """
-The cluster key as a file: 32 random octets in base64 on one line, readable by its owner alone.
+The file of the cluster key: 32 random octets in base64 on one line, readable only by its owner.
 
-Made once and never written over: with another key, nothing that is published opens.
+It is created once and never overwritten, because no other key can decrypt the published secrets.
 """
 
 import base64
@@ -20,7 +20,7 @@ class KeyFileError(Exception):
 
 
 def load_keyring(paths: Sequence[Path]) -> Keyring:
-    """Read the keys; the first one seals. Raises KeyFileError."""
+    """Read the keys; the first one is used to seal. Raises KeyFileError."""
     if not paths:
         raise KeyFileError("no cluster key file is named")
     return Keyring([_load_key(path) for path in paths])
@@ -42,9 +42,9 @@ def _load_key(path: Path) -> ClusterKey:
 
 def load_or_create_key(path: Path) -> Keyring:
     """
-    Read the key file, made first when it is not there; several processes may do so at once.
+    Read the key file; create it first if there is none. Several processes may do so at once.
 
-    Raises KeyFileError, never replaces a file: a damaged key may still be mended.
+    Raises KeyFileError. It never replaces a file, since a damaged key may still be repaired.
     """
     if not path.exists():
         try:
@@ -63,7 +63,7 @@ def _create(path: Path) -> None:
             file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        # A link appears whole or not at all, and fails when another process was first.
+        # A link is atomic, and it fails when another process was first.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
     finally:

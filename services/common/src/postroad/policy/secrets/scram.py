@@ -1,8 +1,8 @@
 """
-Passwords as SCRAM-SHA-256 verifiers (RFC 5802, RFC 7677): what ingress checks a login against.
+Passwords as SCRAM-SHA-256 verifiers (RFC 5802, RFC 7677), against which ingress checks logins.
 
-The verifier proves a password and does not contain it. One kept form serves PLAIN and LOGIN now
-and SCRAM later, whose salt and iteration count it carries.
+A verifier checks a password and does not contain it. The same form serves PLAIN and LOGIN today and
+can serve SCRAM later, because it has the salt and the iteration count.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ import unicodedata
 from postroad.policy.model import Client, ObjectKey, ScramVerifier
 from postroad.policy.secrets.seal import Keyring
 
-# RFC 7677 §4 asks for 4096 at least. Whoever guesses without the cluster's key pays for this many
-# hashes, about 40 ms, for each guess; a right login does not (`matches_salt`).
+# RFC 7677 §4 requires 4096 at least. An attacker without the cluster's key pays for this many
+# hashes, about 40 ms, for each guess; a correct login does not (`matches_salt`).
 ITERATIONS = 100_000
 
 
@@ -26,16 +26,16 @@ def make_verifier(password: str, *, salt: bytes, iterations: int = ITERATIONS) -
 
 
 def salt_of(keyring: Keyring, client: ObjectKey, username: str, password: str) -> bytes:
-    """Return the salt for a Client's password: the same as long as all of these are."""
+    """Return the salt for a Client's password, a function of all the arguments."""
     return keyring.salt(_place(client, username), password.encode("utf-8", "surrogatepass"))
 
 
 def matches_salt(client: Client, password: str, keyring: Keyring) -> bool:
     """
-    Whether a Client's verifier was made of just this password, told by its salt in microseconds.
+    Whether a Client's verifier was made from exactly this password, by its salt, in microseconds.
 
-    False decides nothing: the password may be right in another spelling (see `prepare`), or the
-    verifier made elsewhere.
+    False decides nothing: the password may be correct in another spelling (see `prepare`), or the
+    verifier may have been made with another key.
     """
     if client.verifier is None or client.username is None:
         return False
@@ -49,9 +49,9 @@ def _place(client: ObjectKey, username: str) -> str:
 
 def password_matches(verifier: ScramVerifier, password: str) -> bool:
     """
-    Whether this is the verifier's password, in time that does not tell how close it is.
+    Whether this is the verifier's password, compared in constant time.
 
-    Costs milliseconds with the interpreter's lock released: call it in a thread.
+    It takes milliseconds with the interpreter lock released: call it in a thread.
     """
     salted = _salted(password, verifier.salt, verifier.iterations)
     stored_key, _ = _keys(salted)
@@ -71,9 +71,9 @@ def _keys(salted: bytes) -> tuple[bytes, bytes]:
 
 def prepare(text: str) -> str:
     """
-    Return a text as SASLprep maps it (RFC 4013 §2.1, §2.2), so that keyboards need not agree.
+    Return a text in SASLprep's form (RFC 4013 §2.1, §2.2), which is equal for all keyboards.
 
-    What SASLprep prohibits is not looked for here: such a text simply matches nothing else.
+    Characters that SASLprep prohibits are not refused: such a text simply matches no other.
     """
     if text.isascii():
         return text

@@ -1,12 +1,12 @@
 """
-Secrets in the published configuration, sealed with AES-256-GCM under the cluster key.
+Encrypts (seals) secrets in the published configuration: AES-256-GCM under the cluster key.
 
-A sealed value is bound to the entry and the field it stands in (as associated data): moved to
-another entry it does not open. Its nonce derives from key, place and text by HMAC, so that an
-unchanged secret seals to the same bytes and is not written again; as with any deterministic
-encryption, an onlooker learns that two generations of one field are equal, and nothing else.
+A sealed value is bound to its entry and field, which are the associated data: it cannot be
+decrypted in another place. Its nonce is an HMAC of key, place and text, so an unchanged secret
+gives the same bytes and is not written again. As with any deterministic encryption, an observer
+sees that two versions of one field are equal, and nothing else.
 
-A keyring may hold two keys while they are exchanged: the first seals, each opens what it sealed.
+A keyring holds two keys while a key is being replaced: the first one seals, and both open.
 """
 
 import base64
@@ -24,12 +24,12 @@ _SALT_BYTES = 16
 
 
 class SealBroken(Exception):
-    """A sealed value does not open: another key's, another place's, or altered."""
+    """A sealed value cannot be opened: it has another key or place, or was altered."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterKey:
-    """The key all processes of a cluster share, 32 random octets; never shown."""
+    """The key that all processes of a cluster share, 32 random octets; never shown."""
 
     octets: bytes = field(repr=False)
 
@@ -39,11 +39,11 @@ class ClusterKey:
 
     @property
     def key_id(self) -> str:
-        """Names the key beside what it sealed; tells nothing of the key."""
+        """The key's name in the values it sealed; it reveals nothing of the key."""
         return self.derive("key id")[:4].hex()
 
     def derive(self, purpose: str, *parts: bytes) -> bytes:
-        """Return 32 octets for one purpose; each part counts with its length."""
+        """Return 32 octets derived for one purpose; each part is hashed with its length."""
         digest = hmac.new(self.octets, b"postroad " + purpose.encode(), "sha256")
         for part in parts:
             digest.update(len(part).to_bytes(8, "big"))
@@ -52,7 +52,7 @@ class ClusterKey:
 
 
 class Keyring:
-    """The cluster keys a process knows; the first one seals."""
+    """The cluster keys of a process; the first one seals."""
 
     def __init__(self, keys: Sequence[ClusterKey]) -> None:
         if not keys:
@@ -62,14 +62,14 @@ class Keyring:
         self._ciphers = {key.key_id: AESGCM(key.derive("encryption")) for key in keys}
 
     def seal(self, place: str, text: bytes) -> str:
-        """Seal a text for a place (entry key and field); ASCII without quotes or spaces."""
+        """Seal a text for a place (entry key and field); the result is ASCII without quotes."""
         key_id = self._primary.key_id
         nonce = self._primary.derive("nonce", place.encode(), text)[:_NONCE_BYTES]
         sealed = self._ciphers[key_id].encrypt(nonce, text, _bound_to(key_id, place))
         return f"{key_id}.{base64.urlsafe_b64encode(nonce + sealed).decode('ascii')}"
 
     def open(self, place: str, sealed: str) -> bytes:
-        """Return what was sealed for this place; raise SealBroken when it was not."""
+        """Return the text that was sealed for this place; raise SealBroken when it cannot."""
         key_id, _, encoded = sealed.partition(".")
         cipher = self._ciphers.get(key_id)
         if cipher is None:
@@ -83,11 +83,11 @@ class Keyring:
             raise SealBroken("altered, or sealed for another place") from error
 
     def salt(self, place: str, text: bytes) -> bytes:
-        """Return the salt for a text's verifier: the same as long as key, place and text are."""
+        """Return the salt for a text's verifier, a function of key, place and text."""
         return _salt(self._primary, place, text)
 
     def is_salt(self, salt: bytes, place: str, text: bytes) -> bool:
-        """Whether a salt is this text's for a place, under any of the keys."""
+        """Whether this is the salt of a text and place, with any of the keys."""
         return any(hmac.compare_digest(salt, _salt(key, place, text)) for key in self._keys)
 
 

@@ -1,8 +1,8 @@
 """
 The verifiers of Clients' passwords, made once for each password. No I/O.
 
-A verifier costs 23 ms of hashing, so 5,000 Clients are two minutes. Its salt follows from the
-password: the same salt is the same password, whose verifier is taken over from what is published.
+A verifier costs 23 ms of hashing, so 5,000 Clients would take two minutes. The salt is derived from
+the password, so an equal salt means an equal password, and the published verifier is reused.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from postroad.policy.secrets.seal import Keyring
 
 
 class Verifiers:
-    """Makes verifiers. One that is kept from compilation to compilation makes none twice."""
+    """Makes verifiers and caches them, if it is kept from one compilation to the next."""
 
     def __init__(
         self, keyring: Keyring, *, published: Iterable[Entry] = (), iterations: int = ITERATIONS

@@ -1,7 +1,7 @@
 """
-Work beside the main line of a process: tasks that nobody waits for, and loops that try again.
+Background work of a process: tasks that nobody awaits, and the back-off of loops that retry.
 
-In: coroutines; how often something has failed. Out: a log line and a count for each task that
-fails, and an end to all of them when their owner ends; the pause before the next try.
-`process.lifecycle` has the parts without which a process had better not live on.
+In: coroutines; the number of failures. Out: a log line and a count for each task that fails, the
+cancellation of all tasks when their owner ends; the pause before the next try. A task whose failure
+must end the process belongs to `process.lifecycle` instead.
 """

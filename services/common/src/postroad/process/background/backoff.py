@@ -1,13 +1,13 @@
 """
-Back-off: how long a loop pauses before it tries again what has failed.
+Back-off: how long a loop pauses before it retries.
 
-One rule for all: the pause doubles with each failure in a row up to a longest one, and what is
-waited is drawn from its upper half. Without the draw all who lost the same server would come back
-to it in the same moments; were the draw from all of it, a try might follow at once. Who succeeds
-begins anew.
+All loops use one rule: the pause doubles with each failure in a row, up to a limit, and a random
+part of its upper half is waited. Without the random part, all clients that lost a server would
+return to it at the same moment. With a random part of the whole pause, a retry might follow at
+once. After a success the count begins again.
 
-Loops that look every second or so, whatever they found, have no back-off, nor have those that must
-not come late by it. When mail is tried again is for its RetrySchedule to say.
+Loops that poll every second anyway have no back-off, nor have loops that must not be late. The
+retries of mail follow its RetrySchedule instead.
 """
 
 from datetime import timedelta
@@ -17,10 +17,10 @@ from postroad.mail.valueclass import valueclass
 
 
 class Chance(Protocol):
-    """What draws: `random`, or a generator of one's own."""
+    """A source of random numbers: `random`, or a `Random` of the caller's own."""
 
     def uniform(self, a: float, b: float) -> float:
-        """Draw a number between two."""
+        """Return a random number between two numbers."""
 
 
 @valueclass(frozen=True, slots=True)
@@ -31,6 +31,6 @@ class Backoff:
     longest: timedelta
 
     def seconds(self, failures: int, chance: Chance) -> float:
-        """Draw the pause after so many failures in a row, the first of which is 1."""
+        """Return a random pause after so many failures in a row, counted from 1."""
         doubled = self.first.total_seconds() * 2.0 ** min(failures - 1, 60)
         return min(doubled, self.longest.total_seconds()) * chance.uniform(0.5, 1.0)

@@ -1,9 +1,10 @@
 """
-Background tasks: kept until they end, and heard of when they fail.
+Background tasks that stay alive until they end, and whose failures are logged.
 
-asyncio holds a task by a weak reference only, and tells of one that failed when its memory is
-reclaimed, or never. So each owner of such tasks has one of these. A failure is logged as it
-happens; the work of others goes on. Who awaits a task, and so gets its exception, needs none.
+asyncio itself keeps only a weak reference to a task, and reports a failed one only when it is
+garbage-collected, if ever. So each owner of tasks that nobody awaits has a BackgroundTasks. A
+failure is logged at once, and the other tasks go on. A task that is awaited does not need this,
+because its exception reaches the code that awaits it.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, _Result]) -> asyncio.Task[_Result]:
-        """Begin something."""
+        """Start a task and keep it until it ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -43,9 +44,9 @@ class BackgroundTasks:
 
     async def cancel(self, *, within: timedelta = _PATIENCE) -> None:
         """
-        Cancel what is under way and wait until it has ended, `within` that time at most.
+        Cancel all tasks and wait until they have ended, `within` that time at most.
 
-        What it begins at its end is waited for as well, and cancelled when the time is over.
+        Tasks that they spawn meanwhile are awaited as well, and cancelled when the time is over.
         """
         self._cancel_all()
         try:
@@ -61,5 +62,5 @@ class BackgroundTasks:
 
 
 def _name(task: asyncio.Task[Any]) -> str:
-    """Return the name of the coroutine function: read when a task fails, not for each task."""
+    """Return the name of the coroutine function. It is read only when a task fails."""
     return getattr(task.get_coro(), "__qualname__", task.get_name())

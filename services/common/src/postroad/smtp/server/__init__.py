@@ -1,6 +1,6 @@
 """
-The server's side of SMTP without I/O: command lines, content, and the PROXY header before them.
+The server side of SMTP without I/O: command lines, content, and the PROXY header before them.
 
-In: octets as they come, in any blocks. Out: commands and content as values, or the reason why they
-are none. Ingress reads with these, and so do the sink and the hosts of tests.
+In: octets, in blocks of any size. Out: commands and content as values, or the reason why they are
+malformed. Ingress, the sink and the MX hosts of tests use these parsers.
 """

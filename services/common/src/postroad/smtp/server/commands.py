@@ -1,7 +1,8 @@
 """
-Command lines of a client as values: verb, path and ESMTP parameters. No I/O.
+Parses a client's command lines into verb, path and ESMTP parameters. No I/O.
 
-Reads what RFC 5321 §4.1 allows, and the spaces after `FROM:` and `TO:` that real clients write.
+It accepts what RFC 5321 §4.1 allows, and also spaces after `FROM:` and `TO:`, which real clients
+write.
 """
 
 import re
@@ -12,21 +13,21 @@ from postroad.mail.valueclass import valueclass
 _PATH = re.compile(
     r"(FROM|TO):[ \t]*(<(?:\"(?:\\.|[^\"\\])*\"|[^<>\"])*>)(?:[ \t]+(.*))?", re.I | re.S
 )
-# As old devices write it, without the brackets.
+# Old devices write the path without brackets.
 _BARE_PATH = re.compile(
     r"(FROM|TO):[ \t]*((?:\"(?:\\.|[^\"\\])*\"|[^<>\"\s])+)(?:[ \t]+(.*))?", re.I | re.S
 )
-# What follows these decides nothing, and old clients say it in the charset of their country.
+# The argument of these decides nothing, and old clients write it in a local charset.
 _NAMING = frozenset({b"EHLO", b"HELO", b"NOOP", b"HELP"})
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\s=\x00-\x1f\x7f]+))?")
-# As numbers: an octet of bytes is found by its number at a tenth of what it takes by its text.
+# As numbers: searching bytes for an integer takes a tenth of the time of searching for bytes.
 _NUL, _CR, _LF = b"\0\r\n"
 _LONGEST_SHOWN = 320  # octets: an address's 64, an @ and 255
 
 
 _VERB = re.compile(rb"[A-Za-z][A-Za-z0-9-]*(?=[ \t]|\Z)")
-# All that SMTP and its extensions have, and LMTP's greeting, which only a wrong port hears. Private
-# ones begin with X; so does what some firewalls write over an EHLO.
+# All verbs of SMTP and its extensions, and LMTP's LHLO, which comes when a client has the wrong
+# port. Private verbs begin with X; so does the text with which some firewalls overwrite EHLO.
 _VERBS = frozenset(
     b"HELO EHLO LHLO MAIL RCPT DATA BDAT BURL RSET VRFY EXPN HELP NOOP QUIT STARTTLS AUTH"
     b" SEND SOML SAML TURN ATRN ETRN".split()
@@ -34,7 +35,7 @@ _VERBS = frozenset(
 
 
 class CommandSyntaxError(ValueError):
-    """A command line cannot be read; its text is for the peer."""
+    """A command line is malformed; the error's text is for the peer."""
 
 
 class Command(NamedTuple):
@@ -54,10 +55,10 @@ class PathArgument:
 
 def may_open(octets: bytes, *, whole: bool) -> bool:
     """
-    Whether a connection may begin with this line of SMTP, or with the beginning of one.
+    Whether a connection may begin with this line, or (if not `whole`) with this part of a line.
 
-    What another protocol says first may be followed by lines that read as SMTP, such as the body
-    of a browser's POST.
+    This keeps other protocols out: their first line may be followed by lines that are valid SMTP,
+    as in the body of a browser's POST.
     """
     line = octets[:64].strip(b" \t\r\n")
     if not whole:
@@ -71,7 +72,7 @@ def _is_verb(verb: bytes) -> bool:
 
 
 def read_command(line: bytes) -> Command:
-    """Split a line without its CRLF; CommandSyntaxError when it holds what no command may."""
+    """Split a line without its CRLF; CommandSyntaxError for control characters or invalid UTF-8."""
     if _NUL in line or _CR in line or _LF in line:
         raise CommandSyntaxError("a command has a control character")
     try:
@@ -86,9 +87,9 @@ def read_command(line: bytes) -> Command:
 
 def read_path(keyword: str, argument: str, *, bare: bool = False) -> PathArgument:
     """
-    Read `FROM:<path> NAME=value …`; CommandSyntaxError when it is not that.
+    Read `FROM:<path> NAME=value …`; CommandSyntaxError for anything else.
 
-    With `bare` the path may lack its brackets, unless it is empty; it is returned with them.
+    With `bare` the path may lack its brackets, unless it is empty. It is returned with brackets.
     """
     match = _PATH.fullmatch(argument)
     if match is None and bare:
@@ -109,7 +110,7 @@ def read_path(keyword: str, argument: str, *, bare: bool = False) -> PathArgumen
 
 
 def path_in(argument: str) -> str:
-    """Return what stands for the address in an argument of MAIL or RCPT, well formed or not."""
+    """Return the address in an argument of MAIL or RCPT, well formed or not, to be shown."""
     start, end = argument.find("<"), argument.rfind(">")
     path = argument[start + 1 : end] if 0 <= start < end else argument
     return path[:_LONGEST_SHOWN]

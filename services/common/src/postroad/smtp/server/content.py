@@ -1,13 +1,13 @@
 """
-The content of a message as it comes in over DATA: its end, its dots, its line ends. No I/O.
+Reads the content of a message that comes over DATA: finds its end, removes dot-stuffing. No I/O.
 
-Octets arrive in any blocks. Only CRLF.CRLF ends a message, and only CRLF ends a line: a bare CR or
-LF is never taken for one, which is what SMTP smuggling lives on (CVE-2023-51764 and its kin).
-Transparency (RFC 5321 §4.5.2) is undone a block at a time, at memory speed. Where bare CRs and LFs
-are made line ends, they are so first, and the lines behind them are unstuffed like all others.
+Octets arrive in blocks of any size. Only CRLF.CRLF ends a message, and only CRLF ends a line. A
+bare CR or LF never does, since that would allow SMTP smuggling (CVE-2023-51764 and others). If bare
+CRs and LFs are to become CRLF, they are replaced first; then the dots of the new lines are removed
+as well (RFC 5321 §4.5.2).
 
-Every octet of all mail is looked at here, so it is looked at twice and not more often: once for
-lines that begin with a dot, of which the last is the end, and once for line ends of another kind.
+Every octet of all mail passes here, so it is scanned only twice: once for lines that begin with a
+dot (the last is the end), and once for bare CRs and LFs.
 """
 
 import io
@@ -21,22 +21,22 @@ _ANY_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class LineEnds(StrEnum):
-    """Whose bare CRs and LFs are made CRLF: those of submitted mail, of all mail, or nobody's."""
+    """In which mail bare CRs and LFs become CRLF: in submitted mail, in all mail, or in none."""
 
     SUBMITTED = "submitted"
     ALL = "all"
     NONE = "none"
 
     def normalised(self, *, submitted: bool) -> bool:
-        """Whether those of a message are."""
+        """Whether they become CRLF in a message."""
         return self is LineEnds.ALL or (self is LineEnds.SUBMITTED and submitted)
 
 
 class ContentReader:
     """
-    Takes octets out of a session's buffer and gives back the content, in pieces.
+    Takes octets out of a session's buffer and returns the content in pieces.
 
-    `bare` tells afterwards whether a bare CR or LF is in it; with `normalise` none is left.
+    `bare` says whether a bare CR or LF is left in the content; with `normalise` none is left.
     """
 
     __slots__ = ("_after_bare", "_at_line_start", "_normalise", "_searched", "bare", "done")
@@ -46,11 +46,11 @@ class ContentReader:
         self.bare = False
         self._normalise = normalise
         self._at_line_start = True
-        self._after_bare = False  # at the beginning of a line that no CRLF precedes
+        self._after_bare = False  # at the beginning of a line after a bare CR or LF
         self._searched = 0  # octets of the buffer known to hold no end
 
     def take(self, buffer: bytearray) -> bytes:
-        """Remove what can be understood from `buffer` and return it without its extra dots."""
+        """Remove what is complete from `buffer` and return it without dot-stuffing."""
         if not buffer:
             return b""
         if self._at_line_start and buffer.startswith(b".\r\n"):
@@ -64,13 +64,13 @@ class ContentReader:
             del buffer[: end + 5]
             self.done = True
             return self._clean(piece, dotted=dot < end)
-        # Not from the start: a line that comes an octet at a time would be read again for each.
+        # Not from the start: a line that comes octet by octet would be scanned again for each.
         cut = buffer.rfind(b"\r\n", self._searched) + 2
-        # What begins a line may be the end, or its first octets: keep it whole.
+        # The beginning of a line may be the final dot or a part of it: keep it in the buffer.
         if cut == 1:
             return self._part_of_long_line(buffer)
         piece = bytes(memoryview(buffer)[:cut])
-        # The CRLF before a dot may be the beginning of the end; the line start remembers it.
+        # The CRLF before a final dot is removed here; `_at_line_start` remembers it.
         del buffer[:cut]
         self._searched = 0
         cleaned = self._clean(piece, dotted=dot >= 0)
@@ -102,8 +102,8 @@ class ContentReader:
 
 
 def _has_only_crlf(piece: bytes) -> bool:
-    # Universal newlines are the one thing in Python that tells CR, LF and CRLF apart in one pass:
-    # 46 µs for 100 KiB, where counting each of the three takes 390 µs.
+    # Only the universal newlines decoder tells CR, LF and CRLF apart in one pass: 46 µs for
+    # 100 KiB, while counting each of the three takes 390 µs.
     lines = io.IncrementalNewlineDecoder(None, translate=False)
     lines.decode(piece.decode("latin-1"), final=True)
     return lines.newlines in (None, "\r\n")

@@ -1,13 +1,14 @@
 """
-The server's side of an SMTP conversation as a machine without I/O: octets in, events out.
+The server side of an SMTP session as a state machine without I/O: octets in, events out.
 
-The counterpart of `smtp.client`. `next_event` gives what the client said, a command or a piece of
-content at a time; the driver decides on the reply, writes it, and tells `answered` its code, which
-is all that says what follows: content behind a 354, a handshake behind STARTTLS's 220, the end
-behind QUIT. So pipelined commands wait for the reply to the one before.
+It is the counterpart of `smtp.client`. `next_event` returns one command or one piece of content.
+The caller chooses the reply, writes it, and passes its code to `answered`. The code alone decides
+what follows: content after 354, a handshake after 220 to STARTTLS, the end after QUIT. So a
+pipelined command waits for the reply to the command before it.
 
-The sink and the hosts of tests speak SMTP by this machine. Ingress reads by the same parsers, and
-keeps the state itself: its replies depend on policy, memory and patience as much as on the order.
+The sink and the MX hosts of tests use this machine. Ingress uses the same parsers but keeps its own
+state, because its replies depend on policy, memory and timeouts as well as on the order of
+commands.
 """
 
 from enum import Enum, auto
@@ -27,7 +28,7 @@ _UNDER_TLS = Reply.of(503, "5.5.1", "TLS is active already")
 
 
 class CommandLine(NamedTuple):
-    """A line the client said, as it came, and the command in it: verb "" where it holds none."""
+    """A line from the client, as it came, and the command in it; verb "" if it is malformed."""
 
     line: bytes
     verb: str
@@ -41,13 +42,13 @@ class SaslResponse(NamedTuple):
 
 
 class ContentPiece(NamedTuple):
-    """Some of the content, without the dots that were added."""
+    """A part of the content, without dot-stuffing."""
 
     octets: bytes
 
 
 class ContentEnd(NamedTuple):
-    """The final dot; `bare` tells whether a bare CR or LF was in the content."""
+    """The final dot; `bare` says whether the content has a bare CR or LF."""
 
     bare: bool
 
@@ -56,13 +57,13 @@ Event = CommandLine | SaslResponse | ContentPiece | ContentEnd
 
 
 class _State(Enum):
-    """What is next: who speaks, and what."""
+    """What is to come next, from us or from the client."""
 
-    GREETING = auto()  # ours
+    GREETING = auto()  # from us
     COMMAND = auto()
     RESPONSE = auto()  # to a 334
     CONTENT = auto()
-    REPLY = auto()  # ours
+    REPLY = auto()  # from us
     HANDSHAKE = auto()
     OVER = auto()
 
@@ -71,7 +72,8 @@ class ServerConversation:
     """
     One conversation, from the greeting to its end.
 
-    `mail` is the MAIL of the open transaction, None without one; `recipients` are the RCPTs taken.
+    `mail` is the MAIL of the open transaction, None without one. `recipients` are the accepted
+    RCPTs.
     """
 
     def __init__(self, *, longest_line: int = 4096, under_tls: bool = False) -> None:
@@ -82,13 +84,13 @@ class ServerConversation:
         self._longest_line = longest_line  # octets without CRLF
         self._input = bytearray()
         self._state = _State.GREETING
-        self._asked = ""  # the verb that waits for a reply, "." for content
+        self._asked = ""  # the verb that waits for a reply, "." for the final dot
         self._said = CommandLine(b"", "", "")
         self._reader = ContentReader()
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be said."""
+        """Whether the session has ended."""
         return self._state is _State.OVER
 
     @property
@@ -97,15 +99,16 @@ class ServerConversation:
         return self._state is _State.HANDSHAKE
 
     def receive(self, data: bytes) -> None:
-        """Take octets. What comes before a handshake was said in clear: it is dropped."""
+        """Take octets. What comes before a handshake is dropped, because it was not encrypted."""
         if self._state not in (_State.HANDSHAKE, _State.OVER):
             self._input += data
 
     def next_event(self) -> Event | None:
         """
-        Return what the client said next; None until more has come, or the last has its reply.
+        Return the next event; None until more octets come, or the last event has its reply.
 
-        RemoteProtocolError where it is not SMTP: a bare line end in a command, an endless line.
+        Raises RemoteProtocolError for a bare CR or LF in a command, and for a line that is too
+        long.
         """
         match self._state:
             case _State.COMMAND:
@@ -163,16 +166,16 @@ class ServerConversation:
 
     def answered(self, code: int) -> None:
         """
-        Take down that a reply with this code is written; LocalProtocolError where none is due.
+        Note that a reply with this code was written; LocalProtocolError when none is due.
 
-        421 may be said at any time, and ends the conversation.
+        421 is allowed at any time, and ends the session.
         """
         if code == 421:
             self._end()
         elif self._state is _State.GREETING:
-            self._state = _State.COMMAND  # also after 554: the client may only say QUIT then
+            self._state = _State.COMMAND  # also after 554: the client sends QUIT then
         elif self._state is not _State.REPLY:
-            raise LocalProtocolError("a reply that nothing asked for")
+            raise LocalProtocolError("no reply is due")
         elif 300 <= code < 400:
             self._state = self._goes_on(code)
         else:
@@ -189,7 +192,7 @@ class ServerConversation:
         raise LocalProtocolError(f"{code} is no reply to {self._said.verb or 'this'}")
 
     def _is_done(self, *, positive: bool) -> None:
-        """Do what a final reply means."""
+        """Change the session's state as a final reply requires."""
         if self._asked == ".":
             self._reset()
         elif positive:
@@ -204,7 +207,7 @@ class ServerConversation:
                 case "RSET":
                     self._reset()
                 case "STARTTLS":
-                    self._input.clear()  # RFC 3207 §4.2: it was said in clear
+                    self._input.clear()  # RFC 3207 §4.2: it was not encrypted
                     self._state = _State.HANDSHAKE
                 case "QUIT":
                     self._end()

@@ -1,9 +1,9 @@
 """
-The PROXY protocol's header, versions 1 and 2: octets in, values out, no I/O.
+Parses the header of the PROXY protocol, versions 1 and 2, without I/O.
 
-A load balancer says in it who the client is, before the client's first octet. Read strictly: what
-is not exactly a header is no header, for a client that could write one would be whoever it likes.
-What follows the addresses of version 2 (TLVs) is passed over.
+A load balancer sends it before the client's first octet, to tell the client's address. The parser
+is strict: any deviation is an error, because a client that could forge a header could claim any
+address. The TLVs after the addresses of version 2 are ignored.
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 """
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from postroad.mail.ip_address import unmapped
 
-LONGEST = 4096  # octets: a client's certificate in the TLVs takes one or two KiB
+LONGEST = 4096  # octets: the TLVs may hold a client's certificate of one or two KiB
 _LONGEST_V1 = 107
 
 _V1 = b"PROXY "
 _V2 = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_FIXED = 16  # octets before the addresses
-_LOCAL, _PROXY = 0x20, 0x21  # version 2 in the upper half
+_LOCAL, _PROXY = 0x20, 0x21  # the upper four bits are the version, 2
 _UNSPECIFIED, _UNIX = 0x0, 0x3  # address families without an IP address
 _STREAM = 0x1
 
@@ -32,7 +32,7 @@ _FAMILIES: dict[bytes, type[Address]] = {
 
 
 class MalformedHeader(Exception):
-    """What came first is no PROXY header; the text says why, for the log."""
+    """A connection does not begin with a valid PROXY header; the text says why, for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class ProxyHeader:
     """
     A header of `length` octets.
 
-    `client` is the address and port it names, None when it names none: then the connection is the
-    balancer's own (LOCAL, as in a health check), or from where there are no IP addresses (UNKNOWN).
+    `client` is the client's address and port. It is None when the connection is the balancer's own
+    (LOCAL, as in a health check), and when the client has no IP address (UNKNOWN).
     """
 
     length: int
@@ -49,7 +49,11 @@ class ProxyHeader:
 
 
 def read_header(octets: bytes) -> ProxyHeader | None:
-    """Return the header that `octets` begin with, None while it is not whole; MalformedHeader."""
+    """
+    Return the header at the beginning of `octets`, None while it is incomplete.
+
+    Raises MalformedHeader.
+    """
     if octets.startswith(_V2):
         return _read_v2(octets)
     if octets.startswith(_V1):
@@ -67,7 +71,7 @@ def _read_v1(octets: bytes) -> ProxyHeader | None:
         return None
     words = octets[len(_V1) : end].split(b" ")
     if words[0] == b"UNKNOWN":
-        return ProxyHeader(end + 2, None)  # whatever else the line says does not count
+        return ProxyHeader(end + 2, None)  # the rest of the line must be ignored
     family = _FAMILIES.get(words[0])
     if family is None or len(words) != 5:
         raise MalformedHeader("the line is not one of TCP4, TCP6 or UNKNOWN")

@@ -1,5 +1,5 @@
 """
-A line of the log: its fields, its form for people and for machines, its way out of the process.
+Log lines: their fields, their rendering for people and as JSON, and their output.
 
 In: one event with its fields. Out: one line of text, written by a thread.
 """

@@ -1,8 +1,8 @@
 """
-Log lines for a person at a terminal: the time of day, the process, what happened, and its fields.
+Renders log lines for a terminal: the time of day, the process, the event, and its fields.
 
-They are short, to fit on a terminal: the level is written when it is not `info`, and then also the
-part that says so. POSTROAD_LOG_FORMAT=json has everything, and times to the microsecond.
+Lines are short, to fit on a terminal: the level and the logger are written only when the level is
+not `info`. POSTROAD_LOG_FORMAT=json writes everything, and times to the microsecond.
 """
 
 import re
@@ -19,7 +19,7 @@ _PROCESS_WIDTH = 10
 
 
 class ConsoleLines:
-    """Makes the line of an event; colours only where they are understood."""
+    """Renders an event as a line, with colours if the terminal has them."""
 
     def __init__(self, colours: bool) -> None:
         self._colours = colours
@@ -42,7 +42,7 @@ class ConsoleLines:
         line = " ".join([*head, *fields])
         if traceback is None:
             return line
-        # Indented, so that no line of a traceback can pass for a log line of its own.
+        # Indented, so that no line of a traceback looks like a log line.
         return "\n    | ".join([line, *(visible(part) for part in str(traceback).split("\n"))])
 
     def _in(self, colour: str, text: str) -> str:
@@ -50,7 +50,7 @@ class ConsoleLines:
 
 
 def _shown(value: object) -> str:
-    """Return a value as one word, in quotes where it is not one."""
+    """Return a value as one word, in quotes if it has blanks or quotes."""
     if isinstance(value, dict):
         value = " ".join(f"{name}={plain(each)}" for name, each in value.items())
     text = visible(plain(value))

@@ -1,7 +1,7 @@
 """
-The fields of log lines: their names, how long their texts may be, and which are never shown.
+The fields of log lines: their names, the limits of their texts, and which hold secrets.
 
-The names are stable: people build searches and alerts on them.
+The names are stable, because people build searches and alerts on them.
 """
 
 import re
@@ -92,7 +92,7 @@ def plain(value: object) -> str:
 
 
 def name_trace(trace_id: str) -> None:
-    """Put the trace's id into every line of this task from now on; "" for no more."""
+    """Put the trace's id into every line of this task from now on; "" ends that."""
     _trace.set(trace_id)
 
 

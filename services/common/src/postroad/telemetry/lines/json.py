@@ -1,9 +1,9 @@
 """
-A log line as JSON, made in one step.
+Renders log lines as JSON in one step.
 
-Every accepted and every delivered message is a line, so what a line costs is part of what a message
-costs. A chain of structlog's processors and one encoder for the whole line took twice as long as
-this: the parts that never change are kept, and each text is encoded by itself.
+Every message causes log lines, so their cost is part of the cost of a message. This module caches
+the parts of a line that never change and encodes each text by itself. A chain of structlog
+processors with one encoder for the whole line took twice as long.
 """
 
 import json
@@ -17,7 +17,7 @@ from structlog.typing import EventDict, WrappedLogger
 from postroad.telemetry.lines.fields import MAX_TEXT, current_trace, limit_of, names_secret, plain
 
 _HEAD = frozenset({"ts", "level", "event", "logger", "process"})
-_MOST_NAMES = 512  # kept ready; fields have some forty names
+_MOST_NAMES = 512  # cached; there are some fifty field names
 
 _encode = json.JSONEncoder(default=plain, separators=(",", ":")).encode
 
@@ -56,10 +56,14 @@ class JsonLines:
         return line + "}"
 
     def _start(self, name: object) -> tuple[str, int]:
-        """Return what a field begins with and how long its text may be; 0 when it is whole."""
+        """
+        Return the beginning of a field and the limit of its text.
+
+        With limit 0 the beginning is all that is written.
+        """
         text = str(name)
         if text in _HEAD:
-            return "", 0  # what the line says of itself is not for its writer to choose
+            return "", 0  # the caller cannot override the fields of the head
         key = f",{quoted(text)}:"
         start = (f'{key}"***"', 0) if names_secret(text) else (key, limit_of(text))
         if len(self._starts) < _MOST_NAMES:
@@ -82,5 +86,5 @@ def _value(value: object) -> str:
         return quoted(value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…")
     try:
         return _encode(value)
-    except (TypeError, ValueError):  # a key that is no text, a value that holds itself
+    except (TypeError, ValueError):  # a key that is no text, or a circular value
         return quoted(plain(value))

@@ -1,11 +1,11 @@
 """
-Where log lines go: standard error, without the event loop ever waiting for its reader.
+Writes log lines to standard error without ever blocking the event loop.
 
-A pipe that nobody drains and a terminal paused by a key block the one who writes to it. A relay
-must not stop taking mail for that, so a thread of its own writes: what has gathered, in one write,
-then sleeps a moment so that a busy process wakes it ten times a second and not once a line: each
-time the two threads take the interpreter from each other a few times. When 10,000 lines wait the
-newest are dropped and counted, and the count is written once there is room.
+A full pipe or a paused terminal blocks whoever writes to it, and a relay must not stop taking mail
+for that. So a thread writes the lines. It writes all lines that wait at once and then sleeps for
+0.1 s: waking it for each line would cost a busy process several switches of the interpreter lock a
+line. When 10,000 lines wait, new ones are dropped and counted, and the count is written once there
+is room.
 """
 
 import atexit
@@ -21,13 +21,13 @@ GATHER_SECONDS = 0.1
 
 
 class LineSink:
-    """A text stream for whole lines; `write` never blocks, `close` writes what waits."""
+    """A text stream for whole lines; `write` never blocks, `close` writes the lines that wait."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._waiting: deque[str] = deque()
         self._fd = _descriptor(stream)
-        self._unsaid = 0  # dropped, and not yet written so
+        self._unsaid = 0  # lines dropped since the last line about that
         self._work = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log sink", daemon=True)
@@ -35,7 +35,7 @@ class LineSink:
         atexit.register(self.close)
 
     def write(self, text: str) -> None:
-        """Take text to be written soon; drop it, and count that, when too much waits."""
+        """Take a line to be written soon; drop and count it when too many wait."""
         if len(self._waiting) >= MAX_WAITING:
             self._unsaid += 1
             LOG_LINES_DROPPED.inc()
@@ -45,10 +45,10 @@ class LineSink:
             self._work.set()
 
     def flush(self) -> None:
-        """Do nothing: loggers ask for it after each line, and the thread does it by itself."""
+        """Do nothing: loggers call it after each line, and the thread writes anyway."""
 
     def close(self) -> None:
-        """Write what waits and end the thread; lines written later are lost."""
+        """Write the lines that wait and end the thread; later lines are lost."""
         self._closed.set()
         self._work.set()
         self._thread.join(timeout=1.0)
@@ -63,7 +63,7 @@ class LineSink:
         self._write_waiting()
 
     def _write_waiting(self) -> None:
-        # Not until none is left: who writes meanwhile must not make this one write endless.
+        # Take only the lines of this moment: with new ones all the time, this would never end.
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if self._unsaid:
             lines.append(
@@ -75,14 +75,14 @@ class LineSink:
         try:
             self._put("".join(lines))
         except (OSError, ValueError):
-            # Nobody reads any more, or the stream is closed: there is no place left to say so.
+            # The reader is gone, or the stream is closed: a log line cannot tell of it.
             LOG_LINES_DROPPED.inc(len(lines))
 
     def _put(self, text: str) -> None:
         if self._fd is None:
             self._stream.write(text)
             return
-        # Past the stream's own buffer: its lock, held by a stuck write, would abort the exit.
+        # Bypass the stream's buffer: a stuck write would hold its lock and abort the exit.
         rest = memoryview(text.encode("utf-8", "backslashreplace"))
         while rest:
             rest = rest[os.write(self._fd, rest) :]
