@@ -44,7 +44,7 @@ async def test_a_command_tells_another_users_program_nothing(run: Run, tmp_path:
         with noted_up(tmp_path, f"nats://127.0.0.1:{port}", uid=os.geteuid() + 1) as state:
             code, _, err = await run("status", "--state", str(state))
     assert code == 1
-    assert f"what listens on 127.0.0.1 port {port} is another user's" in err
+    assert f"another user's program listens on 127.0.0.1 port {port}" in err
     assert set(told) == {b""}
 
 

@@ -1,7 +1,7 @@
 """
-The queue: its contract, its wire format, and its two homes.
+The queue: its interface, its wire format, and its two implementations.
 
-`interface` says every promise and no word of NATS; ingress, delivery and the command import that.
-`jetstream` keeps it in NATS, `memory` in plain Python for tests and simulations; one suite of tests
-runs on both. `wire` is the only reader of stored octets.
+`interface` defines what the queue promises, independent of NATS; ingress, delivery and the command
+import that. `jetstream` implements it with NATS JetStream, `memory` in plain Python for tests and
+simulations. One suite of contract tests runs on both. Only `wire` reads and writes stored octets.
 """

@@ -1,9 +1,9 @@
 """
-What the cluster agrees on besides the mail itself: the configuration in force, orders on the queue,
-who is alive, which site a domain's mail goes to, what quotas have left, who has logged in,
-and the history of mail.
+The state that the cluster shares besides the mail itself: the configuration in force, orders on the
+queue, the live processes, the sites of domains, the use of quotas, past logins, and the history of
+mail.
 
-Every process sees the same of each, a moment later at most. `spool.interface` has the mail.
+Every process sees the same state, at most a moment later. `spool.interface` has the mail.
 """
 
 import hashlib
@@ -17,16 +17,17 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.record import QueuedRecipient
 from postroad.spool.selection import Selection
 
-ENDING = frozenset({"bounce", "delete"})  # orders that end mail for good
+ENDING = frozenset({"bounce", "delete"})  # orders that end mail
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """
-    A person's order to the whole cluster, in force until `until`.
+    An operator's order to the whole cluster, in force until `until`.
 
-    It means mail that arrived before `cutoff`, unless that is None. `placed` is by the clock of the
-    person's machine; `stored` is when the queue stored it, by the clock that stamps records too.
+    It applies to mail that arrived before `cutoff`; None means all mail. `placed` is by the clock
+    of the operator's machine. `stored` is when the queue stored the order, by the clock that also
+    stamps records.
     """
 
     order_id: str
@@ -40,26 +41,26 @@ class Order:
 
     @property
     def since(self) -> datetime:
-        """Since when it is in force, by the servers' clock if that is known."""
+        """When it came into force, by the servers' clock if that is known."""
         return self.stored or self.placed
 
     @property
     def said(self) -> str:
-        """The reason as the history tells it, also where the person gave none."""
+        """The reason for the history, "by order" if the operator gave none."""
         return self.reason or "by order"
 
     def acts_on(self, recipient: QueuedRecipient) -> bool:
         """
         Whether the order acts on a pending recipient of a record that its selection admits.
 
-        What ends mail ends it for the recipients that are named, and for nobody else. All other
-        orders move the record, so they act on whoever is in it.
+        An order that ends mail acts only on the recipients that the selection names. All other
+        orders move the whole record, so they act on every recipient in it.
         """
         return self.action not in ENDING or self.selection.names(recipient)
 
 
 class Orders(Protocol):
-    """Admin orders, seen by every process, also by one that is born later."""
+    """Operators' orders, seen by every process, also by one that starts later."""
 
     async def place(self, order: Order) -> None:
         """Put an order in force everywhere."""
@@ -74,25 +75,25 @@ class Orders(Protocol):
         """Wait until an order was placed or withdrawn."""
 
     async def report(self, order_id: str, process: str, affected: int) -> None:
-        """Tell how many records this process has changed by an order so far."""
+        """Report how many records this process has changed by an order so far."""
 
     async def reports(self, order_id: str) -> Mapping[str, int]:
-        """Return what the processes have told of an order, by process."""
+        """Return the reports on an order, by process."""
 
 
 class SiteDirectory(Protocol):
-    """The site directory: which site a domain's MX hosts roll up to."""
+    """The site directory: the site of each domain, which its MX hosts determine."""
 
     def lookup(self, domain: str) -> str:
-        """Return the site last learnt for a domain, "" when none is known."""
+        """Return the last known site of a domain, "" when none is known."""
 
     async def learn(self, domain: str, site: str) -> None:
-        """Remember a domain's site for the whole cluster; cheap when it is known already."""
+        """Store a domain's site for the whole cluster; cheap when it is stored already."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A process of the cluster: its role, its pool, the configuration generation in force."""
+    """A process of the cluster, as its session tells it to the others."""
 
     session_id: str
     role: str  # ingress, delivery
@@ -101,21 +102,22 @@ class SessionInfo:
     generation: int
     started: datetime
     taking: bool = False  # delivers mail, and so may own lanes
-    full: bool = False  # would refuse new mail, as the queue's storage is nearly full
-    unserved: tuple[str, ...] = ()  # pools that it found mail in, and no process of their own
+    full: bool = False  # refuses new mail, because the queue's storage is nearly full
+    unserved: tuple[str, ...] = ()  # pools in which it found mail, but no process
     stale: bool = False  # cannot read some object of that generation
-    left_open: tuple[tuple[str, int], ...] = ()  # connections in use where lanes were left
-    memory: str = ""  # of the servers, that holds all it has claimed; "" when one may not
+    left_open: tuple[tuple[str, int], ...] = ()  # connections in use at sites of lanes it left
+    memory: str = ""  # name of the servers' memory that has all its claims; "" if that is unsure
 
 
 class Sessions(Protocol):
-    """Who is alive. A session not renewed for 18 s is gone."""
+    """The live processes. A session that is not renewed for 18 s has ended."""
 
     async def announce(self, generation: int, *, stale: bool = False) -> None:
         """
         Tell the cluster which configuration generation this process has in force.
 
-        `stale`: it cannot read some object of it. Then others have its lanes, if they can.
+        `stale` says that it cannot read some object of it. Then its lanes go to other processes
+        that can.
         """
 
     async def live(self) -> Sequence[SessionInfo]:
@@ -136,19 +138,20 @@ class QuotaCounters(Protocol):
         final: bool = True,
     ) -> int:
         """
-        Take up to `amount` of what `maximum` leaves under `key`; return what was granted.
+        Lease up to `amount` of what is left of `maximum` under `key`; return what was granted.
 
-        Nothing when less than `needed` is left. What is not `final` may be given back.
+        Grants nothing when less than `needed` is left. A lease that is not `final` may be given
+        back.
         """
 
     async def give_back(self, key: str, amount: int) -> None:
-        """Return what was leased and not spent."""
+        """Give back an amount that was leased and not spent."""
 
     async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
         """
-        Whether `amount` is more than `maximum` leaves under `key`, and will stay so.
+        Whether `amount` is more than is left of `maximum` under `key`, and will stay so.
 
-        It may not, while what is not final was leased less than `quiet` ago.
+        It is not certain to stay so while the last lease that is not final is younger than `quiet`.
         """
 
     async def used(self, key: str) -> int:
@@ -162,31 +165,31 @@ class PastLogins(Protocol):
     """
     Which clients have logged in: a note for each, kept for 30 days after it was last written.
 
-    Keys are hexadecimal digests; what they are of, those know who write them.
+    Keys are hexadecimal digests, whose meaning is up to the caller.
     """
 
     def note(self, key: str) -> None:
         """Write a note soon, unless there is a recent one; never waits, never fails."""
 
     async def noted(self, key: str) -> bool:
-        """Whether a note stands; only reads. SpoolUnavailable when nobody can tell."""
+        """Whether there is a note; only reads. Raises SpoolUnavailable."""
 
 
 class SiteKind(StrEnum):
     """What a record of a site is about."""
 
-    CONNECTIONS = "connections"  # what several processes have of them
-    MESSAGES = "messages"  # what several processes have begun
-    WINDOW = "window"  # what one after the other has begun for one egress path; kept on disk
+    CONNECTIONS = "connections"  # the connections that several processes claim
+    MESSAGES = "messages"  # the messages that several processes have begun
+    WINDOW = "window"  # the messages that successive owners have begun for one path; kept on disk
 
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
     """
-    A record of a site as it stands, b"" when there is none, and whose claims in it count.
+    The current record of a site, b"" when there is none, and the processes whose claims count.
 
-    `certain`: it has all that was written. The servers may have lost it, and not everybody who
-    lives may have written his part again.
+    `certain` says that the record is complete. After the servers lost it, it is not certain until
+    every live process has had time to write its part again.
     """
 
     record: bytes
@@ -196,10 +199,10 @@ class SiteView:
 
 class SiteRecords(Protocol):
     """
-    What the processes that send to one site have agreed on: records changed by compare and set.
+    Records that the processes sending to one site share, changed by compare-and-set.
 
-    What they mean, those know who write them. All raise SpoolUnavailable; `change` of a WINDOW also
-    SpoolFull.
+    Their content is up to the caller. All methods raise SpoolUnavailable; `change` of a WINDOW also
+    raises SpoolFull.
     """
 
     @property
@@ -208,7 +211,7 @@ class SiteRecords(Protocol):
 
     @property
     def losses(self) -> int:
-        """How often the records were seen to be lost; what is claimed is to be written again."""
+        """How often the records were lost; after each loss, claims must be written again."""
 
     def lives(self, owner: str) -> bool:
         """Whether an owner was alive at the last look, some seconds ago."""
@@ -222,19 +225,19 @@ class SiteRecords(Protocol):
         lifetime: timedelta,
     ) -> None:
         """
-        Bring a record to what `decide` makes of it; asked again when somebody was faster.
+        Replace a record by the result of `decide`, which is called again after a conflict.
 
-        It is forgotten `lifetime` after it was written last. SpoolUnavailable leaves open whether
-        it was written.
+        The record expires `lifetime` after its last write. With SpoolUnavailable it is unknown
+        whether it was written.
         """
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
-        """Return the records of a kind that were written since this was asked before."""
+        """Return the records of a kind that were written since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigState:
-    """The published configuration as a process holds it: complete, and of one generation."""
+    """The published configuration: complete, and of one generation."""
 
     generation: int
     entries: Mapping[str, bytes]
@@ -249,23 +252,23 @@ class Config(Protocol):
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """
-        Write what differs, remove what is gone, then the head; return its generation.
+        Write changed entries, remove missing ones, then write the head; return its generation.
 
-        RecordTooLarge names the entries that are too large: nothing is written.
+        RecordTooLarge names the entries that are too large; then nothing is written.
         """
 
     async def last(self) -> ConfigState | None:
-        """Return every entry as it stands, None before the first; also of one half published."""
+        """Return the entries of now, even if a publication is incomplete; None before the first."""
 
     def follow(self) -> AsyncIterator[ConfigState]:
-        """Yield each complete state as it comes into force; nothing while it is half published."""
+        """Yield each complete state as it comes into force; skip incomplete publications."""
 
 
 class Events(Protocol):
-    """The history of mail: written in small batches, read from any time on."""
+    """The history of mail: written in small batches, read from any point in time."""
 
     def add(self, event: Event) -> None:
-        """Write an event soon (100 ms at most); never waits, never fails, drops with a counter."""
+        """Write an event within 100 ms; never waits or fails; counts events that it drops."""
 
     def read(
         self,
@@ -274,9 +277,9 @@ class Events(Protocol):
         types: frozenset[EventType] | None = None,
         follow: bool = False,
     ) -> AsyncIterator[Event]:
-        """Yield stored events in order; with `follow`, go on with those to come."""
+        """Yield stored events in order; with `follow`, go on with new ones."""
 
 
 def named_site(*parts: str) -> str:
-    """Return a short name of a site, or of a part of it, which sessions tell every few seconds."""
+    """Return a short hash of a site, or of a part of it, for sessions, which are written often."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

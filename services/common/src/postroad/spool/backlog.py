@@ -1,4 +1,4 @@
-"""How much there is to deliver, and how long the oldest of it has waited."""
+"""The backlog: how much mail waits for delivery, and for how long."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from postroad.spool.selection import WaitKind
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A number of records, and when the oldest arrived; None of ready ones, which do not tell."""
+    """A number of records, and when the oldest arrived (None for ready records, if unknown)."""
 
     number: int
     oldest: datetime | None = None
@@ -22,16 +22,16 @@ class Tally:
 
 
 Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], Tally]
-"""By kind, class of ready ones, and destination domain."""
+"""By kind, class (of ready records), and destination domain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """
-    How many records there are: ready ones by pool and class, and those that wait.
+    The numbers of records: ready ones by pool and class, scheduled ones and held ones.
 
-    `oldest` tells when the oldest of each kind arrived. Where thousands are scheduled it is of
-    those that were stored longest ago: finding the oldest would mean reading the queue.
+    `oldest` is when the oldest record of each kind arrived. With thousands of scheduled records it
+    is that of the record stored first, because finding the oldest would mean reading the queue.
     """
 
     ready: Mapping[tuple[str, TrafficClass], int]

@@ -1,4 +1,4 @@
-"""What can go wrong between a process and the queue, by what the caller must do about it."""
+"""The queue's errors. Each class tells the caller what to do."""
 
 
 class SpoolError(Exception):
@@ -10,19 +10,19 @@ class SpoolUnavailable(SpoolError):
 
 
 class PublishRefused(SpoolUnavailable):
-    """The queue is away and certainly has nothing of it, from any try: it may go elsewhere."""
+    """The queue is unavailable and has certainly stored nothing: another shard may be tried."""
 
 
 class SpoolFull(SpoolError):
-    """The queue takes no more mail for now (to a peer 452 4.3.1)."""
+    """The queue accepts no more mail for now (to a peer 452 4.3.1)."""
 
 
 class RecordTooLarge(SpoolError):
-    """The queue's server takes no record of this size; no later try will change that."""
+    """The queue's server accepts no record of this size; do not retry."""
 
 
 class RecordCorrupt(SpoolError):
-    """Stored bytes are not a record; no later try will change that."""
+    """Stored octets are not a valid record; do not retry."""
 
 
 class BodyMissing(SpoolError):
@@ -30,12 +30,12 @@ class BodyMissing(SpoolError):
 
 
 class BodyCorrupt(SpoolError):
-    """A body's chunks, size or checksum are not what its record says."""
+    """A body's chunks, size or checksum do not match its record."""
 
 
 class LeaseLost(SpoolError):
-    """A taken record is no longer ours for certain: drop it and the connection it is sent on."""
+    """A leased record may be another process's: drop it and the connection that it is sent on."""
 
 
 class ClaimLost(SpoolError):
-    """A waiting record was claimed by somebody else, or is gone."""
+    """A waiting record was claimed by another process, or is gone."""

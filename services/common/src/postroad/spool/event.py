@@ -1,9 +1,9 @@
 """
-What happened to a message, as a line of its history.
+Events: the history of each message.
 
-Types are those of KumoMTA's log records and RFC 3464's actions; people are shown the words that
-mail servers' logs have. Whoever tells of a record makes the event by `record_event`, so that all
-have the same columns. Written after the fact is durable, in small batches, never in the way of
+The types are those of KumoMTA's log records and RFC 3464's actions. People see the usual words of
+mail server logs instead. All events about a record are made by `record_event`, so that they have
+the same columns. An event is written after its cause is durable, in small batches, and never delays
 mail.
 """
 
@@ -25,7 +25,7 @@ class EventType(StrEnum):
     EXPIRATION = "Expiration"
     REJECTION = "Rejection"
     ADMIN_BOUNCE = "AdminBounce"
-    ADMIN_DELETE = "AdminDelete"  # removed by order, and nobody was told
+    ADMIN_DELETE = "AdminDelete"  # removed by order, without a notification
     RETRIED = "Retried"  # made ready before its time, by order
     DELAYED = "Delayed"  # the sender was warned
     HELD = "Held"
@@ -38,7 +38,7 @@ class EventType(StrEnum):
         return _WORDS.get(self, self.value.lower())
 
 
-# Those whose value is another word; stored events have the values.
+# For types whose value is another word; stored events have the values.
 _WORDS = {
     EventType.RECEPTION: "accepted",
     EventType.DELIVERY: "delivered",
@@ -53,7 +53,7 @@ _WORDS = {
 
 @valueclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of history. Fields that do not apply are empty, 0 or None."""
+    """One event. Fields that do not apply are empty, 0 or None."""
 
     type: EventType
     at: datetime
@@ -75,12 +75,12 @@ class Event:
     tls: str = ""
     process: str = ""
     traceparent: str = ""
-    helo: str = ""  # what a client called itself, for Reception and Rejection
+    helo: str = ""  # the client's name in HELO or EHLO, for Reception and Rejection
     command: str = ""  # what was refused, for Rejection: CONNECT, AUTH, MAIL, RCPT, DATA …
     user: str = ""  # the name of a refused login
-    relay: str = ""  # the Relay that says how it leaves, namespace/name
-    delay: float = 0.0  # seconds since it was accepted
-    left_out: int = 0  # Rejections alike before this one that were not written
+    relay: str = ""  # the Relay of the message, namespace/name
+    delay: float = 0.0  # seconds since the message was accepted
+    left_out: int = 0  # similar Rejections before this one that were not written
 
 
 def record_event(
@@ -101,10 +101,10 @@ def record_event(
     of_attempt: bool = False,
 ) -> Event:
     """
-    Return an event about some recipients of a record, told by a process.
+    Return a process's event about some recipients of a record.
 
-    `of_attempt`: it ends an attempt, which `record` does not count yet. `site` is the record's own
-    where none is said.
+    `of_attempt` says that the event ends an attempt, which `record` does not count yet. `site`
+    defaults to the record's own.
     """
     return Event(
         type=kind,

@@ -1,9 +1,9 @@
 """
-Names of messages and records: the queue id a client is told, the record id, the step's digest.
+Queue ids, which name messages, and record ids, which name their parts for one domain.
 
-A queue id is 128 bits in 26 characters: 48 bits of milliseconds, so that ids sort by arrival;
-8 bits of shard, so that whoever holds an id knows the stream to look in; 72 random bits. The
-alphabet is Crockford's base32 (no I, L, O, U), which survives being read over a telephone.
+A queue id has 128 bits in 26 characters: 48 bits of milliseconds, so that ids sort by arrival;
+8 bits of shard, so that an id tells in which stream to look; and 72 random bits. The alphabet is
+Crockford's base32 (without I, L, O, U), which is easy to read out over a telephone.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _LETTERS = frozenset(_ALPHABET + _ALPHABET.lower())
 _LENGTH = 26
 _RANDOM_BITS = 72
-# What a fresh id draws by chance: two bits beside the shard's, and a letter from each octet more.
+# Random octets of a new id: two bits next to the shard, and a letter from each further octet.
 _RANDOM_OCTETS = 15
 _LETTER_OF = (_ALPHABET * 8).encode()
 _TWO_LETTERS = range(5 * (_LENGTH - 2), -1, -10)  # how far each pair's ten bits are from the end
 
 
 def new_queue_id(now: datetime, shard: int) -> str:
-    """Return a fresh queue id for a message that arrived `now` and lives in `shard` (0 to 255)."""
+    """Return a new queue id for a message that arrives `now`, stored in `shard` (0 to 255)."""
     milliseconds = int(now.timestamp() * 1000)
-    # Unique, not secret: the generator is seeded by the system, and needs no call of it each time.
+    # Ids must be unique, not secret: this generator is seeded by the system, without a call each.
     chance = random.getrandbits(8 * _RANDOM_OCTETS).to_bytes(_RANDOM_OCTETS, "big")
     time = f"{_hour(milliseconds >> 20)}{_PAIRS[milliseconds >> 10 & 1023]}"
     place = f"{_PAIRS[milliseconds & 1023]}{_PAIRS[shard << 2 | chance[0] & 3]}"
@@ -36,16 +36,16 @@ def new_queue_id(now: datetime, shard: int) -> str:
 
 @lru_cache(maxsize=4)
 def _hour(number: int) -> str:
-    """Return the letters of a time that stay the same for a quarter of an hour."""
+    """Return the leading letters of a time, which change every 17 minutes."""
     return "".join([_PAIRS[number >> bits & 1023] for bits in (20, 10, 0)])
 
 
 def derived_queue_id(now: datetime, shard: int, *, origin: str) -> str:
     """
-    Return the queue id of a message that follows from another, always the same for one `origin`.
+    Return the queue id of a message that follows from another; it is a function of its arguments.
 
-    A report made again after a crash gets the id it had, so the queue stores it once. `now` has to
-    be derived from the origin too: the arrival of the record, not the clock.
+    A notification that is made again after a crash gets the same id, so the queue stores it once.
+    `now` must depend on the origin, too: it is the arrival of the record, not the current time.
     """
     digest = hashlib.sha256(origin.encode()).digest()
     return _encode(now, shard, int.from_bytes(digest[:9], "big"))
@@ -57,16 +57,16 @@ def _encode(now: datetime, shard: int, chance: int) -> str:
 
 
 def shard_of(queue_id: str) -> int:
-    """Return the shard a queue id carries; raise ValueError when it is not a queue id."""
+    """Return the shard in a queue id; raise ValueError when it is not a queue id."""
     if len(queue_id) != _LENGTH or not _LETTERS.issuperset(queue_id):
         raise ValueError(f"not a queue id: {queue_id!r}")
-    # Its eight bits are in two letters, the last two that the random bits leave free.
+    # Its eight bits are in the last two letters before the random ones.
     pair = queue_id[10:12].upper()
     return (_VALUES[pair[0]] << 5 | _VALUES[pair[1]]) >> 2 & 0xFF
 
 
 def arrival_of(queue_id: str) -> datetime:
-    """Return the moment a queue id was made, to the millisecond; ValueError when it is none."""
+    """Return when a queue id was made, to the millisecond; ValueError when it is not a queue id."""
     return datetime.fromtimestamp((_decode(queue_id) >> 80) / 1000, UTC)
 
 
@@ -102,5 +102,5 @@ class RecordId(NamedTuple):
 
     @property
     def shard(self) -> int:
-        """The shard the record lives in."""
+        """The shard that stores the record."""
         return shard_of(self.queue_id)

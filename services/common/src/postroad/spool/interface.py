@@ -1,12 +1,13 @@
 """
-The queue as ingress, delivery and the command see it: every promise, and no word of NATS.
+The interface of the queue, which ingress, delivery and the command use; independent of NATS.
 
-Two homes keep these promises: `spool.jetstream` for real, `spool.memory` for tests, simulation and
-anyone who wants to read the semantics in plain Python. One contract suite runs against both.
+It has two implementations: `spool.jetstream` for production, and `spool.memory` for tests,
+simulation and readers who want to see the semantics in plain Python. One contract suite runs
+against both.
 
-The rule behind every method: what must be kept is published and acknowledged first, what is done
-is acknowledged second, and everything else (events, clean-up) comes last. A crash between two of
-them may repeat work, never lose it.
+All methods follow one rule. First, what must be kept is published and acknowledged. Second, the
+finished record is acknowledged. Events and clean-up come last. A crash between two steps may repeat
+work, but never loses it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -36,19 +37,19 @@ from postroad.spool.selection import Selection, WaitKind
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """In its lane, to be taken at once. Lane and pool follow from the record."""
+    """In its lane, for delivery at once. Lane and pool follow from the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """Waiting until `due`, then ready by itself."""
+    """Deferred until `due`, when it becomes ready by itself."""
 
     due: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Waiting for a person until `until` (30 days at most); the reason stands in record.hold."""
+    """Held for an operator until `until` (30 days at most); the reason is in record.hold."""
 
     until: datetime
 
@@ -58,7 +59,7 @@ QueueState = Ready | Scheduled | Held
 
 @valueclass(frozen=True, slots=True)
 class Put:
-    """A record and where it goes."""
+    """A record to store, and its queue state."""
 
     record: QueueRecord
     place: QueueState
@@ -66,34 +67,35 @@ class Put:
 
 @valueclass(frozen=True, slots=True)
 class StoreAck:
-    """The queue's word: stored and fsynced. `sequence` is the last record's in its shard."""
+    """The mail is stored and fsynced. `sequence` is that of the last record in its shard."""
 
     queue_id: str
     sequence: int
 
 
 class BodyWriter(Protocol):
-    """A body on its way into the blob store, a bounded window of chunks in memory at a time."""
+    """Writes a body to the blob store, with a bounded number of chunks in memory."""
 
     @property
     def held(self) -> int:
-        """Octets that are in memory: their chunk is not whole, or on its way."""
+        """Octets in memory: their chunk is incomplete, or not acknowledged yet."""
 
     async def write(self, data: bytes) -> None:
-        """Take octets, waiting while the window is full; SpoolUnavailable or SpoolFull if not."""
+        """Take octets; waits while the window is full. Raises SpoolUnavailable or SpoolFull."""
 
     async def finish(self, *, destinations: int) -> BlobRef:
         """
-        Wait until every chunk is durable and return the reference; the same errors as write.
+        Wait until every chunk is durable and return the reference; raises the errors of `write`.
 
-        `destinations` is how many records will refer to it: it is deleted as the last of them ends.
+        `destinations` is how many records will refer to the body: it is deleted when the last of
+        them ends.
         """
 
     async def abort(self) -> None:
         """
-        Give up a body that is not finished; one that is stays as it is. Raises nothing.
+        Give up a body unless it is finished. Raises nothing.
 
-        What is stored of it is deleted, later if that cannot be now.
+        Its stored chunks are deleted, later if that is not possible now.
         """
 
 
@@ -101,7 +103,7 @@ class BodyWriter(Protocol):
 
 
 class LeasedRecord(Protocol):
-    """A record in this process's hands, by a lease that is extended in the background."""
+    """A record that this process has leased; the lease is renewed in the background."""
 
     @property
     def record(self) -> QueueRecord:
@@ -109,11 +111,11 @@ class LeasedRecord(Protocol):
 
     @property
     def deliveries(self) -> int:
-        """How often the queue handed it out, at least (the queue may have forgotten some)."""
+        """How often the queue has handed it out, at least (the queue may forget some)."""
 
     @property
     def places(self) -> int:
-        """How many of the process's places it takes, by its octets; see `spool.room`."""
+        """How many of the process's places it takes, by its size; see `spool.room`."""
 
     @property
     def lane(self) -> str:
@@ -124,79 +126,80 @@ class RecordConsumer(Protocol):
     """Delivery's side of the queue: the records of the lanes this process owns."""
 
     def __aiter__(self) -> AsyncIterator[LeasedRecord]:
-        """Yield records as they come, while there are places; see `spool.room`."""
+        """Yield records as they come, while there are free places; see `spool.room`."""
 
     def fresh(self, leased: LeasedRecord) -> bool:
-        """Whether the lease was confirmed less than 12 s ago: ask before MAIL."""
+        """Whether the lease was confirmed less than 12 s ago; check this before MAIL."""
 
     async def confirm(self, leased: LeasedRecord) -> bool:
-        """Whether it is fresh, asking the queue once when it is not: ask before the final dot."""
+        """Return `fresh`, after renewing the lease if needed; check this before the final dot."""
 
     async def settle(
         self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
         """
-        Put what follows, wait for the acknowledgement, then end the record, then write the events.
+        Store `puts`, wait for the acknowledgement, then end the record, then write the events.
 
-        Return whether that was done. Otherwise the record comes again as it was, or has ended in
-        other hands.
+        Return whether that was done. If not, the record comes again unchanged, or another process
+        has ended it.
 
-        All `puts` go to the record's shard, all or none of them. Repeats until it succeeds, so it
-        returns or is cancelled. When it is cut off between the two, the record is not handed out
-        again: a later form of it, by its step, has taken its place. A body to which no put refers
-        is deleted when no record of its other destinations is left either.
+        All `puts` go to the record's shard, all or none of them. It retries until it succeeds or is
+        cancelled. If it is interrupted after the puts are stored, the record is not handed out
+        again, because a put with a later step has replaced it. A body to which no put refers is
+        deleted once no record of its other destinations is left.
         """
 
     def finish(
         self, leased: LeasedRecord, events: Sequence[Event], ended: Callable[[], None]
     ) -> None:
         """
-        Settle a record of which nothing follows, behind the caller's back.
+        Settle a record without puts, in the background.
 
-        `ended` is called when the queue has heard of it.
+        `ended` is called when the queue has acknowledged it.
         """
 
     async def give_back(self, leased: LeasedRecord) -> None:
-        """Return a record that was not begun, for anyone to take at once."""
+        """Return a record whose attempt has not begun, for any process to take at once."""
 
     def drop(self, leased: LeasedRecord) -> None:
-        """Let go of a record whose lease is in doubt; it comes again when the lease has run out."""
+        """Forget a record whose lease is in doubt; it comes again when the lease has expired."""
 
     @property
     def lanes(self) -> frozenset[str]:
-        """The lanes that are this process's now, of whatever pool."""
+        """The lanes that this process owns now, of any pool."""
 
     @property
     def lanes_elsewhere(self) -> frozenset[str]:
-        """All other lanes, whoever has them."""
+        """All other lanes."""
 
     def know_pools(self, pools: Iterable[str]) -> None:
         """
-        Also take from these pools while they have no members of their own, at once.
+        Take from these pools as well, at once, while they have no processes of their own.
 
-        From any other pool that has none `default` takes too, within seconds.
+        From any other pool without processes, `default` takes within seconds.
         """
 
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """
-        Call `listener` with each lane that is left to another process.
+        Call `listener` with each lane that this process leaves to another.
 
-        What has not begun of it should be given back: the next owner has limits of its own.
+        Give back the lane's records that have not begun: the next owner has limits of its own.
         """
 
     def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
         """
-        Tell all others what `count` returns: connections in use where lanes were left, by name.
+        Tell the other processes how many connections are in use at sites of lanes that were left.
 
-        It is asked before a lane goes to its next owner, and time and again until it is nothing.
+        `count` returns them by the site's hashed name. It is called before a lane goes to its next
+        owner, and repeatedly until there are none.
         """
 
     @property
     def open_elsewhere(self) -> Mapping[str, int]:
         """
-        What the others tell so, in all; the same object until it changes.
+        The sum of what the other processes tell in this way; the same object until it changes.
 
-        Of a lane's former owner it is known before any mail of the lane is handed out.
+        What a lane's former owner has open is known before any mail of the lane is handed out.
         """
 
     def on_held(self, listener: Callable[[str], None]) -> None:
@@ -204,16 +207,16 @@ class RecordConsumer(Protocol):
 
     def serves(self, leased: LeasedRecord) -> bool:
         """
-        Whether a record's lane has not been left since, nor all of them, at the end.
+        Whether this process still owns the record's lane.
 
-        To be asked before it begins to wait: nobody would give it back.
+        Check it before the record begins to wait; otherwise nothing would give it back.
         """
 
     async def stop(self) -> None:
-        """Take nothing more; `__aiter__` ends. What is in hand stays leased until it is settled."""
+        """Take nothing more; `__aiter__` ends. Records in hand stay leased until settled."""
 
     async def close(self) -> None:
-        """Give back what is in hand and release the lanes; after stop."""
+        """Give back the records in hand and release the lanes; call it after `stop`."""
 
 
 # ---------------------------------------------------------------- looking and claiming
@@ -222,10 +225,10 @@ class RecordConsumer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Queued:
     """
-    A stored record as a look from outside finds it; `due` None when it is ready.
+    A stored record as the browser finds it; `due` is None when it is ready.
 
-    `stored`: since when it waits in this form, by the servers' clock.
-    `former` is the sequence of the record that it follows from, 0 where none is known.
+    `stored` is when it was stored in this form, by the servers' clock. `former` is the sequence of
+    the record that it follows from, 0 if that is unknown.
     """
 
     record: QueueRecord
@@ -238,40 +241,40 @@ class Queued:
 
     def may_be_claimed(self, now: datetime) -> bool:
         """
-        Whether it waits, and for so long yet that the queue cannot be making it ready already.
+        Whether it waits, and for long enough that the queue cannot be making it ready already.
 
-        The queue does that in two steps, a copy and then its storing: a claim between the two
-        would make two of one record.
+        The queue makes a record ready in two steps, first copying and then storing it. A claim
+        between the two would duplicate the record.
         """
         return self.due is not None and now < self.due - CLAIM_MARGIN
 
 
 class QueueBrowser(Protocol):
-    """Looking at the queue without consuming it, and claiming what waits."""
+    """Reads the queue without consuming it, and claims waiting records."""
 
     def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
         """
-        Yield what fits, shard by shard, in pages: bounded memory whatever the queue's length.
+        Yield the selected records, shard by shard, in pages, so that memory is bounded.
 
-        `at_once` records are read at a time; 1 suits who needs the first alone.
+        `at_once` is the size of a page; use 1 to get only the first record.
         """
 
     async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        """Return the record of this id that waits for its time in a lane; None when none does."""
+        """Return the scheduled record with this id in a lane; None when there is none."""
 
     async def counts(self) -> Counts:
-        """Return how many there are, and how old, by kind, class (of ready ones) and domain."""
+        """Return numbers and ages of records by kind, class (of ready ones) and domain."""
 
     async def backlog(self) -> Backlog:
-        """Return how much there is to do, at a cost that does not grow with what is deferred."""
+        """Return the backlog, at a cost that does not grow with the number of deferred records."""
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """
-        Replace a waiting (scheduled or held) record by `puts`, at once and only once.
+        Replace a waiting (scheduled or held) record by `puts`, exactly once.
 
-        The first put takes the record's place in one atomic step; ClaimLost when somebody was
-        faster, or when the record becomes ready by itself within seconds (`may_be_claimed`). A
-        claim without puts is not possible: nothing is dropped.
+        The first put replaces the record in one atomic step. Raises ClaimLost when another process
+        was faster, or when the record becomes ready by itself within seconds (`may_be_claimed`). A
+        claim needs at least one put, so that no record is dropped.
         """
 
 
@@ -279,7 +282,7 @@ class QueueBrowser(Protocol):
 
 
 class Spool(Protocol):
-    """The queue, whole."""
+    """The whole queue."""
 
     @property
     def config(self) -> Config:
@@ -291,15 +294,15 @@ class Spool(Protocol):
 
     @property
     def orders(self) -> Orders:
-        """Admin orders."""
+        """Operators' orders."""
 
     @property
     def sessions(self) -> Sessions:
-        """Who is alive."""
+        """The live processes."""
 
     @property
     def site_records(self) -> SiteRecords:
-        """What the processes that send to one site have agreed on."""
+        """Records that the processes sending to one site share."""
 
     @property
     def sites(self) -> SiteDirectory:
@@ -315,24 +318,25 @@ class Spool(Protocol):
 
     @property
     def waiting(self) -> QueueBrowser:
-        """Records that wait, to be looked at and acted on."""
+        """The queue browser."""
 
     @property
     def accepting(self) -> bool:
-        """Whether new mail would be taken now: connected, provisioned, and not near full."""
+        """Whether the queue accepts new mail: connected, provisioned, and not nearly full."""
 
     def refusal(self) -> Exception | None:
-        """Why new mail would not be taken now (SpoolUnavailable, SpoolFull), None if it would."""
+        """Why the queue refuses new mail (SpoolUnavailable, SpoolFull), None if it accepts it."""
 
     def new_queue_id(self, now: datetime) -> str:
-        """Draw a queue id in a shard that takes mail."""
+        """Return a new queue id in a shard that accepts mail."""
 
     def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """
         Begin a body in the blob store, for new mail that is given up `lifetime` from now.
 
-        It lives longer than that: `body_life.time_to_live`. `known` is a Client's: where the room
-        for content that is not finished becomes scarce, strangers are refused first.
+        The body is kept longer than that (`jetstream.bodies.lifetime.time_to_live`). `known` says
+        that it is a Client's: when room for unfinished content becomes scarce, strangers are
+        refused first.
         """
 
     def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
@@ -353,27 +357,27 @@ class Spool(Protocol):
         """
         Store a new message's records, all or none, and return when they are durable.
 
-        `compose` makes the puts for a queue id; it is asked again with another id when the first
-        id's shard refuses for certain. Refused, SpoolFull and RecordTooLarge say that nothing is
-        stored, by no try; any other SpoolUnavailable leaves that open.
+        `compose` makes the puts for a queue id. It is called again with another id when the first
+        id's shard certainly refuses. PublishRefused, SpoolFull and RecordTooLarge mean that nothing
+        is stored; with any other SpoolUnavailable that is unknown.
         """
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> RecordConsumer:
-        """Join the owners of a pool's lanes."""
+        """Begin to consume records, as one of the processes that own a pool's lanes."""
 
     def lane_of(self, record: QueueRecord) -> str:
-        """Return the lane a record belongs in, by its site, else its domain."""
+        """Return the lane of a record, by its site, else by its domain."""
 
     async def close(self) -> None:
         """Write what is buffered, end the session, disconnect."""
 
 
 HOLD_LIMIT = timedelta(days=30)
-# What a claim may take, and as much again for clocks that differ.
+# The time that a claim may take, and as much again for differing clocks.
 CLAIM_TIMEOUT = timedelta(seconds=5)
 CLAIM_MARGIN = CLAIM_TIMEOUT + timedelta(seconds=5)
 
 
 def held(record: QueueRecord, hold: Hold, *, now: datetime) -> Put:
-    """Return the put that holds a record from `now` for as long as mail may be held."""
+    """Return the put that holds a record for the longest time allowed."""
     return Put(record.next_step(hold=hold, resume_from=0), Held(now + HOLD_LIMIT))

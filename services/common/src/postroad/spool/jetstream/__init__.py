@@ -1,7 +1,7 @@
 """
-The queue in NATS JetStream, put together in `spool`.
+The queue in NATS JetStream; `spool` has the whole.
 
-`nats` is the client, `streams` what is provisioned, `cluster` what processes agree on, and
-`directories` what they look up; `publish`, `bodies` and `consume` are the ways of a record in,
-beside and out. `browse` looks without taking.
+`nats` is the client, `streams` provisions the streams, `cluster` has the state that processes share
+and `directories` what they look up. `publish` stores records, `bodies` stores large content, and
+`consume` takes records for delivery. `browse` reads records without taking them.
 """

@@ -1,14 +1,14 @@
 """
-Looking at the queue without consuming it, and claiming what waits.
+The queue browser: reads the queue without consuming it, and claims waiting records.
 
-Listings page through each shard by direct gets, narrowed by kind, lane and domain as far as the
-subjects allow; memory is a page, whatever the queue's length. A claim replaces a waiting record in
-one atomic step: publishing with the schedule's own subject and its expected sequence, which only
-one claimant can win. A schedule that fires takes no part in that: the server copies all that has
-come due, then stores the copies one after the other and purges their schedules without asking what
-became of them. So nothing is claimed that is due, or nearly. A server that is killed may have
-stored what takes a record's place, and not have purged its schedule:
-`spool.jetstream.publish.succession` ends that.
+A listing reads each shard in pages of direct gets, filtered by kind, lane and domain as far as the
+subjects allow. Memory is bounded by a page. A claim replaces a waiting record in one atomic step: a
+publish with the expected sequence of the schedule's subject, which only one process can win.
+
+The server's firing of schedules does not respect such claims: it copies all messages that are due,
+then stores the copies one by one and purges their schedules, whatever happened to them meanwhile.
+So no record is claimed that is due or nearly due. A server that is killed may have stored the
+replacement without purging the schedule; `spool.jetstream.publish.succession` ends such a schedule.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 OVERDUE = timedelta(minutes=2)
-_ANEW = timedelta(seconds=2)  # until a schedule that is stored again comes due
+_ANEW = timedelta(seconds=2)  # until a schedule that is stored again is due
 _AT = "@at "
 
 
@@ -71,7 +71,7 @@ class JetStreamBrowser:
     async def list(
         self, selection: Selection, *, at_once: int | None = None
     ) -> AsyncIterator[Queued]:
-        """Yield what fits, shard by shard, in pages."""
+        """Yield the selected records, shard by shard, in pages."""
         for shard in self._shards(selection):
             for kind in sorted(selection.kinds):
                 for subject in self._subjects(shard, kind, selection):
@@ -84,7 +84,7 @@ class JetStreamBrowser:
         if selection.queue_id is None:
             return range(self._layout.shards)
         shard = shard_of(selection.queue_id)
-        return [shard] if shard < self._layout.shards else []  # an id that nobody was told
+        return [shard] if shard < self._layout.shards else []  # no message has such an id
 
     def _subjects(self, shard: int, kind: WaitKind, selection: Selection) -> Sequence[str]:
         domain = domain_token(selection.domain) if selection.domain else "*"
@@ -106,7 +106,7 @@ class JetStreamBrowser:
                     yield queued
 
     async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        """Return the record of this id that waits for its time in a lane; None when none does."""
+        """Return the scheduled record with this id in a lane; None when there is none."""
         kind, shard = WaitKind.SCHEDULED, record_id.shard
         subject = waiting_subject(shard, kind, record_id, domain, lane)
         message = await last_on(self._link, queue_stream(shard), subject)
@@ -117,7 +117,7 @@ class JetStreamBrowser:
         return await self._counting.counts()
 
     async def backlog(self) -> Backlog:
-        """Count ready records by pool and class, and those that wait."""
+        """Count ready records by pool and class, and scheduled and held ones."""
         return await self._counting.backlog()
 
     async def ready_pools(self) -> frozenset[str]:
@@ -125,13 +125,13 @@ class JetStreamBrowser:
         return await self._counting.ready_pools()
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
-        """Replace a waiting record by `puts`, at once and only once."""
+        """Replace a waiting record by `puts`, exactly once."""
         if not puts:
-            raise ValueError("a claim puts something in the record's place")
+            raise ValueError("a claim needs a put that replaces the record")
         if not queued.may_be_claimed(now):
-            raise ClaimLost("the record is ready, or becomes so by itself")
+            raise ClaimLost("the record is ready, or about to become ready")
         if self._subject(puts[0], queued) == queued.subject:
-            # It takes the schedule's place as it is stored: a purge would be of both.
+            # Storing it replaces the schedule; a purge would remove both.
             headers = expecting(queued.subject, queued.sequence)
         else:
             headers = replacing(queued.subject, queued.sequence) | {REPLACES: str(queued.sequence)}
@@ -168,15 +168,16 @@ class JetStreamBrowser:
         pause: timedelta,
     ) -> int:
         """
-        Store anew the schedules that ought to have fired; return how many those were.
+        Store overdue schedules again, and return how many there were.
 
-        One that came due while storage was full is not fired before the server restarts. It is not
-        claimed, since the server may be at it all the same: of a schedule that is stored again it
-        purges the new form with the old. In a replicated stream that holds only for what it has not
-        proposed yet, so it gets `OVERDUE` from the due time, and from `since`, when it was back.
+        The server does not fire a schedule that came due while storage was full, until it restarts.
+        Such a record is not claimed, because the server may be firing it after all. A schedule that
+        is stored again is safe: the server purges the new form together with the old one. In a
+        replicated stream that is true only for copies that it has not proposed yet. So the server
+        gets the time `OVERDUE`, counted from the due time and from `since`, when it was back.
 
-        All that waits is looked at, with a pause after each page: a long queue takes long, and
-        takes nothing from the mail that goes on.
+        This reads all waiting records, with a `pause` after each page, so that a long queue does
+        not slow down other mail.
         """
         renewed = looked = 0
         kinds = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
@@ -191,7 +192,7 @@ class JetStreamBrowser:
                 await self._renew(queued, now + _ANEW)
                 renewed += 1
             except ClaimLost:
-                break  # it has fired meanwhile, so the server is at them: the next look will tell
+                break  # it has fired meanwhile, so the server is firing again
         if renewed:
             log.warning("overdue mail was scheduled again", count=renewed)
         return renewed
@@ -205,7 +206,7 @@ class JetStreamBrowser:
 
 def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
     if not message.data:
-        return None  # no record, see Succession.end_replaced
+        return None  # not a record, see Succession.end_replaced
     try:
         record = decode(message.data)
     except RecordCorrupt as error:

@@ -1,9 +1,9 @@
 """
-Counting the queue by its subjects, without reading it.
+Counts the queue by its subjects, without reading the records.
 
-JetStream tells how many records each subject has. The subject of a waiting record ends in its id,
-which carries the time of arrival, so a list of those subjects also tells how old each record is.
-Ready records share their subjects; of those the one stored first is read.
+JetStream reports the number of messages on each subject. The subject of a waiting record ends in
+its id, which has the arrival time, so the subjects also tell the age of each waiting record. Ready
+records share subjects; for their age, the one stored first is read.
 """
 
 import json
@@ -26,7 +26,7 @@ from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import decode
 
-_FEW = 1000  # scheduled records of a shard whose subjects are listed at every look
+_FEW = 1000  # up to so many scheduled records of a shard, their subjects are listed
 
 
 class Counting:
@@ -50,10 +50,10 @@ class Counting:
 
     async def backlog(self) -> Backlog:
         """
-        Count ready records by pool and class, and those that wait.
+        Count ready records by pool and class, and scheduled and held ones.
 
-        Each waiting record is a subject of its own, so those are not listed while there are many:
-        what is neither ready nor held is scheduled.
+        Each scheduled record has a subject of its own, so a long list is avoided: a record that is
+        neither ready nor held is scheduled.
         """
         ready: dict[tuple[str, TrafficClass], int] = {}
         oldest: dict[WaitKind, datetime] = {}
@@ -79,7 +79,7 @@ class Counting:
         return Backlog(ready, scheduled, held, oldest)
 
     async def ready_pools(self) -> frozenset[str]:
-        """Return the pools of ready records; no subject tells the pool of those that wait."""
+        """Return the pools of ready records; subjects of waiting ones do not have the pool."""
         pools: set[str] = set()
         for shard in range(self._layout.shards):
             found, _ = await self._counted(shard, f"pr.q.{shard}.r.>")
@@ -89,7 +89,7 @@ class Counting:
         return frozenset(pools)
 
     async def _first_scheduled(self, shard: int, number: int) -> datetime | None:
-        """Return when the oldest arrived; where there are many, the one stored longest ago."""
+        """Return when the oldest arrived; if there are many, when the one stored first arrived."""
         if not number:
             return None
         if number > _FEW:
@@ -97,7 +97,7 @@ class Counting:
         return _earliest((await self._counted(shard, f"pr.q.{shard}.s.>"))[0])
 
     async def _first_arrival(self, shard: int, kind: WaitKind) -> datetime | None:
-        """Return when the record of a kind that was stored first arrived."""
+        """Return the arrival of the record of a kind that was stored first."""
         subjects = f"pr.q.{shard}.{kind}.>"
         first = await page(self._link, queue_stream(shard), subjects, messages=1)
         for message in first.messages:
@@ -108,14 +108,14 @@ class Counting:
         return None
 
     async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
-        """Return the records of each subject, and of the shard."""
+        """Return the number of records of each subject, and of the shard."""
         return await count_subjects(self._requests, queue_stream(shard), subjects)
 
 
 async def count_subjects(
     requests: Requests, stream: str, subjects: str
 ) -> tuple[Mapping[str, int], int]:
-    """Return the messages of each subject, and of the stream; the server answers in pages."""
+    """Return the number of messages of each subject, and of the stream."""
     found: dict[str, int] = {}
     while True:
         request = {"subjects_filter": subjects, "offset": len(found)}
@@ -148,7 +148,7 @@ def _earliest(found: Mapping[str, int]) -> datetime | None:
 
 
 def _arrival(subject: ReadySubject | WaitingSubject) -> datetime | None:
-    """Return the time in a waiting record's subject; ready ones, and others' work, have none."""
+    """Return the time in a waiting record's subject; None for other subjects."""
     return None if isinstance(subject, ReadySubject) else subject.arrival
 
 

@@ -1,9 +1,10 @@
 """
 The table of records in hand, by shard and stream sequence. No I/O; the clock is an argument.
 
-A record may come again while it is in hand, or just after: nats-server restarted and its memory
-consumer with it, or an acknowledgement was lost. It is not attempted twice: its new reply subject
-replaces the old one, and a finished record is acknowledged through it.
+A record may come again while it is in hand, or shortly after it was finished: when nats-server
+restarts, its in-memory consumer is lost, and an acknowledgement may be lost. Such a record is not
+attempted twice. The new reply subject replaces the old one, and a finished record is acknowledged
+again through it.
 """
 
 from collections import Counter, OrderedDict
@@ -14,21 +15,21 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-_REMEMBERED = 20_000  # finished records kept in mind, a few minutes at full speed
+_REMEMBERED = 20_000  # finished records that are remembered, a few minutes at full speed
 
 
 class Key(NamedTuple):
-    """What names a stored record: its shard and its sequence in the shard's stream."""
+    """The key of a stored record: its shard and its sequence in the shard's stream."""
 
     shard: int
     sequence: int
 
 
 class Arrival(Enum):
-    """What a delivered record is to this process."""
+    """Whether this process knows a record that came."""
 
     NEW = auto()
-    IN_HAND = auto()  # its lease is now the new one
+    IN_HAND = auto()  # the new lease replaces the old one
     FINISHED = auto()  # acknowledge it again, through the new reply subject
 
 
@@ -45,14 +46,14 @@ class Entry(Generic[T]):
 
 
 class InFlight(Generic[T]):
-    """The table, and how much room is left in it."""
+    """The table, and the number of its free places."""
 
     def __init__(self, *, places: int) -> None:
         self._places = places
         self._entries: dict[Key, Entry[T]] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
         self._returns: OrderedDict[Key, int] = OrderedDict()
-        self._done: set[Key] = set()  # those that wait for their end to be heard
+        self._done: set[Key] = set()  # records that only wait for their acknowledgement
         self._lines: Counter[Hashable] = Counter()  # the places of each lane and class
         self._leased = 0  # places
 
@@ -69,7 +70,7 @@ class InFlight(Generic[T]):
         return self._lines[line]
 
     def arrive(self, key: Key, reply: str, sent: float) -> Arrival:
-        """Take down that a record came that was sent at `sent` or later; if NEW, `add` it next."""
+        """Note that a record came that was sent at `sent` or later; if it is NEW, call `add`."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.reply, entry.confirmed = reply, max(entry.confirmed, sent)
@@ -83,15 +84,15 @@ class InFlight(Generic[T]):
         self._lines[entry.line] += entry.places
 
     def get(self, key: Key) -> Entry[T] | None:
-        """Return a record in hand, None when it is not (any more)."""
+        """Return a record in hand, None when it is not in hand (any more)."""
         return self._entries.get(key)
 
     def end(self, key: Key) -> None:
         """
-        Nothing is left to do but to acknowledge a record: from now on it takes no room.
+        Free a record's places; it only has to be acknowledged now.
 
-        After a restart of the server that is not heard before the record has come again. With a
-        full table nothing would be asked for, so it would not come, and the table stay full.
+        After a restart of the server it can be acknowledged only when it has come again. If it kept
+        its places, a full table would request no records, and it would never come.
         """
         entry = self._entries.get(key)
         if entry is not None and key not in self._done:
@@ -99,7 +100,7 @@ class InFlight(Generic[T]):
             self._vacate(entry)
 
     def finish(self, key: Key) -> None:
-        """A record was settled: remember it, in case it comes again."""
+        """Note that a record was settled, and remember it in case it comes again."""
         self.drop(key)
         self._returns.pop(key, None)
         self._finished[key] = None
@@ -107,11 +108,11 @@ class InFlight(Generic[T]):
             self._finished.popitem(last=False)
 
     def has_finished(self, key: Key) -> bool:
-        """Whether a record was settled here, and the queue has heard so."""
+        """Whether a record was settled here, and the queue has acknowledged that."""
         return key in self._finished
 
     def drop(self, key: Key) -> None:
-        """Let go of a record, which may come again and be new then."""
+        """Remove a record; if it comes again, it is new."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             if key in self._done:
@@ -126,7 +127,7 @@ class InFlight(Generic[T]):
             del self._lines[entry.line]
 
     def give_back(self, key: Key) -> int:
-        """Let go of a record on purpose; return how often that was done to it by now."""
+        """Remove a record that is given back; return how often that has happened to it."""
         self.drop(key)
         times = self._returns.pop(key, 0) + 1
         self._returns[key] = times
@@ -135,7 +136,7 @@ class InFlight(Generic[T]):
         return times
 
     def know_returns(self, key: Key, times: int) -> None:
-        """Take down that a record was given back so often, here or elsewhere."""
+        """Note how often a record was given back, here or elsewhere."""
         self._returns[key] = max(times, self._returns.get(key, 0))
 
     def returns(self, key: Key) -> int:
@@ -143,7 +144,7 @@ class InFlight(Generic[T]):
         return self._returns.get(key, 0)
 
     def confirm(self, key: Key, sent: float) -> None:
-        """The queue confirmed an extension of a lease that was asked for at `sent`."""
+        """Note that the queue confirmed the renewal of a lease that was requested at `sent`."""
         entry = self._entries.get(key)
         if entry is not None:
             entry.confirmed = max(entry.confirmed, sent)

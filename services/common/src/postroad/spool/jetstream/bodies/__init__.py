@@ -1,1 +1,1 @@
-"""Large bodies beside the records: written, read, and deleted as the last record ends."""
+"""Large bodies, stored apart from the records; each is deleted when its last record ends."""

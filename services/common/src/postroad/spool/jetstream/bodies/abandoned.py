@@ -1,13 +1,15 @@
 """
-Deleting what a killed process had stored of bodies that it can finish no more.
+Deletes unfinished bodies of processes that were killed.
 
-A process deletes what it gives up. One that is killed cannot, and a chunk's time to live was set as
-it was stored, for the life of the mail. So one process of `default`, the one that looks for pools,
-looks for bodies as well. A body that is there for an hour is looked at once: its last message tells
-whether it is whole. If it is not, and that message is an hour old, nobody is writing it.
+A process deletes the chunks of a body that it gives up. A killed process cannot, and the chunks'
+time to live is as long as mail may live. So one process of the pool `default`, the one that also
+looks for pools, looks for such bodies. It checks each body once after an hour: the last message
+tells whether the body is complete. If it is not, and that message is an hour old, nobody is writing
+it.
 
-Should somebody write it after all, mail is not lost: the deletion is taken only behind that
-message, and the writer's last chunk only behind the one before it. One of the two is refused.
+If a process is still writing it after all, no mail is lost. The deletion is stored only directly
+after that message, and the writer's last chunk only directly after the chunk before it. So one of
+the two is refused.
 """
 
 import asyncio
@@ -28,12 +30,12 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_LOOKS = 6  # in the time after which a body is left behind
+_LOOKS = 6  # searches within the time after which a body counts as abandoned
 _WHOLE = float("inf")
 
 
 class AbandonedBodies:
-    """Looks for bodies that are not finished, nor ever will be."""
+    """Looks for unfinished bodies that nobody writes any more."""
 
     def __init__(
         self, requests: Requests, membership: Membership, layout: Layout, *, after: timedelta
@@ -42,11 +44,11 @@ class AbandonedBodies:
         self._membership = membership
         self._layout = layout
         self._after = after
-        self._seen: dict[str, float] = {}  # since when, by the loop's time, for each body
+        self._seen: dict[str, float] = {}  # body's subject: the loop's time when first seen
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def start(self) -> None:
-        """Look from now on, while it is this process's turn."""
+        """Begin to look, whenever this process is the one that has to."""
         self._tasks.spawn(self._keep())
 
     async def close(self) -> None:
@@ -62,7 +64,7 @@ class AbandonedBodies:
             try:
                 await self._look()
             except SpoolError as error:
-                log.debug("unfinished bodies could not be looked for", error=str(error))
+                log.debug("the search for unfinished bodies failed", error=str(error))
 
     async def _look(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -77,10 +79,10 @@ class AbandonedBodies:
         for subject in [each for each, since in self._seen.items() if since <= old]:
             deleted += await self._judge(there[subject], subject)
         if deleted:
-            log.info("content was deleted that a killed process had not finished", count=deleted)
+            log.info("unfinished content of a killed process was deleted", count=deleted)
 
     async def _judge(self, stream: str, subject: str) -> bool:
-        """Delete a body that is left behind; whether it was."""
+        """Delete a body if it is abandoned; return whether it was."""
         last = await ask_leader(self._requests, stream, {"last_by_subj": subject})
         if last is None:
             return False
@@ -92,5 +94,5 @@ class AbandonedBodies:
         try:
             await clear_subject(self._requests, subject, after=last.sequence)
         except ClaimLost:
-            return False  # it is written after all
+            return False  # somebody is writing it after all
         return True

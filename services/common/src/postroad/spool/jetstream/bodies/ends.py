@@ -1,18 +1,17 @@
 """
-Deleting a body as the last record that refers to it ends.
+Deletes a body when the last record that refers to it ends.
 
-Nobody sees the other records of a body that several destinations share: a ready record's subject
-does not name its message. So each process notes which destinations of a body it has ended, and
-writes that beside the body: one small message, the set of all that have ended so far, replaced by
-compare and set. Whoever completes the set deletes the body, and the set.
+Several destinations of a message may share a body, and no process can find the other records of the
+message: the subject of a ready record does not name it. So the destinations that have ended are
+stored next to the body, as one small message with a set, which each process extends by
+compare-and-set. The process that completes the set deletes the body and the set.
 
-What ends within two seconds is written together. Nothing at all is written for a body of one
-record, nor when one process ends all of its destinations in that time.
+Destinations that end within two seconds are written together. Nothing is written for a body with
+one record, nor if one process ends all destinations within that time.
 
-A destination is noted once the acknowledgement of its record is certain. So the set never holds one
-whose mail still needs the body, and what a killed process has noted and not written costs room
-only: the body goes by its time to live. What the queue refuses to take is written later
-(`spool.jetstream.nats.until_taken`).
+A destination gets into the set only after its record is certainly acknowledged. So no mail in the
+set still needs the body. If a process is killed before it writes, the body stays until its time to
+live ends. A write that the queue refuses is repeated later (`spool.jetstream.nats.until_taken`).
 """
 
 from dataclasses import dataclass, replace
@@ -39,7 +38,7 @@ _TIMEOUT = 2.0  # seconds for one answer
 
 @dataclass(frozen=True, slots=True)
 class EndedDestinations:
-    """The destinations of a body that have ended, a bit for each, and the latest deadline seen."""
+    """The ended destinations of a body, a bit for each, and the latest deadline among them."""
 
     body: BlobRef
     bits: int
@@ -47,12 +46,12 @@ class EndedDestinations:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no destination is left."""
+        """Whether every destination has ended."""
         whole = (1 << self.body.destinations) - 1
         return self.bits & whole == whole
 
     def plus(self, other: "EndedDestinations | None") -> "EndedDestinations":
-        """Return what has ended by either."""
+        """Return the union with another set."""
         if other is None:
             return self
         return EndedDestinations(
@@ -61,7 +60,7 @@ class EndedDestinations:
 
 
 class BodyEnds:
-    """What a process has ended and not written yet."""
+    """The ended destinations that this process has not written yet."""
 
     def __init__(
         self, blobs: Blobs, *, link: NatsLink, requests: Requests, gathering: timedelta
@@ -72,10 +71,10 @@ class BodyEnds:
         self._noted: UntilTaken[EndedDestinations] = UntilTaken(self._write, every=gathering)
 
     async def add(self, record: QueueRecord) -> None:
-        """Note that a record is acknowledged, and that nothing that followed needs its body."""
+        """Note that a record is acknowledged, and that no record after it needs its body."""
         body = record.content
         if not isinstance(body, BlobRef) or (bit := _bit(body, record.record_id)) is None:
-            return  # how many there are is not known
+            return  # the number of destinations is unknown
         subject = blob_subject(body.shard, body.blob_id)
         ended = EndedDestinations(body, bit, record.deadline).plus(self._noted.get(subject))
         if ended.is_whole and not self._noted.was_tried(subject):
@@ -110,18 +109,18 @@ class BodyEnds:
         check_ack(await self._requests.send(subject, octets, headers=headers, timeout=_TIMEOUT))
 
     async def close(self) -> None:
-        """Write what is noted, as far as that can be done in two seconds."""
+        """Write what is noted, for two seconds at most."""
         await self._noted.close()
 
 
 def _bit(body: BlobRef, record_id: RecordId) -> int | None:
-    """Return the bit of a record's destination, None where a body's destinations are not known."""
+    """Return the bit of a record's destination, None if the number of destinations is unknown."""
     if body.destinations == 1:
-        return 1  # also a copy of its own that was made for any destination of a message
+        return 1  # the record may have any destination number, if the body is a copy of its own
     return 1 << record_id.destination if record_id.destination < body.destinations else None
 
 
 def _seconds(deadline: datetime) -> int:
-    """Return how long a set is kept: as long as a body that is stored now for this deadline."""
+    """Return for how many seconds to keep a set: as long as a body that is stored now."""
     left = max(deadline - datetime.now(UTC), timedelta(0))
     return int(time_to_live(left).total_seconds())

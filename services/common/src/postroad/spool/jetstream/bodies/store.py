@@ -1,11 +1,11 @@
 """
-Bodies kept beside the records: chunks on a stream of their own, written and read with a bound.
+The blob store: large bodies as chunks on streams of their own, in bounded memory.
 
-A body is written in chunks (`spool.jetstream.bodies.writer`), and is read by pages of direct gets.
-Chunks are stored nearly in their order. One whose answer was lost is sent again behind others, so a
-reader takes them as they are.
-Direct gets may be answered by a follower that lags; a chunk is missing only when the stream's
-leader says so. Whatever nobody refers to dies by its time to live.
+A body is written in chunks (`spool.jetstream.bodies.writer`) and read by pages of direct gets. A
+chunk whose acknowledgement is lost is sent again after later ones, so chunks are not always stored
+in order, and the reader sorts them. A lagging follower may answer a direct get, so a chunk counts
+as missing only if the stream's leader does not have it. A body without records expires by its time
+to live.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.spool.record import BlobRef, QueueRecord
 
-LARGE_WHEN_WAITING = 16 * 1024  # octets: schedules are copied whole when they fire
+LARGE_WHEN_WAITING = 16 * 1024  # octets: the server copies a scheduled message when it is due
 
 _PAGE = 2  # chunks read ahead
 
@@ -40,11 +40,11 @@ class Blobs:
     def writer(
         self, shard: int, *, lifetime: timedelta, portion: UnfinishedBody | None = None
     ) -> BlobWriter:
-        """Begin a body; that of new mail has a portion of the room."""
+        """Begin a body; that of new mail has a `portion` of the room for unfinished content."""
         return BlobWriter(self._writing, shard, lifetime=lifetime, portion=portion)
 
     async def read(self, blob: BlobRef) -> AsyncIterator[bytes]:
-        """Yield a body's chunks; the last one only when count, size and checksum are right."""
+        """Yield a body's chunks; the last one only after count, size and checksum are checked."""
         digest, size = hashlib.sha256(), 0
         held: bytes | None = None
         async for chunk in self._chunks(blob):
@@ -59,10 +59,10 @@ class Blobs:
             yield held
 
     async def _chunks(self, blob: BlobRef) -> AsyncIterator[bytes]:
-        """Yield the chunks in order; in whatever order they are stored, few are kept in memory."""
+        """Yield the chunks in order; at most a window of them is in memory at a time."""
         number, after = 0, 0
-        early: dict[int, bytes] = {}  # chunks that were read and have to wait
-        passed: dict[int, int] = {}  # the sequences of those that were too many to keep
+        early: dict[int, bytes] = {}  # chunks that were read too early
+        passed: dict[int, int] = {}  # sequences of chunks that were too many to keep
         while number < blob.chunks:
             if number in early:
                 yield early.pop(number)
@@ -80,12 +80,12 @@ class Blobs:
             number += 1
 
     async def _read(self, blob: BlobRef, *, after: int, most: int) -> Sequence[StoredMessage]:
-        """Return one chunk or more after a sequence; BodyMissing when there is none."""
+        """Return at least one chunk after a sequence; BodyMissing when there is none."""
         subject, stream = blob_subject(blob.shard, blob.blob_id), blob_stream(blob.shard)
         read = await page(self._link, stream, subject, after=after, messages=most)
         messages = read.messages
         if not messages:
-            # A follower may lag; what the leader does not have is not there.
+            # A follower may lag, but the leader knows.
             query = {"seq": after + 1, "next_by_subj": subject}
             found = await ask_leader(self._requests, stream, query)
             if found is None:
@@ -104,15 +104,15 @@ class Blobs:
             raise BodyCorrupt("a chunk without its number") from error
 
     async def close(self) -> None:
-        """Delete what was given up and is not deleted yet, as far as two seconds allow."""
+        """Delete the bodies that were given up, for two seconds at most."""
         await self._writing.deletions.close()
 
     async def delete(self, blob: BlobRef) -> None:
-        """Delete a body's chunks; SpoolError when it is not certain that they are."""
+        """Delete a body's chunks; SpoolError when that is not certain."""
         await clear_subject(self._requests, blob_subject(blob.shard, blob.blob_id))
 
     async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
-        """Return the record with a large inline body moved to the blob store, as waiting asks."""
+        """Return the record with a large inline body moved to the blob store, before it waits."""
         content = record.content
         if isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING:
             return record
@@ -126,7 +126,7 @@ class Blobs:
         return replace(record, content=blob, header=header_block(content))
 
     async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
-        """Return the record with a copy of its body; as it is when there is none to be copied."""
+        """Return the record with a copy of its body; unchanged if the body cannot be read."""
         content = record.content
         assert isinstance(content, BlobRef)
         writer = self.writer(record.record_id.shard, lifetime=lifetime)
@@ -136,7 +136,7 @@ class Blobs:
             blob = await writer.finish(destinations=1)
         except (BodyMissing, BodyCorrupt):
             await writer.abort()
-            return record  # its attempt will tell
+            return record  # its attempt will report the missing body
         except BaseException:
             await writer.abort()
             raise

@@ -1,16 +1,17 @@
 """
-How much room the content of messages that are not accepted yet may take. No I/O, no clock.
+Limits the storage for content of messages that are not accepted yet. No I/O, no clock.
 
-Anybody may send content and no final dot. What is stored of it takes the room of mail that others
-bring, and of what empties the queue. So three things are asked before a piece is stored:
+Anybody may send content without a final dot, and this content takes storage from other mail and
+from the writes that empty the queue. So three things are checked before a chunk is stored:
 
-- Storage is not near full: what is left then is for the queue to be emptied.
-- All unfinished content of the process is within a part of the room there is without it. Strangers
-  have less of it than Clients, so theirs is refused first.
-- Past half of their part, strangers with more than their share of it get no more, so that those who
-  bring little are not held up by those who hold much.
+- Storage is not nearly full: the rest is reserved for emptying the queue.
+- All unfinished content of the process is within a part of the free room. Strangers have a smaller
+  part than Clients, so their content is refused first.
+- When strangers have used half of their part, each of their messages is limited to an equal share,
+  so that large messages do not keep out small ones.
 
-The last piece of a message is not asked about the second and third: it makes the message finished.
+The last chunk of a message need not pass the second and third check, because it finishes the
+message.
 """
 
 from collections.abc import Callable
@@ -18,12 +19,12 @@ from typing import Protocol
 
 from postroad.spool.errors import SpoolFull
 
-_CLIENTS, _STRANGERS = 0.75, 0.5  # of the room that there is without unfinished content
+_CLIENTS, _STRANGERS = 0.75, 0.5  # parts of the room that is free without unfinished content
 _SHARED = 0.5  # of the strangers' part
 
 
 class Storage(Protocol):
-    """How much there is."""
+    """How much storage is free."""
 
     @property
     def near_full(self) -> bool:
@@ -31,25 +32,25 @@ class Storage(Protocol):
 
     @property
     def room(self) -> float:
-        """Octets of content that may be stored until storage is near full."""
+        """Octets of content that may be stored before storage is nearly full."""
 
 
 class UnfinishedBodies:
-    """What a process has stored, or is storing, of messages that are not accepted."""
+    """The unfinished bodies that a process is writing."""
 
     def __init__(self, storage: Storage, *, processes: Callable[[], int]) -> None:
         self._storage = storage
-        self._processes = processes  # how many share the room
+        self._processes = processes  # the number of processes that share the room
         self.octets = 0
         self.bodies = 0
 
     def begin(self, *, known: bool) -> "UnfinishedBody":
-        """Count one more body; `known` is a Client's."""
+        """Begin a body; `known` says that it is a Client's."""
         self.bodies += 1
         return UnfinishedBody(self, known=known)
 
     def check(self) -> None:
-        """Raise SpoolFull if storage takes no new mail at all."""
+        """Raise SpoolFull if storage is nearly full."""
         if self._storage.near_full:
             raise SpoolFull("the queue's storage is nearly full")
 
@@ -65,7 +66,7 @@ class UnfinishedBodies:
 
 
 class UnfinishedBody:
-    """What one body has of it."""
+    """One unfinished body, and the storage that it takes."""
 
     def __init__(self, unfinished: UnfinishedBodies, *, known: bool) -> None:
         self._unfinished = unfinished
@@ -73,18 +74,18 @@ class UnfinishedBody:
         self._octets = 0
 
     def check(self) -> None:
-        """Raise SpoolFull if storage takes no new mail at all."""
+        """Raise SpoolFull if storage is nearly full."""
         self._unfinished.check()
 
     def take(self, more: int, *, last: bool) -> None:
-        """Count octets that are to be stored; SpoolFull if they must not be."""
+        """Count octets before they are stored; SpoolFull if there is no room for them."""
         self.check()
         if not last and not self._unfinished.has_room(self._octets, more, known=self._known):
-            raise SpoolFull("messages on their way in take all the room there is for them")
+            raise SpoolFull("unfinished messages take all the room that they may have")
         self._octets += more
         self._unfinished.octets += more
 
     def end(self) -> None:
-        """Count the body no more: it is finished, or given up."""
+        """Stop counting the body: it is finished or given up."""
         self._unfinished.octets -= self._octets
         self._unfinished.bodies -= 1

@@ -1,16 +1,17 @@
 """
-Writing a body in chunks, and deleting what is stored of one that is given up.
+Writes a body in chunks, and deletes the chunks of a body that is given up.
 
-A body is written in chunks of 512 KiB, four on their way at a time. A process takes any number of
-bodies at once: a limit would be used up by a few clients that send slowly, and hold up all others.
-What grows with their number is kept small instead: past eight bodies chunks become smaller, and no
-more than 32 are on their way. The room that new mail takes before it is accepted is bounded, too
+A body is written in chunks of 512 KiB, of which four may be unacknowledged. The number of bodies
+written at once is not limited, because a few slow clients could use up the limit and hold up all
+others. Memory is bounded instead: with more than eight bodies the chunks become smaller, and at
+most 32 chunks are unacknowledged. Storage for unfinished messages is bounded, too
 (`spool.jetstream.bodies.unfinished`).
 
-All chunks but the last say that more follows, and the last is written when all others are stored.
-So the last message on a body's subject tells whether the body is whole, and what a killed process
-left can be found (`spool.jetstream.bodies.abandoned`). The last chunk goes only behind the one that
-it follows: a body that was taken for left behind meanwhile is not finished.
+All chunks but the last are marked as having a successor, and the last is written when all others
+are stored. So the last message on a body's subject tells whether the body is complete, and the
+remains of a killed process can be found (`spool.jetstream.bodies.abandoned`). The last chunk is
+stored only directly after the chunk before it. So a body that was deleted as abandoned meanwhile
+cannot be finished.
 """
 
 import asyncio
@@ -35,27 +36,27 @@ log = get_logger(__name__)
 CHUNK = 512 * 1024  # octets
 MORE = "Postroad-More"  # in the header of a chunk that is not the last
 LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
-WINDOW = 4  # chunks of a body on their way, or behind the first that is
+WINDOW = 4  # chunks of a body from the first unacknowledged one on
 
-_WAITING = 8 * CHUNK  # octets of all bodies that wait for their chunk to be whole
-_ON_THEIR_WAY = 32  # chunks of all bodies
+_WAITING = 8 * CHUNK  # octets of all bodies in incomplete chunks
+_ON_THEIR_WAY = 32  # unacknowledged chunks of all bodies
 _TRIES = 5
 _BACKOFF = Backoff(timedelta(seconds=0.4), timedelta(seconds=1))
 _TRY_TIMEOUT = 5.0
 
 
 class Writing:
-    """What all bodies that a process writes share: memory, the way to the server, deletions."""
+    """What all bodies that a process writes share: memory, requests, deletions."""
 
     def __init__(self, requests: Requests, *, retry: timedelta) -> None:
         self.requests = requests
         self.bodies = 0
         self.ways = asyncio.Semaphore(_ON_THEIR_WAY)
-        self.deletions = UntilTaken(self._delete, every=retry)  # of what is given up
+        self.deletions = UntilTaken(self._delete, every=retry)  # of bodies given up
 
     @property
     def chunk(self) -> int:
-        """Octets at which a body's next chunk is whole."""
+        """The size of a body's next chunk, in octets."""
         return max(LEAST_CHUNK, min(CHUNK, _WAITING // max(1, self.bodies)))
 
     async def _delete(self, subject: str) -> None:
@@ -63,7 +64,7 @@ class Writing:
 
 
 class BlobWriter:
-    """Implements interface.BodyWriter. With a portion, room is asked for before a chunk goes."""
+    """Implements interface.BodyWriter. With a `portion`, room is checked before each chunk."""
 
     def __init__(
         self, writing: Writing, shard: int, *, lifetime: timedelta, portion: UnfinishedBody | None
@@ -86,7 +87,7 @@ class BlobWriter:
 
     @property
     def held(self) -> int:
-        """Octets whose chunk is not whole, or on its way."""
+        """Octets in memory: their chunk is incomplete, or not acknowledged yet."""
         return len(self._buffer) + len(self._under_way) * self._writing.chunk
 
     async def write(self, data: bytes) -> None:
@@ -94,13 +95,13 @@ class BlobWriter:
         self._digest.update(data)
         self._size += len(data)
         self._buffer += data
-        while len(self._buffer) > (whole := self._writing.chunk):  # something is left for the last
+        while len(self._buffer) > (whole := self._writing.chunk):  # keep some for the last chunk
             chunk = bytes(memoryview(self._buffer)[:whole])
             del self._buffer[:whole]
             await self._send(chunk)
 
     async def _send(self, chunk: bytes, *, last: bool = False) -> None:
-        # A chunk that has to be sent again would be stored behind all that went meanwhile.
+        # Wait for the oldest: if it must be sent again, it is stored after the chunks sent since.
         while self._under_way and self._chunks - min(self._under_way.values()) >= WINDOW:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
@@ -120,7 +121,7 @@ class BlobWriter:
         self._under_way.pop(task, None)
         self._writing.ways.release()
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Nobody planned it: whether the chunk is stored is not known, so the body is not whole.
+            # Unexpected: it is unknown whether the chunk is stored, so the body is not complete.
             log.error("a chunk of a body could not be stored", exc_info=error)
             self._failure = SpoolUnavailable(f"a chunk could not be stored: {error}")
 
@@ -144,7 +145,7 @@ class BlobWriter:
             except SpoolFull as error:
                 self._failure = error
             except ClaimLost:
-                self._failure = SpoolUnavailable("the body was taken for left behind")
+                self._failure = SpoolUnavailable("the body was deleted as abandoned")
             except SpoolUnavailable as error:
                 if attempt + 1 < _TRIES:
                     await asyncio.sleep(_BACKOFF.seconds(attempt + 1, random))
@@ -163,7 +164,7 @@ class BlobWriter:
         self._buffer.clear()
         await self._until_stored()
         if self._portion is not None:
-            # Not later: of a body that is finished nobody knows whether a record names it.
+            # Now or never: once the body is finished, a record may refer to it.
             self._portion.check()
         self._finished = True
         self._leave()
@@ -177,15 +178,15 @@ class BlobWriter:
 
     async def abort(self) -> None:
         """
-        Give the body up and delete what is stored of it; nothing once it is finished.
+        Give the body up and delete its chunks, unless it is finished.
 
-        What cannot be deleted now is deleted later, as when storage is full. Else anyone could fill
-        it with messages that never end, for as long as mail lives.
+        If that is not possible now, as when storage is full, they are deleted later. Otherwise
+        anybody could fill the storage with messages that never end.
         """
         self._buffer.clear()
         self._leave()
         if self._finished:
-            return  # a record may name it by now, whatever became of the answer
+            return  # a record may refer to it by now, even if the caller got no answer
         for task in list(self._under_way):
             task.cancel()
         if self._chunks:
@@ -202,11 +203,11 @@ class BlobWriter:
 
 async def clear_subject(requests: Requests, subject: str, *, after: int | None = None) -> None:
     """
-    Delete what there is on a subject of a stream of bodies; SpoolError when that is not certain.
+    Delete all messages on a subject of a body stream; SpoolError when that is not certain.
 
-    A rollup takes the place of all there was, and is gone itself in a second: no role but the
-    operator needs the right to purge or delete. `after` is the sequence that the last message must
-    have; ClaimLost when that is another.
+    A rollup replaces all messages and expires itself after a second. So no role but the operator
+    needs the right to purge or delete. `after` is the sequence that the last message must have;
+    otherwise it raises ClaimLost.
     """
     headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
     if after is not None:

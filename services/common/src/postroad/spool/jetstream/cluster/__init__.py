@@ -1,4 +1,4 @@
 """
-What processes agree on in key-value buckets: who lives, who owns which lane, configuration, orders,
-quotas, and the history of mail.
+The state that processes share: sessions, lane owners, the configuration, orders, the use of quotas
+and records of sites in key-value buckets, and the history of mail in a stream.
 """

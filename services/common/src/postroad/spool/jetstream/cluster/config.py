@@ -1,15 +1,15 @@
 """
 The published configuration in KV `config`: one key for each object, and a head that commits them.
 
-The publisher writes what changed, each entry with the generation it changed in, and last the head:
-generation, number of entries, and a digest of all their names and contents. A reader looks at the
-head twice a second (one small request) and reads what changed since only when the head is another.
-It takes a state into force when its entries are exactly those the head tells of. So a publisher
-killed half-way leaves everyone with what they had; one that starts again completes it.
+The publisher writes the changed entries, each with its generation, and then the head: generation,
+number of entries, and a digest of all their names and contents. A reader reads the head twice a
+second (one small request), and reads the changes only when the head has changed. It puts a state in
+force when its entries match the head exactly. So if a publisher is killed half-way, the old state
+stays in force everywhere until a publisher completes the new one.
 
-Reading by revision needs no consumer: nothing to recreate when a server restarts. When what is held
-does not add up for some seconds (a deletion's note had gone, the bucket was made anew and its
-revisions begin again), everything is read again from the start.
+Reading by revision needs no consumer, which would be lost when a server restarts. If entries and
+head do not match for some seconds, everything is read again from the start. That happens when a
+deletion marker has expired, or when the bucket was created again and its revisions restart.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ _LOOKS_EVERY = timedelta(milliseconds=500)
 _READ_ANEW_AFTER = timedelta(seconds=5)
 _READ_ANEW_AT_MOST_EVERY = timedelta(minutes=2)
 _PATIENCE = timedelta(seconds=20)  # a killed leader of the bucket costs up to 9 s
-_DELETION_IS_TOLD_FOR = timedelta(hours=1)
+_DELETION_IS_TOLD_FOR = timedelta(hours=1)  # the life of a deletion marker
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What the publisher committed."""
+    """The head, which the publisher writes last."""
 
     generation: int
     entries: int
@@ -67,7 +67,7 @@ class _Head:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An object as the bucket holds it."""
+    """An object in the bucket."""
 
     value: bytes
     digest: bytes
@@ -75,7 +75,7 @@ class _Entry:
 
 @dataclass
 class _View:
-    """What one reader has read of the bucket so far."""
+    """What one reader has read from the bucket."""
 
     entries: dict[str, _Entry] = field(default_factory=dict)
     head: _Head | None = None
@@ -105,7 +105,7 @@ class _View:
 
     @property
     def complete(self) -> bool:
-        """Whether the entries are exactly those that the head tells of."""
+        """Whether the entries match the head exactly."""
         return (
             self.head is not None
             and self.newest <= self.head.generation
@@ -114,33 +114,33 @@ class _View:
         )
 
     def state(self) -> ConfigState:
-        """Return the entries, which are in force if the view is complete."""
+        """Return the entries; they may be put in force if the view is complete."""
         entries = {name: entry.value for name, entry in self.entries.items()}
         generation = self.head.generation if self.head else 0
         return ConfigState(generation, MappingProxyType(entries))
 
 
 class JetStreamConfig:
-    """Implements agreement.Config. One process publishes; a second one at once is told so."""
+    """Implements agreement.Config. Only one process may publish at a time; others get an error."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._publishing = asyncio.Lock()
         self._published = _View()
-        self._highest = 0  # processes have seen this generation, whatever becomes of the bucket
+        self._highest = 0  # the last generation published here, even if the bucket is lost
 
     @property
     def largest_entry(self) -> int:
-        """The octets of the largest entry that the servers of now store."""
+        """The octets of the largest entry that the connected server stores."""
         return self._bucket.largest_value
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """
-        Write what differs, remove what is gone, then the head; return its generation.
+        Write changed entries, remove missing ones, then write the head; return its generation.
 
-        Nothing is written when nothing differs. Raises SpoolUnavailable or SpoolFull: what was
-        written so far is in force nowhere, and publishing again completes it. RecordTooLarge names
-        the entries that are too large; nothing is written then, and will not be the next time.
+        Without changes nothing is written. With SpoolUnavailable or SpoolFull the new entries are
+        in force nowhere, and publishing again completes them. RecordTooLarge names the entries that
+        are too large; nothing is written, and a retry would fail again.
         """
         async with self._publishing:
             view = await self._catch_up()
@@ -157,7 +157,7 @@ class JetStreamConfig:
             head = _Head(generation, len(wanted), _digest_of_all(wanted))
             revision = await self._commit(head, view.head)
             if revision == view.revision + len(changed) + len(gone) + 1:
-                # Nothing but what was written here came in between: it need not be read.
+                # There were no other writes in between, so nothing need be read again.
                 head = replace(head, revision=revision)
                 self._published = _View(wanted, head, generation, revision)
             self._highest = generation
@@ -170,18 +170,18 @@ class JetStreamConfig:
             raise RecordTooLarge(f"larger than the {bound} octets stored: {', '.join(large)}")
 
     async def _catch_up(self) -> _View:
-        """Read what changed; everything when the bucket was lost and made anew."""
+        """Read the changes; read everything if the bucket was lost and created again."""
         if _is_another(await self._bucket.get(_HEAD), self._published):
             self._published = _View()
         await self._published.catch_up(self._bucket)
         return self._published
 
     async def last(self) -> ConfigState | None:
-        """Return every entry as it stands: what a publisher that starts again goes on from."""
+        """Return the entries of now, from which a restarted publisher continues."""
         async with self._publishing:
             view = await self._catch_up()
             until = asyncio.get_running_loop().time() + _READ_ANEW_AFTER.total_seconds()
-            # Half a publication is how it stands; or a replica that lags behind has answered.
+            # Either a publication is incomplete, or a lagging replica has answered.
             while view.head and not view.complete and asyncio.get_running_loop().time() < until:
                 await asyncio.sleep(_LOOKS_EVERY.total_seconds())
                 view = await self._catch_up()
@@ -190,7 +190,7 @@ class JetStreamConfig:
             return view.state()
 
     async def follow(self) -> AsyncIterator[ConfigState]:
-        """Yield each complete state as it comes into force; waits while the bucket is away."""
+        """Yield each complete state; waits while the bucket is unavailable."""
         view = _View()
         looking = _Looking()
         in_force = 0
@@ -224,9 +224,9 @@ class JetStreamConfig:
 
     async def _commit(self, head: _Head, before: _Head | None) -> int:
         """
-        Write the head over the one it follows from, and return its revision.
+        Replace the head and return its revision.
 
-        Nobody may have written another.
+        SpoolUnavailable if another process has written a head meanwhile.
         """
         expected = before.revision if before else 0
         deadline = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
@@ -234,7 +234,7 @@ class JetStreamConfig:
             try:
                 return await self._bucket.put(_HEAD, head.encoded(), expected=expected)
             except Outdated:
-                # Perhaps by an earlier try of this very head, whose acknowledgement was lost.
+                # Perhaps an earlier try stored this head, and its acknowledgement was lost.
                 stored = await self._bucket.get(_HEAD)
                 if stored is not None and stored.data == head.encoded():
                     return stored.sequence
@@ -247,17 +247,17 @@ class JetStreamConfig:
 
 @dataclass
 class _Looking:
-    """When to give up on what was read and read it all again."""
+    """Decides when to read everything again."""
 
     since: float | None = None
     patience: timedelta = _READ_ANEW_AFTER
 
     def settled(self) -> None:
-        """What was read adds up."""
+        """Note that entries and head match."""
         self.since, self.patience = None, _READ_ANEW_AFTER
 
     def unsettled(self, view: _View) -> _View:
-        """Return the view to go on with: the same, or an empty one when it is time for it."""
+        """Return the view to continue with: the same, or an empty one to read everything again."""
         now = asyncio.get_running_loop().time()
         if self.since is None:
             self.since = now
@@ -275,9 +275,9 @@ def _has_news(head: StoredMessage | None, view: _View) -> bool:
 
 def _is_another(head: StoredMessage | None, view: _View) -> bool:
     """
-    Whether the stored head is not the one read, nor a later one.
+    Whether the stored head is neither the one in the view nor a later one.
 
-    Then it is another bucket's, or a replica that lags behind has answered.
+    Then the bucket was created again, or a lagging replica has answered.
     """
     if view.head is None or _has_news(head, view):
         return False

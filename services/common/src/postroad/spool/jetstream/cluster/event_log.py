@@ -1,11 +1,11 @@
 """
-The history of mail on stream `POSTROAD_EVENTS`: written in batches behind the mail, read in pages.
+The history of mail on the stream `POSTROAD_EVENTS`: written in batches, read in pages.
 
-An event waits at most 100 ms, or until 64 are together; then one message per type is published, so
-that a reader of one type is sent only that. One round of messages is acknowledged before the next:
-while it is under way events gather, so rounds grow with the load, and what is stored keeps its
-order. When the queue is away rounds are repeated under the same ids, and events gather up to a
-bound; beyond it they are dropped and counted. Mail never waits for any of this.
+Events are written after 100 ms, or when 64 are waiting. Then one message for each type is
+published, so that a reader of one type receives only that. A round of messages must be acknowledged
+before the next one, so events keep their order, and rounds grow with the load. While the queue is
+unavailable, a round is repeated with the same message ids, and events wait up to a limit; beyond it
+they are dropped and counted. Mail never waits for events.
 """
 
 import asyncio
@@ -33,17 +33,20 @@ _SUBJECT = "pr.e."
 _WAITS_AT_MOST = timedelta(milliseconds=100)
 _TOGETHER = 64
 _ROUND = 1024  # events in one round of messages, some 300 KB
-_HELD_AT_MOST = 20_000  # some 10 MB, while the queue is away
-_RECIPIENTS_AT_MOST = 50_000  # in all of them: some 5 MB, with the longest addresses 25 MB
+_HELD_AT_MOST = 20_000  # some 10 MB, while the queue is unavailable
+_RECIPIENTS_AT_MOST = (
+    50_000  # in all waiting events: some 5 MB, or 25 MB with the longest addresses
+)
 _PAYLOAD = 512 * 1024
-_HEADROOM = 4096  # headers count towards what a message may be
+_HEADROOM = 4096  # headers count towards the size limit of a message
 _PUBLISH_TIMEOUT = timedelta(seconds=2)
 _RETRY_WAIT = timedelta(milliseconds=250)
 _CLOSING = timedelta(seconds=3)
 
 _LOOKS_EVERY = timedelta(milliseconds=200)
-# Processes' batches are stored up to 100 ms late and in any order among them: what a page ends with
-# is sorted together with the next one. Clocks differ, so a reader begins a little earlier.
+# Batches of different processes are stored up to 100 ms late and in any order. So the last events
+# of a page are sorted together with the next page. Clocks differ, so a reader begins a minute
+# earlier.
 _SETTLES_WITHIN = timedelta(seconds=1)
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
@@ -61,11 +64,11 @@ class JetStreamEvents:
         self._writing: asyncio.Task[None] | None = None
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._closed = False
-        self._recipients = 0  # in what waits
+        self._recipients = 0  # in the waiting events
         self.dropped = 0
 
     def add(self, event: Event) -> None:
-        """Write an event soon; never waits, never fails, drops with a counter."""
+        """Write an event soon; never waits or fails; counts events that it drops."""
         full = len(self._waiting) >= _HELD_AT_MOST or self._recipients >= _RECIPIENTS_AT_MOST
         if self._closed or full:
             self._drop(1, "too many wait")
@@ -81,7 +84,7 @@ class JetStreamEvents:
             self._timer = loop.call_later(_WAITS_AT_MOST.total_seconds(), self._due.set)
 
     async def close(self) -> None:
-        """Write what waits, for three seconds at most, and count what could not be."""
+        """Write the waiting events, for three seconds at most, and count those that remain."""
         self._closed = True
         self._due.set()
         if self._writing is not None:
@@ -101,9 +104,9 @@ class JetStreamEvents:
         follow: bool = False,
     ) -> AsyncIterator[Event]:
         """
-        Yield stored events in order of time; with `follow`, go on with those to come.
+        Yield stored events in order of time; with `follow`, go on with new ones.
 
-        Raises SpoolUnavailable; a follower waits instead.
+        Raises SpoolUnavailable, or waits instead with `follow`.
         """
         subject = f"{_SUBJECT}{next(iter(types))}" if types and len(types) == 1 else f"{_SUBJECT}>"
         start = since - _CLOCKS_DIFFER if since else None
@@ -158,7 +161,7 @@ class JetStreamEvents:
                 raise
 
     async def _write_round(self, events: Sequence[Event]) -> None:
-        """Publish one message for each type, again and again until all are acknowledged."""
+        """Publish one message for each type; repeat those that are not acknowledged."""
         by_type: dict[EventType, list[Event]] = {}
         for event in events:
             by_type.setdefault(event.type, []).append(event)
@@ -184,7 +187,7 @@ class JetStreamEvents:
         return True
 
     def _payloads(self, events: Sequence[Event]) -> list[bytes]:
-        """Return batches that the server takes; halves one that is too large."""
+        """Return the events as payloads; a batch that is too large is halved."""
         payload = encode_events(events)
         if len(payload) <= min(_PAYLOAD, self._link.client.max_payload - _HEADROOM):
             return [payload]
@@ -195,7 +198,7 @@ class JetStreamEvents:
         return self._payloads(events[:middle]) + self._payloads(events[middle:])
 
     def _drop(self, count: int, reason: str) -> None:
-        # Told once for every thousand: this happens when things go wrong already.
+        # One line for each thousand, because other things fail already when this happens.
         if self.dropped // 1000 != (self.dropped + count) // 1000 or not self.dropped:
             log.warning("events are dropped", count=self.dropped + count, reason=reason)
         self.dropped += count
@@ -216,7 +219,7 @@ def _wanted(
 
 
 def _settled(events: Sequence[Event]) -> int:
-    """Return how many of these sorted events nothing stored later can come before."""
+    """Return how many of these sorted events come before all events that are stored later."""
     if not events:
         return 0
     latest = events[-1].at - _SETTLES_WITHIN

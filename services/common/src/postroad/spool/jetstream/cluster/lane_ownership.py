@@ -1,13 +1,14 @@
 """
-Holding lanes: taking the ones this process should own, leaving those it should not.
+Takes the lanes that this process should own, and leaves the others.
 
-The owner key of a lane names a session and is void once that session is gone. It is written only
-when ownership changes. Correctness does not hang on it, since JetStream hands a record to one
-puller at a time; limits do.
+The owner key of a lane names a session, and is void when that session has ended. It is written only
+when the owner changes. Correctness does not depend on it, because JetStream hands out a record to
+one consumer at a time; but the limits of sites do.
 
-Who leaves a lane while connections are in use there tells so in its session before the lane is
-released, and writes into the key as of which revision. Who takes the lane reads the sessions at
-least as of that before its mail is touched: so it knows what is left of each limit.
+If a process leaves a lane while connections to its sites are in use, it first tells so in its
+session. Then it releases the lane, and writes the session's revision into the owner key. The next
+owner reads the sessions up to at least that revision before it takes mail, so it knows what is left
+of each limit.
 """
 
 import asyncio
@@ -24,21 +25,26 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_LEFT = b"left at "  # and a revision, in the key of a lane that was released
-_LOOKING_PATIENCE = 10.0  # seconds without sessions as new as they should be
-_LEAVING_PATIENCE = 5.0  # seconds that what is in flight of a lane may hold up its release
+_LEFT = b"left at "  # and a revision, in the owner key of a released lane
+_LOOKING_PATIENCE = 10.0  # seconds to wait for sessions of the required revision
+_LEAVING_PATIENCE = 5.0  # seconds for which records in flight may delay a lane's release
 
 
 @dataclass(slots=True)
 class _OwnedLane:
     revision: int
-    begins: float  # when its mail may be taken, however old the sessions are that were read
-    since: int = 0  # the revision of sessions that has to be read before; 0 once it was
+    begins: float  # loop time from which its mail may be taken, even if `since` was not read
+    since: int = 0  # the revision of sessions to read before; 0 once it was read
     leaving_since: float | None = None
 
 
 class LaneOwnership:
-    """The lanes this process owns. `take` and `leave` are told, `in_flight` is asked."""
+    """
+    The lanes that this process owns.
+
+    It calls `take` and `leave` when a lane changes hands. `in_flight` returns the number of a
+    lane's records in flight, `left_open` the connections in use at sites of lanes that were left.
+    """
 
     def __init__(
         self,
@@ -59,28 +65,28 @@ class LaneOwnership:
         self._in_flight = in_flight
         self._left_open = left_open
         self._owned: dict[LaneKey, _OwnedLane] = {}
-        # Lanes whose key may name this session all the same, or may yet: a write was not answered.
+        # Lanes that are not owned but whose keys may name this session: a write got no answer.
         self._in_doubt: set[LaneKey] = set()
         self._pools: set[str] = set()
-        self._unclaimed: set[LaneKey] = set()  # owned, and their keys may be lost
+        self._unclaimed: set[LaneKey] = set()  # lanes that are owned but whose keys may be lost
         self._resets = membership.resets
 
     @property
     def lanes(self) -> frozenset[str]:
-        """The lanes owned now, of whatever pool."""
+        """The lanes that this process owns now, of any pool."""
         return frozenset(key.lane for key in self._owned)
 
     @property
     def lanes_elsewhere(self) -> frozenset[str]:
-        """All other lanes, whoever has them."""
+        """All other lanes."""
         return frozenset(self._lanes) - self.lanes
 
     def know_pools(self, pools: Iterable[str]) -> None:
-        """Also look after the lanes of these pools, should they have no members of their own."""
+        """Own lanes of these pools as well, while they have no processes of their own."""
         self._pools.update(pools)
 
     async def adjust(self) -> None:
-        """Bring what is owned nearer to what should be, by the sessions as last seen."""
+        """Take and leave lanes so that the owned ones are those assigned to this process."""
         await self._tell_left_open()
         if self._resets != self._membership.resets:
             self._resets = self._membership.resets
@@ -91,7 +97,7 @@ class LaneOwnership:
             await self._membership.hear_others()
         if not self._membership.settled:
             await self._begin()
-            return  # a lane whose key is lost looks like nobody's: all stay where they are
+            return  # a lane whose key was lost looks as if it had no owner: change nothing
         wanted = wanted_lanes(
             self._membership.session_id, self._pools, self._lanes, self._membership.seen
         )
@@ -123,7 +129,7 @@ class LaneOwnership:
         await self._begin()
 
     async def _are_ours(self, keys: Collection[LaneKey]) -> bool:
-        """Whether keys just written say what they seem to: those before them were not lost."""
+        """Whether the keys just written are valid: no keys before them were lost."""
         self._in_doubt.update(keys)
         try:
             if await self._membership.same_memory():
@@ -131,7 +137,7 @@ class LaneOwnership:
         except SpoolError as error:
             log.debug("lanes cannot be taken for now", error=str(error))
             return False
-        for key in keys:  # their owners may live, and are about to write their keys again
+        for key in keys:  # their owners may be alive, and will write their keys again
             await self._disown(key)
         return False
 
@@ -143,7 +149,7 @@ class LaneOwnership:
                 self._take(key)
 
     async def _write_owner(self, key: LaneKey) -> _OwnedLane | None:
-        """Write that a lane is ours, unless it is somebody's."""
+        """Write our session into a lane's owner key, unless the lane has an owner."""
         name = _name(key)
         try:
             found = await self._bucket.get(name)
@@ -152,7 +158,7 @@ class LaneOwnership:
             expected = found.sequence if found is not None else 0
             revision = await self._bucket.put(name, self._mine, expected=expected)
         except Outdated:
-            return None  # somebody was faster; the next look tells who
+            return None  # another process was faster
         except SpoolError as error:
             self._in_doubt.add(key)
             log.debug("a lane cannot be taken for now", lane=key.lane, error=str(error))
@@ -161,7 +167,7 @@ class LaneOwnership:
         return _OwnedLane(revision, begins, max(1, _left_at(found.data if found else b"")))
 
     async def _begin(self) -> None:
-        """Take the mail of lanes that are new, once it is known what others have open there."""
+        """Take mail of new lanes, once it is known which connections others have in use there."""
         new = {key: owned for key, owned in self._owned.items() if owned.since}
         if not new:
             return
@@ -169,7 +175,7 @@ class LaneOwnership:
             try:
                 await self._membership.look()
             except SpoolError as error:
-                log.debug("lanes that are new have to wait", error=str(error))
+                log.debug("new lanes have to wait", error=str(error))
         now = asyncio.get_running_loop().time()
         for key, owned in new.items():
             if owned.since <= self._membership.looked or now >= owned.begins:
@@ -178,11 +184,11 @@ class LaneOwnership:
                     self._take(key)
 
     async def _tell_left_open(self) -> bool:
-        """Tell in our session what is open where lanes were left; whether that is written."""
+        """Tell in our session which connections are in use in left lanes; return if written."""
         try:
             await self._membership.set_left_open(self._left_open())
         except SpoolError as error:
-            log.debug("what is left open cannot be told", error=str(error))
+            log.debug("connections of left lanes cannot be written", error=str(error))
             return False
         return True
 
@@ -191,7 +197,7 @@ class LaneOwnership:
         return self._membership.session_id.encode()
 
     async def _claim_again(self, key: LaneKey) -> None:
-        """Write an owner key that may be lost with the servers' memory; leave a lane of others'."""
+        """Write an owner key again that may be lost; leave the lane if another process has it."""
         owned = self._owned.get(key)
         if owned is None:
             self._unclaimed.discard(key)
@@ -200,19 +206,19 @@ class LaneOwnership:
         try:
             found = await self._bucket.get(name)
             if found is None or not self._is_others(found.data):
-                # Nobody's is also what somebody wrote who had taken it for nobody's.
+                # Another process may have taken the lane for free and then disowned it.
                 expected = found.sequence if found is not None else 0
                 owned.revision = await self._bucket.put(name, self._mine, expected=expected)
                 self._unclaimed.discard(key)
                 return
         except Outdated:
-            return  # the next look tells by whom
+            return  # another process was faster; try again with the next `adjust`
         except SpoolError as error:
             log.debug("an owner key could not be written again", lane=key.lane, error=str(error))
             return
         self._unclaimed.discard(key)
         if self._owned.pop(key, None) is None:
-            return  # it was released meanwhile, at the end
+            return  # it was released meanwhile, at the process's end
         self._in_doubt.add(key)
         await self._leave(key)
 
@@ -240,19 +246,19 @@ class LaneOwnership:
     async def _release(self, key: LaneKey) -> None:
         owned = self._owned.pop(key, None)
         if owned is None:
-            return  # a look that was under way at the end has released it
+            return  # it was released already, at the process's end
         try:
             left = b"%s%d" % (_LEFT, self._membership.known)
             await self._bucket.put(_name(key), left, expected=owned.revision)
         except SpoolError as error:
             self._in_doubt.add(key)
-            log.debug("a lane's key may still stand", lane=key.lane, error=str(error))
+            log.debug("a lane may not be released", lane=key.lane, error=str(error))
 
     async def _disown(self, key: LaneKey) -> None:
         """
-        Write that a lane is nobody's, unless it is somebody else's by now.
+        Write that a lane has no owner, unless another process owns it by now.
 
-        Who should own it would wait for this session to end: it is alive, and does not know.
+        Otherwise its rightful owner would wait for the end of this live session.
         """
         name = _name(key)
         try:
@@ -273,7 +279,7 @@ class LaneOwnership:
 
 
 def _left_at(owner: bytes) -> int:
-    """Return the revision as of which sessions tell what a lane's former owner has open there."""
+    """Return the revision of sessions that has the connections of a lane's former owner."""
     said = owner.removeprefix(_LEFT)
     return int(said) if owner.startswith(_LEFT) and said.isdigit() else 0
 

@@ -1,17 +1,18 @@
 """
-Who is alive in the cluster: one session key for each process, renewed while it lives.
+The live processes of the cluster: one session key for each process, renewed while it lives.
 
-A key lives 18 s and is renewed every 3 s by compare-and-set; expiry is announced to nobody, so all
-sessions are read every 3 s. Killing a JetStream leader costs up to 9 s without renewals: shorter
-times would stop all lanes at once. A process whose last confirmed renewal was sent 15 s ago has to
-take itself for dead: others will, 3 s later.
+A key lives 18 s and is renewed every 3 s by compare-and-set. Nobody is notified when a key expires,
+so all sessions are read every 3 s. After the death of a JetStream leader there may be no renewals
+for 9 s; shorter times would stop all lanes at once. A process whose last confirmed renewal was sent
+15 s ago must consider itself dead, because others will, 3 s later.
 
-The keys live in the servers' memory, and all of them are gone once every server has been down, with
-a single server the bucket too: then whoever comes first makes it anew. Who finds its own key gone,
-or the memory under another name, keeps the sessions it knew for alive until they have had the time
-to write theirs again: else the first to look would own every lane. Who starts in that moment knew
-nobody. It keeps for alive who is noted on disk (`spool.jetstream.cluster.takers`), for as long,
-unless all of them have told that what they claimed is in this memory.
+The keys are in the servers' memory. They are all lost when every server was down. A single server
+then loses the bucket as well, and the first process creates it again. A process that finds its own
+key missing, or the memory under another name, considers the sessions that it knew as alive until
+they have had time to write their keys again. Otherwise the first reader would own every lane. A
+process that starts at that moment knew nobody. It considers the processes noted on disk
+(`spool.jetstream.cluster.takers`) as alive for the same time, or until all of them have told that
+their claims are in this memory.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ SESSION_KEYS = "session.*"
 
 
 class Membership:
-    """Implements agreement.Sessions: this process's session, and a view of all others."""
+    """Implements agreement.Sessions: this process's session, and a copy of all others."""
 
     def __init__(
         self,
@@ -49,18 +50,18 @@ class Membership:
     ) -> None:
         self._bucket = bucket
         self._takers = takers
-        self._remake = remake  # makes the bucket anew if it is gone
-        self._is_full = is_full  # whether this process would refuse new mail
+        self._remake = remake  # creates the bucket again if it is lost
+        self._is_full = is_full  # whether this process refuses new mail
         self._info = info
         self._timings = timings
         self._doubts_after = timings.self_doubt.total_seconds()
         self._revision = 0
         self._confirmed = float("-inf")  # loop time at which the last confirmed renewal was sent
         self._live: tuple[SessionInfo, ...] = ()
-        self._looked = 0  # the revision that the last look at all sessions came to
-        self._is_untold = False  # whether what was left open is not known to be written
+        self._looked = 0  # the last revision when all sessions were last read
+        self._is_untold = False  # whether `left_open` may not be written yet
         self._recollection = Recollection(timings.session_life.total_seconds())
-        self._noted = False  # on disk, if there was room
+        self._noted = False  # noted on disk, if there was room
         self._note_again = float("-inf")
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._is_kept = False
@@ -74,12 +75,12 @@ class Membership:
 
     @property
     def process(self) -> str:
-        """This process, as people know it."""
+        """This process's name, for people."""
         return self._info.process
 
     @property
     def seen(self) -> tuple[SessionInfo, ...]:
-        """The sessions as of the last look, at most a few seconds old."""
+        """The sessions when they were last read, at most a few seconds ago."""
         return self._live
 
     @property
@@ -89,26 +90,26 @@ class Membership:
 
     @property
     def looked(self) -> int:
-        """The revision of a session that `seen` is as new as."""
+        """The revision of sessions up to which `seen` is current."""
         return self._looked
 
     @property
     def remembers(self) -> bool:
-        """Whether the keys were lost so lately that not all may have been written again."""
+        """Whether keys were lost so recently that some may not have been written again."""
         return self._recollection.lives(asyncio.get_running_loop().time())
 
     @property
     def resets(self) -> int:
-        """How often this process's key was gone, and what it claimed may be."""
+        """How often this process's key, and perhaps its claims, were lost."""
         return self._recollection.losses
 
     @property
     def settled(self) -> bool:
-        """Whether a lane that has no owner by the keys has none: it may be taken."""
+        """Whether a lane without an owner key really has no owner, and may be taken."""
         return self._noted and bool(self._recollection.memory) and not self.remembers
 
     async def hear_others(self) -> None:
-        """Look again where the word of those that began to take mail before is all that lacks."""
+        """Read the sessions again if only the earlier takers' word is missing to be settled."""
         if not (self._recollection.joining and self.remembers):
             return
         try:
@@ -117,33 +118,33 @@ class Membership:
             log.debug("lanes cannot be taken for now", error=str(error))
 
     async def same_memory(self) -> bool:
-        """Whether the keys were not lost since the last look; asked after one was written."""
+        """Whether no keys were lost since the last look; call it after writing a key."""
         if await self._takers.memory() == self._recollection.memory:
             return True
         self._recollection.lose(self._live, asyncio.get_running_loop().time())
         return False
 
     async def is_known(self) -> bool:
-        """Whether this process's session is there; if not, all keys may have been lost."""
+        """Whether this process's session exists; if not, all keys may have been lost."""
         found = await self._bucket.get(self._key)
         return found is not None and not is_deletion(found)
 
     @property
     def confirmed(self) -> float:
         """
-        The loop time at which the last renewal that was answered was sent.
+        The loop time at which the last confirmed renewal was sent.
 
-        What has arrived since was sent since: one connection keeps the order.
+        Messages that have arrived since were sent since, because one connection keeps their order.
         """
         return self._confirmed
 
     def alive(self) -> bool:
-        """Whether this process may take itself for alive."""
+        """Whether this process may consider itself alive."""
         now = asyncio.get_running_loop().time()
         return now - self._confirmed < self._doubts_after
 
     async def start(self) -> None:
-        """Join; SpoolUnavailable when that cannot be told."""
+        """Write this process's session and keep it. Raises SpoolUnavailable."""
         await self._renew_or_remake()
         await self._end_predecessors(await self.look())
         self._is_kept = True
@@ -151,11 +152,11 @@ class Membership:
 
     async def _end_predecessors(self, sessions: Sequence[SessionInfo]) -> None:
         """
-        End the sessions that earlier lives of this process have left: they are over.
+        End the sessions of earlier lives of this process.
 
-        Nobody else can know so before they expire, and until then their lanes stand still. Only
-        for a name that was given: whoever started us does not run two of one name. Several
-        processes may go by that of their role.
+        Others would notice only when they expire, and until then their lanes would stand still. It
+        is done only for a process with a name of its own, which runs once. Several processes may
+        have the name of their role.
         """
         left = [info for info in sessions if is_earlier_life(info, self._info)]
         if not left:
@@ -167,7 +168,7 @@ class Membership:
                     patience=timedelta(seconds=1),
                     lifetime=timedelta(seconds=1),
                 )
-                log.info("the session of an earlier life of this process is ended")
+                log.info("an earlier session of this process was ended")
             except SpoolError as error:
                 log.debug("an earlier session ends by expiry", error=str(error))
         await self.look()
@@ -199,27 +200,27 @@ class Membership:
             try:
                 self._revision = await self._put(value, self._revision)
             except Outdated:
-                # Expired, or an answer was lost: take the key as it is now.
+                # The key expired, or an answer was lost: read it again.
                 found = await self._bucket.get(self._key)
                 known = found.sequence if found is not None else 0
                 if known == 0 and self._revision:
                     self._was_gone(sent)
                 self._revision = await self._put(value, known)
-            self._looked = min(self._looked, self._revision)  # it is larger where keys were lost
+            self._looked = min(self._looked, self._revision)  # revisions restart after a loss
             self._confirmed = sent
 
     def _was_gone(self, now: float) -> None:
-        """This process's key was gone: it is dead to the others, or all keys were lost."""
-        log.warning("this process's session was gone; it is written again")
+        """Handle a missing key: this process is dead for the others, or all keys were lost."""
+        log.warning("this process's session was lost; it is written again")
         SESSIONS_LOST.inc()
-        self._note_again = float("-inf")  # others may have taken the note back
+        self._note_again = float("-inf")  # others may have deleted the note
         if self._confirmed > now - self._timings.session_life.total_seconds():
             self._recollection.lose(self._live, now)
         else:
             self._recollection.losses += 1
 
     async def _note(self) -> None:
-        """Note on disk that this process takes mail, in time."""
+        """Note on disk, when it is time to, that this process takes mail."""
         now = asyncio.get_running_loop().time()
         if not self._info.taking or now < self._note_again:
             return
@@ -227,8 +228,8 @@ class Membership:
             await self._takers.note(self._info)
             self._note_again = now + NOTED_AGAIN.total_seconds()
         except SpoolFull as error:
-            # Mail that leaves makes room. What is missed is needed if all servers fall over now.
-            log.debug("that this process takes mail is noted later", error=str(error))
+            # Mail that leaves makes room. The note is needed only if all servers fail meanwhile.
+            log.debug("the note that this process takes mail is written later", error=str(error))
         self._noted = True
 
     async def _put(self, value: bytes, expected: int) -> int:
@@ -245,13 +246,13 @@ class Membership:
         if self._info.taking:
             try:
                 await self._read_memory()
-            except SpoolUnavailable as error:  # nobody may write: no lane can be taken either
+            except SpoolUnavailable as error:  # writes fail: no lane can be taken either
                 log.debug("the servers' memory has no name yet", error=str(error))
         found, revision = await read_sessions(self._bucket, SESSION_KEYS)
         if self.remembers:
             found = with_others(found, self._recollection.sessions)
         elif revision < self._looked:
-            return self._live  # a follower lags
+            return self._live  # a lagging follower has answered
         if self._info.taking and (self.remembers or self._recollection.joining):
             found = await self._with_noted(found)
         self._looked = revision
@@ -263,10 +264,10 @@ class Membership:
         self._recollection.read(memory, self._live, asyncio.get_running_loop().time())
 
     async def _with_noted(self, found: list[SessionInfo]) -> list[SessionInfo]:
-        """Add who is noted on disk, while they may live."""
+        """Add the processes that are noted on disk, while they may be alive."""
         noted = await self._takers.noted()
         if not self.remembers:
-            self._recollection.compare(())  # all had their time: who has no session is dead
+            self._recollection.compare(())  # time is up: a process without a session is dead
             alive = {info.session_id for info in found}
             for info in noted:
                 if info.session_id not in alive:
@@ -282,13 +283,13 @@ class Membership:
         return found
 
     async def announce(self, generation: int, *, stale: bool = False) -> None:
-        """Tell which configuration generation is in force here, and whether it is read in part."""
+        """Tell which configuration generation is in force here, and whether it is incomplete."""
         self._info = replace(self._info, generation=generation, stale=stale)
         if self._is_kept:
             await self._renew()
 
     async def set_taking(self, taking: bool) -> None:
-        """Tell whether this process takes mail: only those that do are given lanes."""
+        """Tell whether this process takes mail: only such processes get lanes."""
         self._info = replace(self._info, taking=taking)
         if taking:
             try:
@@ -302,12 +303,12 @@ class Membership:
         await self._tell(self._info)
 
     async def set_unserved(self, pools: tuple[str, ...]) -> None:
-        """Tell in which pools this process found mail that nobody but `default` would take."""
+        """Tell in which pools without processes this process found mail."""
         if pools != self._info.unserved:
             await self._tell(replace(self._info, unserved=pools))
 
     async def set_left_open(self, left_open: tuple[tuple[str, int], ...]) -> None:
-        """Tell what this process has open where lanes were left; SpoolError if that is open."""
+        """Tell which connections are in use in left lanes; SpoolError if it may not be written."""
         if left_open != self._info.left_open or self._is_untold:
             self._is_untold = True
             self._info = replace(self._info, left_open=left_open)
@@ -326,7 +327,7 @@ class Membership:
         return await self.look()
 
     async def changed(self) -> None:
-        """Wait until the sessions have been looked at again."""
+        """Wait until the sessions are read again."""
         await self._changed.wait()
 
     def _ring(self) -> None:
@@ -334,7 +335,7 @@ class Membership:
         self._changed = asyncio.Event()
 
     async def close(self) -> None:
-        """Leave: the session ends now, not when it expires."""
+        """End the session now, so that others need not wait for its expiry."""
         if not self._is_kept:
             return
         await self._tasks.cancel()

@@ -1,8 +1,9 @@
 """
-Connections that other processes have in use where they left lanes, as their sessions tell it.
+Connections that other processes have in use in lanes that they left, as told by their sessions.
 
-What goes over them is leased as long as the servers remember who had it. When they forget, it is
-handed out to the lane's new owner, who has to wait until the other has ended it.
+The records on these connections are leased as long as the servers remember it. If the servers
+forget, they hand the records out to the lane's new owner, who must wait until the former owner has
+ended them.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from postroad.spool.jetstream.cluster.membership import Membership
 
 
 class OpenElsewhere:
-    """Adds up the sessions as they were last seen."""
+    """The sums over the sessions when they were last read."""
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
@@ -21,13 +22,13 @@ class OpenElsewhere:
         self._counts: Mapping[str, int] = {}
 
     def may_be_at(self, site: str) -> bool:
-        """Whether a record for a site may be under way elsewhere; "" is a site not known yet."""
+        """Whether another process may be sending a site's record; "" is an unknown site."""
         counts = self.counts
         return bool(counts) and (not site or named_site(site) in counts)
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many for each site, by its hashed name; the same object until it changes."""
+        """The connections by the site's hashed name; the same object until they change."""
         if self._seen is not self._membership.seen:
             self._seen = self._membership.seen
             counts: Counter[str] = Counter()

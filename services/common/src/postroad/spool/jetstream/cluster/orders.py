@@ -1,9 +1,9 @@
 """
-Admin orders in KV `cluster`: keys `order.<id>`, and `report.<id>.<process>` for what was done.
+Operators' orders in KV `cluster`: keys `order.<id>`, and `report.<id>.<process>` for the results.
 
-Every process reads what changed once a second, so an order acts everywhere and a process born later
-obeys too. An order's key ends by itself when the order does; so do its reports and the note that it
-was withdrawn.
+Every process reads the changes once a second, so an order acts everywhere, also in processes that
+start later. The key of an order expires with the order; so do its reports and, if it is withdrawn,
+its deletion marker.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _ORDER = "order."
 _REPORT = "report."
 _LOOKS_EVERY = timedelta(seconds=1)
 _PATIENCE = timedelta(seconds=20)
-_NOTES_LAST = timedelta(days=7)  # reports, and the end of an order that cannot be read
+_NOTES_LAST = timedelta(days=7)  # life of reports, and of the marker of an unreadable order
 
 log = get_logger(__name__)
 
@@ -74,7 +74,7 @@ class JetStreamOrders:
     def in_force(self, now: datetime) -> Sequence[Order]:
         """Return the orders this process knows to be in force, oldest first."""
         if not self._orders:
-            return []  # nearly always, and asked for each record
+            return []  # fast, because this is called for each record and there is rarely an order
         live = [order for order in self._orders.values() if order.until > now]
         return sorted(live, key=lambda order: order.placed)
 
@@ -86,7 +86,7 @@ class JetStreamOrders:
         self._seen = self._version
 
     async def report(self, order_id: str, process: str, affected: int) -> None:
-        """Tell how many records this process has changed by an order. Raises SpoolUnavailable."""
+        """Report how many records this process has changed by an order. Raises SpoolUnavailable."""
         order = self._orders.get(order_id)
         lifetime = order.until - datetime.now(UTC) if order else timedelta(0)
         await self._bucket.put_surely(
@@ -97,7 +97,7 @@ class JetStreamOrders:
         )
 
     async def reports(self, order_id: str) -> Mapping[str, int]:
-        """Return what the processes have told of an order. Raises SpoolUnavailable."""
+        """Return the reports on an order, by process. Raises SpoolUnavailable."""
         told: dict[str, int] = {}
         after = 0
         while True:
@@ -139,7 +139,7 @@ class JetStreamOrders:
             order = decode_order(message.data)
             self._know(replace(order, stored=message.stored_at.astimezone(UTC)))
         except RecordCorrupt as error:
-            # Perhaps a newer version's order, which only newer processes obey.
+            # Perhaps an order of a newer version, which only newer processes can carry out.
             log.warning("an order is left to other processes", order_id=order_id, error=str(error))
             self._forget(order_id)
 
@@ -160,7 +160,7 @@ class JetStreamOrders:
 
 
 def _remaining(message: StoredMessage) -> timedelta:
-    """Return for how long processes that read an order have to be told that it has ended."""
+    """Return how long the deletion marker of an order is needed: as long as the order."""
     try:
         until = decode_order(message.data).until
     except RecordCorrupt:

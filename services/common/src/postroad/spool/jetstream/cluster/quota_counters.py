@@ -1,14 +1,14 @@
 """
-Quota usage in KV `quotas`: slices leased by compare and set, exact however many take at once.
+The use of quotas in KV `quotas`: slices leased by compare-and-set, exact for the whole cluster.
 
-A key holds what is leased or spent in its window, and when the window ends. Every change names the
-revision it was made from, so two processes never spend the same allowance; of what a process
-crashes with, at most its slice is wasted. A change whose acknowledgement is lost is looked up by
-its name; one that cannot be told any more counts as not granted, or as given back: too little is
-the safe side.
+A key holds the amount that is leased or spent in its window, and when it expires. Every change
+expects the revision that it was made from, so two processes never lease the same amount. If a
+process crashes, at most its slices are lost. If the acknowledgement of a change is lost, the change
+is looked up by its random name. If it was overwritten already, a lease counts as not granted and a
+return as made, since granting too little is the safe side.
 
-A header tells when something was last leased that may come back unspent. Until that is long ago,
-nobody knows that a window is used up.
+A header has the time of the last lease that may be given back. Until that is long ago, it is not
+certain that a window is used up.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, text_of, token
 
-# Longer than the clocks of a cluster differ: were a key gone while a slow clock is still in the
-# window, the whole allowance would be granted a second time.
+# Longer than the clocks of a cluster differ: if a key expired while a slow clock is still in the
+# window, the whole quota would be granted a second time.
 _AFTER_WINDOW = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=5)
 _KNOWN_KEYS = 4096
 _LONGEST_TOKEN = 200
-_DIGEST = "sha256="  # how the token of a longer key begins; `=` and two digits is an octet
-_NAME = "Postroad-Change"  # a random name of the change that made a revision
-_NOT_FINAL = "Postroad-Not-Final"  # when something was last leased that may come back
+_DIGEST = "sha256="  # begins the token of a longer key; otherwise `=` precedes an octet's digits
+_NAME = "Postroad-Change"  # the random name of the change that made a revision
+_NOT_FINAL = "Postroad-Not-Final"  # when an amount was last leased that may be given back
 
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """What a key holds at a revision; revision 0 is a key nobody has taken from."""
+    """What a key holds at a revision; revision 0 means that there is no key."""
 
     revision: int
     used: int
@@ -48,7 +48,7 @@ class _Tally:
 
 
 class JetStreamQuotaCounters:
-    """Implements agreement.QuotaCounters. SpoolUnavailable when the bucket stays away for 5 s."""
+    """Implements agreement.QuotaCounters. Raises SpoolUnavailable after 5 s without the bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -65,7 +65,7 @@ class JetStreamQuotaCounters:
         needed: int = 0,
         final: bool = True,
     ) -> int:
-        """Take up to `amount`, `needed` at least, of what is left; return what was granted."""
+        """Lease up to `amount` of what is left, `needed` at least; return what was granted."""
 
         def take(tally: _Tally) -> _Tally:
             granted = max(0, min(amount, maximum - tally.used))
@@ -79,14 +79,14 @@ class JetStreamQuotaCounters:
 
     async def give_back(self, key: str, amount: int) -> None:
         """
-        Return what was leased and not spent; nothing to do once the window is over.
+        Give back an amount that was leased and not spent; not needed once the window is over.
 
-        SpoolUnavailable when it may have been returned: it is not to be tried again.
+        After SpoolUnavailable it may have been given back: do not retry.
         """
         await self._change(key, lambda tally: replace(tally, used=max(0, tally.used - amount)))
 
     async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
-        """Whether what is left is too little, and nothing may come back."""
+        """Whether too little is left, and nothing will be given back."""
         tally = await self._read(_encoded(key))
         last = tally.not_final
         is_quiet = last is None or datetime.now(UTC) - last >= quiet
@@ -109,9 +109,9 @@ class JetStreamQuotaCounters:
             pending = page.pending if page.messages else 0
 
     async def _change(self, key: str, change: Callable[[_Tally], _Tally]) -> tuple[int, int]:
-        """Change a tally and return what was used before and after."""
+        """Change a tally and return the used amount before and after."""
         encoded = _encoded(key)
-        # Within a process changes of one key go one by one: they would only undo each other.
+        # One change of a key at a time within a process: they would only conflict.
         turn = self._turns.setdefault(encoded, asyncio.Lock())
         async with turn:
             deadline = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
@@ -133,7 +133,7 @@ class JetStreamQuotaCounters:
                 tally, fresh = await self._read(encoded), True
 
     async def _write(self, encoded: str, tally: _Tally, wanted: _Tally) -> _Tally | None:
-        """Make the next revision of a tally; None when another was made meanwhile."""
+        """Write the next revision of a tally; None when there was a conflict."""
         name = secrets.token_hex(8)
         headers = {_NAME: name}
         if wanted.not_final is not None:
@@ -149,7 +149,7 @@ class JetStreamQuotaCounters:
         except SpoolUnavailable:
             now = await self._read(encoded)
             if now.made_by != name and wanted.used < tally.used:
-                raise  # others may have taken it since: given back again, the limit is exceeded
+                raise  # it may have been given back: a second time would exceed the limit
             return now if now.made_by == name else None
         return replace(wanted, revision=revision, made_by=name)
 
@@ -179,12 +179,12 @@ def _tally(message: StoredMessage | None) -> _Tally:
 
 
 def _is_digest(encoded: str) -> bool:
-    # A key of that beginning has dots further on, which are encoded.
+    # A plain key that begins like this has dots later on, which are encoded with "=".
     return encoded.startswith(_DIGEST) and "=" not in encoded.removeprefix(_DIGEST)
 
 
 def _encoded(key: str) -> str:
-    """Return a key's token; a very long one (a sender's address is in it) becomes its digest."""
+    """Return a key's token; for a very long key (it may have an address) that is a digest."""
     encoded = token(key)
     if len(encoded) <= _LONGEST_TOKEN:
         return encoded

@@ -1,10 +1,10 @@
 """
-What a process may believe of the others after the servers lost what was in their memory. Pure.
+Which other processes to consider alive after the servers lost the content of their memory. Pure.
 
-The memory has a name, another one after each loss (`spool.jetstream.cluster.takers`). Who lived
-through a loss keeps the sessions it knew for alive as long as a session lasts. Who has just begun
-to take mail waits as long for those before it, unless all of them have told that what they claimed
-is in this memory.
+The memory has a name, which changes with each loss (`spool.jetstream.cluster.takers`). A process
+that lives through a loss considers the sessions that it knew as alive for the life of a session. A
+process that has just begun to take mail waits the same time for those before it, or until all of
+them have told that their claims are in this memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,32 +15,32 @@ from postroad.spool.agreement import SessionInfo
 
 @dataclass(slots=True)
 class Recollection:
-    """Times are seconds by one monotonic clock; a session `lasts` so long without a renewal."""
+    """Times are seconds of one monotonic clock; a session `lasts` so long without a renewal."""
 
     lasts: float
-    memory: str = ""  # the name, "" in a process that has not begun to take mail
-    joining: bool = False  # whether it waits for those before it, and not for those it knew
-    sessions: Sequence[SessionInfo] = ()  # of before the loss
-    losses: int = 0  # how often what this process claimed may have been lost
+    memory: str = ""  # the memory's name, "" before this process begins to take mail
+    joining: bool = False  # whether it waits as a new taker, not after a loss
+    sessions: Sequence[SessionInfo] = ()  # those known before the loss
+    losses: int = 0  # how often this process's claims may have been lost
     _until: float = float("-inf")
-    _loss_known: bool = False  # before the memory was seen to have another name
+    _loss_known: bool = False  # the loss was noticed before the memory's new name was read
 
     def lives(self, now: float) -> bool:
-        """Whether not everybody may have written again what was lost."""
+        """Whether some processes may not have written their keys again."""
         return now < self._until
 
     def claimed_in(self, now: float) -> str:
-        """Return the name of the memory that has all this process claimed, "" when one may not."""
+        """Return the name of the memory that has all claims of this process, "" if unsure."""
         return self.memory if self.joining or not self.lives(now) else ""
 
     def lose(self, known: Sequence[SessionInfo], now: float) -> None:
-        """The memory was lost, while these sessions were known."""
+        """Note that the memory was lost, while these sessions were known."""
         self.losses += 1
         self._loss_known = True
         self.joining, self.sessions, self._until = False, known, now + self.lasts
 
     def read(self, memory: str, known: Sequence[SessionInfo], now: float) -> None:
-        """The memory was read, and has a name."""
+        """Note the memory's name, which was read now."""
         if not self.memory:
             self.joining, self._until = True, now + self.lasts
         elif memory != self.memory and not self._loss_known:
@@ -49,22 +49,22 @@ class Recollection:
         self.memory = memory
 
     def compare(self, others: Iterable[SessionInfo]) -> None:
-        """These others may own lanes: wait no longer if they have claimed all in this memory."""
+        """End the wait if all other possible owners of lanes have their claims in this memory."""
         if self.joining and all(info.memory == self.memory for info in others):
             self.joining, self._until = False, float("-inf")
 
 
 def with_others(found: list[SessionInfo], more: Sequence[SessionInfo]) -> list[SessionInfo]:
-    """Return the sessions that are found, and those besides that are not among them."""
+    """Return the found sessions, and those of `more` that are not among them."""
     known = {info.session_id for info in found}
     return found + [info for info in more if info.session_id not in known]
 
 
 def is_earlier_life(info: SessionInfo, own: SessionInfo) -> bool:
     """
-    Whether a session is an earlier life's of one's own process.
+    Whether a session belongs to an earlier life of the own process.
 
-    Never of one that goes by the name of its role: there may be several.
+    It is never so for a process with the name of its role, because there may be several.
     """
     return (
         (info.role, info.process) == (own.role, own.process)

@@ -1,13 +1,15 @@
 """
-What processes agree on of sites: leases that end with their holders, and windows that outlive them.
+Records of sites that processes share: claims, which end with their owners, and rate windows, which
+outlive them.
 
-Leases are in the bucket of sessions, in the servers' memory, for the reasons that sessions are:
-written often, worth nothing after a restart, and to be had while storage is full, when mail that
-leaves is what makes room. So a record may be lost while those live who have claims in it. Who finds
-none makes sure that his own session is still there; for as long as sessions take to be written
-again, what is read is not certain.
+Claims are in the bucket of sessions, in the servers' memory. Like sessions, they are written often,
+worth nothing after a restart, and needed while storage is full, when outgoing mail makes room. So a
+record may be lost while the owners of its claims are alive. A process that finds no record checks
+that its own session still exists. After a loss, records are not certain until sessions have had
+time to be written again.
 
-A window is of use after a restart of everything, so it is on disk, in the site directory's bucket.
+A window matters even after a restart of everything, so it is on disk, in the bucket of the site
+directory.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ class JetStreamSiteRecords:
         self._presence = presence
         self._sites = sites
         self._membership = membership
-        self._written: OrderedDict[str, tuple[int, float]] = OrderedDict()  # revision, its end
+        self._written: OrderedDict[str, tuple[int, float]] = OrderedDict()  # revision, expiry
         self._seen: dict[SiteKind, int] = {}
         self._resets = membership.resets
 
@@ -49,7 +51,7 @@ class JetStreamSiteRecords:
         return self._membership.resets
 
     def lives(self, owner: str) -> bool:
-        """Whether a session was there at the last look."""
+        """Whether a session existed when the sessions were last read."""
         return any(info.session_id == owner for info in self._membership.seen)
 
     async def change(
@@ -60,7 +62,7 @@ class JetStreamSiteRecords:
         *,
         lifetime: timedelta,
     ) -> None:
-        """Bring a record to what `decide` makes of it."""
+        """Replace a record by the result of `decide`."""
         bucket = self._sites if kind is SiteKind.WINDOW else self._presence
         key = f"site.{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         loop = asyncio.get_running_loop()
@@ -77,7 +79,7 @@ class JetStreamSiteRecords:
         raise SpoolUnavailable(f"the record of {name} cannot be changed in time")
 
     async def _read(self, bucket: Bucket, key: str) -> StoredMessage | None:
-        """Return what is there, None when that is older than what we know: a follower may lag."""
+        """Return the record, None when it is older than our own write: a follower may lag."""
         found = await bucket.get(key)
         self._heed_resets()
         if found is None or is_deletion(found):
@@ -99,7 +101,7 @@ class JetStreamSiteRecords:
         membership = self._membership
         live: frozenset[str] = frozenset()
         if kind is SiteKind.CONNECTIONS:
-            # After the record was read: who has a claim in it had a session before.
+            # Read after the record: the owner of a claim had a session before it claimed.
             live = frozenset(info.session_id for info in await membership.look())
             known = self.owner in live
         else:
@@ -123,7 +125,7 @@ class JetStreamSiteRecords:
         return True
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
-        """Return the records of a kind that were written since this was asked before."""
+        """Return the records of a kind that were written since the last call."""
         assert kind is not SiteKind.WINDOW, "nobody else writes it"
         self._heed_resets()
         records: list[bytes] = []
@@ -138,5 +140,5 @@ class JetStreamSiteRecords:
 
 
 def _is_old(found: StoredMessage, lifetime: timedelta) -> bool:
-    """Whether a record has to be written again lest it be forgotten."""
+    """Whether a record must be written again so that it does not expire."""
     return bool(found.data) and datetime.now(UTC) - found.stored_at > lifetime / 2

@@ -1,12 +1,12 @@
 """
-Who takes mail, as far as the servers' memory may have forgotten: a note on disk for each of them.
+Notes on disk of the processes that take mail, in case the servers lose their memory.
 
-Sessions and lane owners are in the servers' memory. When that is lost, a process that starts then
-finds nobody, while others live and work in lanes that they own. So everybody who is about to own
-lanes notes so on disk, and takes the note back at its end.
+Sessions and lane owners are in the servers' memory. If that is lost, a process that starts then
+finds nobody, while others are alive and own lanes. So each process writes a note on disk before it
+owns lanes, and deletes the note at its end.
 
-The memory has a name, written into it by whoever finds none. Another name means that it was lost.
-A session tells the name of the memory that holds all that its process has claimed.
+The memory has a name, which the first process that finds none writes into it. Another name means
+that the memory was lost. A session has the name of the memory that holds all claims of its process.
 """
 
 import json
@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 _MEMORY = "memory"
 _NOTES = "taker"
-# What nobody took back, after a crash, goes by itself. The note is renewed long before.
+# After a crash a note expires by itself. A live process renews its note long before.
 _LASTS = timedelta(days=1)
 NOTED_AGAIN = timedelta(hours=1)
 
@@ -36,16 +36,16 @@ class Takers:
         self._disk = disk
 
     async def memory(self) -> str:
-        """Return the name of what the servers have in memory now."""
+        """Return the name of the servers' memory; name it if it has none."""
         found = await self._presence.get(_MEMORY)
         if found is None:
             try:
                 await self._presence.put(_MEMORY, uuid4().hex.encode(), expected=0)
             except Outdated:
-                pass  # somebody else has named it
+                pass  # another process has named it
             found = await self._presence.get(_MEMORY)
         if found is None:
-            raise SpoolUnavailable("the servers' memory is not read as it was written")
+            raise SpoolUnavailable("the name of the servers' memory cannot be read yet")
         return found.data.decode("ascii", "replace")
 
     async def note(self, info: SessionInfo) -> None:
@@ -53,26 +53,28 @@ class Takers:
         await self._disk.put(f"{_NOTES}.{info.session_id}", encode(info), lifetime=_LASTS)
 
     async def noted(self) -> list[SessionInfo]:
-        """Return those that are noted. Of what they claimed, nothing is known to be in memory."""
+        """Return the noted processes, with `memory` "": it is unknown where their claims are."""
         found, _ = await read_sessions(self._disk, f"{_NOTES}.*")
         return [replace(info, memory="") for info in found]
 
     async def forget(self, session_id: str) -> None:
-        """Take a note back; one that cannot be taken back goes by itself."""
+        """Delete a note; if that fails, it expires by itself."""
         second = timedelta(seconds=1)
         try:
             await self._disk.remove(f"{_NOTES}.{session_id}", patience=second, lifetime=second)
         except SpoolError as error:
-            log.debug("a note of who takes mail stands until it expires", error=str(error))
+            log.debug(
+                "the note of a process that takes mail stays until it expires", error=str(error)
+            )
 
 
 def encode(info: SessionInfo) -> bytes:
-    """Return a session as it is kept."""
+    """Encode a session as it is stored."""
     return json.dumps(asdict(info), default=str).encode()
 
 
 async def read_sessions(bucket: Bucket, keys: str) -> tuple[list[SessionInfo], int]:
-    """Return the sessions that are kept under keys of a bucket, and the last revision."""
+    """Return the sessions stored under keys of a bucket, and the last revision."""
     found: list[SessionInfo] = []
     after, pending = 0, 1
     while pending:
@@ -104,4 +106,4 @@ def _decode(data: bytes) -> SessionInfo | None:
             memory=str(said.get("memory", "")),
         )
     except (ValueError, KeyError, TypeError):
-        return None  # of another release, or not a session: it owns nothing here
+        return None  # of another release, or not a session: it counts as owning nothing

@@ -1,4 +1,4 @@
 """
-What the cluster knows and a process asks for one key at a time: a help, not a truth. Nobody waits
-for it to be written, and mail goes on without it.
+Look-up tables of the cluster, read one key at a time. They are hints: nobody waits until they are
+written, and mail flows without them.
 """

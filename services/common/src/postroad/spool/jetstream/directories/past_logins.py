@@ -1,10 +1,10 @@
 """
-Notes of successful logins in KV `quotas`, beside the counts of failed ones: keys `login.DIGEST`.
+Notes of successful logins in KV `quotas`, next to the counts of failed ones: keys `login.DIGEST`.
 
-A note is a help, not a truth: it is written in the background, at most so many at once, and what
-cannot be written is written after the client's next login. It is read before it is written, as the
-server's time tells how old it is: a process that starts again writes nothing for clients that were
-noted in the last days. Keys of two tokens are not seen by who looks through the usage of quotas.
+A note is a hint. Notes are written in the background, a limited number at once; if one cannot be
+written, the client's next login writes it. A note is read before it is written, to learn its age by
+the server's clock, so that a restarted process does not write the notes of the last days again. The
+keys have two tokens, so that listings of quota usage do not see them.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ class JetStreamPastLogins:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._recent: OrderedDict[str, float] = OrderedDict()  # since when, by the loop's time
+        self._recent: OrderedDict[str, float] = OrderedDict()  # the loop's time of the last check
         self._noting: set[str] = set()
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def note(self, key: str) -> None:
-        """Write a note soon; over the bound it is left to the client's next login."""
+        """Write a note soon; if too many are being written, leave it to the client's next login."""
         since = self._recent.get(key)
         if since is not None and _time() - since < _LOOKED_AT_AGAIN.total_seconds():
             return
@@ -46,11 +46,11 @@ class JetStreamPastLogins:
         self._tasks.spawn(self._note_quietly(key))
 
     async def noted(self, key: str) -> bool:
-        """Whether a note stands."""
+        """Whether there is a note."""
         return await self._written(key) is not None
 
     async def close(self) -> None:
-        """Give up the notes under way."""
+        """Cancel the writing of notes."""
         await self._tasks.cancel()
 
     async def _note_quietly(self, key: str) -> None:

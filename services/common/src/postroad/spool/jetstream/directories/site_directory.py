@@ -1,12 +1,12 @@
 """
-The site directory in KV `sites`: which site a domain's MX hosts roll up to.
+The site directory in KV `sites`: the site of each domain, which its MX hosts determine.
 
-Read as domains are asked for and kept in a bounded cache, not watched whole: a relay that sends to
-100,000 domains would hold some 30 MB of them in every process, and read all of them at each start,
-to use the few it has mail for. The price is one wrong answer: the first look-up of a domain says
-"", its record lands in the lane of its domain, and delivery moves it once.
+Domains are read on demand into a bounded cache. The bucket is not watched as a whole: with 100,000
+domains each process would need some 30 MB and read all of them at each start, though it has mail
+for few. The price is that the first look-up of a domain returns "". Then its record gets into the
+lane of the domain, and delivery moves it once.
 
-The directory is a help, not a truth: nothing here raises, mail goes on without it.
+The directory is a hint: nothing here raises, and mail flows without it.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from postroad.telemetry.logs import get_logger
 _KNOWN_DOMAINS = 20_000  # some 6 MB
 _ASKED_AT_ONCE = 64
 _STAYS_KNOWN = timedelta(minutes=10)
-# Domains nobody sends to any more leave the directory by themselves; the others are written again
-# in good time, by whoever resolves them.
+# A domain without mail expires from the directory. For the others, the process that resolves them
+# writes them again in time.
 _LIFETIME = timedelta(days=30)
 _WRITTEN_AGAIN = timedelta(days=7)
 
@@ -33,7 +33,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a process knows of a domain: "" when the directory has none; times by two clocks."""
+    """A cached domain; `site` is "" when the directory has none. The times are of two clocks."""
 
     site: str
     asked: float  # the loop's time
@@ -50,7 +50,7 @@ class JetStreamSiteDirectory:
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def lookup(self, domain: str) -> str:
-        """Return the site last learnt for a domain, "" when none is known here yet."""
+        """Return the last known site of a domain, "" when none is known here yet."""
         known = self._known.get(domain)
         if known is None or self._age(known) > _STAYS_KNOWN.total_seconds():
             self._ask_soon(domain)
@@ -60,7 +60,7 @@ class JetStreamSiteDirectory:
         return known.site
 
     async def learn(self, domain: str, site: str) -> None:
-        """Remember a domain's site; written only when the directory says otherwise or nothing."""
+        """Store a domain's site; it is written only if the directory has another one or none."""
         try:
             known = self._known.get(domain) or await self._ask(domain)
             if known.site == site and _is_recent(known.written):
@@ -69,16 +69,16 @@ class JetStreamSiteDirectory:
             await self._bucket.put(token(domain), site.encode(), lifetime=_LIFETIME)
             self._remember(domain, site, datetime.now(UTC))
         except SpoolError as error:
-            # Known here all the same; whoever resolves the domain next writes it.
+            # It is cached here, and the next process that resolves the domain writes it.
             self._remember(domain, site, None)
             log.info("a site is not written", domain=domain, error=str(error))
 
     async def close(self) -> None:
-        """End the questions under way."""
+        """Cancel the look-ups under way."""
         await self._tasks.cancel()
 
     def _ask_soon(self, domain: str) -> None:
-        # Over the bound the question is dropped: the next look-up asks it again.
+        # Over the limit nothing is read: the next look-up tries again.
         if domain in self._asking or len(self._asking) >= _ASKED_AT_ONCE:
             return
         self._asking.add(domain)

@@ -1,16 +1,16 @@
 """
-Heeding cancellation around nats-py, whose requests lose it.
+Restores cancellations that nats-py loses.
 
-It turns a cancellation into a time-out; and Python 3.11's wait_for, which it uses, forgets one that
-comes in the same moment as the answer. A loop of requests would then go on for ever, so whoever
-makes one asks here afterwards.
+Its requests turn a cancellation into a timeout. Also, Python 3.11's `wait_for`, which it uses,
+loses a cancellation that comes at the same moment as the answer. A loop of requests would then
+never end, so the callers of nats-py's requests call this afterwards.
 """
 
 import asyncio
 
 
 def heed_cancellation() -> None:
-    """Raise CancelledError when the running task was asked to end."""
+    """Raise CancelledError if the current task was cancelled."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

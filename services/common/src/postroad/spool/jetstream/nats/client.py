@@ -1,15 +1,15 @@
 """
-nats-py's client with a hot path of its own for records, their acknowledgements and their ends.
+nats-py's client with a faster path for records and acknowledgements.
 
-nats-py keeps the connection: servers, passwords, reconnects, pings, whatever is asked now and then.
-But it takes a message through two regular expressions, an e-mail parser for its header, a queue and
-a task, some 60 µs, and as much again when one is written. Here what is heard by a `Listener` is cut
-out of the block it came in and handed over at once, and all that is posted in one turn of the event
-loop is one write. Order is kept between both ways, as there is one connection.
+nats-py manages the connection: servers, passwords, reconnects, pings, and rare requests. But it
+takes 60 µs to read a message, through two regular expressions, an e-mail parser for the header, a
+queue and a task, and as much to write one. Here a message for a `Listener` is parsed from the input
+block and handed over at once, and all messages posted in one turn of the event loop are one write.
+Both paths use one connection, so the order of messages is kept.
 
 It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`,
-`_connect_command`, and how much is read at once), so nats-py is pinned;
-tests/spool/test_fast_client.py fails where another version is built otherwise.
+`_connect_command`, and the size of reads), so nats-py is pinned. tests/spool/test_fast_client.py
+fails with a version whose private parts differ.
 """
 
 import asyncio
@@ -29,16 +29,17 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _VERSION_LINE = b"NATS/1.0"
-_M, _H = ord("M"), ord("H")  # how MSG and HMSG begin, and nothing else the server says
+_M, _H = ord("M"), ord("H")  # only MSG and HMSG of the server begin with these
 _LINE_ENDS = frozenset("\r\n")
-_LARGE = 16 * 1024  # octets whose copy costs more than writing them by themselves
-# Most records come whole in one block. nats-py reads 32 KiB, and a record of 100 KiB in four parts.
+_LARGE = 16 * 1024  # octets from which copying costs more than a separate write
+# With this, most records come in one block. nats-py reads 32 KiB at a time, so a record of 100 KiB
+# would come in four parts.
 nats_client.DEFAULT_BUFFER_SIZE = 256 * 1024
 
 
 @valueclass(frozen=True, slots=True)
 class Incoming:
-    """A message as it came; its header is read only when somebody asks."""
+    """A message; its header is parsed only on demand."""
 
     subject: str
     reply: str
@@ -47,14 +48,14 @@ class Incoming:
 
     @property
     def status(self) -> str:
-        """The status of the server's own messages, such as "503"; "" of all others."""
+        """The status of a message from the server itself, such as "503"; "" of all others."""
         if not self.header:
             return ""
         return self.header[len(_VERSION_LINE) :].partition(b"\r\n")[0].decode().strip()[:3]
 
     @property
     def description(self) -> str:
-        """The words after the status."""
+        """The text after the status."""
         line = self.header[len(_VERSION_LINE) :].partition(b"\r\n")[0]
         return line.decode("utf-8", "replace").strip()[3:].strip()
 
@@ -82,7 +83,7 @@ Listener = Callable[[Incoming], None]
 
 
 def header_of(fields: Mapping[str, str]) -> bytes:
-    """Return header fields as they are written; ValueError for a line end in one."""
+    """Encode header fields; ValueError for a line end in a value."""
     lines = [_VERSION_LINE]
     for name, value in fields.items():
         if not _LINE_ENDS.isdisjoint(value):
@@ -92,7 +93,7 @@ def header_of(fields: Mapping[str, str]) -> bytes:
 
 
 class Listening:
-    """A subscription of a Listener's."""
+    """The subscription of a Listener."""
 
     def __init__(self, client: "FastClient", subscription: Subscription, sid: int) -> None:
         self._client = client
@@ -100,16 +101,16 @@ class Listening:
         self._sid = sid
 
     async def unsubscribe(self) -> None:
-        """Hear nothing more; nats.errors.Error, OSError or ValueError when that cannot be said."""
+        """End the subscription; may raise nats.errors.Error, OSError or ValueError."""
         self._client.listeners.pop(self._sid, None)
         await self._subscription.unsubscribe()
 
 
 class FastClient(Client):
-    """The client: `listen` and `post` beside nats-py's subscribe and publish."""
+    """The client: it adds `listen` and `post` to nats-py's subscribe and publish."""
 
     def __init__(self, *, server_uid: int | None = None) -> None:
-        """With `server_uid` no server learns anything that another user of this machine runs."""
+        """With `server_uid`, a server that another user of this machine runs is sent nothing."""
         super().__init__()
         self._server_uid = server_uid
         self.listeners: dict[int, Listener] = {}
@@ -118,54 +119,54 @@ class FastClient(Client):
 
     async def _attempt_reconnect(self) -> None:
         """
-        Drop the connection that is lost, then connect again as nats-py does.
+        Drop the lost connection, then reconnect as nats-py does.
 
-        It would close it, and wait until what was written has left. To a server that is gone
-        without a word that is a quarter of an hour, in which no other is tried.
+        nats-py would close the connection and wait until all written data is sent. With a server
+        that has vanished, this takes a quarter of an hour, in which no other server is tried.
         """
         self.drop()
         await super()._attempt_reconnect()
 
     def drop(self) -> None:
-        """Close the connection at once, whatever has not left."""
+        """Close the connection at once, and drop unsent data."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
 
     def _connect_command(self) -> bytes:
         """
-        Return what tells a server who we are, token or password included.
+        Return the CONNECT command, which has our token or password.
 
-        nats-py asks for it when the server has greeted, at each connect and reconnect.
+        nats-py calls this after the server's greeting, at each connect and reconnect.
         """
         if self._server_uid is not None and KERNEL_TELLS:
             self._check_server(self._server_uid)
         return super()._connect_command()
 
     def _check_server(self, uid: int) -> None:
-        """Raise OSError unless the server is a program of this user of this machine."""
+        """Raise OSError unless this user of this machine runs the server."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is None or (peer := writer.get_extra_info("peername")) is None:
             raise OSError("the connection was lost")
         own = writer.get_extra_info("sockname")
-        if len(peer) == 2 and peer_uid(own, peer) == uid:  # of two parts: IPv4
+        if len(peer) == 2 and peer_uid(own, peer) == uid:  # two parts: IPv4
             return
         self.drop()
-        raise OSError(f"what listens on {peer[0]} port {peer[1]} is another user's")
+        raise OSError(f"another user's program listens on {peer[0]} port {peer[1]}")
 
     async def _process_pong(self) -> None:
         """
-        Take the server's answer to a PING.
+        Handle the server's answer to a PING.
 
-        Whoever asked may have stopped waiting: nats-py would fail on that and hear nothing more.
+        If nobody waits for it any more, nats-py would fail and stop reading.
         """
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
     async def listen(self, subject: str, listener: Listener) -> Listening:
-        """Call `listener` with each message, as it is read; it must not raise, nor wait."""
-        sid = self._sid + 1  # the one that subscribe takes, before it waits for anything
+        """Call `listener` with each message when it is read; it must neither raise nor block."""
+        sid = self._sid + 1  # the id that `subscribe` uses, before its first await
         self.listeners[sid] = listener
         try:
             subscription = await self.subscribe(subject, cb=_nobody)
@@ -178,8 +179,8 @@ class FastClient(Client):
         """
         Write a message with the others of this turn of the loop; OSError without a connection.
 
-        `header` is as `header_of` returns it. The caller sees to it that the whole is not over
-        `max_payload`: the server would close the connection.
+        `header` comes from `header_of`. The caller must not exceed `max_payload` with the whole,
+        because the server would close the connection.
         """
         if not self.is_connected:
             raise OSError("not connected to NATS")
@@ -199,14 +200,14 @@ class FastClient(Client):
 
     def _write_now(self) -> None:
         self._write_due = False
-        # Without a connection it stays where nats-py writes it from when there is one again.
+        # Without a connection it stays in nats-py's buffer, which is written after a reconnect.
         if not self._pending or not self.is_connected or not self._transport:
             return
         pending, self._pending, self._pending_data_size = self._pending, [], 0
         try:
             self._transport.writelines(pending)
         except (OSError, RuntimeError) as error:
-            # The connection is going: its reader hears of it too, and connects again.
+            # The connection is broken: its reader will notice and reconnect.
             log.debug("nothing can be written to NATS", error=str(error))
 
     def hear(self, sid: int, message: Incoming) -> bool:
@@ -216,14 +217,14 @@ class FastClient(Client):
             return False
         try:
             listener(message)
-        except Exception:  # else nothing would be read from this connection any more
-            log.exception("a message from NATS could not be taken", reason=message.subject)
+        except Exception:  # otherwise reading from this connection would end
+            log.exception("a message from NATS could not be handled", reason=message.subject)
         return True
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
     ) -> None:
-        # What nats-py's own parser has cut out: the rest of a message that it had begun.
+        # From nats-py's own parser, when it has finished a message that it had begun.
         if sid in self.listeners:
             self.hear(sid, Incoming(subject.decode(), reply.decode(), headers or b"", data))
             return
@@ -231,24 +232,24 @@ class FastClient(Client):
 
 
 async def _nobody(_: Msg) -> None:
-    """Hear nothing: messages of this subscription go to its listener."""
+    """Do nothing: the messages of this subscription go to its listener."""
 
 
 class _FastParser(Parser):
-    """Cuts whole messages out of what was read; all else is nats-py's."""
+    """Parses complete messages; leaves all else to nats-py's parser."""
 
     def __init__(self, client: FastClient) -> None:
         super().__init__(client)
         self._client = client
 
     async def parse(self, data: bytes = b"") -> None:
-        """Take what was read."""
+        """Parse octets that were read."""
         if self.state != AWAITING_CONTROL_LINE:
             await super().parse(data)
             return
         buffer = self.buf
         if not buffer:
-            # Nearly always a block is some whole messages: they are cut from it as it is.
+            # Nearly always a block has complete messages, which need not be copied to the buffer.
             leased = await self._take_messages(data)
             if leased == len(data) or buffer is not self.buf:
                 return
@@ -257,7 +258,7 @@ class _FastParser(Parser):
         while buffer:
             leased = await self._take_messages(buffer)
             del buffer[:leased]
-            # All is taken; or the rest of a message is still to come; or there is a new connection.
+            # All is parsed, or the rest of a message is to come, or there is a new connection.
             if not buffer or buffer[0] in (_M, _H) or buffer is not self.buf:
                 return
             before = len(buffer)
@@ -267,7 +268,7 @@ class _FastParser(Parser):
                 return
 
     async def _take_messages(self, octets: bytes | bytearray) -> int:
-        """Hand over every whole message that these octets begin with; return how many they were."""
+        """Handle the complete messages at the beginning; return the number of their octets."""
         try:
             with memoryview(octets) as view:
                 return await self._cut(octets, view)
