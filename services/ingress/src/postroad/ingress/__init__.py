@@ -1,6 +1,7 @@
 """
 Ingress: accepts mail over SMTP and answers 250 when the queue has it, not before.
 
-`listen` has the ports, `connections` who may have a place; `session` speaks SMTP, `auth` proves
-passwords, `counts` what strangers do; `acceptance` makes records of a message and publishes them.
+`listen` has the ports. `connections` limits how many connections there are and how much memory they
+hold. `session` speaks SMTP, `auth` checks passwords, `counts` counts what strangers do, and
+`acceptance` makes the records of a message and publishes them.
 """

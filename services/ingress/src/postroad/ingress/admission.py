@@ -1,14 +1,14 @@
 """
 May this client send this? A pure function of snapshot, client and envelope; no I/O, no clock.
 
-A Client is proven by password or by network, and may then relay for the senders it is allowed.
-Anyone may send to the recipients of a Domain that receives, and to `postmaster` of every handled
-domain (RFC 5321 §4.5.1). All else is refused with 550 5.7.1.
+A client is recognised as a Client by its password or by its network. It may then relay mail from
+the senders that this Client allows. Anyone may send to the recipients of a Domain that receives,
+and to `postmaster` of every handled domain (RFC 5321 §4.5.1). All else is refused with 550 5.7.1.
 
-On the relay port a network is a weak proof: a host in it that sends as somebody else is a stranger
-for that transaction, as any other, rather than refused outright, because mail for our own domains
-comes from everywhere. A password, or a submission port, asks to submit: there a sender that is not
-allowed is refused at MAIL.
+On the relay port, a network proves little. If a host in a Client's network uses a sender that the
+Client does not allow, MAIL is not refused: the host is a stranger for that transaction, because
+mail for our own domains comes from everywhere. A client that has logged in, or that uses a
+submission port, asks to submit mail. There, a sender that is not allowed is refused at MAIL.
 """
 
 import ipaddress
@@ -37,7 +37,7 @@ class ListenerKind(StrEnum):
 
 @valueclass(frozen=True, slots=True)
 class Submitter:
-    """Who is at the other end: the port it came to, and the Clients it proved to be."""
+    """A connected client: the port it uses, and the Clients that cover it."""
 
     listener: ListenerKind
     clients: tuple[Client, ...]
@@ -45,7 +45,7 @@ class Submitter:
 
     @property
     def submits(self) -> bool:
-        """Whether it has asked to submit, by port or by password."""
+        """Whether it submits mail: it uses a submission port, or it has logged in."""
         return self.authenticated or self.listener is not ListenerKind.RELAY
 
 
@@ -66,7 +66,7 @@ def clients_by_network(snapshot: Snapshot, address: Address) -> tuple[Client, ..
 def admit_sender(
     snapshot: Snapshot, submitter: Submitter, reverse_path: Mailbox | None
 ) -> Sender | Reply:
-    """Decide a MAIL command: in the name of the first Client that may send as this address."""
+    """Decide a MAIL command: the first Client that may send as this address is the sender's."""
     if not submitter.clients and submitter.submits:
         return replies.AUTH_REQUIRED
     for client in submitter.clients:
@@ -81,7 +81,7 @@ def readmit_sender(snapshot: Snapshot, submitter: Submitter, sender: Sender) -> 
     """
     Decide an accepted MAIL again, under a configuration that came into force after it.
 
-    Recipients were accepted in the name of its Client, so it goes on in no other name.
+    Its recipients were accepted for its Client, so no other Client takes its place.
     """
     now = admit_sender(snapshot, submitter, sender.reverse_path)
     if isinstance(now, Reply):
@@ -92,7 +92,7 @@ def readmit_sender(snapshot: Snapshot, submitter: Submitter, sender: Sender) -> 
 
 
 def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) -> bool:
-    # The null reverse-path is what a mail server's own notifications have (RFC 5321 §4.5.5).
+    # The notifications of mail servers have the null reverse-path (RFC 5321 §4.5.5).
     if reverse_path is None:
         return True
     domain = snapshot.domains.get(reverse_path.domain)
@@ -102,12 +102,12 @@ def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) 
 
 
 def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
-    """Return a refusal, or "later" while an object that says otherwise may be unreadable here."""
+    """Return the refusal; or a temporary one if an object that cannot be read might allow it."""
     return replies.CONFIGURATION_INCOMPLETE if snapshot.stale else refusal
 
 
 def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> EgressPath | Reply:
-    """Decide a RCPT command: how its mail will leave, or why not."""
+    """Decide a RCPT command: return the egress path of its mail, or the refusal."""
     domain = snapshot.domains.get(recipient.domain)
     postmaster = domain is not None and meant(recipient.local_part) == "postmaster"
     if domain is not None and domain.receive is not None:
@@ -118,7 +118,7 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> E
         return _unless_stale(snapshot, replies.NO_SUCH_RECIPIENT)
     if sender.client is None and not postmaster:
         return _unless_stale(snapshot, replies.RELAYING_DENIED)
-    # A stranger's to postmaster of a domain that only sends goes the way that domain's mail goes.
+    # A stranger's mail to postmaster of a domain that only sends takes that domain's own path.
     reverse_domain = sender.reverse_path.domain if sender.reverse_path else None
     egress_path = find_egress_path(
         snapshot,
@@ -128,7 +128,7 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> E
     )
     if egress_path is None:
         return _unless_stale(snapshot, replies.NO_ROUTE)
-    # RFC 6761 §6.3: such a name is never asked of the DNS, and would mean the relay itself.
+    # RFC 6761 §6.3: the DNS is not asked for such a name; it would mean the relay itself.
     if egress_path.by_mx and is_local(recipient.domain):
         return _unless_stale(snapshot, replies.LOCAL_DOMAIN)
     return egress_path

@@ -1,4 +1,4 @@
-"""The ingress process, put together: the one place that knows all of its parts."""
+"""Puts the ingress process together; the only module that knows all of its parts."""
 
 import asyncio
 import socket
@@ -77,7 +77,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
 
 
 async def _until_configured(configuration: Configuration) -> None:
-    """Let connections wait in the sockets until a configuration is there, but not for ever."""
+    """Wait for a configuration, at most CONFIGURATION_WAIT; connections wait in the sockets."""
     try:
         async with asyncio.timeout(CONFIGURATION_WAIT.total_seconds()):
             await configuration.wait_published()
@@ -87,7 +87,7 @@ async def _until_configured(configuration: Configuration) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Listeners:
-    """The open ports: those that clients connect to, and those that a load balancer does."""
+    """The open ports: those for clients, and those for a load balancer."""
 
     direct: Mapping[ListenerKind, socket.socket]
     proxied: Mapping[ListenerKind, socket.socket]
@@ -132,7 +132,7 @@ def _certificate(settings: TlsSettings, name: HostName) -> Certificate:
 
 
 def _why_unconfigured(configuration: Configuration) -> str | None:
-    # An empty one will do: a relay without objects yet is one that works.
+    # An empty configuration is one, too: a relay may have no objects yet.
     return None if configuration.published else "no configuration is published"
 
 

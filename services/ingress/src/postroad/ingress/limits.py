@@ -1,4 +1,4 @@
-"""What ingress takes from one client and from all, in one frozen value; sizes in bytes."""
+"""The limits of an ingress process, for one client and for all together."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What ingress counts."""
+"""The metrics of ingress."""
 
 from postroad.ingress.reasons import REASONS
 from postroad.telemetry.metrics import BYTES, Group

@@ -1,7 +1,7 @@
 """
-Why a reply refuses, in a word: what refusals are counted and searched by. No I/O.
+The reason of a refusal in one word: refusals are counted and searched by it. No I/O.
 
-Replies say it in a sentence, and several reasons share one enhanced status code.
+The text of a reply is a sentence, and several reasons share one enhanced status code.
 """
 
 from postroad.ingress import replies
@@ -69,10 +69,10 @@ REASONS = (*_REASONS, _OTHER)
 
 
 def reason_of(reply: Reply) -> str:
-    """Return why a reply refuses: one of REASONS."""
+    """Return the reason of a refusal: one of REASONS."""
     known = _BY_REPLY.get(reply)
     if known is not None:
         return known
-    # Replies that quote a mistake: an address that is none (X.1.X), a command that is none (X.5.X).
+    # Replies that quote a syntax error have no fixed text: X.1.X in an address, X.5.X in a command.
     subject = reply.status.subject if reply.status is not None else 0
     return {1: "address", 5: "syntax"}.get(subject, _OTHER)

@@ -1,4 +1,4 @@
-"""The replies of ingress in one place, each with its status."""
+"""All replies of ingress, each with its enhanced status code."""
 
 from postroad.mail.status import SUCCESS
 from postroad.smtp.reply import Reply
@@ -72,5 +72,5 @@ NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no such recipient here")
 
 
 def queued(queue_id: str) -> Reply:
-    """Return the reply to a message that is in the queue."""
+    """Return the reply to the final dot of a message that is in the queue."""
     return Reply(250, SUCCESS, (f"queued as {queue_id}",))

@@ -36,7 +36,7 @@ class ListenSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """Whom a PROXY header is believed."""
+    """Whose PROXY headers are trusted."""
 
     trusted: tuple[Network, ...] | None = None
     """
@@ -63,7 +63,7 @@ class TlsSettings:
 
 @dataclass(frozen=True, slots=True)
 class IngressSettings:
-    """All of them."""
+    """All settings of an ingress process."""
 
     queue: QueueSettings = group(QueueSettings, prefix="")
     listen: ListenSettings = group(ListenSettings)

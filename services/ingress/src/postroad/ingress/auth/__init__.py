@@ -1,1 +1,1 @@
-"""Logins: SASL, verifiers, and the brake on guessing."""
+"""Logins: SASL, checking passwords against verifiers, and the brake on guessing."""

@@ -1,11 +1,12 @@
 """
-How often a password may be guessed: failed logins by network, and by network and name. No I/O.
+Limits how often passwords are guessed: failed logins by network, and by network and name. No I/O.
 
-A name alone is never shut out, for then anybody could shut out its owner: the owner's network is
-another one, and counts for itself. A network that has used up its guesses is shut for all names but
-those that have logged in from there, so that one who guesses, or one device with an old password,
-does not shut out an office. Which names those are, the cluster knows (`auth.neighbours`); here are
-the ones this process has seen. IPv6 counts by /64, of which anybody has a whole.
+A username is never shut out everywhere, because then anybody could shut out its owner. The owner
+uses another network, which has its own counts. A network with too many failed logins is shut out,
+except for the usernames that have logged in from it before. So a guesser in an office, or a device
+with an old password, does not shut out the whole office. This module knows the names that this
+process has seen; `auth.neighbours` asks the cluster for others. An IPv6 network is a /64, because
+one host usually has a whole /64.
 """
 
 import hashlib
@@ -22,7 +23,11 @@ LONGEST_DELAY = timedelta(seconds=8)
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """Where a login comes from, and the same with the name it gives, hashed: names are theirs."""
+    """
+    What a login counts under: its network, and its network with the username.
+
+    The pair is hashed, because usernames are private.
+    """
 
     network: str
     pair: str
@@ -35,7 +40,7 @@ class Guess:
 
 
 class Brake:
-    """What this process knows of failed logins. Times must not run backwards by a window."""
+    """The failed logins that this process knows. `now` must not go back by a whole window."""
 
     def __init__(self, *, per_network: int, per_name: int) -> None:
         self._per_network = per_network
@@ -44,7 +49,7 @@ class Brake:
         self._at_home: OrderedDict[str, None] = OrderedDict()  # pairs that have logged in
 
     def shuts_out(self, guess: Guess, now: datetime) -> bool:
-        """Whether a login is refused without a look at its password."""
+        """Whether a login is refused without checking its password."""
         if self._counts.of(guess.pair, now) >= self._per_name:
             return True
         if self._counts.of(guess.network, now) < self._per_network:
@@ -52,7 +57,7 @@ class Brake:
         return not self.is_at_home(guess)
 
     def depends_on_home(self, guess: Guess, now: datetime) -> bool:
-        """Whether a login that is shut out would not be, had its name logged in from there."""
+        """Whether a refused login would be let in if its name had logged in from its network."""
         return not self.is_at_home(guess) and self._counts.of(guess.pair, now) < self._per_name
 
     def is_at_home(self, guess: Guess) -> bool:
@@ -75,11 +80,11 @@ class Brake:
 
     @property
     def pause(self) -> timedelta:
-        """How long the reply to one who is shut out is held back: refusing at once invites more."""
+        """How long the reply to a refused login is held back: a fast reply invites more guesses."""
         return FIRST_DELAY * 8
 
     def shared(self, guess: Guess, now: datetime) -> tuple[tuple[str, SharedCount], ...]:
-        """Return the cluster's counts of a failed login, each with the name it has here."""
+        """Return the cluster's counts of a failed login, each with its name in this process."""
         return (
             (guess.pair, SharedCount.of("logins.name", guess.pair, self._per_name, now)),
             (
@@ -89,5 +94,5 @@ class Brake:
         )
 
     def used_up(self, name: str, now: datetime) -> None:
-        """Tell that the cluster has no more guesses for a count in this window."""
+        """Note that the cluster allows no more guesses under this name in this window."""
         self._counts.set(name, max(self._per_network, self._per_name), now)

@@ -1,11 +1,11 @@
 """
-Logging in: passwords proven, guesses braked.
+Logging in: checks passwords, and slows down those who guess them.
 
-Right logins are cheap and wrong ones are not. A right password is recognised in microseconds; what
-is not recognised is hashed, in two threads of low priority with a short queue, one guess of a
-network at a time, and its refusal is held back the longer the more guesses failed. What failed is
-counted here and for the whole cluster, and so are the names that log in from a network, which stay
-let in when it is shut out. While the cluster is out of reach each process brakes by its own.
+A right password is recognised in microseconds. Any other password is hashed, in two threads of low
+priority with a short queue, and one at a time for each network. The more logins of a network have
+failed, the longer its refusals are held back. Failed logins are counted in this process and in the
+cluster. The cluster also knows which usernames have logged in from a network: these may still log
+in when the network is shut out. While the cluster is out of reach, a process uses its own counts.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from postroad.telemetry.log_limit import network_of
 
 @dataclass(frozen=True, slots=True)
 class LoginRefused:
-    """The reply to a login that was not taken, and how long it is held back."""
+    """The reply to a refused login, and how long it is held back."""
 
     reply: Reply
     delay: timedelta = timedelta()
@@ -52,12 +52,12 @@ class Logins:
     async def log_in(
         self, snapshot: Snapshot, address: Address, username: str, password: str
     ) -> Client | LoginRefused:
-        """Return the Client that a name and a password prove, or what is said instead."""
+        """Return the Client whose username and password these are, or the refusal."""
         began = _time()
         guess = Guess.of(network_of(address), username)
         outcome = await self._outcome(snapshot, guess, username, password)
         if isinstance(outcome, LoginRefused):
-            # From the first on: how long the hashing took tells nobody whether the name exists.
+            # Measured from the start: the time for hashing must not show whether a name exists.
             left = outcome.delay - timedelta(seconds=_time() - began)
             return replace(outcome, delay=max(left, timedelta()))
         self._brake.remember(guess)
@@ -82,12 +82,12 @@ class Logins:
 
     def _must_wait(self, guess: Guess) -> bool:
         """
-        Whether a password may be looked at only when the guess before it is counted.
+        Whether a password may be checked only after the guess before it is counted.
 
-        Else a right one among many at once would be let in, however many are allowed. What others
-        guess does not keep those waiting who are known to log in from there.
+        Otherwise a guesser could try many passwords at once, more than the limit allows. Usernames
+        that have logged in from this network do not wait for the guesses of others.
         """
-        # A turn is there as long as somebody has it or waits for it.
+        # A lock exists as long as somebody holds it or waits for it.
         if guess.pair in self._turns:
             return True
         return not self._brake.is_at_home(guess) and guess.network in self._turns
@@ -106,17 +106,17 @@ class Logins:
             if client is not None:
                 return client
         except PasswordsBusy:
-            # It was not recognised, so it counts: else who fills the pool may guess for ever.
+            # It counts as failed: otherwise a guesser who keeps the pool busy could go on for ever.
             outcome, reply = "busy", replies.AUTH_BUSY
         now = datetime.now(UTC)
         delay = self._brake.failed(guess, now)
-        # Before the next guess of this network: it may be one too many.
+        # Counted before the next guess of this network, which may be over the limit.
         await self._count_everywhere(guess, now)
         metrics.LOGINS.labels(outcome).inc()
         return LoginRefused(reply, delay)
 
     async def _is_shut_out(self, guess: Guess) -> bool:
-        """Whether a login is refused without a look at its password, as the cluster knows it."""
+        """Whether a login is refused without checking its password; asks the cluster if needed."""
         now = datetime.now(UTC)
         if not self._brake.shuts_out(guess, now):
             return False
@@ -132,8 +132,8 @@ class Logins:
         return LoginRefused(replies.AUTH_SHUT_OUT, self._brake.pause)
 
     async def _count_everywhere(self, guess: Guess, now: datetime) -> None:
-        """Take a failed login from what the whole cluster allows; note what is used up there."""
-        # While the reply is held back anyway.
+        """Count a failed login for the whole cluster; note which counts are used up."""
+        # This costs the client nothing: its reply is held back anyway.
         if not self._shared.may_count():
             return
         for name, count in self._brake.shared(guess, now):

@@ -1,9 +1,9 @@
 """
-Which names have logged in from a network, as the whole cluster knows it.
+Which usernames have logged in from a network, as the whole cluster knows it.
 
-Asked only about a name that this process does not know, from a network that is shut out. Whoever
-guesses there causes such questions as well. So few are asked at once, each for a moment, and who
-waits too long for an answer is refused as if there were none.
+The cluster is asked only if a network is shut out and this process has not seen the username log in
+from it. Guessers cause such questions, too. So only a few are asked at a time, and each has a time
+limit. A login whose question is not answered in time is refused.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ class Neighbours:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     def note(self, pair: str) -> None:
-        """Tell the cluster of a login, in the background; cheap when it was told lately."""
+        """Tell the cluster of a login, in the background; cheap if it was told recently."""
         self._past_logins.note(pair)
 
     async def has(self, pair: str) -> bool:
-        """Whether a name has logged in from a network; False also when nobody can tell."""
+        """Whether a name has logged in from a network; False, too, if the cluster cannot tell."""
         try:
             async with asyncio.timeout(_PATIENCE), self._places:
                 return await self._past_logins.noted(pair)

@@ -1,13 +1,15 @@
 """
-Proving a password: SASL PLAIN (RFC 4616) and LOGIN against SCRAM verifiers.
+Checking a password: SASL PLAIN (RFC 4616) and LOGIN against SCRAM verifiers.
 
 A right password is recognised without hashing: the salt of its verifier is a digest of the password
-under the cluster's key, which this process has. What is not recognised is hashed for as long as the
-verifier says, in a small pool of threads of low priority, with a bounded queue: guesses must not
-slow mail. An unknown user takes as long as a wrong password. What was proven by hashing (another
-spelling of the password, a verifier with a salt of another origin) is remembered under an HMAC with
-a key of this process alone; the memory is bounded, and a changed verifier makes the old entry
-unreachable.
+under the cluster's key, which this process has. Any other password is hashed, with as many
+iterations as the verifier says. A small pool of threads does that, with low priority and a bounded
+queue, so that guesses do not slow down mail. An unknown username takes as long as a wrong password.
+
+Some passwords are right although they are not recognised: another spelling of the password, or a
+verifier whose salt was made elsewhere. They are remembered under an HMAC with a key that only this
+process has. The number of these entries is bounded. When a verifier changes, its entries no longer
+match.
 """
 
 import asyncio
@@ -36,7 +38,7 @@ _NICE = 10
 
 
 class MalformedResponse(ValueError):
-    """A client's answer is not base64, or not what the mechanism says."""
+    """A client's response is not base64, or not what the mechanism requires."""
 
 
 def decode(response: str) -> bytes:
@@ -61,7 +63,7 @@ def read_plain(response: bytes) -> tuple[str, str]:
 
 
 def read_word(response: bytes) -> str:
-    """Return one answer of LOGIN."""
+    """Return the text of one response of LOGIN."""
     return _text(response)
 
 
@@ -69,7 +71,7 @@ async def exchange(argument: str, ask: Callable[[str], Awaitable[str]]) -> tuple
     """
     Return the username and password of an AUTH command (RFC 4954 §4), or the reply to it.
 
-    `ask` gives the client a challenge and returns its answer. Raises MalformedResponse.
+    `ask` sends the client a challenge and returns its response. Raises MalformedResponse.
     """
     mechanism, _, rest = argument.partition(" ")
     initial = rest.strip()
@@ -107,7 +109,7 @@ class Passwords:
         self._keyring = keyring
         self._key = secrets.token_bytes(32)
         self._proven: OrderedDict[bytes, None] = OrderedDict()
-        # What an unknown user's password is checked against, so that it takes as long.
+        # The password of an unknown user is checked against this, so that it takes as long.
         unknown = secrets.token_bytes(32)
         self._nobody = ScramVerifier(secrets.token_bytes(16), ITERATIONS, unknown, unknown)
         self._hashing = 0
@@ -116,11 +118,11 @@ class Passwords:
         )
 
     async def close(self) -> None:
-        """Hash no more."""
+        """Stop hashing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def recognised(self, snapshot: Snapshot, username: str, password: str) -> Client | None:
-        """Return the Client if this is seen to be its password at once; None decides nothing."""
+        """Return the Client if its password is recognised without hashing; None decides nothing."""
         client = snapshot.clients_by_username.get(username)
         if client is None or client.verifier is None:
             return None
@@ -129,9 +131,9 @@ class Passwords:
 
     async def prove(self, snapshot: Snapshot, username: str, password: str) -> Client | None:
         """
-        Return the Client a username and password prove, None when they prove nothing.
+        Return the Client whose username and password these are, None if they are wrong.
 
-        Takes tens of milliseconds. Raises PasswordsBusy when too many wait.
+        Takes tens of milliseconds. Raises PasswordsBusy when too many passwords wait.
         """
         client = snapshot.clients_by_username.get(username)
         verifier = client.verifier if client is not None else None
@@ -163,6 +165,6 @@ class Passwords:
 
 
 def _step_back() -> None:
-    """Let everything else on this machine go before the calling thread, where the system can."""
+    """Lower the priority of the calling thread, where the system can."""
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,1 +1,1 @@
-"""The table of connections and the memory they hold together. No I/O."""
+"""The table of connections, and the memory that they hold together. No I/O."""

@@ -1,17 +1,18 @@
 """
-How much memory all connections hold together, and who has to give some back. No I/O, no clock.
+The memory that all connections hold together, and which of them have to go. No I/O, no clock.
 
-Each connection holds what its client has said and nobody has taken yet: input, recipients, content
-that is not stored, and replies that are not read. One may hold little, and a thousand of them more
-than the process may use, which the kernel answers by killing it. So all of it is counted: at once
-where a connection holds more than was counted for it, and once a second where it holds less, or
-before anybody has to go. There are three marks:
+A connection holds input that is not read yet, recipients, content that is not stored yet, and
+replies that the client has not read. A thousand connections, each with little, may hold more than
+the process may use, and then the kernel kills the process. So all of it is counted. A rise is
+counted at once; a fall is counted once a second, and before connections are ended. There are three
+limits:
 
-- From the first on places are scarce, and strangers who hold more than their share get no more.
-- Over the second the strangers who hold most are turned out, none with less than its share.
-- Over the third, which strangers alone never reach, Clients are treated alike.
+- Above the first, slots are scarce, and a stranger that holds more than its share gets no more.
+- Above the second, the strangers that hold most are ended, except those below their share.
+- Above the third, which strangers alone never reach, the same holds for Clients.
 
-A message that is being stored is not broken off, and counts until it is stored, whoever has left.
+A connection whose message is being stored is not ended. The message counts until it is stored, even
+if the client has gone.
 """
 
 from collections.abc import Sequence
@@ -19,38 +20,37 @@ from typing import Protocol, TypeVar
 
 from postroad.units.quantities import ByteSize
 
-# Of the memory the process may use; the rest is for the program, for TLS, and what is left unused
-# between the pieces.
+# Shares of the memory that the process may use. The rest is for the program, TLS and fragmentation.
 _SCARCE, _FULL_FOR_STRANGERS, _FULL = 0.25, 0.375, 0.5
 
 
 class Keeper(Protocol):
-    """What is at our end of a connection, as far as memory is concerned."""
+    """The part of `Holder` that matters for memory."""
 
     @property
     def known(self) -> bool:
-        """Whether it is a Client's."""
+        """Whether the client is a Client's."""
 
     @property
     def storing(self) -> bool:
-        """Whether a message is being stored, which may not be broken off."""
+        """Whether a message is being stored; then the connection must not be ended."""
 
 
 class Holding(Protocol):
-    """A connection's place, and how many octets were counted for it last."""
+    """A connection's slot, and how many octets were counted for it last."""
 
     held: int
 
     @property
     def holder(self) -> Keeper | None:
-        """What holds them."""
+        """The connection that has the slot."""
 
 
 _Place = TypeVar("_Place", bound=Holding)
 
 
 class Memory:
-    """What all connections of a process hold."""
+    """The memory that all connections of a process hold."""
 
     def __init__(self, usable: ByteSize) -> None:
         self._scarce = int(usable * _SCARCE)
@@ -60,16 +60,16 @@ class Memory:
 
     @property
     def scarce(self) -> bool:
-        """Whether strangers with more than their share get no more."""
+        """Whether the first limit is reached: strangers above their share get no more."""
         return self.held >= self._scarce
 
     @property
     def full(self) -> bool:
-        """Whether somebody has to give memory back."""
+        """Whether the second limit is reached: connections have to be ended."""
         return self.held >= self._full_for_strangers
 
     def count(self, place: Holding, octets: int) -> None:
-        """Say how much a connection holds now."""
+        """Record how much a connection holds now."""
         self.held += octets - place.held
         place.held = octets
 
@@ -83,7 +83,7 @@ class Memory:
         return self._scarce // max(connections, 1)
 
     def to_turn_out(self, places: Sequence[_Place]) -> list[_Place]:
-        """Return who has to go: those who hold most, strangers, and then Clients if need be."""
+        """Return whom to end: those that hold most, strangers first, then Clients if necessary."""
         found: tuple[list[_Place], list[_Place]] = ([], [])
         share = self._share(len(places))
         for place in places:

@@ -1,10 +1,10 @@
 """
-The table of connections: who may have a place, and how many are left. No I/O, no clock.
+The table of connections: who gets a slot, and how many slots are left. No I/O, no clock.
 
-A connection is counted from the moment it is accepted, whatever it does after that: it costs a
-descriptor in a TLS handshake as in a session. It is counted in all, by address, and by network,
-since whoever has one IPv6 address has a /64 of them. The last places are kept for addresses in the
-networks of Clients: a flood from elsewhere cannot shut them out.
+A connection is counted from accept on: it needs a descriptor during a TLS handshake as well as in a
+session. There is a limit for all connections, one for each address and one for each network,
+because a host with one IPv6 address usually has a whole /64. The last slots are reserved for
+addresses in the networks of Clients, so that a flood from elsewhere cannot shut these out.
 """
 
 import ipaddress
@@ -20,11 +20,11 @@ from postroad.ingress.limits import IngressLimits
 from postroad.mail.ip_address import unmapped
 from postroad.smtp.reply import Reply
 
-_SCARCE = 0.7  # share of the places in use from which each client gets less time
+_SCARCE = 0.7  # when this share of the slots is in use, each client gets less time
 
 
 class Full(StrEnum):
-    """Why there is no place for a connection."""
+    """Why there is no slot for a connection."""
 
     CONNECTIONS = "connections"
     KEPT = "kept"
@@ -33,29 +33,29 @@ class Full(StrEnum):
 
 
 class Holder(Protocol):
-    """What is at our end of a connection that has a place."""
+    """The object that owns a connection with a slot: a session, or an opening before it."""
 
     waiting_since: float
-    """Loop time since when it waits for the client, infinite while the client waits for it."""
+    """Loop time since which it waits for the client; infinite while the client waits for it."""
     patience: float
-    """Seconds it waits at most."""
+    """The longest that it waits for the client, in seconds."""
     in_content: bool
-    """Whether a message is coming in."""
+    """Whether a message is being received."""
     storing: bool
-    """Whether a message has come in and is being stored."""
+    """Whether a message was received and is being stored."""
 
     @property
     def known(self) -> bool:
-        """Whether it is a Client's."""
+        """Whether the client is a Client's."""
 
     def settle(self) -> None:
-        """Count how much memory is held now."""
+        """Count how much memory the connection holds now."""
 
     def end(self, reply: Reply) -> None:
-        """Say this, if anything may be said, and close."""
+        """Send this reply, if one may be sent now, and close."""
 
     def turn_out(self, reply: Reply) -> None:
-        """Say this and close, whether the client reads it or not."""
+        """Send this reply and close, whether the client reads it or not."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -63,7 +63,7 @@ class Holder(Protocol):
 
 class ConnectionSlot:
     """
-    The place of one connection, and the octets that were counted for it last.
+    The slot of one connection, and the octets that were counted for it last.
 
     `address` is None until a load balancer names the client.
     """
@@ -77,7 +77,7 @@ class ConnectionSlot:
 
 
 class Connections:
-    """All places of a process."""
+    """All slots of a process."""
 
     def __init__(self, limits: IngressLimits) -> None:
         self._limits = limits
@@ -85,7 +85,7 @@ class Connections:
         self._scarce = limits.connections * _SCARCE
         self.memory = Memory(limits.memory)
         self._places: set[ConnectionSlot] = set()
-        # By number, which is faster than by address: an IPv6 address has one bit more.
+        # Integers are faster keys than addresses; bit 128 tells IPv6 from IPv4.
         self._by_address: Counter[int] = Counter()
         self._by_network: Counter[int] = Counter()
 
@@ -97,11 +97,11 @@ class Connections:
 
     @property
     def scarce(self) -> bool:
-        """Whether so much is taken, of places or memory, that clients get less time for a step."""
+        """Whether so many slots or so much memory are in use that clients get less time."""
         return len(self._places) >= self._scarce or self.memory.scarce
 
     def take(self, address: Address, known: Callable[[Address], bool]) -> ConnectionSlot | Full:
-        """Give a connection from `address` a place; `known` tells whether a Client is there."""
+        """Give a connection a slot; `known` tells whether a Client covers the address."""
         place = self.take_unnamed()
         if isinstance(place, Full):
             return place
@@ -109,7 +109,7 @@ class Connections:
         return place if full is None else full
 
     def take_unnamed(self) -> ConnectionSlot | Full:
-        """Give a load balancer's connection a place, whose client is not known yet."""
+        """Give a slot to a load balancer's connection, whose client is not known yet."""
         if len(self._places) >= self._limits.connections:
             return Full.CONNECTIONS
         place = ConnectionSlot()
@@ -119,7 +119,7 @@ class Connections:
     def name(
         self, place: ConnectionSlot, address: Address, known: Callable[[Address], bool]
     ) -> Full | None:
-        """Count a place for its client; when it may not have one, give it back and say why."""
+        """Count a slot for its client; if a limit is reached, free the slot and return why."""
         full = self._full(address, known)
         if full is not None:
             self.give_back(place)
@@ -144,7 +144,7 @@ class Connections:
         return None
 
     def give_back(self, place: ConnectionSlot) -> None:
-        """Free a place; one that is free already stays so."""
+        """Free a slot; freeing it again does nothing."""
         if place not in self._places:
             return
         self._places.discard(place)
@@ -158,12 +158,12 @@ class Connections:
                 _less(self._by_network, number >> bits)
 
     def count(self, place: ConnectionSlot, octets: int) -> None:
-        """Say how much memory the holder of a place takes; without one it can only become less."""
+        """Record how much memory a connection holds; once its slot is free, only a fall counts."""
         if place in self._places or octets < place.held:
             self.memory.count(place, octets)
 
     def _bits(self, address: Address) -> int:
-        """Return how many bits of an address are not its network's, 0 when it is by itself."""
+        """Return how many bits follow the prefix of an address's network; 0: it has no network."""
         if address.version == 4:
             return 32 - self._limits.ipv4_prefix
         return 128 - self._limits.ipv6_prefix

@@ -1,1 +1,1 @@
-"""What strangers do, counted for the whole cluster in windows of time."""
+"""Counts of failed logins and of refusals to strangers, over the cluster, in windows of time."""

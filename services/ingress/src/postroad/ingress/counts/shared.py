@@ -1,8 +1,9 @@
 """
-What strangers do, counted for the whole cluster as far as that costs little.
+Counts of what strangers do, over the whole cluster, at a bounded cost.
 
-Each count is a synced write in the queue, so there is a bound to how many strangers can cause; what
-is beyond it, and all while the queue is out of reach, is counted by each process alone.
+Each count is a synced write in the queue, so their rate is limited: strangers must not be able to
+cause as many writes as they like. Each process counts for itself what is over this limit, and
+everything while the queue is out of reach.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _PATIENCE = 1.0  # seconds
 
 
 class SharedCounts:
-    """Counts of one kind; `told` is what the log says when they are this process's alone."""
+    """Counts of one kind; the log says `told` when the cluster cannot be asked."""
 
     def __init__(self, usage: QuotaCounters, lines: LineLimit, told: str) -> None:
         self._usage = usage
@@ -31,7 +32,7 @@ class SharedCounts:
         self._filled = 0.0
 
     def may_count(self) -> bool:
-        """Whether something more may be counted for the cluster now; if so, it is to be."""
+        """Whether the rate limit allows one more count now; if so, it is taken from the limit."""
         now = asyncio.get_running_loop().time()
         grown = self._tokens + (now - self._filled) * _PER_SECOND
         self._tokens, self._filled = min(_AT_ONCE, grown), now
@@ -41,7 +42,7 @@ class SharedCounts:
         return True
 
     async def take(self, count: SharedCount, amount: int = 1) -> int | None:
-        """Take from what the cluster allows; return how much it had, None when nobody can tell."""
+        """Lease from a count; return how much the cluster granted, None if it cannot be asked."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await self._usage.lease(

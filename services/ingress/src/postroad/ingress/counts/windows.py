@@ -1,8 +1,8 @@
 """
-What strangers do, counted by name in windows of ten minutes. No I/O.
+Counts of what strangers do, by name, in windows of ten minutes. No I/O.
 
-Windows are aligned to the Unix epoch, as those of quotas: every process of a cluster means the same
-one. Memory is bounded; what is forgotten here is still counted in the cluster (`shared_counts`).
+Windows are aligned to the Unix epoch, like those of quotas, so all processes of a cluster use the
+same ones. Memory is bounded; the cluster still counts what is dropped here (`counts.shared`).
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ _SECONDS = int(WINDOW.total_seconds())
 
 
 class SharedCount(NamedTuple):
-    """One count that all processes share: its key, how much it may be, when it is forgotten."""
+    """One count that all processes share: its key, its maximum, and when it expires."""
 
     key: str
     maximum: int
@@ -40,7 +40,7 @@ class _Count:
 
 
 class WindowCounts:
-    """The counts of one process. Times must not run backwards by a window."""
+    """The counts of one process. `now` must not go back by a whole window."""
 
     def __init__(self, most_names: int) -> None:
         self._most_names = most_names
@@ -52,13 +52,13 @@ class WindowCounts:
         return count.number if count is not None and count.window == _number(now) else 0
 
     def add(self, name: str, now: datetime) -> int:
-        """Count one more, and return how many that is."""
+        """Count one more, and return the new count."""
         count = self._count(name, now)
         count.number += 1
         return count.number
 
     def set(self, name: str, number: int, now: datetime) -> None:
-        """Tell what the count of a name is."""
+        """Set the count of a name in this window."""
         self._count(name, now).number = number
 
     def _count(self, name: str, now: datetime) -> _Count:

@@ -1,1 +1,1 @@
-"""Ports: what is accepted, PROXY headers, and the certificate that is shown."""
+"""The ports: accepting connections, PROXY headers, the TLS certificate, and the drain."""

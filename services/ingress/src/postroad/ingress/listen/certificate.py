@@ -1,11 +1,11 @@
 """
-The certificate ingress shows: from files, read again when they change, or made at first start.
+The TLS certificate of ingress: from files, which are read again when they change, or self-signed.
 
-A changed pair of files makes a context of its own, which begins all handshakes from then on;
-running sessions go on with theirs. It is not put into the old one: OpenSSL keeps a certificate for
-each type of key, and would go on showing the old one to clients that prefer its type, and it would
-take up sessions that were begun under the old one. A pair that does not fit together (half a
-change) is reported, and the old pair stays.
+When the files change, a new `SSLContext` is made for all later handshakes. Running sessions keep
+theirs. The new pair is not loaded into the old context, for two reasons: OpenSSL keeps one
+certificate for each type of key, so it would still show the old one to clients that prefer its
+type; and it would resume TLS sessions that began with the old one. If certificate and key do not
+fit together (only one has changed yet), that is logged, and the old pair stays in use.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ _SELF_SIGNED_LIFE = timedelta(days=3650)
 
 
 class ServerContext(ssl.SSLContext):
-    """The context that listeners hold; each handshake is made by the one that is in force."""
+    """The context that listeners hold; each handshake uses the context in force at that moment."""
 
     in_force: ssl.SSLContext
 
     def __new__(cls, in_force: ssl.SSLContext) -> Self:
-        """Begin with `in_force`; no certificate is in this context itself."""
+        """Begin with `in_force`; this context itself has no certificate."""
         made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
         made.in_force = in_force
         return made
@@ -50,7 +50,7 @@ class ServerContext(ssl.SSLContext):
         return self.in_force.wrap_bio(incoming, outgoing, *args, **options)
 
     def choose(self, tls: ssl.SSLObject, _name: str | None, _of: ssl.SSLContext) -> None:
-        """Hear a ClientHello: the connection may be older than the pair in force."""
+        """Choose the context at the ClientHello: the files may have changed since the accept."""
         if tls.context is not self.in_force:
             tls.context = self.in_force
 
@@ -78,18 +78,18 @@ class Certificate:
         return context
 
     def _stamp(self) -> tuple[tuple[int, ...], ...]:
-        # Kubernetes swaps a link to a folder: the resolved file is another, with another inode.
+        # Kubernetes replaces a link to a folder, so the resolved file has another inode.
         return tuple(_mark(path) for path in (self._certificate, self._key))
 
     def look(self) -> bool:
-        """Read the files again if they changed; return whether new ones are shown from now on."""
+        """Read the files again if they changed; return whether a new pair is in use from now on."""
         stamp = self._stamp()
         if stamp == self._seen:
             return False
         try:
             context = self._load()
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            # Tried again at every look: a write may end without another mark.
+            # Tried again each second: the end of a write need not change the files' stamp.
             if stamp != self._reported:
                 log.error(
                     "a changed certificate cannot be used, the old one stays", error=str(error)
@@ -118,7 +118,7 @@ def _mark(path: Path) -> tuple[int, ...]:
 
 
 def _no_password() -> str:
-    # OpenSSL would ask at the terminal, and the process would stand still.
+    # OpenSSL would ask for it at the terminal, and the process would hang.
     raise ValueError("the key is encrypted; write it without a password")
 
 
@@ -135,13 +135,13 @@ def self_signed(folder: Path, hostname: str) -> Certificate:
 
 
 def _make(folder: Path, hostname: str) -> None:
-    """Write a new key and certificate, unless another process was first: several start at once."""
+    """Write a new key and certificate, unless another process, started at once, was first."""
     descriptor = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "key.pem").exists():
             certificate, key = _new_pair(hostname)
-            # The key last: who finds both finds a pair.
+            # The key last: if both files are there, they are a pair.
             _write(folder / "cert.pem", certificate, mode=0o644)
             _write(folder / "key.pem", key, mode=0o600)
 

@@ -1,4 +1,4 @@
-"""File descriptors: each connection needs one, and the system grants a process only so many."""
+"""File descriptors: each connection needs one, and the system limits how many a process has."""
 
 import dataclasses
 import resource
@@ -9,15 +9,15 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_OTHERS = 64  # descriptors for what is no connection: listeners, the queue, files, the HTTP pages
+_OTHERS = 64  # descriptors for all else: listeners, the queue, files, the HTTP pages
 
 
 def within_descriptors(limits: IngressLimits) -> IngressLimits:
     """
-    Raise the process's limit on descriptors as far as it may be; return limits that fit into it.
+    Raise the process's limit on descriptors as far as allowed; return limits that fit into it.
 
-    Where it is too low for `connections`, the log says so, and there are as many places as fit:
-    a process without descriptors cannot even say 421.
+    If it is too low for `connections`, the log says so, and `connections` is lowered: a process
+    that has no descriptor left cannot even answer 421.
     """
     hard = raise_limit()
     fitting = fitting_connections(limits.connections, hard)

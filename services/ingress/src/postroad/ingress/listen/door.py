@@ -1,8 +1,8 @@
 """
-A connection to a port without TLS or PROXY header, between accept and its session.
+A connection between accept and its session, on a port without implicit TLS and PROXY headers.
 
-The place comes before all that costs anything: a connection over a limit is answered 421 and closed
-before there is a session.
+It takes its slot before it costs anything else. A connection over a limit gets 421 and is closed,
+and no session is made.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class Door(asyncio.Protocol):
         self._loop = loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place and hand over to a session, or turn the connection away."""
+        """Take a slot and hand over to a session, or refuse the connection."""
         accepted = cast(asyncio.Transport, transport)
         place = self._host.enter(address_of(transport.get_extra_info("peername")))
         if isinstance(place, Reply):

@@ -1,9 +1,8 @@
 """
 Ports on which something precedes the session: a PROXY header, a TLS handshake, or both.
 
-The event loop's own server tells of a connection only after its handshake, so the sockets are
-accepted here: a connection has its place before anything else happens, and gives it back however
-that ends.
+The event loop's own server reports a connection only after its handshake, so this module accepts
+the sockets itself. A connection takes its slot first, and gives it back however the handshake ends.
 """
 
 import asyncio
@@ -32,17 +31,17 @@ _PAUSE = 1.0  # seconds without accepting, when there are no file descriptors le
 
 
 class Doorkeeper(SessionServer, Protocol):
-    """The server, as such a port sees it."""
+    """The server, as these ports use it."""
 
     def enter_unnamed(self) -> ConnectionSlot | Reply:
-        """Take a place for a load balancer's connection, whose client is not known yet."""
+        """Take a slot for a load balancer's connection, whose client is not known yet."""
 
     def name(self, place: ConnectionSlot, address: Address) -> Reply | None:
-        """Count a place for its client; a reply says why it is given back."""
+        """Count a slot for its client; if that is refused, free it and return the reply."""
 
 
 class Listener:
-    """One such port; `trusted` are the load balancers, None where clients connect themselves."""
+    """One such port; `trusted` are the load balancers' networks, None if clients connect to it."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Listener:
             self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Accept no more; connections without a session yet are cut off."""
+        """Stop accepting, and cut off connections that have no session yet."""
         if self._closed:
             return
         self._closed = True
@@ -92,7 +91,7 @@ class Listener:
             self._accepted(connection, address_of(peer))
 
     def _accepted(self, connection: socket.socket, peer: Address) -> None:
-        """Give a connection its place before it costs more than that."""
+        """Give a connection its slot before it costs more than that."""
         place = self._place(connection, peer)
         if place is None:
             connection.close()
@@ -135,7 +134,7 @@ class Listener:
         except NoHeader as refused:
             self._refused(peer, refused.reason, str(refused))
         except OSError:
-            pass  # a balancer that looks whether the port is open
+            pass  # a load balancer's check whether the port is open
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             left_out = self._host.tools.lines.admit("a connection failed", "")
@@ -147,7 +146,7 @@ class Listener:
 
 
 class _Opening:
-    """A connection that has a place and no session yet; the holder of its place."""
+    """A connection that has a slot and no session yet; the holder of its slot."""
 
     in_content = False
     storing = False
@@ -172,7 +171,7 @@ class _Opening:
         place.holder = self
 
     async def named(self, peer: Address) -> bool:
-        """Read who the client is; False when it may have no place, and has been told so."""
+        """Read the client's address; False if the client is refused a slot, and was told so."""
         header = await header_of(self._connection)
         refusal = self._host.name(self.place, header.client[0] if header.client else peer)
         if refusal is not None and self._tls is None:
@@ -181,7 +180,7 @@ class _Opening:
         return refusal is None
 
     async def begin(self, session: SmtpSession) -> None:
-        """Shake hands where that is due, and let the session begin."""
+        """Do the TLS handshake, if this port has one, and begin the session."""
         if self._tls is None:
             loop = asyncio.get_running_loop()
             self._begun = True
@@ -192,16 +191,16 @@ class _Opening:
             )
 
     def end_without_session(self) -> None:
-        """Give place and socket back, unless a session has them."""
+        """Free the slot and close the socket, unless a session has them."""
         if not self._begun:
             self._connection.close()
             self._host.leave(self.place)
 
     def settle(self) -> None:
-        """Count nothing: TLS holds little before the session, and nobody else does."""
+        """Count nothing: before the session, a connection holds little memory."""
 
     def end(self, _: Reply) -> None:
-        """Close: before the session there is nothing to be said."""
+        """Close: there is no session yet that could send the reply."""
         self.abort()
 
     def turn_out(self, _: Reply) -> None:

@@ -1,9 +1,9 @@
 """
-The PROXY header of a load balancer's connection: read off the socket, before there is a transport.
+The PROXY header of a load balancer's connection, read from the socket before there is a transport.
 
-It is read octet for octet and none more: with TLS from the first byte, what follows it belongs to
-the handshake. Whoever says no header, or not in time, is cut off without a reply, for a reply would
-go to somebody who is not the client.
+Exactly the header is read and no octet more: on the port with implicit TLS, what follows belongs to
+the handshake. A peer that sends no header, or not in time, is cut off without a reply, because the
+reply would go to somebody who is not the client.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ HEADER_TIMEOUT = 5.0  # seconds
 
 
 class NoHeader(Exception):
-    """The connection has to be cut off; the reason is the one that is counted."""
+    """There is no valid header: cut the connection off; `reason` is the metric's label."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
@@ -25,7 +25,7 @@ class NoHeader(Exception):
 
 
 async def header_of(connection: socket.socket) -> ProxyHeader:
-    """Take the header off a socket; NoHeader, or ConnectionError when the peer just closes."""
+    """Read the header from a socket; NoHeader, or ConnectionError if the peer just closes."""
     try:
         async with asyncio.timeout(HEADER_TIMEOUT):
             return await _read(connection)
@@ -36,7 +36,7 @@ async def header_of(connection: socket.socket) -> ProxyHeader:
 
 
 async def _read(connection: socket.socket) -> ProxyHeader:
-    """Take the header off the socket, and nothing of what follows it."""
+    """Read the header from the socket, and nothing of what follows it."""
     octets = b""
     while True:
         await _readable(connection)

@@ -1,9 +1,9 @@
 """
-The listeners and the places: who may connect, and what becomes of those who stay too long.
+The listeners and the slots of connections: who may connect, and when a connection is ended.
 
-A connection over a limit is answered 421 and closed; so is every one while there is no
-configuration. At a drain the listeners close, idle sessions hear 421, and messages that are coming
-in may finish, within a bound.
+A connection over a limit gets 421 and is closed. So does every connection while there is no
+configuration. At a drain the listeners close, idle sessions get 421, and messages that are being
+received have a limited time to finish.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Server:
         if tls is not None:
             self._servers.append(Listener(self, kind, listener, trusted=None, tls=tls))
             return
-        # The loop accepts faster than we do, and here nothing precedes the session.
+        # Nothing precedes the session here, and the event loop's own server accepts faster.
         server = await loop.create_server(lambda: Door(self, kind, loop), sock=listener)
         self._servers.append(server)
 
@@ -105,15 +105,15 @@ class Server:
     # ------------------------------------------------------------ places
 
     def enter(self, address: Address) -> ConnectionSlot | Reply:
-        """Take a place for a new connection; a reply says why there is none."""
+        """Take a slot for a new connection; if there is none, return the reply that says why."""
         return self._taken(self.connections.take(address, self.is_known), address)
 
     def enter_unnamed(self) -> ConnectionSlot | Reply:
-        """Take a place for a load balancer's connection, whose client is not known yet."""
+        """Take a slot for a load balancer's connection, whose client is not known yet."""
         return self._taken(self.connections.take_unnamed(), None)
 
     def name(self, place: ConnectionSlot, address: Address) -> Reply | None:
-        """Count a place for its client; a reply says why it is given back."""
+        """Count a slot for its client; if that is refused, free it and return the reply."""
         full = self.connections.name(place, address, self.is_known)
         refusal = self._taken(full or place, address)
         return refusal if isinstance(refusal, Reply) else None
@@ -131,7 +131,7 @@ class Server:
         return reply
 
     def leave(self, place: ConnectionSlot) -> None:
-        """Give a place back; once is enough, more does no harm."""
+        """Free a slot; freeing it again does nothing."""
         self.connections.give_back(place)
         self._count()
         if not len(self.connections):
@@ -155,27 +155,27 @@ class Server:
     # ------------------------------------------------------------ memory
 
     def hold(self, place: ConnectionSlot, octets: int) -> None:
-        """Say how much memory a connection takes; whoever takes the most may have to go."""
+        """Record how much memory a connection holds; end the largest ones if memory is full."""
         self.connections.count(place, octets)
         if self.connections.memory.full and not self._nobody_to_turn_out:
             self._turn_out()
         self._mind_scarcity()
 
     def has_room(self, place: ConnectionSlot, *, known: bool) -> bool:
-        """Whether a connection may take more memory."""
+        """Whether a connection may hold more memory."""
         return self.connections.memory.has_room(place, len(self.connections), known=known)
 
     def _turn_out(self) -> None:
         memory = self.connections.memory
-        self._nobody_to_turn_out = True  # counting comes by here again
+        self._nobody_to_turn_out = True  # counting below calls this method again
         for place in self.connections:
             if place.holder is not None:
-                place.holder.settle()  # what was counted may be free since
+                place.holder.settle()  # it may hold less than was counted last
         for place in memory.to_turn_out(list(self.connections)):
             if place.holder is not None:
                 place.holder.turn_out(replies.TURNED_OUT)
             self.connections.count(place, 0)
-        # When that is not enough, all else is being stored: it takes a moment, and no more looks.
+        # If that is not enough, all the rest is being stored and will soon be free: stop looking.
         self._nobody_to_turn_out = memory.full
 
     # ------------------------------------------------------------ sessions
@@ -214,10 +214,10 @@ class Server:
                     holder.end(replies.IDLE)
             metrics.HELD.set(self.connections.memory.held)
 
-    # ------------------------------------------------------------ the end
+    # ------------------------------------------------------------ drain
 
     async def drain(self, *, seconds: float) -> None:
-        """Take no new session, end the idle ones, let messages that are coming in finish."""
+        """Refuse new sessions, end idle ones, and let messages being received finish."""
         self.draining = True
         for server in self._servers:
             server.close()
