@@ -92,17 +92,17 @@ async def test_an_edit_behind_a_symbolic_link_is_applied(
     ("edited", "level", "said", "generation"),
     [
         (GOOD + OTHER, "info", "manifests published", 2),
-        (GOOD + "# a word\n", "info", "manifests changed in nothing that matters", 1),
+        (GOOD + "# a word\n", "info", "manifests edited, but no object has changed", 1),
         (
             WRONG,
             "warning",
-            "manifests not published: what was changed is wrong, and what was in force stays",
+            "manifests not published: the changed objects are wrong, their last good form stays",
             1,
         ),
         (
             WRONG + OTHER,
             "warning",
-            "manifests published in part: of what is wrong, what was in force stays",
+            "manifests published in part: of wrong objects, the last good form stays",
             2,
         ),
     ],

@@ -64,7 +64,7 @@ async def test_the_first_lines_are_few_and_say_what_matters(tmp_path: Path) -> N
         await terminal.until("--to you@example.net\n")
         example = tmp_path / "example" / "relay.yaml"
         example.write_text(example.read_text() + "# edited\n")
-        await terminal.until("manifests changed in nothing that matters")
+        await terminal.until("manifests edited, but no object has changed")
     finally:
         process.terminate()
         await terminal.until("up         stopped")

@@ -1,6 +1,6 @@
 """
-The `postroad` command: the relay on one machine, and everything a person asks of a cluster.
+The `postroad` command: runs a relay on one machine, and shows and changes a cluster's queue.
 
-`app` lists the commands; each is imported when it runs. What comes in is a command line; what goes
-out is text for people, JSON lines for programs, and an exit code.
+`app` lists the commands; each is imported when it runs. The input is a command line. The output is
+text for people, JSON lines for programs, and an exit code.
 """

@@ -1,8 +1,8 @@
 """
-Entry point of the `postroad` command: every failure is one sentence and an exit code.
+Entry point of the `postroad` command. It reports each failure as one sentence and an exit code.
 
-Nothing of weight is imported before `main` runs, so that Ctrl-C ends the command in silence from
-its first moment on.
+Few modules are imported before `main` runs, so that Ctrl-C never shows a traceback, not even while
+the command starts.
 """
 
 import errno
@@ -17,7 +17,7 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        sys.exit(130)  # 128 and the number of SIGINT, as shells say it
+        sys.exit(130)  # 128 plus the number of SIGINT, as shells do
 
 
 def _run() -> None:
@@ -32,7 +32,7 @@ def _run() -> None:
     except StartupError as error:
         _end(f"postroad: {error}", 1)
     except BrokenPipeError:
-        # The reader has seen enough (`postroad events | head`); Python must not complain at exit.
+        # The reader has closed the pipe (`postroad events | head`): no error at exit.
         _print_no_more()
         sys.exit(0)
     except OSError as error:

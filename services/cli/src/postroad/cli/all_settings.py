@@ -1,4 +1,4 @@
-"""The names of all variables that some part of Postroad reads, to tell the others from them."""
+"""The names of all environment variables that Postroad reads, to detect misspelt ones."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from postroad.process.settings import names
 from postroad.telemetry.lines.fields import names_secret
 
 _OF_FLAGS = frozenset({"POSTROAD_STATE", "POSTROAD_PASSWORD"})
-_OF_UP = "POSTROAD_NATS_"  # `up` has a queue of its own, wherever these lead
+_OF_UP = "POSTROAD_NATS_"  # `up` has its own queue and ignores these
 
 
 def known_names() -> frozenset[str]:
@@ -22,7 +22,7 @@ def known_names() -> frozenset[str]:
 
 
 def set_by_hand(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that an environment holds for the processes of `up`, without secrets."""
+    """Return the settings in an environment that apply to the processes of `up`, except secrets."""
     known = known_names() - _OF_FLAGS
     return {
         name: "***" if names_secret(name) else environ[name]

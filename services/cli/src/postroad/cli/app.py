@@ -1,4 +1,4 @@
-"""The commands of `postroad`: what `postroad --help` lists, each loaded when it is used."""
+"""The list of commands that `postroad --help` shows. Each is loaded when it is used."""
 
 from postroad.cli.terminal.help import CommandEntry, Commands
 from postroad.cli.version import print_version

@@ -1,4 +1,4 @@
-"""What a person at the terminal is told when a command cannot go on."""
+"""The error that ends a command with a sentence for the user."""
 
 
 class CommandError(Exception):

@@ -1,8 +1,8 @@
 """
-One message handed to an SMTP server, and what the server answered.
+Hands one message to an SMTP server, and returns the server's answer.
 
-What smtplib raises becomes a sentence about what to do: most failures are a --tls that does not go
-with the port, and such a port says so by its silence only.
+An exception of smtplib becomes a sentence that says what to do. The most common failure is a --tls
+that does not fit the port: then the server often sends nothing at all.
 """
 
 import base64
@@ -18,7 +18,7 @@ from postroad.units.addresses import SocketAddress
 
 _STEP = 60.0  # seconds for each step of the dialog
 _FAREWELL = 5.0  # seconds for the answer to QUIT
-_GREETING = 5.0  # seconds for the greeting, except on port 25, where servers are slow on purpose
+_GREETING = 5.0  # seconds for the greeting, except on port 25, where servers delay it on purpose
 
 _CUT_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
@@ -32,13 +32,13 @@ class Tls(StrEnum):
 
 
 def default_port(tls: Tls) -> int:
-    """Return the port where sessions are protected this way."""
+    """Return the usual port for this kind of TLS."""
     return {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}[tls]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAccess:
-    """How a server is reached: where, under which TLS, and as whom."""
+    """How to reach a server: its address, the kind of TLS, and the login."""
 
     server: SocketAddress
     tls: Tls
@@ -48,7 +48,7 @@ class ServerAccess:
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What the server said of a message: the last reply, its queue id, and refused recipients."""
+    """The server's answer to a message: the last reply, its queue id, and refused recipients."""
 
     reply: str
     queue_id: str | None
@@ -70,7 +70,7 @@ def tls_context(insecure: bool, ca: Path | None) -> ssl.SSLContext:
 
 
 def hand_over(access: ServerAccess, sender: str, to: list[str], content: bytes) -> ServerAnswer:
-    """Hand over one message; CommandError where no talk comes about, or no recipient is taken."""
+    """Hand over one message; CommandError without a session, or if all recipients are refused."""
     server = access.server
     try:
         session = _open(access)
@@ -95,10 +95,10 @@ def hand_over(access: ServerAccess, sender: str, to: list[str], content: bytes) 
 
 
 def why_no_tls(server: SocketAddress, error: OSError) -> str:
-    """Return what to do about a handshake that failed, in a sentence."""
+    """Return a sentence that says what to do about a failed TLS handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            f"no TLS with {server}: the certificate does not pass ({error.verify_message});"
+            f"no TLS with {server}: the certificate is not valid ({error.verify_message});"
             " --ca names certificates to trust, --insecure trusts any"
         )
     reason = getattr(error, "reason", None)
@@ -108,12 +108,12 @@ def why_no_tls(server: SocketAddress, error: OSError) -> str:
 
 
 def is_for_good(error: OSError) -> bool:
-    """Whether a TLS handshake failed in a way that no other connection will mend."""
+    """Whether a TLS handshake would fail the same way on every other connection."""
     return isinstance(error, ssl.SSLError) and not isinstance(error, _CUT_OFF)
 
 
 def no_greeting(server: SocketAddress, tls: Tls) -> str:
-    """Return what a port without a greeting may be, in a sentence."""
+    """Return a sentence that says why a port may send no greeting."""
     if tls is Tls.IMPLICIT:
         return f"no greeting from {server}"
     return f"no greeting from {server}; is this a TLS port? try --tls implicit"
@@ -134,7 +134,7 @@ def _open(access: ServerAccess) -> smtplib.SMTP:
 
 
 def _leave(session: smtplib.SMTP) -> None:
-    """Say QUIT and close; what is answered to that changes nothing about the message."""
+    """Send QUIT and close; the answer to it does not matter for the message."""
     with contextlib.suppress(smtplib.SMTPException, OSError):
         if session.sock is not None:
             session.sock.settimeout(_FAREWELL)
@@ -183,8 +183,8 @@ def _log_in_once(session: smtplib.SMTP, login: tuple[str, str]) -> None:
     """
     Log in with AUTH PLAIN, which is in UTF-8 (RFC 4616).
 
-    smtplib's own knows ASCII alone, and tries a password that was refused with each mechanism there
-    is, which servers count against its user.
+    smtplib's own login allows ASCII only. It also tries a refused password again with every other
+    mechanism, and servers count each of these as a failed login.
     """
     if not session.has_extn("auth"):
         raise smtplib.SMTPNotSupportedError

@@ -1,7 +1,7 @@
 """
-The page of all settings, written from where they are declared: `make docs` writes it.
+Writes docs/settings.md from the declarations of the settings, for `make docs`.
 
-A setting's text is the docstring below its field: it stands nowhere else, so it cannot be old.
+A setting's description is the docstring below its field and is written nowhere else.
 """
 
 import ast
@@ -96,7 +96,7 @@ def _rows(settings: type[Any], prefix: str) -> Iterator[Row]:
 
 
 def _texts(settings: type[Any]) -> dict[str, str]:
-    """Return the docstrings below a dataclass's fields, which Python itself forgets."""
+    """Return the docstrings below a dataclass's fields, from its source: Python drops them."""
     assert is_dataclass(settings)
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
     assert isinstance(body, ast.ClassDef)

@@ -1,8 +1,8 @@
 """
-Work in a thread that nobody waits for at the end of the process.
+Runs work in a daemon thread, so that the process can end before the work does.
 
-The threads of `asyncio.to_thread` are waited for, first by asyncio.run and then by the interpreter:
-who hangs in one, as on a file system whose server is gone, keeps the process from ending.
+`asyncio.run` and the interpreter wait for the threads of `asyncio.to_thread`. A thread that hangs,
+for example on a file system whose server is gone, would keep the process from ending.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ _Result = TypeVar("_Result")
 
 async def in_daemon_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
     """
-    Run `work` in a thread of its own, and return or raise what it does.
+    Run `work` in a thread of its own; return its result or raise its exception.
 
-    Who is cancelled leaves the thread to itself. It must be work that may break off anywhere: it
-    reads, and writes nothing.
+    When the caller is cancelled, the thread runs on. `work` must only read: it may be cut off at
+    any point by the end of the process.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_Result] = loop.create_future()
@@ -34,7 +34,7 @@ async def in_daemon_thread(work: Callable[..., _Result], *arguments: Any) -> _Re
             outcome = partial(tell, done.set_result, work(*arguments))
         except Exception as error:
             outcome = partial(tell, done.set_exception, error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for the result
             loop.call_soon_threadsafe(outcome)
 
     Thread(target=run, daemon=True).start()

@@ -1,5 +1,5 @@
 """
-The commands that are one module each: check, send, status, events and demo.
+The commands that need one or two modules: check, send, status, events and demo.
 
-Each reads its options, does one thing, and says what came of it. Larger ones have a folder.
+Each reads its options, does its work, and prints the result. Larger commands have a folder.
 """

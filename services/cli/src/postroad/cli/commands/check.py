@@ -1,4 +1,4 @@
-"""`postroad check`: whether manifests would be accepted, with file, line, field and reason."""
+"""`postroad check`: reports what is wrong in manifests, with file, line, field and reason."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def _tell(found: Mistake, level: str, *, as_json: bool) -> None:
 
 
 def _summary(examined: Examined) -> str:
-    """Return what was looked at, in a line: success alone does not say at what."""
+    """Return a line that says what was checked: "no mistake" alone would not show that."""
     counts = examined.counts
     kinds = ", ".join(_counted(number, kind) for kind, number in sorted(counts.items()))
     told = f"No mistakes in {_counted(sum(counts.values()), 'object')} ({kinds})"
@@ -92,4 +92,4 @@ def _progress() -> Iterator[Callable[[int], None] | None]:
     try:
         yield tell
     finally:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)  # the line is taken back
+        print("\r\033[K", end="", file=sys.stderr, flush=True)  # clear the line

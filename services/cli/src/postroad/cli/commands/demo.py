@@ -1,4 +1,4 @@
-"""`postroad demo`: four messages through a relay of its own, each with its history."""
+"""`postroad demo`: runs a relay, sends four messages through it, and shows their history."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ spec: {{destinations: ["bad.example"], smarthosts: [{{host: 127.0.0.1, port: {ba
 
 @dataclass(frozen=True)
 class DemoMessage:
-    """One message of the demonstration: what it shows, to whom it goes, how many ends it has."""
+    """One message of the demo: what it shows, its recipients, and its number of final events."""
 
     title: str
     to: tuple[str, ...]
@@ -148,9 +148,9 @@ async def _relay(folder: Path) -> AsyncIterator[SocketAddress]:
 
 
 async def _follow(spool: Spool, since: datetime, scenes: dict[str, DemoMessage]) -> list[Event]:
-    """Return the history, in order, once every message and the report have come to their ends."""
+    """Return the history, in order, once the final events of all messages are there."""
     history: list[Event] = []
-    # One end more for the reception: another process tells of it, perhaps later.
+    # Plus one for the reception: another process writes that event, perhaps later.
     open_ends = {queue_id: scene.ends + 1 for queue_id, scene in scenes.items()}
     reports = 1
     try:

@@ -1,4 +1,4 @@
-"""`postroad events`: what happened to mail, from the cluster's history."""
+"""`postroad events`: shows what happened to mail, from the cluster's event stream."""
 
 import asyncio
 import heapq
@@ -32,7 +32,7 @@ _STYLES = {
     EventType.HELD: "yellow",
     EventType.DELAYED: "yellow",
 }
-_LATEST = timedelta(seconds=2)  # processes write in batches, ten a second: none comes later
+_LATEST = timedelta(seconds=2)  # processes write ten batches a second: no event is older than this
 
 
 def event_type(text: str) -> EventType:
@@ -88,7 +88,7 @@ def events(
 def _wanted(queue_id: str | None, since: timedelta) -> tuple[str | None, datetime]:
     if queue_id is not None:
         wanted = read_queue_id(queue_id)
-        # A message has no history before it came.
+        # A message has no events before its arrival.
         return wanted, arrival_of(wanted) - timedelta(seconds=1)
     return None, datetime.now(UTC) - since
 
@@ -119,7 +119,7 @@ async def _print(
 
 
 def _nothing(queue_id: str | None, since: datetime, types: frozenset[EventType] | None) -> str:
-    """Return what is said instead of an empty answer: where was looked, and how to look further."""
+    """Return the sentence for an empty answer: what was searched, and how to search further."""
     named = f" of type {' or '.join(sorted(kind.word for kind in types))}" if types else ""
     if queue_id is not None:
         return f"No events{named} of {queue_id}; the history keeps seven days."
@@ -131,13 +131,13 @@ async def in_order(history: AsyncIterator[Event]) -> AsyncIterator[Event]:
     """
     Put events in the order in which they happened, holding back those of the last two seconds.
 
-    Each process writes what it did in batches of its own, so a delivery may be stored before the
-    reception it follows.
+    Each process writes its events in its own batches, so a delivery may be stored before the
+    reception of the same message.
     """
     waiting: list[tuple[datetime, int, Event]] = []
     number = 0
     async for event in history:
-        number += 1  # of two that happened at once, the one stored first comes first
+        number += 1  # of two events at the same time, the one stored first comes first
         heapq.heappush(waiting, (event.at, number, event))
         while waiting[0][0] < event.at - _LATEST:
             yield heapq.heappop(waiting)[2]
@@ -183,7 +183,7 @@ def _story(event: Event) -> str:
 
 
 def _origin(event: Event) -> list[str]:
-    """Return who sent it: the Client that was proven, the peer, and what that calls itself."""
+    """Return who sent the message: the Client, the peer's address, and its EHLO name."""
     parts = []
     if event.reverse_path or event.command in ("", "RCPT", "DATA"):
         parts.append(f"from {event.reverse_path or '<>'}")

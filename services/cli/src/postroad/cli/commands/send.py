@@ -1,4 +1,4 @@
-"""`postroad send`: hand one message to an SMTP server, and say what it answered."""
+"""`postroad send`: sends one message to an SMTP server, and prints the server's answer."""
 
 import email.policy
 import os
@@ -30,7 +30,7 @@ from postroad.mail.visible import visible
 
 Field = tuple[str, str]
 
-# Lines as long as an address may be: before a longer word the library ends the header.
+# A line holds the longest address: the library ends the header before a longer word.
 _WRITTEN = email.policy.SMTPUTF8.clone(max_line_length=330)
 _OF_THE_TEXT = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 §3.6.8
@@ -120,7 +120,7 @@ def send(
 
 
 def _whole(file: Path, fields: Sequence[Field]) -> bytes:
-    """Return the message in a file with CRLF line ends, and fields put before it."""
+    """Return the message in a file with CRLF line ends, after the given fields."""
     whole = _read(file).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     return b"".join(f"{name}: {value}\r\n".encode() for name, value in fields) + whole
 
@@ -132,7 +132,7 @@ def compose(
     body: str | None = None,
     fields: Sequence[Field] = (),
 ) -> bytes:
-    """Return a short message made on the spot."""
+    """Return a short message made from the flags."""
     message = EmailMessage()
     message["From"] = sender or "postmaster@localhost"
     message["To"] = ", ".join(to)
@@ -140,7 +140,7 @@ def compose(
     message["Date"] = formatdate(localtime=True)
     message["Message-ID"] = make_msgid(domain=(sender or to[0]).rpartition("@")[2])
     for name in {name for name, _ in fields if name in message}:
-        del message[name]  # one that we set: what the user says counts
+        del message[name]  # the user's field replaces ours
     for name, value in fields:
         if name.lower() in _OF_THE_TEXT:
             raise CommandError(
@@ -150,7 +150,7 @@ def compose(
             )
         try:
             message[name] = value
-        except (ValueError, IndexError) as error:  # what the library makes of `From: <`
+        except (ValueError, IndexError) as error:  # the library raises IndexError for `From: <`
             raise CommandError(f"--header: a field {name} cannot be {value!r}", code=2) from error
     message.set_content(body if body is not None else "Hello from Postroad.\n")
     content = message.as_bytes(policy=_WRITTEN)

@@ -1,4 +1,4 @@
-"""`postroad status`: the cluster at a glance, and what is stuck in it."""
+"""`postroad status`: shows the cluster's processes, its queue, and the orders in force."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from postroad.spool.backlog import Counts, Tally
 from postroad.spool.interface import Spool
 from postroad.spool.selection import Selection, WaitKind
 
-_TOP = 10  # domains whose last reply is looked for, and which a table shows
+_TOP = 10  # domains that the table shows, each with its last reply
 _WAITING = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
 _PROCESSES = (
     Column("PROCESS"),
@@ -40,7 +40,7 @@ _DOMAINS = (
 
 @dataclass(frozen=True, slots=True)
 class DomainMail:
-    """What the queue has for one destination domain."""
+    """The queued mail for one destination domain."""
 
     domain: str
     kinds: Mapping[WaitKind, Tally]
@@ -57,21 +57,21 @@ class DomainMail:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest that waits arrived, None when all is ready."""
+        """When the oldest waiting record arrived; None if all are ready."""
         known = [tally.oldest for tally in self.kinds.values() if tally.oldest is not None]
         return min(known, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """Everything that is shown, in the order in which both forms show it."""
+    """Everything that `status` shows, in the order of the table and of JSON."""
 
     now: datetime
-    refusal: str | None  # what keeps clients from handing in mail
+    refusal: str | None  # why clients are refused
     processes: Sequence[SessionInfo]
     domains: Sequence[DomainMail]
     orders: Sequence[tuple[Order, int]] = ()
-    findings: Findings | None = None  # None on Kubernetes, where each object's status tells them
+    findings: Findings | None = None  # None on Kubernetes, where each object's status shows them
 
     def total(self, kind: WaitKind) -> int:
         """Return how many records of a kind there are."""
@@ -118,10 +118,11 @@ async def _look(cluster: Where) -> Glance:
 
 def why_refusing(own: Exception | None, sessions: Sequence[SessionInfo]) -> str | None:
     """
-    Return why clients are refused, None when their mail is taken.
+    Return why clients are refused, None if their mail is accepted.
 
-    The ingress processes are asked, by their sessions: each refuses until there is some more room
-    than it began to refuse at, so how much there is does not tell. `own` is what this command met.
+    The sessions of the ingress processes tell. The free room alone does not: a process that began
+    to refuse goes on until there is more room than when it began. `own` is an error that this
+    command itself met.
     """
     if own is not None:
         return str(own)
@@ -136,7 +137,7 @@ def why_refusing(own: Exception | None, sessions: Sequence[SessionInfo]) -> str 
 
 
 def by_domain(counts: Counts) -> list[DomainMail]:
-    """Return what each domain has, the most mail first, then by name."""
+    """Return the mail of each domain, those with most mail first, then by name."""
     domains: dict[str, dict[WaitKind, Tally]] = {}
     for (kind, _, domain), tally in counts.items():
         kinds = domains.setdefault(domain, {})
@@ -146,7 +147,7 @@ def by_domain(counts: Counts) -> list[DomainMail]:
 
 
 async def _last_reply(spool: Spool, mail: DomainMail) -> str:
-    """Return what was last heard of one of the records that wait, "" when nothing was."""
+    """Return the last reply to one of the waiting records, "" if there is none."""
     kinds = _WAITING & mail.kinds.keys()
     if not kinds:
         return ""

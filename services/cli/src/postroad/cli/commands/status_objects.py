@@ -1,4 +1,4 @@
-"""How `postroad status` shows what `postroad up` has found of its objects."""
+"""The part of `postroad status` about objects: mistakes, unreachable smarthosts, used quotas."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from postroad.cli.terminal.output import ago
 from postroad.cli.terminal.tables import Column, print_table
 from postroad.mail.visible import visible
 
-_SHOWN = 20  # of each list; JSON has all that are kept
+_SHOWN = 20  # entries of each list; JSON has all that are kept
 _QUOTAS = 10
 _TROUBLES = (
     Column("OBJECT"),
@@ -26,7 +26,7 @@ _USE = (
 
 
 def print_findings(findings: Findings, now: datetime, *, wide: bool) -> None:
-    """Print what is wrong, then how much of the quotas is used, the most used first."""
+    """Print what is wrong, then the use of quotas, the most used first."""
     if findings.mistakes:
         print("\nMistakes in the manifests, as `postroad check` tells them:")
         for mistake in findings.mistakes[:_SHOWN]:

@@ -1,5 +1,6 @@
 """
-`postroad load`: much mail at once, and what the server made of it.
+`postroad load`: sends much mail to a server, and measures its answers.
 
-A plan says what is sent, sessions send it side by side, and figures count and time the replies.
+`plan` says what is sent, `run` keeps the sessions sending, `session` is one connection, `figures`
+counts and times the replies, and `target` refuses servers that must not be loaded.
 """

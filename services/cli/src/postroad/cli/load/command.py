@@ -1,4 +1,4 @@
-"""`postroad load`: much mail at once, to see what a server takes and how long it makes one wait."""
+"""`postroad load`: its options, the live table, and the summary."""
 
 import asyncio
 import signal
@@ -37,7 +37,7 @@ _OPENING = 10.0  # seconds for a first greeting, from any of the connections
 _LOOK = 0.5  # seconds between two looks at a running load
 _LARGEST = 1 << 30  # octets of a message, which is made in memory
 _SENDERS = ("from@near.example",)
-_SHOWN = 0.2  # of the rate: how much of the last look goes into what is shown
+_SHOWN = 0.2  # weight of the latest measurement in the rate shown (a moving average)
 
 
 def load(
@@ -199,7 +199,7 @@ def parse_sizes(text: str) -> list[tuple[int, float]]:
 
 
 async def _follow(run: LoadRun, target: SocketAddress, *, show: bool) -> LoadFigures:
-    """Run the load to its end, or to a signal, and show a table meanwhile."""
+    """Run the load to its end or to a signal; show a table meanwhile."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, run.stop)
@@ -256,7 +256,7 @@ def _print_summary(run: LoadRun, figures: LoadFigures, *, as_json: bool) -> None
     )
     latencies = figures.latencies
     if not latencies.count:
-        return  # why, the failure says
+        return  # the error says why
     typer.echo(
         f"from the final dot to 250: p50 {_milliseconds(latencies.percentile(0.5))},"
         f" p90 {_milliseconds(latencies.percentile(0.9))},"

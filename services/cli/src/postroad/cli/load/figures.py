@@ -1,14 +1,14 @@
 """
-What a load has come to: counts, rates, and latencies in little memory.
+The figures of a load: counts, rates and latencies, in little memory.
 
-Latencies are kept as a histogram whose buckets grow by two in a hundred, so that a percentile is
-right to one in a hundred whatever its size, and a million messages take no more room than ten.
+Latencies are kept in a histogram whose buckets grow by 2 %. So a percentile is right within 1 %,
+and a million messages take no more memory than ten.
 """
 
 import math
 from dataclasses import dataclass, field
 
-_SHORTEST = 1e-5  # seconds; what is quicker counts as this
+_SHORTEST = 1e-5  # seconds; a shorter latency counts as this
 _GROWTH = math.log(1.02)
 _BUCKETS = 1000  # up to more than an hour
 
@@ -60,7 +60,7 @@ class LoadFigures:
 
     @property
     def ended(self) -> int:
-        """Messages that have come to their end, whichever."""
+        """Messages with a final result of any kind."""
         return self.accepted + self.deferred + self.rejected + self.ambiguous
 
     def refusal(self, line: bytes) -> None:
@@ -96,5 +96,5 @@ class LoadFigures:
         }
 
     def _latency(self, seconds: float) -> float | None:
-        """Return a figure of the latencies, None where there are none."""
+        """Return a latency rounded for JSON, None if nothing was accepted."""
         return round(seconds, 6) if self.latencies.count else None

@@ -1,8 +1,9 @@
 """
-What a load sends: how many messages, how large, from whom, to whom, how fast; and each letter.
+What a load sends: number, size, rate, senders and recipients of its messages, and their text.
 
-Every message has a number, and all of it follows from the number, so that a run can be repeated and
-a far end can say which message it took: the number stands in the field `X-Number`.
+Every message has a number, and everything else in it follows from the number. So a run can be
+repeated. The number is in the header field `X-Number`, so that the receiver can tell which messages
+it got.
 """
 
 import bisect
@@ -19,7 +20,7 @@ from postroad.units.addresses import SocketAddress
 
 _LINE = b"x" * 70 + b"\r\n"
 _SEED = 5321  # sizes are drawn the same way in every run
-_DRAWN = 1000  # sizes drawn before they come again in the same order
+_DRAWN = 1000  # sizes drawn; after them, they repeat in the same order
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How to load a server. Without `messages` and `seconds` there is no end; give one of them."""
+    """How to load a server. Set `messages` or `seconds`: without both, the load has no end."""
 
     host: str
     port: int
@@ -49,13 +50,13 @@ class LoadPlan:
     tls: Tls = Tls.NONE
     context: ssl.SSLContext | None = None
     login: tuple[str, str] | None = None
-    tls_name: str = ""  # the name that the server's certificate has to bear
+    tls_name: str = ""  # the name that the server's certificate must have
     hello: str = "load.example"
-    opening: float | None = None  # seconds until a server that greeted nobody is given up
+    opening: float | None = None  # seconds to wait for the first greeting on any connection
 
     @property
     def server(self) -> SocketAddress:
-        """The server, as sentences name it."""
+        """The server's address, as shown to the user."""
         return SocketAddress(self.tls_name or self.host, self.port)
 
     @property
@@ -66,7 +67,7 @@ class LoadPlan:
 
 @dataclass
 class Letters:
-    """Makes the letters of a plan; bodies are made once, and what differs is put in front."""
+    """Makes the messages of a plan. Bodies are made once; the header differs in each message."""
 
     plan: LoadPlan
     _bodies: dict[int, bytes] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class Letters:
     def _body(self, size: int) -> bytes:
         body = self._bodies.get(size)
         if body is None:
-            # A last line of one letter and CRLF at least, so that it ends as a line.
+            # At least one letter and CRLF, so that the body ends with a whole line.
             lines, rest = divmod(max(size, 3), len(_LINE))
             body = _LINE * lines + (b"x" * max(rest - 2, 1) + b"\r\n" if rest else b"")
             if len(self._bodies) < _DRAWN:

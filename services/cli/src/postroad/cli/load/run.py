@@ -1,8 +1,8 @@
 """
-Running a load: the sessions of a plan side by side, opened again until nothing is left to send.
+Runs a load: keeps the plan's sessions open side by side until nothing is left to send.
 
-Always bounded: by a number of messages, by a time, or by both; a session that hangs at the end is
-cut off. A server that says it will never talk with us ends the load at once.
+A load is always bounded, by a number of messages, by a time, or by both. Sessions that hang at the
+end are cut off. If the server refuses us permanently, the load ends at once.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from postroad.cli.load.plan import Letters, LoadPlan
 from postroad.cli.load.session import LoadSession
 
 _PAUSE = 0.1  # seconds before a connection that failed is opened again
-_LATE = 0.05  # seconds that a turn may come too late and yet be made up for: timers are coarse
-_LAST_ANSWERS = 60.0  # seconds that sessions have for what they are at when the time is over
+_LATE = 0.05  # seconds of delay that the rate makes up for: timers are coarse
+_LAST_ANSWERS = 60.0  # seconds that sessions have to finish their messages when the time is over
 
 
 OnAccepted = Callable[[int, float, bytes], None]  # number, monotonic time, reply
 
 
 def _nobody(number: int, now: float, reply: bytes) -> None:
-    """Be told of an accepted message and do nothing."""
+    """Ignore an accepted message."""
 
 
 @dataclass
 class LoadRun:
-    """One run of a plan; `on_accepted` is told of each accepted message."""
+    """One run of a plan; `on_accepted` is called for each accepted message."""
 
     plan: LoadPlan
     on_accepted: OnAccepted = _nobody
@@ -40,7 +40,7 @@ class LoadRun:
     _number: int = 0
     _returned: deque[int] = field(default_factory=deque)
     _sessions: set[LoadSession] = field(default_factory=set)
-    _ready: deque[LoadSession] = field(default_factory=deque)  # who waits for a turn
+    _ready: deque[LoadSession] = field(default_factory=deque)  # sessions that wait for a turn
     _timer: asyncio.TimerHandle | None = None
     _opening: asyncio.TimerHandle | None = None
     _began: float = 0.0
@@ -52,7 +52,7 @@ class LoadRun:
         self._number = self.plan.first
 
     async def run(self) -> LoadFigures:
-        """Send, and return what has come of it."""
+        """Send, and return the figures."""
         self._began = self._due = time.monotonic()
         sessions = self.plan.sessions
         if self.plan.messages is not None:
@@ -66,14 +66,14 @@ class LoadRun:
             async with asyncio.timeout(None if limit is None else limit + _LAST_ANSWERS):
                 await asyncio.gather(*tasks)
         except TimeoutError:
-            pass  # what has no answer by now is ambiguous
+            pass  # messages without an answer by now are ambiguous
         finally:
             await self._end(tasks)
         self.figures.seconds = time.monotonic() - self._began
         return self.figures
 
     def _expect_a_greeting(self) -> None:
-        """Give up a server that has greeted nobody so far: it may never."""
+        """End the load if the server has greeted no connection so far."""
         if self.figures.greetings or self.failed:
             return
         if self.figures.connections:
@@ -94,25 +94,25 @@ class LoadRun:
             await session.over.wait()
 
     def stop(self) -> None:
-        """Send no more; what is under way is finished."""
+        """Start no more messages; those being sent are finished."""
         self._stopped = True
         self._take_turns()
 
     def why_nothing(self) -> str:
-        """Return what kept every message from being accepted."""
+        """Return why no message was accepted."""
         figures = self.figures
         if self.failed or figures.first_refusal:
             return self.failed or figures.first_refusal
         return "connections were lost" if figures.connections else "no connection could be opened"
 
     def seconds(self) -> float:
-        """Return for how long it has been running."""
+        """Return how long the load has run."""
         return time.monotonic() - self._began
 
-    # What sessions ask
+    # Called by sessions
 
     def await_turn(self, session: LoadSession) -> None:
-        """Let a session send when it is due; of several the one that has waited longest."""
+        """Let a session send when the rate allows it; the one that has waited longest is first."""
         if self.plan.rate is None:
             session.go()
         else:
@@ -120,7 +120,7 @@ class LoadRun:
             self._take_turns()
 
     def leave(self, session: LoadSession) -> None:
-        """Forget a session that waits; its turn is another's."""
+        """Remove a session that waits for a turn."""
         if session in self._ready:
             self._ready.remove(session)
 
@@ -141,7 +141,7 @@ class LoadRun:
         if not self._has_more():
             return None
         if self.plan.rate is not None:
-            # What was missed is not made up for: a server that was away meets no flood.
+            # Missed turns are not made up for: a server that was away is not flooded.
             self._due = max(self._due, now - _LATE) + 1.0 / self.plan.rate
         if self._returned:
             return self._returned.popleft()
@@ -157,11 +157,11 @@ class LoadRun:
         self._returned.append(number)
 
     def accepted(self, number: int, now: float, reply: bytes) -> None:
-        """Be told of a message that was answered by 250."""
+        """Count a message that was answered by 250."""
         self.on_accepted(number, now, reply)
 
     def ambiguous(self, number: int) -> None:
-        """Be told of a message that may have been accepted."""
+        """Count a message that may have been accepted."""
         self.on_ambiguous(number)
 
     # Sessions
@@ -199,7 +199,7 @@ class LoadRun:
                 server_hostname=(plan.tls_name or plan.host) if implicit else None,
             )
         except BaseException as error:
-            self._sessions.discard(session)  # it never began, so it will never be over
+            self._sessions.discard(session)  # it never began, so its `over` is never set
             if not isinstance(error, OSError):
                 raise
             if is_for_good(error):

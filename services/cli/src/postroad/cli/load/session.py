@@ -1,11 +1,11 @@
 """
-One session of a load: the client's side of SMTP as a protocol that waits for nothing it need not.
+One session of a load: an SMTP client that sends as fast as the protocol allows.
 
-Replies are taken apart as they come and what follows from them goes out in one write; commands up
-to DATA go together where the server announced PIPELINING (RFC 2920). So a single core sends more
-than a relay takes. As mail servers do, it waits for the answer to a final dot before the next
-message. A message that was not sent whole when a connection ended is sent again; one whose answer
-is missing is ambiguous and is not.
+It parses replies as they come, and sends everything that follows from them in one write. If the
+server offers PIPELINING (RFC 2920), it sends the commands up to DATA together. So one core sends
+more than a relay accepts. Like mail servers, it waits for the answer to a final dot before the next
+message. When a connection ends, a message that was not sent completely is sent again. A message
+whose final dot was not answered is ambiguous and is not sent again.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _POSITIVE = (b"250", b"251", b"252")
 
 
 class Dispatcher(Protocol):
-    """What a session asks of the load it is part of."""
+    """The load that a session is part of, as the session uses it."""
 
     plan: LoadPlan
     figures: LoadFigures
@@ -33,7 +33,7 @@ class Dispatcher(Protocol):
         """Call the session's `go` when it may send its next message."""
 
     def leave(self, session: "LoadSession") -> None:
-        """Wait for its turn no more."""
+        """Stop waiting for a turn."""
 
     def draw(self, now: float) -> int | None:
         """Return the next message's number; None when there are no more."""
@@ -42,15 +42,15 @@ class Dispatcher(Protocol):
         """Take back a number whose message was not sent."""
 
     def accepted(self, number: int, now: float, reply: bytes) -> None:
-        """Be told of a message that was answered by 250."""
+        """Count a message that was answered by 250."""
 
     def ambiguous(self, number: int) -> None:
-        """Be told of a message that may have been accepted."""
+        """Count a message that may have been accepted."""
 
 
 @dataclass
 class _Transaction:
-    """A message under way."""
+    """A message that is being sent."""
 
     number: int
     letter: Letter
@@ -62,11 +62,11 @@ class _Transaction:
 
 @dataclass(eq=False)
 class LoadSession(asyncio.Protocol):
-    """A connection that sends messages until there are no more, or its share is sent."""
+    """A connection that sends messages until there are no more, or `per_connection` are sent."""
 
     load: Dispatcher
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    failed: str = ""  # why no message can ever be sent this way, when that is so
+    failed: str = ""  # why every session would fail the same way; "" if that is not so
     _transport: asyncio.Transport | None = None
     _partial: bytes = b""
     _out: list[bytes] = field(default_factory=list)
@@ -88,7 +88,7 @@ class LoadSession(asyncio.Protocol):
         self.load.figures.connections += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say what became of the messages under way."""
+        """Report the message that was being sent."""
         self.load.leave(self)
         if not self._quitting:
             self.load.figures.lost += 1
@@ -103,7 +103,7 @@ class LoadSession(asyncio.Protocol):
 
     @property
     def cut_off(self) -> bool:
-        """Whether it ended before its QUIT."""
+        """Whether the connection ended before QUIT."""
         return not self._quitting
 
     def end(self) -> None:
@@ -112,7 +112,7 @@ class LoadSession(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take replies, and send all that follows from them in one write."""
+        """Parse replies, and send everything that follows from them in one write."""
         lines = (self._partial + data).split(b"\r\n")
         self._partial = lines.pop()
         for line in lines:
@@ -128,7 +128,7 @@ class LoadSession(asyncio.Protocol):
         self._out.clear()
 
     def _fail(self, line: bytes) -> None:
-        """Give up this connection: the server will not talk with us."""
+        """Give up this connection: the server refuses us."""
         if line.startswith(b"5") and not self.failed:
             self.failed = line.decode("ascii", "replace")
         self.end()
@@ -167,7 +167,7 @@ class LoadSession(asyncio.Protocol):
         if not line.startswith(b"220"):
             self._fail(line)
             return
-        self._step = self._fail  # nothing may come before the handshake
+        self._step = self._fail  # the server may send nothing before the handshake
         self._securing = asyncio.create_task(self._secure())
 
     async def _secure(self) -> None:
@@ -199,7 +199,7 @@ class LoadSession(asyncio.Protocol):
     # Messages
 
     def _begin(self) -> None:
-        """Send the next message when it is our turn, unless our share is sent."""
+        """Wait for a turn to send the next message, or quit after `per_connection` of them."""
         share = self.load.plan.per_connection
         if share is not None and self._taken >= share:
             self._quit()
@@ -208,7 +208,7 @@ class LoadSession(asyncio.Protocol):
         self.load.await_turn(self)
 
     def go(self) -> None:
-        """Send the next message, or end where there is none."""
+        """Send the next message, or quit if there is none."""
         number = self.load.draw(time.monotonic())
         if number is None:
             self._quit()

@@ -1,10 +1,10 @@
 """
-Whom a load may be sent to: nobody by accident.
+Which servers and recipients a load may use, so that nobody is loaded by accident.
 
-The server has to be on this machine or on a private network, and recipients in domains that exist
-nowhere (RFC 2606, RFC 6761), so that a relay which takes the load cannot pass it on to people. Who
-has the right to more says so with a flag. A name is resolved once and the address is used, so that
-the name cannot come to mean another server in between.
+The server must be on this machine or on a private network. The recipients must be in reserved
+domains (RFC 2606, RFC 6761), so that a relay that accepts the load cannot pass it on to people.
+The flag --permitted lifts both rules. A server's name is resolved once and then its address is
+used, so that the check and the load mean the same server.
 """
 
 import ipaddress

@@ -1,6 +1,6 @@
 """
-`postroad queue`: the mail that waits, and orders on it.
+`postroad queue`: lists queued mail, and gives orders for it.
 
-A selection says which mail; listings and orders take it. Orders go to the cluster as values and are
-carried out by delivery, not here.
+A selection says which mail is meant. An order is stored in the cluster, and the delivery processes
+carry it out.
 """

@@ -1,4 +1,4 @@
-"""Which orders there are on mail in the queue, and what is said of each."""
+"""The kinds of orders for queued mail, and the help text of each."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from postroad.spool.selection import WaitKind
 
 @dataclass(frozen=True, slots=True)
 class OrderAction:
-    """A kind of order; `warning` says what cannot be undone: then it is always asked first."""
+    """A kind of order; one with a `warning` cannot be undone and always asks first."""
 
     name: str
     help: str

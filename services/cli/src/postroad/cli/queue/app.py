@@ -1,4 +1,4 @@
-"""`postroad queue`: look at the mail that waits, and order what becomes of it, cluster-wide."""
+"""The list of commands that `postroad queue --help` shows."""
 
 from postroad.cli.terminal.help import CommandEntry, Commands
 

@@ -1,9 +1,9 @@
 """
-`postroad queue list`: what waits, without taking it.
+`postroad queue list`: lists queued mail without taking it.
 
-A message to several domains is several records, listed one after the other, the oldest message
-first. The queue is not in that order, so a listing looks at more records than it shows, up to a
-bound: nobody wants a queue of a million read for a hundred lines.
+A message to several domains is several records. They are listed one after the other, the oldest
+message first. The queue is not stored in that order, so a listing reads more records than it shows.
+There is a bound: it does not read a million records to show a hundred.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
 STATES = {WaitKind.READY: "ready", WaitKind.SCHEDULED: "deferred", WaitKind.HELD: "held"}
-_LOOKED_AT = 2000  # records, at least, for the oldest of them
+_LOOKED_AT = 2000  # records that a listing reads at least, to find the oldest
 _COLUMNS = (
     Column("QUEUE ID"),
     Column("PART", 2),
@@ -44,14 +44,14 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class QueueListing:
-    """The oldest records of those that were looked at; `whole` when those were all that fit."""
+    """The oldest of the records that were read; `whole` if these were all that match."""
 
     shown: Sequence[Queued]
     seen: int
     whole: bool
 
     def note(self, cluster: Where) -> str:
-        """Return what the reader has to know of records that are not shown."""
+        """Return a sentence about the records that are not shown."""
         if not self.whole:
             return (
                 f"These are the oldest {len(self.shown)} of the first {self.seen} records; there"
@@ -106,7 +106,7 @@ async def _look(choice: Choice, cluster: Where, limit: int) -> QueueListing:
 
 
 async def oldest_of(found: AsyncIterator[Queued], limit: int) -> QueueListing:
-    """Return the oldest `limit` of the records found, the parts of a message together."""
+    """Return the oldest `limit` of the records found, those of one message together."""
     kept: list[Queued] = []
     seen = 0
     whole = True
@@ -138,7 +138,7 @@ def _print_listing(
         numbers[queue_id] += 1
         part = f"{numbers[queue_id]}/{parts[queue_id]}" if parts[queue_id] > 1 else ""
         rows.append(_cells(queued, selection, part, now))
-    # Nearly all mail goes to one domain: a column for parts would be empty.
+    # Most messages go to one domain, so the column PART would often be empty.
     kept = [
         n
         for n, each in enumerate(_COLUMNS)
@@ -154,7 +154,7 @@ def _print_listing(
 
 def _cells(queued: Queued, selection: Selection, part: str, now: datetime) -> tuple[str, ...]:
     record = queued.record
-    # Of many recipients a few are shown: first who was asked for.
+    # Only some of many recipients fit: those that --to names come first.
     waiting = sorted(record.pending, key=lambda each: not selection.names(each))
     to = ", ".join(str(recipient.mailbox) for recipient in waiting[:3])
     return (
@@ -190,13 +190,13 @@ def _next_try(queued: Queued, now: datetime) -> str:
 
 
 def last_reply(record: QueueRecord) -> str:
-    """Return what was last heard of the recipients that wait, "" when nothing was."""
+    """Return the last reply to the recipients that wait, "" if there is none."""
     replies = [r.last for r in record.pending if r.last is not None]
     return max(replies, key=lambda reply: reply.at).text if replies else ""
 
 
 def row(queued: Queued) -> dict[str, object]:
-    """Return a record as JSON tells it."""
+    """Return a record as a row of JSON."""
     record = queued.record
     return {
         "queue_id": record.record_id.queue_id,

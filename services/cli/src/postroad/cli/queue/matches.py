@@ -1,4 +1,4 @@
-"""What fits an order on the queue, counted before it is given: messages, records, recipients."""
+"""Counts the mail that an order would change, before the order is given."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from postroad.spool.selection import Selection, WaitKind
 @dataclass(frozen=True, slots=True)
 class Matches:
     """
-    What fits an order, by number.
+    How much mail matches an order.
 
-    `due_soon` comes due by itself before it could be changed; `suspended` is to a destination whose
-    suspension stands. `recipients` are those who wait and fit, `others` those who wait in the same
-    records and do not: with --to. `holds` tells whether a hold stands that may not be done yet.
+    `due_soon` are records that come due before the order could reach them. `suspended` are records
+    for a suspended destination. `recipients` wait and match; `others` wait in the same records and
+    do not match --to. `holds` is true while a hold is in force that may not be carried out yet.
     """
 
     selection: Selection
@@ -33,7 +33,7 @@ class Matches:
     holds: bool
 
     def told(self, action: OrderAction) -> str:
-        """Return how much an order changes: recipients, where it leaves others of a message."""
+        """Return how much an order changes; in recipients if it leaves others of a message."""
         messages = number_of(self.messages, "message")
         if self.others and action.name in ENDING:
             return f"{number_of(self.recipients, 'recipient')} of {messages}"
@@ -42,7 +42,7 @@ class Matches:
         return f"{messages} ({self.records} records, one for each domain)"
 
     def numbers(self) -> Mapping[str, int]:
-        """Return how much fits, as JSON tells it."""
+        """Return the counts as they are in JSON."""
         return {
             "matching": self.records,
             "messages": self.messages,
@@ -57,7 +57,7 @@ def number_of(number: int, what: str) -> str:
 
 
 async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
-    """Count what fits; CommandError when a Client's name fits several."""
+    """Count the mail that matches; CommandError if a Client's name matches several Clients."""
     messages: set[str] = set()
     domains: Counter[str] = Counter()
     orders = spool.orders.in_force(now)

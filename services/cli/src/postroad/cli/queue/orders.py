@@ -1,8 +1,8 @@
 """
-`postroad queue retry`, `hold`, `release`, `bounce` and `delete`: orders on mail that waits.
+`postroad queue retry`, `hold`, `release`, `bounce` and `delete`: orders for queued mail.
 
-What fits is counted first. Nothing is ordered when nothing fits, and what cannot be undone is done
-only after a yes, at the terminal or by `--yes`; so is what means every message.
+The matching mail is counted first. Without any, no order is given. An order that cannot be undone,
+or that means every message, needs a confirmation: at the terminal or by `--yes`.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ def order_command(action: OrderAction) -> Callable[..., None]:
 
 
 def _refuse_unasked(action: OrderAction) -> bool:
-    """Return that nothing is asked where nobody could answer; CommandError when it has to be."""
+    """Return False: without a terminal nothing is asked; CommandError if it must be asked."""
     if action.warning:
         raise CommandError(
             f"`queue {action.name}` cannot be undone, and there is no terminal to ask at:"
@@ -101,16 +101,16 @@ class _Given:
 
 def _run(given: _Given, cluster: Where) -> None:
     found = asyncio.run(_count(given, cluster))
-    # What a hold has not reached yet is not held: a release of that moment means it as well.
+    # A hold that is still being carried out has not held all its mail yet: release that, too.
     to_come = given.action.name == "release" and found.holds
     if given.dry_run or not (found.records or to_come):
         _tell_count(given, found)
         return
-    # No connection waits for the answer, nor an event loop, which would keep Ctrl-C from us.
+    # Asked without a connection and an event loop: a loop would catch Ctrl-C.
     if given.asks and not _agreed(given.action, found):
         raise CommandError("nothing was changed")
     order, affected = asyncio.run(_give(given, cluster, found))
-    # What was on its way while the rest was counted fits as well, and was not counted.
+    # A record that moved in the queue during the count was missed, but the order reached it.
     found = replace(found, records=max(found.records, affected))
     _tell_order(given, order, found, affected, cluster)
 
@@ -138,7 +138,7 @@ async def _give(given: _Given, cluster: Where, found: Matches) -> tuple[Order, i
 
 
 def _agreed(action: OrderAction, found: Matches) -> bool:
-    """Ask at the terminal; the answer that changes nothing is the default."""
+    """Ask at the terminal; the default answer is no."""
     _print_domains(found)
     _tell_others(action, found)
     warning = f" ({action.warning})" if action.warning else ""
@@ -199,7 +199,7 @@ def _tell_order(given: _Given, order: Order, found: Matches, affected: int, clus
 
 
 def _tell_others(action: OrderAction, found: Matches) -> None:
-    """Say what --to means for who else waits in the same records."""
+    """Say what the order means for other recipients in the same records."""
     if found.others:
         others = number_of(found.others, "other recipient")
         where = "of the same mail at the same domain"
@@ -209,7 +209,7 @@ def _tell_others(action: OrderAction, found: Matches) -> None:
 
 
 def _suspended(action: OrderAction, found: Matches) -> Mapping[str, int]:
-    """Return what only a release has to tell of: a retry ends a suspension, others do not care."""
+    """Return the suspended mail, for a release alone: other orders need not mention it."""
     return {"suspended": found.suspended} if action.name == "release" else {}
 
 
@@ -223,7 +223,7 @@ def _tell_suspended(action: OrderAction, found: Matches) -> None:
 
 
 async def _wait_for_reports(spool: Spool, order: Order, awaited: int) -> int:
-    """Follow what the delivery processes tell until all is done, or it takes too long to watch."""
+    """Follow the reports of the delivery processes until all is done, or the wait is over."""
     affected = 0
     while affected < awaited:
         affected = sum((await spool.orders.reports(order.order_id)).values())

@@ -1,4 +1,4 @@
-"""Which messages a queue command means, as options: shared by `queue` and its orders."""
+"""The options that select mail, shared by all queue commands."""
 
 import re
 import shlex
@@ -24,16 +24,16 @@ _CLIENT = re.compile(r"(?:[a-z0-9.-]+/)?[a-z0-9.-]+")
 @dataclass(frozen=True, slots=True)
 class Choice:
     """
-    What a command line chooses: a selection, narrowed to a Client whose namespace was not said.
+    The mail that a command line selects, perhaps with a Client's name without its namespace.
 
-    Only the mail itself tells which namespace is meant, so it is looked for while listing.
+    Only the queued mail shows which namespace is meant, so it is found while listing.
     """
 
     selection: Selection
     client_name: str | None = None
 
     async def of(self, spool: Spool) -> AsyncIterator[Queued]:
-        """Yield the records that fit; CommandError when the Client's name fits several Clients."""
+        """Yield the records that match; CommandError if the Client's name matches several."""
         clients: set[str] = set()
         async for queued in spool.waiting.list(self.selection):
             client = queued.record.origin.client or ""
@@ -62,7 +62,7 @@ def _refuse_several(clients: set[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """Which mail is meant; a command that has a parameter of this type has these options."""
+    """The selected mail; a command with a parameter of this type gets these options."""
 
     queue_id: Annotated[
         str | None, typer.Option("--id", metavar="QUEUE-ID", help="The message with this queue id.")
@@ -111,7 +111,7 @@ class Mail:
 
 
 def describe(selection: Selection) -> str:
-    """Return a selection as the flags that say it."""
+    """Return a selection as command-line flags."""
     values = {
         "--id": selection.queue_id,
         "--domain": selection.domain,
@@ -124,7 +124,7 @@ def describe(selection: Selection) -> str:
 
 
 def read_queue_id(text: str, named: str = "--id") -> str:
-    """Read a queue id, or a record's, which names its message too; CommandError when it is none."""
+    """Read a queue id, or a record's id, which contains one; CommandError for anything else."""
     queue_id = text.upper()
     try:
         if "-" in queue_id:
@@ -150,7 +150,7 @@ def _reverse_path(text: str) -> str:
 
 
 def _mailbox(text: str, option: str) -> str:
-    """Read an address, without case as everywhere where addresses are compared."""
+    """Read an address in lower case, as addresses are compared without case."""
     try:
         return str(parse_mailbox(text)).lower()
     except AddressSyntaxError as error:
@@ -158,7 +158,7 @@ def _mailbox(text: str, option: str) -> str:
 
 
 def _client(text: str) -> tuple[str | None, str | None]:
-    """Return a Client's full name, or its bare name: one of the two."""
+    """Return a Client's full name and its bare name; one of the two is None."""
     if not _CLIENT.fullmatch(text):
         raise CommandError(f"--client takes NAMESPACE/NAME, not {text!r}", code=2)
     return (text, None) if "/" in text else (None, text)

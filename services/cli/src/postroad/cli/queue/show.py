@@ -1,4 +1,4 @@
-"""`postroad queue show`: one message with all that is known of it."""
+"""`postroad queue show`: shows one message with everything that the queue knows about it."""
 
 import asyncio
 import io
@@ -61,7 +61,7 @@ async def _show(choice: Choice, cluster: Where, *, content: bool, as_json: bool)
 
 
 async def _show_content(spool: Spool, record: QueueRecord) -> None:
-    # A chunk may end within a character or a line end.
+    # A chunk may end inside a character or inside a CRLF.
     decoder = io.IncrementalNewlineDecoder(getincrementaldecoder("utf-8")("replace"), True)
     async for chunk in spool.read_body(record):
         typer.echo(visible_lines(decoder.decode(chunk)), nl=False)

@@ -1,4 +1,4 @@
-"""`postroad queue orders` and `queue cancel`: the orders in force, and ending one early."""
+"""`postroad queue orders` and `queue cancel`: lists the orders in force, and ends one early."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from postroad.mail.visible import visible
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Spool
 
-_ID = 8  # characters of an order's id that are shown; any beginning is taken
+_ID = 8  # characters of an order's id that are shown; `cancel` accepts any unique beginning
 _COLUMNS = (
     Column("ORDER"),
     Column("ACTION"),
@@ -83,7 +83,7 @@ def print_orders(found: Sequence[tuple[Order, int]], *, wide: bool, empty: str) 
 
 
 def row(order: Order, changed: int) -> dict[str, object]:
-    """Return an order as JSON tells it."""
+    """Return an order as a row of JSON."""
     return {
         "order_id": order.order_id,
         "action": order.action,
@@ -130,7 +130,7 @@ async def _cancel(text: str, cluster: Where) -> Order:
 
 
 def named(text: str, standing: Sequence[Order], cluster: Where) -> Order:
-    """Return the order whose id begins with a text; CommandError when that is none, or several."""
+    """Return the order whose id begins with a text; CommandError if there is none, or several."""
     found = [order for order in standing if text and order.order_id.startswith(text.lower())]
     if not found:
         listing = f"`postroad queue orders{cluster.flags}`"

@@ -1,8 +1,8 @@
 """
-`postroad queue suspend` and `resume`: no delivery of some mail for a time.
+`postroad queue suspend` and `resume`: stops the delivery of some mail for a time.
 
-Unlike other orders, a suspension means mail that comes later, too: it is for a destination that is
-to be left alone, not for the mail that waits.
+Unlike other orders, a suspension also applies to mail that arrives later: its purpose is to leave a
+destination alone.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from postroad.spool.selection import Selection, WaitKind
 _ACTION = "suspend"
 _LONGEST = timedelta(days=30)
 _BEFORE = timedelta(microseconds=1)
-_TAKEN = frozenset({WaitKind.READY})  # what is about to be tried; what waits comes to that
+_TAKEN = frozenset({WaitKind.READY})  # records about to be tried; deferred ones become ready
 
 
 def suspend(
@@ -117,7 +117,7 @@ def _selection(mail: Mail, *, everything: bool) -> Selection:
 
 
 async def _suspend(cluster: Where, order: Order) -> None:
-    """Place the order instead of those that suspend the same."""
+    """Place the order; it replaces suspensions of the same mail."""
     async with open_cluster(cluster) as spool:
         before = _standing(spool, order.selection)
         await spool.orders.place(order)
@@ -139,7 +139,7 @@ async def _resume(cluster: Where, selection: Selection | None) -> Sequence[Order
 
 
 def _standing(spool: Spool, selection: Selection | None) -> Sequence[Order]:
-    """Return the suspensions in force of a selection, of all when it is None."""
+    """Return the suspensions in force of a selection; all of them if it is None."""
     return [
         order
         for order in spool.orders.in_force(datetime.now(UTC))
@@ -148,12 +148,12 @@ def _standing(spool: Spool, selection: Selection | None) -> Sequence[Order]:
 
 
 async def try_again(spool: Spool, ended: Order) -> None:
-    """Let mail go on at once that an order put off which has ended; nothing for other orders."""
+    """Try at once the mail that an ended suspension has put off; do nothing for other orders."""
     if ended.action != _ACTION:
         return
     now = datetime.now(UTC)
     waiting = replace(ended.selection, kinds=frozenset({WaitKind.SCHEDULED}))
-    # Of two orders the one placed later decides, and what else is suspended stays so.
+    # The later of two orders decides: a retry placed before every suspension overrides none.
     oldest = min(each.placed for each in (ended, *_standing(spool, None)))
     await spool.orders.place(
         Order(uuid4().hex, "retry", waiting, oldest - _BEFORE, now + ORDER_LIFE, now, "resumed")

@@ -1,5 +1,5 @@
 """
-`postroad sink`: an SMTP server that swallows mail, or keeps it, for trying things out.
+`postroad sink`: an SMTP server that discards mail, or keeps it in files, for tests.
 
-It fails in the shares it is told to. It is no relay: nothing leaves it.
+It can refuse or defer a share of the messages. It never passes mail on.
 """

@@ -1,4 +1,4 @@
-"""`postroad sink`: a next hop that swallows mail, for trying things out and for tests."""
+"""`postroad sink`: its options, and running the server."""
 
 import asyncio
 import json
@@ -133,7 +133,7 @@ async def _serve(server: Sink, address: ListenAddress, certificate: Path | None)
 
 
 async def listen_sink(server: Sink, address: ListenAddress) -> tuple[asyncio.Server, str]:
-    """Open the sink's port and return where it is; StartupError when it cannot be had."""
+    """Open the sink's port and return its address; StartupError if it cannot be opened."""
     listener = listen(address)
     loop = asyncio.get_running_loop()
     serving = await loop.create_server(lambda: SinkProtocol(server), sock=listener)

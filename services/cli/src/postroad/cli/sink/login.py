@@ -1,4 +1,4 @@
-"""The dialog of a login at the sink: AUTH PLAIN and AUTH LOGIN (RFC 4954), for one user."""
+"""Logging in at the sink: AUTH PLAIN and AUTH LOGIN (RFC 4954), for one user."""
 
 import base64
 import binascii
@@ -36,7 +36,7 @@ class SinkLogin:
         return b"504 5.5.4 only PLAIN and LOGIN\r\n"
 
     def answer(self, line: bytes) -> bytes:
-        """Answer a line that was waited for."""
+        """Answer the client's response to a challenge."""
         step, self._next = self._next, None
         assert step is not None
         return b"501 5.7.0 given up\r\n" if line == b"*" else step(line)

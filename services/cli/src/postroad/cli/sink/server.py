@@ -1,8 +1,8 @@
 """
-An SMTP server that swallows mail, or keeps it, and fails in the shares it is told to.
+An SMTP server that discards mail, or keeps it, and fails for a given share of the messages.
 
-The far end for demonstrations, load and fault tests. It is a next hop for tests, not a mail server:
-it checks nothing about addresses. Its sessions are in `sink.session`.
+It is the next hop in the demo, in load tests and in fault tests. It is not a mail server: it checks
+no addresses. Its sessions are in `sink.session`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _MAX_TRIED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SinkBehaviour:
-    """How the sink treats mail. Shares are 0 to 1 of the transactions, drawn at the final dot."""
+    """How the sink treats mail. Shares are from 0 to 1, drawn at each message's final dot."""
 
     defer_share: float = 0.0
     reject_share: float = 0.0
@@ -29,8 +29,8 @@ class SinkBehaviour:
     defer_first: bool = False  # the first try of each message is deferred
     keep: Path | None = None
     keep_last: int = 1000
-    tls: ssl.SSLContext | None = None  # of a server; STARTTLS is offered with it
-    login: tuple[str, str] | None = None  # user and password that mail needs, under TLS if there is
+    tls: ssl.SSLContext | None = None  # a server's context; with it, STARTTLS is offered
+    login: tuple[str, str] | None = None  # required user and password; only under TLS if offered
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Sink:
     """
     The sink as a whole: its behaviour, its counts, and the mail it keeps.
 
-    `on_taken` is told the content of each message it took.
+    `on_taken` is called with the content of each accepted message.
     """
 
     behaviour: SinkBehaviour = field(default_factory=SinkBehaviour)
@@ -64,7 +64,7 @@ class Sink:
     _all_closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """Count a connection and keep it in mind."""
+        """Count and remember a connection."""
         self.counts.connections += 1
         self._open.add(transport)
 
@@ -100,7 +100,7 @@ class Sink:
         return TAKEN
 
     def _is_first_try(self, content: bytearray) -> bool:
-        # The relay's own trace field is the same in every try, so the content names the message.
+        # The relay's trace field is the same in every try, so the content identifies the message.
         name = hash(bytes(content))
         if name in self._tried:
             self._tried.discard(name)
@@ -111,7 +111,7 @@ class Sink:
         return False
 
     def take(self, reverse_path: bytes, forward_paths: list[bytes], content: bytearray) -> None:
-        """Count an accepted message; keep it when told to, the envelope in two header fields."""
+        """Count an accepted message; if asked to, keep it with its envelope in two fields."""
         self.counts.accepted += 1
         self.counts.recipients += len(forward_paths)
         self.counts.octets += len(content)

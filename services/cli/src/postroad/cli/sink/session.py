@@ -1,8 +1,8 @@
 """
-One connection to the sink: what it is told is answered at once, by `smtp.server.conversation`.
+One connection to the sink. `smtp.server.conversation` parses what the client sends.
 
-One protocol object for each connection and no task: what two cores can send, it can take. With a
-context it offers STARTTLS, with a login it wants one.
+A connection is one protocol object without a task, which is fast enough for load tests. The sink
+offers STARTTLS if it has a TLS context, and requires AUTH if it has a login.
 """
 
 import asyncio
@@ -53,9 +53,9 @@ class SinkProtocol(asyncio.Protocol):
         self._transport = self._connection = None
 
     def data_received(self, data: bytes) -> None:
-        """Take octets and answer all commands in them with one write."""
+        """Read octets, and answer all commands in them with one write."""
         if self._conversation.in_handshake:
-            # It was read under TLS: commands may be there before we know that TLS is.
+            # This was read under TLS: commands may arrive before start_tls has returned here.
             self._conversation.tls_started()
         self._conversation.receive(data)
         if not self._waiting:
@@ -147,7 +147,7 @@ class SinkProtocol(asyncio.Protocol):
     def _start_tls(self, transport: asyncio.Transport) -> None:
         context = self._sink.behaviour.tls
         assert context is not None
-        transport.pause_reading()  # the handshake is not ours to read
+        transport.pause_reading()  # the TLS layer reads the handshake
         self._waiting = True
         self._securing = asyncio.create_task(self._secure(transport, context))
 

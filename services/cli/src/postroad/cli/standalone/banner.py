@@ -1,7 +1,7 @@
 """
-What `postroad up` says once it is ready: where it listens, what applies, and what to do next.
+What `postroad up` prints once it is ready: its addresses, its settings, and what to do next.
 
-Its first line stands alone, because scripts wait for it.
+Scripts wait for the first line, so that line is complete in itself.
 """
 
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """What is told: ports by name, the folder of the queue, manifests, settings by name."""
+    """The facts to print: ports by name, the queue's folder, manifests, settings by name."""
 
     ports: Mapping[str, str]
     state: Path
     manifests: Sequence[Path]
-    sink: Path | None = None  # where the example set's mail ends; None with manifests of one's own
+    sink: Path | None = None  # the folder of the example's mail; None with the user's manifests
     settings: Mapping[str, str] = field(default_factory=dict)
     command: str = "postroad"
     state_flag: str = ""
@@ -37,11 +37,11 @@ class Banner:
         return "\n".join([*lines, *self._what_next()])
 
     def tell(self) -> None:
-        """Print it; where nobody reads it any more, the relay goes on all the same."""
+        """Print it; if standard output is closed, the relay runs on."""
         try:
             print(self, flush=True)
         except OSError:
-            # What is still in the buffer must not fail again at the end.
+            # The rest of the buffer must not fail again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _what_next(self) -> Sequence[str]:
@@ -60,7 +60,7 @@ class Banner:
 
 
 def own_command() -> str:
-    """Return what to type to run this command again: its name, or the path it was started by."""
+    """Return how to run this command again: by its name, or the path it was started with."""
     started = sys.argv[0]
     if Path(started).name != "postroad":
         return shlex.join([sys.executable, "-m", "postroad.cli"])

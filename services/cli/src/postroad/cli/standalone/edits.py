@@ -1,9 +1,9 @@
 """
-Seeing that manifests were edited: what would be read is looked at, about once a second.
+Detects edits of manifests by polling the files, about once a second.
 
-Nothing is asked to notify of changes, so nothing can be missed, on any file system and however a
-file is written (docs/decisions/configuration.md has the figures). A look costs a stat of each file;
-the more there are, the rarer it is.
+Polling works on any file system and however a file is written, so no edit is missed; change
+notifications do not (docs/decisions/configuration.md has the figures). Each poll costs one stat for
+each file. The more files there are, the longer the pause between polls.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from postroad.manifests.files.paths import manifest_files
 _EVERY = timedelta(seconds=1)
 _SHARE = 0.005  # of a processor, for looking
 _SETTLED_FOR = 0.1  # seconds without a change, after an edit
-_SETTLES_WITHIN = 2.0  # seconds; what changes for longer is read as it is
+_SETTLES_WITHIN = 2.0  # seconds; files that change for longer are read as they are
 
-_Mark = tuple[int, ...]  # of a file: equal while nothing was changed; empty where nothing is
+_Mark = tuple[int, ...]  # of a file: equal while it is unchanged; empty if there is no file
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the files were at one time, and what of them could not be looked at."""
+    """The state of the files at one time, and those that could not be read."""
 
     files: Mapping[str, _Mark]
     refused: Sequence[tuple[str, str, str]] = ()
-    cost: timedelta = field(default=timedelta(), compare=False)  # of a processor's time
+    cost: timedelta = field(default=timedelta(), compare=False)  # processor time
 
 
 def look_at(paths: Sequence[Path]) -> Look:
-    """Look at files, and at folders whole."""
+    """Poll the files, and all files in the folders."""
     began = time.thread_time()
     refused: list[tuple[str, str, str]] = []
     files = manifest_files(paths, lambda *why: refused.append(why))
@@ -43,16 +43,16 @@ def look_at(paths: Sequence[Path]) -> Look:
 
 
 def pause_after(cost: timedelta) -> timedelta:
-    """Return how long not to look again, for what a look costs."""
+    """Return the pause before the next poll, by the cost of one."""
     return max(_EVERY, cost / _SHARE)
 
 
 async def next_edit(before: Look, look: Callable[[], Awaitable[Look]]) -> Look:
     """
-    Return how the files are after the next edit, as soon as nothing changes any more.
+    Return the state of the files after the next edit, as soon as they stop changing.
 
-    Who copies a folder, or checks out another version, is not to be read halfway: what is not
-    there yet would count as removed.
+    A folder that is being copied, or a checkout of another version, must not be read halfway:
+    files that are not there yet would count as removed.
     """
     now = before
     while now == before:
@@ -67,7 +67,7 @@ async def next_edit(before: Look, look: Callable[[], Awaitable[Look]]) -> Look:
 
 
 def _mark(file: str) -> _Mark:
-    """Return what an edit changes: the time of the inode's change, too, which nobody can set."""
+    """Return what an edit changes; that includes the inode's ctime, which nobody can set."""
     try:
         found = os.stat(file)  # noqa: PTH116 - a Path costs more than the call
     except OSError:

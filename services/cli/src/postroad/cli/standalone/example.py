@@ -1,10 +1,10 @@
 """
-The example set that `postroad up` uses without --config: a whole relay that reaches nobody.
+The example manifests that `postroad up` uses without --config: a complete relay without a way out.
 
-Its one Relay is a sink on loopback that `up` itself runs, so that a first message goes the whole
-way and still never leaves the machine. The files lie in the state folder, to be read and edited:
-edits apply live, as with any manifest, and are kept: a later start writes only what is missing, and
-the sink's port where it had to change.
+Its only Relay leads to a sink on loopback that `up` itself runs. So a first message is delivered,
+and still never leaves the machine. The files are in the state folder, and users may edit them.
+Edits apply live and are kept: a later start writes only missing files, and the sink's port if it
+has changed.
 """
 
 import re
@@ -55,12 +55,12 @@ spec:
 """
 
 
-# The line of relay.yaml that names the sink, as long as nobody has replaced it.
+# The line of relay.yaml that names the sink, unless the user has replaced it.
 _SINK_LINE = re.compile(r"smarthosts: \[\{host: 127\.0\.0\.1, port: (\d+)\}\]")
 
 
 def sink_port(folder: Path) -> int:
-    """Return the port the example's sink had at the last start, 0 when there was none."""
+    """Return the port of the example's sink at the last start, 0 if there was none."""
     try:
         match = _SINK_LINE.search((folder / "relay.yaml").read_text())
     except OSError:
@@ -69,7 +69,7 @@ def sink_port(folder: Path) -> int:
 
 
 def write_example(folder: Path, *, port: int) -> None:
-    """Write the example manifests that are missing, and the sink's port where it still stands."""
+    """Write the missing example manifests, and the sink's port if the sink is still in use."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "relay.yaml": _RELAY.format(port=port),

@@ -1,9 +1,9 @@
 """
 The listening sockets of `postroad up`, bound before anything else is started.
 
-First each address is bound alone, which tells whether somebody else listens there: with
-SO_REUSEPORT a second relay of the same user would share the port without a word. Then there is one
-socket for each ingress process, all with SO_REUSEPORT, and `up` keeps them open: see supervisor.
+Each address is first bound without SO_REUSEPORT, which fails if another program listens there. With
+SO_REUSEPORT alone, a second relay of the same user would share the port unnoticed. Then `up` opens
+one socket with SO_REUSEPORT for each ingress process, and keeps them open (see `supervisor`).
 """
 
 import socket
@@ -16,14 +16,14 @@ from postroad.units.addresses import ListenAddress
 
 @dataclass(frozen=True)
 class Listeners:
-    """A port's sockets, one for each process, and its address for people."""
+    """A port's sockets, one for each process, and its address as text."""
 
     address: str
     sockets: tuple[socket.socket, ...]
 
 
 def bind(addresses: Mapping[str, ListenAddress], processes: int) -> dict[str, Listeners]:
-    """Bind every address for `processes` processes; StartupError says which cannot be had."""
+    """Bind every address for `processes` processes; StartupError names one that is not free."""
     return {name: _bind(address, processes) for name, address in addresses.items()}
 
 

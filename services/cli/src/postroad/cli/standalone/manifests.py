@@ -1,7 +1,7 @@
 """
-The manifests of `postroad up`: read, compiled, published, and followed while they are edited.
+Reads, compiles and publishes the manifests of `postroad up`, again after each edit.
 
-An edit may remove any object, but not all of them at once: who wants no mail any more stops `up`.
+An edit may remove any object, but not all of them at once: that is treated as a mistake.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ log = get_logger(__name__)
 
 _RETRY = 1.0  # seconds
 
-_NOTHING_NEW = "manifests changed in nothing that matters"
-_WRONG = "manifests not published: what was changed is wrong, and what was in force stays"
-_WRONG_IN_PART = "manifests published in part: of what is wrong, what was in force stays"
+_NOTHING_NEW = "manifests edited, but no object has changed"
+_WRONG = "manifests not published: the changed objects are wrong, their last good form stays"
+_WRONG_IN_PART = "manifests published in part: of wrong objects, the last good form stays"
 
 
 class FollowedManifests:
@@ -47,11 +47,11 @@ class FollowedManifests:
         self._generation = 0
         self._look = Look({})
         self.in_force = Compiled()
-        self.checked = Checked((), Compiled())  # what was found the last time
+        self.checked = Checked((), Compiled())  # the latest result
         self.on_checked: Callable[[], None] = lambda: None
 
     async def publish_first(self) -> None:
-        """Publish what the files say; CommandError lists every mistake: nothing runs yet."""
+        """Publish the manifests; CommandError lists all mistakes, since nothing runs yet."""
         await self._take_over_verifiers()
         self._look = await self._look_again()
         mistakes, compiled = self.checked = await in_daemon_thread(self._check)
@@ -68,7 +68,7 @@ class FollowedManifests:
         log.warning("no object is configured", reason=f"{named}: {what_follows}")
 
     async def _take_over_verifiers(self) -> None:
-        """Know what is published from an earlier start: thousands of passwords take minutes."""
+        """Reuse published verifiers: hashing thousands of passwords again would take minutes."""
         last = await self._spool.config.last()
         if last is not None:
             load = SnapshotLoader(self._keyring).load
@@ -76,16 +76,16 @@ class FollowedManifests:
             self._verifiers = Verifiers(self._keyring, published=loaded.entries.values())
 
     async def watch(self) -> None:
-        """Publish again after each edit; an object that went bad keeps its last good form."""
+        """Publish again after each edit; an object that is wrong now keeps its last good form."""
         told = ""
         while True:
             try:
                 look = await next_edit(self._look, self._look_again)
                 await self._apply(look)
-                self._look = look  # as it was before the reading, so that no edit is missed
+                self._look = look  # the state before the files were read, so that no edit is missed
                 told = ""
             except Exception as error:
-                # Mail goes on by what is in force; the log has each cause once, not each second.
+                # The configuration in force stays. The log has each cause once, not each second.
                 if repr(error) != told:
                     log.exception("edits of the manifests cannot be followed for now")
                     told = repr(error)
@@ -95,16 +95,16 @@ class FollowedManifests:
         return await in_daemon_thread(look_at, self._paths)
 
     async def _apply(self, look: Look) -> None:
-        """Read and publish the files, and tell what became of the edit."""
-        # Thousands of objects take seconds to read; the supervision goes on meanwhile.
+        """Read and publish the files, and log the result."""
+        # In a thread: thousands of objects take seconds to read, and the supervisor must go on.
         began = time.monotonic()
         mistakes, compiled = self.checked = await in_daemon_thread(self._check)
         self.on_checked()
         for mistake in mistakes:
-            log.error("a manifest is wrong, what was in force stays", reason=str(mistake))
+            log.error("a manifest is wrong, its last good form stays", reason=str(mistake))
         if self.in_force.entries and not compiled.entries:
-            # A folder moved away, a volume not mounted: rather that than somebody's will.
-            self._warn_of_nothing("all were there before, so what was in force stays")
+            # More likely a moved folder or an unmounted volume than the user's intention.
+            self._warn_of_nothing("there were objects before, and they stay in force")
             return
         before = self._generation
         generation = await self._publish(compiled, look)
@@ -119,7 +119,7 @@ class FollowedManifests:
             log.info(said, generation=generation)
 
     def _check(self) -> Checked:
-        """Read and compile the files, of which only what changed is read anew."""
+        """Read the changed files again, and compile all objects."""
         return check(
             self._paths,
             keyring=self._keyring,
@@ -139,9 +139,9 @@ class FollowedManifests:
 
     async def _publish(self, compiled: Compiled, look: Look) -> int | None:
         """
-        Publish as soon as the queue lets it, and return the generation.
+        Publish as soon as the queue allows it, and return the generation.
 
-        None when the next edit is to be read instead: it is there, or nothing else will help.
+        Return None if there is a newer edit, or if only another edit can help.
         """
         while True:
             try:

@@ -1,8 +1,8 @@
 """
-The page of metrics of `postroad up`: its own, and those of all of its processes.
+The /metrics page of `postroad up`: its own metrics, and those of all its processes.
 
-They are asked at the same time, so that those that stand still cost a scrape one wait and not one
-each.
+The processes are asked at the same time, so that several that hang cost a scrape one time limit and
+not one each.
 """
 
 import asyncio
@@ -36,5 +36,5 @@ async def _page(
         async with client.get(f"http://{address}/metrics", headers=accept) as answer:
             return await answer.text()
     except (aiohttp.ClientError, TimeoutError):
-        log.warning("a process did not tell its metrics", child=name)
+        log.warning("a process did not return its metrics", child=name)
         return None

@@ -1,8 +1,8 @@
 """
-What the operator is on Kubernetes, for the objects of `postroad up`: it looks after each of them.
+Does for `postroad up` what the operator's status controller does on Kubernetes.
 
-The operator's own parts try smarthosts and read quotas; what they find, and what the manifests are
-wrong in, goes into gauges and into a file for `postroad status`.
+It runs the operator's own probes of smarthosts and quotas. It writes their results, and the
+mistakes in the manifests, into gauges and into a file for `postroad status`.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from postroad.units.addresses import parse_name_server
 
 log = get_logger(__name__)
 
-_TRIED_EVERY = timedelta(minutes=1)  # each Relay; there are few, and somebody may be watching
+_TRIED_EVERY = timedelta(minutes=1)  # each Relay; there are few on one machine
 _PAUSE = timedelta(seconds=1)
 _AT_MOST_EVERY = 0.5  # seconds
 
 
 class Oversight:
-    """Looks at everything that the manifests declare, and keeps what it found in the file."""
+    """Checks all declared objects, and keeps the results in the file."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Oversight:
         self._usage = QuotaUsage(self._quotas, spool.usage, self._changed.set)
 
     def start(self, process: Process) -> None:
-        """Begin, with what the manifests were found to be at the start."""
+        """Begin, with the result of the first check of the manifests."""
         metrics.LEADER.set(1)
         self._manifests.on_checked = self._changed.set
         self._changed.set()
@@ -109,7 +109,7 @@ def findings(
     usage: Mapping[ObjectKey, Lines],
     now: datetime,
 ) -> Findings:
-    """Return what is not right, and how much of the quotas is used."""
+    """Return what is wrong with the objects, and how much of the quotas is used."""
     troubles = sorted(
         [*_not_ready(checked.compiled), *_unreachable(reachable)], key=lambda each: each.object
     )

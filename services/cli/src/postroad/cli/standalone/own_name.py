@@ -1,8 +1,8 @@
 """
-Whether the name this relay has will do for the hosts it is to talk to.
+Checks whether the relay's own name is good enough for other mail hosts.
 
-`localhost`, and any name without a dot, is all that a machine without a full name has to say in
-EHLO, trace fields and notifications; many hosts refuse it.
+The relay uses its name in EHLO, trace fields and notifications. A machine without a full host name
+has only `localhost` or a name without a dot, which many hosts refuse.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from postroad.policy.model import Domain, EgressPath, Entry, Relay
 
 
 def is_too_short(name: str, entries: Iterable[Entry]) -> bool:
-    """Whether `name` is no full host name while mail leaves this machine."""
+    """Whether `name` is no full host name although mail leaves this machine."""
     return "." not in name and any(_leaves(egress_path) for egress_path in _egress_paths(entries))
 
 

@@ -1,9 +1,9 @@
 """
-The relay on one machine, as one object: what `postroad up` starts, in which order, and ends.
+The relay of `postroad up`: starts all its parts in order, and stops them.
 
-Ports first, because that is what fails most and costs little; then the queue; then the manifests,
-so that no process waits for its configuration; then the processes. It ends in reverse: ingress and
-delivery drain together, then the queue closes.
+First it opens the ports, because that fails most often and costs little. Then it starts the queue,
+then it publishes the manifests, so that no process waits for its configuration, and last it starts
+the processes. It stops in reverse: ingress and delivery drain together, then the queue closes.
 """
 
 import asyncio
@@ -53,12 +53,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True, slots=True)
 class NoSettings:
-    """`up` is told by flags, its children by environment variables."""
+    """`up` itself has flags instead of settings; its children have environment variables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many processes of each kind."""
+    """The number of processes of each kind."""
 
     ingress: int
     delivery: int
@@ -66,7 +66,7 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class StandaloneOptions:
-    """What the flags of `postroad up` say."""
+    """The values of the flags of `postroad up`."""
 
     config: tuple[Path, ...]
     state: Path
@@ -74,8 +74,8 @@ class StandaloneOptions:
     http: ListenAddress | None
     workers: Workers
     resolver: str | None
-    drain: timedelta  # what each process has to finish what it is at
-    settings: Mapping[str, str] = field(default_factory=dict)  # what differs from the defaults
+    drain: timedelta  # the time that each process has to drain
+    settings: Mapping[str, str] = field(default_factory=dict)  # those that differ from the defaults
 
 
 class StandaloneRelay:
@@ -89,7 +89,7 @@ class StandaloneRelay:
         self._sockets: list[socket.socket] = []  # kept open for children that start again
 
     async def build(self) -> None:
-        """Start everything in order, print where it listens, and come back when it is ready."""
+        """Start everything in order, print the addresses, and return when the relay is ready."""
         try:
             await self._build()
         except CommandError as failure:
@@ -196,7 +196,7 @@ class StandaloneRelay:
         return supervisor
 
     async def _drain(self, supervisor: Supervisor, grace: float) -> None:
-        """Stop the processes. The ports close with theirs: nobody starts again and needs them."""
+        """Stop the processes and close the ports: no process will restart and need them."""
         for each in self._sockets:
             each.close()
         await supervisor.stop(grace=grace)
@@ -240,7 +240,7 @@ class StandaloneRelay:
 
     async def _warn_of_name(self, entries: Iterable[Entry]) -> None:
         if os.environ.get("POSTROAD_HOSTNAME"):
-            return  # of a name that was given, ingress and delivery speak
+            return  # ingress and delivery themselves warn of a given name
         name = await asyncio.to_thread(socket.getfqdn)
         if is_too_short(name, entries):
             log.warning(

@@ -1,15 +1,16 @@
 """
-The child processes of `postroad up`: started, told apart, started again when they end.
+The child processes of `postroad up`: starts them, and restarts those that end.
 
-A child tells each second with a JSON line on a pipe whether it is ready; it is killed when `up`
-dies, and when it has said nothing for a minute, or for two from its start on: its event loop stands
-still, and connections that the kernel gives it wait for good. It holds no accepted mail.
+Each second, a child writes a JSON line to a pipe that says whether it is ready. A child is killed
+when `up` dies, and when it has written nothing for a minute (two minutes from its start): then its
+event loop hangs, and connections that the kernel gives it would wait for ever. No accepted mail is
+lost, because a process holds none.
 
-Listening sockets belong to `up` and are inherited: one for each ingress process and port, bound
-together with SO_REUSEPORT, so that connections to a process that was killed wait in its backlog
-until it is back instead of being reset, and the kernel spreads new ones evenly. The ports of one
-that does not come back are shut: its share goes to the others. It opens them again itself, as it
-begins to listen.
+The listening sockets belong to `up`, and the children inherit them. There is one socket for each
+ingress process and port, all with SO_REUSEPORT, so the kernel spreads new connections evenly.
+Connections to a killed process wait in the socket's backlog until the process is back. If a process
+ends before it was ready, `up` stops listening on its sockets, and its share goes to the others. The
+process listens again itself when it starts.
 """
 
 import asyncio
@@ -32,21 +33,22 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _BACKOFF = Backoff(timedelta(seconds=0.1), timedelta(seconds=5))
-_STEADY = 10.0  # seconds a child has to live for its next restart to be quick again
+_STEADY = 10.0  # seconds that a child must run before its next restart is quick again
 
 
 @dataclass(frozen=True, slots=True)
 class SilenceLimits:
     """
-    How long a child may say nothing, which it does while its event loop stands still.
+    How long a child may be silent; it is silent while its event loop hangs.
 
-    Counted in looks, so that a machine that was asleep, or too busy to look, blames nobody.
+    The limits count checks and not seconds, so that no child is killed because the machine slept or
+    was too busy to check.
     """
 
     look: float = 1.0  # seconds
-    told: int = 15  # looks without a word until it counts as not ready
-    ended: int = 60  # until it is killed
-    started: int = 120  # without a first word; Python and its modules have to be read before it
+    told: int = 15  # silent checks until it counts as not ready
+    ended: int = 60  # silent checks until it is killed
+    started: int = 120  # silent checks from its start; Python and its modules load first
 
 
 _SILENCE = SilenceLimits()
@@ -54,7 +56,7 @@ _SILENCE = SilenceLimits()
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What to run: `name` is how people know it (`ingress-0`), `module` what Python runs."""
+    """What to run: `name` is shown to the user (`ingress-0`), Python runs `module`."""
 
     name: str
     module: str
@@ -64,13 +66,13 @@ class ChildSpec:
 
 @dataclass
 class Child:
-    """One child process and what it has said of itself."""
+    """One child process, and what it has reported."""
 
     spec: ChildSpec
     pid: int | None = None
     ready: bool = False
     spoke: bool = False  # since its start
-    silent: int = 0  # looks without a word
+    silent: int = 0  # checks in a row without a line from it
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_ready(self) -> None:
@@ -80,25 +82,25 @@ class Child:
             await self._changed.wait()
 
     def say(self, *, ready: bool) -> None:
-        """Take down whether it is ready."""
+        """Note whether it is ready."""
         self.ready = ready
         self._changed.set()
 
     def heard(self, *, ready: bool) -> None:
-        """Take down what it says itself."""
+        """Note a line from the child itself."""
         self.spoke, self.silent = True, 0
         self.say(ready=ready)
 
 
 class StartRefused(Exception):
-    """A child ended at its first start with this exit code: starting it again is no use."""
+    """A child ended at its first start with this exit code, so a restart would not help."""
 
     def __init__(self, name: str, code: int) -> None:
         super().__init__(f"{name} ended with exit code {code}")
 
 
 class Supervisor:
-    """Keeps the children running until it is told to stop them."""
+    """Keeps the children running until `stop` is called."""
 
     def __init__(self, specs: Sequence[ChildSpec], *, silence: SilenceLimits = _SILENCE) -> None:
         self._silence = silence
@@ -117,7 +119,7 @@ class Supervisor:
             await child.wait_ready()
 
     async def run(self) -> None:
-        """Run all children until `stop`; StartRefused when one never gets as far as ready."""
+        """Run all children until `stop`; StartRefused if one ends before it was ever ready."""
         self._keepers = [
             asyncio.create_task(self._keep(child), name=child.spec.name) for child in self.children
         ]
@@ -180,7 +182,7 @@ class Supervisor:
                 process.kill()
 
     async def stop(self, *, grace: float) -> None:
-        """Tell the children to drain, ingress and delivery at once; kill what outlives `grace`."""
+        """Let all children drain at once; kill those that still run after `grace` seconds."""
         self._stopping = True
         if not self._keepers:
             return
@@ -215,15 +217,15 @@ async def _spawn(spec: ChildSpec, notify: int) -> asyncio.subprocess.Process:
 
 
 def _shut_ports(spec: ChildSpec) -> None:
-    """Listen no more on a child's ports, which stay bound: clients go to others, or are refused."""
+    """Stop listening on a child's sockets, which stay bound: its clients go to other processes."""
     for descriptor in spec.descriptors:
         with socket.socket(fileno=os.dup(descriptor)) as port, suppress(OSError):
-            if is_shared(port):  # the kernel would let another have the place of one that is not
+            if is_shared(port):  # without SO_REUSEPORT, another program could take the port
                 port.shutdown(socket.SHUT_RDWR)
 
 
 def _inherited() -> dict[str, str]:
-    """Return our environment without how to reach NATS: `up` says that, whatever stands there."""
+    """Return our environment without the NATS settings: `up` sets these itself."""
     return {n: v for n, v in os.environ.items() if not n.startswith("POSTROAD_NATS_")}
 
 

@@ -1,4 +1,4 @@
-"""`postroad up`: the whole relay on one machine, from one command."""
+"""`postroad up`: its options, and running the relay of one machine."""
 
 import os
 from datetime import timedelta
@@ -24,7 +24,7 @@ _DRAIN = timedelta(seconds=25)
 _PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython"}
 _PORTS = {"relay": 2525, "submission": 2587, "submissions": 2465}
 _WHERE = "ADDR[:PORT]"
-_OWN_DRAIN = timedelta(seconds=15)  # more than its processes have: it ends after them
+_OWN_DRAIN = timedelta(seconds=15)  # more than its processes have, because `up` ends after them
 
 
 def up(
@@ -123,10 +123,10 @@ def up(
         drain=_drain_timeout(),
         settings=by_hand,
     )
-    os.umask(0o077)  # mail, keys and passwords: nobody else reads what is written
+    os.umask(0o077)  # files with mail, keys and passwords are readable by the owner alone
     folder = StateFolder(options.state)
     folder.prepare()
-    lock_up(folder)  # before any port: of two relays the second should hear of the first
+    lock_up(folder)  # before any port, so that a second relay names the first one as the cause
     if not options.config:
         refuse_example(folder)
     where = _open_page(options.http)
@@ -141,7 +141,7 @@ def up(
 
 
 def _listeners(**given: str) -> dict[str, ListenAddress]:
-    """Read where each port listens; those that are switched off are left out."""
+    """Read the address of each port, without those that are switched off."""
     read = {
         name: listener(text, option=f"--{name}", default_port=_PORTS[name])
         for name, text in given.items()
@@ -155,7 +155,7 @@ def _listeners(**given: str) -> dict[str, ListenAddress]:
 
 
 def _open_page(address: ListenAddress | None) -> str | None:
-    """Open the port of the HTTP pages, hand it to the process, and return where it is."""
+    """Open the port of the HTTP pages, hand it to the process, and return its address."""
     os.environ.pop("POSTROAD_HTTP", None)
     if address is None:
         return None
@@ -166,7 +166,7 @@ def _open_page(address: ListenAddress | None) -> str | None:
 
 
 def _require_parts() -> None:
-    """Raise CommandError when what a whole relay needs is not installed, as beside the operator."""
+    """Raise CommandError if a package that `up` needs is missing, as in the operator's image."""
     missing = [name for module, name in _PARTS.items() if find_spec(module) is None]
     if missing:
         raise CommandError(
@@ -192,7 +192,7 @@ def _resolver(text: str | None) -> str | None:
 
 
 def parse_workers(text: str) -> Workers:
-    """Read `ingress=N,delivery=N`; what is not named is 1."""
+    """Read `ingress=N,delivery=N`; a kind that is not named has 1."""
     counts = {"ingress": 1, "delivery": 1}
     for part in text.split(","):
         name, equals, number = part.strip().partition("=")

@@ -1,8 +1,8 @@
 """
-How the commands reach the queue of the running `up`, in a file of the state folder.
+The file in the state folder that tells commands how to reach the queue of the running `up`.
 
-It is there while `up` runs, for its owner alone. The token is new at each start, so what a killed
-`up` leaves behind opens nothing.
+It exists while `up` runs, and only its owner can read it. The token is new at each start, so a file
+that a killed `up` has left behind is useless.
 """
 
 import json
@@ -17,16 +17,16 @@ class QueueAccess:
 
     url: str
     token: str
-    uid: int | None = None  # not told by releases that did not note it
+    uid: int | None = None  # None in files of older releases
 
 
 def write_access(state: StateFolder, access: QueueAccess) -> None:
-    """Replace the file; OSError when that cannot be done."""
+    """Replace the file; OSError if that fails."""
     state.write_private(state.access, json.dumps(asdict(access)))
 
 
 def read_access(state: StateFolder) -> QueueAccess | None:
-    """Return what stands in the file; None when there is none, or it cannot be read."""
+    """Return the content of the file; None if there is none, or it cannot be read."""
     try:
         return QueueAccess(**json.loads(state.access.read_text()))
     except (OSError, ValueError, TypeError):
@@ -34,5 +34,5 @@ def read_access(state: StateFolder) -> QueueAccess | None:
 
 
 def remove_access(state: StateFolder) -> None:
-    """Remove the file: whoever connects would find another user's program, or nobody."""
+    """Remove the file: its port may soon belong to another user's program, or to none."""
     state.access.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """
-The queue that a start without --config finds: whether it is the example's.
+Checks, at a start without --config, that the queue in the state folder is the example's own.
 
-Asked before the example is written, its sink is opened or anything is published.
+This comes before the example is written, its sink is opened, or anything is published.
 """
 
 from postroad.cli.state.configured import Routes, is_the_examples, not_the_example, routes
@@ -14,7 +14,7 @@ from postroad.spool.interface import Spool
 
 
 async def refuse_anothers_queue(state: StateFolder, spool: Spool, keyring: Keyring) -> None:
-    """Raise CommandError when mail may wait that the example would lead astray."""
+    """Raise CommandError if the queue may hold mail that the example would send to its sink."""
     last = await spool.config.last()
     if last is None or not last.entries:
         if any(tally.number for tally in (await spool.waiting.counts()).values()):
@@ -22,7 +22,7 @@ async def refuse_anothers_queue(state: StateFolder, spool: Spool, keyring: Keyri
         return
     loaded = SnapshotLoader(keyring).load(last.generation, last.entries)
     example = await in_daemon_thread(_routes_of_example, state)
-    # What cannot be read was sealed with another key, and the example seals nothing.
+    # An unreadable entry was sealed with another key, and the example has no sealed secrets.
     if loaded.unreadable or not is_the_examples(routes(loaded.entries.values()), example):
         raise not_the_example(state)
 

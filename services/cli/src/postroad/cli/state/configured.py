@@ -1,10 +1,10 @@
 """
-Which manifests a state folder is the relay of, so that no start mistakes it for the example.
+Notes which manifests a state folder belongs to, so that the example never runs on a real relay.
 
-Without --config `up` runs the example, whose one Relay leads every destination into a sink. On the
-state of a relay with manifests of its own that would be the end of all mail that waits there. What
---config named is noted in the folder; where nothing is noted (an older release, a restored queue)
-the queue itself tells, by the routes that were published last.
+Without --config, `up` runs the example, whose only Relay sends all mail to a sink. On the state
+folder of a relay with its own manifests, all queued mail would be lost in that sink. So `up` writes
+into the folder what --config named. If nothing is noted (an older release, a restored queue), the
+published routes show whose queue it is.
 """
 
 import json
@@ -20,14 +20,14 @@ Routes = Mapping[str, EgressPath]  # by their names
 
 
 def note_config(state: StateFolder, paths: Sequence[Path]) -> None:
-    """Note what --config named; before mail is taken or sent under it."""
+    """Note what --config named; call it before any mail is accepted or sent."""
     text = json.dumps({"config": [str(path.absolute()) for path in paths]})
     if _read(state) != text:
         state.write_private(state.configured, text)
 
 
 def refuse_example(state: StateFolder) -> None:
-    """Raise CommandError when the folder is noted as that of a relay with manifests of its own."""
+    """Raise CommandError if the folder is noted as that of a relay with its own manifests."""
     noted = _read(state)
     if noted is None:
         return
@@ -40,7 +40,7 @@ def refuse_example(state: StateFolder) -> None:
 
 
 def not_the_example(state: StateFolder, flags: str = "--config") -> CommandError:
-    """Return what to tell who starts the example on the state of another relay."""
+    """Return the error for starting the example on the state folder of another relay."""
     return CommandError(
         f"the state folder {state.path} is that of a relay with manifests of its own, whose mail"
         f" the example's sink would take; give {flags}, or choose another folder with --state",
@@ -49,7 +49,7 @@ def not_the_example(state: StateFolder, flags: str = "--config") -> CommandError
 
 
 def routes(entries: Iterable[Entry]) -> Routes:
-    """Return how mail leaves by these objects."""
+    """Return the egress paths of these objects, by name."""
     paths = [each.egress_path for each in entries if isinstance(each, Relay)]
     received = [each.receive for each in entries if isinstance(each, Domain)]
     paths += [each.egress_path for each in received if each is not None]
@@ -58,10 +58,11 @@ def routes(entries: Iterable[Entry]) -> Routes:
 
 def is_the_examples(published: Routes, example: Routes | None) -> bool:
     """
-    Whether a queue under these routes may be led by the example.
+    Whether the example may run on a queue that was published with these routes.
 
-    `example` are the routes of the example's files, which people edit, None before there are any.
-    A route that did not lead into the sink has to be in them, and must not lead there now.
+    `example` are the routes in the example's files, which users may edit; None if there are no
+    files yet. A published route that does not lead to the sink must be in them, and must not lead
+    to the sink there.
     """
     if not published:
         return example is not None
@@ -82,4 +83,4 @@ def _read(state: StateFolder) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        return ""  # it is there: that much is known
+        return ""  # the note exists, even if it cannot be read

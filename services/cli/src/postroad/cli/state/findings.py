@@ -1,8 +1,8 @@
 """
-What `postroad up` has found of its objects, in a file of the state folder that `status` reads.
+What is wrong with the objects of `postroad up`: a file in the state folder that `status` reads.
 
-On Kubernetes each object's status tells this; on one machine there is no API to ask. The file is
-replaced whole, for its owner alone.
+On Kubernetes, each object's status has this; on one machine there is no API to ask. The file is
+replaced as a whole, and only its owner can read it.
 """
 
 import json
@@ -13,12 +13,12 @@ from typing import Any
 
 from postroad.cli.state.folder import StateFolder
 
-MOST = 1000  # mistakes, and troubles, that are kept
+MOST = 1000  # entries that are kept, of mistakes, troubles and quotas each
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectTrouble:
-    """Something that is not right with an object: a condition that is not true, and why."""
+    """Something wrong with an object: a condition that is not true, and why."""
 
     object: str  # kind and namespace/name
     condition: str
@@ -28,7 +28,7 @@ class ObjectTrouble:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """How much of one limit of a Quota is used; `subject` is empty where it counts one value."""
+    """How much of one limit of a Quota is used; `subject` is empty if the Quota has one count."""
 
     quota: str
     limit: str
@@ -39,13 +39,13 @@ class QuotaUse:
 
     @property
     def share(self) -> float:
-        """How much is used, as a share of what there is."""
+        """The used share, from 0 to 1."""
         return self.used / max(1, self.max)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All of it; `mistakes` are the sentences of `postroad check`."""
+    """The content of the file; `mistakes` are sentences as in `postroad check`."""
 
     at: datetime
     mistakes: Sequence[str] = ()
@@ -65,12 +65,12 @@ class Findings:
 
 
 def write_findings(state: StateFolder, findings: Findings) -> None:
-    """Replace the file; OSError when that cannot be done."""
+    """Replace the file; OSError if that fails."""
     state.write_private(state.findings, json.dumps(findings.as_json()))
 
 
 def read_findings(state: StateFolder) -> Findings | None:
-    """Return what stands in the file; None when there is none, or another release's."""
+    """Return the content of the file; None if there is none, or another release wrote it."""
     try:
         found: Mapping[str, Any] = json.loads(state.findings.read_text())
         return Findings(

@@ -1,10 +1,11 @@
 """
-The state folder of `postroad up`: what lies in it, and whose it is at a time.
+The state folder of `postroad up`: its files, and the locks that allow one relay at a time.
 
-Two locks. `up.lock` is held by the running `up` alone. `store.lock` is held through a descriptor
-that nats-server inherits, so it is free only when the server itself is gone: nats-server locks
-nothing, and two on one store were seen to lose acknowledged mail. An `up` that finds the store
-locked and no other `up` ends the orphan that the pid file names, if it is still the same process.
+There are two locks. The running `up` holds `up.lock`. nats-server inherits the descriptor that
+holds `store.lock`, so that lock is free only when the server itself is gone. This is needed because
+nats-server does not lock its store, and two servers on one store were seen to lose acknowledged
+mail. If the store is locked and no other `up` runs, `up` ends the orphaned server that the pid file
+names, after a check that it is still the same process.
 """
 
 import fcntl
@@ -17,12 +18,12 @@ from pathlib import Path
 
 from postroad.cli.errors import CommandError
 
-_LOOKED_AT = 0.5  # seconds; a command that looks whether an `up` runs has the lock for a moment
+_LOOKED_AT = 0.5  # seconds; a command that checks whether an `up` runs holds the lock briefly
 _ORPHAN_GRACE = 10.0  # seconds an orphaned nats-server has to end before it is killed
 
 
 def default_state_folder() -> Path:
-    """Return $POSTROAD_STATE, else where state is kept when nobody says otherwise."""
+    """Return $POSTROAD_STATE, or else the usual state folder."""
     return Path(os.environ.get("POSTROAD_STATE") or usual_state_folder())
 
 
@@ -34,7 +35,7 @@ def usual_state_folder() -> Path:
 
 @dataclass(frozen=True)
 class StateFolder:
-    """The folder and the names of what is in it."""
+    """The folder and the names of its files."""
 
     path: Path
 
@@ -45,7 +46,7 @@ class StateFolder:
 
     @property
     def up_lock(self) -> Path:
-        """What the running `up` has locked."""
+        """The lock file of the running `up`."""
         return self.path / "up.lock"
 
     @property
@@ -70,12 +71,12 @@ class StateFolder:
 
     @property
     def findings(self) -> Path:
-        """What is not right with the objects, for `postroad status`."""
+        """What is wrong with the objects, for `postroad status`."""
         return self.path / "status.json"
 
     @property
     def server_token(self) -> Path:
-        """The token alone, for the processes."""
+        """The file with the token alone, for the processes."""
         return self.path / "nats.token"
 
     @property
@@ -90,7 +91,7 @@ class StateFolder:
 
     @property
     def configured(self) -> Path:
-        """What --config named at the last start that had one."""
+        """What --config named at the last start with --config."""
         return self.path / "config.json"
 
     @property
@@ -100,11 +101,11 @@ class StateFolder:
 
     @property
     def sink(self) -> Path:
-        """Mail that the example's sink took."""
+        """Mail that the example's sink has received."""
         return self.path / "sink"
 
     def prepare(self) -> None:
-        """Make the folder, for its owner alone; CommandError when it cannot be written."""
+        """Make the folder, for its owner alone; CommandError if it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.path / ".writable"
@@ -118,19 +119,20 @@ class StateFolder:
             ) from error
 
     def write_private(self, path: Path, text: str) -> None:
-        """Replace a file whole, readable by its owner alone from its first byte on."""
+        """Replace a file as a whole; only its owner can read it, from the first byte on."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with os.fdopen(descriptor, "w") as file:
                 file.write(text)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error  # a write names none
+            # An error of write() names no file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         temporary.replace(path)
 
 
 def unwritable(error: OSError) -> CommandError:
-    """Return what to tell of a file of the state folder that cannot be written."""
+    """Return the error for a file of the state folder that cannot be written."""
     return CommandError(
         f"cannot write {error.filename}: {os.strerror(error.errno or 0)};"
         " make room on its volume, or choose another folder with --state"
@@ -138,7 +140,7 @@ def unwritable(error: OSError) -> CommandError:
 
 
 def lock_up(state: StateFolder) -> None:
-    """Take `up.lock` until this process ends; CommandError when another `up` runs here."""
+    """Hold `up.lock` until this process ends; CommandError if another `up` runs here."""
     path = state.up_lock
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _wait_for_lock(descriptor, _LOOKED_AT):
@@ -156,7 +158,7 @@ def lock_up(state: StateFolder) -> None:
 
 
 def is_up(state: StateFolder) -> bool:
-    """Whether an `up` runs on this folder; CommandError when that may not be looked at."""
+    """Whether an `up` runs on this folder; CommandError if the lock may not be read."""
     try:
         descriptor = os.open(state.up_lock, os.O_RDONLY)
     except PermissionError as error:
@@ -177,7 +179,7 @@ def is_up(state: StateFolder) -> bool:
 
 
 def lock_store(state: StateFolder) -> int:
-    """Take `store.lock`, ending an orphaned nats-server first. nats-server must inherit it."""
+    """End an orphaned nats-server and take `store.lock`, which nats-server must then inherit."""
     descriptor = os.open(state.path / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
     if _try_lock(descriptor):
         return descriptor
@@ -206,7 +208,7 @@ def _wait_for_lock(descriptor: int, seconds: float) -> bool:
     while time.monotonic() < deadline:
         if _try_lock(descriptor):
             return True
-        time.sleep(0.05)  # flock cannot be awaited with a bound without a thread or a signal
+        time.sleep(0.05)  # flock has no time limit without a thread or a signal
     return False
 
 
@@ -216,13 +218,13 @@ def _signal_orphan(state: StateFolder, number: signal.Signals) -> None:
         pid, started = int(known["pid"]), str(known["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    # The same number may be another process by now: only the same start time is the same process.
+    # Another process may have the same pid by now: the start time tells them apart.
     if process_start_time(pid) == started:
         os.kill(pid, number)
 
 
 def process_start_time(pid: int) -> str:
-    """Return when a process started, in the kernel's ticks since boot; "" when it is gone."""
+    """Return when a process started, in the kernel's ticks since boot; "" if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

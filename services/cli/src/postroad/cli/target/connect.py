@@ -1,11 +1,12 @@
 """
-How a command finds the cluster it talks to.
+How a command finds its cluster. There are three ways:
 
-On Kubernetes kubectl leads there, when --context, --namespace or --release says so. In a pod, or
-wherever else $POSTROAD_NATS_URL names the servers, it connects to them, with the settings every
-process of the cluster takes. On one machine the running `postroad up` has left URL and token in its
-state folder, readable by its owner alone. The token is for the server of that `up`: nothing is
-connected to when it does not run, and nobody else who listens there is told it.
+- With --context, --namespace or --release, it connects through kubectl.
+- If $POSTROAD_NATS_URL is set, as in a pod, it connects to these servers, with the same settings as
+  every process of the cluster.
+- Otherwise it reads URL and token from the state folder of a running `postroad up`, which only the
+  folder's owner can read. The token is sent to the server of that `up` alone: the command does not
+  connect if no `up` runs, and checks that no other user's program listens there.
 """
 
 import os
@@ -32,7 +33,7 @@ _ROLE = "command"
 
 @dataclass(frozen=True, slots=True)
 class OwnLogin:
-    """Who the command is to the NATS servers, where the process beside it is somebody else."""
+    """The command's own login at the NATS servers, where POSTROAD_NATS_* is another process's."""
 
     user: str | None = None
     """The command's own user. Default: POSTROAD_NATS_USER."""
@@ -42,14 +43,14 @@ class OwnLogin:
 
 @dataclass(frozen=True, slots=True)
 class CommandSettings:
-    """What the commands take from the environment."""
+    """The settings of commands in the environment."""
 
     nats: NatsSettings = group(NatsSettings)
     command_nats: OwnLogin = group(OwnLogin)
 
 
 def state_folder(where: Where) -> StateFolder | None:
-    """Return the state folder of the `postroad up` that is meant, None for any other cluster."""
+    """Return the state folder of the `postroad up` to talk to; None for any other cluster."""
     if where.place.named or (where.state is None and os.environ.get("POSTROAD_NATS_URL")):
         return None
     return StateFolder(where.state or default_state_folder())
@@ -57,8 +58,8 @@ def state_folder(where: Where) -> StateFolder | None:
 
 @asynccontextmanager
 async def open_cluster(where: Where) -> AsyncIterator[Spool]:
-    """Connect to the cluster for one command; CommandError when it is not there."""
-    # Standard output is for what was asked; a connection that comes and goes is no news there.
+    """Connect to the cluster for one command; CommandError if that fails."""
+    # Only errors are logged: lost and restored connections would disturb the command's output.
     sink = logs.configure(_ROLE, level=logs.LogLevel.ERROR)
     try:
         async with _way(where) as (options, hint), _connected(options, hint) as spool:
@@ -69,7 +70,7 @@ async def open_cluster(where: Where) -> AsyncIterator[Spool]:
 
 @asynccontextmanager
 async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
-    """Give how to connect, and what to ask oneself when that fails."""
+    """Yield how to connect, and a hint for the error if that fails."""
     if not where.place.named:
         yield _options(where)
         return
@@ -78,7 +79,7 @@ async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
             (door.url,),
             user=door.user,
             password=door.password,
-            server_uid=os.geteuid(),  # kubectl forwards, and is run by nobody else
+            server_uid=os.geteuid(),  # the port belongs to kubectl, which runs as this user
             role=_ROLE,
         )
         yield options, "is a NATS pod ready?"
@@ -97,7 +98,7 @@ async def _connected(options: SpoolOptions, hint: str) -> AsyncIterator[Spool]:
     except SpoolFull as error:
         raise CommandError(f"the queue has no room for it: {error}") from error
     except RecordTooLarge as error:
-        raise CommandError(f"the queue takes nothing so large: {error}") from error
+        raise CommandError(f"the queue refuses it as too large: {error}") from error
     finally:
         await spool.close()
 

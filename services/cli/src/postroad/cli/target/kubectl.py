@@ -1,9 +1,9 @@
 """
-Reaching a cluster's NATS servers through kubectl: whoever may do that, may give orders.
+Reaches a cluster's NATS servers through kubectl: the rights of its user are those of the command.
 
-kubectl finds the release, reads the password of the user `command`, and forwards a port of loopback
-to one of the servers. A forward ends when its pod does; it is begun again on the same port, where
-the client looks for it.
+kubectl finds the release, reads the password of the NATS user `command`, and forwards a loopback
+port to one of the servers. When the pod ends, the forward ends, too; it is started again on the
+same port, where the client reconnects.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 USER = "command"
 _SERVERS = "app.kubernetes.io/part-of=postroad,app.kubernetes.io/component=nats"
 _INSTANCE = "app.kubernetes.io/instance"
-_ANNOTATION = "postroad.dev/auth-secret"  # annotation of the Service; the Secret has passwords
+_ANNOTATION = "postroad.dev/auth-secret"  # of the Service: names the Secret with the passwords
 _CLIENT_PORT = 4222
 _ANSWER = 20.0  # seconds kubectl may take
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
@@ -36,7 +36,7 @@ _AGAIN = 0.5  # seconds
 
 @dataclass(frozen=True, slots=True)
 class KubernetesTarget:
-    """Where a release is, as far as the user has said; kubectl knows the rest."""
+    """The release that the user means; kubectl's defaults apply to what is not given."""
 
     context: str | None = None
     namespace: str | None = None
@@ -44,7 +44,7 @@ class KubernetesTarget:
 
     @property
     def named(self) -> bool:
-        """Whether the user means a Kubernetes cluster at all."""
+        """Whether the user has named a Kubernetes cluster."""
         return any((self.context, self.namespace, self.release))
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class KubernetesTarget:
 
 @dataclass(frozen=True, slots=True)
 class ForwardedPort:
-    """Where to connect, and as whom."""
+    """Where to connect, and with which login."""
 
     url: str
     user: str
@@ -63,7 +63,7 @@ class ForwardedPort:
 
 @asynccontextmanager
 async def forwarded(place: KubernetesTarget) -> AsyncIterator[ForwardedPort]:
-    """Hold a way to a release's NATS servers open; CommandError says what is missing."""
+    """Keep a port forwarded to a release's NATS servers; CommandError says what is missing."""
     kubectl = _Kubectl(place)
     service, secret = await _find(kubectl, place)
     password = await _password(kubectl, secret)
@@ -75,7 +75,7 @@ async def forwarded(place: KubernetesTarget) -> AsyncIterator[ForwardedPort]:
 
 
 class _Kubectl:
-    """kubectl, aimed at a place."""
+    """Runs kubectl with the context and namespace of a target."""
 
     def __init__(self, place: KubernetesTarget) -> None:
         self._flags: list[str] = []
@@ -105,7 +105,7 @@ class _Kubectl:
             raise CommandError(f"kubectl cannot be run: {os.strerror(error.errno or 0)}") from error
 
     async def ask(self, *arguments: str) -> dict[str, object]:
-        """Return what `kubectl get` says, as JSON."""
+        """Return the JSON output of `kubectl get`."""
         process = await self.start("get", *arguments, "--output", "json")
         try:
             async with asyncio.timeout(_ANSWER):
@@ -124,7 +124,7 @@ class _Kubectl:
 
 
 def _sentence(complaint: bytes) -> str:
-    """Return what kubectl complains of as one sentence."""
+    """Return kubectl's error as one sentence."""
     lines = [line.strip() for line in complaint.decode("utf-8", "replace").splitlines()]
     told = [line for line in lines if line and not re.match(r"[EWI]\d{4} ", line)] or lines
     text = told[-1] if told else "it ended without a word"
@@ -181,7 +181,7 @@ class _Forward:
 
     @classmethod
     async def open(cls, kubectl: _Kubectl, service: str) -> "_Forward":
-        """Begin, on a port that is free; CommandError when it does not begin."""
+        """Start forwarding on a free port; CommandError if that fails."""
         forward = cls(kubectl, service, await _begin(kubectl, service, 0))
         try:
             forward.port = await forward._began()

@@ -1,4 +1,4 @@
-"""Which cluster a command talks to, as its user says it: the options of all commands that do."""
+"""The options that name a cluster, shared by all commands that talk to one."""
 
 import shlex
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _KUBERNETES = "A cluster on Kubernetes"
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which cluster is meant; a command that has a parameter of this type has these options."""
+    """The cluster to talk to; a command with a parameter of this type gets these options."""
 
     state: Annotated[
         Path | None,
@@ -60,7 +60,7 @@ class Where:
 
     @property
     def flags(self) -> str:
-        """What a command that is to be typed next has to say of it, with a space before."""
+        """The same options as text with a leading space, for commands that a message suggests."""
         given = {
             "--state": self.state if self.state != usual_state_folder() else None,
             "--context": self.context,
@@ -72,5 +72,5 @@ class Where:
 
     @property
     def place(self) -> KubernetesTarget:
-        """Where on Kubernetes it is, as far as that was said."""
+        """The release on Kubernetes that the options name."""
         return KubernetesTarget(self.context, self.namespace, self.release)

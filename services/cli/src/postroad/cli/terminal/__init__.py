@@ -1,5 +1,5 @@
 """
-What a person types and reads: options and their values in; tables, JSON and help out.
+The terminal: reading options and their values; printing tables, JSON and help.
 
-It knows no relay and no cluster. Every command builds on it.
+It knows nothing about relays and clusters. Every command uses it.
 """

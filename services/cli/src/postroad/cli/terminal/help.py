@@ -1,12 +1,13 @@
 """
-Commands that are imported when they are used, and help texts as they are read.
+Commands that are imported only when they are used, and tidy help texts.
 
-A list of commands needs their names and a sentence each. To import all of them for it takes a
-second of processor time; so an `Entry` says what the list shows, and where the command is.
+A list of commands needs only their names and a sentence for each. To import all commands for it
+would take a second of processor time. So a `CommandEntry` has the text of the list, and the module
+to import.
 
-Typer breaks a paragraph of help where the source does, and shows a flag as `<bool>`. Here lines are
-as long as the terminal has them, and options that take a value say in a word of their own
-(`metavar`) what they take.
+Typer keeps the line breaks of the source in a paragraph of help, and shows a flag as `<bool>`.
+Here, paragraphs fill the width of the terminal, flags show no type, and the `metavar` of an option
+says what value it takes.
 """
 
 import inspect
@@ -36,7 +37,7 @@ class CliCommand(TyperCommand):
 
 
 class CommandEntry(NamedTuple):
-    """A command as a list shows it; `source` is `module:name` of a function or of a Typer."""
+    """A command in a list; `source` is `module:name` of a function or of a Typer."""
 
     name: str
     summary: str
@@ -44,7 +45,7 @@ class CommandEntry(NamedTuple):
 
 
 class Unloaded(TyperCommand):
-    """A command that has not been imported: enough to list it."""
+    """A command that is not imported yet; this is enough to list it."""
 
     def __init__(self, entry: CommandEntry) -> None:
         super().__init__(entry.name, help=entry.summary)
@@ -64,7 +65,7 @@ class Unloaded(TyperCommand):
 
 
 class CliGroup(TyperGroup):
-    """Commands under one name, whose help is tidy."""
+    """A group of commands whose help is tidy."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name, imported, and the arguments left for it."""
@@ -77,7 +78,7 @@ class CliGroup(TyperGroup):
 
 
 class Commands(typer.Typer):
-    """Commands under one name: `entries`, and what is registered besides."""
+    """A group of commands: `entries`, and those registered with `command`."""
 
     def __init__(self, entries: Iterable[CommandEntry] = (), **settings: Any) -> None:
         class Listed(CliGroup):
@@ -89,7 +90,7 @@ class Commands(typer.Typer):
         super().__init__(cls=Listed, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Any:
-        """Return what registers a function as a command, groups of options spread."""
+        """Return a decorator that registers a command, and spreads its groups of options."""
         register = super().command(name, cls=CliCommand, **settings)
         return lambda command: register(spread(command))
 
@@ -100,7 +101,7 @@ def unwrapped(text: str) -> str:
 
 
 def _without_type(parameter: Any) -> Any:
-    """Show no type of an option without a value, nor of an argument, whose name says enough."""
+    """Hide the type of flags, which take no value, and of arguments, whose name says enough."""
     if isinstance(parameter, TyperOption) and parameter.is_flag:
         parameter.metavar = ""
     elif isinstance(parameter, TyperArgument):

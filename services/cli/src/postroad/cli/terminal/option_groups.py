@@ -1,9 +1,9 @@
 """
-Options that belong together, as one parameter of a command: a dataclass whose fields are options.
+Groups of options: a dataclass, whose fields are options, as one parameter of a command.
 
-Typer takes one parameter for each option. A command here may take a dataclass instead; it is spread
-into the options of its fields before Typer sees the command. So what several commands share is
-written once.
+Typer wants one parameter for each option. Here, a command may have a dataclass as a parameter
+instead. It is replaced by the options of its fields before Typer sees the command. So options that
+several commands share are written once.
 """
 
 import inspect
@@ -16,7 +16,7 @@ Command = Callable[..., None]
 
 
 def spread(command: Command) -> Command:
-    """Return a command with the options of its groups in their place; itself when it has none."""
+    """Return a command with its groups replaced by their options; itself if it has no group."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     if not groups:
@@ -34,7 +34,7 @@ def spread(command: Command) -> Command:
         command(**given, **values)
 
     parameters = [each for one in shown for each in members.get(one.name, [one])]
-    # What Typer looks at: the signature for names and defaults, the annotations for types.
+    # Typer reads names and defaults from the signature, and types from the annotations.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run

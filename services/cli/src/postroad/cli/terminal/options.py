@@ -59,7 +59,7 @@ def server_address(text: str, *, option: str, default_port: int) -> SocketAddres
         raise CommandError(f"{option}: {error}", code=2) from error
     if ":" in address.host:
         return address
-    try:  # what the DNS or a container network may call a host, and IPv4 addresses
+    try:  # names in the DNS or in a container network, and IPv4 addresses
         return SocketAddress(normalise_domain(address.host), address.port)
     except AddressSyntaxError as error:
         raise CommandError(
@@ -68,7 +68,7 @@ def server_address(text: str, *, option: str, default_port: int) -> SocketAddres
 
 
 def host_name(text: str, *, option: str) -> str:
-    """Return a host's name in lower-case A-labels; CommandError when no host can have it."""
+    """Return a host name in lower-case A-labels; CommandError if it is no host name."""
     try:
         return parse_host_name(text)
     except ValueError as error:
@@ -76,7 +76,7 @@ def host_name(text: str, *, option: str) -> str:
 
 
 def listen_address(text: str, *, option: str, default_port: int) -> ListenAddress:
-    """Read where to listen: as `server_address`, but an IP address, or none of it for all."""
+    """Read an address to listen on: like `server_address`, but an IP address, or none for all."""
     try:
         return parse_listen_address(_with_port(text, default_port))
     except ValueError as error:
@@ -85,7 +85,7 @@ def listen_address(text: str, *, option: str, default_port: int) -> ListenAddres
 
 
 def listener(text: str, *, option: str, default_port: int) -> ListenAddress | None:
-    """Read where a listener of a relay is; `none` and nothing at all switch it off."""
+    """Read the address of a relay's listener; `none` or an empty text switches it off."""
     if text.strip().lower() in ("", "none"):
         return None
     return listen_address(text, option=option, default_port=default_port)
@@ -97,7 +97,7 @@ def _with_port(text: str, default_port: int) -> str:
 
 
 def mail_address(text: str, *, option: str) -> str:
-    """Return a mail address as it came; CommandError when mail cannot have it."""
+    """Return a mail address unchanged; CommandError if it is not one."""
     try:
         mailbox = parse_mailbox(text)
     except AddressSyntaxError as error:
@@ -107,7 +107,7 @@ def mail_address(text: str, *, option: str) -> str:
 
 
 def mail_domain(text: str, *, option: str) -> str:
-    """Return a domain as it came; CommandError when no mail address can have it."""
+    """Return a mail domain unchanged; CommandError if it is not one."""
     try:
         domain = normalise_domain(text)
     except AddressSyntaxError as error:
@@ -117,7 +117,7 @@ def mail_domain(text: str, *, option: str) -> str:
 
 
 def _check_has_dot(domain: str, text: str, option: str) -> None:
-    # RFC 5321 §2.3.5: a fully-qualified name. A single label is a slip, except for this machine.
+    # RFC 5321 §2.3.5: a fully-qualified name. A single label is a mistake, except localhost.
     if "." not in domain and not domain.startswith("[") and domain != "localhost":
         raise CommandError(
             f"{option}: {text!r} has a domain without a dot; write all of it", code=2

@@ -1,8 +1,8 @@
 """
-How values are shown: JSON lines for programs, words for people, peers' text made harmless.
+How values are printed: JSON lines for programs, text for people.
 
-One form of each thing everywhere: a moment is UTC to the millisecond in JSON (RFC 3339), a distance
-from now in tables, and local time where it stands alone.
+Each kind of value has the same form everywhere. A time is UTC to the millisecond in JSON
+(RFC 3339), relative to now in tables, and local time in other text.
 """
 
 import json
@@ -30,12 +30,12 @@ def _plain(value: object) -> object:
 
 
 def stamp(moment: datetime) -> str:
-    """Return a moment in local time, to the millisecond."""
+    """Return a time as local time, to the millisecond."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """Return a distance in time as people say it: `12s ago`, `in 4m`."""
+    """Return a time relative to now: `12s ago`, `in 4m`."""
     text = short(abs(moment - now))
     return f"in {text}" if moment > now else f"{text} ago"
 
@@ -50,7 +50,7 @@ def short(span: timedelta) -> str:
 
 
 def size(octets: int) -> str:
-    """Return a size in its unit: `812 B`, `4.0 KiB`, `50.0 MiB`."""
+    """Return a size in its largest unit: `812 B`, `4.0 KiB`, `50.0 MiB`."""
     amount = float(octets)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024 or unit == "GiB":

@@ -1,9 +1,9 @@
 """
-Tables for people, made to fit the terminal as kubectl's are.
+Tables that fit the width of the terminal.
 
-Where a table is wider than the terminal, texts of any length are cut first, down to a few words;
-then columns go, the least important first. `-o wide` shows everything. A pipe or a file has no
-width unless $COLUMNS says one: nothing is cut or left out for it.
+If a table is wider than the terminal, long texts are cut first, down to a few words. Then columns
+are left out, the least important first. `-o wide` shows everything. A pipe or a file has no width
+unless $COLUMNS sets one, so nothing is cut or left out.
 """
 
 import os
@@ -18,15 +18,15 @@ from rich.text import Text
 
 from postroad.mail.visible import visible
 
-_GAP = 2  # between columns; rich pads each cell of a table without a box by one on both sides
+_GAP = 2  # characters between columns; rich pads each cell by one on both sides
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """
-    A column. Those with the highest `rank` go first where there is no room; rank 0 stays.
+    A column. If there is no room, those with the highest `rank` are left out first; rank 0 stays.
 
-    A column with `least` may be cut down to so many characters before any column goes.
+    A column with `least` may be cut down to that many characters before any column is left out.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Column:
 def print_table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, empty: str, wide: bool = False
 ) -> None:
-    """Print rows under their columns, or the sentence `empty` when there are none."""
+    """Print rows under their columns, or the sentence `empty` if there are none."""
     if not rows:
         print(empty)
         return
@@ -55,7 +55,7 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(Text(row[number]) for number, _ in shown))
-    # In a console of less than that, rich would take some of each column, ids too.
+    # In a narrower console, rich would shrink every column, ids too.
     needed = sum(width + _GAP for _, width in shown)
     Console(width=room or needed).print(table)
 
@@ -91,7 +91,7 @@ def _total(widths: Sequence[int], shown: Sequence[int]) -> int:
 
 
 def _squeezed(widths: dict[int, int], spare: int) -> list[tuple[int, int]]:
-    """Take what is still missing off the last columns: their texts go on in further lines."""
+    """Narrow the last columns until the table fits; their texts wrap into further lines."""
     for number in reversed(widths):
         if spare < 0:
             less = min(-spare, widths[number] - 1)

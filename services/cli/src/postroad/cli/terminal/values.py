@@ -1,8 +1,8 @@
 """
-What flags take, read by parsers of ours: a wrong value is one sentence that says what is allowed.
+Parsers of the values of options. The error for a wrong value is one sentence: what is allowed.
 
-Typer would check them too, and says so in the words of the library that it uses for it. A parser is
-also given the default.
+Typer's own checks would use the words of the library below it. Typer calls a parser for the default
+value, too.
 """
 
 import re
@@ -18,13 +18,13 @@ from postroad.units.quantities import format_duration, parse_duration
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
-# Controls but the tab, and what Unicode takes for a line end.
+# Control characters except the tab, and the line separators of Unicode.
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-_LONGEST_REASON = 500  # characters: it stands in every record that an order changes
+_LONGEST_REASON = 500  # characters: it is stored in every record that an order changes
 
 
 def one_of(option: str, kind: type[Kind]) -> Callable[[object], Kind]:
-    """Return what reads one of a few words."""
+    """Return a parser for one of a few words."""
 
     def read(value: object) -> Kind:
         for each in kind:
@@ -36,12 +36,12 @@ def one_of(option: str, kind: type[Kind]) -> Callable[[object], Kind]:
 
 
 def whole(option: str, least: int, most: int | None = None) -> Callable[[object], int]:
-    """Return what reads a whole number in a range."""
+    """Return a parser for a whole number in a range."""
     allowed = f"a whole number from {least} {_up_to(most)}"
 
     def read(value: object) -> int:
         text = str(value)
-        # Nobody means a number of twenty digits, which Python would read.
+        # Python would read longer numbers, too, but nobody means them.
         if not (text.isascii() and text.isdigit() and len(text) < 20):
             raise wrong(option, allowed, value)
         number = int(text)
@@ -53,7 +53,7 @@ def whole(option: str, least: int, most: int | None = None) -> Callable[[object]
 
 
 def decimal(option: str, least: float, most: float | None = None) -> Callable[[object], float]:
-    """Return what reads a number in a range."""
+    """Return a parser for a number in a range."""
     allowed = f"a number from {least:g} {_up_to(most)}"
 
     def read(value: object) -> float:
@@ -69,7 +69,7 @@ def decimal(option: str, least: float, most: float | None = None) -> Callable[[o
 
 
 def duration(option: str, most: timedelta | None = None) -> Callable[[object], timedelta]:
-    """Return what reads a length of time, which is more than none."""
+    """Return a parser for a duration above zero."""
     allowed = "a duration such as 30s, 15m or 2d"
     if most is not None:
         allowed += f", {format_duration(most)} at most"
@@ -87,7 +87,7 @@ def duration(option: str, most: timedelta | None = None) -> Callable[[object], t
 
 
 def path(option: str) -> Callable[[object], Path]:
-    """Return what reads a path; an empty one is a slip, and would be the current folder."""
+    """Return a parser for a path; an empty one would silently mean the current folder."""
 
     def read(value: object) -> Path:
         if not str(value):
@@ -98,7 +98,7 @@ def path(option: str) -> Callable[[object], Path]:
 
 
 def reason(value: object) -> str:
-    """Read why an order is given: it goes into records, where text has to be text, and short."""
+    """Read the reason for an order: one short line of text, since it is stored in records."""
     text = str(value)
     if len(text) > _LONGEST_REASON or not is_text(text) or not text.isprintable():
         raise CommandError(
@@ -108,23 +108,23 @@ def reason(value: object) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Whether a word of the command line is UTF-8: for other octets Python has surrogates."""
+    """Whether a word of the command line is UTF-8; Python turns other octets into surrogates."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def one_line(text: str) -> bool:
-    """Whether a word of the command line is text that a header field may have: one line of it."""
+    """Whether a word of the command line is one line of text, as a header field needs."""
     return is_text(text) and not _CONTROLS.search(text)
 
 
 def listed(words: Iterable[str]) -> str:
-    """Return words as a sentence lists them: `a, b or c`."""
+    """Return words as a list in a sentence: `a, b or c`."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
 
 
 def wrong(option: str, allowed: str, value: object) -> CommandError:
-    """Return what is said of a value that a flag does not take."""
+    """Return the error for a wrong value of an option."""
     return CommandError(f"{option} takes {allowed}, not {str(value)!r}", code=2)
 
 

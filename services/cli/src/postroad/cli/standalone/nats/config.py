@@ -1,5 +1,5 @@
 """
-What the embedded nats-server of `postroad up` is given: ports, memory, room, and its configuration.
+The configuration of the embedded nats-server of `postroad up`: ports, memory, storage limits.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from postroad.spool.wire.payload import MAX_PAYLOAD
 
 _LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
-_STORE_SHARE = 0.85  # of the volume: nats-server refuses before the disk does
+_STORE_SHARE = 0.85  # of the volume: nats-server must refuse before the disk is full
 
 _CONFIG = """\
 server_name: postroad
@@ -63,7 +63,7 @@ def server_config(
 
 
 def _quoted(text: str) -> str:
-    """Return a text as nats-server's configuration takes it, whatever octets a path has."""
+    """Quote a text for nats-server's configuration, whatever octets a path has."""
     plain = (
         chr(o) if 32 <= o < 127 and o not in b'"\\' else f"\\x{o:02x}" for o in os.fsencode(text)
     )
@@ -72,21 +72,21 @@ def _quoted(text: str) -> str:
 
 def memory_goal(physical: int) -> int:
     """
-    Return the octets of memory the server aims at: a quarter of the machine's, within bounds.
+    Return nats-server's memory limit (GOMEMLIMIT) in octets: a quarter of the machine's, bounded.
 
-    Its memory grows with what is queued. Where it comes near the goal, the garbage collector leaves
-    little time for mail: with 256 MiB, beside 300,000 messages, live mail went at half its rate.
+    The server's memory grows with the queue. Near the limit, its garbage collector takes much of
+    the processor: with 256 MiB and 300,000 queued messages, new mail went at half its rate.
     """
     return min(max(physical // 4, _LEAST_MEMORY), _MOST_MEMORY)
 
 
 def physical_memory() -> int:
-    """Return the octets of memory the machine has."""
+    """Return the machine's memory in octets."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def choose_ports() -> ServerAddress:
-    """Return two ports of loopback that nobody has now."""
+    """Return two loopback ports that are free now."""
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
@@ -105,10 +105,10 @@ def is_free(port: int) -> bool:
 
 
 def room_for_mail(store: Path) -> int:
-    """Return how many octets the queue may take in all: most of what is free and what it has."""
+    """Return the queue's storage limit in octets: a share of the free space and its own files."""
     used = 0
     for file in store.rglob("*"):
-        with contextlib.suppress(OSError):  # files come and go while an old server still ends
+        with contextlib.suppress(OSError):  # files come and go while an old server is ending
             used += file.stat().st_size
-    # Never less than is stored: JetStream would refuse to open those streams.
+    # Never less than is stored: JetStream would refuse to open the streams.
     return max(int((shutil.disk_usage(store).free + used) * _STORE_SHARE), used)

