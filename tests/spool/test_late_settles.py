@@ -4,7 +4,7 @@ import pytest
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Put, Scheduled
-from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
+from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import WaitKind
@@ -21,7 +21,7 @@ async def test_no_deferral_is_stored_when_the_lease_has_run_out_between_two_trie
 
     async def unanswered(*_: object, **__: object) -> int:
         monkeypatch.undo()
-        monkeypatch.setattr(JetStreamConsumer, "confirm", confirmed)
+        monkeypatch.setattr(Leases, "confirm", confirmed)
         raise SpoolUnavailable("no answer")
 
     async def confirmed(*_: object) -> bool:
@@ -30,7 +30,7 @@ async def test_no_deferral_is_stored_when_the_lease_has_run_out_between_two_trie
     await put(spool)
     consumer = take(spool)
     [leased] = await first(consumer, 1)
-    monkeypatch.setattr(JetStreamConsumer, "confirm", confirmed)
+    monkeypatch.setattr(Leases, "confirm", confirmed)
     monkeypatch.setattr(Publisher, "publish", unanswered)
     later = Scheduled(now() + 3600 * SECOND)
     assert not await consumer.settle(leased, [Put(leased.record.next_step(), later)])

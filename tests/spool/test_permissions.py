@@ -16,7 +16,7 @@ from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Held, Put, Scheduled
-from postroad.spool.jetstream.consume.suspects import SUSPECT
+from postroad.spool.jetstream.consume.poison.suspects import SUSPECT
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision

@@ -10,7 +10,9 @@ import pytest
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Ready
-from postroad.spool.jetstream.consume.pull import Delivered, LanePull, Puller
+from postroad.spool.jetstream.consume.pull.delivered import Delivered
+from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
@@ -31,22 +33,19 @@ class Asking:
         self.key = LaneKey("default", lane)
         self.room = 0
         self.come: asyncio.Queue[Delivered] = asyncio.Queue()
-        self.puller = Puller(
-            link,
-            requests,
-            ack_wait=timedelta(seconds=20),
-            room=lambda pull: self.room - pull.asked,
-            deliver=self._deliver,
-        )
+        self.puller = Puller(link, requests, ack_wait=timedelta(seconds=20))
 
-    def _deliver(self, delivered: Delivered) -> None:
+    def room_for(self, pull: LanePull) -> int:
+        return self.room - pull.asked
+
+    def deliver(self, delivered: Delivered) -> None:
         self.room -= 1
         self.come.put_nowait(delivered)
 
     async def begin(self, *, room: int) -> None:
         """Ask for so many records, and for no more when they have come."""
         self.room = room
-        await self.puller.start()
+        await self.puller.start(self)
         for traffic_class in TrafficClass:
             self.puller.add(LanePull(0, self.key, traffic_class))
         await self.puller.refill_all()

@@ -30,18 +30,16 @@ async def test_a_full_disk_is_told_of_by_some_lines_and_not_by_each_record() -> 
         return False
 
     unused: Any = None
-    publisher: Any = SimpleNamespace(publish=publish)
-    settling = Settling(
-        unused,
+    tools: Any = SimpleNamespace(
         requests=unused,
-        publisher=publisher,
+        publisher=SimpleNamespace(publish=publish),
         blobs=unused,
         body_ends=unused,
         events=unused,
-        succession=unused,
-        only_unacknowledged=unused,
-        exhausted=lambda: False,
+        capacity=SimpleNamespace(exhausted=False),
     )
+    flow: Any = SimpleNamespace(hand=unused)
+    settling = Settling(tools, flow, unused)
     waiting = record(new_queue_id(now(), 0))
     puts = [Put(waiting, Ready())]
     with capture_logs() as lines:

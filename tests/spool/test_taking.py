@@ -14,8 +14,9 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import LeasedRecord, Put, RecordConsumer, Scheduled
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
-from postroad.spool.jetstream.consume.pull import Puller
-from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
+from postroad.spool.jetstream.consume.leases import Leases
+from postroad.spool.jetstream.consume.poison.suspects import POISON, SUSPECT
+from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -132,7 +133,7 @@ async def test_a_failure_beside_the_mail_is_told_and_counted(open_spool: OpenJet
             await came.wait()
             while INTERNAL_ERRORS.value == before:
                 await asyncio.sleep(0)
-    assert [line["part"] for line in lines] == ["JetStreamConsumer._settle_then"]
+    assert [line["part"] for line in lines] == ["Acknowledger._settle_then"]
     await consumer.close()
 
 
@@ -250,10 +251,10 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
     consumer = take(spool)
     [leased] = await first(consumer, 1)
 
-    async def in_doubt(_: LeasedRecord) -> bool:
+    async def in_doubt(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr(consumer, "confirm", in_doubt)
+    monkeypatch.setattr(Leases, "confirm", in_doubt)
     if ended:
         [queued] = [queued async for queued in spool.waiting.list(ALL)]
         await link.jetstream.delete_msg(queue_stream(shard_of(queue_id)), queued.sequence)
@@ -296,7 +297,7 @@ async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
     open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "postroad.spool.jetstream.consume.consumer._LATER", b'-NAK {"delay": 50000000}'
+        "postroad.spool.jetstream.consume.arrivals._LATER", b'-NAK {"delay": 50000000}'
     )
     older = await open_spool()
     await put(older, needs=frozenset({"teleport"}))
@@ -306,7 +307,7 @@ async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
             await first(consumer, 1)
     await consumer.close()
     monkeypatch.setattr(
-        "postroad.spool.jetstream.consume.consumer.KNOWN_FEATURES", frozenset({"teleport"})
+        "postroad.spool.jetstream.consume.arrivals.KNOWN_FEATURES", frozenset({"teleport"})
     )
     newer = take(await open_spool())
     async with asyncio.timeout(patient(20)):

@@ -12,8 +12,8 @@ import pytest
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
-from postroad.spool.jetstream.consume.suspects import POISON
-from postroad.spool.jetstream.consume.trials import Trials
+from postroad.spool.jetstream.consume.poison.suspects import POISON
+from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.testing.patience import patient
@@ -57,17 +57,12 @@ async def tried(notes: Notes) -> AsyncIterator[tuple[Trials, str]]:
         return lambda _: told.put_nowait(what)
 
     bucket: Any = notes
-    trials = Trials(
-        bucket,
-        most=1,
-        alone=timedelta(hours=1),
-        gathering=timedelta(0),
-        hand_out=tell("handed out"),
-        hold=tell("held"),
-        put_off=tell("put off"),
+    handler: Any = SimpleNamespace(
+        hand_out=tell("handed out"), hold=tell("held"), put_off=tell("put off")
     )
-    trials.add(SUSPECT)
-    running = asyncio.create_task(trials.run())
+    trials = Trials(bucket, most=1, alone=timedelta(hours=1), gathering=timedelta(0))
+    assert trials.add(SUSPECT)
+    running = asyncio.create_task(trials.run(handler))
     async with asyncio.timeout(patient(5)):
         yield trials, await told.get()
     running.cancel()

@@ -10,7 +10,7 @@ import pytest
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
 from postroad.spool.interface import LeasedRecord
-from postroad.spool.jetstream.consume.suspects import POISON, SUSPECT
+from postroad.spool.jetstream.consume.poison.suspects import POISON, SUSPECT
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -176,7 +176,7 @@ async def test_many_suspects_leave_room_for_other_mail_and_come_again(
     open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "postroad.spool.jetstream.consume.consumer._AFTER_OTHERS", b'-NAK {"delay": 50000000}'
+        "postroad.spool.jetstream.consume.arrivals._AFTER_OTHERS", b'-NAK {"delay": 50000000}'
     )
     spool = await open_spool()
     await put_suspects(spool, 40)

@@ -15,13 +15,17 @@ from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.cluster.takers import Takers
+from postroad.spool.jetstream.consume.acknowledger import Acknowledger
+from postroad.spool.jetstream.consume.arrivals import Arrivals
+from postroad.spool.jetstream.consume.consumer import ConsumerParts
+from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.forms import Forms
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.leases import Leases
-from postroad.spool.jetstream.consume.pull import Delivered
+from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
 from postroad.spool.jetstream.consume.unserved import Unserved
-from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
+from postroad.spool.jetstream.in_flight import Entry, Key
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.record import QueueRecord
@@ -51,34 +55,16 @@ class _Leaving(Settling):
         return False
 
 
-class _SettlesOtherwise(WatchedConsumer):
-    settling: type[Settling]
-
-    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
-        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._settling = self.settling(
-            self._hand,
-            requests=tools.requests,
-            publisher=tools.publisher,
-            blobs=tools.blobs,
-            body_ends=tools.body_ends,
-            events=tools.events,
-            succession=self._succession,
-            only_unacknowledged=self._make_room,
-            exhausted=lambda: False,
-        )
-
-
-class AcknowledgesFirst(_SettlesOtherwise):
+class AcknowledgesFirst(WatchedConsumer):
     """Settles in the wrong order: a crash between the two loses what should have followed."""
 
-    settling = _AcknowledgesFirst
+    parts = ConsumerParts(settling=_AcknowledgesFirst)
 
 
-class LeavesWhatIsSettled(_SettlesOtherwise):
+class LeavesWhatIsSettled(WatchedConsumer):
     """Asks a consumer that the servers have forgotten for an acknowledgement, and does no more."""
 
-    settling = _Leaving
+    parts = ConsumerParts(settling=_Leaving)
 
 
 class _Credulous(Leases[JetStreamLeasedRecord]):
@@ -94,9 +80,7 @@ class _Credulous(Leases[JetStreamLeasedRecord]):
 class BelievesEveryAnswer(WatchedConsumer):
     """Takes any answer to an extension for a lease, also when it has long run out."""
 
-    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
-        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._leases = _leases(_Credulous, self._hand, tools)
+    parts = ConsumerParts(leases=_Credulous)
 
 
 class _Careless(Leases[JetStreamLeasedRecord]):
@@ -108,23 +92,7 @@ class _Careless(Leases[JetStreamLeasedRecord]):
 class ForgetsLeases(WatchedConsumer):
     """Asks nobody before it sends: a paused process sends what another has sent."""
 
-    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
-        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._leases = _leases(_Careless, self._hand, tools)
-
-
-def _leases(
-    kind: type[Leases[JetStreamLeasedRecord]],
-    hand: InFlight[JetStreamLeasedRecord],
-    tools: ConsumerContext,
-) -> Leases[JetStreamLeasedRecord]:
-    return kind(
-        hand,
-        link=tools.link,
-        requests=tools.requests,
-        membership=tools.membership,
-        timings=tools.timings,
-    )
+    parts = ConsumerParts(leases=_Careless)
 
 
 class KeepsWhatItLeft(WatchedConsumer):
@@ -135,7 +103,7 @@ class KeepsWhatItLeft(WatchedConsumer):
 
     def serves(self, leased: LeasedRecord) -> bool:
         """Say yes to all that is in hand."""
-        return not self._stopped
+        return not self._flow.stopped
 
 
 class LeavesWithoutAWord(WatchedConsumer):
@@ -145,41 +113,43 @@ class LeavesWithoutAWord(WatchedConsumer):
         """Never ask."""
 
 
-class MakesNoRoom(WatchedConsumer):
-    """Lets what has ended take room, and wakes nobody: in the end nothing new is asked for."""
+class _Jammed(FlowControl):
+    def vacate(self, key: Key) -> None:
+        """Keep its place."""
 
-    def _make_room(self, key: Key) -> None:
-        pass
-
-    def _let_go(self, key: Key) -> None:
+    def let_go(self, key: Key) -> None:
         self._handed.discard(key)
 
 
-class TrustsArrival(WatchedConsumer):
-    """Counts a lease from when it reads a record, however long that lay in a buffer."""
+class MakesNoRoom(WatchedConsumer):
+    """Lets what has ended take room, and wakes nobody: in the end nothing new is asked for."""
 
-    def _on_delivered(self, delivered: Delivered) -> None:
-        super()._on_delivered(delivered)
+    parts = ConsumerParts(flow=_Jammed)
+
+
+class _Trusting(Arrivals):
+    def deliver(self, delivered: Delivered) -> None:
+        super().deliver(delivered)
         entry = self._hand.get(Key(delivered.shard, delivered.sequence))
         if entry is not None:
             entry.confirmed = asyncio.get_running_loop().time()
 
 
-async def _never() -> bool:
-    return False
+class TrustsArrival(WatchedConsumer):
+    """Counts a lease from when it reads a record, however long that lay in a buffer."""
+
+    parts = ConsumerParts(arrivals=_Trusting)
+
+
+class _Regardless(Acknowledger):
+    async def _is_lost(self, leased: JetStreamLeasedRecord, puts: Sequence[Put]) -> bool:
+        return False
 
 
 class SettlesRegardless(WatchedConsumer):
     """Brings back, by a deferral under a lease that ran out, what another has delivered."""
 
-    async def settle(
-        self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
-    ) -> bool:
-        """Settle, whoever has it."""
-        assert isinstance(leased, JetStreamLeasedRecord)
-        settled = await self._settling.settle(leased.key, leased.record, puts, events, _never)
-        self._let_go(leased.key)
-        return settled
+    parts = ConsumerParts(acknowledger=_Regardless)
 
 
 class SettlesAtTheEnd(WatchedConsumer):
@@ -236,7 +206,7 @@ class OrphansLanes(WatchedConsumer):
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._lane_ownership._in_doubt = _NoDoubts()
+        self._lanes.ownership._in_doubt = _NoDoubts()
 
 
 class NotesInMemory(WatchedConsumer):
@@ -247,11 +217,15 @@ class NotesInMemory(WatchedConsumer):
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
 
 
+class _Incurious(Arrivals):
+    async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
+        self._line_up(leased)
+
+
 class AsksForNoLaterForm(WatchedConsumer):
     """Attempts what a killed process had in hand, though what follows of it is stored."""
 
-    async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
-        self._line_up(leased)
+    parts = ConsumerParts(arrivals=_Incurious)
 
 
 class _Forgetful(Forms):
@@ -267,19 +241,21 @@ class _Forgetful(Forms):
 class TakesWhatFiresAgainForNew(WatchedConsumer):
     """Delivers what a schedule fires again after the servers were killed as it fired."""
 
-    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
-        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._forms = _Forgetful(self._hand, self._succession)
+    parts = ConsumerParts(forms=_Forgetful)
 
 
-class BeginsBeforeTheFormerIsGone(WatchedConsumer):
-    """Delivers what is ready soon, while the record it follows from may come again."""
-
+class _Hasty(Arrivals):
     async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
         if delivered.again:
             await super()._look_first(leased, delivered)
         else:
             self._line_up(leased)
+
+
+class BeginsBeforeTheFormerIsGone(WatchedConsumer):
+    """Delivers what is ready soon, while the record it follows from may come again."""
+
+    parts = ConsumerParts(arrivals=_Hasty)
 
 
 class _Blind(Unserved):
@@ -333,6 +309,4 @@ class ForgetsTheFormerByOrder(WatchedConsumer):
 class KnowsNamedPoolsAlone(WatchedConsumer):
     """Takes from pools that Relays name, and leaves what is in others where it is."""
 
-    def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
-        super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
-        self._unserved = _Blind(tools.waiting, tools.membership, every=tools.timings.pools)
+    parts = ConsumerParts(unserved=_Blind)

@@ -12,8 +12,9 @@ of each limit.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.cluster.membership import Membership
@@ -38,32 +39,32 @@ class _OwnedLane:
     leaving_since: float | None = None
 
 
-class LaneOwnership:
-    """
-    The lanes that this process owns.
+class RebalanceListener(Protocol):
+    """Whoever takes the mail of the lanes, and stops as a lane goes to another process."""
 
-    It calls `take` and `leave` when a lane changes hands. `in_flight` returns the number of a
-    lane's records in flight, `left_open` the connections in use at sites of lanes that were left.
-    """
+    def on_assigned(self, key: LaneKey) -> None:
+        """Take the mail of a lane from now on."""
+
+    async def on_revoked(self, key: LaneKey) -> None:
+        """Take no more of a lane, and give back what has not begun."""
+
+    def in_flight(self, key: LaneKey) -> int:
+        """Return how many records of a lane are in hand."""
+
+    def left_open(self) -> tuple[tuple[str, int], ...]:
+        """Return the connections in use where lanes were left: how many for each site's name."""
+
+
+class LaneOwnership:
+    """The lanes that this process owns. It tells `listener` when a lane changes hands."""
 
     def __init__(
-        self,
-        bucket: Bucket,
-        membership: Membership,
-        layout: Layout,
-        *,
-        take: Callable[[LaneKey], None],
-        leave: Callable[[LaneKey], Awaitable[None]],
-        in_flight: Callable[[LaneKey], int],
-        left_open: Callable[[], tuple[tuple[str, int], ...]],
+        self, bucket: Bucket, membership: Membership, layout: Layout, listener: RebalanceListener
     ) -> None:
         self._bucket = bucket
         self._membership = membership
         self._lanes = lane_names(layout.lanes)
-        self._take = take
-        self._leave = leave
-        self._in_flight = in_flight
-        self._left_open = left_open
+        self._listener = listener
         self._owned: dict[LaneKey, _OwnedLane] = {}
         # Lanes that are not owned but whose keys may name this session: a write got no answer.
         self._in_doubt: set[LaneKey] = set()
@@ -146,7 +147,7 @@ class LaneOwnership:
         if owned.leaving_since is not None:
             owned.leaving_since = None
             if not owned.since:
-                self._take(key)
+                self._listener.on_assigned(key)
 
     async def _write_owner(self, key: LaneKey) -> _OwnedLane | None:
         """Write our session into a lane's owner key, unless the lane has an owner."""
@@ -181,12 +182,12 @@ class LaneOwnership:
             if owned.since <= self._membership.looked or now >= owned.begins:
                 owned.since = 0
                 if owned.leaving_since is None:
-                    self._take(key)
+                    self._listener.on_assigned(key)
 
     async def _tell_left_open(self) -> bool:
         """Tell in our session which connections are in use in left lanes; return if written."""
         try:
-            await self._membership.set_left_open(self._left_open())
+            await self._membership.set_left_open(self._listener.left_open())
         except SpoolError as error:
             log.debug("connections of left lanes cannot be written", error=str(error))
             return False
@@ -220,7 +221,7 @@ class LaneOwnership:
         if self._owned.pop(key, None) is None:
             return  # it was released meanwhile, at the process's end
         self._in_doubt.add(key)
-        await self._leave(key)
+        await self._listener.on_revoked(key)
 
     def _is_others(self, owner: bytes) -> bool:
         return owner not in (b"", self._mine) and not owner.startswith(_LEFT)
@@ -237,8 +238,8 @@ class LaneOwnership:
         owned = self._owned[key]
         if owned.leaving_since is None:
             owned.leaving_since = now
-            await self._leave(key)
-        if self._in_flight(key) and now - owned.leaving_since < _LEAVING_PATIENCE:
+            await self._listener.on_revoked(key)
+        if self._listener.in_flight(key) and now - owned.leaving_since < _LEAVING_PATIENCE:
             return
         if await self._tell_left_open():
             await self._release(key)

@@ -6,22 +6,22 @@ wrong with the servers: what came due before may have been missed for good.
 """
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from postroad.spool.errors import SpoolError
+from postroad.spool.jetstream.cluster.lane_ownership import LaneOwnership
 from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 
-async def renew_overdue(tools: ConsumerContext, lanes: Callable[[], frozenset[str]]) -> None:
+async def renew_overdue(tools: ConsumerContext, lanes: LaneOwnership) -> None:
     """Look again and again, until cancelled, at the lanes that are owned then."""
     since: datetime | None = None  # how long nothing has been wrong with the servers
     while True:
         await asyncio.sleep(tools.timings.sweep.total_seconds())
-        owned, now = lanes(), datetime.now(UTC)
+        owned, now = lanes.lanes, datetime.now(UTC)
         since = (since or now) if owned else None
         if since is None:
             continue

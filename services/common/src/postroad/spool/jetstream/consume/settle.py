@@ -18,18 +18,15 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from postroad.spool.errors import ClaimLost, LeaseLost, RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.event import Event
 from postroad.spool.interface import Put, Ready
-from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.lifetime import outlives_body
-from postroad.spool.jetstream.bodies.store import Blobs
-from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
-from postroad.spool.jetstream.in_flight import InFlight, Key
-from postroad.spool.jetstream.nats.requests import Answer, Requests, is_refused
-from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.consume.flow_control import FlowControl
+from postroad.spool.jetstream.consume.leased import ConsumerContext
+from postroad.spool.jetstream.in_flight import Key
+from postroad.spool.jetstream.nats.requests import Answer, is_refused
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 from postroad.telemetry.log_limit import LineLimit
@@ -46,28 +43,16 @@ _FIRST_RETURN, _LONGEST_RETURN = 15.0, 3600.0  # seconds until a returned record
 class Settling:
     """Settles records of the table in hand."""
 
-    def __init__(
-        self,
-        hand: InFlight[Any],
-        *,
-        requests: Requests,
-        publisher: Publisher,
-        blobs: Blobs,
-        body_ends: BodyEnds,
-        events: JetStreamEvents,
-        succession: Succession,
-        only_unacknowledged: Callable[[Key], None],
-        exhausted: Callable[[], bool],
-    ) -> None:
-        self._hand = hand
-        self._exhausted = exhausted
-        self._only_unacknowledged = only_unacknowledged
-        self._requests = requests
-        self._publisher = publisher
+    def __init__(self, tools: ConsumerContext, flow: FlowControl, succession: Succession) -> None:
+        self._flow = flow
+        self._hand = flow.hand
+        self._requests = tools.requests
+        self._publisher = tools.publisher
         self._succession = succession
-        self._blobs = blobs
-        self._body_ends = body_ends
-        self._events = events
+        self._blobs = tools.blobs
+        self._body_ends = tools.body_ends
+        self._events = tools.events
+        self._capacity = tools.capacity
         self._lines = LineLimit()  # of a full disk each record in hand would tell, again and again
 
     async def settle(
@@ -92,7 +77,7 @@ class Settling:
                 return False
             except LeaseLost:
                 return False
-        self._only_unacknowledged(key)
+        self._flow.vacate(key)
         heard = await self._acknowledge(key, record)
         self._hand.finish(key)
         for event in events:
@@ -104,7 +89,7 @@ class Settling:
 
     async def pass_over(self, key: Key, record: QueueRecord) -> None:
         """End a record that a later form has taken the place of; that has its body, too."""
-        self._only_unacknowledged(key)
+        self._flow.vacate(key)
         await self._acknowledge(key, record)
         self._hand.finish(key)
 
@@ -116,7 +101,7 @@ class Settling:
 
         `ended` is told whether that was heard; if not, `settle` is the way.
         """
-        self._only_unacknowledged(key)
+        self._flow.vacate(key)
         entry = self._hand.get(key)
         body = record.content
         if entry is None or isinstance(body, BlobRef):
@@ -154,7 +139,7 @@ class Settling:
         """
         ready, slim_all = list(puts), False
         while True:
-            if self._exhausted() and _only_postpones(record, puts):
+            if self._capacity.exhausted and _only_postpones(record, puts):
                 raise SpoolFull("the disk is nearly full")
             try:
                 ready = [await self._slim(record, put, always=slim_all) for put in ready]

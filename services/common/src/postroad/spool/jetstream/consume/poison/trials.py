@@ -3,10 +3,10 @@ Records that may have killed whoever took them: tried one after another, not all
 
 A process that dies leaves everything it had in hand, and one of these records may be what killed
 it, or none. The count of deliveries is the same for all of them, so it only makes a record a
-suspect (`spool.jetstream.consume.suspects`). Suspects are handed out one at a time. Before that a
-note of the trial is written where it outlives the process, and it is removed when the attempt has
-ended, however it ended. A note that is found is therefore the death of a process that had this
-suspect and no other. Enough of those in a row, and the record is held.
+suspect (`suspects` beside this). Suspects are handed out one at a time. Before that a note of the
+trial is written where it outlives the process, and it is removed when the attempt has ended,
+however it ended. A note that is found is therefore the death of a process that had this suspect and
+no other. Enough of those in a row, and the record is held.
 
 The suspect with the fewest deaths goes first. So kills from outside are spread over all suspects,
 and a record that really kills is tried after everybody it took down with it. Other mail goes on
@@ -18,12 +18,12 @@ deliveries as well.
 """
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
-from postroad.spool.jetstream.consume.suspects import is_poison
+from postroad.spool.jetstream.consume.poison.suspects import is_poison
 from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
 from postroad.spool.lanes.assignment import LaneKey
@@ -35,47 +35,42 @@ _REMEMBERED = timedelta(hours=1)  # a note; after that a death has nothing to do
 _PATIENCE = timedelta(seconds=2)
 _TOLD_FOR = timedelta(seconds=60)
 
-Tell = Callable[[JetStreamLeasedRecord], object]
+
+class SuspectHandler(Protocol):
+    """Does what becomes of a suspect."""
+
+    def hand_out(self, leased: JetStreamLeasedRecord) -> None:
+        """Let delivery have it next: it is its turn."""
+
+    def hold(self, leased: JetStreamLeasedRecord) -> None:
+        """Let it wait for a person: it has killed often enough."""
+
+    def put_off(self, leased: JetStreamLeasedRecord) -> None:
+        """Let it come back later: it cannot be tried now."""
 
 
 class Trials:
-    """
-    The suspects of one process, which wait in `most` places: the room is for other mail, too.
-
-    `hand_out`, `hold` and `put_off` are told what becomes of one; `put_off` means that it should
-    come back later.
-    """
+    """The suspects of one process, which wait in `most` places: the room is for other mail, too."""
 
     def __init__(
-        self,
-        bucket: Bucket,
-        *,
-        most: int,
-        alone: timedelta,
-        gathering: timedelta,
-        hand_out: Tell,
-        hold: Tell,
-        put_off: Tell,
+        self, bucket: Bucket, *, most: int, alone: timedelta, gathering: timedelta
     ) -> None:
         self._bucket = bucket
         self._most = most
         self._alone = alone.total_seconds()
         self._gathering = gathering.total_seconds()
-        self._hand_out = hand_out
-        self._hold = hold
-        self._put_off = put_off
         self._waiting: dict[Key, JetStreamLeasedRecord] = {}
         self._deaths: dict[Key, int] = {}  # of those waiting whose note was read
         self._under_way: dict[Key, asyncio.Event] = {}
         self._came = asyncio.Event()
 
-    def add(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a suspect wait for its turn, or come back later where too many wait."""
+    def add(self, leased: JetStreamLeasedRecord) -> bool:
+        """Let a suspect wait for its turn; return False where too many wait already."""
         if sum(each.places for each in self._waiting.values()) >= self._most:
-            self._put_off(leased)
-            return
+            return False
         self._waiting[leased.key] = leased
         self._came.set()
+        return True
 
     def withdraw(self, lane: LaneKey) -> list[JetStreamLeasedRecord]:
         """Return those of a lane that wait, which wait no longer."""
@@ -100,7 +95,7 @@ class Trials:
         except SpoolError as error:
             log.debug("the note of a suspect stays for a while", error=str(error))
 
-    async def run(self) -> None:
+    async def run(self, handler: SuspectHandler) -> None:
         """Try the suspects as they come, until cancelled."""
         while True:
             await self._came.wait()
@@ -109,12 +104,12 @@ class Trials:
             await asyncio.sleep(self._gathering)
             self._came.clear()
             while self._waiting:
-                await self._look()
+                await self._look(handler)
                 if self._deaths:
                     key = min(self._deaths, key=self._deaths.__getitem__)
-                    await self._try(self._waiting[key], self._deaths[key])
+                    await self._try(self._waiting[key], self._deaths[key], handler)
 
-    async def _look(self) -> None:
+    async def _look(self, handler: SuspectHandler) -> None:
         """Read the notes of those who came since, and hold who has killed enough."""
         for leased in [each for key, each in self._waiting.items() if key not in self._deaths]:
             key = leased.key
@@ -129,7 +124,10 @@ class Trials:
                 self._deaths[key] = deaths
                 continue
             self._forget(key)
-            (self._put_off if deaths is None else self._hold)(leased)
+            if deaths is None:
+                handler.put_off(leased)
+            else:
+                handler.hold(leased)
 
     async def _read(self, key: Key) -> int:
         """Return in how many trials in a row the process died."""
@@ -138,7 +136,9 @@ class Trials:
             return 0
         return int(found.data)
 
-    async def _try(self, leased: JetStreamLeasedRecord, deaths: int) -> None:
+    async def _try(
+        self, leased: JetStreamLeasedRecord, deaths: int, handler: SuspectHandler
+    ) -> None:
         """Hand a suspect out, and wait until it has ended or lived for a while."""
         key = leased.key
         self._forget(key)
@@ -156,11 +156,11 @@ class Trials:
         except SpoolError as error:
             log.debug("a suspect cannot be noted down", error=str(error))
             if not over.is_set():
-                self._put_off(leased)
+                handler.put_off(leased)
             return
         if over.is_set():
             return
-        self._hand_out(leased)
+        handler.hand_out(leased)
         try:
             async with asyncio.timeout(self._alone):
                 await over.wait()

@@ -12,7 +12,7 @@ from postroad.spool.errors import RecordCorrupt
 from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
-from postroad.spool.jetstream.consume.pull import Delivered
+from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.streams.subjects import domain_of_ready
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
 from postroad.spool.wire.record import decode
@@ -21,7 +21,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 # Deliveries after which a record may be what killed those who had it, and is tried apart from
-# others like it; see `spool.jetstream.consume.trials`.
+# others like it; see `spool.jetstream.consume.poison.trials`.
 SUSPECT = 4
 # Of a record that needs what not every version can: those that cannot hand it back each half minute
 # of an upgrade, and that counts as well.

@@ -1,0 +1,169 @@
+"""
+What a consumer tells the queue of a record: that it has ended, or that it is to come again.
+
+NATS calls the one an acknowledgement and the other a negative one. A record whose lease is in doubt
+is dropped without a word, since it may be another's by now.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+from postroad.process.background.tasks import BackgroundTasks
+from postroad.spool.errors import SpoolError
+from postroad.spool.event import Event
+from postroad.spool.interface import Put
+from postroad.spool.jetstream.consume.flow_control import FlowControl
+from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
+from postroad.spool.jetstream.consume.leases import Leases
+from postroad.spool.jetstream.consume.poison.returned import Returned
+from postroad.spool.jetstream.consume.poison.trials import Trials
+from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
+from postroad.spool.jetstream.in_flight import Key
+from postroad.spool.jetstream.publish.succession import Succession
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+ACK = b"+ACK"
+NAK = b"-NAK"
+
+
+def nak(delay: timedelta) -> bytes:
+    """Return what has a record come again after some time."""
+    return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
+
+
+class Acknowledger:
+    """Ends the records of one consumer, or hands them back."""
+
+    def __init__(
+        self,
+        tools: ConsumerContext,
+        flow: FlowControl,
+        *,
+        settling: Settling,
+        leases: Leases[JetStreamLeasedRecord],
+        forms: Forms,
+        succession: Succession,
+        trials: Trials,
+        returned: Returned,
+        tasks: BackgroundTasks,
+    ) -> None:
+        self._requests = tools.requests
+        self._flow = flow
+        self._settling = settling
+        self._leases = leases
+        self._forms = forms
+        self._succession = succession
+        self._trials = trials
+        self._returned = returned
+        self._tasks = tasks
+
+    # ------------------------------------------------------------ ending
+
+    async def settle(
+        self, leased: JetStreamLeasedRecord, puts: Sequence[Put], events: Sequence[Event]
+    ) -> bool:
+        """
+        Put what follows, then end the record, then write the events; return whether that was done.
+
+        Where its lease is in doubt it is dropped instead, if nobody has got it by us, or another
+        has ended it: who has it now may have delivered it, and a deferral of ours would bring it
+        back.
+        """
+        is_lost = partial(self._is_lost, leased, puts)
+        if puts and await is_lost():
+            return False
+        if any(put.record.record_id == leased.record.record_id for put in puts):
+            self._forms.leave(leased.key, leased.record)
+        settled = await self._settling.settle(leased.key, leased.record, puts, events, is_lost)
+        self._let_go(leased.key)
+        return settled
+
+    async def _is_lost(self, leased: JetStreamLeasedRecord, puts: Sequence[Put]) -> bool:
+        """Drop a record whose lease is in doubt, where that loses nothing; return whether."""
+        if await self._leases.confirm(leased.key) or not await self._may_forget(leased, puts):
+            return False
+        record_id = str(leased.record.record_id)
+        log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
+        self.drop(leased)
+        return True
+
+    async def _may_forget(self, leased: JetStreamLeasedRecord, puts: Sequence[Put]) -> bool:
+        if delivers_nothing(leased.record, puts):
+            return True
+        try:
+            return await self._succession.is_gone(leased.key)
+        except SpoolError:
+            return False
+
+    def finish(
+        self, leased: JetStreamLeasedRecord, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
+        """Settle a record of which nothing follows, behind the caller's back."""
+
+        def heard(well: bool) -> None:
+            if well:
+                self._let_go(leased.key)
+                ended()
+            else:
+                self._tasks.spawn(self._settle_then(leased, events, ended))
+
+        self._settling.finish(leased.key, leased.record, events, heard)
+
+    async def _settle_then(
+        self, leased: JetStreamLeasedRecord, events: Sequence[Event], ended: Callable[[], None]
+    ) -> None:
+        await self.settle(leased, (), events)
+        ended()
+
+    async def pass_over(self, leased: JetStreamLeasedRecord) -> None:
+        """End a record whose later form goes on."""
+        await self._settling.pass_over(leased.key, leased.record)
+        self._let_go(leased.key)
+
+    # ------------------------------------------------------------ handing back
+
+    async def give_back(self, leased: JetStreamLeasedRecord, how: bytes = NAK) -> None:
+        """Return a record that was not begun: for anyone at once, or as `nak` says."""
+        hand = self._flow.hand
+        entry = hand.get(leased.key)
+        if entry is None:
+            return
+        await self._trials.end(leased.key)
+        if leased.deliveries > 1:
+            await self._returned.look(leased.key)
+        if hand.get(leased.key) is not entry:
+            return  # it is handed back at the end of all, meanwhile
+        hand.give_back(leased.key)
+        await asyncio.gather(self._returned.note(leased.key), self._say(entry.reply, how))
+        self._let_go(leased.key)
+
+    def give_back_soon(self, leased: JetStreamLeasedRecord, how: bytes = NAK) -> None:
+        """Return it behind the caller's back."""
+        self._tasks.spawn(self.give_back(leased, how))
+
+    def drop(self, leased: JetStreamLeasedRecord) -> None:
+        """Let go of a record; it comes again when its lease has run out."""
+        self._flow.hand.drop(leased.key)
+        self._let_go(leased.key)
+
+    def _let_go(self, key: Key) -> None:
+        if self._trials.is_tried(key):
+            self._tasks.spawn(self._trials.end(key))
+        self._flow.let_go(key)
+
+    # ------------------------------------------------------------ a word alone
+
+    def answer(self, reply: str, word: bytes) -> None:
+        """Say something of a record that is not in hand, behind the caller's back."""
+        self._tasks.spawn(self._say(reply, word))
+
+    async def _say(self, reply: str, word: bytes) -> None:
+        try:
+            await self._requests.send(reply, word, timeout=ACK_TIMEOUT)
+        except SpoolError as error:
+            log.debug("a record's lease runs out instead", error=str(error))

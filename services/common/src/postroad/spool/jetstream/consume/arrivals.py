@@ -1,0 +1,211 @@
+"""
+What becomes of a record that has come: handed out, passed over, tried apart, held or handed back.
+
+Most records are handed out in their turn, and nothing has to be asked for that. What may be a
+repetition is looked up first. What may have killed its process waits for a trial, and what cannot
+be read is held.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from postroad.process.background.tasks import BackgroundTasks
+from postroad.spool.errors import SpoolError
+from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
+from postroad.spool.jetstream.consume.acknowledger import ACK, NAK, Acknowledger, nak
+from postroad.spool.jetstream.consume.flow_control import FlowControl
+from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
+from postroad.spool.jetstream.consume.poison.returned import Returned
+from postroad.spool.jetstream.consume.poison.suspects import (
+    POISONOUS,
+    UNREADABLE,
+    held_event,
+    is_suspect,
+    is_unreadable,
+    put_on_hold,
+    record_of,
+)
+from postroad.spool.jetstream.consume.poison.trials import Trials
+from postroad.spool.jetstream.consume.pull.delivered import Delivered
+from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.in_flight import Arrival, Entry, Key
+from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.record import KNOWN_FEATURES, QueueRecord
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_SOON = nak(timedelta(seconds=0.25))  # not to us again, if our request still stands
+_LATER = nak(timedelta(seconds=30))  # for a newer process to take
+_AFTER_OTHERS = nak(timedelta(seconds=10))  # when fewer suspects wait
+
+
+class Arrivals:
+    """Implements pull.puller.Receiver, and poison.trials.SuspectHandler."""
+
+    def __init__(
+        self,
+        tools: ConsumerContext,
+        flow: FlowControl,
+        acknowledger: Acknowledger,
+        *,
+        forms: Forms,
+        succession: Succession,
+        trials: Trials,
+        returned: Returned,
+        open_elsewhere: OpenElsewhere,
+        tasks: BackgroundTasks,
+    ) -> None:
+        self._membership = tools.membership
+        self._flow = flow
+        self._hand = flow.hand
+        self._acknowledger = acknowledger
+        self._forms = forms
+        self._succession = succession
+        self._trials = trials
+        self._returned = returned
+        self._open_elsewhere = open_elsewhere
+        self._tasks = tasks
+        self._held: list[Callable[[str], None]] = []
+        # What was in a dead process's hands comes again when its lease has run out, and who has
+        # left a lane ends what it has under way. What waits for either must not wait here: it would
+        # keep the room that the other needs.
+        self._wait_for_former = nak(tools.timings.ack_wait / 2)
+
+    def on_held(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the reason for each record that is held instead of handed out."""
+        self._held.append(listener)
+
+    def room_for(self, pull: LanePull) -> int:
+        """Return how many more records of a lane and class may be asked for."""
+        return self._flow.room_for(pull)
+
+    def deliver(self, delivered: Delivered) -> None:
+        """Take a record, or say at once why not."""
+        # It may have lain in a buffer while this process stood still, and its lease ran all along.
+        sent = min(asyncio.get_running_loop().time(), self._membership.confirmed)
+        key = Key(delivered.shard, delivered.sequence)
+        reply = delivered.message.reply
+        arrival = self._hand.arrive(key, reply, sent)
+        if arrival is Arrival.FINISHED:
+            self._acknowledger.answer(reply, ACK)
+        if arrival is not Arrival.NEW:
+            return
+        refusal = self._refusal(delivered)
+        if refusal:
+            self._acknowledger.answer(reply, refusal)
+            return
+        record = record_of(delivered)
+        if record.needs - KNOWN_FEATURES:
+            self._acknowledger.answer(reply, _LATER)
+            return
+        leased = self._take_up(delivered, record, key, sent)
+        others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
+        if others or delivered.again or delivered.follows:
+            self._tasks.spawn(self._look_first(leased, delivered))
+        else:
+            self._line_up(leased)
+
+    def _refusal(self, delivered: Delivered) -> bytes:
+        if self._flow.stopped:
+            return NAK
+        # If not, its lane is another's by now, limits and all.
+        return b"" if self._flow.serves(delivered.pull.key) else _SOON
+
+    def _take_up(
+        self, delivered: Delivered, record: QueueRecord, key: Key, sent: float
+    ) -> JetStreamLeasedRecord:
+        pull, message = delivered.pull, delivered.message
+        places = self._flow.room.taken_by(len(message.data))
+        leased = JetStreamLeasedRecord(record, key, pull.key, delivered.deliveries, places)
+        line = (pull.key, pull.traffic_class)
+        self._hand.add(Entry(key, message.reply, places, sent, leased, line))
+        return leased
+
+    def _line_up(self, leased: JetStreamLeasedRecord) -> None:
+        """Let a record be handed out: at once, in its turn, or not at all."""
+        if is_unreadable(leased.record):
+            self._tasks.spawn(self._hold(leased, UNREADABLE))
+        elif self._is_suspect(leased):
+            self._tasks.spawn(self._suspect(leased))
+        else:
+            self._flow.line_up(leased)
+
+    # ------------------------------------------------------------ repetitions
+
+    async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
+        """Line a record up when that cannot be a repetition; see `publish.succession`."""
+        key = leased.key
+        try:
+            if delivered.replaces:
+                await self._succession.end_replaced(Key(key.shard, delivered.replaces))
+            again, waited = delivered.again, delivered.waited
+            if await self._forms.another_goes_on(key, leased.record, again=again, waited=waited):
+                log.info("another form goes on", record_id=str(leased.record.record_id))
+                await self._acknowledger.pass_over(leased)
+                return
+            if await self._is_under_way(leased, delivered):
+                await self._acknowledger.give_back(leased, self._wait_for_former)
+                return
+        except SpoolError as error:
+            log.debug("a record's forms cannot be looked for", error=str(error))
+            await self._acknowledger.give_back(leased, _SOON)
+            return
+        if self._flow.serves(leased.lane_key):
+            self._line_up(leased)
+        else:
+            await self._acknowledger.give_back(leased)
+
+    async def _is_under_way(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
+        """Whether another process may be sending a record, or the one that it follows from."""
+        if delivered.forgotten and self._open_elsewhere.may_be_at(leased.record.site):
+            return True
+        former = Key(leased.key.shard, delivered.follows)
+        return bool(delivered.follows) and not await self._forms.is_gone(former)
+
+    # ------------------------------------------------------------ suspects
+
+    def _is_suspect(self, leased: JetStreamLeasedRecord) -> bool:
+        return is_suspect(leased.record, leased.deliveries - self._hand.returns(leased.key))
+
+    async def _suspect(self, leased: JetStreamLeasedRecord) -> None:
+        """Let a record be tried apart, unless it was only handed back so often, by others too."""
+        await self._returned.look(leased.key)
+        if not self._flow.serves(leased.lane_key):
+            await self._acknowledger.give_back(leased)
+        elif not self._is_suspect(leased):
+            self._line_up(leased)
+        elif not self._trials.add(leased):
+            self.put_off(leased)
+
+    def hand_out(self, leased: JetStreamLeasedRecord) -> None:
+        """Let a suspect be handed out next, whose turn it is."""
+        if self._flow.serves(leased.lane_key):
+            self._flow.line_up_first(leased)
+        else:
+            self._acknowledger.give_back_soon(leased)
+
+    def put_off(self, leased: JetStreamLeasedRecord) -> None:
+        """Let a suspect come back when fewer wait."""
+        self._acknowledger.give_back_soon(leased, _AFTER_OTHERS)
+
+    def hold(self, leased: JetStreamLeasedRecord) -> None:
+        """Hold a suspect that has killed often enough."""
+        self._tasks.spawn(self._hold(leased, POISONOUS))
+
+    async def _hold(self, leased: JetStreamLeasedRecord, reason: str) -> None:
+        now, process = datetime.now(UTC), self._membership.process
+        record = leased.record
+        put = put_on_hold(record, reason, now)
+        log.error(
+            "a record is held",
+            queue_id=record.record_id.queue_id,
+            record_id=str(record.record_id),
+            reason=reason,
+            deliveries=leased.deliveries,
+        )
+        for listener in self._held:
+            listener(reason)
+        await self._acknowledger.settle(leased, [put], [held_event(record, reason, now, process)])

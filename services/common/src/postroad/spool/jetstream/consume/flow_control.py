@@ -1,0 +1,136 @@
+"""
+Flow control: what a process has in hand, what waits to be handed out, and how much more may come.
+
+Express is handed out first. A lane with a backlog takes half of the places and leaves the rest to
+the others; large records take several (`spool.room`). Each record that is let go makes room, and
+the lanes are asked for more.
+"""
+
+import asyncio
+from collections import deque
+
+from postroad.mail.traffic import TrafficClass
+from postroad.process.background.tasks import BackgroundTasks
+from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
+from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.puller import Puller
+from postroad.spool.jetstream.in_flight import InFlight, Key
+from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.room import Room
+
+
+class FlowControl:
+    """The records of one consumer, from when they have come until they are let go."""
+
+    def __init__(
+        self, room: Room, puller: Puller, membership: Membership, tasks: BackgroundTasks
+    ) -> None:
+        self.room = room
+        self.hand: InFlight[JetStreamLeasedRecord] = InFlight(places=room.places)
+        self.stopped = False
+        self._puller = puller
+        self._membership = membership
+        self._tasks = tasks
+        self._come: dict[TrafficClass, deque[JetStreamLeasedRecord]] = {
+            traffic_class: deque() for traffic_class in TrafficClass
+        }
+        self._handed: set[Key] = set()
+        self._wake = asyncio.Event()
+        self._refilling = False
+
+    # ------------------------------------------------------------ coming
+
+    def room_for(self, pull: LanePull) -> int:
+        """Return how many more records of a lane and class may be asked for."""
+        if not self._membership.alive():
+            return 0
+        lines = {each: self.hand.of_line((pull.key, each)) for each in TrafficClass}
+        return self.room.left_for(
+            pull.traffic_class,
+            free=self.hand.room,
+            lane=sum(lines.values()) + self._puller.coming(pull.key),
+            has_none=not (pull.asked or lines[pull.traffic_class]),
+        )
+
+    def line_up(self, leased: JetStreamLeasedRecord) -> None:
+        """Let a record be handed out in its turn."""
+        self._come[leased.record.traffic_class].append(leased)
+        self._wake.set()
+
+    def line_up_first(self, leased: JetStreamLeasedRecord) -> None:
+        """Let a record be handed out next."""
+        self._come[leased.record.traffic_class].appendleft(leased)
+        self._wake.set()
+
+    # ------------------------------------------------------------ handing out
+
+    def next(self) -> JetStreamLeasedRecord | None:
+        """Return the record whose turn it is, None when there is none, or no place for it."""
+        if self.stopped or len(self._handed) >= self.room.places:
+            return None
+        for come in self._come.values():  # express first
+            if come:
+                leased = come.popleft()
+                self._handed.add(leased.key)
+                return leased
+        return None
+
+    async def changed(self) -> None:
+        """Wait until `next` may have another answer."""
+        self._wake.clear()
+        await self._wake.wait()
+
+    # ------------------------------------------------------------ letting go
+
+    def vacate(self, key: Key) -> None:
+        """Let another take the place of a record of which nothing but its end is to be told."""
+        self.hand.end(key)
+        self._handed.discard(key)
+        self._wake.set()
+
+    def let_go(self, key: Key) -> None:
+        """Forget a record that is no longer in hand, and ask for more."""
+        self._handed.discard(key)
+        self._wake.set()
+        if not self._refilling and not self.stopped:
+            self._refilling = True
+            self._tasks.spawn(self._refill())
+
+    async def _refill(self) -> None:
+        await asyncio.sleep(0)  # settles of the same moment are one refill
+        self._refilling = False
+        await self._puller.refill()
+
+    # ------------------------------------------------------------ lanes
+
+    def serves(self, lane: LaneKey) -> bool:
+        """Whether records of a lane are being taken."""
+        return not self.stopped and self._puller.serves(lane)
+
+    def in_flight(self, lane: LaneKey) -> int:
+        """Return how many records of a lane are in hand."""
+        return sum(1 for entry in self.hand.all() if entry.leased.lane_key == lane)
+
+    def withdraw(self, lane: LaneKey) -> list[JetStreamLeasedRecord]:
+        """Return the records of a lane that wait to be handed out, which wait no longer."""
+        found = []
+        for come in self._come.values():
+            of_lane = [leased for leased in come if leased.lane_key == lane]
+            for leased in of_lane:
+                come.remove(leased)
+            found += of_lane
+        return found
+
+    def stop(self) -> None:
+        """Hand nothing more out, and ask for nothing more."""
+        self.stopped = True
+        self._wake.set()
+
+    def clear(self) -> list[JetStreamLeasedRecord]:
+        """Return all that waits to be handed out or is in hand; nothing waits any longer."""
+        remaining = {leased.key: leased for come in self._come.values() for leased in come}
+        for come in self._come.values():
+            come.clear()
+        remaining |= {entry.key: entry.leased for entry in self.hand.all()}
+        return list(remaining.values())

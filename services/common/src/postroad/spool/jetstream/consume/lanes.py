@@ -1,0 +1,86 @@
+"""
+The lanes of one consumer: their mail is taken as they come, and given back as they go.
+
+Which lanes they are is decided by `spool.jetstream.cluster.lane_ownership`.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.jetstream.cluster.lane_ownership import LaneOwnership
+from postroad.spool.jetstream.consume.acknowledger import Acknowledger
+from postroad.spool.jetstream.consume.flow_control import FlowControl
+from postroad.spool.jetstream.consume.leased import ConsumerContext
+from postroad.spool.jetstream.consume.poison.trials import Trials
+from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.puller import Puller
+from postroad.spool.lanes.assignment import LaneKey
+
+_TICK = 0.5  # seconds between looks at lanes
+
+
+class ConsumerLanes:
+    """Implements cluster.lane_ownership.RebalanceListener."""
+
+    def __init__(
+        self,
+        tools: ConsumerContext,
+        flow: FlowControl,
+        acknowledger: Acknowledger,
+        *,
+        puller: Puller,
+        trials: Trials,
+    ) -> None:
+        self.ownership = LaneOwnership(tools.presence, tools.membership, tools.layout, self)
+        self._shards = tools.layout.shards
+        self._flow = flow
+        self._acknowledger = acknowledger
+        self._puller = puller
+        self._trials = trials
+        self._leaving: list[Callable[[str], None]] = []
+        self._count_left_open: Callable[[], Mapping[str, int]] = dict
+
+    def on_leaving(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each lane that is left to another process."""
+        self._leaving.append(listener)
+
+    def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Tell all others what `count` returns: connections in use where lanes were left."""
+        self._count_left_open = count
+
+    async def adjust(self) -> None:
+        """Take and leave lanes, and ask for mail wherever there is room."""
+        await self.ownership.adjust()
+        await self._puller.refill_all()
+
+    async def keep(self) -> None:
+        """Adjust again and again, until nothing more is taken."""
+        # Apart from the leases: a stream without a leader keeps this waiting for seconds.
+        while not self._flow.stopped:
+            await asyncio.sleep(_TICK)
+            await self.adjust()
+
+    # ------------------------------------------------------------ as they come and go
+
+    def on_assigned(self, key: LaneKey) -> None:
+        """Take a lane's mail."""
+        for shard in range(self._shards):
+            for traffic_class in TrafficClass:
+                self._puller.add(LanePull(shard, key, traffic_class))
+
+    async def on_revoked(self, key: LaneKey) -> None:
+        """Give back what waits of a lane, and tell whoever has its mail in hand."""
+        await self._puller.remove(key)
+        for leased in [*self._flow.withdraw(key), *self._trials.withdraw(key)]:
+            self._acknowledger.give_back_soon(leased)
+        for listener in self._leaving:
+            listener(key.lane)
+
+    def in_flight(self, key: LaneKey) -> int:
+        """Return how many records of a lane are in hand."""
+        return self._flow.in_flight(key)
+
+    def left_open(self) -> tuple[tuple[str, int], ...]:
+        """Return the connections in use where lanes were left."""
+        return tuple(sorted(self._count_left_open().items()))

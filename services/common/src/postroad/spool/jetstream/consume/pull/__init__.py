@@ -1,0 +1,1 @@
+"""Asking for records: standing pull requests for each lane and class, and what they bring."""

@@ -1,0 +1,45 @@
+"""
+The durable consumer of one lane and class at the server, which its requests pull from.
+
+It lives in the servers' memory, and is made anew when a restart has lost it.
+"""
+
+import json
+from datetime import datetime, timedelta
+
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.consume.pull.lane_pull import MAX_ACK_PENDING, LanePull
+from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.streams.subjects import lane_filter
+
+_TIMEOUT = 5.0  # seconds
+
+
+async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedelta) -> None:
+    """Make a lane's consumer, or find it as it is; SpoolUnavailable when that fails."""
+    config = _config(pull, ack_wait)
+    request = json.dumps({"stream_name": pull.stream, "config": config}).encode()
+    subject = f"$JS.API.CONSUMER.CREATE.{pull.stream}.{pull.consumer}.{config['filter_subject']}"
+    answer = await requests.send(subject, request, timeout=_TIMEOUT)
+    said = json.loads(answer.data)
+    error = said.get("error")
+    if error is not None:
+        raise SpoolUnavailable(f"no consumer: {error.get('description')}")
+    pull.made = True
+    pull.made_at = int(datetime.fromisoformat(said["created"]).timestamp() * 1e9)
+
+
+def _config(pull: LanePull, ack_wait: timedelta) -> dict[str, object]:
+    key = pull.key
+    return {
+        "durable_name": pull.consumer,
+        "name": pull.consumer,
+        "filter_subject": lane_filter(pull.shard, key.pool, pull.traffic_class, key.lane),
+        "ack_policy": "explicit",
+        "ack_wait": int(ack_wait.total_seconds() * 1e9),
+        "max_deliver": -1,
+        "max_ack_pending": MAX_ACK_PENDING,
+        "mem_storage": True,
+        "deliver_policy": "all",
+        "replay_policy": "instant",
+    }

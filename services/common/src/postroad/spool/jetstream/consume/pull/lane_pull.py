@@ -1,0 +1,104 @@
+"""
+The standing request of one lane, class and shard: how much it asks for, and when.
+
+It is small while the lane is idle and larger while it is busy, and renewed at half. No I/O; the
+clock is an argument.
+"""
+
+import json
+from functools import lru_cache
+
+from postroad.mail.traffic import TrafficClass
+from postroad.spool.jetstream.streams.subjects import lane_consumer, queue_stream
+from postroad.spool.lanes.assignment import LaneKey
+
+MAX_ACK_PENDING = 2000  # records that one consumer hands out before the first is acknowledged
+IDLE_BATCH = 16  # records that an idle lane's request asks for
+
+_EXPIRES = 30.0  # seconds a request stands
+_HEARTBEAT = 5.0  # seconds between the server's signs of life
+_SILENCE = 2.2 * _HEARTBEAT
+_BUSY_BATCH = 256  # records
+_IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
+_PAUSE = 0.25  # seconds before a request is repeated that failed at once
+
+
+class LanePull:
+    """The standing request of one lane, class and shard."""
+
+    def __init__(self, shard: int, key: LaneKey, traffic_class: TrafficClass) -> None:
+        self.shard = shard
+        self.key = key
+        self.traffic_class = traffic_class
+        self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
+        self.stream = queue_stream(shard)
+        self.asked = 0  # records asked for and not yet come
+        self.batch = IDLE_BATCH
+        self.heard = 0.0  # loop time of the last word about it
+        self.retry_at = 0.0
+        self.made = False
+        self.made_at = 0  # when the server made its consumer; nanoseconds by the server's clock
+        self.being_made = False
+        self.single = False  # the next record is larger than a request allows
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What its records' acknowledgement subjects say: stream and consumer."""
+        return (self.stream, self.consumer)
+
+    def arrived(self, now: float) -> None:
+        """A record came."""
+        self.heard = now
+        self.asked = max(0, self.asked - 1)
+        if self.asked == 0:
+            self.batch = min(self.batch * 2, _BUSY_BATCH)
+
+    def ended(self, unused: int | None, now: float) -> None:
+        """A request ended with `unused` records not delivered, None when all requests are gone."""
+        self.heard = now
+        if unused is None:
+            self.asked, self.retry_at = 0, now + _PAUSE
+            return
+        self.asked = max(0, self.asked - unused)
+        if unused:
+            self.batch = IDLE_BATCH
+
+    def may_repeat(self, number: int, stored_at: int, deliveries: int) -> bool:
+        """
+        Whether an earlier consumer may have handed out what this one delivers by this number.
+
+        What an earlier consumer had handed out, and the servers forgot, was stored before this one
+        was made, and it is the first that this one delivers; or it comes again since.
+        """
+        return stored_at < self.made_at and (number <= MAX_ACK_PENDING or deliveries > 1)
+
+    @property
+    def low(self) -> bool:
+        """Whether it is time to ask for more."""
+        return self.asked <= self.batch // 2
+
+    def wants(self, room: int, now: float) -> int:
+        """Return how many records to ask for now; 0 while enough are asked for."""
+        if now < self.retry_at:
+            return 0
+        if self.asked and now - self.heard > _SILENCE:
+            self.asked = 0  # the request is lost: the server went away without a word
+        return min(self.batch - self.asked, room) if self.low else 0
+
+    def request(self, count: int) -> bytes:
+        """Return the body of a pull request."""
+        if self.single:
+            return _request(1, None)
+        return _request(count, _BUSY_OCTETS if count > IDLE_BATCH else _IDLE_OCTETS)
+
+
+@lru_cache(maxsize=_BUSY_BATCH)
+def _request(batch: int, octets: int | None) -> bytes:
+    body: dict[str, object] = {
+        "batch": batch,
+        "expires": int(_EXPIRES * 1e9),
+        "idle_heartbeat": int(_HEARTBEAT * 1e9),
+    }
+    if octets is not None:
+        body["max_bytes"] = octets
+    return json.dumps(body).encode()
