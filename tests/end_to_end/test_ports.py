@@ -53,7 +53,8 @@ async def test_a_process_that_cannot_start_again_keeps_no_connections_from_the_o
     start_relay: StartRelay, tmp_path: Path
 ) -> None:
     """
-    Its certificate was damaged since. Once that is repaired, both take connections again.
+    Its certificate was damaged since. Once that is repaired, both take connections again, on the
+    ports that begin with TLS too.
 
     Some 10 s: two processes start, fail, and start again.
     """
@@ -71,6 +72,9 @@ async def test_a_process_that_cannot_start_again_keeps_no_connections_from_the_o
             while relay.log.read_text().count("exit code 1") == failures:
                 await asyncio.sleep(0.05)
             assert [await takes_connections(relay.port()) for _ in range(20)] == [True] * 20
+            for _ in range(20):  # in clear: connected is enough, the handshake never comes
+                _, writer = await asyncio.open_connection("127.0.0.1", relay.port("submissions"))
+                await hang_up(writer)
             key.write_text(texts[1])
             while await asyncio.to_thread(ready, relay.addresses["http"]) != 200:
                 await asyncio.sleep(0.1)

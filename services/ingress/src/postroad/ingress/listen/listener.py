@@ -19,6 +19,7 @@ from postroad.ingress.listen.proxied import NoHeader, header_of
 from postroad.ingress.session.handshake import TIMEOUT, begin_tls
 from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.session import SmtpSession
+from postroad.process.sockets import BACKLOG
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
 from postroad.telemetry.logs import get_logger
@@ -60,6 +61,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._openings: set[_Opening] = set()
         self._closed = False
+        # An inherited socket may have been shut down, while no process served it.
+        listener.listen(BACKLOG)
         self._start()
 
     def _start(self) -> None:

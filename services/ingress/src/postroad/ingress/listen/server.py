@@ -24,6 +24,7 @@ from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
 from postroad.ingress.session.host import Guest
 from postroad.policy.snapshot import Snapshot
+from postroad.process.sockets import BACKLOG
 from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.content import LineEnds
@@ -89,7 +90,9 @@ class Server:
             self._servers.append(Listener(self, kind, listener, trusted=None, tls=tls))
             return
         # Nothing precedes the session here, and the event loop's own server accepts faster.
-        server = await loop.create_server(lambda: Door(self, kind, loop), sock=listener)
+        server = await loop.create_server(
+            lambda: Door(self, kind, loop), sock=listener, backlog=BACKLOG
+        )
         self._servers.append(server)
 
     def listen_proxied(
