@@ -1,7 +1,8 @@
 """
-The operator: custom resources into the configuration in force, and their status.
+The operator: turns custom resources into the configuration in force, and writes their status.
 
-It works level-triggered, from lists as from events: `kubernetes` watches, `cache` keeps what is
-declared, `configuration` compiles and publishes it, `probes` find out, `status` says what came of
-it, and `jetstream` looks after the queue. Of several operators one leads.
+It is level-triggered: each run works from the state of all objects, not from single events.
+`kubernetes` watches the objects, `cache` keeps them, `configuration` compiles and publishes them,
+`probes` check DNS records, smarthosts and quotas, `status` writes the result into each object, and
+`jetstream` maintains the queue's streams. Several operators may run; the one with the Lease leads.
 """

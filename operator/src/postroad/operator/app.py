@@ -1,9 +1,10 @@
 """
-The operator, put together: it stands by until the Lease is its own, then leads until it is lost.
+Puts the operator together: it stands by until it gets the Lease, then leads until it loses it.
 
-A process that stands by is ready: a rolling update waits for it, and only then ends the one that
-leads, which gives the Lease up at once. Nothing but the Lease is written before, and the process
-ends with the Lease, so that two never publish. It counts the backlog from the beginning.
+A process that stands by is ready. So a rolling update first waits for the new process and then ends
+the leading one, which gives up the Lease at once. A process that stands by writes nothing but the
+Lease, and a leader that loses the Lease ends. So two operators never publish. Both count the
+backlog.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ log = get_logger(__name__)
 
 
 class Queue:
-    """The queue as this process has it open: to count while it stands by, anew when it leads."""
+    """This process's connection to the queue: one to count while it stands by, one to lead."""
 
     def __init__(self, options: SpoolOptions, backlog: BacklogCounts) -> None:
         self.options = options
@@ -58,11 +59,11 @@ class Queue:
         self._standing_by: asyncio.Task[object] | None = None
 
     def count_while_standing_by(self, process: Process) -> None:
-        """Count the backlog from now on."""
+        """Count the backlog until this process leads."""
         self._standing_by = process.spawn("standing by", self._count())
 
     async def open_to_lead(self, process: Process) -> Spool:
-        """Open the queue, trying until it is there, and count in it."""
+        """Open the queue, retrying until it answers, and count the backlog there."""
         if self._standing_by is not None:
             self._standing_by.cancel()
             await asyncio.wait((self._standing_by,), timeout=_CLOSES_IN.total_seconds())
@@ -72,11 +73,11 @@ class Queue:
         return spool
 
     def why_away(self) -> str | None:
-        """Return why the queue cannot be worked with, None when it can."""
+        """Return why the queue cannot be used, None if it can."""
         if self._spool is None:
             return "the queue is not open yet"
         refusal = self._spool.refusal()
-        # A full queue is configured like any other.
+        # A full queue still takes a configuration.
         return str(refusal) if isinstance(refusal, SpoolUnavailable) else None
 
     async def _open(self) -> Spool:
@@ -89,7 +90,7 @@ class Queue:
                 await asyncio.sleep(1)
 
     async def _count(self) -> None:
-        # Opened anew now and then: who leads may have made the queue larger.
+        # Opened again from time to time: the leader may have added shards.
         while True:
             spool = await self._open()
             try:
@@ -101,14 +102,14 @@ class Queue:
 
 
 async def build(process: Process, settings: OperatorSettings) -> None:
-    """Stand by for the Lease; what leading needs is started once it is there."""
+    """Stand by for the Lease; the parts that lead are started once this process has it."""
     keyring = read_keyring(settings.cluster_key_file)
     _find_access()
     kube = Kube(log_in)
     process.on_stop("kubernetes", kube.close)
     lease = LeaseKeeper(kube, settings.lease.namespace, settings.lease.name, settings.identity)
     metrics.LEADER.set_function(lambda: int(lease.holding))
-    # The last thing to be done but for closing the connection: until then nobody else may begin.
+    # Given up last, just before the connection closes: until then no other operator may begin.
     process.on_stop("lease", lease.give_up)
     backlog = BacklogCounts(settings.pools, lambda: lease.holding)
     process.pages["backlog"] = backlog.page
@@ -119,7 +120,7 @@ async def build(process: Process, settings: OperatorSettings) -> None:
 
 
 def _find_access() -> None:
-    """Raise StartupError when there is no way to log in to a cluster."""
+    """Raise StartupError if there are no credentials for a cluster."""
     try:
         log_in()
     except NoAccess as error:
@@ -134,7 +135,7 @@ async def _lead(
     lease: LeaseKeeper,
     queue: Queue,
 ) -> None:
-    """Lead, once the Lease is there, until it is lost."""
+    """Wait for the Lease, then lead until it is lost."""
     await lease.acquire()
     process.spawn("lease", _keep(process, lease))
     layout = await provision_first(queue.options, settings.queue)
@@ -156,7 +157,7 @@ async def _keep(process: Process, lease: LeaseKeeper) -> None:
 
 
 class Leader:
-    """The parts of an operator that leads, and what they tell each other."""
+    """The parts of an operator that leads, and the calls between them."""
 
     def __init__(
         self, settings: OperatorSettings, keyring: Keyring, kube: Kube, spool: Spool
@@ -183,7 +184,7 @@ class Leader:
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
 
     async def start(self, process: Process) -> None:
-        """Begin: what is published, then what is declared, then everything else."""
+        """Read what is published, then list what is declared, then start everything else."""
         await self._read_published()
         await self._informer.list_first()
         watch = Watch(self._informer.event, self._settings.watch_namespaces, self.list_soon)
@@ -203,7 +204,7 @@ class Leader:
             process.spawn("dns", self._dns.run())
 
     def list_soon(self) -> None:
-        """Look at everything again: the API server, or the watch, was away."""
+        """List all objects again: the API server or the watch was interrupted."""
         self._informer.list_soon()
 
     async def _read_published(self) -> None:

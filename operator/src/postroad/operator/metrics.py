@@ -1,4 +1,4 @@
-"""What the operator counts and shows of its own work; `queue.metrics` has the queue."""
+"""The metrics of the operator's own work; those of the queue are in `queue.metrics`."""
 
 from postroad.manifests.objects import Kind
 from postroad.telemetry.metrics import Group

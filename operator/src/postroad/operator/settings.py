@@ -13,7 +13,7 @@ from postroad.units.quantities import ByteSize
 
 @dataclass(frozen=True, slots=True)
 class LayoutSettings:
-    """The queue as it is made at the first start; shards may grow later, lanes never change."""
+    """The queue as created at the first start; shards may be added later, lanes never change."""
 
     shards: int = setting(3, minimum=1, maximum=64)
     """Number of streams of the queue."""
@@ -36,7 +36,7 @@ class LayoutSettings:
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """The Lease that says which of several operators works."""
+    """The Lease that says which of several operators leads."""
 
     namespace: str = setting("default")
     """The namespace of the Lease: that of the operator."""
@@ -46,7 +46,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """All of them."""
+    """All settings of the operator."""
 
     nats: NatsSettings = group(NatsSettings)
     cluster_key_file: str = setting("cluster.key")

@@ -1,5 +1,6 @@
 """
-What the cluster declares, as values: kept true by full lists and by watch events in between.
+The declared objects of the cluster, kept current by full lists and by watch events in between.
 
-In go lists and events of the API server; out come `Declared` objects, and a call when they change.
+The input is lists and events of the API server. The output is `Declared` objects, and a call when
+they change.
 """

@@ -1,8 +1,9 @@
 """
-The order of what the API server says: versions of one object, and events beside lists.
+The order of the API server's answers: versions of one object, and events as against lists.
 
-A watch event and a list (or a single read) are answers to two questions, and either may come late.
-The operator numbers the events. What it asked for before an event came is older than the event.
+Watch events and lists (or single reads) come over different requests, and either may be late. So
+the operator numbers the events. A list that was requested before an event came is older than the
+event.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -33,7 +34,7 @@ class LatestEvents(Generic[_K]):
         self._latest: dict[_K, _Event] = {}
 
     def is_new(self, key: _K, raw: Mapping[str, Any]) -> bool:
-        """Take an event; return False if a newer one about the same object has come before."""
+        """Note an event; return False if a newer one about the same object has come before."""
         version = str((raw.get("metadata") or {}).get("resourceVersion", ""))
         if key in self._latest and is_older(version, self._latest[key].version):
             return False
@@ -56,4 +57,4 @@ def is_older(one: str, other: str) -> bool:
     try:
         return int(one) < int(other)
     except ValueError:
-        return False  # versions need not be numbers: then the last word counts
+        return False  # versions need not be numbers; then the latest answer counts

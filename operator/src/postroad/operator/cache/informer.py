@@ -1,10 +1,10 @@
 """
-Keeps the store true: full lists at the start and from time to time, watch events in between.
+Keeps the store current: full lists at the start and from time to time, watch events in between.
 
-Listing is the operator's own, before any watching: only so does it know for certain when it has
-seen everything once, and may remove what is not declared any more. Lists are repeated half a minute
-after the start (what was deleted before the watch began) and then every ten minutes or so, since a
-watch may miss an event and nobody would ever know.
+The operator lists all objects itself before it watches. Only so does it know when it has seen every
+object once; then it may remove published objects that are no longer declared. It lists again half a
+minute after the start, for objects that were deleted before the watch began. After that it lists
+about every ten minutes, because a watch may miss an event without a sign.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ log = get_logger(__name__)
 
 class Informer:
     """
-    The store, kept true.
+    Keeps a store current.
 
-    `declared` is called when what is to be compiled has changed, `told` when the status of an
-    object, or of None for all, may have.
+    `declared` is called when something to compile has changed. `told` is called with an object when
+    its status may have changed, and with None when any status may have.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Informer:
         metrics.LIST_SECONDS.set_function(lambda: self._loop.time() - self._last_list)
 
     def event(self, kind: str, type_: str | None, raw: dict[str, Any]) -> None:
-        """Take what a watch told."""
+        """Pass on an event of the watch."""
         self._last_event = self._loop.time()
         deleted = type_ == "DELETED"
         metadata = raw.get("metadata") or {}
@@ -88,7 +88,7 @@ class Informer:
             self._declared()
 
     async def list_first(self) -> None:
-        """List everything, trying until it is done."""
+        """List everything, retrying until it succeeds."""
         for failures in itertools.count(1):
             try:
                 await self.list_all()
@@ -99,7 +99,7 @@ class Informer:
                 await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     async def run(self) -> None:
-        """List everything again and again, until cancelled."""
+        """List everything at intervals, until cancelled."""
         await self._pause(_FIRST_RESYNC.total_seconds())
         while True:
             try:
@@ -124,10 +124,10 @@ class Informer:
 
     async def fetch_missing_secrets(self) -> None:
         """
-        Read the Secrets that are named and were not looked for.
+        Read the Secrets that objects name and that were not read yet.
 
-        One that the API server cannot give holds up nobody but who names it, and is asked for again
-        in a moment: until then that object keeps its last good form.
+        A Secret that cannot be read delays only the object that names it: that object keeps its
+        last good form. The Secret is read again a few seconds later.
         """
         failed: frozenset[ObjectKey] = frozenset()
         while missing := [key for key in self._store.secrets.missing() if key not in failed]:
@@ -136,8 +136,8 @@ class Informer:
             self._loop.call_later(_SECRETS_AGAIN.total_seconds(), self._declared)
 
     async def list_all(self) -> None:
-        """List everything once; KubeError where a list is refused or not answered."""
-        # What one list brings is told at once: the next one may fail.
+        """List everything once; KubeError if a list is refused or not answered."""
+        # The changes in each list are reported at once, because the next list may fail.
         for kind in Kind:
             for namespace in self._namespaces or (None,):
                 listing = self._store.begin_listing(kind)
@@ -155,8 +155,8 @@ class Informer:
         try:
             found = [raw async for raw in self._kube.list(NAMESPACES_PATH, metadata_only=True)]
         except ApiRefused as error:
-            # Only selectors need labels. Where there are some, unknown labels would withdraw the
-            # consent that an object is in force by.
+            # Only selectors need labels. With a selector, unknown labels would withdraw consents,
+            # and so remove objects that are in force.
             if error.status != 403 or self._store.selects:
                 raise
             log.warning("namespaces cannot be listed", error=str(error))
@@ -167,7 +167,7 @@ class Informer:
             self._declared()
 
     async def _fetch(self, keys: Iterable[ObjectKey]) -> frozenset[ObjectKey]:
-        """Read Secrets, and return those that cannot be read for now."""
+        """Read Secrets; return those that cannot be read for now."""
         free = asyncio.Semaphore(_SECRETS_AT_ONCE)
         failed = set()
 

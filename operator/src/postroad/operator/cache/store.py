@@ -1,10 +1,10 @@
 """
 The objects that the cluster declares, as this operator knows them, from lists and watch events.
 
-Full lists come from the API at the start, and every few minutes to mend what a watch has missed;
-watch events come in between. Either may be late. So an older version never replaces a newer one. An
-object that a list lacks is removed only if no event has told of it since the list began. An object
-that was deleted meanwhile does not come back with a page of the list that was read before.
+Full lists come at the start, and every few minutes to correct what a watch has missed. Watch events
+come in between. Either may be late. So an older version never replaces a newer one. An object that
+is missing in a list is removed only if there was no event about it since the list began. An object
+that was deleted meanwhile does not come back with an earlier page of the list.
 
 Until every kind has been listed once, `complete` is False and nothing may be removed anywhere.
 `surroundings` holds the Secrets and Namespaces that the objects refer to.
@@ -28,7 +28,7 @@ _METADATA = ("name", "namespace", "generation", "creationTimestamp")
 
 @dataclass(frozen=True, slots=True)
 class CachedObject:
-    """One object of ours as the API server last told of it."""
+    """The latest known version of one Domain, Relay, Client or Quota."""
 
     uid: str
     version: str
@@ -37,13 +37,13 @@ class CachedObject:
 
     @property
     def reference(self) -> Reference:
-        """What names it."""
+        """Its kind, namespace and name."""
         return self.declared.reference
 
 
 @dataclass(slots=True)
 class ListSnapshot:
-    """A list being read: what it holds so far, and how many events had been seen when it began."""
+    """A list that is being read: its objects so far, and the number of events when it began."""
 
     kind: Kind
     began: int
@@ -51,7 +51,7 @@ class ListSnapshot:
 
 
 class Store:
-    """All that is declared. Methods return whether what is to be compiled has changed."""
+    """All declared objects. Methods return whether something to compile has changed."""
 
     def __init__(self) -> None:
         self.objects: dict[Reference, CachedObject] = {}
@@ -67,7 +67,7 @@ class Store:
         return self._listed >= {*Kind, "Namespace"}
 
     def snapshot(self) -> Objects:
-        """Return all of it, to be compiled; safe to hand to a thread."""
+        """Return all objects for the compiler; the result may be used in another thread."""
         return Objects(
             declared=tuple(known.declared for known in self.objects.values()),
             secrets=self.secrets.found,
@@ -77,18 +77,18 @@ class Store:
 
     @property
     def now(self) -> int:
-        """How many events there have been: what is asked for now is older than any later event."""
+        """The number of events so far: a request made now is older than any later event."""
         return self._events.count
 
     def event(self, kind: Kind, raw: Mapping[str, Any], *, deleted: bool) -> bool:
-        """Take what a watch told of an object."""
+        """Apply a watch event about an object."""
         self._events.count += 1
         known = self._read(kind, raw)
         if known is None:
             return False
         before = self.objects.get(known.reference)
         if before is not None and is_older(known.version, before.version):
-            # Also of an object that had the name before: kopf keeps the order of one object alone.
+            # Or from an earlier object with this name: kopf keeps the order only for one object.
             return False
         self._touched[known.reference] = self.now
         if deleted:
@@ -99,17 +99,17 @@ class Store:
         return self._put(known)
 
     def begin_listing(self, kind: Kind) -> ListSnapshot:
-        """Begin to read a list."""
+        """Begin to read a list of one kind."""
         return ListSnapshot(kind, self.now)
 
     def add(self, listing: ListSnapshot, raw: Mapping[str, Any]) -> None:
-        """Take one object of a list."""
+        """Add one object to a list that is being read."""
         known = self._read(listing.kind, raw)
         if known is not None:
             listing.found[known.reference.key] = known
 
     def end_listing(self, listing: ListSnapshot, namespaces: Iterable[str] = ()) -> bool:
-        """Take a list that was read to its end; of some namespaces, if it was of those only."""
+        """Apply a complete list; `namespaces` are those it covers, empty for all."""
         changed = False
         for known in listing.found.values():
             before = self.objects.get(known.reference)
@@ -133,14 +133,14 @@ class Store:
         return changed
 
     def listed(self, kind: str) -> bool:
-        """Tell that a kind was listed to its end, everywhere; True when that completes all."""
+        """Note that a kind was listed completely; return True if now all kinds are."""
         before = self.complete
         self._listed.add(kind)
         self._touched = {ref: at for ref, at in self._touched.items() if ref in self.objects}
         return self.complete and not before
 
     def wrote(self, reference: Reference, raw: Mapping[str, Any]) -> None:
-        """Take the API server's answer to a status that was written."""
+        """Apply the API server's answer to a write of a status."""
         before = self.objects.get(reference)
         metadata = raw.get("metadata") or {}
         if before is None or before.uid != metadata.get("uid"):
@@ -164,7 +164,7 @@ class Store:
             and before.uid == uid
             and before.declared.generation == metadata.get("generation")
         ):
-            # The generation counts changes of the spec: what was read of it still holds.
+            # The generation counts changes of the spec: the parsed spec is still valid.
             return replace(before, version=version, status=status)
         read = read_object(
             {
@@ -194,7 +194,7 @@ class Store:
 
     @property
     def selects(self) -> bool:
-        """Whether an object admits namespaces by their labels."""
+        """Whether any object admits namespaces by their labels."""
         specs = (known.declared.spec for known in self.objects.values())
         return any(
             spec.allowed_namespaces.selector is not None

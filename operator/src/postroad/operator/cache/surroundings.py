@@ -1,9 +1,9 @@
 """
 What the declared objects refer to: Secrets with logins, and Namespaces with their labels.
 
-Of the Secrets only those that a declared object names are kept, and of those only the username and
-password. A Secret that came before the object that names it is not there, then; whoever compiles
-asks `Secrets.missing` and fetches those by name.
+Only Secrets that a declared object names are kept, and only their username and password. So an
+event about a Secret is dropped if it comes before the object that names the Secret. Before
+compiling, the publisher therefore fetches the Secrets that `Secrets.missing` returns.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +20,8 @@ class Secrets:
     """
     The Secrets that declared objects name.
 
-    Methods return whether what is to be compiled has changed. `named` returns the names that the
-    objects hold now; it is asked anew after `names_changed`.
+    Methods return whether something to compile has changed. `named` returns the Secrets that
+    objects name now; it is called again after `names_changed`.
     """
 
     def __init__(self, counter: EventCounter, named: Callable[[], Iterable[ObjectKey]]) -> None:
@@ -31,7 +31,7 @@ class Secrets:
         self._latest: LatestEvents[ObjectKey] = LatestEvents(counter)
 
     def names_changed(self) -> None:
-        """Take that other Secrets may be named now."""
+        """Note that objects may name other Secrets now."""
         self._names = None
 
     @property
@@ -45,21 +45,21 @@ class Secrets:
 
     @property
     def found(self) -> dict[ObjectKey, Mapping[str, bytes]]:
-        """What is in each Secret that is there."""
+        """The login in each Secret that exists."""
         return {key: login for key, login in self._logins.items() if login is not None}
 
     def missing(self) -> list[ObjectKey]:
-        """Return the Secrets that are named and were not looked for yet."""
+        """Return the Secrets that objects name and that were not read yet."""
         return sorted(key for key in self.names if key not in self._logins)
 
     def event(self, key: ObjectKey, raw: Mapping[str, Any], *, deleted: bool) -> bool:
-        """Take what a watch told of a Secret."""
+        """Apply a watch event about a Secret."""
         if key not in self.names or not self._latest.is_new(key, raw):
             return False
         return self._set(key, None if deleted else raw)
 
     def read(self, key: ObjectKey, raw: Mapping[str, Any] | None, *, asked: int) -> bool:
-        """Take a Secret as it was when the counter was at `asked`; None when there was none."""
+        """Apply a Secret as read when the counter was at `asked`; None if there was none."""
         if key not in self.names or self._latest.has_since(key, asked):
             return False
         return self._set(key, raw)
@@ -79,14 +79,14 @@ class Namespaces:
         self._latest: LatestEvents[str] = LatestEvents(counter)
 
     def event(self, raw: Mapping[str, Any], *, deleted: bool) -> bool:
-        """Take what a watch told of a namespace."""
+        """Apply a watch event about a namespace."""
         name = _name_of(raw)
         if not self._latest.is_new(name, raw):
             return False
         return self._set(name, None if deleted else _labels(raw))
 
     def listed(self, found: Iterable[Mapping[str, Any]], *, asked: int) -> bool:
-        """Take all namespaces, as they were when the counter was at `asked`."""
+        """Apply a list of all namespaces, as read when the counter was at `asked`."""
         labels = {_name_of(raw): _labels(raw) for raw in found}
         changed = False
         for name in {*self.labels, *labels}:

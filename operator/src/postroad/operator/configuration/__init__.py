@@ -1,5 +1,6 @@
 """
-From what is declared to what is in force, and which process has it.
+Publishes the configuration, and follows which processes have it in force.
 
-The publisher compiles all objects and writes what differs; sessions of the data plane acknowledge.
+`publisher` compiles all objects and writes what has changed. `acknowledgements` reads the sessions
+of the data plane, which tell the generation that each process uses.
 """

@@ -1,9 +1,10 @@
 """
-Which generation each process of the data plane has in force, by the sessions they keep.
+Which generation each process of the data plane has in force, read from the processes' sessions.
 
-Looked at every few seconds, since processes come and go, and several times a second while a
-publication is on its way into force. That there is no session at all is believed after some
-seconds: servers that were all down have forgotten them, and each process writes its own again.
+The sessions are read every few seconds, because processes come and go, and several times a second
+while a publication is not in force everywhere yet. If there is no session at all, that is believed
+only after some seconds: NATS servers that were all down have lost the sessions, and each process
+writes its own again.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.telemetry.logs import get_logger
 
-PATIENCE = timedelta(seconds=5)  # in which a publication is usually in force everywhere
+PATIENCE = timedelta(seconds=5)  # within this time, a publication is usually in force everywhere
 _OFTEN = 0.15  # seconds
 _SELDOM = 3.0
 _BELIEVED_AFTER = 7.0  # seconds: sessions are written every three
@@ -39,17 +40,17 @@ class Acknowledgements:
         self._loop = asyncio.get_running_loop()
 
     def look(self) -> None:
-        """Look soon: something was published."""
+        """Read the sessions soon: something was published."""
         self._published.set()
 
     @property
     def patient(self) -> bool:
-        """Whether acknowledgements of the last publication may still come any moment."""
+        """Whether the last publication is so recent that acknowledgements are still expected."""
         past = self._loop.time() - self._publisher.published_at
         return past < PATIENCE.total_seconds()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Read the sessions at intervals, until cancelled."""
         waited = False
         while True:
             before = self.serving

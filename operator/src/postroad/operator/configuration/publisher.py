@@ -1,14 +1,15 @@
 """
-From what is declared to what is in force: compile all of it, publish what differs.
+Compiles all declared objects, and publishes those that have changed.
 
-Level-triggered: something changed is all that a trigger says, and every run works from everything
-that is known. Changes that come together are taken together (a tenth of a second of quiet, half a
-second at most). What is published when the operator starts is the last good form of every object,
-so that one which went bad while nobody looked keeps what it had.
+It is level-triggered: a trigger only says that something has changed, and every run compiles all
+objects. Changes that come together are published together: it waits for a tenth of a second without
+a change, half a second at most. The configuration that is published when the operator starts is the
+last good form of every object. So an object that became invalid while no operator ran stays in
+force.
 
-What is published is compared with what should be every minute, too: an operator that lost its Lease
-in the middle of publishing may have left entries that no head tells of, and a process that starts
-then would have no configuration until the next change.
+Every minute, the published entries are also compared with what they should be. An operator that
+lost its Lease while it published may have left entries that the head does not list. A process that
+starts then would have no configuration until the next change.
 """
 
 import asyncio
@@ -42,10 +43,10 @@ log = get_logger(__name__)
 
 class ConfigurationPublisher:
     """
-    Compiles and publishes whenever `wake` is called; `changed` tells that there is news.
+    Compiles and publishes whenever `wake` is called, and calls `changed` after each result.
 
-    `compiled` is the last outcome; `generations` tells for each of its entries in which generation
-    it is published, and lacks those that are not yet.
+    `compiled` is the last result of the compiler. `generations` has, for each of its entries that
+    is published, the generation in which it was published.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class ConfigurationPublisher:
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        """Look at everything again soon."""
+        """Compile everything again soon."""
         self._dirty.set()
 
     async def start(self) -> None:
-        """Read what is published now; SpoolError when the queue does not answer."""
+        """Read what is published now; SpoolError if the queue does not answer."""
         last = await self._spool.config.last()
         if last is None:
             return
@@ -91,7 +92,7 @@ class ConfigurationPublisher:
         self.generations = dict.fromkeys(loaded.entries, last.generation)
 
     async def run(self) -> None:
-        """Compile and publish what changes, until cancelled."""
+        """Compile and publish after each change, until cancelled."""
         failures = 0
         while True:
             dirty = await self._wait()
@@ -104,20 +105,20 @@ class ConfigurationPublisher:
                     await self._mend()
                 failures = 0
             except RecordTooLarge as error:
-                # The same again would be refused again: the next change is waited for.
+                # A retry would be refused again: wait for the next change.
                 metrics.ERRORS.labels("publish").inc()
                 log.error("the configuration is not published until it changes", error=str(error))
             except (SpoolError, KubeError) as error:
                 metrics.ERRORS.labels("publish").inc()
                 log.warning("the configuration is not published for now", error=str(error))
                 if not dirty:
-                    continue  # it is looked at again in a minute
+                    continue  # it is tried again in a minute
                 self._dirty.set()
                 failures += 1
                 await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     async def _wait(self) -> bool:
-        """Wait until something is to be compiled, or False when it is time to mend."""
+        """Wait until something is to be compiled; False if it is time to repair instead."""
         try:
             async with asyncio.timeout(self._repair):
                 await self._dirty.wait()
@@ -126,12 +127,12 @@ class ConfigurationPublisher:
         return True
 
     async def _mend(self) -> None:
-        """Publish again what is published: nothing is written when it is there as it should be."""
+        """Publish the same configuration again; entries that are right are not written."""
         if self._compiled_once:
             metrics.GENERATION.set(await self._spool.config.publish(self._encoder.last))
 
     async def _settle(self) -> None:
-        """Wait until nothing more comes, for a moment."""
+        """Wait for a short time without further changes."""
         deadline = self._loop.time() + AT_MOST.total_seconds()
         while self._dirty.is_set() and self._loop.time() < deadline:
             self._dirty.clear()

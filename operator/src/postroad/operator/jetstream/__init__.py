@@ -1,3 +1,3 @@
 """
-The queue's server, looked after: streams and buckets, their leaders, room and backlog.
+Maintains the queue in JetStream: streams and buckets, their leaders, storage use and backlog.
 """

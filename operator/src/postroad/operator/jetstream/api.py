@@ -1,8 +1,8 @@
 """
-Asking JetStream itself, over a connection that is made for each look and closed after it.
+Requests to JetStream's own API, over a connection that is opened for each use and closed after it.
 
-The queue's own connection has no word for what is asked here: how full the storage is, and who
-leads the streams. Once in many seconds a new connection costs nothing.
+The queue's interface does not offer these requests: how full the storage is, and which servers lead
+the streams. They are so rare that a new connection for each costs little.
 """
 
 import json
@@ -23,7 +23,7 @@ class JetStreamApi:
         self._requests = requests
 
     async def ask(self, what: str, body: bytes = b"") -> dict[str, Any]:
-        """Return the answer; SpoolUnavailable when there is none, or it is an error."""
+        """Return the answer; SpoolUnavailable if there is none, or it is an error."""
         said: dict[str, Any] = json.loads((await self._requests.send(f"$JS.API.{what}", body)).data)
         if "error" in said:
             raise SpoolUnavailable(f"JetStream: {said['error'].get('description')}")
@@ -32,7 +32,7 @@ class JetStreamApi:
 
 @asynccontextmanager
 async def asking(options: SpoolOptions) -> AsyncIterator[JetStreamApi]:
-    """Connect for the block's time; SpoolUnavailable when no server answers."""
+    """Connect for the duration of the block; SpoolUnavailable if no server answers."""
     link = NatsLink(options.access())
     await link.open()
     try:

@@ -1,9 +1,9 @@
 """
-How much there is to deliver, for who scales delivery: at /backlog, and as gauges.
+The amount of queued mail, at /backlog for autoscalers and as gauges.
 
-Counted every few seconds by every operator, also by those that stand by: who asks does not choose
-which one answers. The gauges are shown by the one that leads, so that their sum is what there is.
-An answer older than half a minute is none. `postroad up` counts in the same way.
+Every operator counts it every few seconds, also those that stand by, because an autoscaler cannot
+choose which operator answers. Only the leading operator shows the gauges, so that their sum is
+right. Counts older than half a minute are not returned. `postroad up` uses this module, too.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ log = get_logger(__name__)
 
 class BacklogCounts:
     """
-    The counts as of the last look.
+    The latest counts.
 
-    `pools` are told of even when nothing is in them: whoever scales one would take a number that is
-    missing for an error, and leave it as large as it is. `leading` says whether to show gauges.
+    Empty `pools` are counted, too: an autoscaler takes a missing number for an error, and would not
+    scale the pool down. `leading` says whether to show gauges.
     """
 
     def __init__(self, pools: Collection[str], leading: Callable[[], bool]) -> None:
@@ -63,10 +63,10 @@ class BacklogCounts:
 
 def as_json(backlog: Backlog, pools: Mapping[str, int]) -> dict[str, object]:
     """
-    Return a backlog as /backlog tells it, where `pools` are those that have a Deployment.
+    Return the answer of /backlog; `pools` are those that have a Deployment.
 
-    The mail of any other pool counts as that of `default` too, which takes it over: scaled to
-    nothing, it would never start for it.
+    Mail of any other pool also counts for `default`, which delivers it. Otherwise `default` would
+    not be started for this mail when it is scaled to zero.
     """
     express = backlog.of_class(TrafficClass.EXPRESS)
     bulk = backlog.of_class(TrafficClass.BULK)

@@ -1,11 +1,11 @@
 """
 Spreads the leaders of the queue's streams over the NATS servers.
 
-A stream is written through its leader, so a server that leads all shards does all the work, and its
-death stops all of them. After a rolling restart that is how it stands: whoever was there first
-leads. When every copy of every stream is up to date, one stream's leader that leads more than its
-share hands over to the server that leads least. One at a time: a shard takes no mail for a moment
-while it does.
+All writes of a stream go through its leader. So a server that leads all shards does all the work,
+and its failure stops all of them. After a rolling restart this is usual: the server that was up
+first leads everything. When every copy of every stream is up to date, a server that leads more than
+its share hands one stream over to the server that leads least. It is one stream at a time, because
+a shard accepts no mail for a moment while its leader changes.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """A stream, the server that leads it, and those that follow and are up to date."""
+    """A stream, the server that leads it, and the followers that are up to date."""
 
     stream: str
     leader: str
@@ -41,7 +41,7 @@ class Led:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A stream whose leader should step down, and who should lead it then."""
+    """A stream whose leader should step down, and the server that should lead it then."""
 
     stream: str
     to: str
@@ -49,7 +49,7 @@ class HandOver:
 
 def hand_over(group: Sequence[Led]) -> HandOver | None:
     """
-    Return what would make the leading of a group of streams more even, None when it is even.
+    Return the change that spreads the leaders of a group of streams better, None if none does.
 
     A server's share is the number of streams over that of servers, rounded up.
     """
@@ -66,12 +66,12 @@ def hand_over(group: Sequence[Led]) -> HandOver | None:
 
 
 async def spread(options: SpoolOptions, layout: Layout) -> HandOver | None:
-    """Look once, and let one leader step down where that helps; raises SpoolUnavailable."""
+    """Check once, and let one leader step down if that helps; raises SpoolUnavailable."""
     async with asking(options) as api:
         for name_of in (queue_stream, blob_stream):
             group = [await led(api, name_of(k)) for k in range(layout.shards)]
             if any(len(each.followers) < layout.replicas - 1 for each in group):
-                return None  # a copy is away or behind: this is no time to move anything
+                return None  # a copy is missing or behind: not the time to move leaders
             found = hand_over(group)
             if found is not None:
                 wanted = json.dumps({"placement": {"preferred": found.to}}).encode()
@@ -92,7 +92,7 @@ async def led(api: JetStreamApi, stream: str) -> Led:
 
 
 async def keep_spread(options: SpoolOptions, layout: Layout) -> None:
-    """Look now and again, until cancelled."""
+    """Check at intervals, until cancelled."""
     while True:
         await asyncio.sleep(EVERY.total_seconds() * random.uniform(0.8, 1.2))
         try:

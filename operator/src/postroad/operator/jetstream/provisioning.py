@@ -1,5 +1,5 @@
 """
-Makes the queue's streams and buckets, and looks after them: drift is mended, data never deleted.
+Creates the queue's streams and buckets, and repairs their settings. It never deletes data.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> Layout:
-    """Provision, trying until the servers are there; return the layout in force."""
+    """Provision, retrying until the servers answer; return the layout in force."""
     for failures in itertools.count(1):
         try:
             in_force = await _provision(options, settings)
@@ -42,7 +42,7 @@ async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> La
 
 
 async def look_after(options: SpoolOptions, settings: LayoutSettings) -> None:
-    """Mend drift every minute, until cancelled."""
+    """Repair changed settings every minute, until cancelled."""
     while True:
         await asyncio.sleep(EVERY.total_seconds() * random.uniform(0.8, 1.2))
         try:

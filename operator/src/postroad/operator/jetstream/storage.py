@@ -1,8 +1,7 @@
 """
-How full the queue's storage is, as gauges: ingress refuses mail at 80 % of it.
+Gauges of how full the queue's storage is: ingress refuses mail at 80 % of it.
 
-How much there is, JetStream does not know unless the account is limited: then the operator's
-settings say it.
+JetStream knows the limit only if the account has one. Otherwise the operator's settings give it.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StorageUse:
-    """Octets on all servers together, each copy counted; `limit` is 0 when it is not known."""
+    """Octets on all servers together, counting each copy; `limit` is 0 if it is not known."""
 
     used: int
     limit: int
@@ -31,19 +30,19 @@ class StorageUse:
 
 async def read_storage(options: SpoolOptions, *, capacity: int) -> StorageUse:
     """
-    Ask JetStream; `capacity` is what all servers together have, 0 when it is not known.
+    Ask JetStream; `capacity` is that of all servers together, 0 if it is not known.
 
     Raises SpoolUnavailable.
     """
     async with asking(options) as api:
         said = await api.ask("INFO")
-    of_account = int((said.get("limits") or {}).get("max_storage", -1))  # -1: as much as there is
+    of_account = int((said.get("limits") or {}).get("max_storage", -1))  # -1: unlimited
     known = [limit for limit in (capacity, of_account) if limit > 0]
     return StorageUse(int(said.get("storage", 0)), min(known, default=0))
 
 
 async def look_at_storage(options: SpoolOptions, *, capacity: int) -> None:
-    """Show how full it is, until cancelled."""
+    """Update the gauges at intervals, until cancelled."""
     while True:
         try:
             found = await read_storage(options, capacity=capacity)

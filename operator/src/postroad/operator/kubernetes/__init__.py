@@ -1,5 +1,5 @@
 """
 The API server: calls, watches, and the Lease that says which operator leads.
 
-Nothing here knows what the objects mean. Watch events go to the cache as they come.
+This package does not interpret the objects. Watch events go to the cache as they come.
 """

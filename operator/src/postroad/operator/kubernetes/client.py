@@ -1,10 +1,10 @@
 """
 The Kubernetes API calls that kopf does not make: lists, statuses, the Lease, Events.
 
-kopf is for watching. What the operator writes, and the lists it checks its own informer against, go
-through one aiohttp session here, so that no write of ours can start a handling cycle of kopf's and
-thousands of statuses share a few connections. Credentials come from whoever watches, so that there
-is one way to log in; they are read again every minute, since service account tokens rotate.
+kopf only watches. The operator's writes and lists go through one aiohttp session in this module. So
+no write starts a handling cycle of kopf, and thousands of statuses share a few connections. The
+watch and this client use the same function to log in. Credentials are read again every minute,
+because service account tokens rotate.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ Object = dict[str, Any]
 
 
 class KubeError(Exception):
-    """The API server is away, or refuses in a way that may pass; try again later."""
+    """The API server does not answer, or refuses temporarily; try again later."""
 
     status = 0
 
 
 class ApiRefused(KubeError):
-    """The API server says no; `status` says why: 403, 404, 409, 410, 422."""
+    """The API server refuses the request; `status` says why: 403, 404, 409, 410, 422."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class ApiRefused(KubeError):
 
 @dataclass(frozen=True, slots=True)
 class ApiAccess:
-    """Where the API server is, and how this process proves itself."""
+    """The API server's address, and this process's credentials."""
 
     server: str
     token: str | None = field(default=None, repr=False)
@@ -87,7 +87,7 @@ class Kube:
         """
         Yield every object under a path, page by page.
 
-        Refused (410) when it took so long that the pages no longer belong together.
+        Raises ApiRefused (410) if it took so long that the next page is no longer available.
         """
         following = ""
         while True:
@@ -101,7 +101,7 @@ class Kube:
                 return
 
     async def patch_status(self, kind: Kind, key: ObjectKey, uid: str, status: Object) -> Object:
-        """Write fields of an object's status; Refused (409) when it is another object by now."""
+        """Write fields of an object's status; ApiRefused (409) if another object has its name."""
         body = {"metadata": {"uid": uid}, "status": status}
         return await self.request(
             "PATCH",
@@ -124,7 +124,7 @@ class Kube:
         """
         Make one request and return the answer.
 
-        Refused for 4xx that the request itself is to blame for, KubeError for what may pass.
+        Raises ApiRefused if the request itself is wrong (4xx), KubeError for temporary failures.
         """
         for tries_left in (1, 0):
             session, access = await self._connected()
@@ -182,7 +182,7 @@ async def _read(answer: aiohttp.ClientResponse, method: str, path: str) -> Objec
 
 
 def _same_transport(one: ApiAccess, other: ApiAccess | None) -> bool:
-    """Whether the same connections serve both: a new token alone needs none."""
+    """Whether the same connections can be used: a new token alone needs no new ones."""
     names = ("server", "ca_path", "ca_data", "certificate_path", "certificate_data", "insecure")
     return other is not None and all(getattr(one, n) == getattr(other, n) for n in names)
 
@@ -198,7 +198,7 @@ def _tls(access: ApiAccess) -> ssl.SSLContext | bool:
     if access.certificate_path:
         context.load_cert_chain(access.certificate_path, access.private_key_path)
     elif access.certificate_data and access.private_key_data:
-        # The ssl module reads certificates from files only.
+        # The ssl module reads a client's certificate and key from files only.
         with tempfile.TemporaryDirectory() as folder:
             pair = Path(folder, "client.pem")
             pair.touch(mode=0o600)
@@ -209,18 +209,18 @@ def _tls(access: ApiAccess) -> ssl.SSLContext | bool:
 
 
 def object_path(kind: Kind, key: ObjectKey) -> str:
-    """Return where an object of ours is."""
+    """Return the API path of a Domain, Relay, Client or Quota."""
     return f"{kind_path(kind, key.namespace)}/{quote(key.name)}"
 
 
 def kind_path(kind: Kind, namespace: str | None) -> str:
-    """Return where the objects of a kind are: in a namespace, or all."""
+    """Return the API path of all objects of a kind, in one namespace or in all."""
     where = f"/namespaces/{quote(namespace)}" if namespace else ""
     return f"/apis/{GROUP}/{VERSION}{where}/{PLURALS[kind]}"
 
 
 def secret_path(key: ObjectKey) -> str:
-    """Return where a Secret is."""
+    """Return the API path of a Secret."""
     return f"/api/v1/namespaces/{quote(key.namespace)}/secrets/{quote(key.name)}"
 
 

@@ -1,11 +1,11 @@
 """
-Which of several operators works: a coordination.k8s.io Lease, taken, renewed, given up.
+Leader election: a coordination.k8s.io Lease, which one operator takes, renews and gives up.
 
-Clocks of different machines are never compared. A Lease counts as abandoned when it has not changed
-for its whole duration as seen by the one who waits, by a clock that only goes forward. Who holds it
-renews it every 2 s, and takes it for lost when the last renewal that succeeded was sent 10 s ago:
-the process then ends, well before anybody else may begin. At SIGTERM it is given up, so that the
-next one begins within a second or two.
+The clocks of different machines are never compared. An operator that waits takes the Lease when it
+has not seen it change for the Lease's whole duration, by its own monotonic clock. The holder renews
+the Lease every 2 s. It counts the Lease as lost when its last successful renewal was sent 10 s ago.
+Then the process ends, well before another operator may begin. At SIGTERM the holder gives the Lease
+up, so that the next operator begins within a second or two.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A Lease as it was read; `since` is when this content was first seen, by our clock."""
+    """A Lease as read; `since` is when this content was first seen, by our monotonic clock."""
 
     holder: str
     renewed: str
@@ -56,12 +56,12 @@ def decide(seen: Seen, me: str, now: float) -> LeaseStep:
 
 
 def lost(last_renewal: float, now: float) -> bool:
-    """Whether a holder must stop: others may soon take the Lease for abandoned."""
+    """Whether a holder must stop: another operator may soon take the Lease."""
     return now - last_renewal >= LOST_AFTER.total_seconds()
 
 
 def observe(lease: dict[str, Any], before: Seen | None, now: float) -> Seen:
-    """Return a Lease as seen; it keeps its age while its content stays the same."""
+    """Return a Lease as seen; `since` stays while the content stays the same."""
     spec = lease.get("spec") or {}
     holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
     seconds = spec.get("leaseDurationSeconds")
@@ -89,7 +89,7 @@ class LeaseKeeper:
         self._away = False
 
     async def acquire(self) -> None:
-        """Wait until the Lease is this process's."""
+        """Wait until this process holds the Lease."""
         told = ""
         while True:
             try:
@@ -110,7 +110,7 @@ class LeaseKeeper:
         while not lost(self._last_renewal, self._clock()):
             await asyncio.sleep(self._pause)
             try:
-                # A renewal is two requests: together they must not outlast what is left.
+                # A renewal is two requests. Together they must end before the Lease is lost.
                 async with asyncio.timeout_at(self._last_renewal + LOST_AFTER.total_seconds()):
                     ours = await self._try()
             except (KubeError, TimeoutError) as error:
@@ -129,18 +129,18 @@ class LeaseKeeper:
             self.on_contact()
 
     async def give_up(self) -> None:
-        """Let somebody else take the Lease at once."""
+        """Let another operator take the Lease at once."""
         if not self.holding:
             return
         self.holding = False
         try:
-            # Nobody's is a Lease without the field: an empty one is refused.
+            # A Lease that nobody holds lacks the field: an empty field is refused.
             await self._write({"holderIdentity": None, "leaseDurationSeconds": 1})
         except KubeError as error:
             log.warning("the Lease ends by expiry", error=str(error))
 
     async def _try(self) -> bool:
-        """Read the Lease and take or renew it when that is possible; return whether it is ours."""
+        """Read the Lease, take or renew it if possible; return whether this process holds it."""
         now = self._clock()
         try:
             self._lease = await self._kube.request(
@@ -161,7 +161,7 @@ class LeaseKeeper:
         return True
 
     def _still_ours(self) -> bool:
-        """After a conflict the next look tells; until then nothing was renewed."""
+        """Whether the Lease is still held after a conflict, by the time of the last renewal."""
         return not lost(self._last_renewal, self._clock())
 
     async def _create(self, now: float) -> bool:
@@ -197,7 +197,7 @@ class LeaseKeeper:
         }
 
     async def _write(self, spec: dict[str, Any]) -> None:
-        # With its resourceVersion: whoever wrote meanwhile makes this a conflict.
+        # With its resourceVersion: a write by another process meanwhile causes a conflict.
         body = {**self._lease, "spec": {**(self._lease.get("spec") or {}), **spec}}
         self._lease = await self._kube.request(
             "PUT", f"{self._path}/{quote(self._name)}", body=body, timeout=_REQUEST

@@ -1,15 +1,15 @@
 """
-Watching the cluster: kopf's wiring, and nothing else.
+Watches the cluster with kopf. This module sets kopf up, and does nothing else.
 
-kopf runs in a thread with an event loop of its own, for two reasons. When it stops it cancels
-every task of its loop, also those that are not its own; and a list of thousands of objects keeps
-its loop busy while leases must be renewed. Its handlers do one thing: hand each event to the
-operator's loop. They are the low-level `on.event` kind, for which kopf keeps no finalizers, no
-annotations and no progress; it never writes to an object.
+kopf runs in a thread with its own event loop, for two reasons. When kopf stops, it cancels every
+task of its loop, also those of others. And a list of thousands of objects keeps its loop busy,
+while the Lease must be renewed. Its handlers only pass each event on to the operator's loop. They
+are low-level `on.event` handlers, for which kopf keeps no finalizers, annotations or progress. So
+kopf never writes to an object.
 
-A Secret of a type that can hold no login (Helm's releases above all, up to a megabyte each) is not
-even sent by the API server. When kopf fails, it is started again after a pause; what it missed
-meanwhile its own first list brings, and the rest, deletions, a list of the operator's.
+The API server does not send Secrets of a type that cannot hold a login, above all Helm's releases,
+which have up to a megabyte each. When kopf fails, it is started again after a pause. Its first list
+then brings the changes that it missed, and the operator's own list brings the deletions.
 """
 
 import asyncio
@@ -38,17 +38,17 @@ _NO_LOGINS = (
     "type!=bootstrap.kubernetes.io/token"
 )
 _BACKOFF = Backoff(timedelta(seconds=1), timedelta(seconds=30))
-_GOOD_RUN = 60.0  # seconds after which a failure is a first one again
+_GOOD_RUN = 60.0  # seconds without failure after which the count of failures starts again
 
 log = get_logger(__name__)
 
 
 class NoAccess(kopf.LoginError, KubeError):
-    """Nothing says where a cluster is: for good at the start, later only for a moment."""
+    """There are no credentials for a cluster: final at the start, temporary later."""
 
 
 def log_in() -> ApiAccess:
-    """Return the credentials of the service account, else those of KUBECONFIG; or NoAccess."""
+    """Return the credentials of the service account, or else of KUBECONFIG; raises NoAccess."""
     found = _log_in(kopf.OperatorSettings())
     text = _text
     return ApiAccess(
@@ -81,7 +81,7 @@ def _text(value: Any) -> str | None:
 
 class Watch:
     """
-    kopf in its thread. `start` once; `failures` counts how often in a row it had to begin again.
+    kopf in its thread. Call `start` once; `failures` counts restarts in a row.
 
     `missed` is called on the operator's loop when events may have been missed.
     """
@@ -98,16 +98,16 @@ class Watch:
         self.failures = 0
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start watching."""
         logging.getLogger("kopf").setLevel(logging.WARNING)
-        # That signals are not listened to in a thread is as it should be; and of an API server that
-        # is away the Lease tells, once for every try and not once for every kind.
+        # kopf warns that it handles no signals in a thread, which is intended, and logs a missing
+        # API server once for every kind. The Lease logs that once for every try.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         logging.getLogger("kopf._cogs.clients.watching").setLevel(logging.CRITICAL)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Let the thread end; it is given a moment, since the Lease waits to be given up."""
+        """Let the thread end, with a short time limit: the Lease is given up after it."""
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 1)
 
@@ -117,7 +117,7 @@ class Watch:
             try:
                 asyncio.run(self._watch())
             except (Exception, asyncio.CancelledError) as error:
-                # kopf cancels tasks of its own: a cancellation that came through ends nothing here.
+                # kopf cancels its own tasks: a CancelledError from it must not end this thread.
                 metrics.ERRORS.labels("watch").inc()
                 log.warning("the watch ended and begins again", error=repr(error))
             if not self._stop.is_set():
@@ -163,7 +163,7 @@ class Watch:
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    settings.process.ultimate_exiting_timeout = None  # it would kill the process
+    settings.process.ultimate_exiting_timeout = None  # kopf would kill the process
     settings.scanning.disabled = True  # the kinds are known, and the namespaces too
     settings.posting.enabled = False
     settings.watching.chunk_size = 500
@@ -173,7 +173,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.field_selectors["", "v1", "secrets"] = _NO_LOGINS
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = (1, 2, 3, 5, 8)
-    # A worker for each object, which should not outlive its event by much.
+    # kopf has a worker for each object; it should end soon after its event.
     settings.queueing.idle_timeout = 0.05
     settings.queueing.worker_limit = 100
     settings.queueing.exit_timeout = 0.5

@@ -1,5 +1,6 @@
 """
-What has to be found out: DNS records of Domains, smarthosts of Relays, use of Quotas.
+Checks of what the objects do not say themselves: DNS records, smarthosts, use of quotas.
 
-Each looks again and again, spread over time, and tells what it found. None of them judges.
+Each probe checks at intervals, spread over time, and reports its results. `status` turns these into
+conditions.
 """

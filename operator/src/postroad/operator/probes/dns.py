@@ -1,9 +1,9 @@
 """
-Looks up the DNS records of Domains: one background round, each domain about every 15 minutes.
+Looks up the DNS records of Domains: one background task, each domain about every 15 minutes.
 
-A domain that is new is looked up within seconds; the rest is spread over the quarter of an hour, so
-that 2,000 domains are two questions a second and never a burst. No cache of its own: what is asked
-this seldom should be answered fresh.
+A new domain is looked up within seconds. The others are spread over the 15 minutes, so that 2,000
+domains cause about two look-ups a second and never a burst. There is no cache, because each answer
+should be current.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _LIFETIME = 8.0  # seconds for one look-up, all tries included
 
 
 class DnsProbe:
-    """What the DNS says of each domain, as far as it was asked in this run."""
+    """The DNS records of each domain that was looked up in this run of the operator."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class DnsProbe:
         self._round: PeriodicQueue[str] = PeriodicQueue(EVERY, random.random)
 
     async def run(self) -> None:
-        """Look up what is due, until cancelled."""
+        """Look up the domains that are due, until cancelled."""
         loop = asyncio.get_running_loop()
         news, told = False, float("-inf")
         while True:
@@ -50,7 +50,7 @@ class DnsProbe:
             if due:
                 found = await asyncio.gather(*(self.look_up(domain) for domain in due))
                 looked_up = dict(zip(due, found, strict=True))
-                # Most look-ups find what was there: nobody's status has to be worked out for them.
+                # Most look-ups find the same records as before, and then no status changes.
                 news |= any(self.facts.get(domain) != facts for domain, facts in looked_up.items())
                 self.facts.update(looked_up)
             if news and loop.time() - told > _TELL_EVERY:
@@ -62,7 +62,7 @@ class DnsProbe:
             await asyncio.sleep(0.2 if due else 1.0)
 
     async def look_up(self, domain: str) -> DnsFacts:
-        """Ask for one domain's records."""
+        """Look up one domain's records."""
         mx, txt, dmarc = await asyncio.gather(
             self._ask(domain, "MX"), self._ask(domain, "TXT"), self._dmarc(domain)
         )
@@ -94,7 +94,7 @@ class DnsProbe:
 
 
 def addresses_by(server: SocketAddress) -> Callable[[str], Awaitable[str]]:
-    """Return a look-up of a host's address that asks one server; OSError where there is none."""
+    """Return a function that asks one server for a host's address; it raises OSError for none."""
     resolver = _resolver(server)
 
     async def look_up(host: str) -> str:

@@ -1,9 +1,9 @@
 """
-How much of each Quota is used, read from the counts that ingress processes lease from.
+How much of each Quota is used, read from the counts from which ingress processes lease.
 
-A Quota that counts one value has one count for each limit, read by its key. One that counts many
-(each sender, each network) is found by looking through all counts; the most used few are shown,
-since a status is no database. Read every half a minute, so that is how often a status may change.
+A Quota for a single subject has one count for each limit, which is read by its key. For a Quota
+with many subjects (each sender, each network), all counts are read, and a status shows the few most
+used ones. The counts are read every half minute, so a status changes at most that often.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 class QuotaUsage:
-    """`lines` are status.usage of each Quota, as of the last look."""
+    """`lines` are status.usage of each Quota, as last read."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class QuotaUsage:
         self._changed = changed
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Read the counts at intervals, until cancelled."""
         while True:
             try:
                 self.lines = await read_usage(self._quotas(), self._usage, datetime.now(UTC))
@@ -83,7 +83,7 @@ def _share(line: Mapping[str, Any]) -> float:
 async def _most_used(
     quotas: Sequence[Quota], usage: QuotaCounters, now: datetime
 ) -> dict[ObjectKey, Lines]:
-    """Look through all counts once, keeping the greatest few of each limit."""
+    """Read all counts once, and keep the few largest of each limit."""
     limits = {
         usage_key(quota.key, limit, "", now): (quota.key, limit)
         for quota in quotas

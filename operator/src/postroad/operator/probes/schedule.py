@@ -1,8 +1,9 @@
 """
-Whose turn it is: things looked at again and again, spread over time, new ones first.
+Decides which objects a probe checks next: each once a period, spread over time, new ones first.
 
-One background task asks a Round what is due, instead of a timer for each object: thousands of
-objects cost a dictionary, and a burst of new ones becomes a steady trickle.
+One background task asks a `PeriodicQueue` what is due, instead of one timer for each object. So
+thousands of objects cost only a dictionary, and many new ones at once are still checked one after
+the other.
 """
 
 from collections.abc import Callable, Collection, Hashable
@@ -15,7 +16,7 @@ _JITTER = 0.2  # of the period, to both sides
 
 
 class PeriodicQueue(Generic[K]):
-    """When each thing is due; times are those of the caller's clock, in seconds."""
+    """When each object is due; times are in seconds of the caller's clock."""
 
     def __init__(self, every: timedelta, chance: Callable[[], float]) -> None:
         self._every = every.total_seconds()
@@ -24,11 +25,11 @@ class PeriodicQueue(Generic[K]):
 
     @property
     def known(self) -> Collection[K]:
-        """What took part at the last look."""
+        """The objects at the last call of `due`."""
         return self._next.keys()
 
     def due(self, present: Collection[K], now: float, *, most: int) -> list[K]:
-        """Return at most `most` that are due, longest waiting first, and plan their next turn."""
+        """Return at most `most` objects that are due, the longest due first; plan the next time."""
         for gone in [key for key in self._next if key not in present]:
             del self._next[gone]
         for key in present:
@@ -42,5 +43,5 @@ class PeriodicQueue(Generic[K]):
         return chosen
 
     def forget(self, key: K) -> None:
-        """Take a thing for new."""
+        """Treat an object as new from now on."""
         self._next.pop(key, None)

@@ -1,9 +1,9 @@
 """
-Tries the smarthosts of Relays: connect, wait for the greeting, say QUIT. One background task.
+Tries the smarthosts of Relays: connect, wait for the greeting, send QUIT. One background task.
 
-A few tries a minute for the whole cluster, so that nobody's server sees more of us than of a
-monitor. What a server says is never repeated in a status: whoever may write a Relay must not be
-able to read the banners of what only the operator can reach.
+There are only a few tries a minute for the whole cluster, no more than a monitor would make. A
+status never quotes the server: a user who may write a Relay must not be able to read the banners of
+servers that only the operator can reach.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ AddressOf = Callable[[str], Awaitable[str]]
 
 
 async def as_named(host: str) -> str:
-    """Leave a host's name as it is: the system finds its address as it connects."""
+    """Return the host's name itself: the system resolves it when it connects."""
     return host
 
 
 class SmarthostProbe:
     """
-    What was found of each Relay in this run, looked at `every` so often.
+    The result for each Relay that was tried in this run; each is tried once in `every`.
 
-    `address_of` finds a host's address, OSError where it has none: as delivery does.
+    `address_of` finds a host's address in the same way as delivery; OSError if it has none.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class SmarthostProbe:
         self._round: PeriodicQueue[ObjectKey] = PeriodicQueue(every, random.random)
 
     async def run(self) -> None:
-        """Try what is due, until cancelled."""
+        """Try the Relays that are due, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             relays = {
                 key: relay for key, relay in self._relays().items() if not relay.egress_path.by_mx
             }
             for key in [key for key in self.found if self._tried[key] != relays.get(key)]:
-                # Another egress path, or none: what was found says nothing about it.
+                # The egress path has changed, or is gone: the old result does not apply.
                 del self.found[key], self._tried[key]
                 self._round.forget(key)
             for key in self._round.due(relays.keys(), loop.time(), most=1):
@@ -85,7 +85,7 @@ async def try_relay(relay: Relay, address_of: AddressOf = as_named) -> Judgement
 
 
 async def _try(host: Smarthost, address_of: AddressOf, *, implicit_tls: bool) -> tuple[str, str]:
-    """Return a reason and a sentence, or two empty texts when the host greets."""
+    """Return a reason and a sentence, or two empty texts if the host greets."""
     where = f"{host.host}:{host.port}"
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -127,7 +127,7 @@ async def _greeting(host: Smarthost, address: str, tls: ssl.SSLContext | None) -
 
 
 def _any_certificate() -> ssl.SSLContext:
-    # Whether its certificate is good is delivery's affair; here somebody is at home or not.
+    # Delivery checks the certificate; this probe only checks that the host answers.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,6 +1,6 @@
 """
-What each object's status should say, and writing it.
+Works out each object's status, and writes it.
 
-`reconcile` and `dns_facts` are pure functions of what is known; `controller` calls them when
-anything they follow from has changed; `writer` writes what is wanted last.
+`reconcile` and `dns_facts` are pure functions of the known facts. `controller` calls them when a
+fact has changed. `writer` writes the latest status of each object.
 """

@@ -1,8 +1,8 @@
 """
-Conditions as Kubernetes has them: merged into what an object says already.
+Merges conditions into those that an object's status already has, by the rules of Kubernetes.
 
-`lastTransitionTime` moves only when `status` does, so that it tells since when something holds. A
-condition of ours that no longer applies goes; one that somebody else put there stays.
+`lastTransitionTime` changes only with `status`, so it tells since when a condition holds. A
+condition of ours that no longer applies is removed. Conditions that others have added stay.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Truth(StrEnum):
 
 
 class Type(StrEnum):
-    """What conditions of ours are about, in the order in which they are listed."""
+    """The types of the operator's conditions, in the order in which they are listed."""
 
     READY = "Ready"
     ACCEPTED = "Accepted"
@@ -36,7 +36,7 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is to be said of an object, before it is known since when."""
+    """A condition without its `lastTransitionTime`."""
 
     type: Type
     status: Truth
@@ -54,7 +54,7 @@ def merge(
     generation: int,
     now: datetime,
 ) -> list[dict[str, Any]]:
-    """Return an object's conditions: the judgements, dated, then those that are not ours."""
+    """Return an object's conditions: the judgements with their times, then those of others."""
     before = {str(each.get("type")): each for each in previous}
     merged = [_dated(each, before.get(each.type), generation, now) for each in judgements]
     foreign = [dict(each) for each in previous if each.get("type") not in set(Type)]
@@ -78,7 +78,7 @@ def _dated(
 
 
 def find(status: Mapping[str, Any], of: Type) -> Mapping[str, Any] | None:
-    """Return an object's condition of a type, None when it has none."""
+    """Return an object's condition of a type, None if it has none."""
     for each in status.get("conditions") or ():
         if isinstance(each, Mapping) and each.get("type") == of:
             return each
@@ -86,7 +86,7 @@ def find(status: Mapping[str, Any], of: Type) -> Mapping[str, Any] | None:
 
 
 def undated(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a status without the times of its conditions: what it says, whenever that began."""
+    """Return a status without the times of its conditions, for comparison."""
     said = [
         {name: value for name, value in each.items() if name != "lastTransitionTime"}
         for each in status.get("conditions") or ()
@@ -95,5 +95,5 @@ def undated(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timestamp(moment: datetime) -> str:
-    """Write a moment as Kubernetes does, in whole seconds."""
+    """Return a time in the form of Kubernetes, in whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

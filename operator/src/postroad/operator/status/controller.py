@@ -1,8 +1,8 @@
 """
-Works out every object's status when anything it follows from has changed, and has it written.
+Works out the statuses of objects when a fact has changed, and passes them to the writer.
 
-One loop for all objects instead of a timer for each: working out thousands of statuses takes a
-tenth of a second, and only those that differ are written.
+There is one loop for all objects instead of a timer for each. Working out thousands of statuses
+takes a tenth of a second, and only those that differ are written.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _AT_A_TIME = 100  # objects between two turns of the event loop
 
 
 class StatusController:
-    """`facts` gathers what is known at the moment."""
+    """`facts` returns the facts as they are now."""
 
     def __init__(self, store: Store, statuses: StatusWriter, facts: Callable[[], Facts]) -> None:
         self._store = store
@@ -33,7 +33,7 @@ class StatusController:
         self._all = False
 
     def wake(self, reference: Reference | None = None) -> None:
-        """Work out one object's status again soon, or everybody's."""
+        """Work out one object's status again soon, or all statuses."""
         if reference is None:
             self._all = True
         else:
@@ -41,12 +41,12 @@ class StatusController:
         self._changed.set()
 
     async def run(self) -> None:
-        """Do so until cancelled."""
+        """Work out statuses until cancelled."""
         while True:
             await self._changed.wait()
             await asyncio.sleep(_QUIET)
             self._changed.clear()
-            # Every status that is written comes back as an event: those are looked at one by one.
+            # Each written status comes back as an event about one object: handle only that one.
             everybody, touched = self._all, self._touched
             self._all, self._touched = False, set()
             facts, now = self._facts(), datetime.now(UTC)
@@ -69,7 +69,7 @@ class StatusController:
             metrics.OBJECTS.labels(kind, ready).set(count)
 
     async def _status(self, known: CachedObject, facts: Facts, now: datetime) -> Mapping[str, Any]:
-        """Have an object's status written, if it should be another; return what it is to be."""
+        """Pass an object's status to the writer if it has changed; return the status."""
         previous = self._statuses.latest(known)
         status = desired(known.declared, previous, facts, now)
         if status is None:

@@ -1,10 +1,10 @@
 """
-What the DNS should say about a Domain, compared with what it says: no look-up, only the judgement.
+Compares the DNS records of a Domain with those that it needs. It makes no look-ups itself.
 
-A Domain that receives needs an MX record naming this cluster; one that sends needs an SPF record
-(RFC 7208) and a DMARC record (RFC 9989), its own or that of a domain above it. An SPF record is
-asked for, not judged: who else may send is the owner's affair. Trouble with a look-up makes the
-verdict Unknown, never False: only an answer may accuse.
+A Domain that receives needs an MX record that names this cluster. A Domain that sends needs an SPF
+record (RFC 7208) and a DMARC record (RFC 9989), its own or that of a domain above it. An SPF record
+must be there, but its content is not checked: the owner decides who may send. If a look-up fails,
+the condition is Unknown and not False.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _LONGEST_FOUND = 1024
 
 
 class State(StrEnum):
-    """How a record that should be there was found."""
+    """Whether a required record was found."""
 
     FOUND = "Found"
     MISSING = "Missing"
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DnsAnswer:
-    """What the DNS answered: values, none when there is no such record, or why it cannot tell."""
+    """The DNS's answer: the values, none if there is no such record; or why there is no answer."""
 
     values: tuple[str, ...] = ()
     trouble: str = ""
@@ -38,10 +38,10 @@ class DnsAnswer:
 @dataclass(frozen=True, slots=True)
 class DnsFacts:
     """
-    What was found about one mail domain.
+    The DNS records of one mail domain.
 
-    `mx` holds hosts in lower case without the final dot; `txt` all texts at the domain; `dmarc`
-    those at its `_dmarc` name, or the nearest one above that has a record.
+    `mx` has hosts in lower case without the final dot. `txt` has all texts at the domain. `dmarc`
+    has those at its `_dmarc` name, or at the nearest one above that has a record.
     """
 
     mx: DnsAnswer
@@ -51,7 +51,7 @@ class DnsFacts:
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """One record that should be there."""
+    """One record that a Domain needs."""
 
     name: str
     type: str
@@ -67,7 +67,7 @@ class DnsRecord:
 
 
 def wanted(domain: str, *, receives: bool, sends: bool, hostname: str) -> tuple[DnsRecord, ...]:
-    """Return what to publish for a Domain; no MX while this cluster's own name is not known."""
+    """Return the records to publish for a Domain; no MX if this cluster's own name is not known."""
     records = []
     if receives and hostname:
         records.append(DnsRecord(domain, "MX", f"10 {hostname}"))
@@ -119,7 +119,7 @@ def _compared(record: DnsRecord, facts: DnsFacts, hostname: str) -> DnsRecord:
 
 def _one_text(record: DnsRecord, answer: DnsAnswer, version: str) -> DnsRecord:
     ours = tuple(text for text in answer.values if _is_of(text, version))
-    # Two SPF or two DMARC records count as none (RFC 7208 §4.5): they are told as Different.
+    # Two SPF or two DMARC records count as none (RFC 7208 §4.5): the state is Different.
     return _settled(record, DnsAnswer(ours, answer.trouble), len(ours) == 1)
 
 

@@ -1,13 +1,14 @@
 """
-From what is known of the cluster to what each object's status should say: a pure function.
+Works out what an object's status should be from the facts about the cluster: a pure function.
 
-Nothing is read here and no clock: the same facts give the same status, however often and in
-whatever order they came. What this run of the operator has not found out yet (the DNS was not
-asked, a smarthost not tried) leaves what the status said before, so that a restart changes nothing.
+It does no I/O and reads no clock. The same facts give the same status, in whatever order they came.
+If a fact is not known yet in this run of the operator (the DNS was not asked, a smarthost was not
+tried), the status keeps what it said before. So a restart changes no status.
 
-`Programmed` is about the generation in which an object's entry last changed, not the newest one:
-somebody else's change must not make every object of the cluster doubtful for a second. A process
-with no generation at all has only just started and serves nobody; it counts once it has one.
+`Programmed` is about the generation in which the object's own entry last changed, not about the
+newest generation. Otherwise every change would make all objects of the cluster doubtful for a
+second. A process without a generation has only just started and serves no client; it counts once it
+has one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,11 +44,11 @@ class Serving:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """
-    What is known when statuses are worked out.
+    The facts from which statuses are worked out.
 
-    `generations` tells for each entry the generation it is published in; an entry that is not there
-    is still to be published. `serving` is None while the sessions cannot be read. `patient` means
-    that a publication is so fresh that its acknowledgements are still waited for.
+    `generations` has the generation in which each entry was published, but no entries that are not
+    published yet. `serving` is None while the sessions cannot be read. `patient` means that a
+    publication is so recent that acknowledgements are still expected.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -65,13 +66,13 @@ def desired(
     declared: Declared, previous: Mapping[str, Any], facts: Facts, now: datetime
 ) -> dict[str, Any] | None:
     """
-    Return the fields of the status that an object should have, None to leave it for now.
+    Return the fields of the status that an object should have; None to leave it for now.
 
-    A field that is None is to be removed.
+    A field whose value is None is to be removed.
     """
     compiled = facts.compiled.conditions.get(declared.reference)
     if compiled is None or compiled[0].observed_generation != declared.generation:
-        return None  # not compiled since it came or changed
+        return None  # not compiled yet since it was created or changed
     judgements = _from_compiling(compiled)
     programmed = _programmed(declared, compiled[0], previous, facts)
     if programmed is None:
@@ -108,7 +109,7 @@ class Transition:
 
 
 def transition(status: Mapping[str, Any], previous: Mapping[str, Any]) -> Transition | None:
-    """Return what an Event should tell of a new status; nothing while it is still undecided."""
+    """Return the Event for a new status; None if Ready has not changed or is not decided yet."""
     after, before = find(status, Type.READY), find(previous, Type.READY)
     if after is None or after["status"] == Truth.UNKNOWN or after["reason"] == PENDING:
         return None
@@ -142,7 +143,7 @@ def _ready(compiled: Condition, programmed: Judgement) -> Judgement:
 def _programmed(
     declared: Declared, ready: Condition, previous: Mapping[str, Any], facts: Facts
 ) -> Judgement | None:
-    """Return whether the data plane has an object as it is declared; None to wait a moment."""
+    """Return the condition Programmed; None to wait for a moment."""
     key = declared.reference.entry_key
     if ready.reason is Reason.STALE:
         message = "the last good form is in force, not what is declared now"
@@ -155,7 +156,7 @@ def _programmed(
     serving = [each for each in facts.serving if each.generation > 0]
     generation = facts.generations.get(key)
     if not serving and facts.serving and facts.patient:
-        return None  # the first configuration of all is on its way
+        return None  # the very first configuration has just been published
     if not serving and generation is not None:
         message = "no ingress or delivery process has a configuration"
         return Judgement(Type.PROGRAMMED, Truth.UNKNOWN, "NoProcesses", message)
@@ -179,7 +180,7 @@ def _programmed(
 
 
 def _as_before(declared: Declared, previous: Mapping[str, Any], why: str) -> Judgement:
-    """Return what was said of the same generation before, else that it is not known."""
+    """Return the previous condition if it is about the same generation, or else Unknown."""
     before = find(previous, Type.PROGRAMMED)
     if before is not None and before.get("observedGeneration") == declared.generation:
         return _repeated(Type.PROGRAMMED, before)

@@ -1,9 +1,9 @@
 """
-Writes statuses and Events: whatever is wanted last, for many objects at a time, one write each.
+Writes statuses and Events: the latest status of each object, several objects at a time.
 
-A status that is wanted while an older one waits replaces it, and two writes of one object never
-overlap. An Event is posted when a write has changed what Ready says, so a restart repeats none;
-Events wait behind statuses, and are dropped before they could fill the memory.
+A new status replaces an older one of the same object that still waits, and two writes of one object
+never overlap. An Event is posted when a write has changed the condition Ready, so a restart repeats
+no Event. Statuses go before Events. The number of waiting Events is bounded; the rest is dropped.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _EVENTS_AT_ONCE = 4
 _EVENTS_WAITING = 5000
 _LONGEST_NOTE = 1000  # octets; the API server's own limit is 1 kB
 _GONE = frozenset({404, 409})
-# An API server that has just started may forbid for a moment what its rules allow.
+# An API server that has just started may refuse for a moment what its rules allow.
 _FORBIDDEN = 403
 _BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=10))
 
@@ -60,14 +60,14 @@ class StatusWriter:
         metrics.STATUS_WAITING.set_function(lambda: len(self._waiting) + len(self._writing))
 
     def latest(self, known: CachedObject) -> Mapping[str, Any]:
-        """Return what an object's status will be once everything wanted is written."""
+        """Return an object's status as it will be once all waiting writes are done."""
         for wanted in (self._waiting.get(known.reference), self._writing.get(known.reference)):
             if wanted is not None and wanted.uid == known.uid:
                 return {**known.status, **wanted.status}
         return known.status
 
     async def want(self, known: CachedObject, status: Mapping[str, Any]) -> None:
-        """Write a status soon, if it differs from what is there or on its way."""
+        """Write a status soon, if it differs from the latest one."""
         if not differs(status, self.latest(known)):
             return
         if self._refused.get(known.reference) == (known.uid, undated(status)):
@@ -132,7 +132,7 @@ class StatusWriter:
         metrics.ERRORS.labels("status").inc()
         log.warning("a status is not written for now", object=str(reference), error=str(error))
         self._failures += 1
-        rounds = math.ceil(self._failures / _AT_ONCE)  # those that are written at once fail at once
+        rounds = math.ceil(self._failures / _AT_ONCE)  # parallel writes fail together
         await asyncio.sleep(_BACKOFF.seconds(rounds, random))
         self._waiting.setdefault(reference, wanted)  # a newer one may wait by now
 
