@@ -1,15 +1,15 @@
 """
-The name under which the queue recognises a repetition: `<record id>.<step>.<digest>`.
+The message id by which the queue recognises a repeated publish: `<record id>.<step>.<digest>`.
 
-The step grows each time a record is published again; the digest covers what the publication says:
-where it goes, and the unfinished recipients with their states. The same consequence repeated after
-a lost acknowledgement is one message; a different one is never swallowed. With the step alone mail
-was lost: a first try stored the deferral of one recipient and died, the second deferred two under
-the same name.
+The step grows each time a record is published again. The digest covers the content of the publish:
+its destination in the queue, and the recipients with their states. So a publish that is repeated
+after a lost acknowledgement is stored once, and a different one is never dropped as a duplicate.
+The step alone is not enough: one process may store the deferral of one recipient and die, and the
+next process may defer two recipients with the same step.
 
-It covers as well from which stored record the publication follows. A fault may leave two forms of a
-record in the queue, which come to the same consequence at the same step, each in its time: then the
-second is no repetition, and what it would be taken for may be gone for long.
+The digest also covers the stored record from which the publish follows. After a fault the queue may
+have two forms of a record, which lead to the same publish with the same step at different times.
+Then the second is no repetition, and the message of the first may be gone already.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from postroad.spool.record import QueueRecord
 
 def message_id(put: Put, lane: str, origin: int) -> str:
     """
-    Return a put's message id; two puts have one id only when they say the same.
+    Return a put's message id; two puts have the same id only if their content is the same.
 
-    `origin` is the sequence of the record it follows from, 0 for new mail.
+    `origin` is the sequence of the record that it follows from, 0 for new mail.
     """
     record = put.record
     return f"{record.record_id}.{record.step}.{_digest(put, record, lane, origin)}"

@@ -1,7 +1,7 @@
 """
-What a process counts of the queue: how it stores, what comes again, what it loses.
+The metrics of a process's access to the queue: publishes, redeliveries, losses.
 
-`queue.metrics` has the gauges of the whole queue; these are one process's own.
+`queue.metrics` has the gauges of the whole queue.
 """
 
 from math import inf

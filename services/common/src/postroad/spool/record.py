@@ -1,8 +1,8 @@
 """
-The queue's record: one message for one destination domain, with all that is known of its delivery.
+The queue's record: one message for one destination domain, with the state of its delivery.
 
-A record is immutable; each attempt makes the next one, with `step` one higher. What must survive a
-crash is in here and nowhere else: no process remembers anything of a message.
+A record is immutable; each attempt makes the next form of it, with `step` one higher. Everything
+that must survive a crash is in the record, because processes keep no state of a message.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from postroad.spool.ids import RecordId
 
 
 class RecipientState(StrEnum):
-    """How far one recipient has come."""
+    """The state of one recipient."""
 
     PENDING = "Pending"
     DELIVERED = "Delivered"
@@ -26,18 +26,18 @@ class RecipientState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LastReply:
-    """What was heard of a recipient last: the reply or a sentence of ours, from whom and when."""
+    """The last reply for a recipient, or a sentence of ours without one."""
 
     text: str
     at: datetime
     status: str = ""  # enhanced status, "4.4.1"
     host: str = ""  # the remote MTA's name, empty when none answered
-    phase: str = ""  # to what it answered so, "RCPT"
+    phase: str = ""  # the step that the reply answers, "RCPT"
 
 
 @valueclass(frozen=True, slots=True)
 class QueuedRecipient:
-    """A forward-path with what was asked for it, its state, and the last word about it."""
+    """A forward-path with its DSN parameters, its state, and the last reply for it."""
 
     mailbox: Mailbox
     notify: Notify = DEFAULT_NOTIFY
@@ -61,40 +61,40 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class BlobRef:
-    """A body kept in the blob store, shared by the records of so many `destinations`."""
+    """The reference to a body in the blob store, which the records of `destinations` share."""
 
     shard: int
     blob_id: str
     chunks: int
     size: int
     sha256: bytes
-    destinations: int  # 0: not known, as an older release did not say
+    destinations: int  # 0: unknown, as written by an older release
 
 
 class OnHoldExpiry(StrEnum):
-    """What happens to held mail when its hold ends by itself."""
+    """What happens to held mail when its hold expires."""
 
     RELEASE = "Release"
     BOUNCE = "Bounce"
 
 
-ADMIN = "Admin"  # the reason of a hold that a person ordered
+ADMIN = "Admin"  # the reason of a hold that an operator ordered
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a record is held, and what becomes of it at the hold's deadline."""
+    """Why a record is held, and what happens when the hold expires."""
 
     reason: str  # Poison, Unreadable, BodyMissing, Admin, Quota
     on_expiry: OnHoldExpiry = OnHoldExpiry.RELEASE
-    note: str = ""  # what the person who ordered it gave as the reason
-    ordered: datetime | None = None  # since when the order that made it is in force
+    note: str = ""  # the operator's reason for the order
+    ordered: datetime | None = None  # when the order that made it came into force
 
 
 _LEFT_OUT = "the reply was too long to be kept"
 
-# Features a reader must know to deliver a record rightly; a process leaves to a newer one what
-# needs a feature that is not listed here.
+# Features that a process must know to deliver a record correctly; it leaves records that need other
+# features to newer processes.
 KNOWN_FEATURES: frozenset[str] = frozenset()
 
 
@@ -103,8 +103,8 @@ class QueueRecord:
     """
     One message for one destination domain.
 
-    The content that is sent is `trace` followed by `content` (or the blob's bytes): header fields
-    of ours first, then what came in, dot-stuffing removed, lines ended by CRLF.
+    The content to send is `trace`, our own header fields, followed by `content` (or the blob's
+    octets), the received content without dot-stuffing, with CRLF line ends.
     """
 
     record_id: RecordId
@@ -125,22 +125,22 @@ class QueueRecord:
     site: str = ""  # empty until a site is known for the domain
     trace: bytes = b""
     content: bytes | BlobRef = b""
-    header: bytes = b""  # the message's header block, kept when content is a blob (bounded)
+    header: bytes = b""  # the message's header block if content is a blob, cut to 64 KiB
     attempts: int = 0
     last_attempt: datetime | None = None
     delay_warned: bool = False
     lane_moves: int = 0  # moves to another lane since the last attempt
-    resume_from: int = 0  # recipients before this one were tried in the attempt that goes on
-    overtime: datetime | None = None  # until when it waits for a try past its deadline
+    resume_from: int = 0  # pending recipients before this one were tried in the unfinished attempt
+    overtime: datetime | None = None  # until when it may wait for a last try after its deadline
     hold: Hold | None = None
-    released: datetime | None = None  # since when the last order that released it is in force
+    released: datetime | None = None  # when the last order that released it came into force
     needs: frozenset[str] = frozenset()
-    doubtful_hosts: tuple[str, ...] = ()  # perhaps took it and did not say so; the last one last
-    unknown: bytes = field(default=b"", repr=False)  # fields of a newer writer, kept as they came
+    doubtful_hosts: tuple[str, ...] = ()  # hosts that may have accepted it; the latest is last
+    unknown: bytes = field(default=b"", repr=False)  # fields of a newer release, as they came
 
     @property
     def size(self) -> int:
-        """Octets of the content as it is sent, before dot-stuffing."""
+        """Octets of the content to send, before dot-stuffing."""
         body = self.content.size if isinstance(self.content, BlobRef) else len(self.content)
         return len(self.trace) + body
 
@@ -150,7 +150,7 @@ class QueueRecord:
         return tuple(r for r in self.recipients if r.state is RecipientState.PENDING)
 
     def without_replies(self) -> "QueueRecord":
-        """Return the record with a remark in place of what was heard of each recipient."""
+        """Return the record with a remark in place of each recipient's last reply."""
         recipients = tuple(
             replace(each, last=LastReply(_LEFT_OUT, each.last.at, each.last.status))
             if each.last is not None
@@ -160,5 +160,5 @@ class QueueRecord:
         return replace(self, recipients=recipients)
 
     def next_step(self, **changes: object) -> "QueueRecord":
-        """Return the record as it is to be published again: a step higher, with these changes."""
+        """Return the next form of the record: with these changes, one step higher."""
         return replace(self, step=self.step + 1, **changes)  # type: ignore[arg-type]

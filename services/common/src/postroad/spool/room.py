@@ -1,41 +1,42 @@
 """
-What a process may have in its hands, in places: as many as records, which share the octets evenly.
+Bounds the records in a process's hands, and their octets, with one count of places.
 
-A record takes as many places as its octets fill, and one at least. So records and octets are
-bounded by the same count, and whatever divides the places among lanes, classes and sites divides
-the octets with them. With two counts, large mail of one site filled the octets while most places
-were free, and nobody's share was looked at.
+Each place stands for one record and an equal share of the octets. A record takes as many places as
+its octets fill, at least one. So sharing the places among lanes, classes and sites shares the
+octets as well. With two separate counts, the large mail of one site would use up the octets while
+most places are free, and no share would prevent that.
 """
 
 from dataclasses import dataclass
 
 from postroad.mail.traffic import TrafficClass
 
-_BULK_SHARE = 0.75  # of the places: express always finds some
-_LANE_SHARE = 0.5  # of the places: a lane with a backlog waits in its stream, and the others go on
-_UNDIVIDED = 16  # places: a lane may fill a room as small as that
+_BULK_SHARE = 0.75  # of the places: express mail always has some
+_LANE_SHARE = 0.5  # of the places: the rest of a lane's backlog waits in its stream
+_UNDIVIDED = 16  # up to so many places, one lane may fill all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """So many places, for so many octets together."""
+    """A number of places, for a number of octets together."""
 
     places: int
     octets: int
 
     def taken_by(self, octets: int) -> int:
-        """Return how many places a record of this size takes, rounded up: all of them at most."""
+        """Return how many places a record of this size takes, rounded up; at most all of them."""
         return min(self.places, max(1, -(-octets * self.places // self.octets)))
 
     def left_for(
         self, traffic_class: TrafficClass, *, free: int, lane: int, has_none: bool = False
     ) -> int:
         """
-        Return how many more places a lane's mail of a class may be asked for.
+        Return for how many more places mail of a lane and class may be requested.
 
-        `free` places are nobody's, its lane has `lane`. `has_none`: none of this class is in hand
-        from there, and none was asked for. Then express may always ask for one: what was asked for
-        of bulk mail before the room was full may still come, and be larger than was thought.
+        `free` is the number of free places, and `lane` that of the lane's taken places. `has_none`
+        says that no record of this lane and class is in hand or requested. Then express mail may
+        always request one, since bulk mail that was requested before may be larger than expected
+        and fill all places.
         """
         whole = max(int(self.places * _LANE_SHARE), min(self.places, _UNDIVIDED))
         left = whole - lane

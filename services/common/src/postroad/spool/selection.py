@@ -1,4 +1,4 @@
-"""Which of the queue's records a listing or an order means."""
+"""The selection of records for a listing or an order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from postroad.spool.record import QueuedRecipient, QueueRecord
 
 
 class WaitKind(StrEnum):
-    """Where a stored record is; the value is its token in the queue's subjects."""
+    """The queue state of a stored record; the value is its token in the queue's subjects."""
 
     READY = "r"
     SCHEDULED = "s"
@@ -18,9 +18,10 @@ class WaitKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    Which records an order or a listing means; every given field must fit.
+    Which records an order or a listing selects; every given field must match.
 
-    Addresses are in lower case: local parts are compared without case, as in manifests.
+    Addresses are in lower case, because local parts compare without regard to case, as in
+    manifests.
     """
 
     queue_id: str | None = None
@@ -33,7 +34,7 @@ class Selection:
     arrived_before: datetime | None = None
 
     def admits(self, record: QueueRecord, kind: WaitKind, lane: str) -> bool:
-        """Whether a record that waits as `kind` in `lane` is meant."""
+        """Whether a record of this kind and lane is selected."""
         return (
             kind in self.kinds
             and (self.lanes is None or lane in self.lanes)
@@ -46,7 +47,7 @@ class Selection:
         )
 
     def names(self, recipient: QueuedRecipient) -> bool:
-        """Whether a recipient of such a record is meant; all are, where none is given."""
+        """Whether a recipient of a selected record is selected; without `recipient`, all are."""
         return self.recipient is None or str(recipient.mailbox).lower() == self.recipient
 
 

@@ -1,8 +1,8 @@
 """
-What tests start, and that it ends with them, however they end.
+Child processes of tests, which never outlive their test.
 
-A child is killed when its block is left, and by the kernel when the test's process is killed: a
-test that fails or runs out of time leaves nothing running.
+A child is killed when its block ends, and by the kernel when the test's process is killed. So a
+test that fails or times out leaves nothing running.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ Process = asyncio.subprocess.Process
 
 
 def dies_with_us() -> Callable[[], None]:
-    """Return what a child calls before it becomes its program (`preexec_fn`)."""
+    """Return a function that a child calls before exec (`preexec_fn`)."""
     return partial(die_with_parent, os.getpid())
 
 
@@ -27,7 +27,7 @@ def dies_with_us() -> Callable[[], None]:
 async def started(
     *words: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
 ) -> AsyncIterator[Process]:
-    """Run a `postroad` command, with pipes for all that it reads and says."""
+    """Run a `postroad` command with pipes for its input and output."""
     process = await asyncio.create_subprocess_exec(
         *(python, "-Im", "postroad.cli", *words),
         stdin=subprocess.PIPE,

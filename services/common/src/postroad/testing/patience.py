@@ -1,7 +1,7 @@
 """
-How long tests wait: every limit grows by one factor, for a machine that is slow or has other work.
+Scales the timeouts of tests by one factor, for a slow or busy machine.
 
-A limit in a test says when a thing that should happen has failed to happen; it says nothing of the
+A timeout in a test decides when an expected event counts as missing; it does not measure the
 product's speed. $POSTROAD_TEST_PATIENCE multiplies all of them (1 when not set).
 """
 
@@ -9,5 +9,5 @@ import os
 
 
 def patient(seconds: float) -> float:
-    """Return how many seconds a test waits here for what takes at most `seconds` elsewhere."""
+    """Return a timeout of `seconds`, multiplied by the factor of this machine."""
     return seconds * float(os.environ.get("POSTROAD_TEST_PATIENCE") or 1)

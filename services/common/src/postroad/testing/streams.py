@@ -1,4 +1,4 @@
-"""Ending a test's connections for certain, so that none outlives the loop it belongs to."""
+"""Closes a test's connections reliably, so that none outlives its event loop."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import ssl
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
-    """Close a connection and wait until it is gone, however the peer takes it."""
+    """Close a connection and wait until it is closed; ignores errors."""
     writer.close()
     with contextlib.suppress(OSError, ssl.SSLError):
         await writer.wait_closed()

@@ -1,8 +1,8 @@
 """
-The queue in JetStream, put together: what `connect` gives ingress, delivery and the command.
+The whole queue in JetStream; `connect` returns it to ingress, delivery and the command.
 
-Each part has a module of its own; here is only which parts there are, in which order they start,
-and what accepting a message means across shards.
+Each part has a module of its own. This module creates the parts, starts and closes them in order,
+and accepts a message across shards.
 """
 
 import asyncio
@@ -58,21 +58,21 @@ _LOOK_AGAIN = 0.2  # seconds
 
 @dataclass(frozen=True, slots=True)
 class SpoolOptions:
-    """Where the queue is, and who this process is in its cluster."""
+    """The servers of the queue, and this process's role in the cluster."""
 
     servers: tuple[str, ...]
     token: str | None = None
     user: str | None = None
     password: str | None = None
-    server_uid: int | None = None  # who has to run the servers, on this machine; None: anybody
+    server_uid: int | None = None  # the user that must run the servers on this machine; None: any
     role: str = "delivery"
     process: str = ""
     pool: str = "default"
-    patience: timedelta = _PATIENCE  # with servers that are away, and a queue not yet provisioned
+    patience: timedelta = _PATIENCE  # how long to wait for the servers and for provisioning
     timings: Timings = field(default_factory=Timings)
 
     def access(self) -> Access:
-        """Return how to connect."""
+        """Return the options of the NATS connection."""
         return Access(
             servers=self.servers,
             name=f"postroad-{self.process or self.role}",
@@ -86,7 +86,7 @@ class SpoolOptions:
 
 async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0) -> Layout:
     """
-    Make or correct the queue's streams and buckets; return the layout in force.
+    Create or correct the queue's streams and buckets; return the layout in force.
 
     `capacity` is one server's max_file_store in octets, 0 when it is not known.
     """
@@ -99,7 +99,7 @@ async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0)
 
 
 async def report_disk(options: SpoolOptions, folder: Path) -> None:
-    """Tell the processes how much room there is in a server's folder, until cancelled."""
+    """Report the free space of a server's folder to the processes, until cancelled."""
     link = NatsLink(options.access())
     await link.open(timeout=options.patience)
     try:
@@ -145,7 +145,7 @@ async def _wait_for_layout(link: NatsLink, deadline: float) -> Layout:
 
 
 async def _patiently(start: Callable[[], Awaitable[None]], deadline: float) -> None:
-    """Start a part, again and again while a stream it needs has no leader."""
+    """Start a part; retry while a stream that it needs has no leader."""
     while True:
         try:
             return await start()
@@ -163,7 +163,7 @@ class JetStreamSpool:
         self.layout = layout
         self._link = link
         self._options = options
-        # Whether this is a process of the cluster, with a session, and not a person's command.
+        # Whether this is a process of the cluster, with a session, and not the command.
         self._takes_part = options.role != "command"
         self._requests = Requests(link)
         self._publisher = Publisher(link, self._requests, layout)
@@ -211,17 +211,17 @@ class JetStreamSpool:
 
     @property
     def orders(self) -> JetStreamOrders:
-        """Admin orders."""
+        """Operators' orders."""
         return self._orders
 
     @property
     def sessions(self) -> Membership:
-        """Who is alive."""
+        """The live processes."""
         return self._membership
 
     @property
     def site_records(self) -> JetStreamSiteRecords:
-        """What the processes that send to one site have agreed on."""
+        """Records that the processes sending to one site share."""
         return self._site_records
 
     @property
@@ -241,11 +241,11 @@ class JetStreamSpool:
 
     @property
     def waiting(self) -> JetStreamBrowser:
-        """What waits in the queue."""
+        """The queue browser."""
         return self._waiting
 
     async def start(self, deadline: float) -> None:
-        """Start the parts, until a time of the loop; SpoolUnavailable when one of them cannot."""
+        """Start the parts; retry until a deadline by the loop's time, then SpoolUnavailable."""
         await self._requests.start()
         await _patiently(self._orders.start, deadline)
         if self._takes_part:
@@ -255,31 +255,31 @@ class JetStreamSpool:
 
     @property
     def accepting(self) -> bool:
-        """Whether new mail would be taken now."""
+        """Whether the queue accepts new mail."""
         return self.refusal() is None
 
     def refusal(self) -> Exception | None:
-        """Why new mail would not be taken now."""
+        """Why the queue refuses new mail, None if it accepts it."""
         if not self._link.connected:
             return SpoolUnavailable("not connected to NATS")
         if self._takes_part and not self._membership.alive():
-            # Connected to a server that is cut off, or to a cluster without a majority.
+            # It is connected to an isolated server, or to a cluster without a majority.
             return SpoolUnavailable("JetStream has not answered for 15 s")
         if self._capacity.near_full:
             return SpoolFull("the queue's storage is nearly full")
         return None
 
     def new_queue_id(self, now: datetime) -> str:
-        """Draw a queue id in a shard that takes mail."""
+        """Return a new queue id in a random shard."""
         return new_queue_id(now, int(random.random() * self.layout.shards))
 
     def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
-        """Begin a body in a shard drawn at random."""
+        """Begin a body in a random shard."""
         shard, portion = random.randrange(self.layout.shards), self._unfinished.begin(known=known)
         return self._blobs.writer(shard, lifetime=lifetime, portion=portion)
 
     def _of_role(self) -> int:
-        """Return how many processes there are of this one's role, as of the last look."""
+        """Return how many processes have this one's role, as of the last look."""
         return sum(each.role == self._options.role for each in self._membership.seen)
 
     async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
@@ -295,7 +295,7 @@ class JetStreamSpool:
     async def accept(
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
     ) -> StoreAck:
-        """Store a new message's records, in another shard when its own certainly refuses."""
+        """Store a new message's records; use another shard if the first one certainly refuses."""
         refusal = self.refusal()
         if isinstance(refusal, SpoolFull):
             raise refusal
@@ -309,7 +309,7 @@ class JetStreamSpool:
                     compose(queue_id), shard=shard, timeout=left
                 )
             except PublishRefused:
-                # Nothing is in doubt: another shard may take it, or this one in a moment.
+                # Nothing is stored for certain, so another shard may be tried.
                 await asyncio.sleep(_LOOK_AGAIN)
                 if loop.time() >= deadline:
                     raise
@@ -323,7 +323,7 @@ class JetStreamSpool:
         return (shard + random.randrange(1, self.layout.shards)) % self.layout.shards
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamConsumer:
-        """Join the owners of a pool's lanes."""
+        """Begin to consume records, as one of the processes that own a pool's lanes."""
         tools = ConsumerContext(
             link=self._link,
             requests=self._requests,
@@ -346,7 +346,7 @@ class JetStreamSpool:
         return JetStreamConsumer(tools, pool=pool, room=room, room_bytes=room_bytes)
 
     def lane_of(self, record: QueueRecord) -> str:
-        """Return the lane a record belongs in."""
+        """Return the lane of a record."""
         return lane_of(record, self.layout.lanes)
 
     async def close(self) -> None:

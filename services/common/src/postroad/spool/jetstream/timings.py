@@ -1,4 +1,4 @@
-"""The clockwork of the queue: how long sessions and leases last, and how often is looked."""
+"""The timings of the queue: the lives of sessions and leases, and the intervals of checks."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """The clockwork of sessions and leases; tests wind it faster."""
+    """The timings of the queue; tests use shorter ones."""
 
     session_life: timedelta = timedelta(seconds=18)
     renewal: timedelta = timedelta(seconds=3)
@@ -14,9 +14,9 @@ class Timings:
     ack_wait: timedelta = timedelta(seconds=20)
     lease_fresh: timedelta = timedelta(seconds=12)
     sweep: timedelta = timedelta(seconds=60)
-    page_pause: timedelta = timedelta(seconds=2)  # of a sweep, after each page
-    pools: timedelta = timedelta(seconds=10)  # between looks for pools that hold mail
-    alone: timedelta = timedelta(seconds=15)  # of a suspect: no other is tried beside it
-    suspects: timedelta = timedelta(seconds=2)  # until those of one death have come
-    gathering: timedelta = timedelta(seconds=2)  # of the destinations of shared bodies that ended
-    abandoned: timedelta = timedelta(hours=1)  # until an unfinished body is taken for left behind
+    page_pause: timedelta = timedelta(seconds=2)  # in a sweep, after each page
+    pools: timedelta = timedelta(seconds=10)  # between searches for pools that have mail
+    alone: timedelta = timedelta(seconds=15)  # for which a suspect is tried without another
+    suspects: timedelta = timedelta(seconds=2)  # to wait until the suspects of one death have come
+    gathering: timedelta = timedelta(seconds=2)  # to collect ended destinations of shared bodies
+    abandoned: timedelta = timedelta(hours=1)  # until an unfinished body counts as abandoned

@@ -1,1 +1,1 @@
-"""How the queue is parted: shards, lanes, and which process takes which lane. No I/O."""
+"""The parts of the queue: shards, lanes, and which process owns which lane. No I/O."""

@@ -1,12 +1,12 @@
 """
-Which process owns which lane: rendezvous hashing over the live sessions of a pool. Pure functions.
+Assigns lanes to processes: rendezvous hashing over the live sessions of a pool. Pure functions.
 
-Each lane's wanted owner is the session with the highest hash of (lane, session); a session more or
-less moves about 1/n of the lanes and no others. Lanes of a pool without live members belong to the
-members of `default`, which only route their records anew. Pools of which the configuration does not
-tell are told by the session that looked for mail in them (`spool.jetstream.consume.unserved`). Who
-cannot read all of the configuration is no member of a pool that others are members of who can: its
-mail would wait.
+A lane belongs to the session with the highest hash of (lane, session). So when a session joins or
+leaves, about 1/n of the lanes move and no others. The lanes of a pool without live members belong
+to the members of `default`, which only route their records again. Pools that are not in the
+configuration are found by one session, which tells them to all
+(`spool.jetstream.consume.unserved`). A process that cannot read the whole configuration is a member
+of its pool only if no other process can, because its mail would wait.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ class LaneKey(NamedTuple):
 
 
 def wanted_owner(key: LaneKey, sessions: Sequence[str]) -> str | None:
-    """Return the session that should own a lane, None when there is nobody."""
+    """Return the session that should own a lane, None without sessions."""
     return max(sessions, key=lambda session: (_weight(key, session), session), default=None)
 
 
@@ -34,9 +34,9 @@ def wanted_lanes(
     session_id: str, pools: Iterable[str], lanes: Sequence[str], sessions: Sequence[SessionInfo]
 ) -> set[LaneKey]:
     """
-    Return the lanes a session should own, of every pool that has mail or members.
+    Return the lanes that a session should own, of every pool that has mail or members.
 
-    `pools` are those that the configuration names.
+    `pools` are the pools in the configuration.
     """
     members = _members(sessions)
     found = {pool for session in sessions if session.taking for pool in session.unserved}
@@ -51,17 +51,17 @@ def wanted_lanes(
 
 
 def finder(sessions: Sequence[SessionInfo]) -> str | None:
-    """Return the session that looks for pools with mail, one of those that would take it over."""
+    """Return the session that has to look for pools with mail, a member of `default`."""
     return min(_members(sessions).get(DEFAULT_POOL, []), default=None)
 
 
 def unserved_pools(with_mail: Collection[str], sessions: Sequence[SessionInfo]) -> tuple[str, ...]:
-    """Return those pools that hold mail and have nobody to take it but `default`, by name."""
+    """Return the pools that have mail but no members of their own, sorted."""
     return tuple(sorted({*with_mail} - _members(sessions).keys() - {DEFAULT_POOL}))
 
 
 def _members(sessions: Sequence[SessionInfo]) -> dict[str, list[str]]:
-    """Return the sessions of each pool that take mail: of those who can read all, if any can."""
+    """Return the members of each pool; stale sessions only if a pool has no others."""
     able: dict[str, list[str]] = {}
     stale: dict[str, list[str]] = {}
     for session in sessions:

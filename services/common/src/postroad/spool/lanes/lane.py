@@ -1,7 +1,7 @@
 """
-Which lane a record belongs in: FNV-1a of its site, else its domain, over the number of tail lanes.
+Chooses the lane of a record: FNV-1a of its site, else of its domain, modulo the number of lanes.
 
-The hash is the one nats-server uses in subject transforms, so a lane could be computed there too.
+nats-server uses the same hash in subject transforms, so it could compute a lane as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,17 +20,17 @@ def fnv1a32(text: str) -> int:
 
 @lru_cache(maxsize=16384)
 def tail_lane(name: str, lanes: int) -> str:
-    """Return the tail lane of a site or domain, among `lanes` of them: `p00`, `p01` …"""
+    """Return the lane of a site or domain, out of `lanes` ones: `p00`, `p01` …"""
     return _named(fnv1a32(name) % lanes)
 
 
 def lane_names(lanes: int) -> Sequence[str]:
-    """Return the names of all lanes when there are `lanes` of them."""
+    """Return the names of `lanes` lanes."""
     return [_named(number) for number in range(lanes)]
 
 
 def in_rows(lanes: Iterable[str]) -> str:
-    """Return names of lanes as a person reads them: `p00-p07 p12`."""
+    """Return names of lanes in a short form for people: `p00-p07 p12`."""
     rows: list[list[int]] = []
     for number in sorted(int(lane[1:]) for lane in lanes):
         if rows and rows[-1][-1] == number - 1:
@@ -45,5 +45,5 @@ def _named(number: int) -> str:
 
 
 def lane_of(record: QueueRecord, lanes: int) -> str:
-    """Return the lane a record belongs in: by its site when one is known, else by its domain."""
+    """Return the lane of a record: by its site if that is known, else by its domain."""
     return tail_lane(record.site or record.domain, lanes)

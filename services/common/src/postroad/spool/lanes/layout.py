@@ -1,8 +1,9 @@
 """
-The cluster's fixed shape: how many shards, how many tail lanes, how many replicas.
+The layout of the queue: the numbers of shards, lanes and replicas.
 
-Written once, when the queue is made, and read by every process: two processes that counted lanes
-differently would deliver one site's mail in two places. Lanes stay for good; shards may grow.
+It is written once, when the queue is created, and read by every process: if two processes had
+different numbers of lanes, both would deliver mail to one site. The number of lanes never changes;
+the number of shards may grow.
 """
 
 import json
@@ -11,19 +12,19 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`shards` streams of mail, `lanes` tail lanes in each, `replicas` copies of everything."""
+    """`shards` streams of mail, `lanes` lanes in each, `replicas` copies of everything."""
 
     shards: int
     lanes: int
     replicas: int
 
     def encode(self) -> bytes:
-        """Return the layout as it is kept."""
+        """Encode the layout as it is stored."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> "Layout":
-        """Read what `encode` made; raise ValueError for anything else."""
+        """Decode a layout; raise ValueError for anything else."""
         said = json.loads(data)
         try:
             return cls(int(said["shards"]), int(said["lanes"]), int(said["replicas"]))

@@ -1,1 +1,1 @@
-"""The queue in memory: the same promises as JetStream's, but for durability."""
+"""The queue in memory, with the same interface as in JetStream, but without durability."""

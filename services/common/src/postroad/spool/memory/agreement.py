@@ -1,4 +1,4 @@
-"""What a cluster of memory spools agrees on: see `spool.agreement` for what each part is."""
+"""The shared state of a cluster of memory spools; `spool.agreement` describes each part."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from postroad.spool.wire.payload import LARGEST_VALUE
 
 
 class Bell:
-    """Wakes whoever waits, each time it is rung."""
+    """Wakes all waiting tasks each time it is rung."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -29,7 +29,7 @@ class Bell:
 
 @dataclass
 class Agreement:
-    """The shared state behind the classes below; one for a cluster."""
+    """The state behind the classes below; there is one for each cluster."""
 
     config: ConfigState | None = None
     config_bell: Bell = field(default_factory=Bell)
@@ -54,11 +54,11 @@ class MemoryConfig:
 
     @property
     def largest_entry(self) -> int:
-        """The octets of the largest entry, as of our own servers."""
+        """The octets of the largest entry, as with Postroad's own NATS servers."""
         return LARGEST_VALUE
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
-        """Put the entries in force, in a new generation when they differ."""
+        """Put the entries in force, in a new generation if they have changed."""
         current = self._shared.config
         if current is not None and dict(current.entries) == dict(entries):
             return current.generation
@@ -111,11 +111,11 @@ class MemoryOrders:
         await self._shared.orders_bell.rung()
 
     async def report(self, order_id: str, process: str, affected: int) -> None:
-        """Tell how many records a process has changed."""
+        """Report how many records a process has changed."""
         self._shared.order_reports.setdefault(order_id, {})[process] = affected
 
     async def reports(self, order_id: str) -> Mapping[str, int]:
-        """Return what was told of an order."""
+        """Return the reports on an order, by process."""
         return dict(self._shared.order_reports.get(order_id, {}))
 
 
@@ -130,12 +130,12 @@ class MemorySiteDirectory:
         return self._shared.sites.get(domain, "")
 
     async def learn(self, domain: str, site: str) -> None:
-        """Remember a domain's site."""
+        """Store a domain's site."""
         self._shared.sites[domain] = site
 
 
 class MemorySessions:
-    """Implements agreement.Sessions; `end` is a crash or a stop."""
+    """Implements agreement.Sessions; `end` stands for a crash or a stop."""
 
     def __init__(self, agreement: Agreement, info: SessionInfo) -> None:
         self._shared = agreement
@@ -152,12 +152,12 @@ class MemorySessions:
         return list(self._shared.sessions.values())
 
     def end(self) -> None:
-        """Be gone."""
+        """End the session."""
         self._shared.sessions.pop(self._info.session_id, None)
 
 
 class MemoryQuotaCounters:
-    """Implements agreement.QuotaCounters. Windows are part of the key, so nothing has to expire."""
+    """Implements agreement.QuotaCounters. A window is part of its key, so nothing need expire."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -172,7 +172,7 @@ class MemoryQuotaCounters:
         needed: int = 0,
         final: bool = True,
     ) -> int:
-        """Grant what is left, up to `amount`."""
+        """Lease what is left, up to `amount`."""
         used = self._shared.usage.get(key, 0)
         granted = max(0, min(amount, maximum - used))
         if granted < needed:
@@ -183,11 +183,11 @@ class MemoryQuotaCounters:
         return granted
 
     async def give_back(self, key: str, amount: int) -> None:
-        """Take back what was not spent."""
+        """Give back an amount that was not spent."""
         self._shared.usage[key] = max(0, self._shared.usage.get(key, 0) - amount)
 
     async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
-        """Whether what is left is too little, and nothing may come back."""
+        """Whether too little is left, and nothing will be given back."""
         last = self._shared.not_final.get(key)
         is_quiet = last is None or datetime.now(UTC) - last >= quiet
         return is_quiet and self._shared.usage.get(key, 0) + amount > maximum
@@ -203,7 +203,7 @@ class MemoryQuotaCounters:
 
 
 class MemoryPastLogins:
-    """Implements agreement.PastLogins. No note ends."""
+    """Implements agreement.PastLogins. Notes do not expire."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._shared = agreement
@@ -213,12 +213,12 @@ class MemoryPastLogins:
         self._shared.past_logins.add(key)
 
     async def noted(self, key: str) -> bool:
-        """Whether a note stands."""
+        """Whether there is a note."""
         return key in self._shared.past_logins
 
 
 class MemorySiteRecords:
-    """Implements agreement.SiteRecords. Nothing is forgotten, and `news` are all records."""
+    """Implements agreement.SiteRecords. Records do not expire, and `news` returns all of them."""
 
     def __init__(self, agreement: Agreement, session_id: str, is_full: Callable[[], bool]) -> None:
         self._shared = agreement
@@ -233,7 +233,7 @@ class MemorySiteRecords:
     losses = 0
 
     def lives(self, owner: str) -> bool:
-        """Whether a session is there."""
+        """Whether a session exists."""
         return owner in self._shared.sessions
 
     async def change(
@@ -244,7 +244,7 @@ class MemorySiteRecords:
         *,
         lifetime: timedelta,
     ) -> None:
-        """Bring a record to what `decide` makes of it."""
+        """Replace a record by the result of `decide`."""
         if kind is SiteKind.WINDOW and self._is_full():
             raise SpoolFull("storage is full")
         key = kind, name
@@ -276,7 +276,7 @@ class MemoryEvents:
         types: frozenset[EventType] | None = None,
         follow: bool = False,
     ) -> AsyncIterator[Event]:
-        """Yield events in order, and those to come when following."""
+        """Yield events in order; with `follow`, go on with new ones."""
         position = 0
         while True:
             while position < len(self._shared.events):

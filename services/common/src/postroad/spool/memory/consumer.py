@@ -1,4 +1,4 @@
-"""Delivery's side of the memory spool: lanes shared among consumers, leases that never lapse."""
+"""The consumer of the memory spool: consumers share the lanes, and leases never expire."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -40,8 +40,8 @@ class MemoryConsumer:
     """
     Implements interface.RecordConsumer.
 
-    `stale` is a switch for tests: while it is set no lease counts as confirmed. `kill` is a crash:
-    what is in hand comes again after ack_wait, and nothing more is said.
+    `stale` is a switch for tests: while it is set, no lease counts as confirmed. `kill` simulates a
+    crash: the records in hand come again after ACK_WAIT.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MemoryConsumer:
         self._pools = {pool}
         self._room = Room(room, room_bytes)
         self._in_hand: dict[int, MemoryLeasedRecord] = {}
-        self._places = 0  # that are taken
+        self._places = 0  # taken places
         self._wake = asyncio.Event()
         self._stopped = False
         self._watching = True
@@ -103,7 +103,7 @@ class MemoryConsumer:
 
     @property
     def lanes(self) -> frozenset[str]:
-        """The lanes that are this consumer's now, of whatever pool."""
+        """The lanes that this consumer owns now, of any pool."""
         return frozenset(
             lane
             for lane in lane_names(self._store.lanes)
@@ -112,20 +112,20 @@ class MemoryConsumer:
 
     @property
     def lanes_elsewhere(self) -> frozenset[str]:
-        """All other lanes, whoever has them."""
+        """All other lanes."""
         return frozenset(lane_names(self._store.lanes)) - self.lanes
 
     def on_leaving(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with each lane that is left to another process."""
+        """Call `listener` with each lane that this consumer leaves to another."""
         self._leaving.append(listener)
 
     def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Let all others see what `count` returns."""
+        """Show the result of `count` to the other consumers."""
         self._count_left_open = count
 
     @property
     def open_elsewhere(self) -> Mapping[str, int]:
-        """What the others have left open, in all."""
+        """The sum of what the other consumers tell in this way."""
         counts = self._owners.left_open(self)
         if counts != self._open_elsewhere:
             self._open_elsewhere = counts
@@ -133,18 +133,18 @@ class MemoryConsumer:
 
     @property
     def left_open(self) -> Mapping[str, int]:
-        """The connections in use where lanes were left."""
+        """The connections in use at sites of lanes that it left."""
         return self._count_left_open()
 
     def on_held(self, listener: Callable[[str], None]) -> None:
-        """Tell nobody: everything is handed out here."""
+        """Do nothing: no record is held here."""
 
     def serves(self, leased: LeasedRecord) -> bool:
-        """Whether a record's lane has not been left since, nor all of them."""
+        """Whether this consumer still owns the record's lane."""
         return not self._stopped and self._owners.owns(self, leased.record.pool, leased.lane)
 
     def on_left(self, lanes: frozenset[str]) -> None:
-        """Tell the listeners that these lanes are another's by now."""
+        """Tell the listeners that these lanes now belong to another consumer."""
         for lane in sorted(lanes):
             for listener in self._leaving:
                 listener(lane)
@@ -156,17 +156,17 @@ class MemoryConsumer:
         return leased
 
     def fresh(self, leased: LeasedRecord) -> bool:
-        """Whether the lease is confirmed: always, unless `stale` says otherwise."""
+        """Whether the lease is confirmed: always, unless `stale` is set."""
         return not self.stale and self._of(leased).stored.sequence in self._in_hand
 
     async def confirm(self, leased: LeasedRecord) -> bool:
-        """The same as fresh: there is nobody to ask."""
+        """Return `fresh`: there is no lease to renew."""
         return self.fresh(leased)
 
     async def settle(
         self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
-        """Put, then end the record, then write the events; wait while the queue is away."""
+        """Store the puts, end the record, write the events; wait while the queue is unavailable."""
         stored = self._of(leased).stored
         while puts:
             try:
@@ -185,7 +185,7 @@ class MemoryConsumer:
     def finish(
         self, leased: LeasedRecord, events: Sequence[Event], ended: Callable[[], None]
     ) -> None:
-        """End the record, then write the events."""
+        """End the record, and write the events."""
         stored = self._of(leased).stored
         self._store.remove(stored.sequence)
         self._let_go(stored.sequence)
@@ -202,19 +202,19 @@ class MemoryConsumer:
                 self._store.end_body(body, record.record_id.destination)
 
     async def give_back(self, leased: LeasedRecord) -> None:
-        """Return a record that was not begun."""
+        """Return a record whose attempt has not begun."""
         sequence = self._of(leased).stored.sequence
         self._let_go(sequence)
         self._store.take_back(sequence)
 
     def drop(self, leased: LeasedRecord) -> None:
-        """Let go of a record; it comes again after ack_wait."""
+        """Forget a record; it comes again after ACK_WAIT."""
         sequence = self._of(leased).stored.sequence
         self._let_go(sequence)
         self._store.abandon(sequence)
 
     def know_pools(self, pools: Iterable[str]) -> None:
-        """Also take from these pools while nobody else does."""
+        """Take from these pools as well, while no other consumer does."""
         self._pools.update(pools)
 
     async def stop(self) -> None:
@@ -223,14 +223,14 @@ class MemoryConsumer:
         self._wake.set()
 
     async def close(self) -> None:
-        """Give back what is in hand and leave the lanes to the others."""
+        """Give back the records in hand, and leave the lanes to the others."""
         await self.stop()
         for leased in list(self._in_hand.values()):
             await self.give_back(leased)
         self._leave()
 
     def kill(self) -> None:
-        """Crash: leave without a word."""
+        """Simulate a crash."""
         self._stopped = True
         for sequence in list(self._in_hand):
             self._in_hand.pop(sequence)

@@ -1,7 +1,8 @@
 """
-Who owns which lane in memory: a pool's lanes are shared out evenly among its consumers.
+Lane ownership in the memory spool: a pool's lanes are shared out among its consumers.
 
-Ownership changes at once, as a consumer joins or leaves. A pool without consumers is everybody's.
+Ownership changes at once when a consumer joins or leaves. All consumers own the lanes of a pool
+without consumers.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ from postroad.spool.lanes.lane import fnv1a32
 
 
 class LaneOwner(Protocol):
-    """A consumer, as the others of its cluster see it."""
+    """A consumer, as seen by the others of its cluster."""
 
     @property
     def pool(self) -> str:
@@ -20,14 +21,14 @@ class LaneOwner(Protocol):
 
     @property
     def lanes(self) -> frozenset[str]:
-        """The lanes that are its own now, of whatever pool."""
+        """The lanes that it owns now, of any pool."""
 
     @property
     def left_open(self) -> Mapping[str, int]:
-        """The connections in use where lanes were left."""
+        """The connections in use at sites of lanes that it left."""
 
     def on_left(self, lanes: frozenset[str]) -> None:
-        """Take note that these lanes are another's by now."""
+        """Note that these lanes now belong to another consumer."""
 
 
 class LaneOwners:
@@ -37,23 +38,23 @@ class LaneOwners:
         self._owners: list[LaneOwner] = []
 
     def join(self, owner: LaneOwner) -> None:
-        """Share the lanes out anew, with one more; tell the others which they have lost."""
+        """Add a consumer, and tell the others which lanes they have lost."""
         before = [(other, other.lanes) for other in self._owners]
         self._owners.append(owner)
         for other, lanes in before:
             other.on_left(lanes - other.lanes)
 
     def leave(self, owner: LaneOwner) -> None:
-        """Share the lanes out anew, with one less."""
+        """Remove a consumer."""
         self._owners.remove(owner)
 
     def owns(self, owner: LaneOwner, pool: str, lane: str) -> bool:
-        """Whether a lane of a pool is this one's."""
+        """Whether a consumer owns a lane of a pool."""
         of_pool = [each for each in self._owners if each.pool == pool]
         return not of_pool or of_pool[fnv1a32(lane) % len(of_pool)] is owner
 
     def left_open(self, owner: LaneOwner) -> Counter[str]:
-        """Return the connections that all but this one have in use where lanes were left."""
+        """Return the connections that the other consumers have in use in lanes that they left."""
         counts: Counter[str] = Counter()
         for other in self._owners:
             if other is not owner:

@@ -1,8 +1,8 @@
 """
-The queue in memory: the same promises as JetStream's, but for durability, in plain Python.
+The queue in memory, in plain Python: the same interface as in JetStream, but without durability.
 
-For tests, for simulation, and for reading: what the queue means without a word of NATS. Several
-MemorySpools on one MemoryCluster are several processes of one cluster.
+It is for tests, for simulation, and for readers who want to see the semantics without NATS. Several
+MemorySpools on one MemoryCluster stand for several processes of one cluster.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ _SCHEDULED = frozenset({WaitKind.SCHEDULED})
 
 @dataclass
 class MemoryCluster:
-    """What the spools of one cluster share."""
+    """The state that the spools of one cluster share."""
 
     store: MemoryStore = field(default_factory=MemoryStore)
     agreement: Agreement = field(default_factory=Agreement)
@@ -66,7 +66,7 @@ class MemoryBodyWriter:
 
     @property
     def held(self) -> int:
-        """Octets that are in no chunk yet."""
+        """Octets that are not in a chunk yet."""
         return len(self._buffer)
 
     async def write(self, data: bytes) -> None:
@@ -80,7 +80,7 @@ class MemoryBodyWriter:
             del self._buffer[:CHUNK]
 
     async def finish(self, *, destinations: int) -> BlobRef:
-        """Keep the body and return its reference."""
+        """Store the body and return its reference."""
         self._refuse_if_away()
         if self._buffer or not self._chunks:
             self._chunks.append(bytes(self._buffer))
@@ -96,7 +96,7 @@ class MemoryBodyWriter:
 
     def _refuse_if_away(self) -> None:
         if not self._store.available:
-            raise SpoolUnavailable("the queue is away")
+            raise SpoolUnavailable("the queue is unavailable")
         if self._store.full:
             raise SpoolFull("the queue is full")
 
@@ -110,19 +110,19 @@ class MemoryBrowser:
     async def list(
         self, selection: Selection, *, at_once: int | None = None
     ) -> AsyncIterator[Queued]:
-        """Yield what fits, in order of arrival in the queue."""
+        """Yield the selected records, in the order in which they were stored."""
         for queued in self._store.look():
             if selection.admits(queued.record, queued.kind, self._store.lane_of(queued.record)):
                 yield queued
 
     async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        """Return the record of this id that waits for its time in a lane; None when none does."""
+        """Return the scheduled record with this id in a lane; None when there is none."""
         selection = Selection(domain=domain, kinds=_SCHEDULED, lanes=frozenset({lane}))
         found = [queued async for queued in self.list(selection)]
         return next((each for each in found if each.record.record_id == record_id), None)
 
     async def counts(self) -> Counts:
-        """Count records by kind, class of ready ones, and domain."""
+        """Count records by kind, class (of ready ones) and domain."""
         counts: dict[tuple[WaitKind, TrafficClass | None, str], Tally] = {}
         for queued in self._store.look():
             record, ready = queued.record, queued.kind is WaitKind.READY
@@ -132,7 +132,7 @@ class MemoryBrowser:
         return counts
 
     async def backlog(self) -> Backlog:
-        """Count ready records by pool and class, and those that wait."""
+        """Count ready records by pool and class, and scheduled and held ones."""
         ready: dict[tuple[str, TrafficClass], int] = {}
         waiting = dict.fromkeys(WaitKind, 0)
         oldest: dict[WaitKind, datetime] = {}
@@ -146,11 +146,11 @@ class MemoryBrowser:
         return Backlog(ready, waiting[WaitKind.SCHEDULED], waiting[WaitKind.HELD], oldest)
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
-        """Replace a waiting record; ClaimLost when somebody was faster, or the clock will be."""
+        """Replace a waiting record by `puts`, exactly once."""
         if not puts:
-            raise ValueError("a claim puts something in the record's place")
+            raise ValueError("a claim needs a put that replaces the record")
         if not queued.may_be_claimed(now):
-            raise ClaimLost("the record becomes ready by itself")
+            raise ClaimLost("the record is ready, or about to become ready")
         self._store.replace(queued.sequence, puts)
 
 
@@ -183,21 +183,21 @@ class MemorySpool:
 
     @property
     def accepting(self) -> bool:
-        """Whether new mail would be taken now."""
+        """Whether the queue accepts new mail."""
         return self.refusal() is None
 
     def refusal(self) -> Exception | None:
-        """Why new mail would not be taken now."""
+        """Why the queue refuses new mail, None if it accepts it."""
         if not self.store.available:
-            return SpoolUnavailable("the queue is away")
+            return SpoolUnavailable("the queue is unavailable")
         return SpoolFull("the queue is full") if self.store.full else None
 
     def new_queue_id(self, now: datetime) -> str:
-        """Draw a queue id."""
+        """Return a new queue id."""
         return new_queue_id(now, random.randrange(self.store.shards))
 
     def write_body(self, *, lifetime: timedelta, known: bool = True) -> MemoryBodyWriter:
-        """Begin a body; it lives until it is deleted."""
+        """Begin a body; it stays until it is deleted."""
         return MemoryBodyWriter(self.store)
 
     async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
@@ -225,14 +225,14 @@ class MemorySpool:
         return StoreAck(queue_id, self.store.append(puts, self.store.names_of(puts, 0)))
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryConsumer:
-        """Join the owners of a pool's lanes."""
+        """Begin to consume records, as one of the consumers that own a pool's lanes."""
         store, owners = self.store, self.cluster.owners
         return MemoryConsumer(
             store, owners, self.events, pool=pool, room=room, room_bytes=room_bytes
         )
 
     def lane_of(self, record: QueueRecord) -> str:
-        """Return the lane a record belongs in."""
+        """Return the lane of a record."""
         return self.store.lane_of(record)
 
     async def close(self) -> None:

@@ -1,11 +1,11 @@
 """
-What a cluster of memory spools shares: the records, their schedules and leases, the bodies.
+The records, schedules, leases and bodies that a cluster of memory spools shares.
 
-This is the queue's semantics in plain Python, with JetStream's habits where they show: a message
-id is remembered for the duplicate window, several puts are stored together or not at all, a record
-whose holder died comes again when `ack_wait` has passed, a due schedule becomes ready by itself.
-Nothing is durable. `available` and `full` are switches that tests and simulations turn. A lease
-lapses only for holders that ask for one with `lease`, and only `restart` forgets anything.
+It has the semantics of the queue in plain Python, with the visible properties of JetStream: message
+ids are remembered for the duplicate window, several puts are stored together or not at all, a
+record comes again ACK_WAIT after its holder died, and a schedule becomes ready when it is due.
+Nothing is durable. `available` and `full` are switches for tests and simulations. A lease expires
+only for holders that call `lease`, and only `restart` loses anything.
 """
 
 import asyncio
@@ -38,10 +38,10 @@ def utc_now() -> datetime:
 @dataclass(slots=True)
 class StoredRecord:
     """
-    A record as the store keeps it, stored `at` a time.
+    A stored record; `at` is when it was stored.
 
     `holder` has it in hand, until `lapses` if that is set. `follows` is the sequence of the record
-    it follows from, 0 where nobody has said so. `fired`: a schedule has made it ready.
+    that it follows from, 0 if that is unknown. `fired` says that a schedule has made it ready.
     """
 
     sequence: int
@@ -58,7 +58,7 @@ class StoredRecord:
 
 @dataclass
 class MemoryStore:
-    """The shared part of a cluster of memory spools."""
+    """The records and bodies of a cluster of memory spools."""
 
     clock: Callable[[], datetime] = utc_now
     shards: int = 4
@@ -68,20 +68,20 @@ class MemoryStore:
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
     records: dict[int, StoredRecord] = field(default_factory=dict)
     on_fired: Callable[[int], None] = lambda _: None
-    _ended_of: dict[str, set[int]] = field(default_factory=dict)  # of bodies that are there
+    _ended_of: dict[str, set[int]] = field(default_factory=dict)  # ended destinations of bodies
     _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
     _due: list[tuple[datetime, int]] = field(default_factory=list)
     _seen: OrderedDict[str, tuple[datetime, int]] = field(default_factory=OrderedDict)
     _sequence: int = 0
     _wakers: list[Callable[[], None]] = field(default_factory=list)
     _timer: asyncio.TimerHandle | None = None
-    # The store's own: its timer is no part of whoever happened to call.
+    # The store has its own context, so that its timer does not run in a caller's context.
     _context: Context = field(default_factory=copy_context)
 
     # ------------------------------------------------------------ storing
 
     def names_of(self, puts: Sequence[Put], origin: int) -> Sequence[str]:
-        """Return the message ids of what follows from the record `origin`, 0 for new mail."""
+        """Return the message ids of puts that follow from the record `origin`, 0 for new mail."""
         return [message_id(put, self.lane_of(put.record), origin) for put in puts]
 
     def append(
@@ -95,11 +95,11 @@ class MemoryStore:
         """
         Store all puts or none and return the last one's sequence; a repetition changes nothing.
 
-        A repetition is known by its name. Only new mail is refused when the store is full: settling
-        has to go on.
+        A repetition is recognised by its message id. A full store refuses only new mail, because
+        settling must go on.
         """
         if not self.available:
-            raise SpoolUnavailable("the queue is away")
+            raise SpoolUnavailable("the queue is unavailable")
         if self.full and not settling:
             raise SpoolFull("the queue is full")
         self._forget_old_ids()
@@ -113,15 +113,15 @@ class MemoryStore:
         return self._sequence
 
     def replace(self, sequence: int, puts: Sequence[Put]) -> None:
-        """Put others in a waiting record's place, once; ClaimLost when it waits no more."""
+        """Replace a waiting record, once; ClaimLost when it is not waiting any more."""
         stored = self.records.get(sequence)
         if stored is None or stored.kind is WaitKind.READY:
-            raise ClaimLost(f"record {sequence} waits no more")
+            raise ClaimLost(f"record {sequence} is not waiting any more")
         self.append(puts, self.names_of(puts, sequence), settling=True)
         self.remove(sequence)
 
     def remove(self, sequence: int) -> None:
-        """Forget a record, wherever it is."""
+        """Remove a record in any state."""
         self.records.pop(sequence, None)
 
     def _store(self, put: Put, follows: int) -> int:
@@ -139,7 +139,7 @@ class MemoryStore:
         return self._sequence
 
     def _supersede(self, kind: WaitKind, record: QueueRecord) -> None:
-        """A waiting record has a subject of its own: a newer one there takes the older's place."""
+        """Remove an older waiting form of a record; a waiting record has a subject of its own."""
         for sequence, stored in list(self.records.items()):
             if stored.kind is kind and stored.record.record_id == record.record_id:
                 self.remove(sequence)
@@ -155,15 +155,15 @@ class MemoryStore:
         classes[record.traffic_class].append(sequence)
 
     def lane_of(self, record: QueueRecord) -> str:
-        """Return the lane a record belongs in."""
+        """Return the lane of a record."""
         return lane_of(record, self.lanes)
 
     def ready_pools(self) -> frozenset[str]:
-        """Return the pools that ready records have been put in."""
+        """Return the pools that have had ready records."""
         return frozenset(pool for pool, _ in self._ready)
 
     def end_body(self, body: BlobRef, destination: int) -> None:
-        """Note that a destination of a body has ended; the last one takes it along."""
+        """Note that a destination of a body has ended; the last one deletes the body."""
         ended = self._ended_of.setdefault(body.blob_id, set())
         ended.add(destination)
         if len(ended) == body.destinations:
@@ -175,7 +175,7 @@ class MemoryStore:
     def hand_out(
         self, lane: LaneKey, holder: object, only: TrafficClass | None = None
     ) -> StoredRecord | None:
-        """Give the lane's next record to `holder`, express before bulk; None when there is none."""
+        """Hand out a lane's next record, express before bulk; None when there is none."""
         for traffic_class, queue in self._ready.get(lane, {}).items():
             while queue and only in (None, traffic_class):
                 stored = self.records.get(queue.popleft())
@@ -187,7 +187,7 @@ class MemoryStore:
         return None
 
     def is_followed(self, stored: StoredRecord) -> bool:
-        """Whether a later form of a record is stored: one that its settle has left, and died."""
+        """Whether a later form of a record is stored, as after an interrupted settle."""
         record = stored.record
         return any(
             other.record.record_id == record.record_id and other.record.step > record.step
@@ -196,18 +196,18 @@ class MemoryStore:
         )
 
     def take_back(self, sequence: int) -> None:
-        """Make a record that was handed out ready again, at once."""
+        """Make a record that was handed out ready again at once."""
         if sequence in self.records:
             self._make_ready(sequence)
             self.wake()
 
     def abandon(self, sequence: int) -> None:
-        """The holder is gone: the record comes again when its lease has run out."""
+        """Note that the holder is gone: the record comes again when its lease has expired."""
         if sequence in self.records:
             self._schedule(self.clock() + ACK_WAIT, sequence)
 
     def lease(self, sequence: int, lasts: timedelta = ACK_WAIT) -> None:
-        """Let a record in hand come again after some time, unless this is called again."""
+        """Lease a record in hand: it comes again after this time, unless the lease is renewed."""
         stored = self.records.get(sequence)
         if stored is not None and stored.holder is not None:
             stored.lapses = self.clock() + lasts
@@ -215,9 +215,10 @@ class MemoryStore:
 
     def restart(self) -> None:
         """
-        Lose what a restart of all servers loses: who has what in hand, how often it was given.
+        Lose what a restart of all servers loses: the leases and the delivery counts.
 
-        The ids of records that are gone too: the window is rebuilt from what is there.
+        Message ids of removed records are lost, too: the duplicate window is rebuilt from the
+        stored records.
         """
         self._seen = OrderedDict(
             (name, seen) for name, seen in self._seen.items() if seen[1] in self.records
@@ -232,7 +233,7 @@ class MemoryStore:
     # ------------------------------------------------------------ time
 
     def tick(self) -> None:
-        """Make ready what has come due by the clock; a moved clock's owner calls this."""
+        """Make due records ready; call this after the clock was moved."""
         now = self.clock()
         while self._due and self._due[0][0] <= now:
             _, sequence = heapq.heappop(self._due)
@@ -270,7 +271,7 @@ class MemoryStore:
     # ------------------------------------------------------------ watching
 
     def watch(self, waker: Callable[[], None]) -> None:
-        """Call `waker` whenever there may be something new to take."""
+        """Call `waker` whenever there may be a new record to take."""
         self._wakers.append(waker)
         self._arm()
 
@@ -280,12 +281,12 @@ class MemoryStore:
         self._arm()
 
     def wake(self) -> None:
-        """Tell every consumer that there may be something new."""
+        """Tell every consumer that there may be a new record."""
         for waker in self._wakers:
             waker()
 
     def look(self) -> list[Queued]:
-        """Return every stored record, in order, as a look from outside finds it."""
+        """Return every stored record, in order, as the browser returns it."""
         return [
             Queued(
                 stored.record, stored.kind, stored.due, sequence, f"memory.{sequence}", stored.at

@@ -1,1 +1,1 @@
-"""Records, events and orders as octets, and back: the only home of protobuf; and their bound."""
+"""Encodes and decodes records, events and orders; the only package that uses protobuf."""

@@ -1,8 +1,8 @@
 """
-Events as the octets of one message: a protobuf EventBatch, all of one type.
+Encodes events of one type as one message, a protobuf EventBatch.
 
-Texts come from peers and may hold octets that are no UTF-8 (kept as surrogates): they are written
-with replacement characters, since history is for people and mail never waits for it.
+Texts from peers may have octets that are not UTF-8 (as surrogates). They are written with
+replacement characters, because the history is for people.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ _OF_CLIENTS = (EventType.RECEPTION, EventType.REJECTION)
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-    """Return a batch's octets."""
+    """Encode a batch."""
     batch = event_pb2.EventBatch()
     for event in events:
         _fill(batch.events.add(), event)
@@ -52,9 +52,9 @@ def encode_events(events: Iterable[Event]) -> bytes:
 
 def decode_events(data: bytes) -> Iterator[Event]:
     """
-    Yield a batch's events in their order; RecordCorrupt when the octets are no batch.
+    Decode a batch and yield its events in order; RecordCorrupt when the octets are no batch.
 
-    An event of a type this version does not know is left to a newer reader.
+    Events of an unknown type, from a newer release, are skipped.
     """
     try:
         batch = event_pb2.EventBatch.FromString(data)
@@ -81,7 +81,7 @@ def _event(stored: event_pb2.Event) -> Event:
     texts = {name: getattr(stored, name) for name in _TEXTS}
     kind = _TYPES[stored.type]
     if kind in _OF_CLIENTS and texts["host"]:
-        # Written before `helo` was a field: the name stood in `host`.
+        # An older release, without the field `helo`, wrote the name into `host`.
         texts["helo"], texts["host"] = texts["host"], ""
     return Event(
         type=kind,

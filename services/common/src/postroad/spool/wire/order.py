@@ -1,8 +1,8 @@
 """
-Admin orders as JSON: an order is a person's, so a person can read it with any NATS tool.
+Encodes operators' orders as JSON, so that people can read them with any NATS tool.
 
-An order with a field this version does not know is refused, never guessed at: the field may narrow
-the selection, and without it the order would mean mail that nobody meant.
+An order with an unknown field is refused: the field may narrow the selection, and without it the
+order would act on the wrong mail.
 """
 
 import json
@@ -14,12 +14,12 @@ from postroad.spool.agreement import Order
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.selection import Selection, WaitKind
 
-_ORDER_FIELDS = {each.name for each in fields(Order)} - {"stored"}  # the queue tells that
+_ORDER_FIELDS = {each.name for each in fields(Order)} - {"stored"}  # which the queue adds
 _SELECTION_FIELDS = {each.name for each in fields(Selection)}
 
 
 def encode_order(order: Order) -> bytes:
-    """Return an order's octets."""
+    """Encode an order."""
     content: dict[str, Any] = {
         "order_id": order.order_id,
         "action": order.action,
@@ -33,7 +33,7 @@ def encode_order(order: Order) -> bytes:
 
 
 def decode_order(data: bytes) -> Order:
-    """Read an order; RecordCorrupt when it is none, or one of a newer version."""
+    """Decode an order; RecordCorrupt when it is malformed, or of a newer version."""
     try:
         content = json.loads(data)
         if not content.keys() <= _ORDER_FIELDS:

@@ -1,7 +1,7 @@
-"""How much one message to the queue's servers may be; a larger one they would never take."""
+"""The size limits of a message to the queue's servers, which refuse larger ones."""
 
-MAX_PAYLOAD = 2 * 1024 * 1024  # octets, headers counted: `max_payload` of our own servers
-HEADROOM = 64 * 1024  # octets for headers, and for what is stored beside a value
+MAX_PAYLOAD = 2 * 1024 * 1024  # octets with headers: the `max_payload` of Postroad's own servers
+HEADROOM = 64 * 1024  # octets for headers, and for what is stored with a value
 
 
 def largest_value(max_payload: int) -> int:

@@ -1,8 +1,8 @@
 """
-The queue's record as octets and back; with the events' codec the only reader of the wire format.
+Encodes and decodes the queue's record.
 
-What this release does not know survives: fields of a newer writer are kept as they came and written
-back, so old and new processes may share a queue.
+Unknown fields of a newer release are kept and written back, so that old and new processes can share
+a queue.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ _BODIES = {member.value: member for member in Body}
 
 
 def encode(record: QueueRecord) -> bytes:
-    """Return a record's octets."""
+    """Encode a record."""
     message = wire.QueueRecord(
         queue_id=record.record_id.queue_id,
         destination=record.record_id.destination,
@@ -83,7 +83,7 @@ def _put_content(record: QueueRecord, message: wire.QueueRecord) -> None:
 
 
 def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
-    """Write what few records have; what is not written is read as nothing."""
+    """Write the fields that few records have; a missing field is read as its default."""
     if record.header:
         message.header = record.header
     if record.requiretls:
@@ -99,7 +99,7 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
 
 
 def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
-    """Write how far a record has come; new mail has come nowhere."""
+    """Write the state of delivery, which new mail does not have yet."""
     if record.step:
         message.step = record.step
     if record.attempts:
@@ -121,7 +121,7 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
 
 
 def decode(data: bytes) -> QueueRecord:
-    """Read a record; RecordCorrupt when the octets are none."""
+    """Decode a record; RecordCorrupt when the octets are no record."""
     try:
         message = wire.QueueRecord.FromString(data)
         return _record_in(message, data)
@@ -171,7 +171,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
 
 
 def _unknown(message: wire.QueueRecord, data: bytes) -> bytes:
-    """Return the top-level fields this release does not know, as they came."""
+    """Return the octets of the top-level fields that this release does not know."""
     return _foreign_fields(data) if len(UnknownFieldSet(message)) else b""
 
 
@@ -305,4 +305,4 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _moment(microseconds: int) -> datetime:
-    return _EPOCH + microseconds * _MICROSECOND  # a timedelta by keyword costs twice as much
+    return _EPOCH + microseconds * _MICROSECOND  # timedelta(microseconds=…) costs twice as much

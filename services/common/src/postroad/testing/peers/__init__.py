@@ -1,1 +1,1 @@
-"""What a relay talks to: a scripted MX, an SMTP client, DNS, an OTLP collector, certificates."""
+"""The peers of a relay: a scripted MX, an SMTP client, DNS, an OTLP collector, certificates."""

@@ -1,4 +1,4 @@
-"""A self-signed certificate and its key, made on the spot, that a test can tell from others."""
+"""Makes self-signed certificates for tests."""
 
 import ssl
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tuple[str, str]:
-    """Return certificate and key as PEM; the organisation tells one from the next."""
+    """Return certificate and key as PEM; `organisation` distinguishes one from another."""
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
         rsa.generate_private_key(65537, 2048)
         if rsa_key
@@ -43,14 +43,14 @@ def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tupl
 
 @dataclass(frozen=True)
 class Vouched:
-    """A server's context, and the file of the authority that vouches for its certificate."""
+    """A server's context, and the file with the authority of its certificate."""
 
     context: ssl.SSLContext
     ca_file: str
 
 
 def vouched_for(folder: Path, hostname: str) -> Vouched:
-    """Write a certificate that is its own authority into a folder."""
+    """Write a certificate, which is its own authority, into a folder."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
     for path, pem in zip((certificate, key), tls_pair(hostname, "tests"), strict=True):
         path.write_text(pem)

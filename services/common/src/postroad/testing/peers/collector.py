@@ -1,4 +1,4 @@
-"""An OTLP receiver on loopback that keeps the spans it gets, for tests of tracing."""
+"""An OTLP receiver on loopback that stores the spans it receives, for tests of tracing."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -25,7 +25,7 @@ class Collector:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing: the test's output is for failures."""
+                """Log nothing."""
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -33,7 +33,7 @@ class Collector:
         self._thread.start()
 
     def take(self, request: ExportTraceServiceRequest) -> None:
-        """Keep the spans of one export."""
+        """Store the spans of one export."""
         for resource in request.resource_spans:
             for attribute in resource.resource.attributes:
                 if attribute.key == "service.name":
@@ -48,6 +48,6 @@ class Collector:
         self._server.server_close()
 
     def named(self, name: str) -> Span:
-        """Return the one span of that name."""
+        """Return the only span with this name."""
         (found,) = (span for span in self.spans if span.name == name)
         return found

@@ -1,10 +1,10 @@
 """
-A small DNS server on loopback that answers from a table: the world's names, as a test has them.
+A small DNS server on loopback that answers from a table of names.
 
-UDP only, as a stub resolver asks. A name's entry is a list of records in their usual text form,
-perhaps with a TTL before it, or one of NXDOMAIN, SERVFAIL and SILENCE. A record such as "AAAA
-SILENCE" says nothing to questions for its type; `late` holds an answer back for some seconds. It
-counts what it was asked.
+It serves UDP only, as a stub resolver needs. The entry of a name is a list of records in text form,
+each perhaps with a TTL before it, or one of NXDOMAIN, SERVFAIL and SILENCE. With a record such as
+"AAAA SILENCE", questions for that type get no answer. `late` delays an answer by some seconds. The
+server counts the questions.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ Table = Mapping[str, Sequence[str] | ZoneFault]
 
 
 class Zone(asyncio.DatagramProtocol):
-    """The server. Names that the table does not have do not exist."""
+    """The server. Names that are not in the table do not exist."""
 
     def __init__(self, table: Table, *, ttl: int = TTL) -> None:
         self.table = dict(table)
@@ -48,7 +48,7 @@ class Zone(asyncio.DatagramProtocol):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it answers."""
+        """The address on which it serves."""
         assert self._transport is not None
         host, port = self._transport.get_extra_info("sockname")[:2]
         return str(host), int(port)
@@ -69,7 +69,7 @@ class Zone(asyncio.DatagramProtocol):
             await self._heard.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Store the transport."""
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -106,7 +106,7 @@ class Zone(asyncio.DatagramProtocol):
     def _fill(
         self, answer: dns.message.Message, name: dns.name.Name, kind: str
     ) -> dns.message.Message | None:
-        """Add a name's records to an answer, along its aliases; None where it says nothing."""
+        """Add a name's records to an answer, following aliases; None for silence."""
         entry = self.table.get(name.to_text(omit_final_dot=True).lower(), ())
         records = (
             [] if isinstance(entry, ZoneFault) else [_record(text, self._ttl) for text in entry]

@@ -1,9 +1,9 @@
 """
-A scripted MX host for tests: says what it is told to, at each phase, and keeps what it was sent.
+A scripted MX host for tests: it replies as the test decides, and stores what it receives.
 
-Replies are looked up for each command line, so a test can refuse one recipient, answer the first
-try differently from the second, or hang up at any point. It speaks STARTTLS with a certificate of
-its own, and AUTH without checking anything.
+The test's script chooses the reply to each command line. So a test can refuse one recipient, reply
+to the first try differently from the second, or hang up at any point. The host supports STARTTLS,
+and AUTH with any password.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ from postroad.smtp.server.conversation import (
 )
 from postroad.testing.streams import hang_up
 
-HANG_UP = b""  # as a reply: close without a word
-SILENCE = b"\0"  # as a reply: say and hear nothing more
+HANG_UP = b""  # as a reply: close without a reply
+SILENCE = b"\0"  # as a reply: send nothing more and ignore all input
 
-BREAK_TLS = b"\1"  # as a reply: say what is no record of TLS, and close
+BREAK_TLS = b"\1"  # as a reply: send octets that are no TLS record, and close
 
-_NO_REPLY = 500  # what is taken down for one that is none
+_NO_REPLY = 500  # the code that stands for a malformed reply
 _BLOCK = 64 * 1024  # octets read at once
 _ENDS = (HANG_UP, SILENCE, BREAK_TLS)
 
-# Given a command line (or b"." for the final dot) and how often that verb was heard before in all
-# sessions, return the reply, HANG_UP, SILENCE, BREAK_TLS, or None for the usual one.
+# Takes a command line (or b"." for the final dot) and how often the verb came before, in all
+# sessions; returns the reply, HANG_UP, SILENCE, BREAK_TLS, or None for the usual reply.
 Script = Callable[[bytes, int], bytes | None]
 
 
 @dataclass
 class Received:
-    """One message as it came."""
+    """One received message."""
 
     mail: bytes
     recipients: list[bytes]
@@ -56,19 +56,19 @@ class ScriptedMx:
     script: Script = lambda line, count: None
     extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 10000000", "SMTPUTF8")
     tls: ssl.SSLContext | None = None
-    implicit_tls: bool = False  # from the first octet
+    implicit_tls: bool = False  # TLS from the first octet
     greeting: bytes = b"220 mx.test ESMTP\r\n"
     address: str = "127.0.0.1"
-    at_port: int = 0  # any that is free
-    sessions: int | None = None  # beyond so many at a time it greets with 421
-    slowness: float = 0.0  # seconds before it answers a final dot
+    at_port: int = 0  # 0: any free port
+    sessions: int | None = None  # the most concurrent sessions; others are greeted with 421
+    slowness: float = 0.0  # seconds before the reply to a final dot
     turned_away: int = 0
     messages: list[Received] = field(default_factory=list)
     commands: list[bytes] = field(default_factory=list)
     connections: int = 0
     open_now: int = 0
     most_open: int = 0
-    history: list[str] = field(default_factory=list)  # who came and left, and when
+    history: list[str] = field(default_factory=list)  # when connections came and left
     _heard: dict[bytes, int] = field(default_factory=dict)
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     _server: asyncio.Server | None = None
@@ -76,7 +76,7 @@ class ScriptedMx:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -92,7 +92,7 @@ class ScriptedMx:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def hang_up_on_all(self) -> None:
-        """Close all connections, as a server does that has heard nothing for a while."""
+        """Close all connections, as a server does after an idle timeout."""
         for task in self._tasks:
             task.cancel()
 
@@ -127,7 +127,7 @@ class ScriptedMx:
             self._note("left", writer)
             self._tasks.discard(task)
             if session.in_handshake:
-                writer.transport.abort()  # its streams never hear that it is closed
+                writer.transport.abort()  # its streams never notice that it is closed
             else:
                 await hang_up(writer)
 
@@ -138,7 +138,7 @@ class ScriptedMx:
         self.history.append(f"{now:.3f} {port} {what}, {self.open_now} open")
 
     def reply(self, line: bytes, usual: bytes) -> bytes:
-        """Return what the script says to a line, else the usual reply."""
+        """Return the script's reply to a line, else the usual one."""
         verb = line.split(b" ")[0].upper()
         count = self._heard.get(verb, 0)
         self._heard[verb] = count + 1
@@ -146,7 +146,7 @@ class ScriptedMx:
         return usual if said is None else said
 
     async def keep(self, message: Received) -> None:
-        """Keep a message and wake who waits for it."""
+        """Store a message and wake the tasks that wait for it."""
         async with self._arrived:
             self.messages.append(message)
             self._arrived.notify_all()
@@ -178,7 +178,7 @@ class _MxSession:
                 going = await self._answers(event)
 
     async def _hears(self) -> bool:
-        """Take what comes next; return whether anything does."""
+        """Read input; return False at its end."""
         if self._conversation.in_handshake:
             await self._start_tls()
         octets = await self._reader.read(_BLOCK)
@@ -186,7 +186,7 @@ class _MxSession:
         return bool(octets)
 
     async def _answers(self, event: Event) -> bool:
-        """Answer what was said; return whether the session goes on."""
+        """Reply to an event; return whether the session goes on."""
         match event:
             case CommandLine(line):
                 self._mx.commands.append(line)
@@ -201,7 +201,7 @@ class _MxSession:
                 return await self._content_ends()
 
     async def _says(self, reply: bytes) -> bool:
-        """Say a reply; return whether the session goes on."""
+        """Send a reply; return whether the session goes on."""
         if reply == SILENCE:
             await self._reader.read()
         if reply == BREAK_TLS:
@@ -211,7 +211,7 @@ class _MxSession:
         self._writer.write(reply)
         try:
             self._conversation.answered(_code(reply))
-        except LocalProtocolError:  # said on purpose: nothing follows from it
+        except LocalProtocolError:  # the script breaks the protocol on purpose
             self._conversation.answered(_NO_REPLY)
         return True
 

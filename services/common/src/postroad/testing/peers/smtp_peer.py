@@ -1,4 +1,4 @@
-"""The client's side of an SMTP session, line by line, for dialogs that tests write out."""
+"""The client side of an SMTP session, line by line, for dialogs that tests write out."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from postroad.testing.patience import patient
 
 
 def client_context() -> ssl.SSLContext:
-    """Return a client's TLS context that takes any certificate, as mail servers do."""
+    """Return a client's TLS context that accepts any certificate, as mail servers do."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -16,7 +16,7 @@ def client_context() -> ssl.SSLContext:
 
 
 class SmtpPeer:
-    """The client's side of one session."""
+    """The client side of one session."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -42,7 +42,7 @@ class SmtpPeer:
         return await self.reply()
 
     async def all_replies(self, octets: bytes) -> list[str]:
-        """Send octets and nothing more, and return every reply up to the end of the session."""
+        """Send octets, end the input, and return every reply up to the end of the session."""
         with contextlib.suppress(OSError):
             self.writer.write(octets)
             self.writer.write_eof()
@@ -53,16 +53,16 @@ class SmtpPeer:
         return replies
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Shake hands, after STARTTLS was answered."""
+        """Do the TLS handshake, after the reply to STARTTLS."""
         await self.writer.start_tls(context)
 
     async def envelope(self, sender: str, *recipients: str) -> list[str]:
-        """Say EHLO, MAIL and RCPT; return the replies to MAIL and each RCPT."""
+        """Send EHLO, MAIL and RCPT; return the replies to MAIL and each RCPT."""
         await self.say("EHLO client.example")
         said = [await self.say(f"MAIL FROM:<{sender}>")]
         return said + [await self.say(f"RCPT TO:<{recipient}>") for recipient in recipients]
 
     async def message(self, content: bytes = b"Subject: hi\r\n\r\nhello\r\n") -> str:
-        """Say DATA and send content that needs no stuffing; return the reply to the final dot."""
+        """Send DATA and content that needs no stuffing; return the reply to the final dot."""
         assert (await self.say("DATA")).startswith("354 ")
         return await self.send(content + b".\r\n")

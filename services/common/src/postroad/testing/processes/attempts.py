@@ -1,4 +1,4 @@
-"""Attempts at records in a queue in memory, over whatever hosts a test has, without a worker."""
+"""Attempts to deliver records from a queue in memory to a test's hosts, without a worker."""
 
 from datetime import timedelta
 
@@ -27,11 +27,11 @@ SHORT = timedelta(seconds=0.2)
 
 
 def nobody(_: SiteConnection[Attempt], __: Endpoint) -> None:
-    """Nothing else waits for this place."""
+    """Do nothing: no other record waits for this connection."""
 
 
 class Bench:
-    """A process's tools, a queue in memory, and attempts at what is put into it."""
+    """The context of attempts, and a queue in memory."""
 
     def __init__(
         self,
@@ -66,10 +66,10 @@ class Bench:
             Shares(100),
             SiteTotal("site"),
         )
-        self.site.limiter.connections = 1  # the slot this attempt holds
+        self.site.limiter.connections = 1  # the connection of the attempt
 
     async def attempt(self, *hosts: ScriptedMx | int, **record: object) -> AttemptResult:
-        """Attempt a record at hosts named `mx0`, `mx1` and so on, each at one address."""
+        """Attempt a record at hosts named `mx0`, `mx1` and so on, each with one address."""
         ports = [host if isinstance(host, int) else host.port for host in hosts]
         named = [MailHost(f"mx{n}", port, ("127.0.0.1",)) for n, port in enumerate(ports)]
         return await self.attempt_at(*named, **record)
@@ -88,6 +88,6 @@ class Bench:
 
 
 def summary(ended: AttemptResult) -> list[tuple[str, str, str]]:
-    """Return each recipient's outcome: how it ended, the status, which host said so."""
+    """Return each recipient's outcome: its kind, its status, and the host."""
     found = [ended.outcomes[number] for number in sorted(ended.outcomes)]
     return [(outcome.kind.value, str(outcome.status), outcome.host) for outcome in found]

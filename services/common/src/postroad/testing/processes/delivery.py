@@ -1,4 +1,4 @@
-"""A delivery worker over any queue, as `delivery.app` puts one together, for tests."""
+"""A delivery worker on any queue, built as in `delivery.app`, for tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ _RING = Keyring([ClusterKey(b"k" * 32)])
 
 
 async def publish(spool: Spool, **egress_paths: EgressPath) -> None:
-    """Bring Relays of namespace `shop` into force, by name; `anywhere` is for every domain."""
+    """Publish Relays of namespace `shop`, by name; `anywhere` is for every domain."""
     entries = {}
     for name, egress_path in egress_paths.items():
         destination = "*" if name == "anywhere" else name.replace("_", ".")
@@ -61,7 +61,7 @@ async def send(spool: Spool, *to: str, **more: object) -> list[str]:
 
 
 def to_smarthost(mx: ScriptedMx, connections: int = 20) -> EgressPath:
-    """Return the egress path to a scripted host, which tries once an hour."""
+    """Return an egress path to a scripted host, with a first retry after an hour."""
     return EgressPath(
         "relay:shop/smart",
         (Smarthost("127.0.0.1", mx.port),),
@@ -72,7 +72,7 @@ def to_smarthost(mx: ScriptedMx, connections: int = 20) -> EgressPath:
 
 
 async def waiting(spool: Spool) -> list[tuple[WaitKind, str]]:
-    """Return what is in the queue: each record's kind and first recipient."""
+    """Return the records in the queue: each one's kind and first recipient."""
     found = [queued async for queued in spool.waiting.list(Selection())]
     return sorted((queued.kind, str(queued.record.recipients[0].mailbox)) for queued in found)
 
@@ -96,7 +96,7 @@ def order(action: str, **selection: str) -> Order:
 
 
 async def counted(spool: Spool, order_id: str, number: int) -> None:
-    """Wait until the process has told how many records an order has changed."""
+    """Wait until the process has reported that an order has changed so many records."""
     async with asyncio.timeout(patient(10)):
         while dict(await spool.orders.reports(order_id)) != {"tests": number}:  # noqa: ASYNC110 - asked
             await asyncio.sleep(0.01)
@@ -118,10 +118,10 @@ async def delivering(
     process: str = "tests",
 ) -> AsyncIterator[tuple[Worker, RecordConsumer]]:
     """
-    Run a worker until the block ends, then drain it: `finish` are seconds for the attempts.
+    Run a worker until the block ends, then drain it, with `finish` seconds for the attempts.
 
     `long_enough` is the time after which an attempt ends between two transactions. `ca_file` has
-    authorities to trust beside the system's.
+    authorities to trust in addition to the system's.
     """
     configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
     consumer = spool.take(pool=pool, room=room, room_bytes=room_bytes)

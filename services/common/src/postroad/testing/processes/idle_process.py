@@ -1,7 +1,7 @@
 """
-A process that does nothing, for tests of whoever starts processes: `python -Im` runs it.
+A process that does nothing, for tests of supervisors: `python -Im` runs it.
 
-$IDLE says otherwise: `mute` stands still before its first word, `waiting` in its start.
+With $IDLE=mute it hangs before it writes anything; with $IDLE=waiting it hangs in its start.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""An ingress process on loopback over a queue in memory, as tests look at it."""
+"""An ingress on loopback with a queue in memory, for tests."""
 
 import asyncio
 import dataclasses
@@ -67,7 +67,7 @@ spec:
 
 @dataclass
 class Scene:
-    """One ingress process, as tests look at it."""
+    """One ingress, and what tests need of it."""
 
     server: Server
     passwords: Passwords
@@ -81,7 +81,7 @@ class Scene:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def peer(self, kind: ListenerKind = ListenerKind.RELAY) -> SmtpPeer:
-        """Open a session and read past the greeting."""
+        """Open a session and read the greeting."""
         peer = await self.connect(kind)
         assert (await peer.reply()).startswith("220 ")
         return peer
@@ -96,12 +96,12 @@ class Scene:
 
     @property
     def records(self) -> list[QueueRecord]:
-        """What is in the queue, in the order it came."""
+        """The records in the queue, in the order in which they were stored."""
         stored = self.spool.store.records
         return [stored[sequence].record for sequence in sorted(stored)]
 
     async def peer_from(self, client: str, kind: ListenerKind) -> SmtpPeer:
-        """Connect as a client with this address, behind a load balancer; hear the greeting."""
+        """Connect as a client with this address behind a load balancer; read the greeting."""
         peer = SmtpPeer(*await asyncio.open_connection("127.0.0.1", self.proxy_ports[kind]))
         self.peers.append(peer)
         family = "TCP6" if ":" in client else "TCP4"
@@ -128,9 +128,9 @@ class Scene:
                 await self.configuration.changed()
 
     async def end(self) -> None:
-        """Hang up, and stop as a process does."""
+        """Close the connections, and stop as a process does."""
         for peer in self.peers:
-            # asyncio never ends TLS by itself where nobody reads and the other side has closed.
+            # asyncio never ends TLS if nobody reads and the other side has closed.
             peer.writer.transport.abort()
             await hang_up(peer.writer)
         await self.server.drain(seconds=5)
@@ -155,10 +155,10 @@ async def start_ingress(
     **limits: object,
 ) -> Scene:
     """
-    Start an ingress with all three listeners, certificate in the folder `tls`.
+    Start an ingress with all three listeners; the certificate is in the folder `tls`.
 
-    Each is there twice, the second time behind load balancers in the networks `trusted`. Mail goes
-    into the scene's queue in memory, or into `queue`.
+    Each listener also has a port behind load balancers in the networks `trusted`. Mail goes into
+    the scene's queue in memory, or into `queue`.
     """
     spool = MemorySpool(cluster, role="ingress")
     used = queue or spool

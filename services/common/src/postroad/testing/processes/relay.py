@@ -1,8 +1,8 @@
 """
-A relay run as its users run it, for end-to-end and fault tests: `postroad up` as a child process.
+A whole relay for end-to-end and fault tests: `postroad up` as a child process.
 
-It knows the processes of the relay by name and can kill any of them; it is itself ended, with all
-of its children, by `kill`, which a test's fixture calls whatever happened.
+It finds the processes of the relay by name and can kill each of them. `kill` ends the relay with
+all its children; a test's fixture calls it in any case.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _READY = re.compile(
     r"postroad is ready: relay (\S+), submission (\S+), submissions (\S+), http (\S+)"
 )
 _START_LIMIT = 20.0  # seconds
-# Flags of `up` for ports that nobody else has.
+# Flags of `up` for free ports.
 FREE_PORTS = (
     *("--relay", "127.0.0.1:0", "--submission", "127.0.0.1:0"),
     *("--submissions", "127.0.0.1:0", "--http", "127.0.0.1:0"),
@@ -29,7 +29,7 @@ FREE_PORTS = (
 
 
 class RunningRelay:
-    """One `postroad up` and where it listens."""
+    """One `postroad up`, and the addresses on which it listens."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RunningRelay:
         *,
         python: str = sys.executable,
     ) -> None:
-        """`python` is that of the environment whose Postroad is run."""
+        """`python` is the interpreter of the environment whose Postroad runs."""
         self.state = folder / "state"
         self.manifests = folder / "manifests.yaml"
         self.manifests.write_text(manifests)
@@ -62,7 +62,7 @@ class RunningRelay:
         return int(self.addresses[listener].rpartition(":")[2])
 
     async def start(self) -> None:
-        """Start it and wait until it says that it is ready."""
+        """Start it and wait for its line `postroad is ready`."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(self._python, "-m", "postroad.cli", "up"),
@@ -96,35 +96,35 @@ class RunningRelay:
         return found
 
     def kill_child(self, name: str) -> None:
-        """SIGKILL one process of the relay."""
+        """Send SIGKILL to one process of the relay."""
         os.kill(self.children()[name], signal.SIGKILL)
 
     async def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM; return the exit code."""
         assert self._process is not None
         self._process.terminate()
         return await self._process.wait()
 
     async def kill(self) -> None:
-        """SIGKILL `up` itself; its children go with it."""
+        """Send SIGKILL to `up`; its children die with it."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     async def command(self, *words: str) -> tuple[int, str, str]:
-        """Run a `postroad` command on this relay; return exit code, output and error output."""
+        """Run a `postroad` command for this relay; return exit code, output and error output."""
         environment = {**os.environ, "POSTROAD_STATE": str(self.state), "COLUMNS": "200"}
         return await children.run(*words, environment=environment, python=self._python)
 
 
 def _surroundings() -> dict[str, str]:
-    """Return the environment without what is meant for the tests: a relay warns of such names."""
+    """Return the environment without variables of the tests, of which a relay would warn."""
     of_tests = ("POSTROAD_TEST_", "POSTROAD_E2E_")
     return {name: text for name, text in os.environ.items() if not name.startswith(of_tests)}
 
 
 def process_name(pid: int) -> str:
-    """Return what a process of a relay is known as: ingress-0, delivery-0 …, nats-server."""
+    """Return the name of a relay's process: ingress-0, delivery-0 …, nats-server."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,1 +1,1 @@
-"""Real NATS servers on loopback, a proxy before them, and messages to put into a queue."""
+"""Real NATS servers on loopback, a proxy in front of them, and messages to queue."""

@@ -1,4 +1,4 @@
-"""Three real nats-servers as one cluster on loopback: each may be killed and started at will."""
+"""A cluster of real nats-servers on loopback; a test can kill and start each of them."""
 
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ cluster {{
 
 
 class NatsCluster:
-    """Servers that replicate; `async with` starts and ends all of them."""
+    """A cluster of servers; `async with` starts and ends all of them."""
 
     def __init__(self, folder: Path, *, size: int = 3, accounts: Path | None = None) -> None:
         ports = free_ports(size)
@@ -30,7 +30,7 @@ class NatsCluster:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where clients connect."""
+        """The URLs for clients."""
         return tuple(server.url for server in self.servers)
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""A real nats-server for tests: a process in a folder of its own, killed and started at will."""
+"""A real nats-server with a folder of its own, which a test can kill and start."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 
 _START_LIMIT = 10.0  # seconds
-_NOT_HANDED_OUT = (20_000, 30_000)  # ports: Linux hands out those from 32,768 on
-_CHANCE = random.SystemRandom()  # two workers of a test run may have the same seed
+_NOT_HANDED_OUT = (20_000, 30_000)  # ports: the ephemeral ports of Linux begin at 32,768
+_CHANCE = random.SystemRandom()  # two workers of a test run may have the same seed otherwise
 
 _ROLES = ("ingress", "delivery", "operator", "command")
 
@@ -35,7 +35,7 @@ jetstream {{ store_dir: {store}, sync_interval: always, max_file_store: {limit} 
 
 
 def password_of(role: str) -> str:
-    """Return the password of a role's user on servers with the product's accounts."""
+    """Return the password of a role's user on servers with Postroad's accounts."""
     return f"secret-of-{role}"
 
 
@@ -67,7 +67,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect; the same over restarts."""
+        """The URL for clients; restarts do not change it."""
         return f"nats://127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> Self:
@@ -79,7 +79,7 @@ class NatsServer:
 
     @property
     def log(self) -> str:
-        """What the server has logged."""
+        """The server's log."""
         return (self._folder / "nats.log").read_text()
 
     async def start(self) -> None:
@@ -121,7 +121,7 @@ class NatsServer:
             )
 
     def _include(self) -> str:
-        # Included files are looked for beside the configuration, whatever their path says.
+        # nats-server looks for included files only in the folder of the configuration.
         assert self._accounts is not None
         shutil.copy(self._accounts, self._folder / "accounts.conf")
         return "\ninclude accounts.conf\n"
@@ -135,11 +135,11 @@ class NatsServer:
             return False
 
     def kill(self) -> None:
-        """SIGKILL it, as a crash does."""
+        """Send SIGKILL, which simulates a crash."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Send SIGTERM, which ends it cleanly."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
@@ -149,27 +149,27 @@ class NatsServer:
             process.wait()
 
     async def restart(self) -> None:
-        """Kill it and start it again on the same store and port."""
+        """Kill it and start it again with the same store and port."""
         self.kill()
         await self.start()
 
     def freeze(self) -> None:
-        """Stop it as a partition does: connections stay, nothing is answered."""
+        """Stop it, which simulates a partition: connections stay, but get no answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
 
 def free_ports(count: int) -> list[int]:
     """
-    Return ports of loopback that nobody listens on, to be bound a little later.
+    Return free loopback ports, to be bound a little later.
 
-    They are none that the system hands out by itself: what another test listens on meanwhile, or
-    connects from, takes none of them. Two processes of a test run draw from the same ones.
+    They are no ephemeral ports, so no listener or connection of another test gets one of them from
+    the system meanwhile. Another process of the test run may draw the same port, which is unlikely.
     """
     found: list[int] = []
     while len(found) < count:

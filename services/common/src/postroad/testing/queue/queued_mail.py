@@ -1,4 +1,4 @@
-"""Messages for tests of the queue, and short ways to put and take them."""
+"""Messages for tests of the queue, and helpers to store and take them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from postroad.testing.patience import patient
 
 OpenSpool = Callable[[], Awaitable[Spool]]  # one more process's spool on a cluster
 SECOND = timedelta(seconds=1)
-# The clockwork of leases, wound fast enough for a test to see it run down.
+# Short timings, so that a test can wait until leases and sessions expire.
 QUICK = Timings(
     session_life=timedelta(seconds=2),
     renewal=timedelta(seconds=0.3),
@@ -32,7 +32,7 @@ QUICK = Timings(
 
 
 def now() -> datetime:
-    """Return the time, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -52,7 +52,7 @@ def record(queue_id: str, to: str = "b@y.example", number: int = 0, **more: obje
 
 
 async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: object) -> str:
-    """Accept one message for the recipients given, one record each; return its queue id."""
+    """Accept one message with one record for each recipient; return its queue id."""
 
     def compose(queue_id: str) -> list[Put]:
         return [
@@ -65,7 +65,7 @@ async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: o
 
 
 async def share(spool: Spool, *pools: str, known: int | None = None) -> BlobRef:
-    """Put a message with a destination in each of these pools; return the body they share."""
+    """Accept a message with a destination in each of these pools; return the shared body."""
     writer = spool.write_body(lifetime=timedelta(days=5))
     await writer.write(b"Subject: large\r\n\r\n" + b"x" * 200_000)
     body = await writer.finish(destinations=len(pools) if known is None else known)
@@ -91,19 +91,19 @@ async def is_there(spool: Spool, body: BlobRef) -> bool:
 
 
 def take(spool: Spool, *, room: int = 100) -> RecordConsumer:
-    """Join the takers, with room for so many records of 300 kB each."""
+    """Begin to consume, with room for so many records of 300 kB each."""
     return spool.take(pool="default", room=room, room_bytes=room * 300_000)
 
 
 async def crash(consumer: RecordConsumer) -> None:
-    """End a consumer as a killed process does: nothing is given back, nothing released."""
+    """End a consumer without giving back or releasing anything, which simulates a kill."""
     assert isinstance(consumer, JetStreamConsumer)
     await consumer.stop()
     await consumer._tasks.cancel()
 
 
 async def crash_process(spool: Spool, consumer: RecordConsumer) -> None:
-    """End a process as a kill does: its session and its notes stand until they expire."""
+    """Simulate the kill of a process: its session and its notes stay until they expire."""
     await crash(consumer)
     assert isinstance(spool, JetStreamSpool)
     await spool.sessions._tasks.cancel()
@@ -120,12 +120,12 @@ async def first(consumer: RecordConsumer, count: int) -> list[LeasedRecord]:
 
 
 async def kinds(spool: Spool) -> list[WaitKind]:
-    """Return the kinds of all that is in the queue."""
+    """Return the kinds of all records in the queue."""
     return sorted([queued.kind async for queued in spool.waiting.list(Selection())])
 
 
 async def until(spool: Spool, *wanted: WaitKind) -> None:
-    """Wait until those are the kinds of all that is in the queue."""
+    """Wait until the records in the queue have these kinds."""
     async with asyncio.timeout(patient(20)):
         while True:
             if await kinds(spool) == list(wanted):
@@ -134,7 +134,7 @@ async def until(spool: Spool, *wanted: WaitKind) -> None:
 
 
 async def all_that_comes(spool: Spool) -> list[LeasedRecord]:
-    """Deliver until nothing is left that is ready or becomes so at once; return what that was."""
+    """Settle records until none is ready; return those that came."""
     consumer, come = take(spool), list[LeasedRecord]()
 
     async def deliver() -> None:

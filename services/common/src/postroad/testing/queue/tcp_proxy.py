@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, on which a test changes or loses what clients write."""
+"""A TCP proxy in front of a server; a test can change or drop what clients write."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,9 +9,9 @@ from postroad.testing.streams import hang_up
 
 class TcpProxy:
     """
-    Carries connections to a server on loopback; `url` is where clients connect.
+    Passes connections on to a server on loopback; `url` is for clients.
 
-    `alter` is asked what becomes of each portion that a client writes: nothing if it is empty.
+    `alter` returns what to pass on in place of each block that a client writes; empty drops it.
     """
 
     def __init__(self, url: str, alter: Callable[[bytes], bytes]) -> None:
@@ -31,7 +31,7 @@ class TcpProxy:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,7 +44,7 @@ class TcpProxy:
             back = self._pass_on(far_reader, writer, bytes)
             await _either(there, back, far_writer)
         except OSError:
-            pass  # the server is away
+            pass  # the server does not answer
         finally:
             self._tasks.discard(task)
             await hang_up(writer)
@@ -63,7 +63,7 @@ class TcpProxy:
 async def _either(
     there: Coroutine[Any, Any, None], back: Coroutine[Any, Any, None], far: asyncio.StreamWriter
 ) -> None:
-    """Carry both ways until each has ended or this is cancelled; the far connection is closed."""
+    """Run both directions until both end or this is cancelled; then close the far connection."""
     tasks = [asyncio.create_task(each) for each in (there, back)]
     try:
         await asyncio.wait(tasks)

@@ -1,9 +1,9 @@
 """
-One process's connection to NATS: kept, and made anew when the client has given up for good.
+A process's connection to NATS, replaced when nats-py closes it for good.
 
-nats-py reconnects by itself after a lost connection, but some errors close it for good (a payload
-over the server's limit, a revoked password). Then a new client is made, and whoever holds raw
-subscriptions is told to make them again.
+nats-py reconnects after a lost connection, but some errors close its client for good (a payload
+over the server's limit, a revoked password). Then a new client is created, and the owners of
+subscriptions are told to subscribe again.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ _BACKOFF = Backoff(timedelta(seconds=0.2), timedelta(seconds=2))  # of new clien
 _PING_INTERVAL = 10  # seconds: a half-open connection is noticed after two
 _PENDING = 16 * 1024 * 1024  # octets written while the connection is away
 _FIRST_CONNECT = timedelta(seconds=10)
-_TELL_EVERY = 10.0  # seconds
-_LAST = 2.0  # seconds that a server may take to hear what is left, and to end the connection
+_TELL_EVERY = 10.0  # seconds between log lines about a missing connection
+_LAST = 2.0  # seconds for each step of closing: writing the buffer, ending the connection
 _FORBIDDEN = "permissions violation"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the servers are, and how this process proves itself."""
+    """The servers, and this process's login."""
 
     servers: tuple[str, ...]
     name: str = "postroad"
@@ -45,11 +45,11 @@ class Access:
     user: str | None = None
     password: str | None = None
     inbox_prefix: str = "_INBOX"
-    server_uid: int | None = None  # who has to run the servers, on this machine; None: anybody
+    server_uid: int | None = None  # the user that must run the servers on this machine; None: any
 
 
 class NatsLink:
-    """The connection as it is now."""
+    """The current connection."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -65,7 +65,7 @@ class NatsLink:
 
     @property
     def client(self) -> FastClient:
-        """The client as it is now; SpoolUnavailable before the first connect."""
+        """The current client; SpoolUnavailable before the first connect."""
         if self._client is None:
             raise SpoolUnavailable("not connected to NATS")
         return self._client
@@ -83,13 +83,13 @@ class NatsLink:
         return self._client is not None and self._client.is_connected
 
     async def on_client(self, listener: Callable[[], Awaitable[None]]) -> None:
-        """Call `listener` now and for each new client, to make subscriptions on it."""
+        """Call `listener` now and for each new client, to subscribe on it."""
         self._listeners.append(listener)
         if self._client is not None:
             await listener()
 
     def on_reconnect(self, listener: Callable[[], None]) -> None:
-        """Call `listener` after each reconnect: answers of before will not come any more."""
+        """Call `listener` after each reconnect: earlier requests will get no answers."""
         self._reconnected.append(listener)
 
     async def open(self, *, timeout: timedelta = _FIRST_CONNECT) -> None:
@@ -138,7 +138,7 @@ class NatsLink:
     async def _on_error(self, error: Exception) -> None:
         text = self._last_error = str(error) or type(error).__name__
         if _FORBIDDEN in text.lower():
-            # The request will get no answer: without this line only a time-out would be seen.
+            # The request will get no answer: without this line, the log has only a timeout.
             log.error(
                 "NATS forbids what this process has to do; its user needs other permissions",
                 user=self._access.user or "none",
@@ -150,7 +150,7 @@ class NatsLink:
             log.debug("nats reports an error", error=text)
 
     def _tells(self) -> bool:
-        """Whether it is time to say again that there is no connection: every 10 s will do."""
+        """Whether to log again that there is no connection: every 10 s."""
         now = asyncio.get_running_loop().time()
         if now < self._silent_until:
             return False
@@ -168,7 +168,7 @@ class NatsLink:
 
     async def _on_closed(self) -> None:
         if not self._closing and (self._rebuilding is None or self._rebuilding.done()):
-            log.error("NATS closed the connection for good, a new one is made")
+            log.error("NATS closed the connection for good; connecting again")
             self._rebuilding = self._tasks.spawn(self._rebuild())
 
     async def _rebuild(self) -> None:
@@ -202,12 +202,12 @@ async def _in_time(last: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(_LAST):
             await last
     except (TimeoutError, OSError, RuntimeError, nats.errors.Error) as error:
-        # RuntimeError: nats-py writes what is left, uvloop's transport is closed already.
-        log.debug("the connection does not close well", error=str(error))
+        # RuntimeError: nats-py writes to uvloop's transport, which is closed already.
+        log.debug("the connection was not closed cleanly", error=str(error))
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
-    """End a task of nats-py's, which may lose a cancellation that comes as a connect fails."""
+    """End a task of nats-py, which may lose a cancellation that comes when a connect fails."""
     while not task.done():
         task.cancel()
         await asyncio.wait((task,), timeout=0.1)

@@ -1,12 +1,12 @@
 """
-Reading a stream without consuming it: JetStream's direct get, one message or a page of them.
+Reads a stream without consuming it: JetStream's direct get, for one message or a page.
 
-Everything here that looks from outside is built on it: listings, the configuration, orders,
-events. It leaves nothing behind on the server (no consumer to recreate after a restart, none to
-forget), whoever reads slowly is not pushed to, and a page is bounded in number and in octets.
+Listings, the configuration, orders and events are read in this way. It needs no consumer, which
+would have to be created again after a restart and deleted at the end. A slow reader is not flooded,
+and a page is limited in messages and octets.
 
-In a cluster a follower may answer, and may lag: what is read is a true state of the stream, but
-perhaps not the last one. A missing message is therefore "not yet" to these callers.
+In a cluster a follower may answer, and may lag: the result is a consistent state of the stream, but
+perhaps not the latest. So a missing message may only be a late one.
 
 A stored message may have any header fields, `Status` too. nats-py puts the server's status among
 the fields, where the two cannot be told apart. So the answers are read as they came: the server's
@@ -39,7 +39,7 @@ _PENDING = "Nats-Num-Pending"
 
 
 class Link(Protocol):
-    """The connection as it is now; both change when a closed one is made anew."""
+    """The current connection; both properties change when a closed client is replaced."""
 
     @property
     def client(self) -> FastClient:
@@ -52,7 +52,7 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as the stream keeps it; `stored_at` is by the server's clock."""
+    """A stored message; `stored_at` is by the server's clock."""
 
     subject: str
     sequence: int
@@ -63,7 +63,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages in stream order, and how many more fit the filter after them."""
+    """Messages in stream order, and how many more match the filter after them."""
 
     messages: Sequence[StoredMessage]
     pending: int
@@ -112,7 +112,7 @@ async def page(
 async def pages(
     link: Link, stream: str, subject: str, *, after: int = 0, messages: int = PAGE_MESSAGES
 ) -> AsyncIterator[Page]:
-    """Yield page after page until the end of the stream is reached; SpoolUnavailable if not."""
+    """Yield pages until the end of the stream. Raises SpoolUnavailable."""
     while True:
         found = await page(link, stream, subject, after=after, messages=messages)
         if found.messages:

@@ -1,9 +1,9 @@
 """
-A NATS key-value bucket as the cluster's agreement needs it: compare and set, ends, changes since.
+A NATS key-value bucket with compare-and-set, expiry of keys, and reading of changes.
 
-nats-py's own class lacks what matters here (an end for an updated key, a look at what changed
-without a consumer) and refuses keys that a domain or a sender's address needs; the wire format is
-the usual one, so that other tools read these buckets too.
+nats-py's own class lacks some of that (expiry of an updated key, reading changes without a
+consumer) and refuses keys that domains and addresses need. The wire format is the usual one, so
+other tools can read these buckets.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A value for a key, or the note that the key is gone (see `deletion`)."""
+    """A value for a key, or a deletion marker (see `deletion`)."""
 
     key: str
     value: bytes
@@ -52,23 +52,23 @@ class Write:
 
 
 def deletion(key: str, *, told_for: timedelta, headers: Mapping[str, str]) -> Write:
-    """Return what deletes a key; the note of it is kept for `told_for`, for those who follow."""
+    """Return the marker that deletes a key; it is kept for `told_for`, for readers of changes."""
     ends = {"Nats-TTL": _whole_seconds(told_for)}
     return Write(key, b"", {**headers, OPERATION: "DEL", **ends})
 
 
 class Outdated(SpoolError):
-    """The key is not at the expected revision any more: read it and decide again."""
+    """The key has another revision than expected: read it and decide again."""
 
 
 def token(text: str) -> str:
-    """Return any text as one token of a key; different texts give different tokens."""
+    """Encode any text as one token of a key; different texts give different tokens."""
     octets = text.encode("utf-8", "surrogateescape")
     return "".join(chr(o) if o in _PLAIN else f"={o:02X}" for o in octets) or "="
 
 
 def text_of(key_token: str) -> str:
-    """Return the text that `token` made a token of."""
+    """Decode a token made by `token`."""
     head, *rest = key_token.split("=")
     octets = bytearray(head.encode())
     for part in rest:
@@ -77,12 +77,12 @@ def text_of(key_token: str) -> str:
 
 
 def is_deletion(message: StoredMessage) -> bool:
-    """Whether a stored message says that its key is gone."""
+    """Whether a stored message is a deletion marker."""
     return message.headers.get(OPERATION) in _DELETED or "Nats-Marker-Reason" in message.headers
 
 
 class Bucket:
-    """One bucket. Keys are given as they are on the wire: see `token` for what is untrusted."""
+    """One bucket. Keys are used as they are; encode untrusted text with `token`."""
 
     def __init__(self, link: Link, name: str) -> None:
         self._link = link
@@ -91,19 +91,19 @@ class Bucket:
 
     @property
     def largest_value(self) -> int:
-        """The octets of the largest value that the servers of now store."""
+        """The octets of the largest value that the connected server stores."""
         return largest_value(min(self._link.client.max_payload or MAX_PAYLOAD, MAX_PAYLOAD))
 
     def key_of(self, message: StoredMessage) -> str:
-        """Return the key a stored message is of."""
+        """Return the key of a stored message."""
         return message.subject.removeprefix(self._prefix)
 
     async def get(self, key: str) -> StoredMessage | None:
-        """Return a key's last message, a deletion too; None when there is none."""
+        """Return a key's last message, which may be a deletion; None when there is none."""
         return await direct_get.last_on(self._link, self._stream, self._prefix + key)
 
     async def changes(self, keys: str, *, after: int) -> direct_get.Page:
-        """Return a page of the present values (and deletions) of keys, in order of their change."""
+        """Return a page of the current values (and deletions) of keys, in order of their change."""
         return await direct_get.page(self._link, self._stream, self._prefix + keys, after=after)
 
     async def put(
@@ -116,11 +116,11 @@ class Bucket:
         headers: Mapping[str, str] | None = None,
     ) -> int:
         """
-        Write a key, once, and return its revision.
+        Write a key, without retries, and return its revision.
 
-        `expected` is the revision the key must have, 0 for none: else Outdated. After `lifetime`
-        (at least a second) the key is gone by itself. SpoolUnavailable leaves open whether the
-        value was written; SpoolFull means it was not, RecordTooLarge that it never will be.
+        `expected` is the revision that the key must have, 0 for none; otherwise it raises Outdated.
+        After `lifetime` (at least a second) the key expires. With SpoolUnavailable it is unknown
+        whether the value was written; with SpoolFull and RecordTooLarge it was not.
         """
         every = dict(headers or {})
         if expected is not None:
@@ -146,21 +146,21 @@ class Bucket:
     async def put_surely(
         self, key: str, value: bytes, *, patience: timedelta, lifetime: timedelta | None = None
     ) -> int:
-        """Write a key whatever it holds, trying again while the bucket is away, for `patience`."""
+        """Write a key unconditionally; retry for `patience` while the bucket is unavailable."""
         return await _surely(lambda: self.put(key, value, lifetime=lifetime), patience)
 
     async def remove(self, key: str, *, patience: timedelta, lifetime: timedelta) -> int:
-        """Delete a key; the note that it is gone is kept for `lifetime`, for those who follow."""
+        """Delete a key; the marker is kept for `lifetime`, for readers of changes."""
         write = deletion(key, told_for=lifetime, headers={})
         return await _surely(lambda: self._store(*self._wire(write)), patience)
 
     async def put_all(self, writes: Sequence[Write], *, patience: timedelta) -> None:
         """
-        Write many keys, whatever they hold, trying again while the bucket is away.
+        Write many keys unconditionally; retry while the bucket is unavailable.
 
-        A batch of them is stored whole or not at all and synced once. The stream has to allow
-        batches. When it fails, SpoolUnavailable or SpoolFull, the first batches may be stored;
-        with RecordTooLarge nothing is.
+        The keys go in batches, each of which is stored completely or not at all, and synced once.
+        The stream must allow batches. With SpoolUnavailable or SpoolFull the first batches may be
+        stored; with RecordTooLarge nothing is.
         """
         for write in writes:
             self._check_size(write.value)
@@ -177,12 +177,12 @@ class Bucket:
             if number == len(batch):
                 heading["Nats-Batch-Commit"] = "1"
             subject, value, headers = self._wire(write)
-            # A stream that cannot take a batch says so to its first message.
+            # A stream that cannot take a batch refuses its first message.
             asked = number in (1, len(batch))
             await self._send(subject, value, headers | heading, asked=asked)
 
     def _check_size(self, value: bytes) -> None:
-        """Refuse what the server would close the connection for, each time it is tried."""
+        """Refuse a value that is too large; the server would close the connection for it."""
         if len(value) > self.largest_value:
             raise RecordTooLarge(
                 f"{self._stream} takes values of {self.largest_value} octets, not {len(value)}"
@@ -210,7 +210,7 @@ class Bucket:
 
 
 async def _surely(put: Callable[[], Awaitable[_T]], patience: timedelta) -> _T:
-    """Do it again while the bucket is away, for `patience`."""
+    """Retry a write for `patience` while the bucket is unavailable."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience.total_seconds()
     failures = 0

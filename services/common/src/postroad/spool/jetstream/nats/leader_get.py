@@ -1,4 +1,4 @@
-"""Reading one message as a stream's leader has it: what it does not have is not there."""
+"""Reads one message from a stream's leader, which always has the latest state."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""JetStream's answers to a publish: the sequence, or an error in the queue's own words."""
+"""Parses JetStream's answers to a publish: the sequence, or an error of `spool.errors`."""
 
 import json
 import re
@@ -7,12 +7,13 @@ from typing import NamedTuple
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.nats.client import Incoming
 
-# JetStream's error codes that matter here, whatever HTTP-like status comes with them.
+# The error codes of JetStream that matter here; the HTTP-like status does not.
 _FULL = frozenset({10023, 10047, 10077})
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _ALREADY_STORED = 10201
 
-# {"stream":"POSTROAD_Q_0", "seq":22, "duplicate":true}: the common answer is not worth a parser.
+# The usual answer is {"stream":"POSTROAD_Q_0", "seq":22, "duplicate":true}; this is faster than
+# JSON.
 _PLAIN_ACK = re.compile(rb'\{"stream":"[^"]*", ?"seq":(\d+)')
 _DUPLICATE = b'"duplicate"'
 
@@ -25,7 +26,7 @@ class Acknowledged(NamedTuple):
 
 
 def acknowledged(answer: Incoming) -> Acknowledged:
-    """Return what the queue said of a publish; raise what an error means."""
+    """Return the acknowledgement of a publish; raise the error in the answer."""
     match = _PLAIN_ACK.match(answer.data)
     if match is not None:
         return Acknowledged(int(match[1]), answer.data.find(_DUPLICATE, match.end()) > 0)
@@ -34,7 +35,7 @@ def acknowledged(answer: Incoming) -> Acknowledged:
 
 
 def check_ack(answer: Incoming) -> int:
-    """Return the sequence of an acknowledgement (0 when it has none); raise what an error means."""
+    """Return the sequence of an acknowledgement, 0 without one; raise the error in the answer."""
     if not answer.data:
         return 0
     try:
@@ -47,7 +48,7 @@ def check_ack(answer: Incoming) -> int:
     code = int(error.get("err_code", 0))
     text = f"{error.get('description', '')} ({code})"
     if code == _ALREADY_STORED:
-        return 0  # every id of the batch belongs to one message, so all of it is stored
+        return 0  # all ids of a batch belong to one message, so the whole batch is stored
     if code in _FULL:
         raise SpoolFull(text)
     if code in _WRONG_LAST_SEQUENCE:

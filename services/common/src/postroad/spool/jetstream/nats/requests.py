@@ -1,8 +1,8 @@
 """
-Many requests at once on one subscription: publishes, acknowledgements, leases.
+Many concurrent requests on one subscription: publishes, acknowledgements, lease renewals.
 
-A request is a number and a future: one write, one dictionary entry, and the answer sets the result.
-nats-py's own costs about 60 µs, most of it in its general ways of making inboxes and tasks.
+A request is a number and a future: it costs one write and one dictionary entry, and the answer sets
+the future's result. A request of nats-py costs about 60 µs, mostly for inboxes and tasks.
 """
 
 import asyncio
@@ -15,21 +15,21 @@ from postroad.spool.jetstream.nats.client import Incoming, header_of
 from postroad.spool.jetstream.nats.connection import NatsLink
 
 NO_RESPONDERS = "503"
-_PATIENCES = 8  # how many different timeouts are common
+_PATIENCES = 8  # so many different timeouts have a shared timer
 
 Answer = asyncio.Future[Incoming]
 
 
 class NoResponders(SpoolUnavailable):
-    """Nobody serves the subject: the request was certainly not taken."""
+    """Nobody serves the subject: the request was certainly not processed."""
 
 
 class _Patience:
     """
-    Ends requests that were begun with one and the same patience and are not answered in its time.
+    Ends unanswered requests that have one and the same timeout.
 
-    They run out in the order in which they began, so one timer is enough for all of them. What is
-    over for other reasons, such as a cancellation, is forgotten then at the latest.
+    They expire in the order in which they began, so one timer is enough. A request that ended
+    otherwise, as by a cancellation, is removed at its timeout at the latest.
     """
 
     def __init__(self, seconds: float, waiting: dict[str, Answer]) -> None:
@@ -39,7 +39,7 @@ class _Patience:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, reply: str, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for an answer, from now on."""
+        """Start the timeout of a request."""
         begun = self._begun
         while begun and begun[0][2].done():
             self._waiting.pop(begun.popleft()[1], None)
@@ -60,7 +60,7 @@ class _Patience:
 
 
 class Requests:
-    """Requests over a link; answers of before a reconnect never come, so their requests end."""
+    """Requests over a link. A reconnect ends all requests, because their answers never come."""
 
     def __init__(self, link: NatsLink) -> None:
         self._link = link
@@ -102,8 +102,9 @@ class Requests:
         """
         Return the answer to one request.
 
-        NoResponders when nobody is there, SpoolUnavailable when no answer came in `timeout` seconds
-        or the connection was lost: then it is open whether the request was taken.
+        Raises NoResponders when nobody serves the subject. Raises SpoolUnavailable when no answer
+        came within `timeout` seconds or the connection was lost: then it is unknown whether the
+        request was processed.
         """
         answer = self.begin(subject, payload, headers=headers, timeout=timeout)
         return checked(await answer)
@@ -117,34 +118,34 @@ class Requests:
         timeout: float = 5.0,
     ) -> Answer:
         """
-        Write a request and return the future of its answer, to be looked at by `checked`.
+        Write a request and return the future of its answer; pass the answer to `checked`.
 
-        NoResponders if it cannot be written.
+        Raises NoResponders if the request cannot be written.
         """
         reply = f"{self._prefix}{next(self._numbers)}"
         header = header_of(headers) if headers else b""
         try:
             self._link.client.post(subject, payload, reply=reply, header=header)
-        except OSError as error:  # there is no connection, so nobody has taken it
+        except OSError as error:  # there is no connection, so it is certainly not processed
             raise NoResponders(str(error)) from error
         loop = asyncio.get_running_loop()
         answer = self._waiting[reply] = loop.create_future()
         patience = self._patience.get(timeout)
         if patience is None and len(self._patience) < _PATIENCES:
             patience = self._patience[timeout] = _Patience(timeout, self._waiting)
-        if patience is None:  # the rest of somebody's time, which nobody else will have
+        if patience is None:  # the rest of a deadline, which no other request shares
             patience = _Patience(timeout, self._waiting)
         patience.add(reply, answer, loop)
         return answer
 
 
 def is_refused(message: Incoming) -> bool:
-    """Whether an answer says that nobody was there."""
+    """Whether an answer says that nobody serves the subject."""
     return bool(message.header) and message.status == NO_RESPONDERS
 
 
 def checked(message: Incoming) -> Incoming:
-    """Return an answer; NoResponders when it says that nobody was there."""
+    """Return an answer; NoResponders when it says that nobody serves the subject."""
     if is_refused(message):
         raise NoResponders("the stream has no leader")
     return message

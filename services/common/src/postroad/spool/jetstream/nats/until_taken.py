@@ -1,11 +1,12 @@
 """
-Small writes that the queue may refuse now, tried again until it takes them.
+Retries small writes until the queue accepts them.
 
-Deleting content is such a write: a message, which nats-server refuses when storage is full, just
-when room is needed. One that is given up leaves the content to its time to live, for weeks. So what
-was not taken is kept by its subject, and written every two seconds until it is.
+Deleting a body is such a write: it is a message, which nats-server refuses when storage is full,
+just when room is needed. Without the deletion the body would stay until its time to live ends, for
+weeks. So a refused write is kept by its subject and retried every two seconds.
 
-Memory is bounded: what there is too many of is forgotten, oldest first, which the log tells.
+Memory is bounded: if there are too many writes, the oldest are dropped, and a log line tells how
+many.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_MOST = 20_000  # kept in memory, some 400 octets each
-_AT_ONCE = 16  # written at once
+_MOST = 20_000  # writes in memory, some 400 octets each
+_AT_ONCE = 16  # concurrent writes
 _LAST_WORDS = 2.0  # seconds that closing may take
 _PAUSE = 0.1
 
@@ -30,27 +31,27 @@ _What = TypeVar("_What")
 
 
 class UntilTaken(Generic[_What]):
-    """What is to be written, by a body's subject; `==` tells whether more has come meanwhile."""
+    """Pending writes, by a body's subject; `==` tells whether a write changed meanwhile."""
 
     def __init__(self, write: Callable[[_What], Awaitable[None]], *, every: timedelta) -> None:
         self._write = write
         self._every = every.total_seconds()
         self._noted: dict[str, _What] = {}
-        self._left = 0  # entries that were forgotten, being too many
-        self._tried: set[str] = set()  # those of which something may be written
+        self._left = 0  # writes that were dropped because there were too many
+        self._tried: set[str] = set()  # subjects of writes that may have been stored
         self._writing: asyncio.Task[None] | None = None
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
 
     def get(self, subject: str) -> _What | None:
-        """Return what is noted under a subject."""
+        """Return the pending write of a subject."""
         return self._noted.get(subject)
 
     def was_tried(self, subject: str) -> bool:
-        """Whether something of what is noted may be written."""
+        """Whether a pending write may have been stored already."""
         return subject in self._tried
 
     def note(self, subject: str, what: _What) -> None:
-        """Write this from now on, until it is taken."""
+        """Write this soon, and retry until it is accepted."""
         self._noted[subject] = what
         if len(self._noted) > _MOST:
             self.forget(next(iter(self._noted)))
@@ -59,12 +60,12 @@ class UntilTaken(Generic[_What]):
             self._writing = self._tasks.spawn(self._write_later())
 
     def forget(self, subject: str) -> None:
-        """Do not write what is noted under a subject."""
+        """Drop the pending write of a subject."""
         self._noted.pop(subject, None)
         self._tried.discard(subject)
 
     async def try_now(self, subject: str, what: _What) -> None:
-        """Write this at once, and later if it is not taken, also when the caller is cancelled."""
+        """Write this now; if that fails, or the caller is cancelled, retry it later."""
         self.note(subject, what)
         await self._try(subject, what)
 
@@ -80,7 +81,7 @@ class UntilTaken(Generic[_What]):
             self._left = 0
 
     async def _write_all(self) -> None:
-        """Write what is noted, until the queue is found to take no more for now."""
+        """Try all pending writes, until the queue refuses one."""
         noted = list(self._noted.items())
         for start in range(0, len(noted), _AT_ONCE):
             group = noted[start : start + _AT_ONCE]
@@ -88,7 +89,7 @@ class UntilTaken(Generic[_What]):
                 return
 
     async def _try(self, subject: str, what: _What) -> bool:
-        """Write one entry; whether that was possible, or will be at once."""
+        """Try one write; return False if the queue refused it."""
         self._tried.add(subject)
         try:
             await self._write(what)
@@ -96,14 +97,14 @@ class UntilTaken(Generic[_What]):
             return True
         except SpoolError as error:
             log.debug("a change to a body is written later", subject=subject, error=str(error))
-            self._noted[subject] = self._noted.pop(subject, what)  # behind all others
+            self._noted[subject] = self._noted.pop(subject, what)  # move it to the end
             return False
-        if self._noted.get(subject) == what:  # else more has come meanwhile
+        if self._noted.get(subject) == what:  # otherwise it has changed meanwhile
             self.forget(subject)
         return True
 
     async def close(self) -> None:
-        """Write what is noted, as far as that can be done in two seconds."""
+        """Try the pending writes for two seconds at most."""
         await self._tasks.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):

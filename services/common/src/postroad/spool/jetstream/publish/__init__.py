@@ -1,1 +1,1 @@
-"""Records into the queue: durable when it returns, stored once for all tries."""
+"""Stores records in the queue: durable on return, and stored once even with retries."""

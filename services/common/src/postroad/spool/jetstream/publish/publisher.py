@@ -1,10 +1,10 @@
 """
-Putting records into the queue's streams: durable when it returns, stored once for all tries.
+Stores records in the queue's streams: durable on return, and stored once even with retries.
 
-One record is a plain publish, several are one atomic batch, so a message is never half accepted. A
-publish that is not answered is repeated under the same message id until its deadline: the stream
-recognises it. Nothing is repeated for longer than a minute, far within the duplicate window. What
-the server never takes, for its size, is not tried: it goes in shorter, or not at all.
+One record is a plain publish; several are one atomic batch, so a message is never half accepted. A
+publish without an answer is repeated with the same message id, which the stream recognises. It is
+repeated for a minute at most, well within the duplicate window. A record that is too large for the
+server is not tried: it is shortened or refused.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class _Message:
 
 
 class Publisher:
-    """Publishes puts to shards."""
+    """Stores puts in shards."""
 
     def __init__(self, link: NatsLink, requests: Requests, layout: Layout) -> None:
         self._link = link
@@ -78,9 +78,9 @@ class Publisher:
         """
         Store all puts in a shard, or none, and return the last one's sequence.
 
-        `origin` is the sequence of the record they follow from, 0 for new mail. Raises Refused,
-        RecordTooLarge and SpoolFull when nothing is stored, by no try; SpoolUnavailable when that
-        is open; ClaimLost.
+        `origin` is the sequence of the record that they follow from, 0 for new mail. With
+        PublishRefused, RecordTooLarge and SpoolFull nothing is stored, by any try; with
+        SpoolUnavailable that is unknown. It may also raise ClaimLost.
         """
         messages = [self._message(put, shard, origin, origin) for put in puts]
         return (await self._until_stored(messages, shard, min(timeout, LONGEST))).sequence
@@ -96,11 +96,11 @@ class Publisher:
         former: int,
     ) -> bool:
         """
-        Store puts of which the first takes the place of the waiting record `origin`.
+        Store puts, the first of which replaces the waiting record `origin`.
 
-        `claim` are the headers that make it do so. `former` is the sequence of the record that the
-        waiting one follows from, 0 when that is gone. False when an earlier try has stored them:
-        then this one has removed nothing. Raises what `publish` does.
+        `claim` has the headers for that. `former` is the sequence of the record that the waiting
+        one follows from, 0 when that is gone. Returns False when an earlier try has stored the
+        puts: then this try has removed nothing. Raises the errors of `publish`.
         """
         messages = [self._message(put, shard, origin, former) for put in puts]
         messages[0].headers.update(claim)
@@ -166,8 +166,8 @@ class Publisher:
                 )
                 break
             if number == 1:
-                # The first is a request: a stream without a leader, or without room for another
-                # batch, says so at once instead of swallowing the rest.
+                # The first is a request, so that a stream without a leader, or without room for
+                # another batch, refuses at once, not after the whole batch.
                 begun = await self._requests.send(
                     message.subject, message.payload, headers=headers, timeout=timeout
                 )
@@ -196,9 +196,9 @@ class Publisher:
 
     def _payload(self, record: QueueRecord, around: int) -> bytes:
         """
-        Return a record's octets, without what was heard of its recipients where they are too many.
+        Encode a record, without its recipients' replies if it would be too large for the server.
 
-        The server would close the connection. RecordTooLarge when that does not help.
+        The server would close the connection. Raises RecordTooLarge if that is not enough.
         """
         payload = encode(record)
         limit = self._link.client.max_payload or 0

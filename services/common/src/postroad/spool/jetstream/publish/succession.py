@@ -1,24 +1,25 @@
 """
-Earlier and later forms of one record in the queue, after a settle that was cut off.
+Finds earlier and later forms of one record in the queue, after an interrupted settle.
 
-A process may be killed when what follows of a record is stored and the record not yet acknowledged.
-Then both are in the queue, and the earlier one is handed out again. It must not be attempted: the
-later form has all that is left of it. So whoever gets a record that was handed out before asks
-first whether a later form is there.
+A process may be killed after it stored the next form of a record and before it acknowledged the
+record. Then both forms are in the queue, and the earlier one is handed out again. It must not be
+attempted, because the later form has all that is left to do. So before a record that was handed out
+before is attempted, the queue is searched for a later form.
 
-That form might have become ready and been delivered meanwhile. Where it comes back soon enough for
-that, it names the record it follows from, and is not begun while that is in the queue; and it keeps
-its id in its subject as it becomes ready, so that it can be found. One that waits longer is found
-waiting. The leader is asked, never a follower that may lag.
+The later form might be delivered before the earlier one is handed out again. So a later form that
+becomes ready soon names its earlier form in a header, and is not attempted while that is in the
+queue. It also has its id in its subject when it is ready, so that it can be found. A form that
+waits longer is found as a waiting record. All questions go to the stream's leader, since a follower
+may lag.
 
-Replacing a waiting record has two steps at the server: it stores what takes the record's place, and
-then purges the record's schedule. A kill between the two leaves both. So what takes the place names
-what it replaces, and before it is attempted the schedule is removed, if that is still there; else
-it would fire in its time and be delivered a second time.
+The server replaces a waiting record in two steps: it stores the new message, and then purges the
+old schedule. If it is killed in between, both exist, and the schedule would fire later and be
+delivered a second time. So the new message names the schedule that it replaces, and before the
+message is attempted, the schedule is removed if it still exists.
 
-An order, too, makes ready at once what would have waited for long, and the record that it follows
-from may come again after that was delivered. So each later form names that record, also where it
-waits for long, and so does whatever takes its place, until the leader says that it is gone.
+An order can make a record ready that would have waited for long, so its earlier form may come again
+after it was delivered. So each later form names its earlier form, even if it waits for long, and so
+does each record that replaces it, until the leader says that the earlier form is gone.
 """
 
 import asyncio
@@ -45,18 +46,18 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-FOLLOWS = "Postroad-Follows"  # the sequence of the record without whose end it is not begun
-FORMER = "Postroad-Former"  # the same of what waits too long for that to matter, unless claimed
-REPLACES = "Postroad-Replaces"  # the sequence of the waiting record whose place it took
-# A record whose holder was killed is handed out again 20 s later, or 40 s when its lane goes to
-# another process. What waits longer than this is surely still waiting then.
+FOLLOWS = "Postroad-Follows"  # sequence of the earlier form, which must end before an attempt
+FORMER = "Postroad-Former"  # the same for a form that waits long; it matters only in a claim
+REPLACES = "Postroad-Replaces"  # the sequence of the waiting record that it replaced
+# A record of a killed process is handed out again after 20 s, or after 40 s if its lane goes to
+# another process. A form that waits longer than this is still waiting then.
 SOON = timedelta(minutes=5)
 
-_MOMENTS = (0.0, 0.02, 0.5)  # seconds before each look
+_MOMENTS = (0.0, 0.02, 0.5)  # seconds before each try
 
 
 def comes_soon(place: QueueState, now: datetime) -> bool:
-    """Whether what is put there may be delivered before its earlier form is handed out again."""
+    """Whether a put with this state may be delivered before its earlier form comes again."""
     match place:
         case Ready():
             return True
@@ -65,23 +66,23 @@ def comes_soon(place: QueueState, now: datetime) -> bool:
 
 
 def following(former: int, place: QueueState, now: datetime) -> dict[str, str]:
-    """Return the header of what follows from the record `former` and is put there."""
+    """Return the header of a put with this state that follows from the record `former`."""
     return {FOLLOWS if comes_soon(place, now) else FORMER: str(former)}
 
 
 def former_of(headers: Mapping[str, str]) -> int:
-    """Return the sequence of the record that a stored one follows from, 0 where none is named."""
+    """Return the sequence of the record that a stored one follows from, 0 if it names none."""
     return int(headers.get(FOLLOWS) or headers.get(FORMER) or 0)
 
 
 def replacing(subject: str, sequence: int) -> dict[str, str]:
-    """Return the headers of what takes the place of the waiting record on a subject, only once."""
+    """Return the headers of a message that replaces the waiting record on a subject, only once."""
     purge = {"Nats-Scheduler": subject, "Nats-Schedule-Next": "purge"}
     return expecting(subject, sequence) | purge
 
 
 def expecting(subject: str, sequence: int) -> dict[str, str]:
-    """Return the headers of what is stored only while that is the last on a subject."""
+    """Return the headers that store a message only if the subject's last sequence is this one."""
     return {
         "Nats-Expected-Last-Subject-Sequence": str(sequence),
         "Nats-Expected-Last-Subject-Sequence-Subject": subject,
@@ -96,7 +97,7 @@ class Succession:
 
     async def is_followed(self, key: Key, record: QueueRecord) -> bool:
         """Whether a later form of a stored record is in the queue, waiting or ready."""
-        # Waiting first: a schedule that fires is stored as ready before it is purged.
+        # Waiting first: when a schedule fires, the ready record is stored before the purge.
         for subject in subjects_of_record(key.shard, record):
             after = key.sequence
             while (found := await self._find(key.shard, after + 1, subject)) is not None:
@@ -106,7 +107,7 @@ class Succession:
         return False
 
     async def is_gone(self, former: Key) -> bool:
-        """Whether an earlier form is acknowledged, now or in the moment that this may take."""
+        """Whether an earlier form is acknowledged, now or within half a second."""
         for pause in _MOMENTS:
             await asyncio.sleep(pause)
             if not await self.is_there(former):
@@ -119,13 +120,14 @@ class Succession:
 
     async def end(self, key: Key, record: QueueRecord) -> None:
         """
-        Remove a record that is settled, whichever consumer has handed it out, if it is still there.
+        Remove a settled record, if it still exists, whichever consumer handed it out.
 
-        For one whose acknowledgement nobody answers. Raises SpoolUnavailable if it may stay.
+        This is for a record whose acknowledgement gets no answer. Raises SpoolUnavailable if the
+        record may still exist.
         """
         found = await self._ask(key.shard, {"seq": key.sequence})
         if found is None or not _holds(found, record):
-            return  # servers that lost their disks count sequences anew: that is another record
+            return  # servers that lost their disks restart their sequences: it is another record
         query = {"seq": key.sequence, "no_erase": True}
         subject = f"$JS.API.STREAM.MSG.DELETE.{queue_stream(key.shard)}"
         said = json.loads((await self._requests.send(subject, json.dumps(query).encode())).data)
@@ -134,10 +136,10 @@ class Succession:
 
     async def end_replaced(self, former: Key) -> None:
         """
-        Remove a waiting record that another has taken the place of, if it is still there.
+        Remove a waiting record that was replaced, if it still exists.
 
-        What says that it replaces a schedule has that purged, if it has not fired meanwhile; an
-        empty message for nobody says so here, and is gone after a second.
+        The server purges a schedule, unless it has fired, for a message that says that it replaces
+        it. Here that is an empty message for nobody, which expires after a second.
         """
         found = await self._ask(former.shard, {"seq": former.sequence})
         if found is None:
@@ -147,7 +149,7 @@ class Succession:
         answer = await self._requests.send(nobodys_subject(subject), headers=headers)
         with contextlib.suppress(ClaimLost):  # it is gone by now, or has fired
             check_ack(answer)
-            log.warning("a record was still there that another had replaced", subject=subject)
+            log.warning("a replaced record was still in the queue", subject=subject)
 
     async def _find(self, shard: int, sequence: int, subject: str) -> StoredMessage | None:
         """Return the first message on a subject from a sequence on."""
@@ -161,11 +163,11 @@ def _step(message: StoredMessage) -> int:
     try:
         return decode(message.data).step
     except RecordCorrupt:
-        return -1  # it will be held; the form that can be read goes on
+        return -1  # it will be held; the readable form is attempted
 
 
 def _holds(message: StoredMessage, record: QueueRecord) -> bool:
-    """Whether a message is this record, or what could not be read and this record stands for."""
+    """Whether a message is this record, or is the unreadable message that this record holds."""
     try:
         return decode(message.data).record_id == record.record_id
     except RecordCorrupt:

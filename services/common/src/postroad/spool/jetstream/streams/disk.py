@@ -1,11 +1,11 @@
 """
-How much room the queue's disks really have, told by who stands beside them.
+Reports of the free space on the NATS servers' disks.
 
-JetStream counts what is stored. A record that was acknowledged takes no more of that count, but
-its octets stay in the file of its block until the block is rewritten, up to two minutes later: a
-storm of deferrals fills a disk to twice what is counted. So the free octets of the file system are
-told as well, in the bucket that the servers keep in memory, since with a full disk no other can be
-written. A report that is not renewed ends by itself.
+JetStream's count of stored octets is not enough: the octets of an acknowledged record leave the
+count at once, but stay in a block's file until the block is rewritten, up to two minutes later. So
+a storm of deferrals can fill a disk to twice the count. A process next to each server therefore
+reports the free octets of the file system. The reports are in the bucket in the servers' memory,
+since no other bucket can be written when a disk is full. A report that is not renewed expires.
 """
 
 import asyncio
@@ -24,31 +24,31 @@ REPORTS = "disk."  # and the name of the server
 LIFETIME = timedelta(seconds=60)
 
 _LOOK_EVERY = 0.5  # seconds
-_TELL_EVERY = 10.0  # seconds, of a disk that stays as it is
-_WORTH_TELLING = 4 * 1024 * 1024  # octets of difference
+_TELL_EVERY = 10.0  # seconds between reports if nothing changes
+_WORTH_TELLING = 4 * 1024 * 1024  # octets of difference that are reported at once
 
-_SHARE = 0.2  # of what a server may store, as JetStream's own count has it
+_SHARE = 0.2  # of what a server may store: the same as 80 % of JetStream's count
 _MOST = 4 * 1024**3  # octets: what two minutes of deferrals leave behind
 
 
 def reserve(limit: int) -> int:
-    """Return the octets that new mail leaves free on a disk of which a server may fill `limit`."""
+    """Return the octets to keep free on the disk of a server that may store `limit` octets."""
     return min(int(limit * _SHARE), _MOST)
 
 
 def free_space(folder: Path) -> int:
-    """Return how many octets may still be written where a folder is; OSError."""
+    """Return the free octets of a folder's file system. Raises OSError."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
 
 
 def encoded(free: int) -> bytes:
-    """Return a report."""
+    """Encode a report."""
     return json.dumps({"free": free}).encode()
 
 
 def least_free(reports: Iterable[StoredMessage]) -> int | None:
-    """Return the free octets of the fullest disk, None while nobody tells of one."""
+    """Return the free octets of the fullest disk, None without reports."""
     told = []
     for report in reports:
         if not is_deletion(report):
@@ -58,7 +58,7 @@ def least_free(reports: Iterable[StoredMessage]) -> int | None:
 
 
 async def keep_reporting(bucket: Bucket, server: str, look: Callable[[], int]) -> None:
-    """Tell how much is free, whenever it changes, until cancelled; `look` may take its time."""
+    """Report the free octets when they change, until cancelled; `look` runs in a thread."""
     loop = asyncio.get_running_loop()
     told, told_at = 0, float("-inf")
     while True:
@@ -68,5 +68,5 @@ async def keep_reporting(bucket: Bucket, server: str, look: Callable[[], int]) -
                 await bucket.put(f"{REPORTS}{server}", encoded(free), lifetime=LIFETIME)
                 told, told_at = free, loop.time()
         except (SpoolError, OSError):
-            pass  # the last report stands until it ends
+            pass  # the last report is valid until it expires
         await asyncio.sleep(_LOOK_EVERY)

@@ -1,7 +1,7 @@
 """
-Making the queue's streams and buckets: idempotent, correcting drift, never deleting data.
+Creates the queue's streams and buckets: idempotent, corrects drift, never deletes data.
 
-Run by the operator, or by `postroad up`; every other process waits until they are there.
+The operator or `postroad up` runs this; every other process waits until it is done.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ EVENTS_STREAM = "POSTROAD_EVENTS"
 
 _DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
 _EVENTS_AGE = timedelta(days=7).total_seconds()
-_EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of what there is
+_EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of the storage
 _NO_MEMORY = 10028
 _STEP = timedelta(seconds=10)
 # The server answers with these while JetStream is still starting or without a leader.
@@ -42,7 +42,7 @@ _TRANSIENT = (nats.errors.Error, nats.js.errors.ServiceUnavailableError, OSError
 
 async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -> Layout:
     """
-    Make or correct everything and return the layout in force, which is the one first written.
+    Create or correct everything; return the layout in force, which is the one written first.
 
     `capacity` is one server's max_file_store in octets, 0 when it is not known.
 
@@ -69,13 +69,13 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
 
 async def remake_presence(link: NatsLink, layout: Layout) -> None:
     """
-    Make the bucket of sessions anew if it is gone, as it is when the only server was restarted.
+    Create the bucket of sessions again if it is lost, as after a restart of the only server.
 
-    Every process may: nobody else might be there to do it. Raises SpoolUnavailable.
+    Every process may do this, since it may be the only one. Raises SpoolUnavailable.
     """
     try:
         async with asyncio.timeout(_STEP.total_seconds()):
-            # Only made: a process of the data plane has no right to change a stream.
+            # Do not correct it: a process of the data plane has no right to change a stream.
             await _ensure_presence(link.jetstream, layout.replicas, correct=False)
     except (*_TRANSIENT, nats.js.errors.Error, TimeoutError) as error:
         heed_cancellation()
@@ -103,7 +103,7 @@ async def _write_layout(js: JetStreamContext, layout: Layout) -> Layout:
         await js.publish(f"$KV.cluster.{LAYOUT_KEY}", layout.encode(), headers=headers)
         return layout
     kept = Layout.decode(message.data or b"")
-    # Lanes are fixed for good; shards may grow, and a store made for one machine stays so.
+    # Lanes and replicas are fixed for good; only the number of shards may grow.
     if layout.shards <= kept.shards:
         return kept
     grown = Layout(layout.shards, kept.lanes, kept.replicas)
@@ -125,10 +125,11 @@ async def _ensure(js: JetStreamContext, wanted: StreamConfig, *, correct: bool =
 
 async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool = True) -> None:
     """
-    Make the bucket of sessions and lane owners, in the servers' memory if they have some to give.
+    Create the bucket of sessions and lane owners, in the servers' memory if they allow that.
 
-    What it holds is renewed every few seconds, so there is nothing to fsync; and with file storage
-    at its limit nobody could renew, all would take themselves for dead, and the queue stay full.
+    Its keys are renewed every few seconds, so they need no fsync. With full file storage, nobody
+    could renew a session, all processes would consider themselves dead, and the queue would stay
+    full.
     """
     try:
         await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY), correct=correct)
@@ -151,7 +152,7 @@ def _differs(kept: StreamConfig, wanted: StreamConfig) -> bool:
 
 
 def _queue(shard: int, replicas: int) -> StreamConfig:
-    # No limits of its own: `discard old` would drop the oldest mail without an error.
+    # Without limits: with `discard old`, a limit would silently drop the oldest mail.
     return StreamConfig(
         name=queue_stream(shard),
         subjects=[f"pr.q.{shard}.>"],
@@ -181,7 +182,7 @@ def _blobs(shard: int, replicas: int) -> StreamConfig:
 
 
 def _events(replicas: int, capacity: int) -> StreamConfig:
-    # The server sets the whole of max_bytes aside, and refuses a stream it has not got it for.
+    # The server reserves all of max_bytes, and refuses a stream if it has not that much.
     size = min(_EVENTS_SIZE, capacity // 10) if capacity else _EVENTS_SIZE // 4
     return StreamConfig(
         name=EVENTS_STREAM,
@@ -205,7 +206,7 @@ def _bucket(name: str, replicas: int, storage: StorageType = StorageType.FILE) -
         max_msgs_per_subject=1,
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
-        # A configuration is published in batches: thousands of entries, and few syncs.
+        # A configuration is published in batches: thousands of entries with few fsyncs.
         allow_atomic=True if name == CONFIG else None,
         allow_msg_ttl=True,
         allow_rollup_hdrs=True,

@@ -1,11 +1,13 @@
 """
 The names of the queue in NATS: streams, subjects, consumers. Untrusted text becomes one safe token.
 
-`pr.q.<k>.r.<pool>.<class>.<lane>.<domain>` is ready, `pr.q.<k>.s.<lane>.<domain>.<record id>`
-scheduled, `pr.q.<k>.h.…` held, `pr.b.<k>.<blob id>` a body, with `.ended` those of its destinations
-that have ended. Ready records have no ids there: each distinct subject costs memory in every
-replica. But for those that waited for minutes only, which have to be found by their ids
-(`spool.jetstream.publish.succession`): `pr.q.<k>.r.….<domain>.<record id>`.
+- `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>`: ready records. They have no id in the subject,
+  because each distinct subject costs memory in every replica.
+- `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>.<record id>`: ready records that must be found by
+  their id, because they waited for some minutes only (`spool.jetstream.publish.succession`).
+- `pr.q.<shard>.s.<lane>.<domain>.<record id>`: scheduled records.
+- `pr.q.<shard>.h.<lane>.<domain>.<record id>`: held records.
+- `pr.b.<shard>.<blob id>`: the chunks of a body; with `.ended`, its ended destinations.
 """
 
 import re
@@ -25,13 +27,13 @@ _ESCAPE = re.compile(r"=([0-9A-F]{2})")
 
 @lru_cache(maxsize=16384)
 def domain_token(domain: str) -> str:
-    """Return a domain as one token: dots become underscores, which no host name has."""
+    """Encode a domain as one token: dots become underscores, and underscores are escaped."""
     octets = domain.encode("utf-8", "surrogateescape")
     return "".join(chr(o) if o in _PLAIN else "_" if o == 0x2E else f"={o:02X}" for o in octets)
 
 
 def domain_of(token: str) -> str:
-    """Return the domain that `domain_token` made a token of."""
+    """Decode a token made by `domain_token`."""
     plain = token.replace("_", ".")
     octets = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain).encode("latin-1")
     return octets.decode("utf-8", "surrogateescape")
@@ -53,30 +55,30 @@ def blob_subject(shard: int, blob_id: str) -> str:
 
 
 def ended_subject(shard: int, blob_id: str) -> str:
-    """Return where it stands which destinations of a body have ended."""
+    """Return the subject of the set of a body's ended destinations."""
     return f"{blob_subject(shard, blob_id)}.ended"
 
 
 def ready_subject(shard: int, record: QueueRecord, lane: str, *, by_id: bool = False) -> str:
-    """Return where a record is when it is ready, `by_id` with its id at the end."""
+    """Return the subject of a ready record; with `by_id`, its id is at the end."""
     token = domain_token(record.domain)
     subject = f"pr.q.{shard}.r.{pool_token(record.pool)}.{record.traffic_class}.{lane}.{token}"
     return f"{subject}.{record.record_id}" if by_id else subject
 
 
 def domain_of_ready(subject: str) -> str:
-    """Return the domain that a ready record's subject says."""
+    """Return the domain in a ready record's subject."""
     return domain_of(subject.split(".")[7])
 
 
 def waiting_subject(shard: int, kind: WaitKind, record_id: RecordId, domain: str, lane: str) -> str:
-    """Return where a scheduled or held record is."""
+    """Return the subject of a scheduled or held record."""
     return f"pr.q.{shard}.{kind}.{lane}.{domain_token(domain)}.{record_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReadySubject:
-    """What the subject of a ready record says."""
+    """The content of a ready record's subject."""
 
     pool: str
     traffic_class: TrafficClass
@@ -85,7 +87,7 @@ class ReadySubject:
 
 @dataclass(frozen=True, slots=True)
 class WaitingSubject:
-    """What the subject of a scheduled or held record says; no arrival where its id is none."""
+    """The content of a waiting record's subject; `arrival` is None if its id is malformed."""
 
     kind: WaitKind
     domain: str
@@ -93,7 +95,7 @@ class WaitingSubject:
 
 
 def parse(subject: str) -> ReadySubject | WaitingSubject | None:
-    """Return what a subject of the queue says, None if it has not the form of any record's."""
+    """Parse a subject of the queue; None if it is not the subject of a record."""
     try:
         match subject.split("."):
             case ["pr", "q", _, WaitKind.READY, pool, traffic, _, domain, *ids] if len(ids) < 2:
@@ -101,7 +103,7 @@ def parse(subject: str) -> ReadySubject | WaitingSubject | None:
             case ["pr", "q", _, WaitKind.SCHEDULED | WaitKind.HELD as kind, _, domain, record_id]:
                 return WaitingSubject(WaitKind(kind), domain_of(domain), _arrival(record_id))
     except ValueError:
-        pass  # a class or a domain that is none
+        pass  # a malformed class or domain
     return None
 
 
@@ -113,18 +115,18 @@ def _arrival(token: str) -> datetime | None:
 
 
 def nobodys_subject(subject: str) -> str:
-    """Return a subject beside a waiting record's that no record has and nobody takes from."""
+    """Return a subject next to a waiting record's that no record has and nobody consumes."""
     return f"{subject.rpartition('.')[0]}.gone"
 
 
 def subjects_of_record(shard: int, record: QueueRecord) -> tuple[str, str]:
-    """Return filters for the forms of a record that have its id: those that wait, those ready."""
+    """Return subject filters for a record's forms that have its id: waiting ones, ready ones."""
     end = f"{domain_token(record.domain)}.{record.record_id}"
     return f"pr.q.{shard}.*.*.{end}", f"pr.q.{shard}.r.*.*.*.{end}"
 
 
 def subject_of(shard: int, put: Put, lane: str, *, by_id: bool = False) -> str:
-    """Return where a put goes, `by_id` with its id also if it is ready."""
+    """Return the subject of a put; with `by_id`, a ready one has its id, too."""
     record = put.record
     match put.place:
         case Ready():
@@ -138,15 +140,15 @@ def subject_of(shard: int, put: Put, lane: str, *, by_id: bool = False) -> str:
 
 @lru_cache(maxsize=256)
 def pool_token(pool: str) -> str:
-    """Return a pool's name as one token."""
+    """Encode a pool's name as one token."""
     return domain_token(pool)
 
 
 def lane_filter(shard: int, pool: str, traffic_class: TrafficClass, lane: str) -> str:
-    """Return what the consumer of one lane and class takes."""
+    """Return the subject filter of the consumer of one lane and class."""
     return f"pr.q.{shard}.r.{pool_token(pool)}.{traffic_class}.{lane}.>"
 
 
 def lane_consumer(pool: str, traffic_class: TrafficClass, lane: str) -> str:
-    """Return the durable consumer's name of one lane and class."""
+    """Return the name of the durable consumer of one lane and class."""
     return f"{pool_token(pool).replace('=', '-')}_{traffic_class}_{lane}"
