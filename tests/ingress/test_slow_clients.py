@@ -16,6 +16,7 @@ from postroad.ingress.admission import ListenerKind, Sender
 from postroad.ingress.session import wire
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
+from postroad.mail.trace import ClientInfo
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import OpenScene, Scene
@@ -151,11 +152,8 @@ async def test_content_that_comes_in_tiny_pieces_takes_little_more_memory_than_i
     transaction = Transaction(
         snapshot=snapshot,
         sender=Sender(None, None),
-        helo="client.example",
-        peer=ipaddress.IPv4Address("192.0.2.1"),
-        peer_text="192.0.2.1",
+        client_info=ClientInfo(ipaddress.IPv4Address("192.0.2.1"), "192.0.2.1"),
         protocol="ESMTP",
-        tls="",
         submitted=False,
         body=Body.SEVEN_BIT,
         smtputf8=False,

@@ -6,20 +6,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.mail.address import parse_mailbox
-from postroad.mail.trace import Hop, received_field, received_protocol
+from postroad.mail.trace import ClientInfo, Hop, received_field, received_protocol
 
-HOP = Hop(
+CLIENT = ClientInfo(
+    ip_address("192.0.2.1"),
+    "192.0.2.1",
     helo="client.example",
-    peer="192.0.2.1",
+    tls="TLSv1.3 TLS_AES_256_GCM_SHA384",
+)
+HOP = Hop(
+    client=CLIENT,
     by="mx.example",
     protocol="ESMTPS",
-    tls="TLSv1.3 TLS_AES_256_GCM_SHA384",
     queue_id="01ABC",
     received=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
     recipient=parse_mailbox("b@y.example"),
@@ -52,14 +57,15 @@ def test_a_received_field_says_who_by_whom_how_and_when() -> None:
 
 
 def test_other_recipients_are_not_named_and_ipv6_is_marked() -> None:
-    said = unfolded(fields(received_field(replace(HOP, peer="2001:db8::1", recipient=None))))
+    client = ClientInfo(ip_address("2001:db8::1"), "2001:db8::1")
+    said = unfolded(fields(received_field(replace(HOP, client=client, recipient=None))))
     assert " for " not in said
     assert "([IPv6:2001:db8::1])" in said
 
 
 @given(st.text(max_size=400))
 def test_what_a_client_calls_itself_adds_no_field_and_no_comment(helo: str) -> None:
-    octets = received_field(replace(HOP, helo=helo))
+    octets = received_field(replace(HOP, client=replace(CLIENT, helo=helo)))
     message = fields(octets)
     assert message.keys() == ["Received"]
     assert not message.get_payload()
@@ -86,14 +92,14 @@ def test_what_a_client_calls_itself_adds_no_field_and_no_comment(helo: str) -> N
     ],
 )
 def test_the_name_is_a_domain_or_a_literal_in_ascii(helo: str, written: str) -> None:
-    octets = received_field(replace(HOP, helo=helo))
+    octets = received_field(replace(HOP, client=replace(CLIENT, helo=helo)))
     assert octets.startswith(f"Received: from {written} ([192.0.2.1])\r\n".encode())
 
 
 @given(helo=st.text() | st.text(st.sampled_from('ab1-_.[]:"\\<>();, @é')), to=st.booleans())
 def test_strict_readers_can_read_the_field(helo: str, to: bool) -> None:
     recipient = parse_mailbox("odd..dots@y.example") if to else None
-    octets = received_field(replace(HOP, helo=helo, recipient=recipient))
+    octets = received_field(replace(HOP, client=replace(CLIENT, helo=helo), recipient=recipient))
     assert octets.isascii()
     # RFC 5322 §3.6.7: words, angle-addr and domains, then `;` and the date.
     tokens, semicolon, date = unfolded(fields(octets)).rpartition(";")

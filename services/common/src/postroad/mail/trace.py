@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from postroad.mail.address import Mailbox, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
+from postroad.mail.ip_address import Address
 from postroad.mail.valueclass import valueclass
 
 # RFC 1123 allows no underscore in a host name, but many hosts have one.
@@ -23,14 +24,26 @@ _MAX_NAME = 255
 
 
 @valueclass(frozen=True, slots=True)
-class Hop:
-    """How a message was received. `peer` is an IP address; `tls` is like `TLSv1.3`, "" for none."""
+class ClientInfo:
+    """
+    What a server knows about the client of a session, apart from its login.
 
-    helo: str
-    peer: str
+    A session makes one when it begins, and a new one when the client gives its name or starts TLS.
+    """
+
+    address: Address
+    peer: str  # the address as text: each message needs it several times
+    helo: str = ""  # the client's name for itself, "" before EHLO and HELO
+    tls: str = ""  # version and cipher, "" without TLS
+
+
+@valueclass(frozen=True, slots=True)
+class Hop:
+    """How a message was received: what the Received field says."""
+
+    client: ClientInfo
     by: str
     protocol: str
-    tls: str
     queue_id: str
     received: datetime
     recipient: Mailbox | None  # named only when there is one: others' addresses are private
@@ -46,11 +59,12 @@ def received_protocol(*, extended: bool, utf8: bool, tls: bool, authenticated: b
 
 def received_field(hop: Hop) -> bytes:
     """Return the Received field, folded, with its CRLF."""
-    peer = f"[IPv6:{hop.peer}]" if ":" in hop.peer else f"[{hop.peer}]"
-    tls = f" ({hop.tls})" if hop.tls else ""
+    client = hop.client
+    peer = f"[IPv6:{client.peer}]" if ":" in client.peer else f"[{client.peer}]"
+    tls = f" ({client.tls})" if client.tls else ""
     recipient = f"\r\n\tfor <{hop.recipient.in_header}>" if hop.recipient is not None else ""
     return (
-        f"Received: from {helo_name(hop.helo)} ({peer})\r\n"
+        f"Received: from {helo_name(client.helo)} ({peer})\r\n"
         f"\tby {hop.by} with {hop.protocol}{tls} id {hop.queue_id}"
         f"{recipient};\r\n"
         f"\t{_date(hop.received.replace(microsecond=0))}\r\n"

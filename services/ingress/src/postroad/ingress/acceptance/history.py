@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from postroad.ingress import metrics
-from postroad.ingress.admission import Address
+from postroad.ingress.acceptance.provenance import client_event
 from postroad.ingress.reasons import reason_of
+from postroad.mail.trace import ClientInfo
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Events
 from postroad.spool.event import Event, EventType
-from postroad.telemetry import tracing
 from postroad.telemetry.log_limit import Budget, LineLimit, network_of, report
 from postroad.telemetry.logs import get_logger
 
@@ -35,14 +35,12 @@ class Refusal:
 
     command: str  # CONNECT, EHLO, AUTH, MAIL, RCPT, DATA …; SESSION where we end one
     reply: Reply
-    peer: Address
-    helo: str = ""
+    client_info: ClientInfo
     client: str = ""  # namespace/name of the Client that was proven
     user: str = ""  # the name of a login
     sender: str = ""
     recipients: tuple[str, ...] = ()
     size: int = 0
-    tls: str = ""
 
 
 class History:
@@ -71,7 +69,7 @@ class History:
         if refusal.client:
             left_out = self._clients.admit("rejected", refusal.client)
         else:
-            left_out = self._strangers.admit("rejected", network_of(refusal.peer))
+            left_out = self._strangers.admit("rejected", network_of(refusal.client_info.address))
         if left_out is None:
             return
         event = self._rejection(refusal, reason, left_out)
@@ -84,22 +82,19 @@ class History:
         self._events.add(event)
 
     def _rejection(self, refusal: Refusal, reason: str, left_out: int) -> Event:
-        return Event(
-            type=EventType.REJECTION,
+        return client_event(
+            EventType.REJECTION,
+            refusal.client_info,
             at=datetime.now(UTC),
+            process=self._process,
+            client=refusal.client,
             reverse_path=refusal.sender,
             recipients=refusal.recipients,
-            peer_address=str(refusal.peer),
-            helo=refusal.helo,
-            client=refusal.client,
-            user=refusal.user,
+            size=refusal.size,
             command=refusal.command,
+            user=refusal.user,
             reply=str(refusal.reply),
             reason=reason,
-            size=refusal.size,
-            tls=refusal.tls,
-            process=self._process,
-            traceparent=tracing.current_traceparent(),
             left_out=left_out,
         )
 

@@ -14,6 +14,7 @@ from time import monotonic
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.history import History
+from postroad.ingress.acceptance.provenance import client_event, client_name
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.acceptance.records import WholeMessage, header_reader, records
 from postroad.ingress.acceptance.rejections import Rejections
@@ -26,10 +27,9 @@ from postroad.policy.limits.quota_ledger import Exceeded
 from postroad.policy.model import OnExceeded
 from postroad.smtp.reply import Reply
 from postroad.spool.errors import PublishRefused, RecordTooLarge, SpoolError, SpoolFull
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Put, QueueState, Ready, Spool
 from postroad.spool.record import BlobRef, Hold
-from postroad.telemetry import tracing
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
 
@@ -208,7 +208,7 @@ class Intake:
         sending = Sending(
             transaction.sender.client.key if transaction.sender.client else None,
             transaction.sender.reverse_path,
-            transaction.peer,
+            transaction.client_info.address,
             recipients=len(transaction.recipients),
             octets=self._size,
         )
@@ -261,21 +261,17 @@ class Intake:
         metrics.RECEIVED_BYTES.inc(self._size)
         metrics.MESSAGE_SIZE.observe(self._size)
         transaction = self._transaction
-        client = transaction.sender.client
-        event = Event(
-            type=EventType.RECEPTION,
+        event = client_event(
+            EventType.RECEPTION,
+            transaction.client_info,
             at=arrival,
-            queue_id=queue_id,
+            process=self._tools.process,
+            client=client_name(transaction.sender.client),
             reverse_path=transaction.reverse_path,
             recipients=tuple(str(mailbox) for mailbox in transaction.recipients),
-            helo=transaction.helo,
-            peer_address=transaction.peer_text,
-            client=str(client.key) if client else "",
             size=self._size,
+            queue_id=queue_id,
             sequence=sequence,
-            tls=transaction.tls,
-            process=self._tools.process,
-            traceparent=tracing.current_traceparent(),
         )
         self._tools.history.accepted(event, hold=hold.reason if hold else "")
 

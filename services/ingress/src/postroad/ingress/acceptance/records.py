@@ -8,16 +8,15 @@ its sender alone (RFC 6409 §8). Nothing else of the content is touched.
 from datetime import datetime
 from email.utils import format_datetime, make_msgid
 
+from postroad.ingress.acceptance.provenance import origin, received
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.mail.address import Mailbox
 from postroad.mail.header import HeaderReader
-from postroad.mail.trace import Hop, received_field
 from postroad.mail.traffic import TrafficClass
 from postroad.mail.valueclass import valueclass
 from postroad.spool.agreement import SiteDirectory
 from postroad.spool.ids import RecordId
-from postroad.spool.record import BlobRef, Hold, Origin, QueuedRecipient, QueueRecord
-from postroad.telemetry import tracing
+from postroad.spool.record import BlobRef, Hold, QueuedRecipient, QueueRecord
 
 _COMPLETED = (b"date", b"message-id")  # RFC 6409 §8.2 and §8.3
 _PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes
@@ -50,7 +49,7 @@ def records(
     for mailbox in transaction.recipients:
         destinations.setdefault(mailbox.domain, []).append(mailbox)
     trace = _fields_in_front(message, queue_id, hostname)
-    origin = _origin(transaction)
+    came_from = origin(transaction)
     client = transaction.sender.client
     made = []
     for number, (domain, mailboxes) in enumerate(destinations.items()):
@@ -63,7 +62,7 @@ def records(
                 domain=domain,
                 arrival=message.arrival,
                 deadline=message.arrival + egress_path.retry.lifetime,
-                origin=origin,
+                origin=came_from,
                 body=transaction.body,
                 smtputf8=transaction.smtputf8,
                 traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
@@ -78,34 +77,12 @@ def records(
     return made
 
 
-def _origin(transaction: Transaction) -> Origin:
-    client = transaction.sender.client
-    return Origin(
-        client=str(client.key) if client else None,
-        namespace=client.key.namespace if client else "",
-        peer=transaction.peer_text,
-        helo=transaction.helo,
-        protocol=transaction.protocol,
-        traceparent=tracing.current_traceparent(),
-    )
-
-
 def _fields_in_front(message: WholeMessage, queue_id: str, hostname: str) -> bytes:
     transaction = message.transaction
-    only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
-    hop = Hop(
-        helo=transaction.helo,
-        peer=transaction.peer_text,
-        by=hostname,
-        protocol=transaction.protocol,
-        tls=transaction.tls,
-        queue_id=queue_id,
-        received=message.arrival,
-        recipient=only,
-    )
+    trace = received(transaction, queue_id, hostname=hostname, at=message.arrival)
     completed = _completed(message, hostname) if transaction.submitted else b""
     separator = b"\r\n" if message.header.needs_separator else b""
-    return received_field(hop) + completed + separator
+    return trace + completed + separator
 
 
 def _completed(message: WholeMessage, hostname: str) -> bytes:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from sys import getsizeof
 
-from postroad.ingress.admission import Address, Sender
+from postroad.ingress.admission import Sender
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
+from postroad.mail.trace import ClientInfo
 from postroad.policy.model import EgressPath
 from postroad.policy.snapshot import Snapshot
 
@@ -18,11 +19,8 @@ class Transaction:
 
     snapshot: Snapshot  # by which it was judged last
     sender: Sender
-    helo: str
-    peer: Address
-    peer_text: str  # the same for people: written several times for each message
-    protocol: str
-    tls: str
+    client_info: ClientInfo
+    protocol: str  # the `with` of the Received field
     submitted: bool
     body: Body
     smtputf8: bool

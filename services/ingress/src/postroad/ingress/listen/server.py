@@ -23,6 +23,7 @@ from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
 from postroad.ingress.session.host import Guest
+from postroad.mail.trace import ClientInfo
 from postroad.policy.snapshot import Snapshot
 from postroad.process.sockets import BACKLOG
 from postroad.queue.configuration import Configuration
@@ -130,7 +131,8 @@ class Server:
         _COUNTED[taken].inc()
         reply = _FULL[taken]
         if address is not None:
-            self.tools.history.refused(Refusal(command="CONNECT", reply=reply, peer=address))
+            client = ClientInfo(address, str(address))
+            self.tools.history.refused(Refusal(command="CONNECT", reply=reply, client_info=client))
         return reply
 
     def leave(self, place: ConnectionSlot) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.session.host import SessionServer
+from postroad.mail.trace import ClientInfo
 from postroad.policy.model import Client
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
@@ -23,10 +24,9 @@ class Hangup(Exception):
 
 @dataclass(slots=True)
 class Identity:
-    """Who a client says it is, and whom it has proven to be."""
+    """How a client has greeted, and whom it has proven to be."""
 
-    helo: str = ""  # "" before HELO or EHLO
-    extended: bool = False  # whether that was EHLO
+    extended: bool = False  # whether it has greeted with EHLO
     authenticated: Client | None = None
 
     def proven(self, snapshot: Snapshot) -> Client | None:
@@ -46,15 +46,12 @@ class ClientConnection(Protocol):
     host: SessionServer
     kind: ListenerKind
     address: Address
-    address_text: str
+    client_info: ClientInfo
+    """What is known about the client. The dialog adds the name that the client gives."""
 
     @property
     def tls_active(self) -> bool:
         """Whether the connection is under TLS."""
-
-    @property
-    def tls_text(self) -> str:
-        """The TLS version and cipher for the trace field, "" without TLS."""
 
     def say(self, reply: Reply) -> None:
         """Give a reply; it is written with others that are given at the same time."""

@@ -7,11 +7,13 @@ parameters of the extensions that are announced.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from postroad.ingress import replies
 from postroad.ingress.acceptance.history import Refusal
 from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.provenance import client_name
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.session.client import ClientConnection, Hangup, Identity
 from postroad.ingress.session.login_dialog import LoginDialog
@@ -49,7 +51,7 @@ class Dialog:
     @property
     def greeted(self) -> bool:
         """Whether the client has said who it is."""
-        return bool(self._identity.helo)
+        return bool(self._connection.client_info.helo)
 
     @property
     def by_client(self) -> bool:
@@ -99,7 +101,6 @@ class Dialog:
     def _tell(
         self, command: str, argument: str, reply: Reply, transaction: Transaction | None
     ) -> None:
-        connection = self._connection
         sender = transaction.reverse_path if transaction else ""
         recipients: tuple[str, ...] = ()
         if command == "MAIL":
@@ -113,23 +114,19 @@ class Dialog:
                 # A verb that is none may be anything, a password told too early too.
                 command=command if command in _COMMANDS else "OTHER",
                 reply=reply,
-                peer=connection.address,
-                helo=self._identity.helo,
+                client_info=self._connection.client_info,
                 client=self._client_text(transaction),
                 user=self._login.username[:_MAX_NAME] if command == "AUTH" else "",
                 sender=sender,
                 recipients=recipients,
                 size=transaction.size if transaction else 0,
-                tls=connection.tls_text if connection.tls_active else "",
             )
         )
 
     def _client_text(self, transaction: Transaction | None) -> str:
         if transaction is not None and transaction.sender.client is not None:
-            return str(transaction.sender.client.key)
-        if self._identity.authenticated is not None:
-            return str(self._identity.authenticated.key)
-        return ""
+            return client_name(transaction.sender.client)
+        return client_name(self._identity.authenticated)
 
     # ------------------------------------------------------------ greetings
 
@@ -153,7 +150,8 @@ class Dialog:
         words = argument.split()
         if not words:
             return replies.NAME_NEEDED
-        self._identity.helo = visible(words[0])[:_MAX_NAME]
+        connection, helo = self._connection, visible(words[0])[:_MAX_NAME]
+        connection.client_info = replace(connection.client_info, helo=helo)
         self._mail_commands.transaction = None  # RFC 5321 §4.1.4: EHLO does what RSET does
         return None
 
@@ -186,7 +184,7 @@ class Dialog:
         self._connection.say(replies.START_CONTENT)
         with tracing.span("smtp.transaction", kind="server") as span:
             if tracing.enabled():
-                span.set({"client.address": transaction.peer_text})
+                span.set({"client.address": transaction.client_info.peer})
             judge_again = partial(self._mail_commands.judged_again, transaction)
             intake = Intake(self._host.tools, transaction, judge_again)
             reply = await self._connection.content(intake)
@@ -225,7 +223,7 @@ class Dialog:
             return replies.TLS_NOT_HERE
         await self._connection.start_tls()
         # RFC 3207 §4.2: nothing of before is known any more.
-        self._identity.helo, self._identity.extended = "", False
+        self._identity.extended = False
         self._mail_commands.transaction, self._identity.authenticated = None, None
         return None
 

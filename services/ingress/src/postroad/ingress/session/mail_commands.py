@@ -54,7 +54,7 @@ class MailCommands:
 
     def mail(self, argument: str) -> Reply:
         """Begin a transaction."""
-        if not self._identity.helo:
+        if not self._connection.client_info.helo:
             return replies.HELO_FIRST
         if self.transaction is not None:
             return replies.NESTED_MAIL
@@ -122,21 +122,17 @@ class MailCommands:
 
     def _begin(self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool) -> Transaction:
         connection = self._connection
-        under_tls = connection.tls_active
         protocol = received_protocol(
             extended=self._identity.extended,
             utf8=utf8,
-            tls=under_tls,
+            tls=connection.tls_active,
             authenticated=self._identity.authenticated is not None,
         )
         return Transaction(
             snapshot=snapshot,
             sender=sender,
-            helo=self._identity.helo,
-            peer=connection.address,
-            peer_text=connection.address_text,
+            client_info=connection.client_info,
             protocol=protocol,
-            tls=connection.tls_text if under_tls else "",
             submitted=self.is_submission or self._identity.authenticated is not None,
             body=body,
             smtputf8=utf8,

@@ -24,6 +24,7 @@ from postroad.ingress.session.conduct import Conduct
 from postroad.ingress.session.dialog import Dialog
 from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.wire import NOTABLE, Wire
+from postroad.mail.trace import ClientInfo
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.commands import CommandSyntaxError, may_open, read_command
 from postroad.smtp.server.content import ContentReader
@@ -55,7 +56,7 @@ class SmtpSession(Wire):
         "_dialog",
         "_intake",
         "address",
-        "address_text",
+        "client_info",
         "kind",
         "line_limit",
     )
@@ -72,7 +73,7 @@ class SmtpSession(Wire):
         self.line_limit = _COMMAND_LINE
         assert place.address is not None
         self.address = place.address
-        self.address_text = str(place.address)
+        self.client_info = ClientInfo(place.address, str(place.address))
         self._conduct = Conduct(host.tools.limits)
         self._conversation: asyncio.Task[None] | None = None
         self._dialog: Dialog | None = None
@@ -83,6 +84,7 @@ class SmtpSession(Wire):
         if self._closing:
             return
         super().connection_made(transport)
+        self._know_client()
         self.place.holder = self
         self._conversation = self.loop.create_task(self._handle_client())
 
@@ -118,7 +120,7 @@ class SmtpSession(Wire):
             metrics.INTERNAL_ERRORS.inc()
             left_out = self.host.tools.lines.admit("a session failed", "")
             if left_out is not None:
-                log.exception("a session failed", peer=self.address_text, left_out=left_out)
+                log.exception("a session failed", peer=self.client_info.peer, left_out=left_out)
             self.output.append(replies.INTERNAL.wire)
             self._tell("SESSION", replies.INTERNAL)
         finally:
@@ -215,7 +217,7 @@ class SmtpSession(Wire):
         if self._dialog is not None:
             self._dialog.tell(command, reply)
         else:
-            refusal = Refusal(command=command, reply=reply, peer=self.address)
+            refusal = Refusal(command=command, reply=reply, client_info=self.client_info)
             self.host.tools.history.refused(refusal)
 
     # ------------------------------------------------------------ memory
@@ -279,12 +281,12 @@ class SmtpSession(Wire):
         finally:
             self.in_content, self.storing, self._intake = False, False, None
 
-    @property
-    def tls_text(self) -> str:
-        """The TLS version and cipher for the trace field, "" without TLS."""
+    def _know_client(self) -> None:
+        """Know the client's address and TLS, and nothing that it has said."""
         ssl_object = self.transport.get_extra_info("ssl_object") if self.transport else None
         cipher = ssl_object.cipher() if ssl_object is not None else None
-        return f"{cipher[1]} {cipher[0]}" if cipher else ""
+        tls = f"{cipher[1]} {cipher[0]}" if cipher else ""
+        self.client_info = ClientInfo(self.address, self.client_info.peer, tls=tls)
 
     async def start_tls(self) -> None:
         """Answer STARTTLS and shake hands; what came before the handshake is thrown away."""
@@ -312,6 +314,7 @@ class SmtpSession(Wire):
         # What is in the input by now came under TLS: the transport changed hands before any wait.
         self.transport = secure
         self.under_tls()
+        self._know_client()
 
     def end(self, reply: Reply) -> None:
         """Say this and close, whatever the session is at; what else the client said is dropped."""
