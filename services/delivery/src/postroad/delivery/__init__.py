@@ -1,6 +1,7 @@
 """
 Delivery: takes mail from the queue and hands it to MX hosts and smarthosts.
 
-`dispatch` takes records and lets them wait at `sites`, whose limits it keeps; `routing` finds the
-hosts; `attempt` walks them with sessions of `client`; `disposition` says what follows of answers.
+`dispatch` takes records, which wait at `sites`, and keeps the sites' limits. `routing` finds the
+hosts. `attempt` tries the hosts, with SMTP sessions of `client`. `disposition` decides what follows
+from the replies.
 """

@@ -6,7 +6,7 @@ from postroad.process import entry
 
 
 def main() -> None:
-    """Run it."""
+    """Run a delivery process."""
     entry.main("delivery", DeliverySettings, build)
 
 

@@ -1,4 +1,4 @@
-"""The delivery process, put together: the one place that knows all of its parts."""
+"""Builds the delivery process from its parts."""
 
 from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.context import AttemptContext, WorkerContext
@@ -20,11 +20,11 @@ from postroad.spool.interface import Spool
 
 
 async def build(process: Process, settings: DeliverySettings) -> None:
-    """Start the parts of a delivery process; ready when it is configured and has the queue."""
+    """Start the parts; the process is ready when it has the queue and a configuration."""
     ca_file = settings.tls_ca_file or None
     if ca_file is not None:
         check_authorities(ca_file, setting="POSTROAD_TLS_CA_FILE")
-    raise_limit()  # a connection for each record in hand, and more that idle, are many
+    raise_limit()  # each record in hand may need a connection, and idle sessions need some
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="delivery")
     configuration = Configuration(spool, keyring)
@@ -78,5 +78,5 @@ def _context(
 
 def _why_no_queue(spool: Spool) -> str | None:
     refusal = spool.refusal()
-    # A full queue is no reason to stop emptying it.
+    # With a full queue, delivery must go on to empty it.
     return str(refusal) if isinstance(refusal, SpoolUnavailable) else None

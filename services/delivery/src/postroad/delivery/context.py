@@ -1,4 +1,4 @@
-"""What delivery in one process is made of."""
+"""The objects that the parts of a delivery process share."""
 
 import random
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from postroad.policy.model import RetrySchedule
 from postroad.queue.configuration import Configuration
 from postroad.spool.interface import RecordConsumer, Spool
 
-# Storing a record of 1,000 recipients costs 6 ms of processor time: too much after each transaction
-# with a fast host, and next to nothing once a second.
+# Storing a record of 1,000 recipients costs 6 ms of processor time. That is too much after each
+# transaction with a fast host, and negligible once a second.
 LONG_ENOUGH = timedelta(seconds=1)
 
 
@@ -31,13 +31,13 @@ class AttemptContext:
     hostname: str
     timeouts: Timeouts
     endpoints: EndpointRegistry = field(default_factory=EndpointRegistry)
-    ca_file: str | None = None  # authorities to trust beside the system's
+    ca_file: str | None = None  # authorities to trust in addition to the system's
     outages: Outages = field(default_factory=Outages)
     long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 
 def _new_dice() -> random.Random:
-    return random.Random()  # looked up each time: the simulation seeds it
+    return random.Random()  # by attribute, because the simulation replaces it with a seeded one
 
 
 @dataclass(slots=True)
@@ -52,12 +52,12 @@ class WorkerContext:
     notifier: Notifier
     process: str
     pool: str
-    in_hand: int  # records that the process has in its hands at most
+    in_hand: int  # the most records that the process has in hand
     order_counts: OrderCounts = field(default_factory=OrderCounts)
     dice: random.Random = field(default_factory=_new_dice)
 
     def settlement_context(self, schedule: RetrySchedule | None = None) -> SettlementContext:
-        """Return what a decision about a record depends on, as it is now."""
+        """Return the context of a decision about a record now."""
         return SettlementContext(
             schedule=schedule or RetrySchedule(),
             notifier=self.notifier,

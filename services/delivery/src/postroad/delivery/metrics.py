@@ -1,4 +1,4 @@
-"""What delivery counts."""
+"""The metrics of delivery."""
 
 from postroad.delivery.outcome import OutcomeKind
 from postroad.telemetry.metrics import Group

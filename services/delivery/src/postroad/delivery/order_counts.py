@@ -1,12 +1,12 @@
 """
-How many records this process has changed by each order, told to whoever gave it.
+Counts the records that this process has changed by each order, and reports the counts.
 
-A record is counted when the queue has acknowledged the change: what waits as it is claimed, what is
-bounced or deleted as it ends. So none is counted twice, whoever is killed, but one that two
-processes end at the same moment, as one of them stood still past its lease. What a process had not
-told yet is not counted any more if it is killed: to have that exact, each change would take a
-second record in the queue. What a process of this name told before it was started again is added
-to.
+A record is counted when the queue has acknowledged the change: a waiting record when it is claimed,
+a bounced or deleted one when it ends. So no record is counted twice when a process is killed. The
+exception is a record that two processes end at the same moment, because one of them was blocked
+past its lease. Counts that a killed process had not reported are lost; exact counts would need a
+second write to the queue for each change. After a restart, a process of the same name adds to its
+earlier reports.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_TELLS_EVERY = 0.2  # seconds: a person watches
+_TELLS_EVERY = 0.2  # seconds, since a person is watching
 
 
 class OrderCounts:
@@ -36,7 +36,7 @@ class OrderCounts:
         self._news.set()
 
     async def run(self, orders: Orders, process: str) -> None:
-        """Tell what changes, until cancelled."""
+        """Report changed counts, until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -44,7 +44,7 @@ class OrderCounts:
                 try:
                     await self._tell(order_id, orders, process)
                 except SpoolError as error:
-                    log.debug("what an order did is told later", error=str(error))
+                    log.debug("the report on an order is written later", error=str(error))
                     self._news.set()
             await asyncio.sleep(_TELLS_EVERY)
 

@@ -1,12 +1,12 @@
 """
-What an answer means for each recipient, and for whom else: Delivered, Deferred or Bounced. No I/O.
+The outcome of an attempt for one recipient: Delivered, Deferred or Bounced. No I/O.
 
-Unknown means temporary: permanent is only what a peer said is permanent about the mail. What a peer
-says about itself (greeting, EHLO, TLS, login) is about the host, so the next host may be tried and
-nobody's mail is bounced for it.
+An unknown result counts as temporary. A failure is permanent only if a peer says so about the mail.
+A reply to greeting, EHLO, TLS or login is about the host, so the next host may be tried, and no
+mail bounces for it.
 
-Of what a peer said no more is kept than a person reads: it is stored for each recipient, and
-written again at each try.
+The text of a reply is cut, because it is stored for each recipient and written again at each
+attempt.
 """
 
 from dataclasses import replace
@@ -17,8 +17,8 @@ from postroad.mail.valueclass import valueclass
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 
-MOST_TEXT = 512  # octets of a text; RFC 5321 §4.5.3.1.5 gives as much to a reply line
-_ALL_TEXTS = 128 * 1024  # octets of a record's texts
+MOST_TEXT = 512  # octets of a text, the size of a reply line in RFC 5321 §4.5.3.1.5
+_ALL_TEXTS = 128 * 1024  # octets of all texts of a record
 _CUT = " ..."
 
 
@@ -33,9 +33,10 @@ class OutcomeKind(StrEnum):
 @valueclass(frozen=True, slots=True)
 class Outcome:
     """
-    The end of one attempt for one recipient. `text` is the reply, or a sentence of ours, cut.
+    The outcome for one recipient. `text` is the reply, or a sentence of ours, cut.
 
-    `answered`: `host` said it, so a report may say so; `phase` is to what.
+    `answered` says that the text is a reply of `host`, which a report may quote; `phase` is the
+    step that it answers.
     """
 
     kind: OutcomeKind
@@ -48,7 +49,7 @@ class Outcome:
     phase: str = ""
 
     def put_off(self) -> "Outcome":
-        """Return it as a deferral: what was said does not count for the mail."""
+        """Return the outcome as a deferral, for a reply that is not about the mail."""
         return replace(self, kind=OutcomeKind.DEFERRED, status=self.status.with_class(4))
 
 
@@ -64,14 +65,14 @@ def of_reply(
     answered: bool = True,
     kind: OutcomeKind | None = None,
 ) -> Outcome:
-    """Return what a reply means for a recipient: what its code says, but for a `kind` given."""
+    """Return the outcome of a reply for a recipient; `kind` overrides the reply's code."""
     kind = kind or _kind(reply)
     status, said_to = _status(reply, kind), str(phase or "")
     return Outcome(kind, status, cut(str(reply)), host, answered=answered, tls=tls, phase=said_to)
 
 
 def cut(text: str, most: int = MOST_TEXT) -> str:
-    """Return a text with no more than `most` octets; dots stand for what is left out."""
+    """Return a text of at most `most` octets; it ends in dots if it was cut."""
     if len(text) * 4 <= most:
         return text
     octets = text.encode("utf-8", "replace")
@@ -81,7 +82,7 @@ def cut(text: str, most: int = MOST_TEXT) -> str:
 
 
 def most_text(recipients: int) -> int:
-    """Return how many octets are kept for each of a record's recipients, so that it stays small."""
+    """Return how many octets of text to keep for each recipient, so that a record stays small."""
     return min(MOST_TEXT, _ALL_TEXTS // recipients)
 
 
@@ -92,7 +93,7 @@ def _kind(reply: Reply) -> OutcomeKind:
 
 
 def _status(reply: Reply, kind: OutcomeKind) -> EnhancedStatus:
-    # A status whose class contradicts the code is the server's slip: the code decides.
+    # If the class of the status contradicts the code, the code decides.
     klass = _CLASSES[kind]
     if reply.status is None:
         return EnhancedStatus(klass, 0, 0)

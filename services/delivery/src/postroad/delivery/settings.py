@@ -11,7 +11,7 @@ from postroad.units.quantities import ByteSize
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """All of them."""
+    """The settings of a delivery process."""
 
     queue: QueueSettings = group(QueueSettings, prefix="")
     hostname: HostName | None = None

@@ -1,1 +1,1 @@
-"""Records on their way through a process: taken, sorted to their sites, worked on, ended."""
+"""Takes records from the queue, assigns them to sites, runs the attempts, and settles records."""

@@ -1,8 +1,8 @@
 """
-Working a site: its connections, each of which takes record after record from the site's room.
+The connections to sites, each of which delivers record after record from a site's waiting room.
 
-A task is a connection in use. One that ends a message goes on with the next: where that goes to the
-same place, it is begun with the end of the one before.
+One task is one connection in use. After a message it continues with the next one. If that goes to
+the same endpoint, its envelope is sent together with the end of the message before.
 """
 
 import asyncio
@@ -37,14 +37,14 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_MOST_REFUSALS = 5  # of one record; then it waits by its schedule
+_MOST_REFUSALS = 5  # refused connections of one record; after that, its retry schedule applies
 
 
 class SiteDispatcher:
     """
-    All connections of a process, at whatever site.
+    All connections of a process, to all sites.
 
-    `begin_again` is given what was taken out of its room, and goes where it belongs from there.
+    `begin_again` assigns a record, which was removed from a waiting room, to its site again.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class SiteDispatcher:
         self._tasks = tasks
         self._lookups = lookups
         self._parking = parking
-        self.stopping = False  # nothing more is begun
+        self.stopping = False  # begin no more attempts
 
     def pump(self, site: Site) -> None:
-        """Put as many connections to work as there is mail for and the limits allow."""
-        for each in site.total.line():  # who waits for what this one gave back, or now asks for
+        """Start as many connections as there is mail for and the limits allow."""
+        for each in site.total.line():  # first those that wait for room at the same hosts
             if each is not site:
                 self._pump(each)
         self._pump(site)
 
     def resume(self, total: SiteTotal[Site]) -> None:
-        """Go on with the mail that waited for what was leased now."""
+        """Continue with mail that waited for a lease."""
         for each in total.line():
             self._pump(each)
 
@@ -101,7 +101,7 @@ class SiteDispatcher:
             self._tasks.spawn(self._work(site, first))
 
     def probe(self, site: Site, now: float) -> None:
-        """Try one connection more where mail waits and nothing is heard of those in use."""
+        """Start one more connection if mail waits and the ones in use show no progress."""
         if site.probes(now):
             self._pump(site)
 
@@ -111,7 +111,7 @@ class SiteDispatcher:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + seconds
-        if due < site.timer:  # a limit that was raised brings it nearer
+        if due < site.timer:  # a raised limit brings it nearer
             site.timer = due
             loop.call_at(due, self._pump_again, site, due)
 
@@ -121,7 +121,7 @@ class SiteDispatcher:
             self.pump(site)
 
     async def _work(self, site: Site, waiting: WaitingRecord | None) -> None:
-        """Deliver record after record over one connection's worth of the site's limit."""
+        """Deliver record after record, with one connection of the site's limit."""
         loop = asyncio.get_running_loop()
         connection = SiteConnection(partial(self._succeed, site))
         try:
@@ -142,12 +142,12 @@ class SiteDispatcher:
             self.pump(site)
             if not site.waiting and not self.stopping:
                 self._parking.look(site)
-            while (heir := site.heir) is not None:  # whose hosts they are by now
+            while (heir := site.heir) is not None:  # the site that has these hosts now
                 self.pump(heir)
                 site = heir
 
     def _next(self, site: Site, now: float) -> WaitingRecord | None:
-        """Take the record out with which a connection goes on, None when it is to end."""
+        """Take the next record for a connection, None if the connection is to end."""
         if self.stopping or site.next_start(now) > now or site.makes_way or site.has_too_many:
             return None
         waiting = site.next()
@@ -170,7 +170,7 @@ class SiteDispatcher:
     async def _attempt(
         self, site: Site, waiting: WaitingRecord, connection: SiteConnection[Attempt]
     ) -> Attempt | None:
-        """Return an attempt at a record; None when it ends at once, as there is nowhere to go."""
+        """Return an attempt at a record; None if the record was handled without one."""
         leased, egress_path = waiting.leased, waiting.egress_path
         record = leased.record
         route = self._context.router.known(egress_path, record.domain)
@@ -187,17 +187,17 @@ class SiteDispatcher:
             return self._attempt_at(site, waiting, route, connection)
         elif not route.asked:
             self.ask_later(leased, egress_path, route.reason)
-        else:  # which says nothing about the site: it is another domain's, too
+        else:  # this says nothing about the site, which other domains have, too
             ended = AttemptResult(for_all(record, nowhere(route)))
             await self._settler.attempted(leased, egress_path, ended, site.name)
         return None
 
     def _is_outdated(self, waiting: WaitingRecord) -> bool:
-        """Whether the objects may have changed by which it goes."""
+        """Whether the configuration has changed since the record got its egress path."""
         return waiting.snapshot is not self._context.configuration.current
 
     def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
-        """Put a record off whose destination cannot be looked up now: that is no attempt."""
+        """Put off a record whose destination cannot be looked up now; this is no attempt."""
         record = leased.record
         wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
         self._settler.put_off(leased, egress_path, record.site, wait, reason)
@@ -215,9 +215,9 @@ class SiteDispatcher:
     def _succeed(
         self, site: Site, connection: SiteConnection[Attempt], endpoint: Endpoint
     ) -> Attempt | None:
-        """Take the record that is next out of its room, if it goes where an attempt now ends."""
+        """Take the next record and return its attempt, if it goes to the same endpoint."""
         waiting = site.first()
-        # A message rate says when the next may begin, and that is rarely now.
+        # With a message rate, the next message may rarely begin now.
         if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
             return None
         if site.makes_way or site.has_too_many or self._is_outdated(waiting):
@@ -236,7 +236,7 @@ class SiteDispatcher:
     async def _carry_out_guarded(self, site: Site, attempt: Attempt) -> None:
         try:
             await self._carry_out(site, attempt)
-        except Exception:  # it must not take the next along, which has begun
+        except Exception:  # the next attempt has begun already, and must go on
             metrics.INTERNAL_ERRORS.inc()
             record_id = str(attempt.waiting.leased.record.record_id)
             log.exception("an attempt could not be ended", record_id=record_id)
@@ -268,9 +268,9 @@ class SiteDispatcher:
 
     def _turned_back(self, site: Site, waiting: WaitingRecord) -> bool:
         """
-        Put a record back that got no session, if others work at its site; return whether.
+        Put a record back that got no session, if others make progress at its site; return whether.
 
-        Then it is the connections that are too many, and not the mail or the host that is at fault.
+        Then there are too many connections, and neither the mail nor the host is at fault.
         """
         now = asyncio.get_running_loop().time()
         works = site.concurrency.works(now, site.pace.patience)
@@ -305,12 +305,12 @@ class SiteDispatcher:
             site.downtime.ends()
             site.concurrency.answered(now, site.limiter.limits.connections)
         elif ended.asked or (ended.peers and len(egress_path.sources) < 2):
-            # What one of several sources cannot reach says nothing of the site.
+            # If one of several sources cannot reach the site, the site may still be up.
             reason = next(iter(ended.outcomes.values())).text
             site.downtime.begins(reason, now, egress_path.retry.first.total_seconds())
             seconds = round(site.downtime.until - now, 1)
             log.info(
-                "a site is left alone",
+                "a site is down; delivery to it pauses",
                 site=site.name,
                 relay_object=relay_object(egress_path),
                 seconds=seconds,

@@ -1,8 +1,8 @@
 """
-What delivery says of mail in the log: `delivered`, `deferred` and `bounced`, one line a recipient.
+The log lines of delivery: `delivered`, `deferred` and `bounced`, one line for each recipient.
 
-They are what a mail administrator searches for, so each has all that is asked: who sent it, where
-it went, how long it took, what was answered.
+Mail administrators search for these lines, so each has all that they need: the sender, the next
+hop, the delay and the reply.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ _WORDS = {
     OutcomeKind.DEFERRED: "deferred",
     OutcomeKind.BOUNCED: "bounced",
 }
-_NAMED = 5  # recipients in one line
+_NAMED = 5  # the most recipients in one line
 _GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
 
 
 def tell_attempt(
     record: QueueRecord, egress_path: EgressPath, ended: AttemptResult, now: datetime
 ) -> None:
-    """Write what an attempt brought, for each recipient."""
+    """Log the outcome of an attempt for each recipient."""
     whose, rest = _whose(record), _rest(record, now)
     rest["relay_object"] = relay_object(egress_path)
     rest["attempt"] = record.attempts + 1
@@ -53,9 +53,9 @@ def tell_attempt(
 
 def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: bool) -> None:
     """
-    Write what follows: what bounces though no host refused it, and how the sender is told.
+    Log what follows: recipients that bounce without a host's refusal, and notifications.
 
-    Without an attempt that is all there is to tell, so what is deferred is told here too.
+    If there was no attempt, deferred recipients are logged here, too.
     """
     for event in settlement.events:
         if event.type in _GIVEN_UP:
@@ -72,7 +72,7 @@ def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: b
 
 
 def tell_order(record: QueueRecord, order: Order) -> None:
-    """Write that a record meets an order, and whom that is about."""
+    """Log that an order acts on a record, and on which recipients."""
     concerned = [str(each.mailbox) for each in record.pending if order.acts_on(each)]
     log.info(
         "ordered",
@@ -90,7 +90,7 @@ def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None
 
 
 def relay_object(egress_path: EgressPath) -> str:
-    """Return the Relay's name, or `domain:` and the name of the Domain whose route is taken."""
+    """Return the Relay's name, or `domain:` and the name of the Domain whose route is used."""
     return egress_path.name.removeprefix("relay:")
 
 

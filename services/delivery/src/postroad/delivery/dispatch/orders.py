@@ -1,17 +1,17 @@
 """
-Admin orders in delivery: on records as they are taken, on those in hand, and on what waits.
+Carries out operators' orders on waiting mail.
 
-Which of several orders a record follows is decided in `precedence`. Orders on what waits are
-carried out by paging and claiming: several processes may do it at once, and each record is changed
-by one of them. Where an order ends some recipients of a record that waits, and leaves others of it,
-they end there: to take it would be a try, or a release, for the others. Each process begins with
-the lanes it owns, so that together they read a long queue once, and ends with all others, of which
-an owner that died may have left something.
+An order is carried out by listing and claiming the waiting records; `precedence` decides which of
+several orders a record follows. Several processes may do this at once, and only one changes each
+record. If an order ends only some recipients of a waiting record, they end where it waits: making
+the record ready would be a retry or a release for the other recipients. Each process begins with
+its own lanes, so that together they read a long queue once. Then it processes all other lanes, in
+case their owner died.
 
-A process that starts while an order is in force cannot know what others have done by it. So each
-compares times: no release lets mail go that was held after it, and no retry tries mail again that
-was tried since. A hold takes no mail that a newer order has let go: of a release the record says
-so, as its lane's owner may hear of it later than whoever carried it out.
+A process that starts while an order is in force does not know what others have done. So it compares
+times: a release does not release mail that was held after it, and a retry does not retry mail that
+was tried since. A hold does not hold mail that a newer order has released. The record itself has
+the time of a release, because the lane's owner may hear of the release later.
 """
 
 import asyncio
@@ -42,16 +42,16 @@ _TOLD = {
     "release": EventType.RELEASED,
     "hold": EventType.HELD,
 }
-_AT_ONCE = 32  # records, all of which may be in memory
-_HEARD = timedelta(seconds=2)  # until every process has heard of an order
-_AGAIN = 5.0  # seconds until an order that could not be carried out whole is tried again
+_AT_ONCE = 32  # records that are changed concurrently, and are in memory
+_HEARD = timedelta(seconds=2)  # until every process knows an order
+_AGAIN = 5.0  # seconds until an incomplete order is tried again
 
 
 class OrderKeeper:
     """
-    Carries orders out on what waits, each once, and tells how many records it changed.
+    Carries out each order once on waiting records, and reports how many records it changed.
 
-    `obey` is called when an order has come or gone, for what is in hand and has not begun.
+    `obey` is called when orders change; it applies them to records in hand that have not begun.
     """
 
     def __init__(self, context: WorkerContext, *, obey: Callable[[], None]) -> None:
@@ -66,7 +66,7 @@ class OrderKeeper:
         self._tasks = BackgroundTasks(metrics.INTERNAL_ERRORS)
 
     async def run(self) -> None:
-        """Carry out what is in force and what comes, until cancelled."""
+        """Carry out the orders in force and new ones, until cancelled."""
         await self._configuration.wait_published()
         self._tasks.spawn(self._counts.run(self._spool.orders, self._process))
         try:
@@ -102,13 +102,13 @@ class OrderKeeper:
     async def _carry_out(self, order: Order) -> None:
         affected = 0
         async for group in self._concerned(order):
-            # One after the other, each would wait for a sync of the disk.
+            # Concurrently, so that they share the syncs of the disk.
             changed = await asyncio.gather(*(self._change(order, queued) for queued in group))
             affected += sum(changed)
         log.info("an order was carried out", reason=order.action, count=affected)
 
     async def _concerned(self, order: Order) -> AsyncIterator[Sequence[Queued]]:
-        """Yield what waits and is meant by the order, in groups of what is changed at once."""
+        """Yield the waiting records that the order acts on, in groups to change concurrently."""
         for part in self._parts(order.selection):
             group: list[Queued] = []
             async for queued in self._spool.waiting.list(part):
@@ -122,8 +122,8 @@ class OrderKeeper:
                 yield group
 
     def _parts(self, selection: Selection) -> Iterator[Selection]:
-        """Yield what waits of a selection in this process's lanes, then what does in all others."""
-        # Ready mail is taken by its owner, who knows the order.
+        """Yield the selection of waiting records in this process's lanes, then in all others."""
+        # The owner of a lane applies orders when it takes ready mail.
         kinds = selection.kinds - {WaitKind.READY}
         meant = selection.lanes
         for lanes in (self._consumer.lanes, self._consumer.lanes_elsewhere):
@@ -134,7 +134,7 @@ class OrderKeeper:
         return is_undone(order, queued, self._spool.lane_of(queued.record), orders)
 
     async def _change(self, order: Order, queued: Queued) -> bool:
-        """Carry the order out on a record; False when it waits no more, or not for long."""
+        """Carry out the order on a record; False if it is ready, or about to be."""
         try:
             await self._claim(order, queued, datetime.now(UTC))
         except ClaimLost:
@@ -152,7 +152,7 @@ class OrderKeeper:
         if order.action == "hold":
             put = held(record, held_by(order), now=now)
         await self._spool.waiting.claim(queued, [put], now)
-        # What is bounced or deleted is told by its owner, who meets the order as it takes it.
+        # For a bounce or delete, the owner takes the record, applies the order and writes events.
         if order.action in _TOLD:
             at = _Occasion(now, self._process)
             pending = record.pending
@@ -160,7 +160,7 @@ class OrderKeeper:
             self._spool.events.add(event)
 
     async def _end_in_part(self, order: Order, queued: Queued, now: datetime) -> None:
-        """End some recipients of a record where it waits: the others wait on, as long as before."""
+        """End some recipients of a waiting record; the others go on waiting as before."""
         assert queued.due is not None
         record = queued.record
         stays = Held(queued.due) if queued.kind is WaitKind.HELD else Scheduled(queued.due)
@@ -180,7 +180,7 @@ class _Occasion:
 
 
 def _waits_no_more(record: QueueRecord, order: Order, now: datetime) -> QueueRecord:
-    """Return a record that waits no more; that it was released it says to older orders."""
+    """Return a record that is made ready; after a release it has the release's time."""
     released = record.released
     if order.action == "release":
         released = order.since if released is None else max(released, order.since)
@@ -189,12 +189,12 @@ def _waits_no_more(record: QueueRecord, order: Order, now: datetime) -> QueueRec
 
 
 def concerns(order: Order, queued: Queued) -> bool:
-    """Whether an order is to be carried out on a record that waits and fits its selection."""
+    """Whether an order acts on a waiting record that matches its selection."""
     if arrived_after(order, queued.record):
         return False
     match order.action:
         case "suspend":
-            return False  # it means what is taken
+            return False  # it acts on records when they are taken
         case "release":
             return queued.kind is WaitKind.HELD and _held_at(queued) <= order.since
         case "retry":
@@ -209,23 +209,23 @@ def counts(order: Order, queued: Queued) -> bool:
     """
     Whether a record counts as changed when it is claimed for an order.
 
-    What an order ends counts as it ends. What was put off since a retry was given was in hand then,
-    or has been claimed for it before and put off again, as its site is down.
+    A record that an order ends is counted when it ends. A record that was put off after a retry
+    order was in hand then, or was claimed for it before and put off again, as its site is down.
     """
     return order.action not in ENDING and (order.action != "retry" or queued.stored < order.since)
 
 
 def _held_at(queued: Queued) -> datetime:
-    """Return when a hold was made; one that was ordered counts from the order on."""
+    """Return when a hold was made; an ordered hold counts from the time of the order."""
     hold = queued.record.hold
     return hold.ordered if hold is not None and hold.ordered is not None else queued.stored
 
 
 def _was_looked_at(queued: Queued, since: datetime) -> bool:
     """
-    Whether mail was deferred by a process that knew of an order: one of `since`.
+    Whether mail was deferred by a process that knew an order of `since`.
 
-    Who had not heard of it may have put mail off without a try, as suspended.
+    A process that did not know it may have put mail off without an attempt, as suspended.
     """
     tried = queued.record.last_attempt
     return queued.stored >= (since if tried is not None and tried >= since else since + _HEARD)

@@ -1,12 +1,12 @@
 """
-What was put off for its site's sake, so that it can come back before its time. No I/O.
+Remembers parked records, so that they can be taken back before they are due. No I/O.
 
-Mail is parked until its turn by the pace that its site showed, and put off while the site is down.
-Either may be too long by minutes: the first connections to a site tell little of the next ones. So
-a process remembers what it put off, by as little as finds it again, and takes the first of it back
-when there is room at the site. What it does not remember comes back in its time: when a process is
-killed, or its lane goes to another, nobody does. So mail is put off for a minute at most, or for
-longer where so much is put off that it would come back too often.
+A record is put off because its site has no room or is down, for a time estimated from the site's
+pace. The estimate may be too long by minutes, because the first connections to a site tell little
+about later ones. So a process remembers its parked records, with just enough data to find them, and
+takes the first ones back when the site has room. The others become ready when they are due; so do
+all of a process that is killed, or whose lane goes to another. So mail is parked for a minute at
+most, or for longer if there is so much of it that it would come back too often.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +17,9 @@ from postroad.spool.ids import RecordId
 
 MOST = 10_000  # records that are remembered, of all sites; half a kilobyte each
 
-_LATE = 60.0  # seconds after which nothing is expected any more
-_SHORT, _LONG = 60.0, 900.0  # seconds that mail is put off at most, by how much there is of it
-_COME_BACK = 50  # a second that come back at the most; each costs as much as accepting it did
+_LATE = 60.0  # seconds after its due time, after which a record is forgotten
+_SHORT, _LONG = 60.0, 900.0  # the longest time to put mail off, with little and with much of it
+_COME_BACK = 50  # the most records a second that may come back; each costs as much as accepting it
 _NONE: Mapping[RecordId, "Parked"] = {}
 
 SiteKey = tuple[str, str]
@@ -27,7 +27,7 @@ SiteKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A record that was put off: what finds it, its `places`, and when it is `due` by itself."""
+    """A parked record: what is needed to find it, its places, and when it is due."""
 
     record_id: RecordId
     domain: str
@@ -38,14 +38,14 @@ class Parked:
 
 @dataclass(slots=True)
 class ParkedMail:
-    """All records that a process has put off and remembers. Times are those of its event loop."""
+    """All parked records that a process remembers. Times are those of its event loop."""
 
     most: int = MOST
     _count: int = 0
     _lines: dict[tuple[SiteKey, TrafficClass], dict[RecordId, Parked]] = field(default_factory=dict)
 
     def add(self, site: SiteKey, traffic_class: TrafficClass, parked: Parked) -> None:
-        """Remember a record behind the others of its class, if not too many are remembered."""
+        """Add a record after the others of its class, unless there are too many."""
         if self._count < self.most:
             line = self._lines.setdefault((site, traffic_class), {})
             self._count += parked.record_id not in line
@@ -61,24 +61,24 @@ class ParkedMail:
 
     @property
     def longest(self) -> float:
-        """For how many seconds a record is put off at most."""
+        """The most seconds for which to put off a record."""
         if self._count >= self.most:
-            return _LONG  # how much there is besides is not known
+            return _LONG  # there may be many more than are remembered
         return min(_LONG, max(_SHORT, self._count / _COME_BACK))
 
     def has(self, site: SiteKey) -> bool:
-        """Whether anything is remembered of a site."""
+        """Whether any parked record of a site is remembered."""
         return any((site, each) in self._lines for each in TrafficClass) if self._lines else False
 
     def coming(self, site: SiteKey, until: float) -> int:
-        """Return how many places the first take that come back by themselves until then."""
+        """Return the places of the records that are due until a time."""
         return sum(each.places for _, each in self._of(site, lambda due: due <= until))
 
     def take(self, site: SiteKey, places: int, *, most: int, after: float) -> list[Parked]:
         """
-        Take out the first, express before bulk, that are to come back early, for so many places.
+        Take out the first records, express before bulk, for so many places, `most` at most.
 
-        They are no more than `most`. What is due until `after` comes back by itself.
+        Records that are due until `after` are left, since they become ready soon.
         """
         leased: list[tuple[TrafficClass, Parked]] = []
         for traffic_class, each in self._of(site):
@@ -94,7 +94,7 @@ class ParkedMail:
     def _of(
         self, site: SiteKey, goes_on: Callable[[float], bool] = lambda _: True
     ) -> Iterator[tuple[TrafficClass, Parked]]:
-        """Yield what is remembered of a site, of each class up to where it does not go on."""
+        """Yield a site's records, of each class until `goes_on` is false for a due time."""
         for traffic_class in TrafficClass:  # express first
             for each in self._lines.get((site, traffic_class), _NONE).values():
                 if not goes_on(each.due):
@@ -102,11 +102,11 @@ class ParkedMail:
                 yield traffic_class, each
 
     def leave(self, lane: str) -> None:
-        """Forget what is in a lane that is another process's."""
+        """Forget the records of a lane that this process has left."""
         self._forget_those(lambda each: each.lane == lane)
 
     def forget(self, now: float) -> None:
-        """Forget what was due and did not come: it has ended, or is in other hands."""
+        """Forget records that were due and did not come: ended, or moved."""
         self._forget_those(lambda each: each.due < now - _LATE)
 
     def _forget_those(self, are_gone: Callable[[Parked], bool]) -> None:

@@ -1,9 +1,9 @@
 """
-Mail that is put off for its site's sake, and brought back as soon as the site has room for it.
+Parks mail whose site has no room or is down, and brings it back when the site has room.
 
-It waits in the queue, as deferred mail does, and comes back by itself when it is due. Where that
-turns out to be late, because the site takes more than it did or is up again, the record is claimed
-and made ready. Neither is an attempt, so its schedule does not advance.
+Parked mail waits in the queue like deferred mail, and becomes ready when it is due. If that is too
+late, because the site is faster than before or is up again, the record is claimed and made ready.
+Neither is an attempt, so the retry schedule does not advance.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_AT_ONCE = 64  # records of a site, all of which may be in memory
-_SOON = CLAIM_MARGIN.total_seconds()  # what is due by then cannot be claimed
+_AT_ONCE = 64  # records of a site that are claimed concurrently, and are in memory
+_SOON = CLAIM_MARGIN.total_seconds()  # a record that is due by then cannot be claimed
 
 
 class Parking:
-    """All mail of a process that was put off for its site's sake."""
+    """All parked mail of a process."""
 
     def __init__(self, context: WorkerContext, settler: Settler, tasks: BackgroundTasks) -> None:
         self._waiting = context.spool.waiting
@@ -38,20 +38,21 @@ class Parking:
         self._recalling: set[SiteKey] = set()
 
     def park(self, site: Site, waiting: WaitingRecord, now: float) -> None:
-        """Put a record off that finds no room at its site."""
+        """Park a record for which its site has no room."""
         metrics.PARKED.inc()
         seconds = site.park(waiting.leased.record.traffic_class, now, longest=self._parked.longest)
-        # Its site takes mail, so it has its try: it may be late for having been held, or for us.
+        # It does not expire without a last try: its site is up, and a hold or we may have delayed
+        # it.
         reason = "others are before it at its site"
         self._put_off(site, waiting, now, seconds, reason, expires=False)
 
     def park_surplus(self, site: Site, now: float) -> None:
-        """Put off what waits beyond a site's room."""
+        """Park the records that exceed a site's room."""
         for waiting in site.surplus(now):
             self.park(site, waiting, now)
 
     def suspend(self, site: Site, waiting: WaitingRecord, now: float) -> None:
-        """Put a record off whose site is down."""
+        """Park a record whose site is down."""
         metrics.SUSPENDED.inc()
         seconds = site.downtime.put_off(
             waiting.leased.record.traffic_class,
@@ -84,19 +85,19 @@ class Parking:
         )
 
     def came(self, site: Site, leased: LeasedRecord) -> None:
-        """Take down that a record has come to its site: for the first time, or again."""
+        """Note that a record has come to its site, for the first time or again."""
         self._parked.came(site.key, leased.record.traffic_class, leased.record.record_id)
 
     def leave(self, lane: str) -> None:
-        """Leave what was put off of a lane to its next owner: it comes back when it is due."""
+        """Forget the parked records of a lane; its next owner gets them when they are due."""
         self._parked.leave(lane)
 
     def forget(self, now: float) -> None:
-        """Forget what was due and did not come."""
+        """Forget records that were due and did not come."""
         self._parked.forget(now)
 
     def look(self, site: Site) -> None:
-        """Bring mail back for which a site has room, if there is any that is not due soon."""
+        """Bring back mail for which a site has room, unless it is due soon anyway."""
         if site.key in self._recalling or not self._parked.has(site.key):
             return
         now = asyncio.get_running_loop().time()
@@ -116,7 +117,7 @@ class Parking:
             self._recalling.discard(site)
 
     async def _claim(self, parked: Parked) -> bool:
-        """Make a record ready; False when it waits no more, or not for long."""
+        """Make a record ready; False if it is ready already, or about to be."""
         queued = await self._waiting.scheduled(
             parked.record_id, domain=parked.domain, lane=parked.lane
         )

@@ -1,14 +1,14 @@
 """
-Which of several orders a record follows. No I/O.
+Decides which of several orders a record follows. No I/O.
 
-Orders are of two sorts. A bounce, a delete and a hold say what becomes of a record: the newest of
-them decides. A release ends older holds, and nothing else. A suspension and a retry say when mail
-is tried: the newer of the two decides that, for mail that is neither ended nor held. So it does not
-matter whether a record was in hand or waited when the orders were given: what is left of a delete
-is deleted, whatever is suspended, resumed or tried again after it.
+There are two kinds of orders. Bounce, delete and hold decide what happens to a record: the newest
+of them counts. A release ends older holds and nothing else. Suspend and retry decide when mail is
+tried: the newer one counts, for mail that is neither ended nor held. So it does not matter whether
+a record was in hand or waiting when the orders were given. For example, the rest of a delete is
+deleted, even if mail is suspended, resumed or retried after it.
 
-A record says since when it is released, and a hold which order made it. Both are newer decisions
-than the orders before them, for a process too that hears of those later.
+A record has the time of its last release, and a hold has the time of its order. Both override older
+orders, even in a process that hears of those later.
 """
 
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ from postroad.spool.interface import LeasedRecord, Queued
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
 
-_DECIDING = ENDING | {"hold"}  # they say what becomes of mail
+_DECIDING = ENDING | {"hold"}  # they decide what happens to a record
 _UNDONE_BY = {"hold": "release"} | dict.fromkeys(ENDING, "hold")
 
 
 def order_for(orders: Sequence[Order], leased: LeasedRecord) -> Order | None:
-    """Return the order that a record in hand has to follow, None when there is none."""
+    """Return the order that a record in hand follows, None when there is none."""
     return order_on(orders, leased.record, leased.lane)
 
 
 def order_on(orders: Sequence[Order], record: QueueRecord, lane: str) -> Order | None:
-    """Return the order that a record follows when it is taken, or is left by an attempt."""
+    """Return the order that a record follows when it is taken, or after an attempt."""
     if not orders:
         return None
     return _decided(orders, record, lane) or _suspended(orders, record, lane)
 
 
 def _decided(orders: Sequence[Order], record: QueueRecord, lane: str) -> Order | None:
-    """Return the order that says what becomes of a record."""
+    """Return the order that decides what happens to a record."""
     released = False
     for order in reversed(orders):
         if order.action == "release":
@@ -50,7 +50,7 @@ def _decided(orders: Sequence[Order], record: QueueRecord, lane: str) -> Order |
 
 
 def _suspended(orders: Sequence[Order], record: QueueRecord, lane: str) -> Order | None:
-    """Return the order by which a record is not tried."""
+    """Return the order that suspends a record."""
     for order in reversed(orders):
         if order.action == "suspend" and _takes(order, record, lane):
             return order
@@ -60,7 +60,7 @@ def _suspended(orders: Sequence[Order], record: QueueRecord, lane: str) -> Order
 
 
 def is_undone(order: Order, queued: Queued, lane: str, orders: Sequence[Order]) -> bool:
-    """Whether a newer order has let go, or kept, a record that waits and that this one means."""
+    """Whether a newer order overrides this one for a waiting record."""
     if order.action not in _DECIDING:
         return False
     if came_before(order, queued.record):
@@ -74,7 +74,7 @@ def is_undone(order: Order, queued: Queued, lane: str, orders: Sequence[Order]) 
 
 
 def came_before(order: Order, record: QueueRecord) -> bool:
-    """Whether a record was released, or is held, by an order that is newer than this one."""
+    """Whether a newer order than this one has released or held a record."""
     held = record.hold.ordered if record.hold is not None else None
     return any(each is not None and order.since <= each for each in (record.released, held))
 
@@ -85,12 +85,12 @@ def arrived_after(order: Order, record: QueueRecord) -> bool:
 
 
 def _takes(order: Order, record: QueueRecord, lane: str) -> bool:
-    """Whether an order means a record as it is taken."""
+    """Whether an order selects a record when it is taken."""
     return not arrived_after(order, record) and order.selection.admits(record, WaitKind.READY, lane)
 
 
 def _means(order: Order, record: QueueRecord, lane: str) -> bool:
-    """Whether an order means a record, as whatever it waits: it may be ready because of it."""
+    """Whether an order selects a record in any queue state, since the order may have changed it."""
     return not arrived_after(order, record) and any(
         order.selection.admits(record, kind, lane) for kind in WaitKind
     )

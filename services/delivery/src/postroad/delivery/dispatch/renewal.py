@@ -1,9 +1,9 @@
 """
-What waits, as another configuration comes into force: it goes on by the objects as they are now.
+Applies a new configuration to the records that wait at sites.
 
-Mail that waits at a site stays in its room where only limits, TLS, login or sources of its egress
-path were edited. It leaves where its egress path is another one, or gone, or of another pool, or
-has none of its smarthosts any more.
+A record stays in its waiting room if only limits, TLS, login or sources of its egress path have
+changed. It leaves the room if it has another egress path or none, or if the path has another pool
+or none of its former smarthosts.
 """
 
 from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
@@ -16,7 +16,7 @@ from postroad.spool.interface import LeasedRecord
 
 
 class Renewal:
-    """Egress paths of what waits, with the source that each message is sent from."""
+    """Sets the egress paths and sources of waiting records."""
 
     def __init__(self, egress_paths: EgressPaths) -> None:
         self._egress_paths = egress_paths
@@ -24,15 +24,15 @@ class Renewal:
     def waiting(
         self, leased: LeasedRecord, egress_path: EgressPath, snapshot: Snapshot | None
     ) -> WaitingRecord:
-        """Return a record as it waits by the egress path that it has under a configuration."""
+        """Return a waiting record with its egress path in a configuration, and a source."""
         return WaitingRecord(leased, egress_path, snapshot, draw(egress_path.sources))
 
     def leave(self, site: Site, snapshot: Snapshot | None) -> list[WaitingRecord]:
-        """Take out, and return, what waits no more at a site; let the rest wait as it is to."""
+        """Remove and return the records that must leave a site; update the others."""
         return site.withdraw(lambda each: not self._renew(each, snapshot))
 
     def _renew(self, waiting: WaitingRecord, snapshot: Snapshot | None) -> bool:
-        """Give what waits its egress path as it is now; return whether it stays in its room."""
+        """Update a waiting record's egress path; return whether it stays in its room."""
         before, now = waiting.egress_path, self._egress_paths.of(snapshot, waiting.leased.record)
         if now is None or not same_room(before, now):
             return False
@@ -43,7 +43,7 @@ class Renewal:
 
 
 def same_room(one: EgressPath, other: EgressPath) -> bool:
-    """Whether mail waits in the same rooms by both."""
+    """Whether mail waits in the same rooms with both egress paths."""
     if one.name != other.name or one.pool != other.pool:
         return False
     return same_hosts(one.smarthosts, other.smarthosts)

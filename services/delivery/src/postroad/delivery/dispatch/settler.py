@@ -1,8 +1,8 @@
 """
-The ends of what was taken: what follows of each record is settled, logged, and told to the history.
+Ends the records that a process took: settles them, and writes log lines and events.
 
-Settling goes on behind the connection's back, so that a connection does not wait for the disk; how
-much of it is under way is bounded, and so is what a process has in hand.
+Settling goes on in the background, so that connections do not wait for the disk. The number of
+concurrent settles is limited, and so is the number of records in hand.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_SETTLES = 500  # under way at once
-_SOON = (10.0, 30.0)  # seconds until what the queue has broken off goes on
+_SETTLES = 500  # concurrent settles
+_SOON = (10.0, 30.0)  # seconds until an attempt that the queue interrupted is tried again
 
 
 class Settler:
-    """The ends of all records that a process takes, and the count of those that have none yet."""
+    """Ends the records that a process takes, and counts those in hand."""
 
     def __init__(self, context: WorkerContext, tasks: BackgroundTasks) -> None:
         self._context = context
@@ -51,7 +51,7 @@ class Settler:
         self.in_hand = 0
 
     def took(self) -> None:
-        """Count a record that was taken: it has to end by one of the ways below."""
+        """Count a record that was taken; one of the methods below must end it."""
         self.in_hand += 1
 
     async def all_ended(self) -> None:
@@ -63,7 +63,7 @@ class Settler:
     async def attempted(
         self, leased: LeasedRecord, egress_path: EgressPath, ended: AttemptResult, site: str
     ) -> None:
-        """Settle an attempt behind the connection's back, as long as not too many are under way."""
+        """Settle an attempt in the background; waits while too many settles are under way."""
         attempted = _attempted(egress_path, ended, site)
         settlement = settle(
             leased.record, attempted, self._context.settlement_context(egress_path.retry)
@@ -83,9 +83,9 @@ class Settler:
         self, leased: LeasedRecord, settlement: Settlement
     ) -> tuple[Settlement, Sequence[Order]]:
         """
-        Return a settlement as orders have it that came meanwhile.
+        Apply orders that came during an attempt to its settlement.
 
-        And those that the record meets by that, and not only when it is taken again.
+        Returns the settlement and the orders that it has carried out.
         """
         orders = self._context.spool.orders.in_force(datetime.now(UTC))
         if not orders:
@@ -120,7 +120,7 @@ class Settler:
                 self._context.order_counts.add(order.order_id)
 
     async def settle(self, leased: LeasedRecord, settlement: Settlement) -> bool:
-        """Settle: tried until it succeeds. Return whether it did, or the record comes again."""
+        """Settle a record, with retries. Return False if the record comes again."""
         settled = await self._context.consumer.settle(leased, settlement.puts, settlement.events)
         self._gone()
         return settled
@@ -138,10 +138,11 @@ class Settler:
         expires: bool = True,
     ) -> None:
         """
-        Let a record wait that is not tried now, and not for a reason of its own.
+        Put off a record for a reason that is not the mail's.
 
-        `known` is what had come of an attempt that was broken off. `then` is called when it is
-        stored. What has outlived its lifetime waits for its try, not for very long if it `expires`.
+        `known` has the outcomes of an interrupted attempt. `then` is called when the record is
+        stored. After its deadline a record still waits for a last try, for a limited time if it
+        `expires`.
         """
         record, known = leased.record, known or AttemptResult()
         at, attempted = (
@@ -161,7 +162,7 @@ class Settler:
             then()
 
     def unread(self, leased: LeasedRecord, seconds: float) -> None:
-        """Let a record wait while an object cannot be read that may say how it leaves."""
+        """Put off a record while an object cannot be read that may decide its egress path."""
         metrics.UNDECIDED.inc()
         at = self._context.settlement_context()
         settlement = unread(leased.record, timedelta(seconds=seconds), at)
@@ -169,12 +170,12 @@ class Settler:
         self._tasks.spawn(self.settle(leased, settlement))
 
     async def give_back(self, leased: LeasedRecord) -> None:
-        """Let another process have a record that was not begun."""
+        """Give a record that has not begun to another process."""
         await self._context.consumer.give_back(leased)
         self._gone()
 
     def _drop(self, leased: LeasedRecord) -> None:
-        """Let go of a record whose lease is in doubt: another process may have it."""
+        """Drop a record whose lease is in doubt: another process may have it."""
         record_id = str(leased.record.record_id)
         log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
         self._context.consumer.drop(leased)
@@ -208,11 +209,11 @@ class Settler:
     async def unattempted(
         self, leased: LeasedRecord, egress_path: EgressPath | None, order: Order | None
     ) -> None:
-        """End a leased record with an order on it, out of a hold, or without an egress path."""
+        """End a record that has an order, comes from a hold, or has no egress path."""
         record = leased.record
         at = self._context.settlement_context(egress_path.retry if egress_path else None)
         if order is not None and order.action == "suspend" and record.hold is not None:
-            order = None  # the hold decides first whether it goes on at all
+            order = None  # first the end of the hold decides whether the record goes on
         if order is not None:
             settlement = ordered(record, order, at)
             tell_order(record, order)
@@ -232,9 +233,9 @@ class Settler:
         error: SpoolError,
     ) -> None:
         """
-        End an attempt that the queue has broken off: our trouble, not the mail's.
+        End an attempt that an error of the queue interrupted.
 
-        Its schedule does not advance. Who has the mail by then is not sent it again.
+        The retry schedule does not advance. Recipients that have the mail do not get it again.
         """
         reason = f"the body cannot be read now: {error}"
         if isinstance(error, BodyMissing | BodyCorrupt):
@@ -251,8 +252,8 @@ class Settler:
     def cut_off(
         self, leased: LeasedRecord, egress_path: EgressPath, site: str, known: AttemptResult
     ) -> None:
-        """Let a record wait whose attempt the end of the process cuts off, if anybody has it."""
-        if known.outcomes:  # else nothing is to be told: it comes again by itself
+        """Put off a record whose attempt the process's end interrupts, if it has outcomes."""
+        if known.outcomes:  # otherwise nothing need be stored: the record comes again
             wait, reason = self._context.dice.uniform(*_SOON), "the process that sent it had to end"
             self.put_off(leased, egress_path, site, wait, reason, known)
 
@@ -264,7 +265,7 @@ class Settler:
         error: SpoolError,
         known: AttemptResult,
     ) -> None:
-        """Hold a record whose body cannot be had for a person to look at, after what is known."""
+        """Hold a record whose body is missing or corrupt, with the known outcomes."""
         record, reason = leased.record, type(error).__name__
         log.error(
             "a record is held", record_id=str(record.record_id), reason=reason, error=str(error)

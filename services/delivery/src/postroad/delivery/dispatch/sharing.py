@@ -1,10 +1,9 @@
 """
-Sharing a site's connections with processes of other pools: claims of `policy.limits.portions`, with
-I/O.
+Shares a site's connections with processes of other pools, by claims (`policy.limits.portions`).
 
-Only where Relays of several pools deliver by MX, and only for sites that have mail: then the first
-connection waits for a claim, and one question each half second hears of the others' claims. What is
-given up is not used any more from before the record is written; what is gained, only after.
+This is needed only if Relays of several pools deliver by MX, and only for sites that have mail.
+Then the first connection waits for a claim, and the others' claims are read twice a second. Given
+up connections are no longer used before the record is written; gained ones are used only after it.
 """
 
 import asyncio
@@ -40,10 +39,10 @@ _RENEWED = 600.0  # seconds
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """What this process has of a site."""
+    """This process's portion of a site."""
 
     total: SiteTotal[Site]
-    claims: tuple[Claim, ...] = ()  # as last heard of
+    claims: tuple[Claim, ...] = ()  # when last read
     holds: int = 0
     asked: float = 0.0
     used: float = 0.0  # when it last had mail
@@ -51,7 +50,7 @@ class _Share:
 
 
 class Sharing:
-    """All sites that a process shares. `resume` goes on with a site's mail."""
+    """All sites that a process shares. `resume` continues with a site's mail."""
 
     def __init__(
         self,
@@ -68,19 +67,19 @@ class Sharing:
         self._losses = records.losses
 
     def ask(self, total: SiteTotal[Site]) -> None:
-        """Claim a portion of a site that has mail and no connection left, if it is shared."""
+        """Claim a portion of a shared site that has mail and no connection left."""
         if not total.is_shared:
             return
         share = self._shares.get(total.name)
         if share is None:
             share = self._shares[total.name] = _Share(total)
-        share.total = total  # which may have been forgotten, and made anew
+        share.total = total  # it may have been forgotten and created again
         share.used = asyncio.get_running_loop().time()
         if not share.claims:
             self._adjust_soon(share)
 
     async def run(self) -> None:
-        """Follow what others claim, and what is needed here, until cancelled."""
+        """Follow the claims of others and our own demand, until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
             if not self._shares:
@@ -99,16 +98,16 @@ class Sharing:
             name, claims = decode(record)
             share = self._shares.get(name)
             if share is not None and share.asking:
-                share.asked = -math.inf  # what is being read may be older
+                share.asked = -math.inf  # the claim that is under way may have read an older record
             elif share is not None:
                 share.claims = claims
-        if self._losses != self._records.losses:  # our claims have to be written again
+        if self._losses != self._records.losses:  # records were lost: write our claims again
             self._losses = self._records.losses
             for share in self._shares.values():
                 share.claims = ()
 
     def _is_due(self, share: _Share, now: float) -> bool:
-        """Whether the record has to be changed, or looked at."""
+        """Whether the record must be changed, or checked."""
         if self._is_used(share):
             share.used = now
         elif now - share.used >= _IDLE:
@@ -116,11 +115,11 @@ class Sharing:
         return self._has_surplus(share) or self._is_outdated(share, now)
 
     def _has_surplus(self, share: _Share) -> bool:
-        """Whether more sessions idle than may."""
+        """Whether there are more idle sessions than allowed."""
         return self._pool.count(share.total.name) > share.total.limiter.idle_room
 
     def _is_outdated(self, share: _Share, now: float) -> bool:
-        """Whether the record does not say what it should."""
+        """Whether the record differs from what it should be."""
         own = self._records.owner
         claims = tuple(c for c in share.claims if c.owner == own or self._records.lives(c.owner))
         portion = portioned(claims, self._demand(share))
@@ -192,7 +191,7 @@ class Sharing:
         self._resume(total)
 
     async def _leave(self, share: _Share) -> None:
-        """Give up what is held of a site without mail."""
+        """Give up the portion of a site without mail."""
         total = share.total
         if total.is_shared:
             total.lease(0, total.limiter.limits.message_rate)

@@ -1,8 +1,9 @@
 """
-The delivery worker: takes records, finds their sites, and lets them wait there for the dispatcher.
+The delivery worker: takes records, finds their sites, and puts them into the sites' waiting rooms.
 
-A record waits in its site's room without a task of its own. What finds no room is parked, what
-belongs into another lane is moved there, and what is not to be attempted ends at once.
+A record waits there, without a task of its own, for the dispatcher. A record without room is
+parked, one that belongs to another lane is moved there, and one that must not be attempted ends at
+once.
 """
 
 import asyncio
@@ -41,10 +42,10 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_ASKING = 4  # the part of all places that mail may have that waits for the DNS
+_ASKING = 4  # a quarter of all places is for mail that waits for the DNS
 _HOUSEKEEPING = 1.0  # seconds
-_MOST_MOVES = 3  # of a record between two attempts
-# Of a drain, in which what is cut off may still be stored.
+_MOST_MOVES = 3  # moves of a record between two attempts
+# The end of a drain, in which known outcomes of interrupted attempts are stored.
 _LAST_OUTCOMES = timedelta(seconds=2)
 
 
@@ -64,13 +65,13 @@ class Worker:
         self._egress_paths = EgressPaths()
         self._renewal = Renewal(self._egress_paths)
         self._elsewhere: Mapping[str, int] = {}
-        self._heeded: Snapshot | None = None  # the configuration by which mail goes on
+        self._heeded: Snapshot | None = None  # the configuration that is applied
 
     # ------------------------------------------------------------ taking
 
     async def run(self) -> None:
         """Take records until the consumer is stopped."""
-        # An empty one will do: an order may mean what is in the queue, whatever is configured.
+        # Even an empty configuration: orders act on queued mail in any case.
         await self._context.configuration.wait_published()
         self._heed(self._context.configuration.current)
         self._context.consumer.on_leaving(self._withdraw)
@@ -85,9 +86,10 @@ class Worker:
 
     def _withdraw(self, lane: str) -> None:
         """
-        Leave what has not begun of a lane to its next owner, whose limits are his own.
+        Give back a lane's records that have not begun; its next owner has limits of its own.
 
-        No session idles on beside his. Which lane one was of is not known; lanes rarely leave.
+        All idle sessions are closed, since it is unknown which of them belong to the lane. Lanes
+        rarely change their owner.
         """
         for site in self._sites:
             for waiting in site.withdraw(lambda each: each.leased.lane == lane):
@@ -104,7 +106,7 @@ class Worker:
         return self._sites.left_open(self._context.attempts.pool)
 
     def _heed_elsewhere(self) -> None:
-        """Heed what former owners of our lanes have open, from before their mail comes here."""
+        """Apply the connections that former owners of our lanes have in use, before mail comes."""
         counts = self._context.consumer.open_elsewhere
         if counts is not self._elsewhere:
             self._elsewhere = counts
@@ -114,7 +116,7 @@ class Worker:
                     self._dispatcher.pump(site)
 
     def obey(self) -> None:
-        """Do as a new order says with what has not begun yet."""
+        """Apply new orders to the records that have not begun."""
         for site in self._sites:
             for waiting in site.withdraw(lambda each: self._order(each.leased) is not None):
                 order = self._order(waiting.leased)
@@ -126,7 +128,7 @@ class Worker:
         return order_for(self._context.spool.orders.in_force(datetime.now(UTC)), leased)
 
     def _begin(self, leased: LeasedRecord) -> None:
-        """Find the record's room; without a task when nothing has to be asked."""
+        """Find the site of a record; without a task if its route is known."""
         record = leased.record
         snapshot = self._context.configuration.current
         self._heed(snapshot)
@@ -150,7 +152,7 @@ class Worker:
             self._ask_for_route(leased, egress_path)
 
     def _begin_again(self, leased: LeasedRecord) -> None:
-        """Find the room of a record that was in another one, or was to be; as if it came now."""
+        """Find the site of a record again, as if it came now."""
         if self._context.consumer.serves(leased):
             self._begin(leased)
         else:
@@ -178,7 +180,7 @@ class Worker:
         if isinstance(route, Route) and egress_path.by_mx:
             await self._learn(record.domain, route.site)
         way_now = self._egress_paths.of(self._context.configuration.current, record)
-        if way_now is not egress_path or self._order(leased) is not None:  # that came meanwhile
+        if way_now is not egress_path or self._order(leased) is not None:  # changed meanwhile
             self._begin_again(leased)
         elif isinstance(route, Route) and self._context.consumer.serves(leased):
             self._admit(leased, egress_path, route)
@@ -197,7 +199,7 @@ class Worker:
             log.debug("a site was not learnt", domain=domain, error=str(error))
 
     def _admit(self, leased: LeasedRecord, egress_path: EgressPath, route: Route) -> None:
-        """Let a record wait at its site, or move it to the lane where that site's mail is."""
+        """Put a record into its site's waiting room, or move it to that site's lane."""
         target = self._right_lane(leased, egress_path, route.site)
         if target is not None:
             settlement = moved(leased.record, target, self._context.settlement_context())
@@ -214,25 +216,23 @@ class Worker:
         elif site.has_room(leased.record.traffic_class, now):
             site.add(waiting, now)
             self._dispatcher.pump(site)
-            if (
-                leased.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk
-            ):  # which makes way
-                self._parking.park_surplus(site, now)
+            if leased.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk:
+                self._parking.park_surplus(site, now)  # bulk mail makes way
         else:
             self._parking.park(site, waiting, now)
 
     def _right_lane(
         self, leased: LeasedRecord, egress_path: EgressPath, site: str
     ) -> QueueRecord | None:
-        """Return the record as it is for the lane it belongs in, None where it is."""
+        """Return the record changed for its right lane, None if it is there already."""
         record = leased.record
         if record.lane_moves >= _MOST_MOVES:
-            return None  # that is enough: wherever it is now, it is delivered
+            return None  # no more moves: deliver it from where it is
         if record.site == site and record.pool == egress_path.pool:
-            return None  # ingress knew: it put the record where its site's mail is
+            return None  # ingress knew the site, and chose its lane
         here = replace(record, site=site, pool=egress_path.pool)
         right_lane = self._context.spool.lane_of(here) == leased.lane
-        # Our own pool, or one that nobody else serves: then the record came to us by that.
+        # It may be a pool without processes, whose records come to `default`.
         right_pool = egress_path.pool == record.pool
         if right_lane and right_pool:
             return None
@@ -241,7 +241,7 @@ class Worker:
     # ------------------------------------------------------------ the whole
 
     async def _housekeep(self) -> None:
-        """Say goodbye on sessions nobody uses, and forget sites nobody writes to."""
+        """Every second: close expired sessions, park and recall mail, forget idle sites."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING)
             for session in self._context.attempts.pool.expired(time.monotonic()):
@@ -258,13 +258,13 @@ class Worker:
             metrics.IN_HAND.set(self._settler.in_hand)
 
     async def _follow(self) -> None:
-        """Heed each configuration as it comes into force."""
+        """Apply each configuration when it comes into force."""
         while True:
             self._heed(self._context.configuration.current)
             await self._context.configuration.changed()
 
     def _heed(self, snapshot: Snapshot | None) -> None:
-        """Let all mail go on by the objects as they are now, also what waits at a site."""
+        """Apply a configuration to all mail, also to records that wait at a site."""
         if snapshot is self._heeded:
             return
         self._heeded = snapshot
@@ -286,18 +286,18 @@ class Worker:
             self._begin_again(waiting.leased)
 
     def _know_pools(self, snapshot: Snapshot) -> None:
-        """Heed which pools there are, before the first record is begun under a configuration."""
+        """Tell the consumer and the sites which pools a configuration has."""
         relays = snapshot.relays.values()
         self._context.consumer.know_pools({relay.egress_path.pool for relay in relays})
         several = len({relay.egress_path.pool for relay in relays if relay.egress_path.by_mx}) > 1
-        # A Relay that cannot be read may be of another pool, and its mail meet ours at a site.
+        # A Relay that cannot be read may have another pool, and deliver to the same sites.
         self._sites.know_pools(several=several or snapshot.stale)
 
     async def drain(self, *, seconds: float) -> None:
-        """Take nothing more, finish what is being sent, give the rest back."""
+        """Take no more records, finish the attempts under way, give the rest back."""
         self._dispatcher.stopping = True
         await self._context.consumer.stop()
-        self._hang_up()  # before others begin: what is under way ends without leaving a session
+        self._hang_up()  # before other processes begin with these sites
         unbegun = [each.leased for site in self._sites for each in site.empty()]
         await asyncio.gather(*(self._settler.give_back(leased) for leased in unbegun))
         try:
@@ -305,7 +305,8 @@ class Worker:
                 await self._settler.all_ended()
         except TimeoutError:
             log.warning("deliveries under way are cut off", count=self._settler.in_hand)
-        # Outcomes that are known already are stored: who has the mail is not sent it again.
+        # Known outcomes are still stored, so that recipients that have the mail do not get it
+        # again.
         await self._tasks.cancel(within=_LAST_OUTCOMES)
         await self._context.consumer.close()
         await self._context.attempts.pool.close()

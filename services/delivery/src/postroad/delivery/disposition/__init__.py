@@ -1,3 +1,3 @@
 """
-What follows of an answer, or of none: the table of docs/dispositions.md, retries, notifications.
+Decides what follows from a reply, or from none: the table of docs/dispositions.md, retries, DSNs.
 """

@@ -1,9 +1,10 @@
 """
-Telling a sender: failed and delayed recipients as a notification, put into the queue like mail.
+Makes notifications about failed and delayed recipients, which are queued like other mail.
 
-A notification's queue id follows from the record, its step and what it reports, so a settle that is
-repeated after a crash makes the same one and the queue stores it once. A null reverse-path is never
-told anything (RFC 5321 §4.5.5), nor is a sender who asked for silence (NOTIFY, RFC 3461).
+The queue id of a notification is derived from the record, its step and the reported recipients. So
+a settle that is repeated after a crash makes the same notification, and the queue stores it once.
+There is no notification to a null reverse-path (RFC 5321 §4.5.5), or against the recipient's NOTIFY
+parameter (RFC 3461).
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from postroad.spool.record import BlobRef, Origin, QueuedRecipient, QueueRecord
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
-    """What every notification of this process says of itself."""
+    """Makes the notifications of this process."""
 
     hostname: str
 
@@ -38,7 +39,7 @@ class Notifier:
         snapshot: Snapshot | None,
         now: datetime,
     ) -> list[Put]:
-        """Return the put of a notification about `recipients`; nothing when none is due."""
+        """Return the put of a notification about `recipients`; empty when none is due."""
         wanted = Notify.FAILURE if action is Action.FAILED else Notify.DELAY
         told = [recipient for recipient in recipients if wanted in recipient.notify]
         sender = record.reverse_path
@@ -75,13 +76,13 @@ def _record(
         origin=_origin(about, snapshot),
         body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
         smtputf8=about.smtputf8 and not str(about.reverse_path).isascii(),
-        traffic_class=about.traffic_class,  # a newsletter's bounces are as many as it is
+        traffic_class=about.traffic_class,  # a newsletter may cause as many bounces as messages
         pool=about.pool,
         content=content,
     )
     egress_path = egress_path_of(snapshot, record) if snapshot is not None else None
     if egress_path is None:
-        return record  # it is looked for again when the notification is taken
+        return record  # delivery looks for it again
     return replace(
         record,
         deadline=now + egress_path.retry.lifetime,
@@ -91,7 +92,7 @@ def _record(
 
 
 def _origin(about: QueueRecord, snapshot: Snapshot | None) -> Origin:
-    """Return whose mail a notification is: the Client's, else the Domain's it is about."""
+    """Return the origin of a notification: that of the mail, else the Domain that it is about."""
     namespace = about.origin.namespace
     if not namespace and snapshot is not None and about.domain in snapshot.domains:
         namespace = snapshot.domains[about.domain].key.namespace
@@ -124,7 +125,7 @@ def _reported(recipient: QueuedRecipient, last_attempt: datetime | None) -> Repo
 
 
 def _answering(phase: str) -> str:
-    """Return for people when a host said what it did; "" where that is not known."""
+    """Return the step that a host answered, as words for people; "" if it is unknown."""
     if phase == Phase.GREETING:
         return "in its greeting"
     what = "the message" if phase in (Phase.FINAL_DOT, Phase.CONTENT) else phase

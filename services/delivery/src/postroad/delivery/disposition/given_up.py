@@ -1,7 +1,7 @@
 """
-Recipients that are given up, with what their sender is told of each. No I/O.
+Gives up recipients, with the text that their sender is told about each. No I/O.
 
-The last that was heard of a recipient is told too: who sent the mail learns by it what to do.
+The text includes the last reply for the recipient, which tells the sender what to do.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from postroad.spool.record import LastReply, QueuedRecipient, QueueRecord, Recip
 
 
 def everybody(_: QueuedRecipient) -> bool:
-    """Mean every recipient."""
+    """Select every recipient."""
     return True
 
 
@@ -25,7 +25,7 @@ def end(
     status: EnhancedStatus,
     now: datetime,
 ) -> tuple[QueueRecord, list[QueuedRecipient]]:
-    """Return the record without hope for the pending recipients that are meant, and those."""
+    """Return the record with the selected pending recipients bounced, and these recipients."""
     ended: list[QueuedRecipient] = []
     recipients: list[QueuedRecipient] = []
     most = most_text(len(record.recipients))
@@ -40,9 +40,9 @@ def end(
 def _ended(
     recipient: QueuedRecipient, told: str, status: EnhancedStatus, now: datetime, most: int
 ) -> QueuedRecipient:
-    """Return a recipient that is given up, with the last that was heard of it."""
+    """Return a recipient that is given up, with its last reply."""
     said = recipient.last
-    if said is not None and (said.host or said.text not in told):  # ours is not said twice
+    if said is not None and (said.host or said.text not in told):  # do not repeat our own text
         who = f"{said.host} said " if said.host else ""
         told = f"{told}; last: {who}{said.text}"
     last = LastReply(cut(told, most), now, str(status))

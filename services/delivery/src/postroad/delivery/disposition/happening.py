@@ -1,7 +1,7 @@
 """
-What happened to a record, as an event of its history. No I/O.
+Makes the events of a record in delivery. No I/O.
 
-An attempt is told with what it was: its outcomes, the site, and the Relay that says how it leaves.
+The event of an attempt has its outcome, the site, and the Relay.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,22 +23,22 @@ class Occasion(Protocol):
 
     @property
     def process(self) -> str:
-        """The process, as people know it."""
+        """The process's name."""
 
 
 @valueclass(frozen=True, slots=True)
 class Attempted:
     """
-    One attempt as it ended, or was broken off.
+    An attempt that has ended or was interrupted.
 
-    There is an outcome for each recipient that was pending, or for some, by its position.
-    `resume_from`: the first that it did not come to, 0 if it came to all.
+    `outcomes` has the outcomes of all pending recipients, or of some, by their positions.
+    `resume_from` is the first recipient that was not tried, 0 if all were.
     """
 
     outcomes: Mapping[int, Outcome]
     site: str
     peer_address: str = ""
-    relay: str = ""  # the Relay that says how it leaves
+    relay: str = ""  # the Relay of the mail
     resume_from: int = 0
 
 
@@ -52,7 +52,7 @@ def event_about(
     attempted: Attempted | None = None,
     reason: str = "",
 ) -> Event:
-    """Return an event; with `attempted` it is one of that attempt, which `record` knows not yet."""
+    """Return an event; with `attempted` it is about that attempt, not counted in `record` yet."""
     return record_event(
         kind,
         record,

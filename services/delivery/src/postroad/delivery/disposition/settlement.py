@@ -1,8 +1,9 @@
 """
-What follows from an attempt: the record as it goes on, the notifications, the events. No I/O.
+Decides what follows from an attempt: the record's next form, notifications, events. No I/O.
 
-Given each recipient's outcome it decides who is done, who is tried again and when, who is given up,
-and what the sender is told. The result is what a settle puts; doing it twice gives the same.
+From the recipients' outcomes it decides which are done, which are retried and when, which are given
+up, and what the sender is told. The result is what a settle stores. The same input gives the same
+message ids, so a repeated settle is stored once.
 """
 
 import random
@@ -35,16 +36,16 @@ _STATES = {
     OutcomeKind.BOUNCED: RecipientState.BOUNCED,
 }
 
-_DOUBTFUL = 10  # hosts of a record that are remembered
+_DOUBTFUL = 10  # doubtful hosts of a record that are remembered
 NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
 AT_ONCE = Ready()
-NOTHING = Attempted({}, "")  # where there was no attempt
+NOTHING = Attempted({}, "")  # stands for no attempt
 
 
 @valueclass(frozen=True, slots=True)
 class Settlement:
-    """What is put and what is told."""
+    """The puts to store and the events to write."""
 
     puts: tuple[Put, ...]
     events: tuple[Event, ...]
@@ -70,7 +71,7 @@ def settle(record: QueueRecord, attempted: Attempted, at: SettlementContext) -> 
     if len(outcomes) == len(record.recipients) and all(
         outcome.kind is OutcomeKind.DELIVERED for outcome in outcomes.values()
     ):
-        return Settlement((), tuple(events))  # nearly always: nothing is left to put
+        return Settlement((), tuple(events))  # the usual case
     tried, newly_bounced = _taken_down(record, attempted, at.now)
     tried = replace(
         tried, last_attempt=at.now, site=attempted.site, resume_from=attempted.resume_from
@@ -87,7 +88,7 @@ def settle(record: QueueRecord, attempted: Attempted, at: SettlementContext) -> 
 def _taken_down(
     record: QueueRecord, attempted: Attempted, now: datetime
 ) -> tuple[QueueRecord, list[QueuedRecipient]]:
-    """Return the record with what is known of its recipients, and those that have bounced."""
+    """Return the record with its recipients' outcomes, and the recipients that have bounced."""
     most = most_text(len(record.recipients))
     recipients = tuple(
         _after(recipient, attempted.outcomes.get(number), now, most)
@@ -114,9 +115,9 @@ def _go_on(
     told: str = "expired",
 ) -> Settlement:
     """
-    Return what follows for who is pending, who has bounced, and their sender.
+    Return what follows for the pending and bounced recipients, and for their sender.
 
-    Without a time that is `due` who is pending has expired, and the sender is `told`.
+    If `due` is None, the pending recipients have expired, and the sender is `told`.
     """
     if due is None and record.pending:
         record, expired = end(record, everybody, told, DELIVERY_EXPIRED, at.now)
@@ -138,7 +139,7 @@ def _go_on_at_once(
     newly_bounced: list[QueuedRecipient],
     events: list[Event],
 ) -> Settlement:
-    """Return what follows when an attempt has not come to all: its next form goes on with it."""
+    """Return what follows if an attempt has recipients left: the next form continues it."""
     puts = [Put(_next(record), Ready())]
     if newly_bounced:
         puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
@@ -157,12 +158,12 @@ def put_off(
     status: EnhancedStatus = NOT_TRIED,
 ) -> Settlement:
     """
-    Return what follows when a record is not tried now, for a reason that is not its own.
+    Return what follows when a record is not tried now, for a reason that is not the mail's.
 
-    No attempt was made, or one was broken off when no more than `known` had come of it. So its
-    schedule does not advance; its sender is warned as after one. Past its deadline it has a try to
-    come: it waits for that for `OVERTIME`, or for as long as it takes unless it `expires`. `status`
-    tells why of who has heard nothing yet.
+    There was no attempt, or an interrupted one with the outcomes in `known`. So the retry schedule
+    does not advance; a delay warning is sent as after an attempt. After its deadline the record
+    waits for a last try, for OVERTIME if it `expires`, else for as long as it takes. `status` is
+    for recipients without a reply.
     """
     events = _outcome_events(record, known, at)
     record, newly_bounced = _taken_down(record, known, at.now)
@@ -181,7 +182,7 @@ def put_off(
 def _due(
     record: QueueRecord, due: datetime, now: datetime, *, expires: bool
 ) -> tuple[QueueRecord, datetime | None]:
-    """Return a record as it waits, and when it is due; None to give up."""
+    """Return the waiting record, and when it is due; None to give up."""
     if now < record.deadline:
         return record, in_time(due, deadline=record.deadline, now=now) if expires else due
     if not expires:
@@ -191,14 +192,14 @@ def _due(
 
 
 def expire(record: QueueRecord, why: str, at: SettlementContext) -> Settlement:
-    """Return what follows when a record's time is over while it is not tried, and why it is not."""
+    """Return what follows when a record expires while it is not tried; `why` says why it is not."""
     return _go_on(record, None, at, [], [], f"expired, {why}")
 
 
 def hold(
     record: QueueRecord, why: Hold, said: str, at: SettlementContext, known: Attempted = NOTHING
 ) -> Settlement:
-    """Return what follows when a record waits for a person, after no more than `known`."""
+    """Return what follows when a record is held, after the outcomes in `known`."""
     events = _outcome_events(record, known, at)
     record, newly_bounced = _taken_down(record, known, at.now)
     events.append(event_about(EventType.HELD, record, record.pending, at, reason=said))
@@ -213,7 +214,7 @@ class GivenUp:
     """
     Why mail is ended without an attempt: `reason` for the history, `told` for the sender.
 
-    The sender is not told where it is `silent`.
+    With `silent` there is no notification.
     """
 
     kind: EventType
@@ -231,10 +232,10 @@ def give_up(
     place: QueueState = AT_ONCE,
 ) -> Settlement:
     """
-    Return what follows when mail is ended, by order or for its hold's end.
+    Return what follows when mail is ended, by an order or at the end of its hold.
 
-    It ends for the pending recipients that are `meant`. If there are others, the record goes on
-    with them at `place`, and what was known of it stands.
+    It ends for the pending recipients that `meant` selects. If there are others, the record goes on
+    with them in the state `place`.
     """
     rest, ended = end(record, meant, why.told, why.status, at.now)
     events = (event_about(why.kind, record, ended, at, reason=why.reason),)
@@ -249,7 +250,7 @@ def _after(
 ) -> QueuedRecipient:
     if outcome is None:
         return recipient
-    # A report must not quote who said nothing.
+    # A report must not quote a host that did not answer.
     host, phase = (outcome.host, outcome.phase) if outcome.answered else ("", "")
     last = LastReply(cut(outcome.text, most), now, str(outcome.status), host, phase)
     return replace(recipient, state=_STATES[outcome.kind], last=last)
@@ -274,7 +275,7 @@ def _warn(
 def _outcome_events(
     record: QueueRecord, attempted: Attempted, at: SettlementContext
 ) -> list[Event]:
-    """Return one event for each distinct answer, with all recipients it was for."""
+    """Return one event for each distinct outcome, with all its recipients."""
     groups: dict[Outcome, list[QueuedRecipient]] = {}
     for number, outcome in attempted.outcomes.items():
         groups.setdefault(outcome, []).append(record.recipients[number])

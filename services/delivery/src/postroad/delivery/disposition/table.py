@@ -1,10 +1,9 @@
 """
-What is tried next when something goes wrong: one table by phase, reply and TLS. No I/O.
+Decides what is tried next after a failure: one table by phase, reply and TLS. No I/O.
 
-A host's or a session's trouble is no verdict on the mail: another address, another host, another
-session or another time may take it. Mail bounces only for what a host says of the mail itself, in
-a session that has nothing wrong with it. `docs/dispositions.md` has the same table for people, and
-a test compares the two.
+A problem of a host or a session says nothing about the mail: another address, another host, another
+session or a later try may work. Mail bounces only for a reply about the mail itself, in a session
+without problems. `docs/dispositions.md` has the same table for people, and a test compares the two.
 """
 
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from postroad.smtp.reply import Reply
 
 
 class Answer(StrEnum):
-    """What a peer said, or did, in the phase that failed."""
+    """What a peer replied, or did, in the phase that failed."""
 
-    ODD = "odd"  # 2yz or 3yz where it cannot be meant
+    ODD = "odd"  # 2yz or 3yz that makes no sense here
     CLOSING = "421"
     TOO_MANY = "too many"  # recipients, RFC 5321 §4.5.3.1.10
     TEMPORARY = "4yz"
-    MISPLACED = "misplaced"  # the peer takes the command for another: the two are out of step
+    MISPLACED = "misplaced"  # the reply fits another command: the two sides are out of step
     WANTS_TLS = "wants TLS"  # RFC 3207 §4
     REFUSED = "5yz"
     FINAL = "5yz of the mail"  # of the address, the mailbox, the content or its size
@@ -33,11 +32,11 @@ class Answer(StrEnum):
 
 
 class Protection(StrEnum):
-    """How a session stands with TLS."""
+    """The state of TLS in a session."""
 
-    CLEAR = "clear"  # it was not wanted, or not offered
-    FAILED = "failed"  # in clear because TLS did not work
-    OPPORTUNISTIC = "opportunistic"  # begun, and may be done without
+    CLEAR = "clear"  # no TLS: it was not wanted, or not offered
+    FAILED = "failed"  # no TLS, because it did not work
+    OPPORTUNISTIC = "opportunistic"  # begun, and not required
     REQUIRED = "required"
     VERIFIED = "verified"
 
@@ -47,9 +46,9 @@ class Step(StrEnum):
 
     HELO = "HELO"
     IN_CLEAR = "in clear"  # the same address, in a new session without TLS
-    PLAINLY = "plainly"  # the same, a command at a time; where it was so already, next address
-    ANEW = "anew"  # the same address, in a new session: this one was used before
-    NEXT_TRANSACTION = "next transaction"  # of this session; where it took nobody, next host
+    PLAINLY = "plainly"  # the same address without pipelining; if it was so already, next address
+    ANEW = "anew"  # the same address in a new session, because this one was used before
+    NEXT_TRANSACTION = "next transaction"  # of this session; if nobody was accepted, next host
     NEXT_ADDRESS = "next address"
     NEXT_HOST = "next host"
     LATER = "later"
@@ -63,13 +62,13 @@ _NO_EHLO = _REFUSALS | {Answer.MISPLACED, Answer.WANTS_TLS, Answer.ODD}
 _INTRODUCTION = frozenset({Phase.EHLO, Phase.HELO})
 _TLS = frozenset({Phase.STARTTLS, Phase.HANDSHAKE})
 ENVELOPE = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA})
-# Answers to something else than was said.
+# Replies that fit another command.
 ASTRAY = frozenset({Answer.ODD, Answer.MISPLACED})
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of the table; None stands for any."""
+    """One line of the table; None means any."""
 
     phases: frozenset[Phase] | None
     answers: frozenset[Answer] | None
@@ -77,7 +76,7 @@ class Rule:
     step: Step
 
     def holds(self, phase: Phase, answer: Answer, protection: Protection) -> bool:
-        """Whether the line is about this case."""
+        """Whether the line matches a case."""
         return (
             (self.phases is None or phase in self.phases)
             and (self.answers is None or answer in self.answers)
@@ -89,7 +88,7 @@ def _of(*members: Phase) -> frozenset[Phase]:
     return frozenset(members)
 
 
-# The first line that is about a case decides.
+# The first line that matches a case decides.
 RULES = (
     Rule(_of(Phase.CONNECT, Phase.GREETING, Phase.AUTH), None, None, Step.NEXT_ADDRESS),
     Rule(_TLS, None, Protection.OPPORTUNISTIC, Step.IN_CLEAR),
@@ -103,7 +102,7 @@ RULES = (
     Rule(ENVELOPE, ASTRAY | {Answer.GARBLED}, None, Step.PLAINLY),
     Rule(_of(Phase.FINAL_DOT), frozenset({Answer.MISPLACED}), None, Step.PLAINLY),
     Rule(_of(Phase.RCPT, Phase.DATA), frozenset({Answer.SILENT}), None, Step.PLAINLY),
-    # Without TLS it may announce less than with it.
+    # Without TLS a server may announce fewer extensions.
     Rule(_of(Phase.MAIL), frozenset({Answer.LACKING}), Protection.FAILED, Step.NEXT_ADDRESS),
     Rule(_of(Phase.MAIL), frozenset({Answer.LACKING}), None, Step.NEXT_HOST),
     Rule(None, frozenset({Answer.TEMPORARY, Answer.TOO_MANY}), None, Step.NEXT_HOST),
@@ -114,12 +113,12 @@ RULES = (
 
 
 def step(phase: Phase, answer: Answer, protection: Protection) -> Step:
-    """Return what is tried next after an answer in a phase of a session."""
+    """Return what to try next after an answer in a phase of a session."""
     return next(rule.step for rule in RULES if rule.holds(phase, answer, protection))
 
 
 def answer_of(phase: Phase, reply: Reply) -> Answer:
-    """Return what a reply is that is not the one hoped for."""
+    """Classify a reply that is not the expected one."""
     code = reply.code
     if code == 421:
         return Answer.CLOSING
@@ -134,7 +133,7 @@ def answer_of(phase: Phase, reply: Reply) -> Answer:
 
 def _is_too_many(reply: Reply) -> bool:
     if reply.status is None:
-        # RFC 5321 §4.5.3.1.10: some servers say 552 where they mean 452.
+        # RFC 5321 §4.5.3.1.10: some servers reply 552 instead of 452.
         return reply.code in (452, 552)
     return reply.status[1:] == (5, 3)
 
@@ -146,7 +145,7 @@ def _says_mailbox(reply: Reply) -> bool:
 def _of_refusal(phase: Phase, reply: Reply) -> Answer:
     code = reply.code
     subject, detail = reply.status[1:] if reply.status is not None else (0, 0)
-    # RFC 3463 §3: of the address, the mailbox, the content, and 3.4 of its size.
+    # RFC 3463 §3: about the address, the mailbox, the content; 3.4 is about the size.
     if subject in (1, 2, 6) or (subject, detail) == (3, 4):
         return Answer.FINAL
     # After the final dot 500 may be about a line of the content.

@@ -1,8 +1,8 @@
 """
-What becomes of a record that is not attempted: what follows, as after an attempt. No I/O.
+Decides what follows for a record that is not attempted. No I/O.
 
-An operator has ordered something, its hold has ended, no object says how it leaves, one that may
-say so cannot be read, or its body cannot be had.
+The reasons: an operator's order, the end of its hold, no egress path, an unreadable object that may
+decide the egress path, a missing body.
 """
 
 from collections.abc import Callable
@@ -37,10 +37,10 @@ from postroad.spool.event import Event, EventType
 from postroad.spool.interface import HOLD_LIMIT, Put, QueueState, Ready, Scheduled
 from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
-# After which it is looked at again: the order may have been cancelled, and a million records that
-# wait are a thousand writes a second.
+# A suspended record is checked again after this time, as the order may have been cancelled. With a
+# million such records, these are a thousand writes a second.
 _LOOKED_AT = timedelta(minutes=15)
-_LAST_LOOK = timedelta(minutes=1)  # after its deadline, by which a record is looked at then
+_LAST_LOOK = timedelta(minutes=1)  # after its deadline, within which its last check comes
 _UNREAD = "the configuration cannot be read completely"
 
 
@@ -50,7 +50,7 @@ def ordered(
     """
     Return what follows from an order to bounce, delete, hold or suspend.
 
-    If an order ends some of the recipients, the record goes on with the others at `place`.
+    If an order ends some of the recipients, the record goes on with the others in state `place`.
     """
     match order.action:
         case "bounce":
@@ -67,12 +67,12 @@ def ordered(
 
 
 def held_by(order: Order) -> Hold:
-    """Return the hold that an order makes: no release undoes it that is older than the order."""
+    """Return the hold that an order makes; only a newer release ends it."""
     return Hold(ADMIN, note=order.reason, ordered=order.since)
 
 
 def ends_in_part(record: QueueRecord, order: Order) -> bool:
-    """Whether an order ends some recipients of a record that it means, and leaves others."""
+    """Whether an order ends some recipients of a record, and leaves others."""
     return not all(map(order.acts_on, record.pending))
 
 
@@ -82,7 +82,7 @@ def _ended(order: Order, kind: EventType, told: str, *, silent: bool = False) ->
 
 
 def _suspended(record: QueueRecord, order: Order, at: SettlementContext) -> Settlement:
-    """Return what follows when a record's destination is to be left alone."""
+    """Return what follows from an order to suspend."""
     said = f"suspended: {order.reason}" if order.reason else "suspended by order"
     wait = min(order.until - at.now, _LOOKED_AT * at.dice.uniform(1 - JITTER, 1 + JITTER))
     return _left_alone(record, wait, said, at)
@@ -90,9 +90,9 @@ def _suspended(record: QueueRecord, order: Order, at: SettlementContext) -> Sett
 
 def unread(record: QueueRecord, wait: timedelta, at: SettlementContext) -> Settlement:
     """
-    Return what follows while an object cannot be read that may say how a record leaves.
+    Return what follows while an object cannot be read that may decide a record's egress path.
 
-    Its sender is told of no delay, since the Relay that says whether to is not known.
+    There is no delay warning, because the Relay that sets its time is unknown.
     """
     silent = replace(at, schedule=replace(at.schedule, delay_warning=None))
     return _left_alone(record, wait, _UNREAD, silent, MISCONFIGURED)
@@ -106,11 +106,11 @@ def _left_alone(
     status: EnhancedStatus = NOT_TRIED,
 ) -> Settlement:
     """
-    Return what follows when a record is not to be tried for a while.
+    Return what follows when a record must not be tried for a while.
 
-    Its last look is at its deadline, and then it expires. What comes later than that, or was never
-    looked at before, was let out of a hold, or waited for us, and has a try to come: it waits for
-    that, held if its body might not live so long.
+    It is checked a last time at its deadline, and then expires. A record that comes later, or was
+    never checked before, was released from a hold or delayed by us. It still gets a last try, for
+    which it waits; if its body might expire meanwhile, it is held.
     """
     late = at.now - record.deadline
     looked_at = record.overtime is None and all(each.last for each in record.pending)
@@ -123,7 +123,7 @@ def _left_alone(
 
 
 def hold_ended(record: QueueRecord, ended: Hold, at: SettlementContext) -> Settlement:
-    """Return what follows when a record comes out of its hold: it goes on, or is bounced."""
+    """Return what follows when a hold expires: the record is released, or bounces."""
     if ended.on_expiry is OnHoldExpiry.BOUNCE:
         told, status = "its hold has ended", DELIVERY_EXPIRED.with_class(5)
         why = GivenUp(EventType.EXPIRATION, reason=told, told=told, status=status)
@@ -134,7 +134,7 @@ def hold_ended(record: QueueRecord, ended: Hold, at: SettlementContext) -> Settl
 
 
 def no_route(record: QueueRecord, at: SettlementContext) -> Settlement:
-    """Return what follows when no object says how a record leaves: it waits for one."""
+    """Return what follows when a record has no egress path: it is deferred."""
     outcomes = for_all(record, deferred("no route to recipient"))
     return settle(record, Attempted(outcomes, record.site), at)
 
@@ -142,13 +142,13 @@ def no_route(record: QueueRecord, at: SettlementContext) -> Settlement:
 def without_body(
     record: QueueRecord, reason: str, at: SettlementContext, known: Attempted
 ) -> Settlement:
-    """Return what follows when a body is gone, or is not what was stored: a person looks."""
+    """Return what follows when a body is missing or corrupt: the record is held."""
     metrics.HELD.labels("body").inc()
     return hold(record, Hold(reason), reason, at, known)
 
 
 def moved(record: QueueRecord, target: QueueRecord, at: SettlementContext) -> Settlement:
-    """Return what follows when a record goes on in the lane where its site's mail is."""
+    """Return what follows when a record moves to the lane of its site."""
     metrics.MOVED.inc()
     event = _told(EventType.MOVED, record, f"to {target.site}", at)
     return Settlement((Put(target, Ready()),), (event,))
@@ -158,17 +158,18 @@ def meeting(
     settlement: Settlement, decide: Callable[[QueueRecord], Order | None], at: SettlementContext
 ) -> tuple[Settlement, tuple[Order, ...]]:
     """
-    Return a settlement as the orders have it that came meanwhile, and those it has carried out.
+    Apply orders that came meanwhile to a settlement; return it with the orders carried out.
 
-    What waits for its next try is taken again at once, and meets its order then. But where an order
-    ends some recipients and leaves others, those wait on, if no other order means them.
+    A record that would wait for its next try is made ready instead; then it is taken again and
+    follows its order. But if an order ends only some recipients, they end here, and the others go
+    on waiting, unless another order acts on them.
     """
     puts: list[Put] = []
     events = settlement.events
     met: tuple[Order, ...] = ()
     for put in settlement.puts:
         order = decide(put.record) if isinstance(put.place, Scheduled) else None
-        if order is None or order.action == "suspend":  # suspended is what waits anyway
+        if order is None or order.action == "suspend":  # a waiting record need not be suspended
             puts.append(put)
         elif ends_in_part(put.record, order):
             ended = ordered(put.record, order, at, put.place)
@@ -182,14 +183,14 @@ def meeting(
 
 
 def nowhere(route: NoRoute) -> Outcome:
-    """Return the outcome of mail for which there is no host to ask."""
+    """Return the outcome of mail that has no route."""
     if route.is_permanent:
         return bounced(route.reason, route.status)
     return deferred(route.reason, status=route.status)
 
 
 def for_all(record: QueueRecord, outcome: Outcome) -> dict[int, Outcome]:
-    """Return an attempt's outcomes when it ended the same for every pending recipient."""
+    """Return the same outcome for every pending recipient."""
     return {
         number: outcome
         for number, recipient in enumerate(record.recipients)

@@ -1,1 +1,1 @@
-"""Where mail goes: the egress path of the configuration, the DNS, and hosts in order."""
+"""Finds where mail goes: its egress path in the configuration, and its hosts in the DNS."""

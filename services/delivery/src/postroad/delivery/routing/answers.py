@@ -1,4 +1,4 @@
-"""What the DNS said, as values: between the resolver, which asks, and routing, which decides."""
+"""Answers of the DNS as values, which the resolver makes and routing uses."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -7,10 +7,10 @@ from enum import Enum, auto
 class DnsFailure(Enum):
     """Why there is no answer."""
 
-    NO_SUCH_NAME = auto()  # NXDOMAIN: nothing by that name
-    NO_DATA = auto()  # the name is there, records of the type are not
-    TEMPORARY = auto()  # SERVFAIL, a timeout, no server: unknown means temporary
-    UNASKED = auto()  # the DNS is known not to answer, so it was not asked
+    NO_SUCH_NAME = auto()  # NXDOMAIN: the name does not exist
+    NO_DATA = auto()  # the name exists, but has no records of the type
+    TEMPORARY = auto()  # SERVFAIL, a timeout, no server: an unknown result counts as temporary
+    UNASKED = auto()  # not asked, because the DNS is known not to answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class MxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AddressAnswer:
-    """The IP addresses of a host, IPv6 first; trouble when there are none."""
+    """The IP addresses of a host, IPv6 first; `trouble` says why there are none."""
 
     addresses: tuple[str, ...] = ()
     trouble: DnsFailure | None = None

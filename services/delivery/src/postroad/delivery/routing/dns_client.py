@@ -1,10 +1,10 @@
 """
-One question to the DNS: dnspython's only home.
+Asks the DNS one question; the only module that uses dnspython.
 
-It makes an answer of whatever dnspython returns or raises: records, or why there are none, and how
-long that may be kept. Records are kept for the shortest TTL of their chain of aliases, negative
-answers as RFC 2308 says, failures for some seconds. `resolver` decides what is asked and when, and
-keeps the answers.
+It turns the results and exceptions of dnspython into records, or a reason why there are none, with
+a time for which to cache them. Records are cached for the shortest TTL of their chain of aliases,
+negative answers according to RFC 2308, and failures for some seconds. `resolver` decides what to
+ask and when, and has the cache.
 """
 
 import ipaddress
@@ -20,9 +20,9 @@ import dns.resolver
 from postroad.delivery.routing.answers import DnsFailure
 from postroad.mail.ip_address import unmapped
 
-_LONGEST = 3600.0  # seconds an answer is kept, whatever its time to live says
-_NEGATIVE = 60.0  # seconds, when a negative answer brings no SOA
-_TROUBLE = 5.0  # seconds a failure is kept
+_LONGEST = 3600.0  # the most seconds for which an answer is cached
+_NEGATIVE = 60.0  # seconds for a negative answer without a SOA record
+_TROUBLE = 5.0  # seconds for which a failure is cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Found:
     """
     The records of one name and type, or why there are none; `ttl` is in seconds.
 
-    A record is (preference, host) of an MX, the address of an A or AAAA, and the text of others.
+    A record is (preference, host) for MX, the address for A and AAAA, and the text for others.
     """
 
     records: tuple[Any, ...]
@@ -40,17 +40,17 @@ class Found:
 
 
 class DnsClient:
-    """Asks the system's DNS servers, or the one that is named."""
+    """Asks the system's DNS servers, or the given one."""
 
     def __init__(self, server: tuple[str, int] | None, a_try: float) -> None:
-        """`a_try` are the seconds until a question is repeated, or put to the next server."""
+        """`a_try` is the number of seconds until a question goes to the next server or again."""
         self._resolver = _resolver(server, a_try)
 
     async def ask(self, name: str, kind: str, *, lifetime: float) -> tuple[Found, bool]:
         """
-        Return what was found, and whether a server answered, be it with SERVFAIL.
+        Return the result, and whether any server answered, even with SERVFAIL.
 
-        `lifetime` are the seconds for all tries.
+        `lifetime` is the number of seconds for all tries.
         """
         try:
             answer = await self._resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
@@ -62,7 +62,7 @@ class DnsClient:
         except (dns.exception.DNSException, OSError, ValueError) as error:
             found = Found((), DnsFailure.TEMPORARY, _sentence(error), _TROUBLE)
             return found, _was_answered(error)
-        # The chain's, which is the shortest of its links' (RFC 1035 §3.2.1: each has its own).
+        # The shortest TTL of the chain of aliases; each record has its own (RFC 1035 §3.2.1).
         ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
         return Found(tuple(_read(kind, each) for each in answer), None, "", ttl), True
 
@@ -101,7 +101,7 @@ def _negative(error: dns.resolver.NXDOMAIN) -> float:
 
 
 def _negative_response(response: Any) -> float:
-    """Return how long a negative answer holds: the SOA's minimum or TTL (RFC 2308 §5), or less."""
+    """Return the TTL of a negative answer: at most the SOA's minimum and TTL (RFC 2308 §5)."""
     aliases = [float(rrset.ttl) for rrset in getattr(response, "answer", ())]
     for rrset in getattr(response, "authority", ()):
         if rrset.rdtype == dns.rdatatype.SOA:
@@ -110,7 +110,7 @@ def _negative_response(response: Any) -> float:
 
 
 def _was_answered(error: Exception) -> bool:
-    """Whether any server said something, be it SERVFAIL: then the DNS is not away."""
+    """Whether any server answered, even with SERVFAIL: then the DNS is available."""
     if not isinstance(error, dns.resolver.NoNameservers | dns.resolver.LifetimeTimeout):
         return isinstance(error, dns.exception.DNSException)
     return any(tried[-1] is not None for tried in error.kwargs.get("errors", ()))

@@ -1,4 +1,4 @@
-"""How a record's mail leaves, by the objects as they are now: they may have changed meanwhile."""
+"""Finds the egress path of a record in the current configuration, which may have changed."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -14,22 +14,20 @@ _T = TypeVar("_T")
 
 
 def same_hosts(some: tuple[Smarthost, ...], others: tuple[Smarthost, ...]) -> bool:
-    """Whether two lists of smarthosts are of one site: the DNS for both, or a host in both."""
+    """Whether two lists of smarthosts are one site: both are empty (MX), or share a host."""
     if some == others:
         return True
     return not {(s.host, s.port) for s in some}.isdisjoint((s.host, s.port) for s in others)
 
 
-# What of a record its egress path depends on: the Client and the namespace that it came from, its
-# sender's domain and its own. A plain tuple: it is made for each record.
+# What the egress path of a record depends on: its Client, its namespace, the sender's domain, its
+# own domain. It is a plain tuple, because one is made for each record.
 _Concern = tuple[str | None, str, str | None, str]
 
 
 class EgressPaths:
     """
-    Egress paths as they were found, as long as the objects are the same: most mail is like other.
-
-    What was not asked for the longest is forgotten first.
+    An LRU cache of egress paths for one snapshot, since most mail resembles other mail.
     """
 
     def __init__(self) -> None:
@@ -37,7 +35,7 @@ class EgressPaths:
         self._find: Callable[..., EgressPath | None] = lambda *_: None
 
     def of(self, snapshot: Snapshot | None, record: QueueRecord) -> EgressPath | None:
-        """Return what `egress_path_of` does, None also where nothing is configured."""
+        """Do the same as `egress_path_of`; None without a snapshot."""
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             self._find = _finder(snapshot)
@@ -52,15 +50,15 @@ def _finder(snapshot: Snapshot | None) -> Callable[..., EgressPath | None]:
 
 def egress_path_of(snapshot: Snapshot, record: QueueRecord) -> EgressPath | None:
     """
-    Return a record's egress path, None when no object says.
+    Return a record's egress path, None when no object decides it.
 
-    None also where an object that cannot be read might say otherwise: see `is_undecided`.
+    It is also None if an unreadable object might change it: see `is_undecided`.
     """
     return _egress_path(snapshot, *_concern(record))
 
 
 def is_undecided(snapshot: Snapshot | None, record: QueueRecord) -> bool:
-    """Whether an object that cannot be read here might say another egress path for a record."""
+    """Whether an unreadable object might change a record's egress path."""
     return snapshot is not None and _is_undecided(snapshot, _concern(record))
 
 
@@ -79,7 +77,7 @@ def _is_undecided(snapshot: Snapshot, concern: _Concern) -> bool:
 
 
 def _ask(question: Callable[..., _T], snapshot: Snapshot, concern: _Concern) -> _T:
-    """Ask what concerns a record's origin and destination of the configuration."""
+    """Call a function of the configuration with a record's origin and destination."""
     origin, origin_namespace, sender_domain, recipient_domain = concern
     client = None
     if origin is not None:

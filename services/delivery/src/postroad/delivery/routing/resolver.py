@@ -1,14 +1,15 @@
 """
-Looking names up, with a cache that respects each answer's time to live.
+Looks names up in the DNS, with a cache that respects each answer's time to live.
 
-Look-ups of one name at the same time are one question; no more than a hundred are asked at a time,
-and few while the name server is away. The cache is bounded: what was used longest ago goes first.
-`dns_client` asks, and says how long an answer may be kept.
+Concurrent look-ups of one name share a question. At most a hundred questions are asked at a time,
+and few while the name server is unavailable. The cache is an LRU cache. `dns_client` asks the
+questions, and decides how long an answer may be cached.
 
-A question that is not answered soon gives its turn to the next (`delivery.routing.questions.lines`
-says whose that is), so that silent names keep nobody waiting for long. It goes on at one of the few
-turns for slow names if one is free. What was not answered is remembered for a while: it has those
-turns alone, as have the hosts of a slow domain, and is not waited for where other answers will do.
+A question that is not answered within seconds loses its turn to the next one
+(`delivery.routing.questions.lines`), so that silent names do not hold up others. It continues with
+one of the few turns for slow names, if one is free. Unanswered names are remembered for a while.
+They, and the hosts of a slow domain, get only the turns for slow names, and are not waited for if
+other answers are enough.
 """
 
 import asyncio
@@ -26,17 +27,15 @@ from postroad.delivery.routing.questions.turns import DnsTurns
 
 _CACHED = 50_000
 _LOOPBACK = ("::1", "127.0.0.1")
-_GRACE = 1.0  # seconds that are waited for one family when the other is there
-_TRY = 1.0  # seconds until a question is repeated, or put to the next of several name servers
-_PATIENCE = 3.0  # seconds, all tries included, that a question keeps its turn
-_LIFETIME = 10.0  # seconds at a turn for slow names
-_PATIENT_TRY = (
-    4.0  # seconds until a question is repeated there: a server may take longer than a try
-)
-_AT_ONCE = 100  # questions
-_SLOW_AT_ONCE = 25  # questions besides, whose names were not answered of late
+_GRACE = 1.0  # seconds to wait for one address family when the other is known
+_TRY = 1.0  # seconds until a question is repeated, or sent to the next of several name servers
+_PATIENCE = 3.0  # seconds for which a question keeps its turn, with all its tries
+_LIFETIME = 10.0  # seconds for which it keeps a turn for slow names
+_PATIENT_TRY = 4.0  # seconds until a question is repeated there, since a server may be slow
+_AT_ONCE = 100  # turns
+_SLOW_AT_ONCE = 25  # further turns for slow names
 _Key = tuple[str, str, bool]  # name, kind of record, whether a slow domain's mail asks
-_PROBE = ("", "NS")  # the servers of the root, which every name server knows or says why not
+_PROBE = ("", "NS")  # the root's name servers: every working name server answers this
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ _UNASKED = Found((), DnsFailure.UNASKED, "the DNS does not answer", 0.0)
 
 
 class Resolver:
-    """Asks the system's DNS servers, or the one that is named."""
+    """Asks the system's DNS servers, or the given one."""
 
     def __init__(self, server: tuple[str, int] | None = None) -> None:
         self._client = DnsClient(server, _TRY)
@@ -84,7 +83,7 @@ class Resolver:
         six, four = await self._both(host, asker or Asker(host))
         if six.records or four.records:
             return AddressAnswer((*six.records, *four.records))
-        # Temporary trouble with either family leaves the question open.
+        # A temporary failure of either family makes the whole result temporary.
         why = min((six, four), key=lambda found: _GRAVEST.index(found.trouble))
         return AddressAnswer((), why.trouble, why.detail)
 
@@ -94,7 +93,7 @@ class Resolver:
         return bool(hosts) and all(self.knows_addresses(host) for host in hosts)
 
     def is_slow(self, domain: str) -> bool:
-        """Whether a domain's MX records, or all of its MX hosts, were not answered for of late."""
+        """Whether a domain's MX records, or all of its MX hosts, were unanswered recently."""
         if self._is_silent(domain, "MX"):
             return True
         hosts = self._known_hosts(domain)
@@ -105,7 +104,7 @@ class Resolver:
         return [] if found is None else [host for _, host in found.records] or [domain]
 
     def has_slow_addresses(self, host: str) -> bool:
-        """Whether a host's addresses were not answered for of late."""
+        """Whether a host's addresses were unanswered recently."""
         known = (self._known(host, kind) for kind in _FAMILIES)
         return any(self._is_silent(host, kind) for kind in _FAMILIES) and not any(
             found is not None and found.records for found in known
@@ -116,7 +115,7 @@ class Resolver:
         return _is_local(host) or all(self._known(host, kind) for kind in _FAMILIES)
 
     async def _both(self, host: str, asker: Asker) -> list[Found]:
-        """Look both families up; go on with one where the other has nothing to say in time."""
+        """Look up both address families; do not wait long for one if the other is known."""
         known = [self._known(host, kind) for kind in _FAMILIES]
         if all(known):
             return [found for found in known if found]
@@ -163,7 +162,7 @@ class Resolver:
             asking.askers.append(asker)
             self._turns.join(key, asker)
             self._slow_turns.join(key, asker)
-        # Whoever waits may give up; the question goes on for the others.
+        # A caller may be cancelled; the question goes on for the others.
         return await asyncio.shield(asking.answer)
 
     async def _ask(self, key: _Key, askers: Sequence[Asker]) -> Found:
@@ -175,7 +174,7 @@ class Resolver:
         return found
 
     async def _question(self, key: _Key, askers: Sequence[Asker]) -> Found:
-        """Ask, when it is its turn, unless it is known that nobody answers."""
+        """Wait for a turn and ask, unless the name server is known to be unavailable."""
         name, kind, slow = key
         found = None
         if not slow and not self._is_silent(name, kind):
@@ -188,7 +187,7 @@ class Resolver:
         return slowly or found or _UNASKED
 
     async def _asked(self, name: str, kind: str, *, slow: bool) -> Found | None:
-        """Ask, and remember whether there was an answer; None when the name server is away."""
+        """Ask, and note whether there was an answer; None if the name server is unavailable."""
         if not await self._is_worth_asking(slow=slow):
             return None
         self._breaker.asking += 1
@@ -209,15 +208,15 @@ class Resolver:
 
     async def _is_worth_asking(self, *, slow: bool) -> bool:
         if self._breaker.is_in_doubt(time.monotonic()):
-            async with self._probing:  # by the first who comes; the others hear of it
+            async with self._probing:  # one probe for all that wait
                 if self._breaker.is_in_doubt(time.monotonic()):
                     await self._probe()
         return self._breaker.admits(slow=slow)
 
     async def _probe(self) -> None:
-        """Ask what a name server answers if it is there."""
+        """Ask a question that every working name server answers."""
         began = time.monotonic()
-        # In short tries several servers have their turn; one that takes long needs a longer one.
+        # Short tries reach each of several servers; a slow server needs a longer try.
         patient = asyncio.create_task(self._patient.ask(*_PROBE, lifetime=_PATIENT_TRY))
         _, answered = await self._client.ask(*_PROBE, lifetime=_PATIENCE)
         if answered or (await patient)[1]:

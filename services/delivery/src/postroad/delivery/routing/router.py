@@ -1,12 +1,12 @@
 """
-Finding the way for a record: its egress path, its route, its site. Asks the DNS; routing decides.
+Finds the route and the site of an egress path and a domain. It asks the DNS; `routes` decides.
 
-A route is kept for some seconds for each destination, so that a burst asks once; MX hosts of equal
-preference are shuffled anew with each route.
+A route is cached for some seconds, so that a burst of mail asks once. MX hosts of equal preference
+are shuffled for each route.
 
-A domain may name any number of hosts that nobody can look up. Its search ends after a few of them,
-and if none was found, or many were silent, the domain itself counts as slow for a while: the next
-time it names others.
+A domain may have any number of MX hosts that nobody can look up. So the search ends after a few
+unanswered hosts. If no host was found, or many were unanswered, the domain itself counts as slow
+for a while, because it may name other hosts the next time.
 """
 
 import asyncio
@@ -44,16 +44,16 @@ log = get_logger(__name__)
 
 OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "local error")  # says nothing about the site
 _NOT_IN_TIME = AddressAnswer((), DnsFailure.TEMPORARY, "the DNS does not answer")
-_GRACE = 3.0  # seconds that are waited for all hosts' addresses when some are there
-_KEPT = 5.0  # seconds
+_GRACE = 3.0  # seconds to wait for all hosts' addresses when some are known
+_KEPT = 5.0  # seconds for which a route is cached
 _MANY = 20_000
-_MOST_ASKED = 3 * MAX_HOSTS  # MX hosts of a domain that are looked up
-_MOST_UNANSWERED = 5  # MX hosts of a domain; then no further ones are asked for
+_MOST_ASKED = 3 * MAX_HOSTS  # the most MX hosts of a domain that are looked up
+_MOST_UNANSWERED = 5  # unanswered MX hosts of a domain, after which no others are looked up
 
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
-    """What routes depend on besides the mail: the MX port, and whom not to talk to."""
+    """What routes depend on besides the mail: the MX port, and hosts to avoid."""
 
     smtp_port: int
     allow_private: bool
@@ -75,14 +75,14 @@ class Router:
         self._settings = settings
         self._dice = random.Random()
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
-        self._silence = Silence()  # of domains, as to their hosts
+        self._silence = Silence()  # of domains with slow hosts
 
     def known(self, egress_path: EgressPath, domain: str) -> Route | NoRoute | None:
-        """Return a route that was found a moment ago, None when one has to be looked for."""
+        """Return a cached route, None when it must be looked for."""
         kept = self._kept.get((egress_path.name, self._destination(egress_path, domain)))
         if kept is None or kept.until <= time.monotonic():
             return None
-        # It may have been edited since. Nearly always it is the same object.
+        # The egress path may have been edited since; usually it is the same object.
         return (
             kept.route
             if kept.egress_path is egress_path or kept.egress_path == egress_path
@@ -90,7 +90,7 @@ class Router:
         )
 
     def asks_nobody(self, egress_path: EgressPath, domain: str) -> bool:
-        """Whether a route is found at once: all that has to be known is."""
+        """Whether a route can be found without a question to the DNS."""
         if egress_path.smarthosts:
             return all(
                 _literal(host) is not None or self._resolver.knows_addresses(host.host)
@@ -99,7 +99,7 @@ class Router:
         return literal_address(domain) is not None or self._resolver.knows_hosts(domain)
 
     def is_slow(self, egress_path: EgressPath, domain: str) -> bool:
-        """Whether the DNS did not answer of late for what a route depends on."""
+        """Whether the names that a route depends on were unanswered recently."""
         if egress_path.smarthosts:
             return all(
                 _literal(host) is None and self._resolver.has_slow_addresses(host.host)
@@ -116,7 +116,7 @@ class Router:
         domain: str,
         traffic_class: TrafficClass = TrafficClass.EXPRESS,
     ) -> Route | NoRoute:
-        """Look for a route. An error nobody planned leads nowhere, for a while."""
+        """Look for a route. After an unexpected error there is none, for a while."""
         try:
             return await self._find(egress_path, domain, traffic_class)
         except Exception:
@@ -151,7 +151,7 @@ class Router:
         for smarthost in order_smarthosts(egress_path.smarthosts, self._dice):
             literal = _literal(smarthost)
             answer = AddressAnswer((literal,)) if literal else answers[smarthost.host]
-            # A smarthost was named by a person who may: any address is meant.
+            # A smarthost comes from the configuration, so it may have a private address.
             addresses = usable_addresses(answer, allow_private=True)
             if addresses:
                 hosts.append(MailHost(smarthost.host, smarthost.port, addresses))
@@ -182,7 +182,7 @@ class Router:
         )
 
     async def _addresses_of(self, names: Sequence[str], asker: Asker) -> dict[str, AddressAnswer]:
-        """Look for hosts with usable addresses, a few at a time, until there are enough of them."""
+        """Look up hosts, a few at a time, until enough of them have usable addresses."""
         answers: dict[str, AddressAnswer] = {}
         usable = unanswered = 0
         for start in range(0, min(len(names), _MOST_ASKED), MAX_HOSTS):
@@ -204,7 +204,7 @@ class Router:
     async def _ask(
         self, names: Sequence[str], asker: Asker, *, allow_private: bool
     ) -> dict[str, AddressAnswer]:
-        """Look hosts up; with one that can be used, others are not waited for long."""
+        """Look up hosts; do not wait long for others once one is usable."""
         tasks = {
             name: asyncio.ensure_future(self._resolver.addresses(name, asker)) for name in names
         }
@@ -232,7 +232,7 @@ class Router:
 
 
 def _literal(smarthost: Smarthost) -> str | None:
-    """Return a smarthost's address where it is named by that."""
+    """Return the address of a smarthost that is given as an address, else None."""
     text = smarthost.host.strip("[]")
     try:
         return str(literal_address(f"[{'IPv6:' if ':' in text else ''}{text}]"))

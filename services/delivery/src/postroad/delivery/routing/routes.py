@@ -1,10 +1,10 @@
 """
-Where a record's mail goes: an egress path and what the DNS said in, hosts in order out. No I/O.
+Makes routes, which are hosts in order, from an egress path and answers of the DNS. No I/O.
 
-MX hosts follow RFC 5321 §5: by preference, equals shuffled; the domain itself when there is no MX
-(the implicit MX); nobody when the MX is null (RFC 7505); an address literal is its own host. Hosts
-on addresses that are nobody's on the Internet are refused unless allowed: a domain's owner must not
-be able to make this relay talk to what is behind its firewall.
+MX hosts follow RFC 5321 §5: in order of preference, equal ones shuffled. Without an MX record the
+domain itself is the host (implicit MX). A null MX means no host (RFC 7505). An address literal is
+its own host. Hosts without public addresses are refused unless allowed: a domain's owner must not
+be able to make this relay connect to hosts behind its firewall.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Smarthost
 
-MAX_HOSTS = 10  # of a route that have an address; a domain with more is not reached better
+MAX_HOSTS = 10  # hosts with addresses in a route; more would not help
 _SITE_LENGTH = 120
 
 
@@ -33,7 +33,7 @@ class MailHost:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where to try, and the site that limits are kept for."""
+    """The hosts to try, and the site, to which the limits apply."""
 
     site: str
     hosts: tuple[MailHost, ...]
@@ -42,9 +42,9 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class NoRoute:
     """
-    Why there is nowhere to try: permanent when the DNS says so, else for now.
+    Why there is no route: permanent if the DNS says so, else temporary.
 
-    `asked`: the DNS was asked; else it is known to be away, and this was no attempt.
+    `asked` says that the DNS was asked. If not, it is unavailable, and this was no attempt.
     """
 
     status: EnhancedStatus
@@ -53,7 +53,7 @@ class NoRoute:
 
     @property
     def is_permanent(self) -> bool:
-        """Whether no later try will find a way."""
+        """Whether a later try will not find a route either."""
         return self.status.klass == 5
 
 
@@ -74,7 +74,7 @@ def order_smarthosts(hosts: Sequence[Smarthost], dice: random.Random) -> list[Sm
 
 
 def unknown(answer: MxAnswer | AddressAnswer) -> NoRoute:
-    """Return why there is no route where the DNS left the question open."""
+    """Return a temporary lack of a route, after a failure of the DNS."""
     asked = answer.trouble is not DnsFailure.UNASKED
     return NoRoute(EnhancedStatus(4, 4, 3), answer.detail, asked)
 
@@ -97,15 +97,15 @@ def order_mx(
         for preference, host in answer.records
         if best_of_ours is None or preference < best_of_ours
     ]
-    # RFC 5321 §5.1: behind ourselves come only hosts that would send it back to us.
+    # RFC 5321 §5.1: hosts that are not preferred over us would send the mail back to us.
     return list(dict.fromkeys(host for _, _, host in sorted(records))) or _LOOPS_BACK
 
 
 def roll_up(hosts: Sequence[str]) -> str:
     """
-    Return a short stable name for a set of hosts, whatever their order.
+    Return a short stable name for a set of hosts, regardless of their order.
 
-    What the names share behind is written once: `(mx1|mx2).example.com`.
+    The common end of the names is written once: `(mx1|mx2).example.com`.
     """
     names = sorted(set(hosts))
     if len(names) <= 1:
@@ -123,7 +123,7 @@ def roll_up(hosts: Sequence[str]) -> str:
 
 
 def _bounded(site: str) -> str:
-    """Return a name that is not too long, and still that of one site alone."""
+    """Return a name of limited length that is still unique."""
     if len(site) <= _SITE_LENGTH:
         return site
     digest = hashlib.sha256(site.encode()).hexdigest()[:12]
@@ -131,7 +131,7 @@ def _bounded(site: str) -> str:
 
 
 def distinct(hosts: Iterable[MailHost]) -> tuple[MailHost, ...]:
-    """Return hosts with each address once, where it comes first; those left without are gone."""
+    """Return hosts with each address only once; hosts without other addresses are left out."""
     seen: set[tuple[str, int]] = set()
     found = []
     for host in hosts:
@@ -151,9 +151,9 @@ def mx_route(
     implicit: bool = False,
 ) -> Route | NoRoute:
     """
-    Return the route over MX hosts, given what each one's name resolved to, as far as asked.
+    Return the route over MX hosts, from the answers for those that were looked up.
 
-    `implicit`: there are no MX records, and the domain stands for its host (RFC 5321 §5.1).
+    `implicit` says that there are no MX records and the domain itself is the host (RFC 5321 §5.1).
     """
     usable = (
         MailHost(name, port, usable_addresses(answers[name], allow_private=allow_private))

@@ -1,9 +1,9 @@
 """
-Which of an egress path's sources a message is sent from.
+Chooses the source of an egress path from which a message is sent.
 
-One is drawn, by weight, as the message comes to its site: a connection that is in use goes on with
-mail of its own source, and drawing again would give it more than its weight. Only where no host has
-an address of that source's family is another drawn, among those that suit.
+It is drawn by weight once, when the message comes to its site. A connection continues with mail of
+its own source, so drawing again for it would give that source more than its weight. Another source
+is drawn only if no host has an address of the source's family.
 """
 
 import random
@@ -15,7 +15,7 @@ from postroad.policy.model import Source
 
 
 def draw(sources: Sequence[Source]) -> Source | None:
-    """Draw a source by weight, None where there are none."""
+    """Draw a source by weight, None without sources."""
     if not sources:
         return None
     return random.choices(sources, [max(0, source.weight) for source in sources])[0]
@@ -24,7 +24,7 @@ def draw(sources: Sequence[Source]) -> Source | None:
 def suiting(
     source: Source | None, sources: Sequence[Source], hosts: Iterable[MailHost]
 ) -> Source | None:
-    """Return the source, or another that can reach a host where this one cannot, if there is."""
+    """Return the source, or another one if only that has the address family of a host."""
     if source is None or source.address is None:
         return source
     families = {is_v6(address) for host in hosts for address in host.addresses}

@@ -1,3 +1,3 @@
 """
-Sites, as mail for them waits: rooms, shares, limits, pace. Decisions without I/O but for `windows`.
+Sites and the mail that waits for them: rooms, shares, limits, pace. Only `windows` does I/O.
 """

@@ -1,17 +1,18 @@
 """
-How many connections one site is seen to bear, within its limits. No I/O; the clock is an argument.
+The window of a site: how many connections it has shown that it accepts, within its limits. No I/O;
+the clock is an argument.
 
-Feedback as in Postfix, with additive growth behind a refusal. A site begins with few connections
-and is given one more for each attempt that it answers, so twice as many each round. A connection
-that is refused while others work sets the window to what is in use. After a while one more is
-tried, and if it is refused, that while becomes twice as long; if it is not, another one follows
-with each round of answers.
+The feedback is that of Postfix, with additive growth after a refusal. A site begins with few
+connections and gets one more for each answered attempt, which doubles the window in each round. If
+a connection is refused while others make progress, the window becomes the number in use. After a
+hold, one more is tried. If it is refused, the next hold is twice as long; if not, the window grows
+by one with each round of answers.
 
-A host that hangs gives no answer for minutes. So where mail waits and nothing ends, one more
-connection is tried all the same, soon where all that are in use hang, and after twice as long each
-time, until something is answered. A host that says nothing is so given a few more than it began
-with. And a connection that hangs, or is not even open after the same time, does not work: where no
-other does, a refusal is that of a site that is down.
+A hanging host gives no answer for minutes. So if mail waits and no attempt ends, one more
+connection is tried, soon if all connections hang, and with doubled pauses until something is
+answered. So a silent host gets a few connections more than it began with. A connection that hangs,
+or is not open after the same time, makes no progress. If none makes progress, a refusal means that
+the site is down.
 """
 
 from dataclasses import dataclass, field
@@ -19,17 +20,17 @@ from typing import Protocol
 
 INITIAL = 5  # connections, as in Postfix (initial_destination_concurrency)
 
-_HOLD, _LONGEST_HOLD = 10.0, 300.0  # seconds behind a refusal in which no more are tried
-_FORGET = 10  # holds behind a refusal, after which it is the first again
+_HOLD, _LONGEST_HOLD = 10.0, 300.0  # seconds after a refusal in which no more are tried
+_FORGET = 10  # holds after a refusal, after which the next refusal counts as the first
 _PAUSE, _LONGEST_PAUSE = 5.0, 60.0  # seconds without an answer, after which one more is tried
 
 
 class InUse(Protocol):
-    """A connection in use, or on its way there."""
+    """A connection that is in use or being opened."""
 
     @property
     def moved_at(self) -> float:
-        """When its peer last showed that it is at work, or it began."""
+        """When its peer last made progress, or when it began."""
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Concurrency:
     _probed_at: float = 0.0
 
     def answered(self, now: float, most: int) -> None:
-        """Take down that an attempt was answered there; `most` is the site's limit."""
+        """Note that an attempt was answered; `most` is the site's limit."""
         self._pause = _PAUSE
         if self.window >= most:
             return
@@ -60,7 +61,7 @@ class Concurrency:
         self.window += 1
 
     def refused(self, now: float, others: int) -> None:
-        """Take down that a connection was refused while `others` were in use, some at work."""
+        """Note that a connection was refused while `others` were in use and some made progress."""
         self.window = max(1, min(self.window, others))
         self._answers = 0
         since = now - self._refused_at
@@ -71,14 +72,14 @@ class Concurrency:
         self._refused, self._refused_at = True, now
 
     def works(self, now: float, patience: float) -> bool:
-        """Whether any connection in use has shown something in the last `patience` seconds."""
+        """Whether any connection in use has made progress in the last `patience` seconds."""
         return any(now - each.moved_at <= patience for each in self.in_use)
 
     def probes(self, now: float, still: float, patience: float) -> bool:
         """
-        Whether one more is tried, as nothing has ended for `still` seconds; take that down.
+        Decide whether to try one more, as nothing has ended for `still` seconds; note it if so.
 
-        Where some work, it is slow, and not before the hold behind a refusal is over.
+        If some connections make progress, the site is slow, and the hold after a refusal counts.
         """
         quiet = min(still, now - self._probed_at)
         if quiet < self._pause or (quiet < self._hold and self.works(now, patience)):

@@ -1,8 +1,8 @@
 """
-The time for which a site is left alone, as its hosts could not be reached. No I/O, no clock.
+The downtime of a site whose hosts could not be reached. No I/O, no clock.
 
-What comes in the meantime is put off, without a connection for each record, and comes back so many
-in a second, each class in a turn of its own.
+Mail that comes meanwhile is put off without a connection for each record. A limited number of
+records a second comes back, with separate turns for each class.
 """
 
 from collections import Counter
@@ -12,42 +12,41 @@ from postroad.mail.traffic import TrafficClass
 
 MAX_DOWN = 60.0  # seconds
 
-_LEAST_RATE = 10.0  # messages per second that come back; what is too fast is parked by its pace
+_LEAST_RATE = 10.0  # messages a second that come back; if the site is slower, they are parked
 
 
 @dataclass(slots=True)
 class Downtime:
-    """Until when a site is left alone, and why; 0 when it was reached since."""
+    """Until when delivery to a site pauses, and why; 0 if the site was reached since."""
 
     until: float = 0.0
     reason: str = ""
     _put_off: Counter[TrafficClass] = field(default_factory=Counter)  # since it went down
 
     def lasts(self, now: float) -> bool:
-        """Whether its hosts could not be reached just now."""
+        """Whether the site is down."""
         return now < self.until
 
     def begins(self, reason: str, now: float, retry_first: float) -> None:
-        """Its hosts could not be reached: leave them alone for a while."""
+        """Note that the hosts could not be reached, and pause delivery."""
         self.until = now + min(MAX_DOWN, retry_first / 2)
         self.reason = reason
         self._put_off.clear()
 
     def ends(self) -> None:
-        """It was reached."""
+        """Note that the site was reached."""
         self.until = 0.0
 
     def put_off(
         self, traffic_class: TrafficClass, now: float, *, rate: float | None, longest: float
     ) -> float:
         """
-        Return for how many seconds a record is put off that comes meanwhile.
+        Return for how many seconds to put off a record that comes meanwhile.
 
-        That is until it is tried again, and `longest` at most after that. `rate` is what the site
-        took in a second while it was up, None when that is not known.
+        That is until the site is tried again, plus at most `longest`. `rate` is how many messages a
+        second the site took while it was up, None if unknown.
         """
-        # The first finds out whether it is up again; not all of them at the same moment. How it
-        # failed says nothing of how it will be.
+        # The first record finds out whether the site is up again, so not all come at once.
         turn = self._put_off[traffic_class] / max(rate or 0.0, _LEAST_RATE)
         self._put_off[traffic_class] += 1
         return self.until - now + min(turn, longest)

@@ -1,9 +1,9 @@
 """
-What one site is asked to bear: connections at a time and messages in a window. No I/O, no clock.
+The limits of one site: concurrent connections, and messages in a window. No I/O, no clock.
 
-The message rate is exact over the window that slides: the moments of the last `count` starts are
-kept, and the next may begin when the oldest of them has left the window. Where others send to the
-site too, before, after or beside this process, messages are begun from slices that are leased
+The message rate is exact over a sliding window: the times of the last `count` starts are stored,
+and the next message may begin when the oldest of them has left the window. If other processes send
+to the site before, after or at the same time, messages begin only from leased slices
 (`policy.limits.slices`).
 """
 
@@ -16,22 +16,22 @@ from postroad.policy.model import Rate, SiteLimits
 
 class SiteLimiter:
     """
-    Counts one site's connections and starts. Times are seconds by any one monotonic clock.
+    Counts the connections and starts of one site. Times are seconds of one monotonic clock.
 
-    `leased`: a message may begin only from a slice.
+    `leased` says that a message may begin only from a slice.
     """
 
     def __init__(self, limits: SiteLimits, *, leased: bool = False) -> None:
         self.limits = limits
         self.leased = leased
         self.connections = 0
-        self.elsewhere = 0  # connections that another process has left open
+        self.elsewhere = 0  # connections that former owners of the lane still use
         self._starts: deque[float] = deque()
         self._slice = 0  # messages that may begin
         self._slice_ends = 0.0
 
     def adopt(self, limits: SiteLimits) -> None:
-        """Go on with other limits; what is counted stays counted."""
+        """Change the limits; the counts stay."""
         self.limits = limits
 
     @property
@@ -46,11 +46,11 @@ class SiteLimiter:
 
     @property
     def idle_room(self) -> int:
-        """How many connections may be kept open beside those in use."""
+        """How many idle connections may be kept open."""
         return max(0, self.most - self.connections)
 
     def next_start(self, now: float) -> float:
-        """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
+        """Return when the next message may begin: `now` or later; inf if it needs a slice."""
         rate = self.limits.message_rate
         if rate is None:
             return now
@@ -68,27 +68,27 @@ class SiteLimiter:
 
     @property
     def starts(self) -> Sequence[float]:
-        """The starts that are remembered, oldest first."""
+        """The stored starts, oldest first."""
         return tuple(self._starts)
 
     def lease(self, count: int, until: float) -> None:
-        """Take down that so many messages may begin, until then, whatever was left before."""
+        """Replace the leased slice: so many messages may begin until a time."""
         self._slice, self._slice_ends = count, until
 
     def remembers(self, now: float) -> bool:
-        """Whether a start is still in its window: forgotten, too many would be let begin."""
+        """Whether a start is still in its window, so that the site must not be forgotten."""
         rate = self.limits.message_rate
         if rate is None or not self._starts:
             return False
         return self._starts[-1] > now - rate.window.total_seconds()
 
     def inherit(self, other: "SiteLimiter") -> None:
-        """Go on with the starts of one that begins nothing more."""
+        """Take over the starts and the slice of a limiter that is no longer used."""
         self._starts = other._starts
         self._slice, self._slice_ends = other._slice, other._slice_ends
 
     def begin(self, now: float, *, before: Rate | None = None) -> None:
-        """Take down that a message begins; also before a rate is in force that soon may be."""
+        """Note that a message begins; with `before`, also for a rate that may come into force."""
         if self.limits.message_rate is None:
             if before is None:
                 return
@@ -101,7 +101,7 @@ class SiteLimiter:
             self._starts.popleft()
 
     def take_back(self, begun: float) -> None:
-        """A message that began then was not sent after all."""
+        """Note that a message that began at this time was not sent."""
         if begun in self._starts:
             self._starts.remove(begun)
             self._slice += 1

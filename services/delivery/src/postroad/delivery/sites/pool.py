@@ -1,12 +1,12 @@
 """
-Idle sessions, kept for the next message to the same place.
+The pool of idle SMTP sessions, kept for the next message to the same endpoint.
 
-Bounded for each place and in all; a session whose peer has hung up, or that has carried its share
-of messages, is not handed out again. The clock is an argument.
+The number of sessions is limited for each endpoint and in total. A session whose peer has hung up,
+or that has had its limit of messages, is not used again. The clock is an argument.
 
-A session takes up a connection of its site until its socket is closed, as that is what a host
-counts. So those that are on their way out are counted here too, and who opens another one waits
-until there is room beside them.
+A session counts as a connection of its site until its socket is closed, because hosts count that
+way. So sessions that are being closed are counted here, too, and a new connection waits until there
+is room.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from postroad.delivery.sites.limits import SiteLimiter
 
 Under = tuple[Hashable, ...]
 
-# Long enough for the next message of a burst, and shorter than any server waits (RFC 5321
-# §4.5.3.2.7 asks for five minutes): a session kept for nothing takes a place from others.
+# Long enough for the next message of a burst. It is far less than a server waits (RFC 5321
+# §4.5.3.2.7 requires five minutes), because an idle session takes a connection from others.
 IDLE = 10.0  # seconds
 PER_PLACE = 20
 IN_ALL = 200
@@ -34,7 +34,7 @@ class _Idle:
 
 
 class SessionPool:
-    """The idle sessions of a process, by place: whatever names a host with all that matters."""
+    """The idle sessions of a process, by endpoint."""
 
     def __init__(
         self, *, idle: float = IDLE, per_place: int = PER_PLACE, in_all: int = IN_ALL
@@ -49,7 +49,7 @@ class SessionPool:
         self._one_went = asyncio.Event()
 
     def take(self, endpoint: Hashable, now: float) -> Session | None:
-        """Return an idle session, the one used last, None when there is none."""
+        """Return the idle session that was used last, None when there is none."""
         waiting = self._places.get(endpoint, [])
         while waiting:
             found = waiting.pop()
@@ -64,9 +64,9 @@ class SessionPool:
 
     def give(self, endpoint: Hashable, session: Session, now: float, *, under: Under) -> bool:
         """
-        Keep a session for the next message; return whether there is room for it.
+        Keep a session for the next message; return whether there was room for it.
 
-        `under` is what it counts for: the site, and what an egress path has of it.
+        `under` has the keys for which it counts: the site, and the site of an egress path.
         """
         waiting = self._places.get(endpoint, [])
         if not session.reusable or len(waiting) >= self._per_place or self._count >= self._in_all:
@@ -77,11 +77,11 @@ class SessionPool:
         return True
 
     def count(self, key: Hashable) -> int:
-        """Return how many sessions are open under a key and not in use, kept or on their way."""
+        """Return how many sessions of a key are idle or being closed."""
         return self._kept.get(key, 0) + self._leaving.get(key, 0)
 
     def count_until_gone(self, session: Session, *, under: Under) -> None:
-        """Count a session that is not kept until its connection is closed; the caller does that."""
+        """Count a session until its connection is closed, which the caller does."""
         if not session.gone.done():
             self._leaving.update(under)
             session.gone.add_done_callback(lambda _: self._went(under))
@@ -93,9 +93,9 @@ class SessionPool:
 
     async def make_room(self, limiters: Mapping[Hashable, SiteLimiter]) -> None:
         """
-        Wait until no more are open under each key than may be beside those in use.
+        Wait until no key has more open sessions than its limiter allows besides those in use.
 
-        Goodbye is said on kept ones that are too many.
+        Surplus idle sessions are closed.
         """
         while over := [key for key, each in limiters.items() if self.count(key) > each.idle_room]:
             leaving = [idle for key in over for idle in self.surplus(key, limiters[key].idle_room)]
@@ -105,17 +105,17 @@ class SessionPool:
                 await self._one_went.wait()
 
     def surplus(self, key: Hashable, room: int) -> list[Session]:
-        """Take out the sessions kept under a key beyond `room`; the caller says goodbye."""
+        """Remove and return a key's idle sessions beyond `room`; the caller closes them."""
         if self._kept.get(key, 0) <= room:
             return []
         return self._take_out(lambda idle: key in idle.under and self._kept[key] > room)
 
     def all(self) -> list[Session]:
-        """Take out all sessions; the caller says goodbye."""
+        """Remove and return all sessions; the caller closes them."""
         return self._take_out(lambda _: True)
 
     def expired(self, now: float) -> list[Session]:
-        """Take out the sessions that have been idle for too long; the caller says goodbye."""
+        """Remove and return the sessions that were idle for too long; the caller closes them."""
         return self._take_out(lambda idle: now - idle.since >= self._idle)
 
     def _take_out(self, leaves: Callable[[_Idle], bool]) -> list[Session]:
@@ -140,7 +140,7 @@ class SessionPool:
         _take_off(self._kept, idle.under)
 
     async def close(self) -> None:
-        """Say QUIT on every idle session."""
+        """Close every idle session with QUIT."""
         await asyncio.gather(*(session.quit() for session in self.all()))
 
 

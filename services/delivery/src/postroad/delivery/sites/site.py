@@ -1,21 +1,21 @@
 """
-One site as the mail of one egress path meets it: its waiting room, its limits, and whether it is
-up.
+One site for the mail of one egress path: its waiting room, its limits, and its state.
 
-What a Relay's mail meets there says nothing about another's: their limits, logins and demands
-differ, and so does what they do to a host. Only the sum of what they use is theirs together
-(`delivery.sites.total`). No I/O; the clock is an argument.
+Each egress path has a Site of its own, because limits, logins and TLS differ, and so do the results
+of its mail. Only the sum of their use is common (`delivery.sites.total`). No I/O; the clock is an
+argument.
 
-Bulk mail that waits makes way for express, and express that is put off comes back behind express
-alone (`delivery.sites.waiting`). A site whose hosts cannot be reached is down for a while
-(`delivery.sites.downtime`).
+Waiting bulk mail makes way for express mail, and express mail that was put off comes back behind
+express mail only (`delivery.sites.waiting`). A site whose hosts cannot be reached is down for a
+while (`delivery.sites.downtime`).
 
-A site's mail must not keep other mail waiting, so a room holds what the site takes in a few
-seconds, by its pace; a site that does not move has its share of a part of the places, and no more.
-Large mail takes several places. One record is let in, whatever it takes.
-What finds no place is parked: put off until, by pace and the length of the line, it will be its
-turn. That costs as much as accepting it did, so a site that is fast enough never comes to it: its
-backlog is left in the stream, where its lane is not pulled for a moment.
+A site's mail must not hold up other mail. So a room holds only what the site takes within a few
+seconds, by its pace. A site that does not move gets a share of a part of the places. Large mail
+takes several places; a single record is always let in.
+
+A record without a place is parked: put off until its turn, estimated from the pace and the length
+of the line. Parking costs as much as accepting mail, so it is avoided for fast sites, whose backlog
+stays in the stream while their lane is not read.
 """
 
 import math
@@ -33,31 +33,31 @@ from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
 
 _SHORTEST_PARK = 1.0  # seconds
-_UNKNOWN_RATE = 10.0  # messages per second, of a site that has not been seen at work
-_LEAST_RATE = 0.5  # messages per second: one that stands still may move again
-_SOON, _STILL = 5.0, 4.0  # seconds, and so many times what a site has stood still
+_UNKNOWN_RATE = 10.0  # messages a second, of a site whose rate is unknown
+_LEAST_RATE = 0.5  # messages a second, of a site that stands still, since it may move again
+_SOON, _STILL = 5.0, 4.0  # seconds, and a multiple of the time for which a site has stood still
 
 
 @dataclass(slots=True, eq=False)
 class Site:
-    """What is known of one site in this process, by the mail of the egress path `relay`."""
+    """One site in this process, for the mail of the egress path `relay`."""
 
     relay: str
     limiter: SiteLimiter
     shares: Shares
     total: "SiteTotal[Site]"
-    hosts: tuple[Smarthost, ...] = ()  # none where they are found in the DNS
-    hosts_in_use: tuple[Smarthost, ...] = ()  # that connections in use may be at
-    lane: str = ""  # of its mail, as that came last
-    is_left: bool = False  # whether its lane went to another process since
-    heir: "Site | None" = None  # that counts our connections too, as they are at its hosts
+    hosts: tuple[Smarthost, ...] = ()  # empty if they come from the DNS
+    hosts_in_use: tuple[Smarthost, ...] = ()  # smarthosts to which connections may be in use
+    lane: str = ""  # the lane of its last mail
+    is_left: bool = False  # whether its lane has gone to another process since
+    heir: "Site | None" = None  # a site that counts our connections too, as it has the same hosts
     lines: SiteLines = field(default_factory=SiteLines)
     concurrency: Concurrency = field(default_factory=Concurrency)
     pace: Pace = field(default_factory=Pace)
     downtime: Downtime = field(default_factory=Downtime)
-    timer: float = math.inf  # when it is to be looked at again
-    _under_way: int = 0  # places of what was begun
-    _counted: SiteLimits | None = None  # in the total, while there is mail
+    timer: float = math.inf  # when to start connections again
+    _under_way: int = 0  # places of records in attempts
+    _counted: SiteLimits | None = None  # the limits counted in the total, while there is mail
 
     @property
     def name(self) -> str:
@@ -66,11 +66,11 @@ class Site:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What names it in this process."""
+        """The key of the site in this process."""
         return self.name, self.relay
 
     def adopt(self, limits: SiteLimits) -> None:
-        """Go on with other limits."""
+        """Change the limits."""
         self.limiter.adopt(limits)
         if self._counted is not None:
             self.total.leaves(self._counted)
@@ -81,12 +81,12 @@ class Site:
         self.total.joins(self._counted)
 
     def occupy(self) -> None:
-        """Take down that a connection is used."""
+        """Count a connection as used."""
         self.limiter.connections += 1
         self.total.limiter.connections += 1
 
     def vacate(self) -> None:
-        """Take down that a connection is used no more."""
+        """Count a connection as no longer used."""
         self.limiter.connections -= 1
         self.total.limiter.connections -= 1
         self._leave_if_idle()
@@ -94,9 +94,9 @@ class Site:
             self.heir.vacate()
 
     def _was_emptied(self) -> None:
-        """Take down that records were taken out that were not begun."""
+        """Note that waiting records were removed."""
         if not self.waiting:
-            self.pace.waits_no_more()  # or it is slower by each second in which nothing comes
+            self.pace.waits_no_more()  # otherwise its rate would fall while no mail comes
         self._leave_if_idle()
 
     def _leave_if_idle(self) -> None:
@@ -111,7 +111,7 @@ class Site:
 
     @property
     def held(self) -> int:
-        """How many places it has for what waits or is under way."""
+        """How many places its waiting records and its attempts take."""
         return self.lines.places + self._under_way
 
     @property
@@ -126,7 +126,7 @@ class Site:
 
     @property
     def has_too_many(self) -> bool:
-        """Whether more connections are in use than it is seen to bear, or may be."""
+        """Whether more connections are in use than its window or its limits allow."""
         limiter = self.limiter
         return (
             limiter.connections > min(limiter.most, self.concurrency.window)
@@ -134,19 +134,19 @@ class Site:
         )
 
     def next_start(self, now: float) -> float:
-        """Return when the next message may begin: `now`, or later; inf where it needs a slice."""
+        """Return when the next message may begin: `now` or later; inf if it needs a slice."""
         start = max(self.limiter.next_start(now), self.total.limiter.next_start(now))
         if start > now and (first := self.first()) and first.leased.record.resume_from:
-            return now  # it was counted when it began
+            return now  # it continues a message that was counted already
         return start
 
     @property
     def makes_way(self) -> bool:
-        """Whether a connection that ended a message goes to another egress path's mail."""
+        """Whether a free connection should go to the mail of another egress path."""
         return self.total.makes_way(self, self.limiter.connections)
 
     def probes(self, now: float) -> bool:
-        """Whether its window grows by one, as mail waits and nothing ends."""
+        """Decide whether the window grows by one because mail waits and nothing ends."""
         if not self.waiting or self.limiter.connections < self.concurrency.window:
             return False
         if not (self.limiter.has_slot and self.total.limiter.has_slot):
@@ -158,23 +158,23 @@ class Site:
         return self.pace.moves(now, busy=self.limiter.connections > 0)
 
     def is_hurried(self, now: float) -> bool:
-        """Whether its hosts are given less time than usual, as others need the places."""
+        """Whether its hosts get shorter timeouts, because others need the places."""
         return self.shares.is_scarce and not self.moves(now)
 
     def lasting(self, now: float) -> int:
-        """Return how many of the places it has will not be free soon."""
+        """Return how many of its places will not be free soon."""
         if not self.moves(now):
             return self.held
         rate = self.pace.rate(now)
         return max(0, self.lines.places - self._quick(rate)) if rate is not None else 0
 
     def _quick(self, rate: float) -> int:
-        """Return how many places that mail takes which leaves within seconds."""
+        """Return the places of the mail that leaves within QUICK seconds."""
         each = self.lines.places / self.waiting if self.waiting else 1.0
         return int(rate * QUICK * each)
 
     def room(self, now: float) -> int:
-        """Return how many places what waits here may take."""
+        """Return how many places its waiting records may take."""
         if not self.moves(now):
             held = self.held
             young = self.pace.is_young(now, idle=not held)
@@ -186,10 +186,10 @@ class Site:
 
     def lacks(self, now: float, coming: int) -> int:
         """
-        Return how many places are free for mail that was put off, when half of the room is.
+        Return how many places are free for parked mail, once half of the room is free.
 
-        Of the other half places are left for what is `coming` by itself soon. None are at a site
-        that went down, before it was reached again.
+        From the other half, places for mail that is `coming` soon are reserved. A site that went
+        down has none until it is reached again.
         """
         room, used = self.room(now), self.lines.places
         half = (room + 1) // 2
@@ -198,14 +198,14 @@ class Site:
         return max(half, room - coming) - used
 
     def has_room(self, traffic_class: TrafficClass, now: float) -> bool:
-        """Whether another record of a class may wait here: bulk makes way for express."""
+        """Whether another record of a class may wait here; bulk makes way for express."""
         return self.lines.places_before(traffic_class) < self.room(now)
 
     def surplus(self, now: float) -> list[WaitingRecord]:
         """
-        Take out, and return, what waits beyond the room.
+        Remove and return the waiting records that exceed the room.
 
-        It was let in before the pace fell, or before express mail came that it makes way for.
+        They came before the pace fell, or before express mail to which they make way.
         """
         found = self.lines.surplus(self.room(now))
         self._was_emptied()
@@ -224,35 +224,35 @@ class Site:
         self.pace.waits(now)
 
     def first(self) -> WaitingRecord | None:
-        """Return the record that is next, express before bulk, without taking it out."""
+        """Return the next record, express before bulk, without removing it."""
         return self.lines.first()
 
     def next(self) -> WaitingRecord | None:
-        """Take out the record that is next, express before bulk; None when none waits."""
+        """Remove and return the next record, express before bulk; None when none waits."""
         return self.lines.next(self.shares.least // 2)
 
     def empty(self) -> list[WaitingRecord]:
-        """Take out, and return, all that waits."""
+        """Remove and return all waiting records."""
         return self.withdraw(lambda _: True)
 
     def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
-        """Take out, and return, what waits and is to leave."""
+        """Remove and return the waiting records for which `leaves` is true."""
         leaving = self.lines.withdraw(leaves)
         self._was_emptied()
         return leaving
 
     def put_back(self, waiting: WaitingRecord) -> None:
-        """Let a record wait again, before all others, that was not even begun at the host."""
+        """Put a record back to the front, if its host refused the connection."""
         waiting.refusals += 1
         self.lines.put_back(waiting)
 
     def take_back(self, waiting: WaitingRecord) -> None:
-        """Take down that a message that was to begin was begun at no host."""
+        """Note that a message that began reached no host, so that it does not count."""
         self.limiter.take_back(waiting.begun)
         self.total.limiter.take_back(waiting.begun)
 
     def begin(self, waiting: WaitingRecord, now: float) -> None:
-        """Take down that a message begins, after `next` has taken it out."""
+        """Note that a message begins, after `next` has removed it."""
         waiting.begun = now
         self._under_way += waiting.leased.places
         if not waiting.leased.record.resume_from:
@@ -262,23 +262,23 @@ class Site:
             self.pace.waits_no_more()
 
     def ended(self, waiting: WaitingRecord, now: float, seconds: float) -> None:
-        """Take down that an attempt here ended, and how long it took."""
+        """Note that an attempt ended, and how long it took."""
         self.leaves(waiting)
         self.pace.ends(now, seconds)
 
     def leaves(self, waiting: WaitingRecord) -> None:
-        """Take down that a record is under way no more that was begun."""
+        """Note that a record is no longer in an attempt."""
         self._under_way -= waiting.leased.places
 
     def park(self, traffic_class: TrafficClass, now: float, *, longest: float) -> float:
         """
-        Return for how many seconds a record that finds no room is put off: until its turn.
+        Return for how many seconds to put off a record without room: until its turn.
 
-        For no more than `longest`, but for a second at least.
+        It is at least a second, and `longest` at most.
         """
         line = self.lines.of(traffic_class)
         rate = self.pace.rate(now)
-        if not rate:  # it may only be getting under way, as behind a greeting that is late
+        if not rate:  # the site may only be slow to start, as with a late greeting
             longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
         if rate is None:
             rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
@@ -287,7 +287,7 @@ class Site:
         return max(wait, _SHORTEST_PARK)
 
     def may_be_forgotten(self, now: float) -> bool:
-        """Whether nothing would come of forgetting it but that its pace is not known."""
+        """Whether only its pace would be lost if the site were forgotten."""
         if not self.idle or self.downtime.lasts(now):
             return False
         return not self.limiter.remembers(now) and not self.total.limiter.remembers(now)

@@ -1,5 +1,5 @@
 """
-The sites of a process: which are known, how they share its places, and which may be forgotten.
+The sites of a process: creates them, counts their shares of the places, and forgets idle ones.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from postroad.policy.model import EgressPath, SiteLimits, Smarthost
 from postroad.spool.agreement import named_site
 
 _RECOUNT = 0.25  # seconds
-_REMEMBERED = 600.0  # seconds for which the pace of a site is known that has no more mail
+_REMEMBERED = 600.0  # seconds for which a site without mail is remembered
 _MANY = 2_000  # sites without mail
 
 
@@ -23,25 +23,25 @@ class Sites:
     """
     All sites of a process, by name and egress path.
 
-    `in_hand` is how many records it has at most. `resume` goes on with a site that is not shared
-    with other pools any more.
+    `in_hand` is the most records of the process. `resume` continues with the mail of a site that is
+    no longer shared with other pools.
     """
 
     def __init__(self, in_hand: int, resume: Callable[[SiteTotal[Site]], None]) -> None:
         self._resume = resume
         self._sites: dict[tuple[str, str], Site] = {}
         self._totals: dict[str, SiteTotal[Site]] = {}
-        self._withdrawn: list[Site] = []  # whose smarthosts were, with connections in use
+        self._withdrawn: list[Site] = []  # sites with replaced smarthosts and connections in use
         self._elsewhere: Mapping[str, int] = {}
         self._shares = Shares(in_hand)
         self._counted = 0.0
-        self._several_pools = False  # that send by MX, so that they may meet at a site
+        self._several_pools = False  # whether several pools send by MX, perhaps to one site
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
 
     def of(self, name: str, egress_path: EgressPath) -> Site:
-        """Return the site as an egress path's mail meets it, with the limits that hold now."""
+        """Return the site of an egress path, with its current limits."""
         site = self._sites.get((name, egress_path.name))
         if site is None:
             return self._new(name, egress_path)
@@ -53,7 +53,7 @@ class Sites:
         return site
 
     def go_on(self, site: Site, egress_path: EgressPath) -> None:
-        """Let a site be as its egress path is now, some of whose hosts it has."""
+        """Apply an edited egress path that still has some of the site's hosts."""
         if site.hosts is not egress_path.smarthosts:
             _turn_to(site, egress_path.smarthosts)
             self._count_withdrawn(site)
@@ -61,7 +61,7 @@ class Sites:
             site.adopt(egress_path.limits)
 
     def _count_withdrawn(self, site: Site) -> None:
-        """Count what is in use at hosts that were withdrawn and are the site's again."""
+        """Count connections in use to replaced hosts that the site has again."""
         for former in [each for each in self._withdrawn if each.key == site.key]:
             if same_hosts(former.hosts_in_use, site.hosts):
                 self._withdrawn.remove(former)
@@ -83,10 +83,10 @@ class Sites:
 
     def _anew(self, before: Site, egress_path: EgressPath) -> Site:
         """
-        Begin with other smarthosts: connections that are stuck at those before use nothing of them.
+        Replace a site whose smarthosts are all different now.
 
-        They count again once their hosts come back. The rate is that of a Relay's smarthosts,
-        whichever they are.
+        Connections to the former hosts do not count for the new site, unless these hosts come back.
+        The message rate is kept, since it applies to a Relay's smarthosts, whichever they are.
         """
         self._drop(before)
         if before.limiter.connections:
@@ -96,12 +96,12 @@ class Sites:
         return site
 
     def leave(self, lane: str) -> None:
-        """Take down that a lane is another process's, which is to hear what is in use there."""
+        """Note that a lane went to another process, which must know the connections in use."""
         for site in self:
             site.is_left = site.is_left or site.lane == lane
 
     def left_open(self, pool: SessionPool) -> Mapping[str, int]:
-        """Return what is in use, or not closed yet, at sites of lanes that were left, by name."""
+        """Return the open connections at sites of left lanes, by hashed names."""
         counts: Counter[str] = Counter()
         for site in self:
             if site.is_left:
@@ -111,7 +111,7 @@ class Sites:
         return +counts
 
     def heed_elsewhere(self, counts: Mapping[str, int]) -> None:
-        """Leave so many connections of each limit to processes that had the site before."""
+        """Subtract the connections that former owners of the sites still use from the limits."""
         self._elsewhere = counts
         for site in self:
             self._count_elsewhere(site)
@@ -119,12 +119,12 @@ class Sites:
     def _count_elsewhere(self, site: Site) -> None:
         counts, total = self._elsewhere, site.total
         site.limiter.elsewhere = counts.get(named_site(*site.key), 0) if counts else 0
-        # Where the site is shared, they have claims of their own.
+        # At a shared site, those processes have claims of their own.
         count = counts.get(named_site(site.name), 0) if counts and not total.is_shared else 0
         total.limiter.elsewhere = count
 
     def renew(self, limits: Mapping[str, SiteLimits]) -> None:
-        """Heed the limits of egress paths, by name, also where no mail waits that has them."""
+        """Apply the limits of egress paths, by name, also to sites without mail."""
         for site in self:
             now = limits.get(site.relay)
             if now == site.limiter.limits:
@@ -134,7 +134,7 @@ class Sites:
             site.total.outdate()
 
     def know_pools(self, *, several: bool) -> None:
-        """Take down whether `several` pools send by MX."""
+        """Note whether several pools send by MX."""
         if several != self._several_pools:
             self._several_pools = several
             for total in self._totals.values():
@@ -142,7 +142,7 @@ class Sites:
             self.heed_elsewhere(self._elsewhere)
 
     def _share(self, total: SiteTotal[Site]) -> None:
-        """Lease what is used of a site where another pool may send there too."""
+        """Share a site's connections by leases if another pool may send there, too."""
         if self._several_pools and total.by_mx:
             total.share()
         elif total.is_shared:
@@ -150,17 +150,17 @@ class Sites:
             self._resume(total)
 
     def keep_count(self, now: float) -> None:
-        """Count the shares of the process's places if that was not done just now."""
+        """Count the shares of the places, unless that was done a moment ago."""
         if now - self._counted >= _RECOUNT:
             self.count_shares(now)
 
     def count_shares(self, now: float) -> None:
-        """Count what sites have of the process's places for long."""
+        """Count the places of each site that will not be free soon."""
         self._counted = now
         self._shares.recount(site.lasting(now) for site in self)
 
     def forget(self, now: float) -> None:
-        """Forget sites that have had no mail for a while, the more the shorter ago."""
+        """Forget sites that have had no mail for a while; with many sites, at once."""
         self._withdrawn = [site for site in self._withdrawn if site.limiter.connections]
         idle = [site for site in self if site.may_be_forgotten(now)]
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0
@@ -176,14 +176,14 @@ class Sites:
 
 
 def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:
-    """Let a site go on with other smarthosts; those before may have connections in use."""
+    """Set a site's smarthosts; the former ones may still have connections in use."""
     kept = site.hosts_in_use if site.limiter.connections else ()
     site.hosts_in_use = hosts + tuple(host for host in kept if host not in hosts)
     site.hosts = hosts
 
 
 def _count_for(heir: Site, former: Site) -> None:
-    """Count the connections of a site that was withdrawn for another, until they are closed."""
+    """Count the connections of a replaced site for another one, until they are closed."""
     former.heir = heir
     heir.hosts_in_use += former.hosts_in_use
     heir.limiter.connections += former.limiter.connections

@@ -1,8 +1,8 @@
 """
-Records that wait for their turn at a site, and the lines in which they do. No I/O.
+Records that wait at a site, and the lines in which they wait. No I/O.
 
-Express is served before bulk. Each class has a line of its own, with a turn of its own for what was
-put off: what waits behind express mail is only express mail.
+Express mail goes before bulk mail. Each class has a line of its own, and turns of its own for
+parked mail, so that express mail only waits behind express mail.
 """
 
 from collections import deque
@@ -18,44 +18,43 @@ from postroad.spool.interface import LeasedRecord
 @dataclass(slots=True)
 class WaitingRecord:
     """
-    A record in a site's waiting room, its egress path by `snapshot`, and from where it will be
-    sent.
+    A record in a site's waiting room, with its egress path in `snapshot` and its source.
 
-    That is drawn once: drawn again where it does not suit, the shares were not the weights.
+    The source is drawn only once, because drawing again would distort the weights.
     """
 
     leased: LeasedRecord
     egress_path: EgressPath
     snapshot: Snapshot | None = None
     source: Source | None = None
-    begun: float = 0.0  # when, by the limiters
-    refusals: int = 0  # connections that its site refused while others worked
+    begun: float = 0.0  # when its message began, for the limiters
+    refusals: int = 0  # connections that its site refused while others made progress
 
 
 @dataclass(slots=True)
 class Line:
-    """The records of one class that wait at a site, in their order; `places` is what they take."""
+    """The waiting records of one class in their order; `places` is what they take."""
 
     places: int = 0
-    _last_turn: float = 0.0  # when the one comes back that was parked last
+    _last_turn: float = 0.0  # when the record that was parked last comes back
     _records: deque[WaitingRecord] = field(default_factory=deque)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def add(self, waiting: WaitingRecord) -> None:
-        """Let a record wait behind the others."""
+        """Add a record at the end."""
         self._records.append(waiting)
         self.places += waiting.leased.places
 
     def put_back(self, waiting: WaitingRecord) -> None:
-        """Let a record wait before the others."""
+        """Add a record at the front."""
         self._records.appendleft(waiting)
         self.places += waiting.leased.places
 
     @property
     def first(self) -> WaitingRecord:
-        """The record that is next."""
+        """The next record."""
         return self._records[0]
 
     @property
@@ -64,35 +63,35 @@ class Line:
         return self._records[-1]
 
     def next(self) -> WaitingRecord:
-        """Take out the record that is next."""
+        """Remove and return the next record."""
         waiting = self._records.popleft()
         self.places -= waiting.leased.places
         return waiting
 
     def pop(self) -> WaitingRecord:
-        """Take out the record that came last."""
+        """Remove and return the record that came last."""
         waiting = self._records.pop()
         self.places -= waiting.leased.places
         return waiting
 
     def park(self, now: float, *, before: int, gap: float, longest: float) -> float:
         """
-        Return in how many seconds it is the turn of a record that is put off.
+        Return the seconds until the turn of a record that is parked.
 
-        That is behind `before` that wait, and behind all that were put off, `gap` seconds each.
+        Its turn is after `before` waiting records and after all parked ones, `gap` seconds each.
         """
         turn = max(self._last_turn, now + before * gap) + gap
         self._last_turn = min(turn, now + longest)
         return self._last_turn - now
 
     def forget_turns(self) -> None:
-        """Let what is put off next come back behind those that wait, and nobody else."""
+        """Forget the turns of parked records: the next one comes back after the waiting ones."""
         self._last_turn = 0.0
 
     def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
-        """Take out, and return, those that are to leave."""
+        """Remove and return the records for which `leaves` is true."""
         leaving: list[WaitingRecord] = []
-        for _ in range(len(self)):  # once round, so that their order stays
+        for _ in range(len(self)):  # once around, so that the order stays
             waiting = self.next()
             if leaves(waiting):
                 leaving.append(waiting)
@@ -103,7 +102,7 @@ class Line:
 
 @dataclass(slots=True)
 class SiteLines:
-    """The lines of a site; `count` is how many records wait in both."""
+    """The lines of a site; `count` is the number of records in both."""
 
     express: Line = field(default_factory=Line)
     bulk: Line = field(default_factory=Line)
@@ -115,37 +114,37 @@ class SiteLines:
 
     @property
     def places(self) -> int:
-        """How many places all that waits takes."""
+        """How many places all waiting records take."""
         return self.express.places + self.bulk.places
 
     def places_before(self, traffic_class: TrafficClass) -> int:
-        """Return how many places that takes which makes no way for another record of a class."""
+        """Return the places of records that do not make way for a record of this class."""
         return self.places if traffic_class is TrafficClass.BULK else self.express.places
 
     def before(self, line: Line) -> int:
-        """Return how many records go before the next that comes into a line."""
+        """Return how many records go before the next one in a line."""
         return self.count if line is self.bulk else len(line)
 
     def add(self, waiting: WaitingRecord) -> None:
-        """Let a record wait behind the others of its class."""
+        """Add a record after the others of its class."""
         self.of(waiting.leased.record.traffic_class).add(waiting)
         self.count += 1
 
     def put_back(self, waiting: WaitingRecord) -> None:
-        """Let a record wait before the others of its class."""
+        """Add a record before the others of its class."""
         self.of(waiting.leased.record.traffic_class).put_back(waiting)
         self.count += 1
 
     def first(self) -> WaitingRecord | None:
-        """Return the record that is next, express before bulk, without taking it out."""
+        """Return the next record, express before bulk, without removing it."""
         line = self.express or self.bulk
         return line.first if line else None
 
     def next(self, few: int) -> WaitingRecord | None:
         """
-        Take out the record that is next, express before bulk; None when none waits.
+        Remove and return the next record, express before bulk; None when none waits.
 
-        Where fewer than `few` wait, the turns of what was put off are forgotten.
+        If fewer than `few` wait, the turns of parked records are forgotten.
         """
         line = self.express or self.bulk
         if not line:
@@ -156,7 +155,7 @@ class SiteLines:
         return line.next()
 
     def surplus(self, room: int) -> list[WaitingRecord]:
-        """Take out, and return, what waits beyond so many places: who came last, bulk first."""
+        """Remove and return the records beyond so many places: bulk first, the latest first."""
         found = []
         for line in (self.bulk, self.express):
             while line and self.places - line.last.leased.places >= room:
@@ -165,7 +164,7 @@ class SiteLines:
         return found
 
     def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
-        """Take out, and return, what waits and is to leave."""
+        """Remove and return the records for which `leaves` is true."""
         leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
         self.count -= len(leaving)
         return leaving

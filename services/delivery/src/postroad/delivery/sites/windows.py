@@ -1,13 +1,12 @@
 """
-Leasing what may be sent to sites with a message rate: the slices of `policy.limits.slices`, with
-I/O.
+Leases slices of message rates (`policy.limits.slices`) for the sites of this process.
 
-Each egress path's rate at a site has a record, so that the next owner of its lane, also after a
-crash, goes on with the window as it is. Where several pools send to a site, their rate together has
-one.
+The rate of each egress path at a site has a record, so that the next owner of its lane continues
+the window, even after a crash. If several pools send to a site, their common rate has a record,
+too.
 
-With storage full nothing can be written down. One who sends alone goes on then, by his own count:
-mail that leaves makes room.
+With full storage nothing can be written. A process then continues by its own count for the rate of
+an egress path, because outgoing mail makes room.
 """
 
 import asyncio
@@ -28,13 +27,13 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_AGAIN = 1.0  # seconds until the records are asked again that did not answer
+_AGAIN = 1.0  # seconds until a failed lease is tried again
 _SHORTEST_WAIT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A window, its record, and the site whose mail waits for it."""
+    """A rate window, the name of its record, and its site."""
 
     kind: SiteKind
     name: str
@@ -43,7 +42,7 @@ class _Window:
 
 
 class Windows:
-    """All windows of a process. `resume` goes on with a site's mail."""
+    """All rate windows of a process. `resume` continues with a site's mail."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Windows:
         self._look_again = asyncio.Event()
 
     def ask(self, site: Site) -> None:
-        """Lease what the mail that waits at a site needs, and go on with it then."""
+        """Lease the slices that a site's waiting mail needs, then continue with it."""
         for window in (
             _Window(SiteKind.WINDOW, f"{site.name} {site.relay}", site.limiter, site.total),
             _Window(SiteKind.MESSAGES, site.name, site.total.limiter, site.total),
@@ -69,7 +68,7 @@ class Windows:
                 self._tasks.spawn(self._lease(window))
 
     def look_again(self) -> None:
-        """Let nobody wait for what a limit allows that is another one now."""
+        """Check waits again, because a limit may have changed."""
         self._look_again.set()
         self._look_again = asyncio.Event()
 
@@ -91,7 +90,7 @@ class Windows:
                     await self._look_again.wait()
 
     async def _try(self, window: _Window) -> float:
-        """Lease a slice; return for how many seconds to wait if there is none, else 0."""
+        """Lease a slice; return the seconds to wait if there is none, else 0."""
         limiter = window.limiter
         rate = limiter.limits.message_rate
         if rate is None:

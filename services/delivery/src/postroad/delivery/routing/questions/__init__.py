@@ -1,1 +1,1 @@
-"""Questions to the DNS: whose is next, and what was not answered of late."""
+"""The order of questions to the DNS, and the names that were unanswered recently."""

@@ -1,10 +1,11 @@
 """
-Which question is put to the DNS next. No I/O.
+Decides which question goes to the DNS next. No I/O.
 
-Only so many are asked at a time, and one that is not answered keeps its turn for seconds. Who names
-dozens of silent hosts in his MX records would have all turns for minutes. So a domain's first
-questions, as many as one host's addresses need, go before the further ones of all others, and those
-never have more than half of the turns. Express goes before bulk, which has three quarters at most.
+The number of concurrent questions (turns) is limited, and an unanswered question keeps its turn for
+seconds. A domain with dozens of silent MX hosts could take all turns for minutes. So the first
+questions of each domain, as many as one host's addresses need, go before the later questions of all
+domains, and the later ones never have more than half of the turns. Express goes before bulk, which
+has three quarters of the turns at most.
 """
 
 from collections import Counter, OrderedDict
@@ -12,18 +13,18 @@ from dataclasses import dataclass, field
 
 from postroad.mail.traffic import TrafficClass
 
-_FIRST = 2  # questions: one for each family of addresses
-_LATER = 0.5  # of the turns
-_BULK = 0.75  # of the turns
-_DEPTHS = 32  # behind so many of its domain's own, one more makes no difference
+_FIRST = 2  # first questions of a domain: one for each address family
+_LATER = 0.5  # the part of the turns for later questions
+_BULK = 0.75  # the part of the turns for bulk mail
+_DEPTHS = 32  # lines; a domain's questions after that share the last one
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
     """
-    For whose mail a question is asked: that of a domain, or of an egress path to smarthosts.
+    The mail for which a question is asked: of a domain, or of an egress path to smarthosts.
 
-    `slow`: the DNS did not answer of late for the hosts that it names.
+    `slow` says that the DNS did not answer recently for its hosts.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Asker:
 @dataclass(frozen=True, slots=True)
 class _Standing:
     asker: Asker
-    depth: int  # questions of its asker's name that were open or waiting before it
+    depth: int  # questions of the same domain that are open or waiting before it
 
     @property
     def is_later(self) -> bool:
@@ -43,14 +44,14 @@ class _Standing:
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """A question that waits, in the line of each asker who needs it, or has its turn."""
+    """A question that waits in the line of each asker that needs it, or that has a turn."""
 
     standings: list[_Standing] = field(default_factory=list)
-    turn: _Standing | None = None  # the asker's who came to it first
+    turn: _Standing | None = None  # the standing that got the turn
 
 
 class DnsLines:
-    """The lines before `most` turns."""
+    """The lines of waiting questions for `most` turns."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -59,7 +60,7 @@ class DnsLines:
         }
         self._depths: Counter[str] = Counter()
         self._open: Counter[TrafficClass] = Counter()
-        self._later = 0  # of those that are open
+        self._later = 0  # open later questions
 
     def stand(self, question: Question, asker: Asker) -> None:
         """Let a question wait in an asker's line."""
@@ -69,7 +70,7 @@ class DnsLines:
         self._line(standing)[question] = None
 
     def next(self) -> Question | None:
-        """Take out the question whose turn it is, None when none may be asked now."""
+        """Take the next question, None when none may be asked now."""
         for lines in self._lines.values():
             line = next(filter(None, lines), None)
             if line is None:
@@ -82,7 +83,7 @@ class DnsLines:
         return None
 
     def leave(self, question: Question) -> None:
-        """Take down that a question was asked, or is waited for no more."""
+        """Remove a question that was asked, or that nobody needs any more."""
         for standing in question.standings:
             self._line(standing).pop(question, None)
             name = standing.asker.name
@@ -94,7 +95,7 @@ class DnsLines:
             self._later -= question.turn.is_later
 
     def has_turn(self, asker: Asker) -> bool:
-        """Whether an asker's next question might begin at once, if no other waits."""
+        """Whether an asker's next question could begin at once if no other waits."""
         return self._may_begin(self._standing(asker))
 
     def _standing(self, asker: Asker) -> _Standing:

@@ -1,4 +1,4 @@
-"""Waiting for one's turn to ask the DNS; `delivery.routing.questions.lines` says whose it is."""
+"""Waits for a turn to ask the DNS; `lines` decides which question is next."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable
@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 from postroad.delivery.routing.questions.lines import Asker, DnsLines, Question
 
-_LONGEST = 20.0  # seconds in the line
+_LONGEST = 20.0  # the most seconds that a question waits for its turn
 
 
 class DnsTurns:
-    """The turns of a process: so many questions are asked at a time."""
+    """The turns of a process, which limit the concurrent questions."""
 
     def __init__(self, most: int) -> None:
         self._lines = DnsLines(most)
@@ -19,7 +19,7 @@ class DnsTurns:
 
     @asynccontextmanager
     async def turn(self, key: Hashable, askers: Iterable[Asker]) -> AsyncIterator[bool]:
-        """Have a turn within, for the question that `key` names; False: none came in time."""
+        """Hold a turn for the question `key` in a block; yields False if none came in time."""
         question = Question()
         self._begun[question] = asyncio.get_running_loop().create_future()
         self._waiting[key] = question
@@ -32,14 +32,14 @@ class DnsTurns:
             self._go_on()
 
     def join(self, key: Hashable, asker: Asker) -> None:
-        """Let another asker's mail wait for a question too: it may be asked sooner by that."""
+        """Add another asker to a waiting question, which may get its turn sooner."""
         question = self._waiting.get(key)
         if question is not None:
             self._lines.stand(question, asker)
             self._go_on()
 
     def has_turn(self, asker: Asker) -> bool:
-        """Whether an asker's next question need not wait."""
+        """Whether an asker's next question gets a turn at once."""
         return not self._waiting and self._lines.has_turn(asker)
 
     async def _comes(self, key: Hashable, question: Question) -> bool:
@@ -57,5 +57,5 @@ class DnsTurns:
     def _go_on(self) -> None:
         while (question := self._lines.next()) is not None:
             begun = self._begun[question]
-            if not begun.done():  # it is when its task is cancelled, which gives the turn back
+            if not begun.done():  # it is done if its task was cancelled, which gives the turn back
                 begun.set_result(None)
