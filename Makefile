@@ -10,26 +10,26 @@ PYTHON := $(BIN)/python
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.set-up
 PIP = $(PYTHON) -Ium pip install --disable-pip-version-check
-# Each file of packages is compared with its hash. Wheels alone: what a source archive needs to be built
-# would be fetched without one.
+# pip compares each file with its hash. Only wheels are allowed: for a source archive, pip would fetch
+# the build requirements without hashes.
 REQUIREMENTS := requirements
 VERIFIED := --require-hashes --only-binary :all: --requirement $(REQUIREMENTS)
-# Installs WANTED, a file of requirements, with a line for each package that comes.
+# Installs WANTED, a file of requirements, and prints a line for each package.
 INSTALL = ( $(PIP) $(VERIFIED)/$(WANTED) || touch $@.failed ) | \
 	sed -n 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s|^Installing collected.*|  writing them into $(VENV)|p'; \
 	! rm $@.failed 2>/dev/null
-# Installs this checkout with EXTRAS, and nothing else: what it needs is there, or this fails.
+# Installs this checkout with EXTRAS and nothing else; it fails if a dependency is missing.
 INSTALL_POSTROAD = $(PIP) --quiet --no-index --no-build-isolation --editable '.[$(EXTRAS)]' || \
 	{ echo "pyproject.toml wants what $(REQUIREMENTS)/$(WANTED) does not have: run 'make lock', and commit what it writes." >&2; exit 1; }
 
-# The first of these that runs, is new enough and can make virtual environments. The distribution's
-# own first: it is built with profile-guided optimisation, and takes a seventh more mail than the plain
-# builds that version managers make. `make setup CANDIDATES=python3.13` chooses another.
+# The first of these that works, is new enough and can make virtual environments. The distribution's
+# Python comes first: it is built with profile-guided optimisation, and accepts a seventh more mail
+# than the plain builds of version managers. `make setup CANDIDATES=python3.13` chooses another.
 CANDIDATES := /usr/bin/python3 python3.13 python3.12 python3.11 python3
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 FIT := import ensurepip; $(NEW_ENOUGH)
 
-# Images: `make images DOCKER_BUILD_FLAGS=--network=host` where builds need the host's network.
+# Images: use `make images DOCKER_BUILD_FLAGS=--network=host` if builds need the host's network.
 DOCKER := docker
 # The Dockerfiles pin the image that these are built on; BASE_IMAGE=NAME:TAG takes another.
 BASE_TAG := python:3.11-slim-bookworm
@@ -157,7 +157,7 @@ e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBEC
 
 ##@ Release it
 
-# SOURCE_DATE_EPOCH: the archives bear the time of the commit, so whoever builds it gets the same.
+# SOURCE_DATE_EPOCH: the archives have the time of the commit, so every build gives the same octets.
 packages: $(STAMP) ## Build wheel, sdist, chart and what images are made from, into dist/
 	@command -v $(HELM) >/dev/null || \
 		{ echo "Packing the chart needs helm, and $(HELM) is not there; install it and try again." >&2; exit 1; }
@@ -166,7 +166,7 @@ packages: $(STAMP) ## Build wheel, sdist, chart and what images are made from, i
 	$(HELM) package charts/postroad --destination $(DIST)
 	cp services/docker-bake.json $(DIST)/postroad-$(VERSION)-images.json
 
-# The bill of materials is read from an installation of the wheel, with all that a process may need.
+# The bill of materials is made from an installation of the wheel with all its extras.
 release: packages ## Build packages, their bill of materials (CycloneDX) and checksums, into dist/
 	@test -z "$$(git status --porcelain)" || \
 		{ echo "A release is built from a commit: commit or remove what git status shows, and try again." >&2; exit 1; }
@@ -198,7 +198,7 @@ flood: $(STAMP) ## Measure a Client's mail beside a flood of connections, and th
 	$(PYTHON) -Im postroad_harness.connections.flood --seconds $(or $(SECONDS),30)
 	$(PYTHON) -Im postroad_harness.connections.hoard
 
-# Outside CI: it takes longer than the tests do, and people judge what is not covered.
+# Not in CI: it takes longer than the tests, and a person must judge what is not covered.
 coverage: $(STAMP) ## Measure which branches tests take, in the processes they start too (TESTS="tests/cli")
 	@rm -rf build/coverage; mkdir -p build/coverage
 	$(PYTHON) -Im coverage run -m pytest -n 2 -q $(TESTS); result=$$?; \

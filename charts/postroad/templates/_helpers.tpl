@@ -1,4 +1,4 @@
-{{/* Names, labels, images, and what several templates compute alike. */}}
+{{/* Names, labels, images, and other values that several templates use. */}}
 
 {{- define "postroad.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
@@ -23,7 +23,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* What selects a component's pods. Takes dict "root" "component" and, of delivery, "pool". */}}
+{{/* The selector of a component's pods. Takes dict "root" "component" and, for delivery, "pool". */}}
 {{- define "postroad.selector" -}}
 app.kubernetes.io/name: {{ include "postroad.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -33,7 +33,7 @@ postroad.dev/pool: {{ . | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Labels of a component's objects. Takes what the selector takes. */}}
+{{/* Labels of a component's objects. Takes the same dict as the selector. */}}
 {{- define "postroad.componentLabels" -}}
 {{ include "postroad.labels" .root }}
 app.kubernetes.io/component: {{ .component }}
@@ -82,7 +82,7 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{/* Where pods may run. Takes the values of a component. */}}
+{{/* Rules for the nodes of pods. Takes the values of a component. */}}
 {{- define "postroad.placement" -}}
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
@@ -101,7 +101,7 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* Pods of one Deployment on different nodes, each revision for itself. Takes a selector's dict. */}}
+{{/* Spreads the pods of a Deployment over nodes, by revision. Takes the selector's dict. */}}
 {{- define "postroad.spread" -}}
 topologySpreadConstraints:
   - maxSkew: 1
@@ -122,7 +122,7 @@ startupProbe:
   httpGet: {path: /healthz, port: http}
   periodSeconds: 1
   timeoutSeconds: 5
-  # A start that fails ends by itself; one on a node without spare CPU takes minutes.
+  # A start that fails ends the process itself. On a node without spare CPU a start takes minutes.
   failureThreshold: 300
 readinessProbe:
   httpGet: {path: /readyz, port: http}
@@ -151,14 +151,14 @@ livenessProbe:
   value: {{ .component }}
 - name: POSTROAD_NATS_PASSWORD_FILE
   value: /secrets/nats/{{ .component }}
-# A pod waits for the queue for as long as it takes; its readiness says so.
+# A pod waits for the queue without a limit, and is not ready meanwhile.
 - name: POSTROAD_NATS_PATIENCE
   value: 24h
 - name: POSTROAD_CLUSTER_KEY_FILE
   value: /secrets/cluster/cluster.key
 {{- end }}
 
-{{/* What a drain may take: the grace period without the pre-stop pause, and what closing takes. */}}
+{{/* The time for a drain: the grace period less the pre-stop pause and the time to close. */}}
 {{- define "postroad.drainSeconds" -}}
 {{- $seconds := sub (sub (int .grace) (int .pause)) 15 -}}
 {{- if lt $seconds 10 -}}
@@ -205,7 +205,7 @@ livenessProbe:
 {{- end -}}
 {{- end }}
 
-{{/* Servers by their names: a client then tries the next one, and waits for no endpoint to go. */}}
+{{/* The servers by name: a client tries the next one without waiting for an endpoint update. */}}
 {{- define "postroad.natsURL" -}}
 {{- $full := include "postroad.fullname" . -}}
 {{- if not .Values.nats.enabled -}}
@@ -231,7 +231,7 @@ livenessProbe:
 {{- mul $number (get $units (regexFind "[A-Z]i$" $text) | int64) -}}
 {{- end }}
 
-{{/* max_file_store of one server: what is left lets nats-server refuse before the disk does. */}}
+{{/* max_file_store of one server: less than the volume, so that nats-server refuses first. */}}
 {{- define "postroad.capacity" -}}
 {{- if .Values.nats.enabled -}}
 {{- div (mul (include "postroad.octets" (dict "of" "nats.storage.size" "value" .Values.nats.storage.size) | int64) 85) 100 -}}
@@ -240,7 +240,7 @@ livenessProbe:
 {{- end -}}
 {{- end }}
 
-{{/* What an autoscaler made of CPU looks like. Takes dict "root" "name" "labels" "of" (its values). */}}
+{{/* A HorizontalPodAutoscaler by CPU. Takes dict "root" "name" "labels" "of" (its values). */}}
 {{- define "postroad.hpa" -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -264,7 +264,7 @@ spec:
           averageUtilization: {{ .of.targetCPUUtilizationPercentage | int }}
 {{- end }}
 
-{{/* One pod at a time. Takes a selector's dict with "name". */}}
+{{/* A PodDisruptionBudget: one pod at a time. Takes the selector's dict with "name". */}}
 {{- define "postroad.pdb" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -275,10 +275,10 @@ metadata:
 spec:
   maxUnavailable: 1
   {{- if and (eq .component "nats") (gt (int .root.Values.nats.replicas) 1) }}
-  # A server that catches up in one stream holds others: while another is away, it has to stay.
+  # A server that is behind in one stream still holds others. It must stay while another is down.
   unhealthyPodEvictionPolicy: IfHealthyBudget
   {{- else }}
-  # A pod that is not ready does no work that an eviction could disturb.
+  # A pod that is not ready does no work, so it may always be evicted.
   unhealthyPodEvictionPolicy: AlwaysAllow
   {{- end }}
   selector:
@@ -291,7 +291,7 @@ spec:
 {{- include "postroad.fullname" .root }}-delivery{{ if ne .pool "default" }}-{{ .pool }}{{ end -}}
 {{- end }}
 
-{{/* The egress pools as a list: default, and the others with what they do not say taken from it. */}}
+{{/* The egress pools as a list: default, and the others, which inherit what they do not set. */}}
 {{- define "postroad.pools" -}}
 {{- $default := omit .Values.delivery "pools" -}}
 {{- $default = set (deepCopy $default) "hostname" .Values.hostname -}}
