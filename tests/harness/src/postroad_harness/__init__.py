@@ -1,7 +1,8 @@
 """
-What measures, breaks and judges Postroad as a whole: benchmarks, kills under load, simulated
-clusters, endurance, many connections, scenarios on Kubernetes.
+Tests of Postroad as a whole: benchmarks, kills under load, simulated clusters, endurance, many
+connections, and scenarios on Kubernetes.
 
-It drives the product through what users have, and the doubles of `postroad.testing` for the rest.
-It is a source root of its own, so that a checkout has it and neither wheel nor image does.
+They drive the product through its user interfaces, and use the doubles of `postroad.testing` for
+everything else. The harness is a source root of its own: it is in a checkout, but neither in the
+wheel nor in the images.
 """

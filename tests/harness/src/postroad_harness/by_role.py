@@ -1,7 +1,8 @@
 """
-The queue as four users of NATS share it: each call goes out as the role that makes it in life.
+A spool over four connections, one for each NATS user: each call uses the role that makes it.
 
-Lets the queue's contract be asked of a server that gives each role its own permissions.
+With it, the contract tests of the queue run against a server that gives each role only its own
+permissions.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the compiler makes of manifests that a test writes out as texts."""
+"""Compiles manifests that a test gives as texts."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ KEYRING = Keyring([ClusterKey(b"k" * 32)])
 
 
 def objects_of(*texts: str, complete: bool = True) -> Objects:
-    """Return what the texts declare, apiVersion filled in."""
+    """Return the objects that the texts declare; apiVersion is filled in."""
     declared: list[Declared] = []
     secrets = {}
     namespaces = {}
@@ -36,13 +36,13 @@ def objects_of(*texts: str, complete: bool = True) -> Objects:
 
 
 def compiled(*texts: str, last_good: Compiled | None = None, complete: bool = True) -> Compiled:
-    """Return what the compiler makes of the texts; `complete`: nothing else is declared."""
+    """Compile the texts; `complete`: nothing else is declared."""
     entries: dict[str, Entry] = dict(last_good.entries) if last_good else {}
     objects = objects_of(*texts, complete=complete)
     return compile_objects(objects, keyring=KEYRING, last_good=entries)
 
 
 def reasons(outcome: Compiled, kind: Kind, name: str, namespace: str = "default") -> list[str]:
-    """Return the reasons of what is False, the summary first."""
+    """Return the reasons of all conditions that are False, the summary first."""
     conditions = outcome.conditions[Reference(kind, ObjectKey(namespace, name))]
     return [condition.reason.value for condition in conditions if not condition.status]

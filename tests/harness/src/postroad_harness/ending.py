@@ -1,4 +1,4 @@
-"""Running something long from the command line so that a signal ends it in good order too."""
+"""Runs a long job from the command line so that a signal also ends it in good order."""
 
 import asyncio
 import signal
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 def run_orderly(work: Coroutine[Any, Any, T]) -> T:
     """
-    Run `work` to its end and return what it returns.
+    Run `work` to its end and return its result.
 
-    SIGTERM and Ctrl-C cancel it, so that every process it started is ended by its own cleaning up;
-    then this process ends with 1 and a sentence.
+    SIGTERM and Ctrl-C cancel it, so that its own clean-up ends every process that it started. Then
+    this process ends with exit code 1 and a sentence.
     """
 
     async def guarded() -> T:

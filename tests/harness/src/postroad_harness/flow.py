@@ -1,10 +1,10 @@
 """
-Mail that flows into a relay at an even pace while something happens to it, with an account.
+Sends mail to a relay at an even rate during a fault, and accounts for every message.
 
-Every try has a number of its own, so the account adds up without trusting the client: what was
-answered 250 has to arrive once; what was in doubt, because the connection was lost or 451 came
-after the final dot, may arrive or not; and a client that was refused brings its message again,
-under the next number. The flow goes on until it is told to end, however long the trouble takes.
+Every try has its own number, so the account does not depend on the client. A message that was
+answered 250 must arrive once. A message in doubt (the connection was lost, or 451 came, after the
+final dot) may arrive or not. After a refusal the client sends its message again under the next
+number. The flow goes on until it is ended, however long the fault lasts.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 MESSAGES = int(os.environ.get("POSTROAD_E2E_MESSAGES") or 2000)  # in each scenario
 _REPLY = 40.0  # seconds a client waits for a reply; the relay tries its queue for 20
 _PAUSE = 0.2  # seconds before a session that was lost is opened again
-_ON_ONE_CONNECTION = 25  # messages; new pods get their share with new connections
+_ON_ONE_CONNECTION = 25  # messages; new pods get their share through new connections
 _NUMBERS = itertools.count(int(time.time()) * 10_000)  # never again, also in a later run
 
 
 @dataclass
 class Arrivals(Deliveries):
-    """What arrived at the far end, and when; the last messages as they came."""
+    """The messages that arrived at the far end, with their times; and the content of the last."""
 
     times: dict[int, float] = field(default_factory=dict)
     contents: dict[int, bytes] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Arrivals(Deliveries):
 
 
 def number_of(content: bytes | bytearray) -> int | None:
-    """Return the number that a message bears."""
+    """Return the number in a message's header."""
     start = content.find(b"X-Number: ")
     end = content.find(b"\r\n", start)
     return int(content[start + 10 : end]) if 0 <= start < end else None
@@ -112,12 +112,12 @@ class Flow:
         await self.reached(len(self.account.accepted) + count, seconds=seconds)
 
     async def end(self) -> None:
-        """Send no more, and wait until every try has its answer."""
+        """Stop sending, and wait until every try has its answer."""
         self._ending = True
         await asyncio.gather(*self._tasks)
 
     async def settle(self, at_least: int = MESSAGES, *, seconds: float = 120) -> Figures:
-        """End when `at_least` messages are accepted, and give the account when all arrived."""
+        """End when `at_least` messages are accepted; return the account when all have arrived."""
         await self.reached(at_least, seconds=60 + at_least / self.rate * 2)
         await self.end()
         try:
@@ -140,7 +140,7 @@ class Flow:
         )
 
     async def _turn(self) -> None:
-        """Wait for the next place in the flow; what was missed is not made up for."""
+        """Wait for the next turn; missed turns are not made up for."""
         now = time.monotonic()
         self._next = max(self._next + 1 / self.rate, now)
         await asyncio.sleep(self._next - now)
@@ -159,7 +159,7 @@ class Flow:
                 self.replies["connection lost"] += 1
                 await asyncio.sleep(_PAUSE)
             finally:
-                writer.transport.abort()  # to a dead node nothing can be flushed
+                writer.transport.abort()  # a dead node never takes the rest of the buffer
                 await hang_up(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,10 @@
-"""Manifests with mistakes in them, and what is said of those."""
+"""Manifests with mistakes, and the messages about them."""
 
 from pathlib import Path
 
 from postroad.manifests.compiler.check import check
 
-# An object of some kind, up to its spec, which begins in line 5.
+# An object of any kind, up to its spec, which begins in line 5.
 HEAD = "apiVersion: postroad.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: x}}\nspec:\n"
 
 

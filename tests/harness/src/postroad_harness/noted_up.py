@@ -1,4 +1,4 @@
-"""The state folder of a `postroad up` as commands see it, for a queue that a test runs."""
+"""A state folder like that of a running `postroad up`, for commands on a test's own queue."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from postroad.cli.state.folder import StateFolder
 def noted_up(
     folder: Path, url: str, *, uid: int | None = None, running: bool = True
 ) -> Iterator[Path]:
-    """Note that an `up` has its queue at `url`, run by the user `uid`, and hold its lock."""
+    """Note in the folder that the queue is at `url`, run by user `uid`; hold the lock of `up`."""
     state = StateFolder(folder)
     state.prepare()
     write_access(state, QueueAccess(url, "a-token", os.geteuid() if uid is None else uid))

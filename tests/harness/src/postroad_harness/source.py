@@ -1,10 +1,10 @@
 """
-A source of mail for fault tests that keeps account: what was accepted, refused, or left in doubt.
+A source of mail for fault tests, which counts what was accepted, refused, or left in doubt.
 
-Every message has a number in a header field of its own. A message counts as accepted when its final
-dot was answered by 250, as doubtful when the connection was lost between the dot and the answer;
-doubtful and refused messages are not sent again, so every message is sent once and the account adds
-up: nothing accepted may be missing at the far end.
+Every message has a number in its own header field. A message is accepted when its final dot was
+answered by 250. It is doubtful when the connection was lost between the final dot and the answer.
+Doubtful and refused messages are not sent again, so every message is sent once. No accepted message
+may be missing at the far end.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _PAUSE = 0.05  # seconds before a session that was lost is opened again
 
 @dataclass
 class Account:
-    """What became of the messages a source sent, by number."""
+    """The results of the messages that a source sent, by number."""
 
     accepted: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
@@ -30,7 +30,7 @@ class Account:
 
 @dataclass
 class Deliveries:
-    """What a sink took, by number; hook `note` into it."""
+    """The messages that a sink has received, by number; use `note` as its `on_taken`."""
 
     counts: Counter[int] = field(default_factory=Counter)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,15 +43,15 @@ class Deliveries:
             self.changed.set()
 
     def missing(self, account: Account) -> set[int]:
-        """Return what was accepted and has not arrived."""
+        """Return the accepted messages that have not arrived."""
         return account.accepted - self.counts.keys()
 
     def duplicated(self) -> set[int]:
-        """Return what arrived more than once."""
+        """Return the messages that arrived more than once."""
         return {number for number, count in self.counts.items() if count > 1}
 
     async def wait_for(self, account: Account, *, seconds: float) -> None:
-        """Wait until everything accepted has arrived; TimeoutError when it does not in time."""
+        """Wait until every accepted message has arrived; TimeoutError if not in time."""
         async with asyncio.timeout(patient(seconds)):
             while self.missing(account):
                 self.changed.clear()

@@ -1,4 +1,4 @@
-"""Mail that waits in a real queue, put there for the commands that list it and order about it."""
+"""Puts mail into a real queue, for tests of the commands that list it and give orders for it."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import SECOND, now, record
 
 HOUR = timedelta(hours=1)
-Said = tuple[int, str, str]  # exit code, output, complaints
+Said = tuple[int, str, str]  # exit code, output, error output
 Run = Callable[..., Awaitable[Said]]
 
 
@@ -57,7 +57,7 @@ async def put_for(spool: JetStreamSpool, *to: str) -> str:
 
 
 async def obeyed(spool: JetStreamSpool, running: Awaitable[Said]) -> tuple[Order, Said]:
-    """Play delivery: tell of one order that two records were changed; return it, and what came."""
+    """Act as delivery: report two changed records for an order; return it and the command's end."""
     command = asyncio.ensure_future(running)
     async with asyncio.timeout(patient(30)):
         await spool.orders.changed()

@@ -1,1 +1,1 @@
-"""Measuring the relay beside what people would use instead, and looking where its time goes."""
+"""Benchmarks against other mail servers and other commits, and profiling."""

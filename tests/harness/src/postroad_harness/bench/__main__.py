@@ -1,13 +1,13 @@
 """
-`make bench`: Postroad beside Postfix and Haraka, into build/bench.json and docs/benchmarks.md.
+`make bench`: measures Postroad, Postfix and Haraka; writes build/bench.json, docs/benchmarks.md.
 
-`make bench BENCH_BASE=COMMIT` measures this commit beside another one instead, in processor time a
-message, and writes no page.
+`make bench BENCH_BASE=COMMIT` instead compares this commit with another one, in processor time for
+each message, and writes no page.
 
     python -Im postroad_harness.bench --short
 
-plays a round of a few hundred messages with Postroad alone and writes no page: that it works, not
-how fast.
+plays a round of a few hundred messages with Postroad alone and writes no page. It shows that the
+bench works, not how fast anything is.
 """
 
 import argparse

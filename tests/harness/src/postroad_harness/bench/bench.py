@@ -1,8 +1,8 @@
 """
-The whole bench: every server is started once, then each case is played in rounds.
+The whole bench: starts every server once, then plays each case in rounds.
 
-The servers take turns, because a machine's speed drifts: what is compared was measured within the
-same half minute. A server that cannot be measured here is left out, with the reason.
+The servers take turns because a machine's speed drifts. So figures that are compared were measured
+within the same half minute. A server that cannot run here is left out, with the reason.
 """
 
 import json
@@ -21,7 +21,7 @@ from postroad_harness.bench.servers.interface import MailServer, Unavailable
 
 @dataclass
 class Result:
-    """What a bench has found out so far."""
+    """The results of a bench so far."""
 
     machine: dict[str, object]
     servers: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ async def run(
 
 
 def turned(servers: list[MailServer], number: int) -> list[MailServer]:
-    """Let another server begin each round: who follows whom must not decide."""
+    """Let another server begin each round, so that the order does not influence the result."""
     first = number % max(len(servers), 1)
     return servers[first:] + servers[:first]
 
@@ -70,7 +70,7 @@ def turned(servers: list[MailServer], number: int) -> list[MailServer]:
 def _drop_broken(
     started: list[MailServer], found: dict[str, list[RoundFigures]], result: Result
 ) -> None:
-    """Spend no more time on a server that takes nothing."""
+    """Leave out a server that accepts nothing."""
     for server in list(started):
         if not found[server.name][-1].accepted:
             started.remove(server)

@@ -1,4 +1,4 @@
-"""The kinds of work that servers are measured at; each is one plan of a load."""
+"""The cases of the bench; each is one plan of a load."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A kind of work, and what its name does not say of it."""
+    """A case, with a description."""
 
     name: str
     text: str

@@ -1,9 +1,9 @@
 """
-This commit beside another one, in processor time a message: pair by pair, process by process.
+Compares this commit with another one, in processor time for each message, process by process.
 
 A shared machine's speed drifts, so only rounds that were played next to each other are compared.
-The other commit runs twice: what its two runs differ by is the noise, and a difference of this
-commit that lies within it is none.
+The other commit runs twice. The difference between its two runs is the noise, and a difference of
+this commit within the noise does not count.
 """
 
 import statistics
@@ -19,7 +19,7 @@ _ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The least, the middle and the largest of some ratios."""
+    """The smallest, the median and the largest of some ratios."""
 
     least: float
     median: float

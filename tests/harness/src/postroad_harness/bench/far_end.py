@@ -1,12 +1,12 @@
 """
-The next hop of a bench: a sink in a process of its own, which notes when each message arrived.
+The next hop of a bench: a sink in its own process, which notes when each message arrived.
 
-It is asked over its standard input, a line at a time, and answers in JSON: `begin NUMBER N` forgets
-what came and passes over messages with lower numbers, which belong to an earlier round; those that
-follow have N recipients. Every answer says how many recipients have come, and how many more than
-there should be. `times FILE` writes number and time of each message into a file of doubles, two and
-two. Times are of the monotonic clock, which all processes of a machine share.
-It ends when its standard input does.
+It reads commands from standard input, one a line, and answers in JSON. `begin NUMBER N` starts a
+round: it resets the counts and ignores messages with lower numbers, which belong to an earlier
+round; the messages of the round have N recipients. Every answer has the number of recipients that
+have arrived, and of those that arrived again. `times FILE` writes the number and time of each
+message into a file of pairs of doubles. Times are from the monotonic clock, which all processes of
+a machine share. The process ends when its standard input ends.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class TimedSink(Sink):
 
 @dataclass
 class FarEnd:
-    """The same seen from the bench: `async with` starts and ends the process."""
+    """The sink's process as the bench uses it: `async with` starts and ends it."""
 
     port: int = 0
     _process: asyncio.subprocess.Process | None = None
@@ -89,7 +89,7 @@ class FarEnd:
         return answer
 
     async def ask(self, question: str) -> dict[str, float]:
-        """Ask it something."""
+        """Send a command and return the answer."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(question.encode() + b"\n")

@@ -1,4 +1,4 @@
-"""The page of the last bench: a table for each figure, losses included, and how to repeat it."""
+"""Writes docs/benchmarks.md from the last bench: a table for each figure, and where we lose."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """
-What processes cost, as the kernel tells: processor time, the largest and the present memory.
+The costs of processes, from the kernel: processor time, current memory and peak memory.
 
-A server is its first process and all that descend from it. Processor time of a process that has
-ended is in its parent's account, so nothing gets lost when workers come and go during a round.
+A server is its first process with all descendants. The kernel adds the processor time of an ended
+process to its parent, so nothing is lost when workers come and go during a round.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ class Usage:
     seconds: Mapping[str, float]
 
     def since(self, before: "Usage") -> dict[str, float]:
-        """Return what came on top of an earlier look; the sum of it is right to a tick."""
+        """Return the time since an earlier reading; the sum is right within a tick."""
         names = self.seconds.keys() | before.seconds.keys()
         spent = {
             name: self.seconds.get(name, 0.0) - before.seconds.get(name, 0.0) for name in names
         }
-        # A process that ended took its earlier time along to its parent's account.
+        # The earlier time of a process that has ended is in its parent's figure now.
         earlier = sum(seconds for seconds in spent.values() if seconds < 0.0)
         spent[_ENDED] = spent.get(_ENDED, 0.0) + earlier
         return {name: seconds for name, seconds in spent.items() if seconds > 0.0}
 
 
 def descendants(pid: int) -> list[int]:
-    """Return a process and all that descend from it and still run."""
+    """Return a process and all its running descendants."""
     found, todo = [], [pid]
     while todo:
         each = todo.pop()
@@ -47,7 +47,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def usage(pid: int, named: Callable[[int], str]) -> Usage:
-    """Return the processor time of a process and its descendants, `named` by what they are."""
+    """Return the processor time of a process and its descendants, by their names."""
     ticks: Counter[str] = Counter()
     for each in descendants(pid):
         fields = _stat(each)
@@ -59,7 +59,7 @@ def usage(pid: int, named: Callable[[int], str]) -> Usage:
 
 
 def forget_peaks(pid: int) -> None:
-    """Begin to measure the largest memory anew."""
+    """Reset the peak memory of a process and its descendants."""
     for each in descendants(pid):
         with contextlib.suppress(OSError):
             Path(f"/proc/{each}/clear_refs").write_text("5")

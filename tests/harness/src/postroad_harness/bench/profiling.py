@@ -1,10 +1,10 @@
 """
-`make profile`: where ingress and delivery spend their time under full load.
+`make profile`: shows where ingress and delivery spend their time under full load.
 
-py-spy looks at the running processes from outside two hundred times a second, so what is seen is
-the relay as it runs and not a slowed one. Printed is, for each process, in which functions the time
-went themselves and with all they called; the stacks are kept in build/profile, one a line with its
-count, which flame graph tools read. It needs the right to look at other processes (ptrace).
+py-spy samples the running processes from outside, two hundred times a second, so it hardly slows
+the relay. For each process, it prints the functions that took most time, by themselves and with
+everything they called. The stacks are kept in build/profile, one a line with its count, as flame
+graph tools read them. It needs the right to trace other processes (ptrace).
 """
 
 import argparse
@@ -33,7 +33,7 @@ _WAITING = "wait (threading.py)"  # the thread that writes the log, when there i
 
 @dataclass
 class Profile:
-    """How often functions were seen at work: themselves, and with what they called."""
+    """How often each function was seen: by itself, and with everything that it called."""
 
     looks: int = 0
     own: Counter[str] = field(default_factory=Counter)
@@ -70,7 +70,7 @@ def read_stacks(text: str) -> Profile:
 
 
 async def profile(case: Case, seconds: float, folder: Path) -> tuple[RoundFigures, list[Path]]:
-    """Load a relay and look at its processes meanwhile; return the stacks' files."""
+    """Load a relay and sample its processes meanwhile; return the files of stacks."""
     server = PostroadServer()
     async with AsyncExitStack() as stack:
         far = await stack.enter_async_context(FarEnd())
@@ -103,7 +103,7 @@ async def _look(pid: int, file: Path, seconds: float) -> None:
 
 
 def main() -> None:
-    """Read the flags, look, tell."""
+    """Read the flags, profile, and print the result."""
     parser = argparse.ArgumentParser(prog="make profile", description="Where the time goes.")
     parser.add_argument("--case", default="4KiB-kept", choices=[case.name for case in CASES])
     parser.add_argument("--seconds", type=float, default=10.0)

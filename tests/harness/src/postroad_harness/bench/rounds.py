@@ -1,8 +1,9 @@
 """
-One round: a server is given mail as fast as it takes it, until all of it is at the next hop.
+One round: sends mail to a server as fast as it accepts it, until all has reached the next hop.
 
-The clock starts with the first connection. The rate end to end counts what has arrived, over the
-time until the last of it did: a server that accepts quickly and delivers later gains nothing.
+The clock starts with the first connection. The rate end to end is the number of arrived messages
+divided by the time until the last one arrived. So a server that accepts quickly and delivers later
+gains nothing.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ from postroad_harness.bench.cases import Case
 from postroad_harness.bench.far_end import FarEnd
 from postroad_harness.bench.servers.interface import MailServer
 
-_DRAIN = 60.0  # seconds that what was accepted has to arrive
-_FIRST = itertools.count(0, 10_000_000)  # numbers of a round are no other round's
+_DRAIN = 60.0  # seconds that accepted messages have to arrive
+_FIRST = itertools.count(0, 10_000_000)  # each round has its own range of numbers
 
 
 @dataclass(frozen=True, slots=True)
 class RoundFigures:
-    """What a round has come to; times in seconds, memory in octets."""
+    """The figures of a round; times in seconds, memory in octets."""
 
     accepted: int
     arrived: int  # of the accepted
@@ -107,6 +108,6 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 def middle(rounds: list[RoundFigures]) -> RoundFigures:
-    """Return the round with the median rate, whose other figures stand for all."""
+    """Return the round with the median rate, whose other figures represent all rounds."""
     wanted = statistics.median_low(each.rate for each in rounds)
     return next(each for each in rounds if each.rate == wanted)

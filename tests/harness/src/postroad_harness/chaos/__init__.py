@@ -1,1 +1,1 @@
-"""Killing processes under load for minutes, and then an account of every message."""
+"""Kills processes under load for minutes, and then accounts for every message."""

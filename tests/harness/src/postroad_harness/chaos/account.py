@@ -1,10 +1,11 @@
 """
-The account of a chaos run: what was accepted, what arrived, how often, and how long it all took.
+The account of a chaos run: accepted and arrived messages, duplicates, and times.
 
-The take-up of a kill is the longest wait, from the kill or from its own `250`, among messages for
-hops that take all mail at once: those accepted before the kill that had not arrived, which the dead
-process had in hand, and those accepted in the second after it, which wait for an owner. Several
-kills in a row lengthen it, and it is not corrected for that.
+The take-up of a kill is the longest wait of a message, from the kill or from the message's own
+`250`, whichever is later. It looks only at hops that accept all mail at once. Two kinds of messages
+count: those accepted before the kill that had not arrived, because the dead process had them in
+hand, and those accepted in the second after the kill, which wait for a new owner. Several kills in
+a row make it longer; it is not corrected for that.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _WARM = 30  # messages accepted before the first kill
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One SIGKILL: when, by the monotonic clock, and of what."""
+    """One SIGKILL: its time on the monotonic clock, and the kind of process."""
 
     at: float
     kind: str
@@ -30,7 +31,7 @@ class Kill:
 
 @dataclass
 class Ledger:
-    """What was accepted, as it happens."""
+    """The accepted messages, noted during the run."""
 
     accepted: dict[int, float] = field(default_factory=dict)  # by number
     shards: dict[int, int] = field(default_factory=dict)  # by number, as told in the reply
@@ -48,7 +49,7 @@ class Ledger:
             self.shards[number] = shard_of(queue_id)
 
     def missing(self, arrivals: Mapping[int, list[float]]) -> set[int]:
-        """Return what was accepted and has not arrived."""
+        """Return the accepted messages that have not arrived."""
         return self.accepted.keys() - arrivals.keys()
 
 
@@ -83,7 +84,7 @@ class ChaosFigures:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What only the run itself knows at its end."""
+    """The facts that only the run itself knows at its end."""
 
     what: str
     began: float
@@ -100,7 +101,7 @@ def settle(
     plain: Iterable[int],
     ending: Ending,
 ) -> ChaosFigures:
-    """Make up the account; `plain` are the numbers for hops that take all mail at once."""
+    """Return the account; `plain` are the messages for hops that accept all mail at once."""
     tried = ledger.accepted.keys() | ledger.ambiguous
     take_up = sorted(_take_up(ledger, arrivals, set(plain)))
     kinds = sorted({kill.kind for kill in ledger.kills})

@@ -1,9 +1,9 @@
 """
-The next hops of a chaos run: many that take mail, and three that are trouble.
+The next hops of a chaos run: many that accept all mail, and three with faults.
 
-Each is a site of its own, with a recipients' domain of its own, so that the lanes of all owners
-have mail. The troubled ones are slow, defer, or hang up without an answer to the final dot; none
-says 250 to what it did not take, so that an arrival counted twice was sent twice.
+Each is its own site with its own recipients' domain, so that all lanes have mail. The faulty ones
+are slow, defer mail, or close the connection without an answer to the final dot. None of them keeps
+a message without a 250, so a message that arrives twice was really sent twice.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ spec:
 
 @dataclass
 class Hops:
-    """All of them; `async with` opens and closes the ports."""
+    """All next hops; `async with` opens and closes their ports."""
 
     arrivals: dict[int, list[float]] = field(default_factory=dict)  # by number, monotonic times
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,7 +78,7 @@ class Hops:
         return [f"{name}.far.example" for name in self._sinks]
 
     def is_plain(self, number: int) -> bool:
-        """Return whether a message goes to a hop that takes all mail at once."""
+        """Return whether a message goes to a hop that accepts all mail at once."""
         return number % len(self._sinks) < _PLAIN
 
     def manifests(self) -> str:
@@ -90,12 +90,12 @@ class Hops:
         return _CLIENT + "".join(relays)
 
     def recover(self) -> None:
-        """Let every hop take all mail from now on."""
+        """Let every hop accept all mail from now on."""
         for sink in self._sinks.values():
             sink.behaviour = SinkBehaviour()
 
     def counts(self) -> dict[str, int]:
-        """Return what the troubled hops did."""
+        """Return the counts of the faulty hops."""
         return {
             "deferred": sum(sink.counts.deferred for sink in self._sinks.values()),
             "disconnected": sum(sink.counts.disconnected for sink in self._sinks.values()),

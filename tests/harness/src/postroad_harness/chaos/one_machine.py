@@ -1,4 +1,4 @@
-"""The relay of one machine under chaos: `postroad up` with two processes of each kind."""
+"""A chaos run on one machine: `postroad up` with two processes of each kind."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The page of the last chaos run."""
+"""Writes docs/chaos.md from the last chaos run."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""One chaos run: load, kills at random until its time is over, then everything has to arrive."""
+"""One chaos run: load and random kills for a given time, then all accepted mail must arrive."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ class Extent:
     rate: float = 100.0
     pause_least: float = 4.0  # between two kills
     pause_most: float = 16.0
-    drain: float = 180.0  # what accepted mail has to arrive in, once nothing is killed any more
+    drain: float = 180.0  # the time in which accepted mail must arrive after the last kill
     seed: int = 1
     kinds: tuple[str, ...] = ()  # of processes to kill; all that the relay has without
 

@@ -1,4 +1,4 @@
-"""What a chaos run asks of the relay that it torments."""
+"""The interface of a relay in a chaos run."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,11 +1,11 @@
 """
-The relay of a cluster under chaos, on one machine: three nats-servers that replicate.
+A chaos run on a cluster of three replicating nats-servers, all on one machine.
 
-What a cluster has from Kubernetes is done here by hand: the queue is provisioned, manifests are
-published, leaders are spread as the operator does it, ingress and delivery run under the supervisor
-of `up`, and a nats-server that was killed is started again after a few seconds, as a kubelet does.
-Killed is the server that leads a shard, and only while all three are there: a majority of three
-bears the loss of one.
+This module does what Kubernetes does for a real cluster. It creates the queue, publishes the
+manifests and spreads the leaders as the operator does. It runs ingress and delivery under the
+supervisor of `up`, and starts a killed nats-server again after a few seconds, as a kubelet does. A
+kill hits the server that leads a shard, and only while all three run, because a majority of three
+survives the loss of only one.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _PATIENCE = 60.0  # seconds for servers to find each other, and processes to get
 
 
 async def _provisioned(options: SpoolOptions) -> None:
-    """Make the queue, again and again as the operator does: the servers may not have met yet."""
+    """Create the queue, with retries as in the operator: the servers may not have met yet."""
     while True:
         try:
             await provision(options, layout=_LAYOUT)
@@ -110,7 +110,7 @@ class ThreeServers:
         return ("ingress", "delivery", "leader")
 
     async def kill(self, kind: str, draw: float) -> str | None:
-        """SIGKILL a process or a leader, unless that would be more than can be borne."""
+        """SIGKILL a process or a leader, unless a server is down already."""
         if kind == "leader":
             return await self._kill_leader(int(draw * _LAYOUT.shards) % _LAYOUT.shards)
         assert self._supervisor is not None

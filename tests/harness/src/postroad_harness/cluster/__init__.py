@@ -1,1 +1,1 @@
-"""The scenes of the scenarios on Kubernetes: the release, the world outside it, the report."""
+"""Parts of the scenarios on Kubernetes: the release, the network outside it, the report."""

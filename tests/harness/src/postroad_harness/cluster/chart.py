@@ -1,8 +1,8 @@
 """
-The chart rendered by a real helm, for tests: which helms there are, and what they make of it.
+Renders the chart with a real helm, for tests.
 
-Rendering needs no cluster. The helm is the one on PATH, or those that the lab cluster's tool has
-built; helm 3 and helm 4 differ in what they check, so both are wanted where both are there.
+Rendering needs no cluster. It uses the helm on PATH, and those that the lab cluster's tool has
+built. Helm 3 and helm 4 check different things, so tests use both if both are there.
 """
 
 import os
@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 
 class ChartRefused(Exception):
-    """Helm would not render; the text is what it said."""
+    """Helm refused to render the chart; the text is helm's error."""
 
 
 def helms() -> list["Helm"]:
@@ -43,7 +43,7 @@ class Helm:
     binary: str
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """Run it, without a cluster whatever the machine's own settings say."""
+        """Run it without a cluster, whatever the machine's own settings are."""
         env = {**os.environ, "KUBECONFIG": os.devnull}
         return subprocess.run([self.binary, *args], capture_output=True, text=True, env=env)
 
@@ -51,7 +51,7 @@ class Helm:
         """
         Return the chart's objects; ChartRefused when there are none.
 
-        The definitions of our own kinds are left out: they are large, and tested by themselves.
+        The CustomResourceDefinitions are left out: they are large and have their own tests.
         """
         chosen = {**values, "crds.enabled": False}
         text = self.template(*_flags(chosen), f"--kube-version={kubernetes}")

@@ -1,8 +1,8 @@
 """
-A cluster as the person at a terminal has it: `kubectl` and `helm` against the current KUBECONFIG.
+Runs `kubectl` and `helm` against the current KUBECONFIG, as a user at a terminal does.
 
-The commands are run as they would be typed, so that a test tries what users do; nothing here knows
-the API. What a cluster tells nobody of is looked for again and again with `until`.
+The tests run the same commands that users type, and do not use the API directly. If kubectl cannot
+wait for something, `until` polls for it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 Object = dict[str, Any]
 T = TypeVar("T")
 
-_LOOK = 0.5  # seconds between two looks at what cannot be waited for
+_LOOK = 0.5  # seconds between two polls
 
 
 class CommandFailed(AssertionError):
@@ -25,7 +25,7 @@ class CommandFailed(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command left behind."""
+    """The output of a command."""
 
     code: int
     out: str
@@ -35,7 +35,7 @@ class Output:
 async def run(
     *words: str, stdin: str | None = None, seconds: float = 60, check: bool = True
 ) -> Output:
-    """Run a command and return what it said; CommandFailed with that when it failed."""
+    """Run a command and return its output; CommandFailed, with the output, if it failed."""
     process = await asyncio.create_subprocess_exec(
         *words,
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
@@ -107,7 +107,7 @@ def pod_page(namespace: str, pod: str, port: int, page: str) -> str:
 async def until(
     what: str, look: Callable[[], Awaitable[T | None]], *, seconds: float, every: float = _LOOK
 ) -> T:
-    """Look until there is something (not None, not False), and return it."""
+    """Poll until the result is neither None nor False, and return it."""
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -129,6 +129,6 @@ def condition(thing: Object, kind: str) -> Object:
 
 
 def is_ready(pod: Object) -> bool:
-    """Say whether a pod takes part: ready, and not on its way out."""
+    """Return whether a pod is ready and not being deleted."""
     leaving = "deletionTimestamp" in pod["metadata"]
     return not leaving and condition(pod, "Ready").get("status") == "True"

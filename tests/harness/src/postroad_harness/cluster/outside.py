@@ -1,9 +1,9 @@
 """
-The place outside of a cluster from which mail comes and where it ends.
+The network place outside the cluster that mail comes from and is delivered to.
 
-That is this very machine, or a machine of its own: a network namespace with a link on a bridge
-that the nodes hang on, which then also routes as a load balancer would. Sockets are opened there by
-one thread that lives in it; a socket stays where it was opened, so everything else is as usual.
+It is this machine itself, or a network namespace with a link to the bridge of the nodes; the
+namespace then also routes as a load balancer would. One thread lives in the namespace and opens all
+sockets there. A socket stays in the namespace where it was opened, so all other code is as usual.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _FIRST_MARK = 100
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to a service from outside: what to connect to, and by which node it is sent."""
+    """A way to a Service from outside: the address to connect to, and the node that routes it."""
 
     host: str
     port: int
@@ -37,7 +37,7 @@ class Way:
 
 @dataclass
 class Place:
-    """Where client and far end are."""
+    """The place of the client and the far end."""
 
     address: str
     namespace: str | None = None
@@ -50,7 +50,7 @@ class Place:
         return f"{self.address}/32"
 
     async def enter(self) -> None:
-        """Go into the namespace: whatever is opened from now on is there."""
+        """Enter the namespace: all later sockets are opened there."""
         assert self.namespace is not None
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, _enter, self.namespace)
@@ -93,7 +93,7 @@ class Place:
             raise
 
     async def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the namespace and its link."""
         self._thread.shutdown()
         if self.namespace is not None:
             await _remove(self.namespace, self.address)
@@ -145,9 +145,9 @@ def _enter(namespace: str) -> None:
 
 def _untracked(address: str) -> list[list[str]]:
     """
-    Return rules by which this machine lets the place's packets pass its bridge as they are.
+    Return firewall rules that let the place's packets pass this machine's bridge unchanged.
 
-    A machine that also takes part in the cluster would send them to pods itself, past the nodes.
+    If this machine is part of the cluster, it would otherwise route them to pods itself.
     """
     ends = (("-s", address), ("-d", address))
     return [["PREROUTING", *end, "-j", "CT", "--notrack"] for end in ends]
@@ -162,10 +162,10 @@ async def _remove(namespace: str, address: str) -> None:
 
 class Balancer:
     """
-    Chooses the node for each connection, as a load balancer does that keeps client addresses.
+    Chooses the node for each connection, like a load balancer that keeps client addresses.
 
-    Nodes are asked each second at the Service's health port whether they have a pod; without such
-    a port every node counts as healthy, and who connects in vain tries the next.
+    Each second it asks the Service's health port on each node whether the node has a pod. Without
+    such a port, every node counts as healthy, and a failed connection is tried at the next node.
     """
 
     def __init__(self, place: Place, ways: dict[str, Way], health_port: int | None) -> None:
@@ -180,7 +180,7 @@ class Balancer:
         return await self._place.connect(self._ways[node])
 
     async def follow(self) -> None:
-        """Look after the nodes until cancelled."""
+        """Check the nodes until cancelled."""
         while self._health_port is not None:
             answers = await asyncio.gather(*(self._is_healthy(node) for node in self._ways))
             self._healthy = {n for n, good in zip(self._ways, answers, strict=True) if good}

@@ -1,8 +1,7 @@
 """
-One installation of the chart on a cluster, as tests install, change and look at it.
+One installation of the chart on a cluster: tests install, change and inspect it.
 
-What a person would type is typed; names are the chart's. `steady` brings a cluster back to where
-each scenario begins, whatever the one before left behind.
+It runs the commands that a user would type, and uses the chart's own names.
 """
 
 import base64
@@ -79,7 +78,7 @@ class Release:
         return await kube.items("-n", self.namespace, "pods", "-l", self._labels(component))
 
     async def ready_pods(self, component: str) -> list[Object]:
-        """Return a component's pods that take part."""
+        """Return a component's pods that are ready."""
         return [pod for pod in await self.pods(component) if kube.is_ready(pod)]
 
     async def scale(self, component: str, replicas: int) -> None:
@@ -102,14 +101,14 @@ class Release:
         await self.kubectl("delete", "pod", name, "--grace-period=0", "--force")
 
     async def all_there(self, *, seconds: float = 240) -> None:
-        """Wait until every component has the pods it should have, of its newest form."""
+        """Wait until every component has all its pods, from its latest revision."""
         for component, replicas in self.replicas.items():
             words = ("rollout", "status", self.workload(component), f"--timeout={seconds:.0f}s")
             await self.kubectl(*words, seconds=seconds + 10)
             await self.has(component, replicas, seconds=seconds)
 
     async def spread(self) -> None:
-        """Make the pods anew, so that they are on different nodes again."""
+        """Create the pods again, so that they are on different nodes."""
         for component in ("ingress", "delivery"):
             await self.kubectl("rollout", "restart", self.workload(component))
         await self.all_there()
@@ -180,7 +179,7 @@ def secret(namespace: str, name: str, kind: str = "Opaque", **data: str) -> Obje
 
 
 def resource(kind: str, namespace: str, name: str, **spec: Any) -> Object:
-    """Return an object of ours."""
+    """Return a Relay, Domain, Client or Quota."""
     return {
         "apiVersion": "postroad.dev/v1alpha1",
         "kind": kind,

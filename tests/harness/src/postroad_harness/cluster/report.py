@@ -1,5 +1,5 @@
 """
-The report of the tests on a cluster: one row for each scenario, kept as JSON, told as a page.
+The report of the tests on a cluster: one row for each scenario, as JSON and as a page.
 
     python -Im postroad_harness.cluster.report build/cluster-tests.json docs/cluster-tests.md
 """
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 def promised(seconds: float) -> float:
-    """Return how long something may take here: longer on a machine that has other things to do."""
+    """Return how long something may take here: longer on a machine that is shared."""
     return seconds * float(os.environ.get("POSTROAD_E2E_PATIENCE") or 1)
 
 
@@ -75,7 +75,7 @@ def _cell(value: object) -> str:
 
 
 def main(results: str, page: str) -> None:
-    """Write the rows of `results` into `page`, behind what a person wrote there."""
+    """Write the rows of `results` into `page`, after its hand-written part."""
     path = Path(page)
     head = path.read_text().partition(_BEGIN)[0]
     rows = json.loads(Path(results).read_text())

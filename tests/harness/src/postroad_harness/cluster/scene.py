@@ -1,8 +1,9 @@
 """
-What every scenario on a cluster has: a release, the objects of two tenants, a place outside.
+What every scenario on a cluster uses: a release, the objects of two tenants, a place outside.
 
 The far end is one sink for the whole run, so that a relay that keeps its sessions finds it again.
-The tenants: `…-mail` runs the Relay that hands all mail to the sink, `…-shop` sends by it.
+There are two tenants: the namespace `…-mail` has the Relay that sends all mail to the sink, and
+`…-shop` sends mail through it.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ _TLS = "relay-tls"
 
 @dataclass
 class Scene:
-    """All of it; `open_scene` makes one."""
+    """The scene of all scenarios; `open_scene` makes one."""
 
     place: Place
     release: Release
@@ -68,7 +69,7 @@ class Scene:
         return Flow(arrivals=self.arrivals, recipients=recipients, **how)
 
     async def prepare(self) -> None:
-        """Make the namespaces, and the certificate that the release is told of."""
+        """Create the namespaces, and the certificate that the release uses."""
         await make_namespace(self.release.namespace)
         for tenant in (self.mail, self.shop):
             await make_namespace(tenant)
@@ -141,7 +142,7 @@ class Scene:
         self._names, _ = await loop.create_datagram_endpoint(lambda: names, sock=opened)
 
     async def listen(self, port: int) -> None:
-        """Take mail at the far end on one more port."""
+        """Accept mail at the far end on one more port."""
         loop = asyncio.get_running_loop()
         listener = await self.place.listen(port)
         self._servers.append(
@@ -199,12 +200,12 @@ def _values(place: Place) -> dict[str, Any]:
 
 
 async def ready(thing: Object, *, seconds: float = 60) -> None:
-    """Wait until an object of ours is Ready, as users would."""
+    """Wait until an object is Ready, as users would."""
     await wait(thing, "Ready", seconds=seconds)
 
 
 async def wait(thing: Object, kind: str, status: str = "True", *, seconds: float = 60) -> None:
-    """Wait for a condition of an object of ours with `kubectl wait`."""
+    """Wait for a condition of an object with `kubectl wait`."""
     name = f"{thing['kind'].lower()}s.postroad.dev/{thing['metadata']['name']}"
     words = ("wait", "-n", thing["metadata"]["namespace"], name)
     await kubectl(

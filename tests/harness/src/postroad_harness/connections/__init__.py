@@ -1,1 +1,1 @@
-"""Floods of connections, connections by the thousand, and every way of leaving one."""
+"""Tests with many connections: floods, clients that use much memory, clients that leave."""

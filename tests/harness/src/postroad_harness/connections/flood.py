@@ -1,9 +1,9 @@
 """
-A flood of connections beside the mail of a known Client: how much of its rate is left?
+Measures how much of a Client's rate is left during a flood of connections. Run by `make flood`.
 
-An ingress over a queue in memory, in a process of its own, takes mail from 127.0.0.1, which a
-Client's networks have, a new connection for each message. Then strangers connect a thousand times a
-second and say nothing: from one address, over its limit, and from 200. Run it with `make flood`.
+An ingress runs in its own process over a queue in memory. A Client sends mail to it from 127.0.0.1,
+with a new connection for each message. Then strangers connect a thousand times a second and send
+nothing, first from one address, over its limit, and then from 200.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def _ingress(port: Connection, folder: Path) -> None:
 
 
 def _flood(port: int, addresses: tuple[str, ...], rate: int, seconds: float) -> int:
-    """Connect so often, in turns from each address, and hold what is not closed."""
+    """Connect at this rate, from each address in turn; keep connections that are not closed."""
     held: deque[socket.socket] = deque()
     began, made = time.monotonic(), 0
     for address in itertools.cycle(addresses):
@@ -82,7 +82,7 @@ def _flood(port: int, addresses: tuple[str, ...], rate: int, seconds: float) -> 
 
 
 def _mail(port: int, seconds: float) -> tuple[int, int]:
-    """Send as fast as it goes; return how many messages were accepted, and how many were not."""
+    """Send as fast as possible; return the numbers of accepted and of failed messages."""
     accepted = failed = 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -113,7 +113,7 @@ def one_message(port: int, *, timeout: float = 10) -> bool:
 
 
 def flood(*, seconds: float, rate: int) -> tuple[list[Phase], int]:
-    """Run all phases for so long each; return them, and how many connections were turned away."""
+    """Run all phases; return them and the number of connections that were refused."""
     processes = multiprocessing.get_context("spawn")
     here, there = processes.Pipe()
     with tempfile.TemporaryDirectory() as folder, processes.Pool(2) as pool:

@@ -1,9 +1,9 @@
 """
-Strangers who make an ingress hold all they can, beside the mail of a known Client.
+Strangers that make an ingress hold as much memory as they can, beside a Client's mail.
 
-Each of them names as many recipients as it may, with the longest addresses, and is then held back
-for asking for some that are refused, with its input full. Meanwhile a Client sends its mail. An
-ingress over a queue in memory, in a process of its own, shows how much memory that takes
+Each stranger names as many recipients as allowed, with the longest addresses. Then it asks for
+refused recipients, so that its replies are delayed, and fills its input. Meanwhile a Client sends
+mail. The ingress runs in its own process over a queue in memory, so its memory can be measured
 (`make flood`).
 """
 
@@ -27,7 +27,7 @@ from postroad.testing.processes.ingress import MANIFESTS, start_ingress
 from postroad.units.quantities import ByteSize
 from postroad_harness.connections.flood import one_message
 
-# As the other tests' manifests; any.example takes mail for whoever is named.
+# The manifests of the other tests, and any.example, which accepts every recipient.
 ANYBODY = (
     MANIFESTS
     + """\
@@ -43,15 +43,15 @@ spec:
 )
 _LOCAL_PART = 255  # octets
 _FROM_ONE = 90  # connections from one address
-_TALKING = 50  # strangers at once who say all this
-_HELD_BACK = 2.0  # seconds in which one whose refusals come late goes on talking
+_TALKING = 50  # strangers that send at the same time
+_HELD_BACK = 2.0  # seconds that a stranger goes on sending while its refusals are delayed
 _PATIENCE = 60.0  # seconds that the Client waits for a reply
 _FILL = (b"NOOP " + b"x" * 200 + b"\r\n") * 1200
 
 
 @dataclass(frozen=True)
 class Hoard:
-    """What came of it. Memory is in octets, as the kernel counts what is resident."""
+    """The result. Memory is the resident size, in octets."""
 
     idle: int
     peak: int
@@ -61,7 +61,7 @@ class Hoard:
 
 
 async def _serve(port: Connection, folder: Path, memory: int) -> None:
-    # Their refusals must not end them before they hold all they can.
+    # The limit on refusals must not end their sessions before they hold all that they can.
     scene = await start_ingress(
         tls=folder, memory=ByteSize(memory), rejections_per_network=1_000_000
     )
@@ -87,7 +87,7 @@ def _ingress(port: Connection, folder: Path, memory: int) -> None:
 
 
 async def _stranger(port: int, number: int, recipients: int) -> socket.socket:
-    """Say all of it, read what is answered meanwhile, and stay."""
+    """Send everything, read the replies meanwhile, and keep the connection."""
     stranger = socket.socket()
     stranger.setblocking(False)
     stranger.bind((f"127.0.1.{2 + number // _FROM_ONE}", 0))
@@ -108,7 +108,7 @@ def _long(name: bytes) -> bytes:
 
 
 async def _say(stranger: socket.socket, *commands: bytes, seconds: float = _PATIENCE) -> None:
-    # Who is turned out or held back says no more.
+    # A stranger whose connection was ended or that is held back stops sending.
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_sendall(stranger, b"".join(commands))

@@ -1,7 +1,7 @@
 """
 Clients that leave: every state of a connection on every kind of port, and every way to end it.
 
-The matrix of the ingress tests plays all of them, and the soak beside a load balancer's checks.
+The ingress tests play the whole matrix; the soak test plays it beside a load balancer's checks.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ PORTS = {
 
 
 async def connected(scene: Scene, port: Port) -> SmtpPeer:
-    """Nothing was said: not a header, not a ClientHello, not a command."""
+    """Nothing was sent yet: no header, no ClientHello, no command."""
     ports = scene.proxy_ports if port.proxied else scene.ports
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)  # what is not read fills up soon
@@ -66,7 +66,7 @@ async def header_begun(scene: Scene, port: Port) -> SmtpPeer:
 
 
 async def before_tls(scene: Scene, port: Port) -> SmtpPeer:
-    """A handshake is due: nothing of it came."""
+    """A TLS handshake is due, and nothing of it was sent."""
     peer = await connected(scene, port)
     if port.proxied:
         peer.writer.write(PROXY)
@@ -126,7 +126,7 @@ async def in_content(scene: Scene, port: Port) -> SmtpPeer:
 
 
 async def unread(scene: Scene, port: Port) -> SmtpPeer:
-    """So much is answered that the replies cannot go out."""
+    """There are so many replies that they cannot be sent, because the client does not read."""
     peer = await greeted(scene, port)
     peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
     peer.writer.write(b"EHLO a\r\n" * 8_000)
@@ -157,7 +157,7 @@ def everything() -> list[tuple[State, Port]]:
 
 
 def close(peer: SmtpPeer) -> None:
-    """Close as the protocol has it: a FIN, under TLS after a close_notify."""
+    """Close properly: with a FIN, under TLS after a close_notify."""
     peer.writer.close()
 
 
@@ -173,7 +173,7 @@ def reset(peer: SmtpPeer) -> None:
 
 
 def half_close(peer: SmtpPeer) -> None:
-    """Say that nothing more comes, and stay."""
+    """Shut down the sending side, and stay connected."""
     connection = socket.socket(fileno=peer.writer.get_extra_info("socket").fileno())
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -181,7 +181,7 @@ def half_close(peer: SmtpPeer) -> None:
 
 
 def stay_silent(_: SmtpPeer) -> None:
-    """Say nothing more, ever."""
+    """Stay connected and send nothing more."""
 
 
 WAYS = {
@@ -199,7 +199,7 @@ def places(scene: Scene) -> tuple[int, int]:
 
 
 async def gone(scene: Scene, before: set[asyncio.Task[Any]]) -> None:
-    """Wait until no place is taken and no task is left that was not there before."""
+    """Wait until no slot is in use and no task is left that was not there before."""
     known = before | {asyncio.current_task()}
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patient(15)):

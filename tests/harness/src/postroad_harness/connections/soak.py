@@ -1,9 +1,9 @@
 """
-A soak: HAProxy checks every port of an ingress and passes mail to it, beside clients that leave.
+A soak test: HAProxy checks every port of an ingress and passes mail to it, while clients leave.
 
-Its checks come five times a second in every form there is: a mere connection, with a PROXY header,
-TLS, an SMTP greeting, smtpchk. Meanwhile every state of a connection is ended in every way, again
-and again. All checks pass, all mail is accepted, and in the end nothing is left (`make soak`).
+HAProxy checks five times a second in every form that it has: a plain connection, a PROXY header,
+TLS, an SMTP greeting, smtpchk. Meanwhile, connections in every state are ended in every way. All
+checks must pass, all mail must be accepted, and no connection may be left at the end (`make soak`).
 """
 
 import argparse
@@ -31,8 +31,8 @@ from postroad.testing.streams import hang_up
 from postroad_harness.connections.leavers import WAYS, everything, gone
 from postroad_harness.ending import run_orderly
 
-# Ten servers a backend, as HAProxy gives a check's handshake no longer than `inter`: with one
-# server and 200 ms checks failed now and then where the machine was busy.
+# Ten servers in each backend: HAProxy limits a check's handshake to `inter`. With one server and an
+# `inter` of 200 ms, checks failed now and then on a busy machine.
 _CONFIGURATION = """\
 global
   stats socket {stats} mode 600
@@ -79,13 +79,13 @@ backend tls-proxied
 
 
 def haproxy() -> str | None:
-    """Return where HAProxy is, None where it is not installed."""
+    """Return the path of HAProxy, None if it is not installed."""
     return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 @dataclass
 class Soak:
-    """What happened: messages accepted, clients that left, and each check's failures."""
+    """The result: accepted messages, clients that left, and the failures of each check."""
 
     messages: int = 0
     left: int = 0
@@ -172,7 +172,7 @@ async def _leave(scene: Scene, result: Soak, until: float) -> None:
 
 
 async def soak(program: str, *, seconds: float, folder: Path) -> Soak:
-    """Soak an ingress for so long; return what happened, once nothing is left of it."""
+    """Soak an ingress for this time; return the result when no connection is left."""
     scene = await start_ingress(
         tls=folder / "tls",
         insecure_auth=True,

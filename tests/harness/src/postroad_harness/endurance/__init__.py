@@ -1,1 +1,1 @@
-"""A million messages through one relay, and a queue of hundreds of thousands beside them."""
+"""Endurance tests: a million messages through one relay; a queue of 300,000 beside live mail."""

@@ -1,14 +1,14 @@
 """
-Endurance: a great number of messages through the relay, and a great queue beside live traffic.
+Endurance: very many messages through the relay, and a very long queue beside live traffic.
 
     python -Im postroad_harness.endurance --messages 1000000 --queued 300000 --part both
 
-Two parts. *Through*: messages pass, and the memory of ingress, delivery and nats-server is looked
-at all along: flat means that the last third holds no more than the second did, but for a margin.
-*Beside*: mail for a destination that nobody answers is queued, the rate of live mail is measured
-before and once all of that is deferred, the relay is started again on the full queue, and at last
-the destination wakes, `queue retry --all` is said, and everything drains. Each part is bounded and
-ends the relay that it began.
+There are two parts. *Through* passes the messages through a relay, and samples the memory of
+ingress, delivery and nats-server. Memory is flat if the last third of the run holds no more than
+the second third, within a margin. *Beside* queues mail for a destination that does not answer. It
+measures the rate of live mail before that and when all that mail is deferred, and restarts the
+relay on the full queue. At last the destination answers, `queue retry --all` runs, and everything
+drains. Each part has a time limit and ends the relay that it started.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from postroad_harness.ending import run_orderly
 from postroad_harness.endurance.page import Beside, Through, load, save, write_page
 
 _TELL_EVERY = 30.0  # seconds
-_LOOK_EVERY = 5.0  # seconds: each look has nats-server count all that waits
+_LOOK_EVERY = 5.0  # seconds; for each look, nats-server counts all waiting mail
 _MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Client
@@ -59,19 +59,19 @@ spec:
 
 @dataclass
 class Memory:
-    """What the processes of a relay held, looked at once a second: octets of RSS by name."""
+    """The memory of a relay's processes, sampled once a second: octets of RSS by name."""
 
     looks: list[dict[str, int]] = field(default_factory=list)
 
     def look(self, relay: RunningRelay) -> None:
-        """Look once."""
+        """Take one sample."""
         pids = [pid for pid in processes.descendants(relay.pid) if pid != relay.pid]
         held = {process_name(pid): processes.resident(pid) for pid in pids}
-        # One that ended meanwhile holds nothing, and has no name any more.
+        # A process that ended meanwhile holds nothing and has no name.
         self.looks.append({name: octets for name, octets in held.items() if octets})
 
     def largest(self) -> dict[str, int]:
-        """Return the most that each process held."""
+        """Return the largest memory of each process."""
         names = {name for look in self.looks for name in look}
         return {name: max(look.get(name, 0) for look in self.looks) for name in sorted(names)}
 
@@ -122,7 +122,7 @@ class Scene:
         self._changed.set()
 
     async def wake(self) -> None:
-        """Let the dead destination answer."""
+        """Start the dead destination."""
         loop = asyncio.get_running_loop()
         self._waking = await loop.create_server(
             lambda: SinkProtocol(self.dead), "127.0.0.1", self.dead_port
@@ -140,7 +140,7 @@ class Scene:
         return self._last
 
     async def until_deferred(self, messages: int, limit: float) -> None:
-        """Wait until so many messages have been tried and wait for the next time."""
+        """Wait until this many messages are deferred."""
         async with asyncio.timeout(limit):
             while True:
                 if await self._deferred() >= messages:
@@ -170,7 +170,7 @@ class Scene:
             await asyncio.sleep(1)
 
     async def tell(self, part: str) -> None:
-        """Say on stderr every half minute how far it is, until cancelled."""
+        """Report the progress on stderr every half minute, until cancelled."""
         while True:
             await asyncio.sleep(_TELL_EVERY)
             live, dead = self.live.counts.accepted, self.dead.counts.accepted

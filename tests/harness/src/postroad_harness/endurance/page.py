@@ -1,8 +1,8 @@
 """
-What endurance found, as figures and as a page. No I/O but for the two files.
+The figures of the endurance tests, and docs/endurance.md. No I/O except for the two files.
 
-The parts take half an hour each and can be run alone, so each has its own date, and the page is
-made of the last run of both.
+The parts take half an hour each and can be run alone. So each has its own date, and the page shows
+the last run of both.
 """
 
 import json
@@ -91,7 +91,7 @@ class Beside:
 
 @dataclass
 class Figures:
-    """The last run of each part, None when there was none."""
+    """The last run of each part, None if there was none."""
 
     through: Through | None = None
     beside: Beside | None = None
@@ -102,7 +102,7 @@ def _sizes(memory: dict[str, int]) -> str:
 
 
 def load(path: Path) -> Figures:
-    """Return the figures of a file, none at all if there is no such file or it is another's."""
+    """Return the figures in a file; empty if there is no such file or it has another format."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return Figures(

@@ -1,1 +1,1 @@
-"""The servers that are measured side by side, each behind the same few methods."""
+"""The mail servers that the bench measures, behind one interface."""

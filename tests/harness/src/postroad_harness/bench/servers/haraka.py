@@ -1,8 +1,8 @@
 """
-Haraka, installed with npm into the build folder, relaying to one next hop.
+Haraka, installed with npm into the build folder, which relays to one next hop.
 
-Its settings are those that `haraka -i` writes, which sync each message. Whom it accepts and where
-it delivers is said by a plugin of ten lines in place of those that need a real domain.
+Its settings are those that `haraka -i` writes, which sync each message. A plugin of ten lines
+accepts all recipients and sets the next hop; it replaces the plugins that need a real domain.
 """
 
 import asyncio

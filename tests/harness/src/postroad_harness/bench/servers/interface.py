@@ -1,18 +1,18 @@
-"""What the bench asks of each mail server it measures."""
+"""The interface of a mail server that the bench measures."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class Unavailable(Exception):
-    """A server that cannot be measured here, with the reason."""
+    """A server cannot be measured here; the text is the reason."""
 
 
 class MailServer(Protocol):
     """A mail server on loopback that relays everything to one next hop."""
 
     name: str
-    settings: str  # what is said of how it was run
+    settings: str  # a description of its settings, for the page
 
     async def start(self, folder: Path, next_hop: int) -> None:
         """Start it in a folder of its own; Unavailable when that is not possible here."""

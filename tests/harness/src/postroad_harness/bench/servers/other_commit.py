@@ -1,8 +1,8 @@
 """
-Another commit of Postroad, set up beside this one: its files and a virtual environment of its own.
+Another commit of Postroad, set up beside this one: its files and its own virtual environment.
 
-It is driven by this commit's load and measured by this commit's bench, so a change of either cannot
-pass for a change of the relay. What was set up stays below build/ for the next run.
+This commit's load drives it and this commit's bench measures it, so a change in either does not
+look like a change in the relay. The set-up stays below build/ for the next run.
 """
 
 import subprocess

@@ -1,10 +1,10 @@
 """
-Postfix in an instance of its own, beside whatever Postfix the machine may run.
+A separate instance of Postfix, beside any Postfix that the machine already runs.
 
-Its settings are its defaults, which sync each message before 250; only where it listens, where it
-relays and whom it trusts is said, and the certificate. It logs to syslog as everywhere, and where
-no syslog runs, as in a container, to nobody, which favours it. Installed with apt when it is
-missing, without a configuration, so that no service of it begins to run.
+Its settings are its defaults, which sync each message before 250, except for its address, its
+relayhost, its trusted networks and the certificate. It logs to syslog. Without a syslog, as in a
+container, its log goes nowhere, which favours it. If it is missing, it is installed with apt,
+without a configuration, so that no service starts.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Postroad as its users run it: `postroad up` with one smarthost, and nothing tuned."""
+"""Postroad as users run it: `postroad up` with one smarthost and default settings."""
 
 import sys
 from importlib import metadata
