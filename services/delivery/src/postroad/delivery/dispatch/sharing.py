@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum, auto
 
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.site import Site
@@ -35,6 +36,13 @@ _TICK = 0.5  # seconds
 _IDLE = 5.0  # seconds without mail, after which a claim is given up
 _LIFETIME = timedelta(minutes=30)
 _RENEWED = 600.0  # seconds
+
+
+class _Step(Enum):
+    """How this process changes the record of a site."""
+
+    CLAIM = auto()
+    LEAVE = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +98,9 @@ class Sharing:
                 log.debug("the claims of others cannot be read", error=str(error))
             now = asyncio.get_running_loop().time()
             for share in list(self._shares.values()):
-                if self._is_due(share, now):
+                if self._is_used(share):
+                    share.used = now
+                if self._has_surplus(share) or self._due(share, now):
                     self._adjust_soon(share)
 
     async def _hear(self) -> None:
@@ -106,13 +116,11 @@ class Sharing:
             for share in self._shares.values():
                 share.claims = ()
 
-    def _is_due(self, share: _Share, now: float) -> bool:
-        """Whether the record must be changed, or checked."""
-        if self._is_used(share):
-            share.used = now
-        elif now - share.used >= _IDLE:
-            return True
-        return self._has_surplus(share) or self._is_outdated(share, now)
+    def _due(self, share: _Share, now: float) -> _Step | None:
+        """Return how the record must be changed, None if it is up to date."""
+        if now - share.used >= _IDLE and not self._is_used(share):
+            return _Step.LEAVE
+        return _Step.CLAIM if self._is_outdated(share, now) else None
 
     def _has_surplus(self, share: _Share) -> bool:
         """Whether there are more idle sessions than allowed."""
@@ -160,9 +168,10 @@ class Sharing:
             for idle in self._pool.surplus(total.name, total.limiter.idle_room):
                 await idle.quit()
             now = asyncio.get_running_loop().time()
-            if not self._is_used(share) and now - share.used >= _IDLE:
+            step = self._due(share, now)  # again, since idle sessions were closed meanwhile
+            if step is _Step.LEAVE:
                 await self._leave(share)
-            elif self._is_outdated(share, now):
+            elif step is _Step.CLAIM:
                 share.asked = now
                 await self._claim(share)
         except SpoolError as error:
