@@ -1,10 +1,10 @@
 """
-What ingress tells of mail: a line and an event for each message accepted and each refusal.
+Writes a log line and an event for each message accepted and each refusal.
 
-"Why was my mail refused?" is answered from here, so every refusal comes by, at whatever command,
-and every session that we end. Anybody can be refused as often as they like: lines and events of
-refusals have budgets (`telemetry.log_limit`). Those of proven Clients are apart from strangers', so
-that a flood of strangers leaves the refusals of Clients visible.
+This answers "Why was my mail refused?", so it covers each refusal, of any command, and each session
+that ingress ends. Anybody can cause any number of refusals, so their lines and events have budgets
+(`telemetry.log_limit`). Clients have a budget of their own, so that strangers cannot hide the
+refusals of Clients.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# A Client's own mail: its owner asks about each, and no stranger can use them up.
+# The refusals of one Client. Its owner may ask about any of them, and no stranger uses them up.
 _OF_ONE_CLIENT = Budget(100, 2.0)
 _OF_ALL_CLIENTS = Budget(500, 20.0)
 _MOST_NAMED = 5  # recipients in a line; the event has all
@@ -31,9 +31,9 @@ _COMMANDS = frozenset(metrics.COMMANDS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One refusal: the reply, to what command, and all that is known of who heard it."""
+    """One refusal: the reply, the command, and all that is known about the client."""
 
-    command: str  # CONNECT, EHLO, AUTH, MAIL, RCPT, DATA …; SESSION where we end one
+    command: str  # CONNECT, EHLO, AUTH, MAIL, RCPT, DATA …; SESSION if ingress ends one
     reply: Reply
     client_info: ClientInfo
     client: str = ""  # namespace/name of the Client that was proven
@@ -44,7 +44,7 @@ class Refusal:
 
 
 class History:
-    """Tells what one process accepted and refused. `lines` is what strangers' lines may be."""
+    """Tells what one process accepted and refused. `lines` is the budget of strangers' lines."""
 
     def __init__(self, events: Events, process: str, lines: LineLimit) -> None:
         self._events = events
@@ -54,7 +54,7 @@ class History:
         self._clients = LineLimit(_OF_ONE_CLIENT, _OF_ALL_CLIENTS)
 
     def accepted(self, event: Event, *, hold: str = "") -> None:
-        """Tell of a message that was accepted; `hold` is why it is held, "" when it is not."""
+        """Tell of an accepted message; `hold` is the reason why it is held, "" if it is not."""
         fields = _said(event)
         if hold:
             fields["reason"] = hold
@@ -62,7 +62,7 @@ class History:
         self._events.add(event)
 
     def refused(self, refusal: Refusal) -> None:
-        """Count a refusal; write it down unless too many alike were written already."""
+        """Count a refusal, and write it unless the budget is spent."""
         reason = reason_of(refusal.reply)
         command = refusal.command.lower()
         metrics.REFUSALS.labels(command if command in _COMMANDS else "other", reason).inc()
@@ -99,12 +99,12 @@ class History:
         )
 
     async def report(self) -> None:
-        """Write once a minute how much was left out, until cancelled."""
+        """Write once a minute how many were left out, until cancelled."""
         await report(self._strangers, self._clients)
 
 
 def _said(event: Event) -> dict[str, object]:
-    """Return the fields that lines of accepted and of refused mail share, those that are known."""
+    """Return the known fields that lines of accepted and of refused mail share."""
     recipients = event.recipients
     fields: dict[str, object] = {"from": event.reverse_path}
     if recipients:

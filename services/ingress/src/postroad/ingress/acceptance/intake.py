@@ -1,10 +1,10 @@
 """
-From an accepted envelope and its content to records in the queue.
+Takes the content of a message, and stores its records in the queue.
 
-Content stays in memory up to the inline size and goes to the blob store past it, as it streams in:
-a message costs a bounded window, whatever its size. When it is whole, loops are looked for, quotas
-are spent, and its records are stored at once or not at all. The reply is 250 only after the queue's
-acknowledgement.
+Content up to the inline size stays in memory. Larger content goes to the blob store as it arrives,
+so a message needs a limited amount of memory, whatever its size. When the content is complete, the
+intake looks for a mail loop and spends quotas. Then it stores all records of the message, or none.
+The reply is 250 only after the queue's acknowledgement.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,22 +38,26 @@ log = get_logger(__name__)
 # RFC 5321 §4.5.3.2.6 gives us 10 minutes; a restart of the queue takes some seconds, and a client
 # that hears 451 after that can do something better than wait.
 _SHARED_BODY = 8  # destinations past which the content is stored once, beside the records
-# Pieces are joined when there are so many. Each costs some 40 octets more than it has: a client
-# that sends an octet or two at a time would take twenty times the memory of its content.
+# Pieces are joined at this number. Each needs some 40 octets besides its content, so a client that
+# sends one or two octets at a time would use twenty times the memory of its content.
 _MOST_PIECES = 256
-_NOT_STORED = (PublishRefused, SpoolFull, RecordTooLarge)  # what says so for certain
+_NOT_STORED = (
+    PublishRefused,
+    SpoolFull,
+    RecordTooLarge,
+)  # errors after which it is certainly not stored
 
 
 @dataclass(slots=True)
 class IntakeContext:
-    """What every intake of a process shares."""
+    """What all intakes of a process share."""
 
     spool: Spool
     quotas: Quotas
     limits: IngressLimits
     hostname: str
     process: str
-    lines: LineLimit = field(init=False)  # those that strangers cause
+    lines: LineLimit = field(init=False)  # the budget of lines that strangers cause
     history: History = field(init=False)
     rejections: Rejections = field(init=False)
 
@@ -67,10 +71,10 @@ class IntakeContext:
 
 class Intake:
     """
-    One message on its way in: `add` its content, then `finish`, or `abort`.
+    One message that is being received: `add` its content, then `finish`, or `abort`.
 
-    `judge_again` applies to the transaction what has come into force while the content came in, and
-    returns why it may not be accepted any more.
+    `judge_again` applies the configuration that came into force while the content arrived. It
+    returns the refusal if the message may no longer be accepted.
     """
 
     def __init__(
@@ -88,11 +92,11 @@ class Intake:
         self._header = header_reader(transaction)
         self._writer: BodyWriter | None = None
         self._failure: SpoolError | None = None
-        self._verdict: Reply | None = None  # of what is refused while it comes in
+        self._verdict: Reply | None = None  # if it is refused before the final dot
 
     @property
     def held(self) -> int:
-        """Octets of memory that the message takes, and will take when its records are made."""
+        """Octets of memory that the message needs, its records to be made included."""
         if self._writer is not None:
             content = self._writer.held
         else:
@@ -110,7 +114,7 @@ class Intake:
         return self._transaction.submitted
 
     async def add(self, piece: bytes) -> None:
-        """Take a piece of content, waiting while the blob store's window is full."""
+        """Take a piece of content; wait while the blob store's window is full."""
         self._size += len(piece)
         if self._verdict is not None or self._failure is not None:
             return
@@ -144,12 +148,12 @@ class Intake:
             await self.abort()
 
     async def refuse(self, reply: Reply) -> None:
-        """Keep nothing of the content, also of what comes; this is the reply to its final dot."""
+        """Discard the content, also what is still to come; `reply` answers the final dot."""
         self._verdict = self._verdict or reply
         await self.abort()
 
     async def abort(self) -> None:
-        """Give the message up: the client is gone, or it will be refused."""
+        """Give the message up, as the client is gone or the message is refused."""
         self._pieces.clear()
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -198,7 +202,7 @@ class Intake:
             return _unavailable(self._failure)
         if bare:
             return replies.BARE_IN_CONTENT
-        # Loops put their fields in front, so the beginning of a long header tells.
+        # Each hop puts its field in front, so the beginning of a long header is enough.
         if count_fields(self._header.block, b"received") > self._tools.limits.received_fields:
             return replies.LOOP
         return self._judge_again()
@@ -223,7 +227,7 @@ class Intake:
             in_doubt = True
             return await self._accept(content, hold)
         except BaseException as error:
-            # What nobody knows of may be stored, and delivered: it stays spent.
+            # If nobody knows whether it is stored, it may be delivered: the quota stays spent.
             certain = not in_doubt or isinstance(error, _NOT_STORED)
             if certain:
                 self._tools.quotas.refund(allowed.spent)

@@ -1,10 +1,9 @@
 """
-Spending from quotas: the ledger's decisions, with the queue's shared counts behind them.
+Spends from quotas: the ledger decides, and the queue has the counts that all processes share.
 
-A message takes from all its quotas or from none, but for those that hold it: what such a Quota
-lets through for now is no more than its limit, and what it holds is accepted all the same, so that
-every other Quota counts it. When the counts cannot be reached the message is deferred: an upper
-bound that is only kept in good weather is none.
+A message takes from all its quotas or from none. The exception are exceeded Quotas that hold mail:
+the message takes nothing from these, is accepted and held, and counts for all other Quotas. While
+the counts cannot be reached, the message is deferred, because a limit must hold at all times.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """
-The records of a message that has come in whole: one for each destination, with our fields in front.
+Makes the records of a complete message: one for each destination domain.
 
-Relayed mail gets a Received field. Submitted mail gets what it lacks besides, and loses what is for
-its sender alone (RFC 6409 §8). Nothing else of the content is touched.
+Relayed mail gets a Received field. Submitted mail also gets the fields that it lacks, and loses
+those that are for its sender alone (RFC 6409 §8). Nothing else of the content changes.
 """
 
 from datetime import datetime
@@ -24,7 +24,7 @@ _PRIVATE = (b"bcc", b"resent-bcc")  # RFC 5322 §3.6.3: for the sender's eyes
 
 @valueclass(frozen=True, slots=True)
 class WholeMessage:
-    """An accepted message: its envelope, what was read of its header, and where its content is."""
+    """A complete message: its envelope, its header as far as read, and its content."""
 
     transaction: Transaction
     header: HeaderReader
@@ -34,7 +34,7 @@ class WholeMessage:
 
 
 def header_reader(transaction: Transaction) -> HeaderReader:
-    """Return what reads the header of a transaction's message, as `records` needs it."""
+    """Return the reader of a message's header that `records` needs."""
     if transaction.submitted:
         return HeaderReader(asked=_COMPLETED, dropped=_PRIVATE, mends=True)
     return HeaderReader(asked=(), dropped=())
@@ -43,7 +43,7 @@ def header_reader(transaction: Transaction) -> HeaderReader:
 def records(
     message: WholeMessage, queue_id: str, *, hostname: str, sites: SiteDirectory
 ) -> list[QueueRecord]:
-    """Return a message's records, under the queue id that was chosen for it."""
+    """Return the records of a message that has this queue id."""
     transaction, content = message.transaction, message.content
     destinations: dict[str, list[Mailbox]] = {}
     for mailbox in transaction.recipients:

@@ -1,13 +1,13 @@
 """
-How much one network may have refused, over all its sessions and in the whole cluster.
+Limits the refusals of one network, over all its sessions and in the whole cluster.
 
-The limit of a session is no brake to who opens another. So what is refused with 550 counts by
-network too (IPv6 by /64). Over the limit each further refusal ends the session it is in, until the
-window ends. Nothing else is refused for it: there may be an honest server behind a bad list.
+A client can avoid the limit of a session by opening another one. So refusals with 550 are also
+counted by network (IPv6 by /64). Over the limit, each further refusal ends its session, until the
+window ends. Nothing else is refused because of it: an honest server may have a bad list.
 
-Each process tells the cluster of a slice at a time, and hears with it whether the limit is reached.
-Meanwhile it refuses nothing more to that network. So the limit is exceeded by less than a slice in
-each other process, and by one refusal in each session that is open.
+Each process reports a slice of refusals at a time to the cluster, and learns whether the limit is
+reached. Further refusals of that network wait for the answer. So the limit is exceeded by less than
+a slice in each other process, and by one refusal in each open session.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from postroad.ingress.counts.windows import SharedCount, WindowCounts
 from postroad.telemetry.log_limit import network_of
 
 _MOST = 10_000  # networks remembered
-_SLICES = 20  # in a limit: a process tells the others of so much at a time
+_SLICES = 20  # in a limit: a process reports one at a time
 
 
 class Rejections:
-    """What was refused to each network, as far as this process knows."""
+    """The refusals of each network, as far as this process knows."""
 
     def __init__(self, limit: int, shared: SharedCounts) -> None:
         self._limit = limit
         self._slice = max(1, limit // _SLICES)
         self._counts = WindowCounts(_MOST)
-        self._told = WindowCounts(_MOST)  # of those counts, what the cluster knows
+        self._told = WindowCounts(_MOST)  # the part of those counts that the cluster knows
         self._telling: dict[str, asyncio.Event] = {}
         self._shared = shared
 
@@ -52,12 +52,12 @@ class Rejections:
             telling.set()
 
     async def _used_up(self, network: str, count: int, now: datetime) -> bool:
-        """Tell the cluster what it does not know yet; return whether that is over the limit."""
+        """Report new refusals to the cluster; return whether the limit is exceeded."""
         untold = count - self._told.of(network, now)
         everywhere = SharedCount.of("rejections.network", network, self._limit, now)
         granted = await self._shared.take(everywhere, untold)
         if granted is None:
-            return False  # told with the next slice
+            return False  # reported with the next slice
         self._told.set(network, count, now)
         if granted == untold:
             return False

@@ -1,4 +1,4 @@
-"""What a client has said of one message before its content, and who said it."""
+"""The envelope of one message, and the client that gave it."""
 
 from dataclasses import dataclass
 from sys import getsizeof
@@ -15,9 +15,9 @@ _RECIPIENT = 160  # octets: its object, and its place in the table
 
 @dataclass(slots=True)
 class Transaction:
-    """What MAIL and RCPT have said and were allowed, and who said it."""
+    """The accepted MAIL and RCPT commands of a message, and the client that sent them."""
 
-    snapshot: Snapshot  # by which it was judged last
+    snapshot: Snapshot  # the configuration by which it was last admitted
     sender: Sender
     client_info: ClientInfo
     protocol: str  # the `with` of the Received field
@@ -25,8 +25,8 @@ class Transaction:
     body: Body
     smtputf8: bool
     recipients: dict[Mailbox, EgressPath]
-    asked: int = 0  # RCPT commands, also those that were refused or said twice
-    size: int = 0  # octets of content, once it came
+    asked: int = 0  # RCPT commands, with refused and repeated ones
+    size: int = 0  # octets of content, once it has arrived
     held: int = 0  # octets of memory that the recipients take
 
     def accept(self, recipient: Mailbox, egress_path: EgressPath) -> None:
@@ -36,5 +36,5 @@ class Transaction:
 
     @property
     def reverse_path(self) -> str:
-        """The reverse-path for people."""
+        """The reverse-path as text."""
         return str(self.sender.reverse_path or "")

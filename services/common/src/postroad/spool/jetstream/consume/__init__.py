@@ -1,6 +1,6 @@
 """
-Records out of the queue: `pull` asks for them, `consumer` is what delivery sees.
+Taking records out of the queue. `consumer` is what delivery uses.
 
-What comes in goes through `arrivals` and `flow_control` to delivery, and out by `acknowledger`;
-`poison` keeps apart what may have killed its process.
+`pull` requests records. They go through `arrivals` and `flow_control` to delivery, and end in
+`acknowledger`. `poison` handles records that may kill their process.
 """

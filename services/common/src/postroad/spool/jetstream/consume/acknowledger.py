@@ -1,8 +1,7 @@
 """
-What a consumer tells the queue of a record: that it has ended, or that it is to come again.
+Acknowledges records to the queue, or returns them by a negative acknowledgement.
 
-NATS calls the one an acknowledgement and the other a negative one. A record whose lease is in doubt
-is dropped without a word, since it may be another's by now.
+A record whose lease is in doubt is dropped without either, because another process may have it.
 """
 
 import asyncio
@@ -32,12 +31,12 @@ NAK = b"-NAK"
 
 
 def nak(delay: timedelta) -> bytes:
-    """Return what has a record come again after some time."""
+    """Return the negative acknowledgement that redelivers a record after a delay."""
     return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
 
 
 class Acknowledger:
-    """Ends the records of one consumer, or hands them back."""
+    """Ends the records of one consumer, or returns them."""
 
     def __init__(
         self,
@@ -70,9 +69,9 @@ class Acknowledger:
         """
         Put what follows, then end the record, then write the events; return whether that was done.
 
-        Where its lease is in doubt it is dropped instead, if nobody has got it by us, or another
-        has ended it: who has it now may have delivered it, and a deferral of ours would bring it
-        back.
+        If its lease is in doubt, another process may have delivered it, and a deferral of ours
+        would send it again. So it is dropped if no recipient got it from us, or another process has
+        ended it.
         """
         is_lost = partial(self._is_lost, leased, puts)
         if puts and await is_lost():
@@ -84,7 +83,7 @@ class Acknowledger:
         return settled
 
     async def _is_lost(self, leased: JetStreamLeasedRecord, puts: Sequence[Put]) -> bool:
-        """Drop a record whose lease is in doubt, where that loses nothing; return whether."""
+        """Drop a record whose lease is in doubt, if that loses nothing; return whether it did."""
         if await self._leases.confirm(leased.key) or not await self._may_forget(leased, puts):
             return False
         record_id = str(leased.record.record_id)
@@ -103,7 +102,7 @@ class Acknowledger:
     def finish(
         self, leased: JetStreamLeasedRecord, events: Sequence[Event], ended: Callable[[], None]
     ) -> None:
-        """Settle a record of which nothing follows, behind the caller's back."""
+        """Settle a record of which nothing follows, in the background."""
 
         def heard(well: bool) -> None:
             if well:
@@ -121,14 +120,14 @@ class Acknowledger:
         ended()
 
     async def pass_over(self, leased: JetStreamLeasedRecord) -> None:
-        """End a record whose later form goes on."""
+        """End a record that a later form replaces."""
         await self._settling.pass_over(leased.key, leased.record)
         self._let_go(leased.key)
 
-    # ------------------------------------------------------------ handing back
+    # ------------------------------------------------------------ returning
 
     async def give_back(self, leased: JetStreamLeasedRecord, how: bytes = NAK) -> None:
-        """Return a record that was not begun: for anyone at once, or as `nak` says."""
+        """Return a record that was not begun, at once or after the delay of a `nak`."""
         hand = self._flow.hand
         entry = hand.get(leased.key)
         if entry is None:
@@ -137,17 +136,17 @@ class Acknowledger:
         if leased.deliveries > 1:
             await self._returned.look(leased.key)
         if hand.get(leased.key) is not entry:
-            return  # it is handed back at the end of all, meanwhile
+            return  # `close` has returned it meanwhile
         hand.give_back(leased.key)
         await asyncio.gather(self._returned.note(leased.key), self._say(entry.reply, how))
         self._let_go(leased.key)
 
     def give_back_soon(self, leased: JetStreamLeasedRecord, how: bytes = NAK) -> None:
-        """Return it behind the caller's back."""
+        """Return a record in the background."""
         self._tasks.spawn(self.give_back(leased, how))
 
     def drop(self, leased: JetStreamLeasedRecord) -> None:
-        """Let go of a record; it comes again when its lease has run out."""
+        """Release a record without a word; it is redelivered when its lease has expired."""
         self._flow.hand.drop(leased.key)
         self._let_go(leased.key)
 
@@ -156,10 +155,10 @@ class Acknowledger:
             self._tasks.spawn(self._trials.end(key))
         self._flow.let_go(key)
 
-    # ------------------------------------------------------------ a word alone
+    # ------------------------------------------------------------ records not in hand
 
     def answer(self, reply: str, word: bytes) -> None:
-        """Say something of a record that is not in hand, behind the caller's back."""
+        """Answer the delivery of a record that is not in hand, in the background."""
         self._tasks.spawn(self._say(reply, word))
 
     async def _say(self, reply: str, word: bytes) -> None:

@@ -1,9 +1,8 @@
 """
-What becomes of a record that has come: handed out, passed over, tried apart, held or handed back.
+Decides what is done with a record that has come: delivered, passed over, tried, held or returned.
 
-Most records are handed out in their turn, and nothing has to be asked for that. What may be a
-repetition is looked up first. What may have killed its process waits for a trial, and what cannot
-be read is held.
+Most records are queued for delivery at once. A record that may be a repetition is looked up first.
+One that may have killed its process waits for a trial, and an unreadable one is held.
 """
 
 import asyncio
@@ -37,8 +36,8 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_SOON = nak(timedelta(seconds=0.25))  # not to us again, if our request still stands
-_LATER = nak(timedelta(seconds=30))  # for a newer process to take
+_SOON = nak(timedelta(seconds=0.25))  # so that another process gets it
+_LATER = nak(timedelta(seconds=30))  # so that a newer version gets it
 _AFTER_OTHERS = nak(timedelta(seconds=10))  # when fewer suspects wait
 
 
@@ -69,9 +68,9 @@ class Arrivals:
         self._open_elsewhere = open_elsewhere
         self._tasks = tasks
         self._held: list[Callable[[str], None]] = []
-        # What was in a dead process's hands comes again when its lease has run out, and who has
-        # left a lane ends what it has under way. What waits for either must not wait here: it would
-        # keep the room that the other needs.
+        # A dead process's records are redelivered when their leases have expired, and a process
+        # that left a lane ends its attempts there. A record that waits for either is returned
+        # meanwhile: in hand it would keep the places that the other record needs.
         self._wait_for_former = nak(tools.timings.ack_wait / 2)
 
     def on_held(self, listener: Callable[[str], None]) -> None:
@@ -83,8 +82,8 @@ class Arrivals:
         return self._flow.room_for(pull)
 
     def deliver(self, delivered: Delivered) -> None:
-        """Take a record, or say at once why not."""
-        # It may have lain in a buffer while this process stood still, and its lease ran all along.
+        """Take a record, or return it at once."""
+        # It may have been in a buffer while this process was paused; its lease runs since then.
         sent = min(asyncio.get_running_loop().time(), self._membership.confirmed)
         key = Key(delivered.shard, delivered.sequence)
         reply = delivered.message.reply
@@ -111,7 +110,7 @@ class Arrivals:
     def _refusal(self, delivered: Delivered) -> bytes:
         if self._flow.stopped:
             return NAK
-        # If not, its lane is another's by now, limits and all.
+        # Another process owns the lane by now, and keeps its limits.
         return b"" if self._flow.serves(delivered.pull.key) else _SOON
 
     def _take_up(
@@ -125,7 +124,7 @@ class Arrivals:
         return leased
 
     def _line_up(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a record be handed out: at once, in its turn, or not at all."""
+        """Queue a record for delivery, unless it is unreadable or a suspect."""
         if is_unreadable(leased.record):
             self._tasks.spawn(self._hold(leased, UNREADABLE))
         elif self._is_suspect(leased):
@@ -136,7 +135,7 @@ class Arrivals:
     # ------------------------------------------------------------ repetitions
 
     async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
-        """Line a record up when that cannot be a repetition; see `publish.succession`."""
+        """Queue a record if it is no repetition; see `publish.succession`."""
         key = leased.key
         try:
             if delivered.replaces:
@@ -171,7 +170,7 @@ class Arrivals:
         return is_suspect(leased.record, leased.deliveries - self._hand.returns(leased.key))
 
     async def _suspect(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a record be tried apart, unless it was only handed back so often, by others too."""
+        """Let a record wait for a trial, unless so many of its deliveries were only returns."""
         await self._returned.look(leased.key)
         if not self._flow.serves(leased.lane_key):
             await self._acknowledger.give_back(leased)
@@ -181,18 +180,18 @@ class Arrivals:
             self.put_off(leased)
 
     def hand_out(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a suspect be handed out next, whose turn it is."""
+        """Hand a suspect to delivery next."""
         if self._flow.serves(leased.lane_key):
             self._flow.line_up_first(leased)
         else:
             self._acknowledger.give_back_soon(leased)
 
     def put_off(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a suspect come back when fewer wait."""
+        """Return a suspect to the queue until fewer wait."""
         self._acknowledger.give_back_soon(leased, _AFTER_OTHERS)
 
     def hold(self, leased: JetStreamLeasedRecord) -> None:
-        """Hold a suspect that has killed often enough."""
+        """Hold a suspect that has killed too many processes."""
         self._tasks.spawn(self._hold(leased, POISONOUS))
 
     async def _hold(self, leased: JetStreamLeasedRecord, reason: str) -> None:

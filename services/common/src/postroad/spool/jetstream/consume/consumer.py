@@ -1,9 +1,9 @@
 """
-Delivery's side of the queue in JetStream, put together: what is asked of a consumer goes to a part.
+Delivery's side of the queue in JetStream. Each call goes to one of the parts.
 
-`pull` asks for records, `arrivals` tells what becomes of each that comes, and `flow_control` has
-those in hand and hands them out. A record is this process's while it has its lease (`leases`), and
-leaves the hand by `acknowledger`. `lanes` follows which lanes are this process's.
+`pull` requests records, `arrivals` decides what is done with each, and `flow_control` keeps those
+in hand and hands them out. `leases` makes sure that no other process has them, and `acknowledger`
+ends or returns them. `lanes` follows which lanes this process owns.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.room import Room
 
-_SUSPECTS = 200  # places of records that wait to be tried one after another, of a large room
+_SUSPECTS = 200  # places that suspects may take of a large room
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerParts:
-    """The classes of the parts. A simulation replaces one to see that its mistake is noticed."""
+    """The classes of the parts. The simulation replaces one to check that a mistake is found."""
 
     flow: type[FlowControl] = FlowControl
     settling: type[Settling] = Settling

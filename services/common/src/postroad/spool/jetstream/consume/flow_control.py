@@ -1,9 +1,9 @@
 """
-Flow control: what a process has in hand, what waits to be handed out, and how much more may come.
+Flow control: the records in hand, their order, and how many more a process may request.
 
-Express is handed out first. A lane with a backlog takes half of the places and leaves the rest to
-the others; large records take several (`spool.room`). Each record that is let go makes room, and
-the lanes are asked for more.
+Express records are handed out first. A lane with a backlog gets half of the places; the rest is for
+the other lanes. Large records take several places (`spool.room`). When a record is released, its
+places are free, and more records are requested.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from postroad.spool.room import Room
 
 
 class FlowControl:
-    """The records of one consumer, from when they have come until they are let go."""
+    """The records of one consumer, from their arrival to their release."""
 
     def __init__(
         self, room: Room, puller: Puller, membership: Membership, tasks: BackgroundTasks
@@ -42,7 +42,7 @@ class FlowControl:
     # ------------------------------------------------------------ coming
 
     def room_for(self, pull: LanePull) -> int:
-        """Return how many more records of a lane and class may be asked for."""
+        """Return how many more records of a lane and class may be requested."""
         if not self._membership.alive():
             return 0
         lines = {each: self.hand.of_line((pull.key, each)) for each in TrafficClass}
@@ -54,19 +54,19 @@ class FlowControl:
         )
 
     def line_up(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a record be handed out in its turn."""
+        """Queue a record for delivery."""
         self._come[leased.record.traffic_class].append(leased)
         self._wake.set()
 
     def line_up_first(self, leased: JetStreamLeasedRecord) -> None:
-        """Let a record be handed out next."""
+        """Queue a record for delivery, before all others of its class."""
         self._come[leased.record.traffic_class].appendleft(leased)
         self._wake.set()
 
     # ------------------------------------------------------------ handing out
 
     def next(self) -> JetStreamLeasedRecord | None:
-        """Return the record whose turn it is, None when there is none, or no place for it."""
+        """Return the next record for delivery, None if there is none or no place for it."""
         if self.stopped or len(self._handed) >= self.room.places:
             return None
         for come in self._come.values():  # express first
@@ -77,20 +77,20 @@ class FlowControl:
         return None
 
     async def changed(self) -> None:
-        """Wait until `next` may have another answer."""
+        """Wait until `next` may return something else."""
         self._wake.clear()
         await self._wake.wait()
 
     # ------------------------------------------------------------ letting go
 
     def vacate(self, key: Key) -> None:
-        """Let another take the place of a record of which nothing but its end is to be told."""
+        """Free the places of a record that only has to be acknowledged."""
         self.hand.end(key)
         self._handed.discard(key)
         self._wake.set()
 
     def let_go(self, key: Key) -> None:
-        """Forget a record that is no longer in hand, and ask for more."""
+        """Release a record that is no longer in hand, and request more."""
         self._handed.discard(key)
         self._wake.set()
         if not self._refilling and not self.stopped:
@@ -105,7 +105,7 @@ class FlowControl:
     # ------------------------------------------------------------ lanes
 
     def serves(self, lane: LaneKey) -> bool:
-        """Whether records of a lane are being taken."""
+        """Whether this process still takes records of a lane."""
         return not self.stopped and self._puller.serves(lane)
 
     def in_flight(self, lane: LaneKey) -> int:
@@ -113,7 +113,7 @@ class FlowControl:
         return sum(1 for entry in self.hand.all() if entry.leased.lane_key == lane)
 
     def withdraw(self, lane: LaneKey) -> list[JetStreamLeasedRecord]:
-        """Return the records of a lane that wait to be handed out, which wait no longer."""
+        """Take out the records of a lane that wait for delivery, and return them."""
         found = []
         for come in self._come.values():
             of_lane = [leased for leased in come if leased.lane_key == lane]
@@ -123,12 +123,12 @@ class FlowControl:
         return found
 
     def stop(self) -> None:
-        """Hand nothing more out, and ask for nothing more."""
+        """Hand out no more records, and request no more."""
         self.stopped = True
         self._wake.set()
 
     def clear(self) -> list[JetStreamLeasedRecord]:
-        """Return all that waits to be handed out or is in hand; nothing waits any longer."""
+        """Return all records, waiting or in hand; none of them waits any longer."""
         remaining = {leased.key: leased for come in self._come.values() for leased in come}
         for come in self._come.values():
             come.clear()

@@ -1,11 +1,11 @@
 """
-Which form of a record that waited this process had last, and whether another one goes on.
+Recognises a deferred record that becomes ready twice.
 
 nats-server makes a schedule ready in two steps: it stores the copy, and then purges the schedule.
-When it is killed between the two, the schedule fires again after the restart, and the record is
-ready twice. A claim that was cut off can leave two forms as well. The copies have no id in their
-subject by which to ask for the other. But both come to the lane's owner, one after the other. So it
-keeps in mind which forms it had. Where the lane has changed hands between the two, nobody notices.
+If it is killed between the two, the schedule fires again after the restart, and the record is ready
+twice. An interrupted claim can leave two forms as well. The copies have no id in their subject by
+which to look for the other one. But both come to the lane's owner, so the owner remembers which
+form of each record it had last. If the lane changes its owner between the two, nobody notices.
 """
 
 from collections import OrderedDict
@@ -29,7 +29,7 @@ class _Form:
 
 
 class Forms:
-    """The last form of each record, of those that `hand` has or had."""
+    """The last form of each record that `hand` has or had."""
 
     def __init__(self, hand: InFlight[Any], succession: Succession) -> None:
         self._hand = hand
@@ -37,23 +37,23 @@ class Forms:
         self._last: OrderedDict[RecordId, _Form] = OrderedDict()
 
     def begin(self, key: Key, record: QueueRecord) -> bool:
-        """Take down that a form has come; False where another as late, or later, is known."""
+        """Record that a form has come; return False if another, as late or later, is known."""
         if self._other(key, record) is not None:
             return False
         self._take_down(key, record)
         return True
 
     def leave(self, key: Key, record: QueueRecord) -> None:
-        """Take down that a later form is being put in this one's place."""
+        """Record that this form is being replaced by a later one."""
         last = self._last.get(record.record_id)
         if last is not None and last.key == key:
             last.leaves = True
 
     async def is_passed(self, key: Key, record: QueueRecord) -> bool:
         """
-        Whether another form goes on, or is done; this one goes on if not.
+        Whether another form is in hand or settled; if not, this one continues.
 
-        SpoolUnavailable while that cannot be told.
+        Raises SpoolUnavailable while that is not known.
         """
         other = self._other(key, record)
         if other is None:
@@ -67,16 +67,16 @@ class Forms:
         self, key: Key, record: QueueRecord, *, again: bool, waited: bool
     ) -> bool:
         """
-        Whether a record that has come need not be attempted, as another form of it goes on.
+        Whether a record need not be attempted because another form of it continues.
 
-        `again`: it may have been in somebody's hands before; `waited`: a schedule has fired it.
+        `again`: a process may have had it before. `waited`: a schedule has fired it.
         """
         if again and await self._succession.is_followed(key, record):
             return True
         return waited and await self.is_passed(key, record)
 
     async def is_gone(self, former: Key) -> bool:
-        """Whether a record has ended, from which another one follows."""
+        """Whether a record from which another one follows has ended."""
         return self._hand.has_finished(former) or await self._succession.is_gone(former)
 
     async def _goes_on(self, other: _Form, record: QueueRecord) -> bool:

@@ -1,7 +1,7 @@
 """
-The lanes of one consumer: their mail is taken as they come, and given back as they go.
+The lanes of one consumer: takes the mail of a new lane, and returns the mail of a lost one.
 
-Which lanes they are is decided by `spool.jetstream.cluster.lane_ownership`.
+`spool.jetstream.cluster.lane_ownership` decides which lanes these are.
 """
 
 import asyncio
@@ -50,27 +50,27 @@ class ConsumerLanes:
         self._count_left_open = count
 
     async def adjust(self) -> None:
-        """Take and leave lanes, and ask for mail wherever there is room."""
+        """Take and leave lanes, and request records wherever there is room."""
         await self.ownership.adjust()
         await self._puller.refill_all()
 
     async def keep(self) -> None:
-        """Adjust again and again, until nothing more is taken."""
-        # Apart from the leases: a stream without a leader keeps this waiting for seconds.
+        """Adjust again and again, until the consumer stops."""
+        # Not in the task that extends leases: a stream without a leader delays this for seconds.
         while not self._flow.stopped:
             await asyncio.sleep(_TICK)
             await self.adjust()
 
-    # ------------------------------------------------------------ as they come and go
+    # ------------------------------------------------------------ RebalanceListener
 
     def on_assigned(self, key: LaneKey) -> None:
-        """Take a lane's mail."""
+        """Take a lane's mail from now on."""
         for shard in range(self._shards):
             for traffic_class in TrafficClass:
                 self._puller.add(LanePull(shard, key, traffic_class))
 
     async def on_revoked(self, key: LaneKey) -> None:
-        """Give back what waits of a lane, and tell whoever has its mail in hand."""
+        """Return the waiting records of a lane, and tell those who have its other records."""
         await self._puller.remove(key)
         for leased in [*self._flow.withdraw(key), *self._trials.withdraw(key)]:
             self._acknowledger.give_back_soon(leased)

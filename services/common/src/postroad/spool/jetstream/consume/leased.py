@@ -1,4 +1,4 @@
-"""A leased record, and what the consumer needs of the queue's other parts."""
+"""A leased record, and the parts of the queue that a consumer needs."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from postroad.spool.record import QueueRecord
 
 @dataclass(frozen=True, slots=True)
 class ConsumerContext:
-    """What a consumer is made of."""
+    """The parts of the queue that a consumer needs."""
 
     link: NatsLink
     requests: Requests
@@ -58,12 +58,12 @@ class JetStreamLeasedRecord:
 
     @property
     def deliveries(self) -> int:
-        """How often the queue handed it out, at least."""
+        """How often the queue has delivered it, at least."""
         return self._deliveries
 
     @property
     def places(self) -> int:
-        """How many of its process's places it takes."""
+        """How many of its process's places it takes; see `spool.room`."""
         return self._places
 
     @property

@@ -1,8 +1,8 @@
 """
-The leases of records in hand: how long a record is certainly nobody else's.
+The leases of records in hand: how long no other process can have a record.
 
-A record is this process's while its lease is confirmed; leases are extended in time, and asked for
-again before mail is sent that somebody else might be sending by now.
+The leases are extended before they expire. Before a record is sent, its lease must have been
+confirmed recently; if it was not, the queue is asked once.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Leases(Generic[T]):
         self._expired: set[Key] = set()  # of those in hand, which may be others' by now
 
     def fresh(self, key: Key) -> bool:
-        """Whether a record's lease was confirmed so lately that an attempt may begin."""
+        """Whether a record's lease was confirmed so recently that an attempt may begin."""
         entry = self._hand.get(key)
         if entry is None or not self._membership.alive():
             return False
@@ -72,10 +72,10 @@ class Leases(Generic[T]):
                 await asyncio.gather(*(self._extend(entry) for entry in due))
 
     async def _extend(self, entry: Entry[T]) -> None:
-        # The server answers whether or not there is a lease to extend: after a pause or a partition
-        # the record may be somebody else's. Only one that cannot have run out yet is longer by it.
+        # The server answers even if there is no lease to extend, for example when another process
+        # got the record after a pause. So the answer counts only if the lease cannot have expired.
         if not self._may_last(entry):
-            return  # it comes again, here or elsewhere: asking would only put that off
+            return  # it will be delivered again; asking would only delay that
         sent = asyncio.get_running_loop().time()
         try:
             await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)

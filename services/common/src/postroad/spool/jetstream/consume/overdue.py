@@ -1,8 +1,8 @@
 """
-Renewing schedules that the server forgot: those that came due while storage was full.
+Renews schedules that the server has missed, because storage was full when they came due.
 
-Each process looks at the lanes that it owns. How far back is decided by how long nothing has been
-wrong with the servers: what came due before may have been missed for good.
+Each process checks the lanes that it owns. It renews what came due before the servers last began to
+work without errors, since the server may never fire those schedules.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 
 async def renew_overdue(tools: ConsumerContext, lanes: LaneOwnership) -> None:
-    """Look again and again, until cancelled, at the lanes that are owned then."""
+    """Check the lanes that are owned, again and again, until cancelled."""
     since: datetime | None = None  # how long nothing has been wrong with the servers
     while True:
         await asyncio.sleep(tools.timings.sweep.total_seconds())

@@ -1,16 +1,17 @@
 """
-Ending a record in hand, in the order that is the product's promise.
+Settles a record in an order that loses no mail.
 
-Publish what follows, wait for the acknowledgement, acknowledge the record with a reply, and only
-then write events and delete a body. A settle that fails is tried again, under an extended lease,
-until it succeeds; the attempt is not repeated. Only when storage is full, or the disk nearly so, a
-record that nothing has become of is given back as it is, for a while: if all that is in hand waited
-for room, nothing would be delivered that makes some. What is too large for the server whatever is
-left out is given back too, as no later try would change that.
+First it publishes what follows and waits for the acknowledgement. Then it acknowledges the record
+and waits for the reply. Only then it writes events and deletes a body. If a step fails, it is
+repeated under an extended lease until it succeeds; the delivery attempt is not repeated.
 
-An acknowledgement goes through the consumer that handed the record out. A restart of the servers
-loses that, and a process that has left the lane, or stops, gets no other. Then the record is
-removed by its sequence: what is settled must not be handed out again, whoever has the lane.
+There are two exceptions. If storage is full, or the disk nearly full, a record that would only be
+put off is given back unchanged for a while: it must not wait in hand for room that only delivered
+mail can make. A record that is too large for the server, even without its body, is given back too.
+
+A record is acknowledged through the consumer that delivered it. A restart of the servers loses that
+consumer, and a process that has left the lane, or stops, makes no new one. Then the record is
+deleted by its sequence, so that the lane's next owner does not get it.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ _FIRST_RETURN, _LONGEST_RETURN = 15.0, 3600.0  # seconds until a returned record
 
 
 class Settling:
-    """Settles records of the table in hand."""
+    """Settles the records of one consumer."""
 
     def __init__(self, tools: ConsumerContext, flow: FlowControl, succession: Succession) -> None:
         self._flow = flow
@@ -64,10 +65,10 @@ class Settling:
         is_lost: Callable[[], Awaitable[bool]],
     ) -> bool:
         """
-        Put what follows, then end the record, then write the events.
+        Put what follows, then end the record, then write the events; return whether that was done.
 
-        `is_lost` is asked before each further try whether the record may be in other hands, so that
-        it is dropped. Return whether the record has come to this; if not, it comes again as it was.
+        If it was not, the record comes again unchanged. Before each further try, `is_lost` tells
+        whether another process may have the record and it was dropped.
         """
         if puts:
             try:
@@ -88,7 +89,7 @@ class Settling:
         return heard or any(put.record.record_id == record.record_id for put in puts)
 
     async def pass_over(self, key: Key, record: QueueRecord) -> None:
-        """End a record that a later form has taken the place of; that has its body, too."""
+        """End a record that a later form replaces. The body stays, as the later form has it too."""
         self._flow.vacate(key)
         await self._acknowledge(key, record)
         self._hand.finish(key)
@@ -97,9 +98,9 @@ class Settling:
         self, key: Key, record: QueueRecord, events: Sequence[Event], ended: Callable[[bool], None]
     ) -> None:
         """
-        End a record of which nothing follows: the common case, without a task for each.
+        End a record of which nothing follows. This is the common case, and needs no task.
 
-        `ended` is told whether that was heard; if not, `settle` is the way.
+        `ended` is called with False if the queue did not confirm it: then call `settle`.
         """
         self._flow.vacate(key)
         entry = self._hand.get(key)
@@ -132,10 +133,10 @@ class Settling:
         is_lost: Callable[[], Awaitable[bool]],
     ) -> None:
         """
-        Store them, whatever it takes; SpoolFull when the record may as well stay as it was.
+        Store the puts, repeatedly if need be.
 
-        RecordTooLarge when the server takes them not even with their bodies elsewhere, LeaseLost
-        when the record was lost between two tries.
+        Raises SpoolFull if the record can stay as it was, RecordTooLarge if the server refuses the
+        puts even without their bodies, and LeaseLost if the record was lost between two tries.
         """
         ready, slim_all = list(puts), False
         while True:
@@ -163,10 +164,10 @@ class Settling:
 
     async def _slim(self, former: QueueRecord, put: Put, *, always: bool) -> Put:
         """
-        Return a waiting put without a large inline body: schedules are copied as they fire.
+        Return a waiting put without a large inline body, as the server copies a schedule.
 
-        One that may wait longer than the body of its former record lives gets a copy of that. The
-        former body is left to its time to live: an earlier try may have stored a record with it.
+        A put that may wait longer than its former record's body lives gets a copy of the body. The
+        former body is left to expire: an earlier try may have stored a record that refers to it.
         """
         if isinstance(put.place, Ready) and not always:
             return put
@@ -178,7 +179,7 @@ class Settling:
         return replace(put, record=record) if record is not put.record else put
 
     async def _acknowledge(self, key: Key, record: QueueRecord) -> bool:
-        """Whether the queue has heard of it; if not, the record was given back meanwhile."""
+        """Return whether the queue confirmed it; if not, the record was given back meanwhile."""
         while (entry := self._hand.get(key)) is not None:
             try:
                 await self._requests.send(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
@@ -190,7 +191,7 @@ class Settling:
         return False
 
     async def _is_removed(self, key: Key, record: QueueRecord) -> bool:
-        """Remove a record whose consumer does not answer; return whether it is gone."""
+        """Delete a record whose consumer does not answer; return whether it is gone."""
         try:
             await self._succession.end(key, record)
         except SpoolError as error:
@@ -199,7 +200,7 @@ class Settling:
         return True
 
     async def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
-        """Give a record back as it was, for a while, the longer the more often."""
+        """Give a record back unchanged for a while: longer each time."""
         if isinstance(why, SpoolFull):
             self._warn("storage is full: a record is given back", record, why)
         else:
@@ -222,16 +223,16 @@ class Settling:
 
 
 def _return_delay(returns: int) -> float:
-    """Return seconds, doubled each time: deliveries are counted, and eight of them are poison."""
+    """Return seconds, doubled each time: each return counts as a delivery of the record."""
     return min(_FIRST_RETURN * 2.0 ** min(returns - 1, 10), _LONGEST_RETURN)
 
 
 def delivers_nothing(record: QueueRecord, puts: Sequence[Put]) -> bool:
     """
-    Whether the record stays in the queue, and nobody has got it by this attempt.
+    Whether the record stays in the queue, and no recipient got it in this attempt.
 
-    Then who has it meanwhile loses nothing if this attempt's outcome is forgotten, reports of
-    refusals with it: the next attempt is told the same.
+    Then the attempt's outcome can be forgotten if another process has the record meanwhile, reports
+    of refusals included: the next attempt gets the same replies.
     """
     own = [put.record for put in puts if put.record.record_id == record.record_id]
     return bool(own) and all(_delivered(each) == _delivered(record) for each in own)
@@ -242,7 +243,7 @@ def _delivered(record: QueueRecord) -> int:
 
 
 def _only_postpones(record: QueueRecord, puts: Sequence[Put]) -> bool:
-    """Whether nothing is lost, and nobody gets mail twice, if these puts are never stored."""
+    """Whether no mail is lost or sent twice if these puts are never stored."""
     return all(
         put.record.record_id == record.record_id
         and (put.record.resume_from or not isinstance(put.place, Ready))

@@ -1,12 +1,12 @@
 """
-Looking for pools that hold mail and have no process of their own.
+Finds pools that have mail but no process of their own.
 
-Pools are known from the Relays, but mail outlives its Relay: a pool that no Relay names any more
-may hold mail, and deferred mail comes back to it days later. Only the subjects of ready mail tell.
-So one process of `default` looks for all of them, and says in its session what it has found: who
-owns which lane follows from the sessions, which every process sees alike.
+Relays name the pools, but mail outlives its Relay: a pool that no Relay names any more may have
+mail, and deferred mail returns to it days later. Only the subjects of ready mail show that. So one
+process of `default` lists them and writes the pools that it found into its session. Every process
+reads the same sessions, and derives the owners of lanes from them.
 
-Delivery looks for itself, not the operator for it: mail is to move on while the operator is away.
+Delivery does this itself, so that mail moves while the operator is away.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# A look lists the subjects of ready mail: 5 ms of the servers' time for 5,000 of them, 2 s for
-# 300,000. It takes a twentieth of the time at most.
+# Listing 5,000 subjects of ready mail costs the servers 5 ms, 300,000 cost 2 s. This takes at most
+# a twentieth of their time.
 _SPACING = 20
 
 
 class Unserved:
-    """Keeps the pools that this process's session tells of."""
+    """Keeps the unserved pools in this process's session up to date."""
 
     def __init__(
         self, waiting: JetStreamBrowser, membership: Membership, *, every: timedelta
@@ -36,7 +36,7 @@ class Unserved:
         self._every = every.total_seconds()
 
     async def keep(self) -> None:
-        """Look while it is this process's turn, at once first, until cancelled."""
+        """Look for pools while this process has to, first at once, until cancelled."""
         while True:
             if finder(self._membership.seen) == self._membership.session_id:
                 await asyncio.sleep(await self._look())

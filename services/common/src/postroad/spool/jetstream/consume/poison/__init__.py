@@ -1,6 +1,6 @@
 """
-Records that may kill whoever takes them, called poison messages elsewhere.
+Poison messages: records that may kill the processes that take them.
 
-`suspects` tells which they are, and which cannot be read at all; `trials` hands them out one after
-another; `returned` keeps apart what was only handed back.
+`suspects` says which these are, and which records are unreadable. `trials` hands suspects out one
+after another. `returned` counts returns in good order, which are no deaths.
 """

@@ -1,10 +1,10 @@
 """
-How often records were handed back in good order: deliveries that are nobody's death.
+Counts how often a record was returned in good order, as these deliveries are no deaths.
 
-A process that stops, or leaves a lane, hands back what it has not begun, and the server counts that
-as a delivery, like one that ended with the process. So the number of returns is noted beside the
-notes of trials, for whoever has the record next. The notes are read where a record would be a
-suspect by its deliveries, and before it is handed back once more.
+A process that stops, or leaves a lane, returns the records that it has not begun. The server counts
+that as a delivery, as it does when the process dies. So the number of returns is noted, next to the
+notes of trials, for the next owner. The notes are read before a record becomes a suspect, and
+before it is returned once more.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _AT_ONCE = 64  # notes that are read or written
 
 
 class Returned:
-    """The notes, as they concern the records that `hand` has or had."""
+    """The notes about the records that `hand` has or had."""
 
     def __init__(self, bucket: Bucket, hand: InFlight[Any], link: NatsLink) -> None:
         self._bucket = bucket
@@ -33,7 +33,7 @@ class Returned:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self, key: Key) -> None:
-        """Read how often a record was handed back; where that cannot be told, all is as it was."""
+        """Read how often a record was returned; if that fails, nothing changes."""
         if not self._link.connected:
             return  # a process that stops waits for no notes
         try:
@@ -46,7 +46,7 @@ class Returned:
             self._hand.know_returns(key, int(found.data))
 
     async def note(self, key: Key) -> None:
-        """Note how often a record was handed back, this time included."""
+        """Note how often a record was returned, this time included."""
         if not self._link.connected:
             return
         try:

@@ -1,8 +1,8 @@
 """
-Records that are not handed to delivery: those that kill whoever takes them, and the unreadable.
+Records that delivery does not get: those that kill their processes, and unreadable ones.
 
-They are held, as they are, for a person to look at: a record that kills its process must not kill
-every owner in turn, and nothing is ever dropped.
+They are held unchanged until a person has looked at them. A record that kills its process must not
+kill each owner in turn, and no record is dropped.
 """
 
 from datetime import UTC, datetime
@@ -20,49 +20,49 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# Deliveries after which a record may be what killed those who had it, and is tried apart from
-# others like it; see `spool.jetstream.consume.poison.trials`.
+# Deliveries after which a record may have killed the processes that had it. Then it is tried alone;
+# see `spool.jetstream.consume.poison.trials`.
 SUSPECT = 4
-# Of a record that needs what not every version can: those that cannot hand it back each half minute
-# of an upgrade, and that counts as well.
+# The same for a record that older versions cannot deliver: during an upgrade they return it every
+# half minute, and each return counts as a delivery.
 SUSPECT_IN_AN_UPGRADE = 500
-# Deaths in a row of processes that tried it apart. More than the deliveries before: a record that
-# is no suspect yet, and kills, must not put one on hold that was tried beside it.
+# Deaths in a row of processes that tried it alone. More than SUSPECT, so that a record which kills
+# but is no suspect yet cannot put a suspect on hold that was tried at the same time.
 POISON = 5
 POISONOUS = "Poison"
 UNREADABLE = "Unreadable"
 
 
 def is_unreadable(record: QueueRecord) -> bool:
-    """Whether a record stands for what could not be read."""
+    """Whether a record stands for an unreadable one."""
     return record.hold is not None and record.hold.reason == UNREADABLE
 
 
 def is_suspect(record: QueueRecord, deliveries: int) -> bool:
-    """Whether a record has come so often that it may have killed whoever had it."""
+    """Whether a record was delivered so often that it may have killed its processes."""
     return deliveries >= (SUSPECT_IN_AN_UPGRADE if record.needs else SUSPECT)
 
 
 def is_poison(deaths: int) -> bool:
-    """Whether a suspect is held, after that many deaths in a row while it was tried apart."""
+    """Whether a suspect is held after so many deaths in a row while it was tried alone."""
     return deaths >= POISON
 
 
 def put_on_hold(record: QueueRecord, reason: str, now: datetime) -> Put:
-    """Return the put that holds a record for one of the reasons above."""
+    """Return the put that holds a poisonous or an unreadable record."""
     if is_unreadable(record):
         return Put(record, Held(now + HOLD_LIMIT))
     return held(record, Hold(reason), now=now)
 
 
 def held_event(record: QueueRecord, reason: str, now: datetime, process: str) -> Event:
-    """Return what the history says of a record that is held for one of the reasons above."""
+    """Return the event of a poisonous or an unreadable record that is held."""
     recipients = () if is_unreadable(record) else record.pending
     return record_event(EventType.HELD, record, recipients, at=now, process=process, reason=reason)
 
 
 def record_of(delivered: Delivered) -> QueueRecord:
-    """Return the record that was delivered, or the one that stands for what cannot be read."""
+    """Return the record that was delivered, or one that stands for it if it is unreadable."""
     try:
         return decode(delivered.message.data)
     except RecordCorrupt as error:
@@ -71,7 +71,7 @@ def record_of(delivered: Delivered) -> QueueRecord:
 
 
 def _unreadable(delivered: Delivered) -> QueueRecord:
-    """Return a record that holds, verbatim, what could not be read as one."""
+    """Return a held record whose content is the octets that could not be read."""
     now = datetime.now(UTC)
     domain = domain_of_ready(delivered.message.subject)
     origin = f"{delivered.shard}.{delivered.sequence}"

@@ -1,17 +1,17 @@
 """
-Records that may have killed whoever took them: tried one after another, not all at once.
+Tries records that may have killed their processes one after another.
 
-A process that dies leaves everything it had in hand, and one of these records may be what killed
-it, or none. The count of deliveries is the same for all of them, so it only makes a record a
-suspect (`suspects` beside this). Suspects are handed out one at a time. Before that a note of the
-trial is written where it outlives the process, and it is removed when the attempt has ended,
-however it ended. A note that is found is therefore the death of a process that had this suspect and
-no other. Enough of those in a row, and the record is held.
+When a process dies, one of the records that it had in hand may have killed it. All of them have the
+same count of deliveries, so the count only makes a record a suspect (`suspects` beside this).
+Suspects are handed out one at a time. Before each trial, a note is written that outlives the
+process; it is removed when the attempt ends, however it ends. So a note that is found stands for
+the death of a process that had this suspect and no other. After enough deaths in a row the record
+is held.
 
-The suspect with the fewest deaths goes first. So kills from outside are spread over all suspects,
-and a record that really kills is tried after everybody it took down with it. Other mail goes on
-meanwhile: a record among it that kills becomes a suspect itself, sooner than its deaths have put a
-suspect on hold. A suspect that has lived for a while no longer keeps the others waiting.
+The suspect with the fewest deaths goes first. So kills by other causes are spread over all
+suspects, and a record that really kills is tried after the records that died with it. Other mail is
+delivered meanwhile. If one of its records kills, it becomes a suspect before its deaths can put a
+suspect on hold. A suspect whose attempt takes long no longer keeps the others waiting.
 
 The notes are in the servers' memory. A restart of all of them forgets the notes, and the counts of
 deliveries as well.
@@ -37,20 +37,20 @@ _TOLD_FOR = timedelta(seconds=60)
 
 
 class SuspectHandler(Protocol):
-    """Does what becomes of a suspect."""
+    """Does what is decided about a suspect."""
 
     def hand_out(self, leased: JetStreamLeasedRecord) -> None:
-        """Let delivery have it next: it is its turn."""
+        """Hand it to delivery next."""
 
     def hold(self, leased: JetStreamLeasedRecord) -> None:
-        """Let it wait for a person: it has killed often enough."""
+        """Hold it: it has killed too many processes."""
 
     def put_off(self, leased: JetStreamLeasedRecord) -> None:
-        """Let it come back later: it cannot be tried now."""
+        """Return it to the queue for a while: it cannot be tried now."""
 
 
 class Trials:
-    """The suspects of one process, which wait in `most` places: the room is for other mail, too."""
+    """The suspects of one process. They may wait in `most` places; the rest is for other mail."""
 
     def __init__(
         self, bucket: Bucket, *, most: int, alone: timedelta, gathering: timedelta
@@ -65,7 +65,7 @@ class Trials:
         self._came = asyncio.Event()
 
     def add(self, leased: JetStreamLeasedRecord) -> bool:
-        """Let a suspect wait for its turn; return False where too many wait already."""
+        """Let a suspect wait for its turn; return False if too many wait already."""
         if sum(each.places for each in self._waiting.values()) >= self._most:
             return False
         self._waiting[leased.key] = leased
@@ -73,18 +73,18 @@ class Trials:
         return True
 
     def withdraw(self, lane: LaneKey) -> list[JetStreamLeasedRecord]:
-        """Return those of a lane that wait, which wait no longer."""
+        """Take out the waiting suspects of a lane and return them."""
         found = [leased for leased in self._waiting.values() if leased.lane_key == lane]
         for leased in found:
             self._forget(leased.key)
         return found
 
     def is_tried(self, key: Key) -> bool:
-        """Whether a record is a suspect whose attempt has not ended."""
+        """Whether a record is a suspect whose trial has not ended."""
         return key in self._under_way
 
     async def end(self, key: Key) -> None:
-        """An attempt has ended, or will not begin here: what comes later is no death of it."""
+        """End a trial, or give it up before it began: later deaths do not count for this record."""
         self._forget(key)
         over = self._under_way.pop(key, None)
         if over is None:
@@ -99,8 +99,8 @@ class Trials:
         """Try the suspects as they come, until cancelled."""
         while True:
             await self._came.wait()
-            # Those of one death come within moments, in the order that they had. The first of them
-            # would be tried each time, and die each time that something else kills the process.
+            # The suspects of one death come within moments, in the same order each time. Without
+            # this wait the first would always be tried, and get each death of another cause.
             await asyncio.sleep(self._gathering)
             self._came.clear()
             while self._waiting:
@@ -110,7 +110,7 @@ class Trials:
                     await self._try(self._waiting[key], self._deaths[key], handler)
 
     async def _look(self, handler: SuspectHandler) -> None:
-        """Read the notes of those who came since, and hold who has killed enough."""
+        """Read the notes of new suspects, and hold those with too many deaths."""
         for leased in [each for key, each in self._waiting.items() if key not in self._deaths]:
             key = leased.key
             try:
@@ -130,7 +130,7 @@ class Trials:
                 handler.hold(leased)
 
     async def _read(self, key: Key) -> int:
-        """Return in how many trials in a row the process died."""
+        """Return in how many trials in a row its process died."""
         found = await self._bucket.get(_name(key))
         if found is None or is_deletion(found) or not found.data.isdigit():
             return 0
@@ -139,7 +139,7 @@ class Trials:
     async def _try(
         self, leased: JetStreamLeasedRecord, deaths: int, handler: SuspectHandler
     ) -> None:
-        """Hand a suspect out, and wait until it has ended or lived for a while."""
+        """Hand a suspect out, and wait until its trial has ended or has taken long."""
         key = leased.key
         self._forget(key)
         self._under_way[key] = over = asyncio.Event()

@@ -1,1 +1,1 @@
-"""Asking for records: standing pull requests for each lane and class, and what they bring."""
+"""Pull requests: what they ask for, the server's consumers, and the records that come."""

@@ -1,4 +1,4 @@
-"""A record as a pull request brought it, with what the servers say of how it came to be."""
+"""A record as the server delivered it, with what its headers say about earlier records."""
 
 from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
@@ -14,8 +14,8 @@ class Delivered:
     """
     A record as the server delivered it.
 
-    `again`: it may have been in somebody's hands before. `forgotten`: and may still be, without a
-    lease, as the servers have lost the consumer that had handed it out.
+    `again`: a process may have had it before. `forgotten`: a process may still have it, without a
+    lease, because the servers lost the consumer that delivered it.
     """
 
     shard: int
@@ -28,20 +28,20 @@ class Delivered:
 
     @property
     def follows(self) -> int:
-        """The sequence of the record it follows from, 0 when that does not matter any more."""
+        """The sequence of the record that it follows from, 0 if that no longer matters."""
         if _FOLLOWS not in self.message.header:
             return 0
         return int(self.message.field(FOLLOWS) or 0)
 
     @property
     def replaces(self) -> int:
-        """The sequence of the waiting record whose place it took, 0 when it took none."""
+        """The sequence of the waiting record that it replaced, 0 if it replaced none."""
         if _REPLACES not in self.message.header:
             return 0
         return int(self.message.field(REPLACES) or 0)
 
     @property
     def waited(self) -> bool:
-        """Whether a schedule has fired it, or it took the place of one."""
+        """Whether a schedule has fired it, or it replaced a schedule."""
         header = self.message.header
         return _SCHEDULER in header or _REPLACES in header

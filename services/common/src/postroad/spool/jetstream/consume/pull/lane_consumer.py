@@ -1,7 +1,7 @@
 """
-The durable consumer of one lane and class at the server, which its requests pull from.
+The server's durable consumer of one lane and class, from which its requests pull.
 
-It lives in the servers' memory, and is made anew when a restart has lost it.
+It is kept in the servers' memory, and is created again after a restart has lost it.
 """
 
 import json
@@ -16,7 +16,7 @@ _TIMEOUT = 5.0  # seconds
 
 
 async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedelta) -> None:
-    """Make a lane's consumer, or find it as it is; SpoolUnavailable when that fails."""
+    """Create a lane's consumer if it does not exist; SpoolUnavailable if that fails."""
     config = _config(pull, ack_wait)
     request = json.dumps({"stream_name": pull.stream, "config": config}).encode()
     subject = f"$JS.API.CONSUMER.CREATE.{pull.stream}.{pull.consumer}.{config['filter_subject']}"

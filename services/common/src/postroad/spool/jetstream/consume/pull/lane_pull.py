@@ -1,8 +1,8 @@
 """
-The standing request of one lane, class and shard: how much it asks for, and when.
+The pull request of one lane, class and shard: how many records it asks for, and when.
 
-It is small while the lane is idle and larger while it is busy, and renewed at half. No I/O; the
-clock is an argument.
+It is small while the lane is idle and larger while it is busy. It is renewed when half of its
+records have come. No I/O; the clock is an argument.
 """
 
 import json
@@ -24,7 +24,7 @@ _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 
 
 class LanePull:
-    """The standing request of one lane, class and shard."""
+    """The pull request of one lane, class and shard."""
 
     def __init__(self, shard: int, key: LaneKey, traffic_class: TrafficClass) -> None:
         self.shard = shard
@@ -32,9 +32,9 @@ class LanePull:
         self.traffic_class = traffic_class
         self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
         self.stream = queue_stream(shard)
-        self.asked = 0  # records asked for and not yet come
+        self.asked = 0  # records requested that have not come
         self.batch = IDLE_BATCH
-        self.heard = 0.0  # loop time of the last word about it
+        self.heard = 0.0  # loop time when the server last sent something for it
         self.retry_at = 0.0
         self.made = False
         self.made_at = 0  # when the server made its consumer; nanoseconds by the server's clock
@@ -43,18 +43,18 @@ class LanePull:
 
     @property
     def name(self) -> tuple[str, str]:
-        """What its records' acknowledgement subjects say: stream and consumer."""
+        """The stream and the consumer, as in the acknowledgement subjects of its records."""
         return (self.stream, self.consumer)
 
     def arrived(self, now: float) -> None:
-        """A record came."""
+        """Record that one has come."""
         self.heard = now
         self.asked = max(0, self.asked - 1)
         if self.asked == 0:
             self.batch = min(self.batch * 2, _BUSY_BATCH)
 
     def ended(self, unused: int | None, now: float) -> None:
-        """A request ended with `unused` records not delivered, None when all requests are gone."""
+        """End a request of which `unused` records were not delivered; None ends all of them."""
         self.heard = now
         if unused is None:
             self.asked, self.retry_at = 0, now + _PAUSE
@@ -65,24 +65,24 @@ class LanePull:
 
     def may_repeat(self, number: int, stored_at: int, deliveries: int) -> bool:
         """
-        Whether an earlier consumer may have handed out what this one delivers by this number.
+        Whether an earlier consumer may have delivered the record that this one delivers.
 
-        What an earlier consumer had handed out, and the servers forgot, was stored before this one
-        was made, and it is the first that this one delivers; or it comes again since.
+        If the servers lost a consumer, the records that it had delivered were stored before this
+        one was made, and are among the first that this one delivers, or are redelivered since.
         """
         return stored_at < self.made_at and (number <= MAX_ACK_PENDING or deliveries > 1)
 
     @property
     def low(self) -> bool:
-        """Whether it is time to ask for more."""
+        """Whether it is time to request more."""
         return self.asked <= self.batch // 2
 
     def wants(self, room: int, now: float) -> int:
-        """Return how many records to ask for now; 0 while enough are asked for."""
+        """Return how many records to request now; 0 while enough are requested."""
         if now < self.retry_at:
             return 0
         if self.asked and now - self.heard > _SILENCE:
-            self.asked = 0  # the request is lost: the server went away without a word
+            self.asked = 0  # the request is lost: the server has gone
         return min(self.batch - self.asked, room) if self.low else 0
 
     def request(self, count: int) -> bytes:

@@ -1,9 +1,9 @@
 """
-Pulling records from lanes by raw JetStream pull requests.
+Pulls records from lanes by raw JetStream pull requests.
 
-nats-py's fetch knows neither a bound in octets nor a standing request. Here every lane has a
-request open at the server for each class and shard. What it brings goes to one receiver, which also
-says how much more may be asked for.
+nats-py's fetch has neither a limit in octets nor a request that stays open. Here each lane has a
+request open at the server for each class and shard. The records go to one receiver, which also says
+how many more may be requested.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ _MADE_AT_ONCE = 32  # consumers
 
 
 class Receiver(Protocol):
-    """Whom the records come to."""
+    """Gets the records."""
 
     def room_for(self, pull: LanePull) -> int:
-        """Return how many more records of a lane and class may be asked for."""
+        """Return how many more records of a lane and class may be requested."""
 
     def deliver(self, delivered: Delivered) -> None:
         """Take a record that has come."""
@@ -49,9 +49,9 @@ class _Inbox:
 
 class Puller:
     """
-    All standing requests of a process.
+    All pull requests of a process.
 
-    Each lane has a subscription of its own, so that leaving a lane takes its requests back at once.
+    Each lane has a subscription of its own, so leaving a lane cancels its requests at once.
     """
 
     def __init__(self, link: NatsLink, requests: Requests, *, ack_wait: timedelta) -> None:
@@ -69,7 +69,7 @@ class Puller:
         self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
 
     async def start(self, receiver: Receiver) -> None:
-        """Be ready to pull for a receiver; again for each new client."""
+        """Begin to pull for a receiver, and again with each new NATS client."""
         self._receiver = receiver
         self._link.on_reconnect(self._restart_all)
         await self._link.on_client(self._forget_inboxes)
@@ -94,11 +94,11 @@ class Puller:
         return key in self._lanes
 
     def coming(self, key: LaneKey) -> int:
-        """Return how many records of a lane were asked for, but for what each idle request asks."""
+        """Return how many records of a lane were requested, without those of idle requests."""
         return sum(max(0, pull.asked - IDLE_BATCH) for pull in self._lanes.get(key, ()))
 
     async def remove(self, key: LaneKey) -> None:
-        """Take no more of a lane: without its inbox the server drops what was asked for."""
+        """Take no more of a lane: without its inbox the server drops the requests."""
         for pull in self._lanes.pop(key, ()):
             self._pulls.pop(pull.name, None)
             self._low.pop(pull, None)
@@ -112,23 +112,23 @@ class Puller:
             await _unsubscribe(inbox)
 
     async def stop(self) -> None:
-        """Ask for nothing more, and take nothing of what was asked for."""
+        """Request no more records, and take none of those requested."""
         self._stopped = True
         await self._makings.cancel()
         for key in list(self._inboxes):
             await self._close_inbox(key)
 
     async def refill_all(self) -> None:
-        """Ask for more wherever there is room; also for requests that were lost silently."""
+        """Request more wherever there is room, also in place of requests that were lost."""
         self._low.update(dict.fromkeys(self._pulls.values()))
         await self.refill()
 
     async def refill(self) -> None:
-        """Ask for more where records have come and there is room, express before bulk."""
+        """Request more where records have come and there is room, express before bulk."""
         if self._stopped or not self._link.connected:
             return
-        # With 192 requests of a process in a cluster, to look at each after each record would cost
-        # more than all else that is done for it.
+        # A process can have 192 requests. Checking each of them after each record would cost more
+        # than everything else that is done for the record.
         for traffic_class in TrafficClass:
             for pull in [each for each in self._low if each.traffic_class is traffic_class]:
                 await self._refill_one(pull)
@@ -159,10 +159,10 @@ class Puller:
 
     def _make_soon(self, pull: LanePull) -> None:
         """
-        Make a lane's consumer beside the rest, and ask then.
+        Create a lane's consumer in the background, then request records.
 
-        In a cluster each is a Raft group, 65 ms of work, and a stream without a leader says nothing
-        for seconds: leases of what is in hand must not wait for either.
+        In a cluster each consumer is a Raft group and takes 65 ms. A stream without a leader
+        answers nothing for seconds. The leases of records in hand must not wait for either.
         """
         pull.being_made = True
         self._makings.spawn(self._make(pull))
@@ -180,7 +180,7 @@ class Puller:
             await self._refill_one(pull)
 
     async def _open_inbox(self, key: LaneKey) -> None:
-        """Listen for a lane's records, unless it was left meanwhile, or another task was faster."""
+        """Subscribe to a lane's inbox, unless the lane was left or another task has done so."""
         client = self._link.client
         prefix = client.new_inbox() + "."
         inbox = _Inbox(prefix, await client.listen(prefix + "*", self._on_message))
@@ -228,7 +228,7 @@ class Puller:
         )
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:
-        """Return a stand-in for a lane that was left: what was on its way still comes."""
+        """Return a stand-in for a lane that was left: records that were sent still arrive."""
         shard = int(stream.rpartition("_")[2])
         pool, traffic_class, lane = consumer.rsplit("_", 2)
         return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
