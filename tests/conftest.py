@@ -1,4 +1,4 @@
-"""For all tests: what chance, or whoever started them, must not decide."""
+"""For all tests: settings that must not depend on chance or on who started the tests."""
 
 import signal
 from itertools import count

@@ -1,4 +1,4 @@
-"""The bench works: every case, with Postroad alone and a few messages; nothing is said of time."""
+"""Shows that the bench works: every case, with Postroad alone and a few messages."""
 
 import json
 from dataclasses import replace

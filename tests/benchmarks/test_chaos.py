@@ -1,4 +1,4 @@
-"""Short chaos: processes of every kind are killed under load, and nothing accepted is lost."""
+"""A short chaos run: kills processes of every kind under load; no accepted message may be lost."""
 
 from datetime import UTC, datetime
 from pathlib import Path

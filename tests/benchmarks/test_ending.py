@@ -1,4 +1,4 @@
-"""A long run that is interrupted: it cleans up, and says one sentence."""
+"""A long run that is interrupted: it cleans up, and prints one sentence."""
 
 import signal
 import subprocess

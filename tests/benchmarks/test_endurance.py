@@ -1,4 +1,4 @@
-"""A short endurance run: all of it works, and its figures are told."""
+"""A short endurance run: both parts work, and their figures are printed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The flood, short: what is measured comes about; how much is left says `make flood`."""
+"""A short flood: the measurement works. `make flood` measures how much of the rate is left."""
 
 from postroad_harness.connections.flood import flood
 

@@ -1,4 +1,4 @@
-"""Reading a profile: what functions took themselves, and with what they called."""
+"""Reading a profile: the time of functions by themselves, and with everything that they called."""
 
 from postroad_harness.bench.profiling import read_stacks
 

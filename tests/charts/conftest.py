@@ -1,4 +1,4 @@
-"""The chart as people install it, rendered once for each of several sets of values."""
+"""The chart as users install it, rendered once for each of several sets of values."""
 
 from collections.abc import Mapping
 

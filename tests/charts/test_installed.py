@@ -1,4 +1,4 @@
-"""What `helm test` runs: it takes a relay with and without objects, and nothing else."""
+"""What `helm test` runs: it accepts a relay with and without objects, and rejects anything else."""
 
 import runpy
 import socket

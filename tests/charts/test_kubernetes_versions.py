@@ -1,4 +1,4 @@
-"""Any values people choose give objects that Kubernetes takes, in every version we speak of."""
+"""All values give objects that Kubernetes accepts, in every version that the docs name."""
 
 import kubernetes_validate
 import pytest

@@ -1,4 +1,4 @@
-"""The queue's servers: their configuration in the hands of a real nats-server; their probe."""
+"""The queue's servers: a real nats-server reads their configuration; and their probe works."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Objects that speak of each other mean the same: selectors, ports, policies, budgets, metrics."""
+"""Objects that refer to each other agree: selectors, ports, policies, budgets, metrics."""
 
 import re
 from collections.abc import Mapping

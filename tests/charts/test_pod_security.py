@@ -1,8 +1,8 @@
 """
-Every pod of the chart keeps to the Pod Security Standard *restricted*, and to more than that.
+Every pod of the chart meets the Pod Security Standard *restricted*, and further rules.
 
-The checks are written from the standard's text, field by field, since a namespace that enforces it
-would refuse the pods only when they are made.
+The checks follow the standard's text, field by field. A namespace that enforces the standard would
+refuse a pod only when it is created.
 """
 
 from collections.abc import Iterator

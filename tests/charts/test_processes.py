@@ -1,4 +1,4 @@
-"""What the chart tells the processes is what they understand, and what they are given suffices."""
+"""The processes understand all settings that the chart gives them, and need no others."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What people may set, what becomes of it, and what they are told when it cannot be."""
+"""The values that users may set, their effects, and the errors for wrong ones."""
 
 import json
 import re

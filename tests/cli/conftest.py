@@ -1,4 +1,4 @@
-"""A real queue, and commands that are run on it to their end."""
+"""A real queue, and a way to run commands on it."""
 
 import asyncio
 import os

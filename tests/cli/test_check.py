@@ -1,4 +1,4 @@
-"""`postroad check` as people and their pipelines use it."""
+"""`postroad check` as users and their pipelines run it."""
 
 import io
 import json

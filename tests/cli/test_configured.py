@@ -1,4 +1,4 @@
-"""Whose queue it is that a start without --config finds."""
+"""The queue that a start without --config finds: only the example's own is used."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whom a command tells the token of a running `up`."""
+"""Commands send the token of a running `up` to its own nats-server alone."""
 
 import asyncio
 import errno

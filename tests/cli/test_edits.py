@@ -1,4 +1,4 @@
-"""Edits of manifests are followed, however the files are written and whatever lies beside them."""
+"""Edits of manifests are followed, however files are written and whatever other files are there."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The embedded nats-server: what it is given, and how it ends."""
+"""The embedded nats-server: its configuration, its restarts and its end."""
 
 import asyncio
 import os

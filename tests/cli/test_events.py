@@ -1,4 +1,4 @@
-"""`postroad events` tells a history in the order in which it happened."""
+"""`postroad events` shows a history in the order in which it happened."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

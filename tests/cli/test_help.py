@@ -1,4 +1,4 @@
-"""Every help text, as a person reads it on a terminal of 80 columns."""
+"""Every help text, as shown on a terminal of 80 columns."""
 
 import re
 from collections.abc import Iterator

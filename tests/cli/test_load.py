@@ -1,4 +1,4 @@
-"""The load: what it sends, what it counts, and whom it leaves alone."""
+"""`postroad load`: what it sends, what it counts, and which servers it refuses to load."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What `postroad up` says of its manifests while they are edited."""
+"""What `postroad up` logs about its manifests while they are edited."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The page of metrics of `postroad up`, with processes that answer late or never."""
+"""The metrics page of `postroad up`, with processes that answer late or never."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

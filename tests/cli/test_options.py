@@ -1,4 +1,4 @@
-"""Values that several flags take are read by the same rules."""
+"""The values of options that several commands share follow the same rules."""
 
 from collections.abc import Iterator
 from contextlib import suppress

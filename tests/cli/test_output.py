@@ -1,4 +1,4 @@
-"""What peers said, at the terminal: in tables, in JSON, in lines and in errors."""
+"""Text of peers on the terminal is harmless: in tables, in JSON, in lines and in errors."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What `postroad up` finds of its objects, and what `postroad status` shows of it."""
+"""What `postroad up` finds out about its objects, and how `postroad status` shows it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The queue's commands on a real queue: what they list, and what they say of it."""
+"""The `queue` commands on a real queue: what they list and print."""
 
 import asyncio
 import json

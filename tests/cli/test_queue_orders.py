@@ -1,4 +1,4 @@
-"""The queue's orders on a real queue: what they mean, what they ask first, how they end."""
+"""Orders on a real queue: which mail they change, what they ask first, how they end."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""docs/settings.md says what the declarations say."""
+"""docs/settings.md agrees with the declarations of the settings."""
 
 import re
 from pathlib import Path

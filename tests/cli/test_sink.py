@@ -1,4 +1,4 @@
-"""The sink: a next hop that answers as it is told, and counts what it took."""
+"""`postroad sink`: it answers as its flags say, and counts the mail that it has received."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""How a command starts: what it has to import, and what Ctrl-C does in the middle of it."""
+"""The start of a command: how much it imports, and what Ctrl-C does during it."""
 
 import subprocess
 import sys

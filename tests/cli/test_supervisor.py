@@ -1,4 +1,4 @@
-"""The processes of `up`: one that stands still is told of, and replaced."""
+"""The processes of `up`: one that hangs is reported and replaced."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Tables fit the terminal: texts are cut first, then columns go, and `-o wide` shows everything."""
+"""Tables fit the terminal: texts are cut first, then columns left out; `-o wide` shows all."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What `postroad up` says when it is ready, and of the name it has."""
+"""What `postroad up` prints when it is ready, and its warning about its host name."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The cluster, once for all scenarios; before each one everything is brought back to its place."""
+"""The cluster, once for all scenarios; before each one, everything is reset."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Scenario 2: pods come and go at will while mail flows."""
+"""Scenario 2: pods are added and removed while mail flows."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Scenario 7: the operator, or the API server, away. Mail flows on; changes are caught up with."""
+"""Scenario 7: the operator or the API server is down. Mail flows on; changes are applied later."""
 
 import os
 import signal

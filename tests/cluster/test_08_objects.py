@@ -1,4 +1,4 @@
-"""Scenario 8: objects that are wrong, not yet right, or not admitted; each says what to do."""
+"""Scenario 8: objects that are wrong, not ready, or not admitted; each status says what to do."""
 
 from typing import Any
 

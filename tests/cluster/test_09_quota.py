@@ -1,4 +1,4 @@
-"""Scenario 9: a quota that three ingress pods count together."""
+"""Scenario 9: three ingress pods count one quota together."""
 
 from postroad_harness.cluster import kube
 from postroad_harness.cluster.kube import until

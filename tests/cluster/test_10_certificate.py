@@ -1,4 +1,4 @@
-"""Scenario 10: the TLS certificate is rotated, and no session is dropped for it."""
+"""Scenario 10: the TLS certificate is replaced without dropping a session."""
 
 import time
 

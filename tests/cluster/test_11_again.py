@@ -1,4 +1,4 @@
-"""Scenario 11: uninstalled and installed again; and whom the trace field names as the client."""
+"""Scenario 11: uninstalled and installed again; and the client's address in the trace field."""
 
 import random
 import re

@@ -1,7 +1,8 @@
 """
-One cluster of each home of the queue: the contract is asked of all.
+A cluster of each implementation of the queue: all must pass the contract tests.
 
-JetStream twice: as one user with all rights, and as the chart's users with what each may do.
+JetStream is tested twice: as one user with all rights, and as the chart's users, each with its own
+permissions.
 """
 
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What the processes of a cluster agree on: configuration, usage, orders, sites, sessions."""
+"""State that processes share: configuration, quota counters, orders, sites, sessions."""
 
 import asyncio
 from datetime import timedelta

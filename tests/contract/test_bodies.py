@@ -1,4 +1,4 @@
-"""Bodies too large for a record: streamed in, streamed out, checked on the way."""
+"""Bodies too large for a record: written and read as streams, and checked when read."""
 
 import asyncio
 import hashlib

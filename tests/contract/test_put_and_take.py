@@ -1,4 +1,4 @@
-"""The queue's first promise: what is accepted is handed out, until it is settled."""
+"""The queue's first promise: an accepted record is handed out until it is settled."""
 
 import asyncio
 from dataclasses import replace

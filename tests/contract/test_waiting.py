@@ -1,4 +1,4 @@
-"""Mail that waits can be looked at without taking it, and changed by one claimant only."""
+"""Waiting mail can be listed without taking it, and changed by only one claimant."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

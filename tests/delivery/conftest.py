@@ -1,4 +1,4 @@
-"""What tests of delivery share: a certificate that nobody vouches for."""
+"""Shared by the tests of delivery: a certificate without a known authority."""
 
 import ssl
 from pathlib import Path

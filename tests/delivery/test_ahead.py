@@ -1,4 +1,4 @@
-"""The envelope that goes out with the final dot of the message before (RFC 2920 §3.1)."""
+"""The envelope that is sent together with the previous message's final dot (RFC 2920 §3.1)."""
 
 import asyncio
 from collections.abc import AsyncIterator

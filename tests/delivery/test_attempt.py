@@ -1,4 +1,4 @@
-"""One attempt: host after host, until each recipient has an outcome."""
+"""One attempt: it tries host after host until each recipient has an outcome."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Many recipients: as many in a transaction as the peer takes, and the rest in the next ones."""
+"""Many recipients: as many per transaction as the peer accepts, the rest in further ones."""
 
 import pytest
 

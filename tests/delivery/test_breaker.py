@@ -1,4 +1,4 @@
-"""The name server is away when even a probe is not answered; the first answer ends that."""
+"""The name server is down if even a probe is not answered; the first answer ends that state."""
 
 from postroad.delivery.routing.breaker import Breaker
 

@@ -1,4 +1,4 @@
-"""The addresses an attempt tries: in turn, each once, and no more than were really tried."""
+"""The addresses that an attempt tries: in order, each once, and only tried ones count."""
 
 from postroad.delivery.attempt.candidates import MAX_TRIES, MAX_VERDICTS, Candidates
 from postroad.delivery.routing.routes import MailHost, Route

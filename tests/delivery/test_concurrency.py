@@ -1,4 +1,4 @@
-"""A site is given as many connections as it bears: more while it answers, fewer when it refuses."""
+"""The number of connections to a site: more while it answers, fewer when it refuses."""
 
 from dataclasses import dataclass
 

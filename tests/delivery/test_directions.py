@@ -1,4 +1,4 @@
-"""From an egress path and a domain to hosts, over a zone of our own."""
+"""From an egress path and a domain to hosts, with a DNS zone of the test."""
 
 import asyncio
 

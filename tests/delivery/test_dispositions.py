@@ -1,4 +1,4 @@
-"""The table of what is tried next: as the documentation has it, and as peers live through it."""
+"""The table of dispositions: as documented, and as played with real peers."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""A site that could not be reached is left alone, and its mail comes back in turns."""
+"""A site that could not be reached is left alone for a while; its mail then comes back in turns."""
 
 from postroad.delivery.sites.downtime import MAX_DOWN, Downtime
 from postroad.mail.traffic import TrafficClass

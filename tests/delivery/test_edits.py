@@ -1,4 +1,4 @@
-"""Mail that waits for its turn at a site while the objects change that it goes by."""
+"""Objects change while their mail waits for its turn at a site."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""A Relay that is turned to other smarthosts, and back, while some of its mail is stuck."""
+"""A Relay is switched to other smarthosts and back while some of its mail is stuck."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What is under way at a site as its lane goes to another process, and what that one begins."""
+"""A site's lane moves to another process: connections in use there, and new ones."""
 
 import asyncio
 from contextlib import AsyncExitStack

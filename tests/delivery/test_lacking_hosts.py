@@ -1,4 +1,4 @@
-"""Hosts that announce that they cannot take a message (RFC 6531, RFC 1870): another one may."""
+"""Hosts that lack an extension that a message needs (RFC 6531, RFC 1870): another host may do."""
 
 import ssl
 from contextlib import AsyncExitStack

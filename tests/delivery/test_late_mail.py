@@ -1,4 +1,4 @@
-"""Mail that has outlived its lifetime has its try first, also where it has to wait for that."""
+"""Mail past its lifetime gets its one try first, even if it has to wait for that."""
 
 import asyncio
 from dataclasses import replace

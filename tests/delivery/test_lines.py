@@ -1,4 +1,4 @@
-"""What the log says of each recipient: delivered, deferred or bounced, with all that is asked."""
+"""The log line of each recipient: delivered, deferred or bounced, with all its fields."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mail for many that takes long: what has become of some is stored before the others are tried."""
+"""Mail to many recipients that takes long: results are stored before the rest is tried."""
 
 import asyncio
 from collections import Counter

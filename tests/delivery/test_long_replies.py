@@ -1,4 +1,4 @@
-"""A next hop that explains itself at length to each recipient: nothing else waits for it."""
+"""A next hop with very long replies for each recipient: no other mail waits for it."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Mail that waits for the DNS has a room of its own, and mail that does not goes past it."""
+"""Mail that waits for the DNS has its own queue in memory, and other mail passes it."""
 
 import asyncio
 from datetime import timedelta

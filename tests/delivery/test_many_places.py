@@ -1,4 +1,4 @@
-"""What a process keeps in mind of very many destinations: what is in use stays."""
+"""The memory of a process for very many destinations: entries in use stay."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The octets under a session with a next hop that does not behave."""
+"""Reading and writing octets in a session with a misbehaving next hop."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""How many records an order has changed: each once, and only what was changed."""
+"""How many records an order has changed: each counts once, and only if it was changed."""
 
 import asyncio
 from collections.abc import Sequence

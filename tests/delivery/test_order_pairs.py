@@ -1,8 +1,8 @@
 """
 Two orders on the same mail: each kind after each other, on mail in each place.
 
-What an order ends or holds does not depend on where the mail was as the orders were given: a
-suspension, its end and a retry say only when mail is tried, and a release ends holds alone.
+What an order ends or holds does not depend on where the mail was when the order was given. A
+suspension, its end and a retry only say when mail is tried, and a release only ends holds.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Orders that are in force as a process starts: what others have done by them stays as it is."""
+"""Orders in force when a process starts: changes that other processes made by them stay."""
 
 import asyncio
 from datetime import timedelta

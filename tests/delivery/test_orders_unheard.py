@@ -1,4 +1,4 @@
-"""Orders that one process has heard of and another has not, as each looks once a second."""
+"""Orders that one process has read and another has not: each reads them once a second."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Peers that lose or misread what is pipelined: nothing they say then is about the mail."""
+"""Peers that lose or misread pipelined commands: their later replies do not count for the mail."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""Addresses that gave no connection are left out for a while, if there are others."""
+"""Addresses that gave no connection are left out for a while if there are others."""
 
 from postroad.delivery.client.outages import NetworkPath, Outages
 

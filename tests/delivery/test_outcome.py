@@ -1,4 +1,4 @@
-"""What a reply means for a recipient: the code decides, and unknown means temporary."""
+"""The outcome of a reply for a recipient: the code decides, and an unknown code is temporary."""
 
 import pytest
 

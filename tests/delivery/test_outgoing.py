@@ -1,4 +1,4 @@
-"""What of a record's content goes out: all of it, with lines that every host takes."""
+"""The content that goes out: all of the record's, with lines that every host accepts."""
 
 from datetime import timedelta
 

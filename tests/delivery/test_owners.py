@@ -1,4 +1,4 @@
-"""What one Relay asks of a site, and meets there, is nothing to the mail of another."""
+"""A Relay's settings and failures at a site do not affect the mail of another Relay."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

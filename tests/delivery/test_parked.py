@@ -1,4 +1,4 @@
-"""What was put off for its site's sake is remembered, within bounds, in its order."""
+"""Records that were put off because of their site are remembered, within bounds and in order."""
 
 from postroad.delivery.dispatch.parked import Parked, ParkedMail
 from postroad.mail.traffic import TrafficClass

@@ -1,4 +1,4 @@
-"""Idle sessions: handed out while they are good, bounded, and closed with a goodbye."""
+"""Idle sessions: reused while they are good, limited in number, and closed with QUIT."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A site that Relays of two pools send to, each from a process of its own, bears one limit."""
+"""Relays of two pools send to one site from two processes: the site's limit holds for both."""
 
 import asyncio
 import time

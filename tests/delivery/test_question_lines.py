@@ -1,4 +1,4 @@
-"""Whose question is put to the DNS next: firsts before further ones, express before bulk."""
+"""The order of DNS questions: first ones before further ones, express before bulk."""
 
 import pytest
 

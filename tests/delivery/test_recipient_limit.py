@@ -1,4 +1,4 @@
-"""How many recipients a host is given: what it showed, and more again after a while."""
+"""The number of recipients for a host: what it accepted, and more again after a while."""
 
 from postroad.delivery.client.recipient_limit import RecipientLimit
 

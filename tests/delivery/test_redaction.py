@@ -1,4 +1,4 @@
-"""A login that a host repeats is shown to nobody, in whatever form the host says it."""
+"""A login that a host repeats in a reply is never shown, in whatever form it comes."""
 
 from collections.abc import Callable
 from dataclasses import replace

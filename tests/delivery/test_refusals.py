@@ -1,4 +1,4 @@
-"""Hosts that refuse connections: fewer are used, and the mail that waits is not spent on them."""
+"""Hosts that refuse connections: fewer are opened, and waiting mail does not lose its tries."""
 
 import asyncio
 from datetime import timedelta

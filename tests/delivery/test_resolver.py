@@ -1,4 +1,4 @@
-"""Asking the DNS: what an answer means, for how long it is kept, and that trouble is temporary."""
+"""DNS look-ups: what an answer means, how long it is kept, and that failures are temporary."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which hosts mail goes to, in which order, by what the DNS said (RFC 5321 §5)."""
+"""The hosts for a domain and their order, by its DNS records (RFC 5321 §5)."""
 
 import random
 from collections import Counter

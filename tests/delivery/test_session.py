@@ -1,4 +1,4 @@
-"""A session with a scripted server: what is said to it, and what is made of its answers."""
+"""A session with a scripted server: what is sent, and how replies are understood."""
 
 import ssl
 from collections.abc import AsyncIterator

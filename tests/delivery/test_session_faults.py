@@ -1,4 +1,4 @@
-"""Peers that freeze, hang up or talk nonsense, at each phase: in time, and in doubt only once."""
+"""Peers that freeze, hang up or send nonsense, in each phase: handled in time."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Opening a session: greeting, EHLO, TLS with and without a way back, logging in."""
+"""Opening a session: greeting, EHLO, TLS with and without fallback, login."""
 
 import base64
 import ssl

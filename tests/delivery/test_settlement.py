@@ -1,4 +1,4 @@
-"""What follows from an attempt: the record as it goes on, what the sender is told, the history."""
+"""What follows from an attempt: the next record, the sender's notification, the history."""
 
 import email
 import random

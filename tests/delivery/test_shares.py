@@ -1,4 +1,4 @@
-"""The places of a process are shared: slow sites have some of them, however many they are."""
+"""A process's places are shared: slow sites get only part of them, however many there are."""
 
 import pytest
 

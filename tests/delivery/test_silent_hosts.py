@@ -1,4 +1,4 @@
-"""Hosts that accept and say nothing, in whatever phase: mail for others goes on."""
+"""Hosts that accept a connection and then are silent, in any phase: other mail goes on."""
 
 import asyncio
 from dataclasses import replace

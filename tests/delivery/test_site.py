@@ -1,4 +1,4 @@
-"""A site's waiting room: express first, bounded, and left alone while it is down."""
+"""The waiting records of a site: express first, limited in number, untried while it is down."""
 
 import itertools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Destinations that are to be left alone for a while, and their mail meanwhile."""
+"""Suspended destinations, and their mail meanwhile."""
 
 import asyncio
 from datetime import timedelta

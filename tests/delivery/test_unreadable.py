@@ -1,4 +1,4 @@
-"""Mail while objects cannot be read: it goes only by what no such object may change."""
+"""Unreadable objects: mail is sent only by paths that no such object may change."""
 
 import asyncio
 from collections.abc import Mapping

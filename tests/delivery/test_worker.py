@@ -1,4 +1,4 @@
-"""A delivery process over a queue in memory: what it sends, what it leaves, what it writes down."""
+"""A delivery process over a queue in memory: what it sends, what it leaves, what it logs."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""A worker that drains, leaves lanes or is mistaken: what it has in hand is not lost."""
+"""A worker that drains, leaves lanes or fails: the records in its hand are not lost."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""People's orders to delivery: retry, hold, release, bounce, delete, suspend."""
+"""Orders as delivery carries them out: retry, hold, release, bounce, delete, suspend."""
 
 import asyncio
 

@@ -1,10 +1,10 @@
 """
-docs/recipes.md: each recipe's manifests carry the mail that the page says, and refuse the rest.
+docs/recipes.md: each recipe's manifests deliver the mail that the page names, and refuse the rest.
 
-Ingress and delivery run in this process, over a queue in memory. The world around them is what the
-manifests name: clients have their addresses (by a PROXY header), hosts their names (by a DNS server
-of the test) and their ports (each leads to a free one of loopback). So nothing on the page is
-changed for the test.
+Ingress and delivery run in this process, over a queue in memory. The test plays the network that
+the manifests name: clients have their addresses (by a PROXY header), hosts have their names (by the
+test's DNS server) and ports (each is mapped to a free loopback port). So the page's manifests are
+used unchanged.
 """
 
 import asyncio

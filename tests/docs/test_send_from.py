@@ -1,8 +1,8 @@
 """
-docs/send-from.md: every example is run as it stands, against an ingress.
+docs/send-from.md: runs every example unchanged against an ingress.
 
-Each test runs a program four times, some of which take a second to start, and waits for the reply
-to a wrong password, which the relay holds back.
+Each test runs a program four times. Some programs take a second to start. One of the four runs
+waits for the reply to a wrong password, which the relay holds back.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A whole relay as a user runs it: `postroad up` in a folder of its own, next hops on loopback."""
+"""A whole relay as users run it: `postroad up` in its own folder, next hops on loopback."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""`postroad demo` shows each of its four messages on its way, and ends by itself."""
+"""`postroad demo` shows each of its four messages, and ends by itself."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a peer sees when the queue is away or full, and that the relay recovers by itself."""
+"""What a peer sees when the queue is down or full; and that the relay recovers by itself."""
 
 import asyncio
 import contextlib

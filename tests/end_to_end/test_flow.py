@@ -1,4 +1,4 @@
-"""The account that the tests on a cluster keep: it has to see what goes wrong."""
+"""The account of the tests on a cluster: it must notice lost and repeated messages."""
 
 import asyncio
 import json

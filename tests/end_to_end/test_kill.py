@@ -1,8 +1,8 @@
 """
 Killing processes under load: every message answered 250 arrives.
 
-Small versions of what `make chaos` does for longer. Each test counts what was accepted, delivered,
-lost, duplicated and left in doubt, and prints the account.
+These are short versions of `make chaos`. Each test counts messages accepted, delivered, lost,
+duplicated and left in doubt, and prints the account.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How much memory processes hold: idle, with idle connections, and as a message of 50 MB passes."""
+"""The memory of processes: idle, with idle connections, and while a message of 50 MB passes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

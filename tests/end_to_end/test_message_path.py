@@ -1,4 +1,4 @@
-"""docs/flow.md names all modules that a message passes, and its steps in their order."""
+"""docs/flow.md names all modules that a message passes, and the steps in their order."""
 
 import asyncio
 import re

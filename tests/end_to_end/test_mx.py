@@ -1,4 +1,4 @@
-"""From SMTP through JetStream to MX hosts that a zone of our own names."""
+"""From SMTP through JetStream to MX hosts in a DNS zone of the test."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A notification as large as one gets, from refusals at RCPT to the sender's host."""
+"""The largest possible notification, from refusals at RCPT to the sender's host."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

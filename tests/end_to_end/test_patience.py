@@ -1,4 +1,4 @@
-"""A process that starts before its queue waits for it, and is ended at once when that is asked."""
+"""A process that starts before its queue waits for it, and ends at once when it is asked to."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Real delivery processes of two pools: they keep a host's limits together, and no mail behind."""
+"""Delivery processes of two pools keep a host's limits together and leave no mail behind."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The ports of `postroad up`: closed as it drains, and served by the processes that can."""
+"""The ports of `postroad up`: closed at a drain, and served by the processes that can."""
 
 import asyncio
 import contextlib

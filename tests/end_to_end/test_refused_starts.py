@@ -1,4 +1,4 @@
-"""`postroad up` refuses what cannot go well: one clear line, before anything is started."""
+"""`postroad up` refuses wrong settings with one clear line, before anything is started."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""README's smarthost with TLS and a login, with the sink in the provider's place."""
+"""README's smarthost with TLS and a login, with the sink as the provider."""
 
 import asyncio
 import os

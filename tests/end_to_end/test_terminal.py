@@ -1,4 +1,4 @@
-"""`postroad up` at a terminal: what a person reads on the first day."""
+"""`postroad up` at a terminal: what a user reads on the first day."""
 
 import asyncio
 import os

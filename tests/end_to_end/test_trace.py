@@ -1,4 +1,4 @@
-"""One message is one trace, over the processes it passes; its id stands in their log lines."""
+"""One message is one trace, over all its processes; the trace id is in their log lines."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator

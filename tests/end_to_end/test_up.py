@@ -1,4 +1,4 @@
-"""`postroad up` as its users meet it: what it says, what it refuses, how it ends."""
+"""`postroad up` as users see it: what it prints, what it refuses, how it ends."""
 
 import asyncio
 import contextlib

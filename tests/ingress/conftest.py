@@ -1,4 +1,4 @@
-"""An ingress for each test, with the manifests most of them use."""
+"""An ingress for each test, with the manifests that most tests use."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Addresses at the door: taken as they come, completed for Clients, refused where none can be."""
+"""Addresses in MAIL and RCPT: kept as they are, completed for Clients, refused if invalid."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who may send what to whom: a table over sessions, and the decisions that need a special state."""
+"""Who may send what to whom: a table of sessions, and decisions that need a special state."""
 
 import dataclasses
 import sys

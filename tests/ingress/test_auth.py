@@ -1,4 +1,4 @@
-"""Proving a password, and TLS around it."""
+"""Checking a password, and the TLS that it needs."""
 
 import asyncio
 import base64

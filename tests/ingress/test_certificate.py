@@ -1,4 +1,4 @@
-"""A renewed certificate: shown to every client from then on, and said to be in use only then."""
+"""A renewed certificate: shown to every client from then on, and reported only then."""
 
 import ssl
 from collections.abc import Callable

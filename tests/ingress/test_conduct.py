@@ -1,4 +1,4 @@
-"""What sessions may do besides mail: counted, slowed down, and ended."""
+"""Commands of a session besides mail: counted, slowed down, and ended."""
 
 import dataclasses
 import time

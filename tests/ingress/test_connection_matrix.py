@@ -1,8 +1,8 @@
 """
-Every state of a connection, ended in every way, on every kind of port and on both event loops.
+Every state of a connection, ended in every way, on every kind of port and both event loops.
 
-All states of one way of leaving are tried at once, on one ingress: afterwards it has no place
-taken, no body begun, no task running, and nothing to wait for at a drain.
+All states of one way of leaving are tried at once on one ingress. Afterwards no slot is in use, no
+body is begun, no task is running, and a drain has nothing to wait for.
 """
 
 import asyncio

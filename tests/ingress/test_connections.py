@@ -1,4 +1,4 @@
-"""The table of connections: who gets a place, and that every place comes back."""
+"""The table of connections: who gets a slot, and that every slot is freed."""
 
 import dataclasses
 import ipaddress

@@ -1,4 +1,4 @@
-"""The end of a message and of a line: only CRLF, whatever else is tried (SMTP smuggling)."""
+"""The end of a message and of a line is CRLF alone, whatever is tried (SMTP smuggling)."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Time is counted by steps: an octet now and then makes no step longer."""
+"""Time limits are for steps: a client that sends an octet now and then gets no more time."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What a process may open is compared with what it is to serve."""
+"""The limit on file descriptors is compared with the number of connections."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""Sessions as clients have them: which replies come, in which order, and what is kept."""
+"""Sessions as clients have them: the replies, their order, and what is stored."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An edit that comes into force while a transaction is open: what is in force then decides."""
+"""The configuration changes during a transaction: the newest one decides."""
 
 import base64
 from collections.abc import Awaitable, Callable

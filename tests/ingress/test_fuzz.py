@@ -1,4 +1,4 @@
-"""Anything at all may be said to ingress: every reply is a proper one, and the server lives on."""
+"""Arbitrary input to ingress: every reply is well-formed, and the server keeps running."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Why was my mail refused? Each refusal is a counter, a line and an event; a flood is cut."""
+"""Why was my mail refused? Each refusal is a counter, a log line and an event; floods are cut."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""However a client leaves, its place and all that its session holds are free at once."""
+"""However a client leaves, its slot and everything that its session holds are freed at once."""
 
 import ast
 import asyncio

@@ -1,4 +1,4 @@
-"""Limits and troubles: who is turned away, what is asked to come later, and that none crash."""
+"""Limits and failures: who is refused, who is asked to try again later; nothing crashes."""
 
 import asyncio
 from datetime import timedelta

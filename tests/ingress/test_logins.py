@@ -1,4 +1,4 @@
-"""Guessing passwords, over the wire: it is braked, and who has the right one is let in."""
+"""Guessing passwords over the wire: it is slowed down, and right passwords are accepted."""
 
 import asyncio
 import base64

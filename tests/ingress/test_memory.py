@@ -1,4 +1,4 @@
-"""What connections hold in memory: counted, shared, and taken back from strangers first."""
+"""The memory of connections: counted, shared, and taken back from strangers first."""
 
 import asyncio
 from dataclasses import dataclass

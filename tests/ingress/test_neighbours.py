@@ -1,4 +1,4 @@
-"""The names that log in from a network are looked up few at a time, and never waited for long."""
+"""Looking up past logins of a network: few at a time, and with a short time limit."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a connection may begin with: SMTP, and nothing that only looks like it further on."""
+"""How a connection may begin: with SMTP, and not with another protocol that looks like it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ports behind a load balancer: the client it names is who the session is with."""
+"""Ports behind a load balancer: the session is with the client that the header names."""
 
 import asyncio
 import ipaddress

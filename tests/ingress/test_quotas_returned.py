@@ -1,4 +1,4 @@
-"""What a process leases of a quota and does not spend goes back, whatever came in between."""
+"""What a process leases of a quota and does not use is returned, whatever happens between."""
 
 import asyncio
 import ipaddress

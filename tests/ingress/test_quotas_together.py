@@ -1,4 +1,4 @@
-"""Several Quotas that one message counts against: each counts what is accepted, held or not."""
+"""Several Quotas for one message: each counts accepted mail, whether held or not."""
 
 import asyncio
 from datetime import timedelta

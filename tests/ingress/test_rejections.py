@@ -1,4 +1,4 @@
-"""What is refused to one network, over all its sessions and in the whole cluster."""
+"""Refusals to one network, counted over all its sessions and in the whole cluster."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clients that stop in the middle: none holds a session, a slot or a message for good."""
+"""Clients that stop in the middle: none holds a session, a slot or a message for ever."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A start of the process: connections wait in its sockets until there is a configuration."""
+"""The start of the process: connections wait in its sockets until there is a configuration."""
 
 import asyncio
 import socket

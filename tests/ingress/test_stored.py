@@ -1,4 +1,4 @@
-"""What is stored of an accepted message is all of it, for as long as it may wait, and no less."""
+"""An accepted message is stored completely, for as long as it may wait."""
 
 import asyncio
 from collections.abc import Iterable

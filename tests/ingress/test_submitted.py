@@ -1,4 +1,4 @@
-"""What becomes of the header of submitted mail, and of the seam between our fields and the rest."""
+"""The header of submitted mail, and the border between the relay's own fields and the rest."""
 
 import base64
 import email

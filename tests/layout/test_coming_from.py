@@ -1,8 +1,8 @@
 """
-docs/coming-from.md: what it names of ours is there, and its defaults are those of the code.
+docs/coming-from.md: what it names exists, and its defaults are those of the code.
 
-Fields, variables and metrics are looked up where their own pages are made, and commands are read by
-the program itself. So whoever renames or removes one has to mend the page.
+Fields, variables and metrics are looked up where their own pages are made, and the program itself
+reads the commands. So whoever renames or removes one must correct the page.
 """
 
 import re

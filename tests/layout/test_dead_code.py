@@ -1,4 +1,4 @@
-"""Exceptions to what `make check` says of dead code: each is needed still."""
+"""The exceptions to the check for dead code in `make check`: each is still needed."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The records in docs/decisions: numbered once, dated, whole, and in the index."""
+"""The records in docs/decisions: each has its own number, a date, all parts, and an index entry."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Generated code is what its schemas say: nobody edits it, nobody forgets to make it anew."""
+"""Generated code matches its schemas."""
 
 import subprocess
 import sys

@@ -1,8 +1,8 @@
 """
-The shape of the repository: what would break imports everywhere is told here, by name.
+The shape of the repository: a mistake in it gets an error that names the file.
 
-`postroad` is a namespace shared by several source roots. One stray `__init__.py` in a root makes
-all the others vanish, and one in `operator/` shadows a module of Python itself.
+`postroad` is a namespace package shared by several source roots. A stray `__init__.py` in one root
+hides all the others, and one in `operator/` shadows a module of Python itself.
 """
 
 import ast

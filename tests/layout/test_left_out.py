@@ -1,4 +1,4 @@
-"""What a machine lacks is no reason to leave out a test where everything has to be tested."""
+"""Where everything must be tested, a test fails if the machine lacks something it needs."""
 
 import pytest
 

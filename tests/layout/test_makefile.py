@@ -1,4 +1,4 @@
-"""What `make` installs: for running only what runs, for testing everything."""
+"""What `make` installs: for running the relay, and for testing everything."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Limits of tests: all of them grow with $POSTROAD_TEST_PATIENCE, whoever set them."""
+"""The time limits of tests: $POSTROAD_TEST_PATIENCE multiplies all of them."""
 
 import ast
 import os

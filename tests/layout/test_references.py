@@ -1,4 +1,4 @@
-"""What docs and docstrings call modules: `spool.jetstream.browse` is there, under that name."""
+"""Module names in docs and docstrings, such as `spool.jetstream.browse`: each module exists."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a release is made of: one version everywhere, archives that anybody can build again."""
+"""The parts of a release: one version everywhere, and archives that anybody can reproduce."""
 
 import hashlib
 import json

@@ -1,9 +1,9 @@
 """
-Tests wait for what they want to see, not for a time in which it ought to have happened.
+Tests wait for an event, not for a fixed time.
 
-A wait for some time is too short on a machine that is busy, and too long on all others. So a test
-waits for an event, or asks again in a loop, within a limit. The exceptions stand here: where time
-itself is what is tested, or where nothing is to happen, which is no event.
+A fixed wait is too short on a busy machine, and too long on all others. So a test waits for an
+event, or polls in a loop with a limit. The exceptions are listed here: tests where time itself is
+tested, or where nothing must happen, which is no event.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""What users install: the product and the doubles to test against it, nothing that measures it."""
+"""The contents of the wheel: the product and the test doubles, no part of the harness."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Notifications read back by a reader of mail: each field in its place, nothing of others added."""
+"""Notifications, parsed by a mail parser: each field in its place, and no injected ones."""
 
 import email
 import email.policy

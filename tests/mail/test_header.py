@@ -1,4 +1,4 @@
-"""The header in octets: its end, its fields however they are written, and what is left out."""
+"""The header as octets: its end, its fields in every spelling, and removed fields."""
 
 import email
 

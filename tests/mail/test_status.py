@@ -1,4 +1,4 @@
-"""Enhanced status codes (RFC 3463): read strictly, told from a reply's text with care."""
+"""Enhanced status codes (RFC 3463): parsed strictly, and found in a reply's text with care."""
 
 import pytest
 

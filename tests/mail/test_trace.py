@@ -1,4 +1,4 @@
-"""Trace fields: ours says what happened, and no client can add a field to it."""
+"""Trace fields: ours tell what happened, and no client can add a field to them."""
 
 import email
 import re

@@ -1,4 +1,4 @@
-"""What is made for every message: frozen for the type checker, compared by its fields."""
+"""Value classes made for every message: frozen for the type checker, compared by their fields."""
 
 from dataclasses import field, replace
 

@@ -1,4 +1,4 @@
-"""What a person is shown: nothing that steers the display, and nothing lost."""
+"""Text shown to users: no control of the terminal or the display, and nothing lost."""
 
 import json
 

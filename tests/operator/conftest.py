@@ -1,9 +1,9 @@
 """
-A real API server for the operator to work against: etcd and kube-apiserver, no nodes.
+A real API server for the operator's tests: etcd and kube-apiserver, without nodes.
 
-The binaries are those of the PATH, or the ones kept in ~/.cache/kubelab/bin; without them every
-test that needs a cluster is skipped and says so. One server for the whole session, a namespace of
-its own for each test.
+The binaries are those on PATH, or in ~/.cache/kubelab/bin. Without them, every test that needs an
+API server is skipped with a reason. There is one server for the whole session, and a namespace for
+each test.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which processes serve: what their sessions say, and for how long their silence means nothing."""
+"""The serving processes by their sessions, and how long missing sessions mean nothing."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What is told of the backlog: by every operator, and of pools that are empty, too."""
+"""The backlog that is reported: by every operator, and of empty pools, too."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Conditions keep Kubernetes' conventions: their age moves with their status, and only then."""
+"""Conditions follow Kubernetes' conventions: their time changes only with their status."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is said of a domain's DNS records: only an answer of the DNS may accuse."""
+"""Conditions about a domain's DNS records: only an answer of the DNS makes one False."""
 
 import pytest
 

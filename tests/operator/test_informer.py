@@ -1,4 +1,4 @@
-"""What lists bring is told, and what could not be listed is held against nobody."""
+"""Changes in lists are reported, and objects that could not be listed are kept."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Who leads the streams: decided as a table, and handed over by real servers."""
+"""The leaders of the streams: decided in tables, and changed on real servers."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Who may lead: never two, and never nobody for long."""
+"""Leader election: never two leaders, and never none for long."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The operator as a process, with a real API server and a real nats-server: what a user sees."""
+"""The operator as a process, with a real API server and nats-server, as users see it."""
 
 import asyncio
 import contextlib

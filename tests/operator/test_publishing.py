@@ -1,4 +1,4 @@
-"""From events to what is in force, and what is told of it: a queue in memory, a small API."""
+"""From events to the published configuration and its status: queue in memory, small API."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A Quota's status shows how much is used now, and of many counts the greatest few."""
+"""A Quota's status shows its present use, and of many counts the largest few."""
 
 from datetime import UTC, datetime, timedelta
 

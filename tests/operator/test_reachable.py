@@ -1,4 +1,4 @@
-"""Whether a smarthost is at home: it greets, or it does not, and what it says stays with us."""
+"""Whether a smarthost greets; what it says is not shown to anybody."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What each object's status says, from what is known: tables, without a cluster."""
+"""Each object's status from the known facts: tables, without a cluster."""
 
 from collections.abc import Sequence
 from dataclasses import replace

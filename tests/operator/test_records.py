@@ -1,4 +1,4 @@
-"""Records are looked up in the DNS as it is, here a small server on loopback."""
+"""DNS look-ups of records, against a small DNS server on loopback."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Everything has its turn: new things first, the rest spread, never more at a time than allowed."""
+"""The schedule of probes: new objects first, the rest spread, never more at a time than allowed."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""How full the queue is, by a real nats-server's word."""
+"""How full the queue is, as a real nats-server reports it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The store of what the cluster declares stays true whatever order lists and events come in."""
+"""The store of declared objects stays right in whatever order lists and events come."""
 
 import base64
 from typing import Any

@@ -1,4 +1,4 @@
-"""The watch goes on whatever kopf ends with, and says when something may have been missed."""
+"""The watch goes on however kopf ends, and reports when events may have been missed."""
 
 import asyncio
 import threading

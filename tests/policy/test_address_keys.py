@@ -1,4 +1,4 @@
-"""Lists of addresses and networks are looked up, not searched, and mean what each pattern means."""
+"""Lists of addresses and networks are looked up by key, and mean the same as their patterns."""
 
 import ipaddress
 

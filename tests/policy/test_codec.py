@@ -1,4 +1,4 @@
-"""Entries written and read back: the same, sealed, and readable by older and newer processes."""
+"""Published entries, written and read: equal, sealed, readable by older and newer processes."""
 
 import ipaddress
 import json

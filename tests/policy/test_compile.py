@@ -1,4 +1,4 @@
-"""What is in force follows from all objects together: references, consents, conflicts, Secrets."""
+"""Compiling all objects together: references, consents, conflicts, Secrets."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,8 +1,8 @@
 """
-The CustomResourceDefinitions: fresh, structural, and their rules agree with the models.
+The CustomResourceDefinitions: current, structural, with rules that agree with the models.
 
-The rules are evaluated by another implementation of CEL than the API server's, with Kubernetes' own
-functions written here; `test_crds_server` asks a real API server the same.
+Another implementation of CEL than the API server's evaluates the rules, with Kubernetes' own
+functions written here. `test_crds_server` runs the same cases on a real API server.
 """
 
 import ipaddress

@@ -1,5 +1,5 @@
 """
-A real API server takes the definitions, refuses wrong objects in words, and shows columns.
+A real API server accepts the definitions, refuses wrong objects with a text, and shows columns.
 
 It needs kube-apiserver and etcd, and no cluster: in KUBEBUILDER_ASSETS, on PATH, or as kubelab
 builds them.

@@ -1,4 +1,4 @@
-"""The resources page is what the models say, and every field says what it means."""
+"""docs/resources.md agrees with the models, and every field has a description."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The cluster key's file: made once, private, never written over."""
+"""The file of the cluster key: created once, private, never overwritten."""
 
 import base64
 import stat

@@ -1,4 +1,4 @@
-"""Leased slices: never more than the limit in all, all quotas or none, unspent goes back."""
+"""Leased slices: never more than the limit, all quotas or none, unused parts returned."""
 
 import ipaddress
 import random

@@ -1,4 +1,4 @@
-"""Mistakes in whole objects and files: told with their line and what to do; what is none."""
+"""Mistakes in whole objects and files: reported with their line and what to do."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every sort of mistake in an object's fields: told with its line, its field, and what to do."""
+"""Mistakes in an object's fields: reported with their line, field and what to do."""
 
 from pathlib import Path
 

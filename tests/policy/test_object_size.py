@@ -1,4 +1,4 @@
-"""Objects that are larger than what the queue stores: refused by name, and all others apply."""
+"""Objects too large for the queue: refused by name, while all others are published."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Processes share a site's connections: never more than the limit, by half where both want."""
+"""Processes share a site's connections: never more than the limit, half each if both need them."""
 
 import random
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which quotas a message counts against, and under which keys."""
+"""The quotas that a message counts against, and their keys."""
 
 import ipaddress
 import re

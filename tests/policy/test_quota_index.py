@@ -1,4 +1,4 @@
-"""Of thousands of Quotas only those are looked at that a message may count against."""
+"""Of thousands of Quotas, only those that a message may count against are checked."""
 
 import ipaddress
 from dataclasses import replace

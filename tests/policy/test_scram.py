@@ -1,4 +1,4 @@
-"""A verifier knows its password and no other."""
+"""A verifier accepts its own password and no other."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Sealed secrets open in their place, under their key, unaltered; and nowhere else."""
+"""Sealed secrets open only unchanged, in their place and under their key."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""A message rate is kept by owners one after, and beside, the other, by slices they lease."""
+"""Processes keep a message rate together, one after another or at once, by leased slices."""
 
 import random
 from collections import deque

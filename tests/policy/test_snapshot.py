@@ -1,4 +1,4 @@
-"""Published states become snapshots; one bad entry holds up nothing else."""
+"""Published states become snapshots; an unreadable entry does not affect the others."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A file read piece by piece is the file read whole, and an edit costs what it changed."""
+"""A file read in pieces equals the file read whole, and an edit costs only what it changed."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Verifiers are made once for each password, and old ones go on working."""
+"""Verifiers are made once for each password, and old ones stay valid."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which way mail leaves: the recipient's Domain, a Relay that is named, the most specific one."""
+"""The egress path of mail: the recipient's Domain, a named Relay, the most specific Relay."""
 
 from dataclasses import replace
 

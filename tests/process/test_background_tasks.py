@@ -1,4 +1,4 @@
-"""Background tasks: whatever becomes of them is heard of, and they end with their owner."""
+"""Background tasks: each failure is reported, and tasks end with their owner."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The pauses of loops that try again."""
+"""The pauses of loops that retry."""
 
 import random
 from datetime import timedelta

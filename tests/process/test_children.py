@@ -1,4 +1,4 @@
-"""What a test starts ends with it: when its block fails, and when the test's process is killed."""
+"""Processes that a test starts end with it: if its block fails, and if the test is killed."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Whole processes, as a supervisor and a person at a terminal see them."""
+"""Whole processes, as a supervisor and a user at a terminal see them."""
 
 import json
 import os

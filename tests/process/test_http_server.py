@@ -1,4 +1,4 @@
-"""The pages' server against those who ask nothing, too much, or what is no request."""
+"""The HTTP server against clients that send nothing, too much, or no valid request."""
 
 import asyncio
 import json

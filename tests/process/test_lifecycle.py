@@ -1,4 +1,4 @@
-"""A process's life: who is ended when, whatever goes wrong."""
+"""A process's life: the order in which its parts are stopped, whatever fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

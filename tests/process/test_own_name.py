@@ -1,4 +1,4 @@
-"""The name a process says of itself: one form of it, which hosts can take."""
+"""The name of a process in SMTP: in one form that other hosts accept."""
 
 import socket
 from dataclasses import dataclass

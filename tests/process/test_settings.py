@@ -1,4 +1,4 @@
-"""Settings: what a process gets from its environment, and what a person is told of mistakes."""
+"""Settings: values from the environment, and the errors for wrong ones."""
 
 from dataclasses import dataclass
 from datetime import timedelta

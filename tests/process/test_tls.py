@@ -1,4 +1,4 @@
-"""Contexts for outgoing connections: whom they trust."""
+"""TLS contexts for outgoing connections: which authorities they trust."""
 
 import ssl
 import tracemalloc

@@ -1,4 +1,4 @@
-"""The configuration in force follows what is published, and survives what is wrong with it."""
+"""The configuration in force follows what is published, and survives unreadable entries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

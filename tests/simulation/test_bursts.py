@@ -1,4 +1,4 @@
-"""More mail at once than its host takes: it goes as fast as the host takes it, in moved time."""
+"""More mail at once than its host accepts: delivered as fast as the host allows (moved clock)."""
 
 import random
 

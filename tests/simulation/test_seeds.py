@@ -1,4 +1,4 @@
-"""The relay under faults from seeds: promises kept, mistakes found, each run the same again."""
+"""Simulated clusters with faults: promises are kept, mistakes are found, runs can be repeated."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Commands as octets: what is said is one line, whatever the mail brought, and reads back."""
+"""Commands as octets: each is one line, whatever is in the mail, and can be parsed back."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""A client's conversation without a network: octets in, what they answer out."""
+"""A client's conversation without a network: octets in, replies to commands out."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Transparency: what is sent is the content, however it was cut, and nothing in it ends it."""
+"""Dot-stuffing: the content arrives unchanged, however it was cut, and nothing in it ends it."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Long lines on the way out: folded at 998 octets, but for what is signed."""
+"""Long lines on the way out: folded at 998 octets, except in signed mail."""
 
 import email
 import email.policy

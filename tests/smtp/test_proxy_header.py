@@ -1,4 +1,4 @@
-"""PROXY headers: which are read, what they say, and which are none."""
+"""PROXY headers: which are accepted, what they mean, and which are malformed."""
 
 import ipaddress
 import struct

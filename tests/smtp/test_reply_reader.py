@@ -1,4 +1,4 @@
-"""Replies out of octets: the same however they are cut, and never more than a bounded amount."""
+"""Parsing replies: the same however the octets are cut, with bounded memory."""
 
 from itertools import pairwise
 

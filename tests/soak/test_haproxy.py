@@ -1,7 +1,7 @@
 """
-Twenty seconds of the soak (`make soak` runs two minutes).
+Twenty seconds of the soak test (`make soak` runs two minutes).
 
-It takes its twenty seconds: some of what it looks for shows only after a time-out.
+It needs the twenty seconds: some faults show only after a time-out.
 """
 
 import asyncio

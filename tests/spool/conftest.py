@@ -1,4 +1,4 @@
-"""A provisioned nats-server, and connections to it, one for each process a test plays."""
+"""A provisioned nats-server, and a connection for each process that a test plays."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a killed process had stored of a message goes within an hour or so, and nothing else."""
+"""The body that a killed process left behind is deleted within about an hour, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

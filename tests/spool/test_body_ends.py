@@ -1,4 +1,4 @@
-"""A shared body goes with its last destination, whichever processes end them, and never before."""
+"""A shared body is deleted with its last destination, whichever processes settle them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

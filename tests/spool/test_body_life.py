@@ -1,4 +1,4 @@
-"""A body in the blob store never ends before a record that refers to it."""
+"""A body in the blob store never expires before a record that refers to it."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A body comes out whole in whatever order its chunks came to be stored."""
+"""A body is read back whole in whatever order its chunks were stored."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Mail is refused by what the disk has left, whatever JetStream has counted."""
+"""Mail is refused by the space left on the disk, whatever JetStream has counted."""
 
 import asyncio
 import os

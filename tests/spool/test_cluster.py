@@ -1,4 +1,4 @@
-"""Three servers that replicate: what a cluster promises and one server cannot show."""
+"""Three replicating servers: promises that a single server cannot show."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A configuration half published is in force nowhere; the next publication completes it."""
+"""A half-published configuration is in force nowhere; the next publication completes it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

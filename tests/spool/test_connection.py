@@ -1,4 +1,4 @@
-"""A process's connection to NATS: whom it trusts, and its end."""
+"""A process's connection to NATS: which servers it trusts, and how it ends."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""How old the oldest mail is, where there is too much of it for every subject to be listed."""
+"""The age of the oldest mail when there are too many subjects to list."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Events as they are stored: what was written is read, also as older versions wrote it."""
+"""Stored events: read back as written, also those of older versions."""
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime

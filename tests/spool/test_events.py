@@ -1,4 +1,4 @@
-"""The history of mail while it cannot be written: a bounded part of it is kept."""
+"""Events that cannot be written: a bounded number is kept."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The client's hot path: whole messages, cut messages, and what nats-py still sees to."""
+"""The client's hot path: whole messages, split messages, and what nats-py still handles."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,8 +1,9 @@
 """
-Messages that no process of ours stored so: with the server's own headers, or under odd subjects.
+Messages that no process of ours has stored: with server headers, or under odd subjects.
 
-Whoever may publish mail may store such a message. It must not keep others from their listing, nor
-any process from its configuration, and what it says is never taken for the server's word.
+Whoever may publish mail may store such a message. It must not stop others from listing their mail,
+nor a process from reading its configuration. Its content is never trusted like the server's own
+words.
 """
 
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Which form of a record goes on where two are there; one of them always does."""
+"""When a record is in the queue in two forms, exactly one of them goes on."""
 
 from types import SimpleNamespace
 from typing import Any

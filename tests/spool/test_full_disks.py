@@ -1,4 +1,4 @@
-"""Without room a record goes back as it was only where no mail is lost or sent twice by that."""
+"""Without room, a record goes back unchanged only if no mail is lost or sent twice by that."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The history says that a record ended only when the queue has heard it."""
+"""The history says that a record ended only after the queue has confirmed it."""
 
 import asyncio
 from collections.abc import Sequence

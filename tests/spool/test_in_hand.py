@@ -1,4 +1,4 @@
-"""The table of what is in hand, and who should own a lane: decisions without I/O, as tables."""
+"""The table of records in hand, and the owners of lanes: decisions without I/O, as tables."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What cannot be stored for long: by then another process may have the record."""
+"""Results that cannot be stored for long: by then another process may have the record."""
 
 import pytest
 

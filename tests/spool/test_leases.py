@@ -1,4 +1,4 @@
-"""A lease is confirmed only while it cannot have run out, and while its process counts as alive."""
+"""A lease counts only while it cannot have expired and its process counts as alive."""
 
 import asyncio
 from types import SimpleNamespace

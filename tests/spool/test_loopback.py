@@ -1,4 +1,4 @@
-"""Whose program has accepted a connection, as the kernel tells."""
+"""Which user's program has accepted a connection, as the kernel reports it."""
 
 import os
 import socket

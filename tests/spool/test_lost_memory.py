@@ -1,4 +1,4 @@
-"""Processes that start when the servers have lost what they had in memory, sessions and owners."""
+"""Processes that start when the servers have lost their memory: sessions and lane owners."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

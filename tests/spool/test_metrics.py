@@ -1,4 +1,4 @@
-"""What a process shows of the queue at /metrics, as a page of it says."""
+"""The metrics about the queue that a process shows at /metrics."""
 
 import asyncio
 import re

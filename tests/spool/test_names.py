@@ -1,4 +1,4 @@
-"""Ids, subjects, lanes and message ids: what they promise for any text at all."""
+"""Ids, subjects, lanes and message ids: their guarantees hold for any text."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Logins are noted for the cluster in the background, for a month, and seldom written."""
+"""Logins are noted for the cluster in the background, for a month, with few writes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Each role may do its work with the permissions that the chart gives it, and nothing besides."""
+"""Each role can do its work with the chart's permissions, and nothing else."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Putting mail into JetStream when it is full, away, or slow to answer."""
+"""Publishing mail while JetStream is full, down, or slow."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Standing requests for records: what they bring, and that they end with the lane."""
+"""Pull requests for records: what they bring, and that they end with the lane."""
 
 import asyncio
 from collections.abc import AsyncIterator

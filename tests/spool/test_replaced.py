@@ -1,8 +1,8 @@
 """
-nats-server is killed between storing what takes a schedule's place and purging the schedule.
+nats-server is killed between storing what replaces a schedule and purging the schedule.
 
-Both forms are in the queue then. A way to nats-server on which the order to purge gets lost stands
-for the kill after a claim, and a copy made by hand for a schedule that fired again after one.
+Then both forms are in the queue. To test a kill after a claim, a proxy loses the purge request. To
+test a schedule that fired again, the test copies its record by hand.
 """
 
 import asyncio

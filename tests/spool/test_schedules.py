@@ -1,8 +1,8 @@
 """
-Schedules that fire while somebody looks after waiting mail: each record becomes ready once.
+Schedules that fire while waiting mail is inspected: each record becomes ready once.
 
-The server copies all schedules that have come due, then stores the copies one after the other; with
-many due at once that takes long enough to be met in the middle.
+The server copies all due schedules, then stores the copies one after the other. With many due at
+once, that takes long enough for a test to run in the middle.
 """
 
 import asyncio

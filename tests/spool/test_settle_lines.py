@@ -1,4 +1,4 @@
-"""What delivery says of the records that a full disk does not take."""
+"""The log lines of delivery about records that a full disk does not accept."""
 
 import asyncio
 from types import SimpleNamespace

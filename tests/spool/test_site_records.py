@@ -1,4 +1,4 @@
-"""What processes agree on of sites survives what happens to the servers, or is known not to."""
+"""The shared state of sites survives failures of the servers, or is known to be lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,8 +1,8 @@
 """
-A delivery process dies between storing what follows of a record and acknowledging the record.
+A delivery process dies between storing a record's successor and acknowledging the record.
 
-Both are in the queue then. A way to nats-server on which acknowledgements get lost stands for the
-process that was killed before it could write one.
+Then both are in the queue. A proxy that loses acknowledgements plays the process that was killed
+before it could send one.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Records in hand when things break: restarts, crashes, slow attempts."""
+"""Records in hand during failures: restarts, crashes, slow attempts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What the server takes no more of, however often it is asked: it goes in shorter, or goes back."""
+"""Records that the server refuses as too large: stored in a shorter form, or returned."""
 
 import asyncio
 import itertools

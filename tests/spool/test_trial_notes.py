@@ -1,4 +1,4 @@
-"""What suspects' notes say, and what becomes of a suspect where nobody can read or write them."""
+"""The notes about suspects, and what happens to a suspect if they cannot be read or written."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Records that may have killed their process: one after another, and only what kills is held."""
+"""Records that may have killed their process: tried one at a time; only a culprit is held."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Content of mail that is not accepted leaves room for others' mail, and goes with its client."""
+"""Content of mail that is not accepted leaves room for others, and is freed with its client."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,4 +1,4 @@
-"""Mail in a pool that nobody names and nobody serves is found by `default`, and by one of it."""
+"""Mail in a pool that no Relay names and no process serves: one process of `default` takes it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

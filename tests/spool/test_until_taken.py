@@ -1,4 +1,4 @@
-"""Small writes that are repeated until the queue takes them."""
+"""Small writes that are repeated until the queue accepts them."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Quotas are exact for the whole cluster: nothing that happens to a process grants too much."""
+"""Quotas are exact for the whole cluster: no failure of a process grants too much."""
 
 import asyncio
 import random

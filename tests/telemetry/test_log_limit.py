@@ -1,4 +1,4 @@
-"""Lines that strangers can cause: some are written, the rest is counted, and memory is bounded."""
+"""Log lines that strangers can cause: some are written, the rest counted, memory is bounded."""
 
 import ipaddress
 

@@ -1,4 +1,4 @@
-"""Every line of ours has fields that the documentation lists, and none that hides its value."""
+"""Every log line has only documented fields, and none whose value would be hidden."""
 
 import ast
 from collections.abc import Iterator

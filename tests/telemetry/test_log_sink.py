@@ -1,4 +1,4 @@
-"""The log's way out: nobody waits for a reader that is stuck, and what is lost is counted."""
+"""The log's output: no process waits for a stuck reader, and lost lines are counted."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Log lines as machines and people read them, whatever a peer puts into them."""
+"""Log lines for machines and for people, whatever a peer puts into them."""
 
 import io
 import json

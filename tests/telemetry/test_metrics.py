@@ -1,4 +1,4 @@
-"""Metrics: what may be declared, what /metrics shows, and several processes on one page."""
+"""Metrics: rules of their declarations, /metrics, and several processes on one page."""
 
 import re
 import subprocess

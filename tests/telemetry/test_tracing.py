@@ -1,4 +1,4 @@
-"""Traces: one from the SMTP transaction through the record to each attempt, or none at all."""
+"""Traces: one from the SMTP transaction through the record to each attempt, or none."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Addresses as people write them."""
+"""Parsing addresses."""
 
 import pytest
 

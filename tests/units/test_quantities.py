@@ -1,4 +1,4 @@
-"""Sizes as people write them."""
+"""Parsing sizes."""
 
 import pytest
 

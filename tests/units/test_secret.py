@@ -1,4 +1,4 @@
-"""Secrets: nothing shows them."""
+"""Secrets are never shown."""
 
 from postroad.units.secret import Secret
 
