@@ -259,5 +259,8 @@ def test_what_no_queue_would_store_is_a_mistake_at_the_list_that_is_too_long(
     )
     code, output = check(str(tmp_path))
     assert code == 1
-    assert "domain.yaml:10: spec.receive.recipients.addresses: the object takes 2340" in output
-    assert "octets as it is stored, and 2031616 are the most" in output
+    assert (
+        "domain.yaml:10: spec.receive.recipients.addresses: the stored object would have 2340"
+        in output
+    )
+    assert "octets, and at most 2031616 are allowed" in output

@@ -64,7 +64,7 @@ WHOLE_OBJECTS = [
     ),
     (
         RELAY + "retry: {}\n",
-        "6: retry: is not a field of Relay; everything said about it stands under spec",
+        "6: retry: is not a field of Relay; the fields of an object belong under spec",
     ),
     (
         RELAY.replace("  mx: {}\n", "  mx: {}\n  mx: {}\n"),
@@ -72,7 +72,7 @@ WHOLE_OBJECTS = [
     ),
     (
         RELAY + "---\n" + RELAY,
-        "9: metadata.name: Relay default/x stands at {folder}/m.yaml:1 already; keep one",
+        "9: metadata.name: Relay default/x is declared at {folder}/m.yaml:1 already; keep one",
     ),
     (
         "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  password: '%'\n",
@@ -141,7 +141,7 @@ def test_a_wrong_name_hides_no_other_mistake(tmp_path: Path) -> None:
     ) == [
         "m.yaml:3: metadata.name: 'My_X' is not a name; use lower-case letters, digits, - and .",
         "m.yaml:5: spec.destination: is not a field here; did you mean destinations?",
-        "m.yaml:8: extra: is not a field of Relay; everything said about it stands under spec",
+        "m.yaml:8: extra: is not a field of Relay; the fields of an object belong under spec",
     ]
 
 

@@ -288,7 +288,7 @@ FIELDS = [
     (
         "Client",
         "  senders: ['*']",
-        "4: spec: has no proof of who it is; add auth or networks",
+        "4: spec: has no way to identify the client; add auth or networks",
     ),
     (
         "Client",

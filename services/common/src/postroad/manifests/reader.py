@@ -132,7 +132,7 @@ def _refuse(path: Path, reason: str) -> InvalidManifest:
 
 def _read_declared(raw: Mapping[str, Any], kind: Kind) -> Read:
     problems = [
-        Problem((name,), f"is not a field of {kind}; everything said about it stands under spec")
+        Problem((name,), f"is not a field of {kind}; the fields of an object belong under spec")
         for name in raw
         if name not in _TOP
     ]

@@ -179,7 +179,7 @@ class _Connection(asyncio.Protocol):
         except MalformedRequest as malformed:
             response = Response(malformed.status, f"{malformed}\n".encode())
         except Exception:
-            log.exception("a page could not be made")
+            log.exception("an HTTP page failed")
             response = Response(HTTPStatus.INTERNAL_SERVER_ERROR, b"Internal Server Error\n")
         self._transport.write(_written(response, with_body=with_body))
         self._transport.close()

@@ -118,7 +118,7 @@ class Process:
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.critical("a part died, the process ends", part=task.get_name(), exc_info=error)
+            _log.critical("a part died; the process ends", part=task.get_name(), exc_info=error)
             self.stop(exit_code=1)
 
     def _why_not_ready(self) -> str | None:
@@ -155,7 +155,7 @@ async def _end(ending: _Ending) -> None:
     except Exception:
         # The other parts must still be ended. Our own timeout is a cancellation, which is not
         # caught here.
-        _log.exception("a part failed to end well", part=ending.name)
+        _log.exception("a part failed while it was ended", part=ending.name)
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:

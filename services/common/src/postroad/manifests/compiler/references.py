@@ -89,7 +89,7 @@ class References:
             allowed = self.admitted(spec.allowed_namespaces)
             if namespace != relay.namespace and allowed is not None and namespace not in allowed:
                 message = f"Relay {relay} does not admit namespace {namespace}"
-                advice = "its spec.allowedNamespaces must"
+                advice = "add the namespace to its spec.allowedNamespaces"
                 reason = Reason.NOT_ALLOWED_BY_RELAY
                 findings.append(refused(reason, f"{message}; {advice}", *path))
             elif not in_force:
@@ -100,7 +100,7 @@ class References:
             findings.append(refused(Reason.RELAY_NOT_FOUND, message, *path))
         elif not self._used_before(declared, relay) and namespace != relay.namespace:
             # Its manifest cannot be read, so it is unknown whom it admits now.
-            message = f"Relay {relay} has a manifest that cannot be read; mend it first"
+            message = f"Relay {relay} has a manifest that cannot be read; fix it first"
             findings.append(refused(Reason.RELAY_NOT_READY, message, *path))
 
     def _used_before(self, declared: Declared, relay: ObjectKey) -> bool:
@@ -124,7 +124,7 @@ def allowed_senders(
             continue
         message = (
             f"{pattern} is of Domain {owner.key}, which does not admit namespace {namespace};"
-            " its spec.allowedNamespaces must"
+            " add the namespace to its spec.allowedNamespaces"
         )
         reason = Reason.SENDER_NOT_ALLOWED
         path = ("spec", "senders", index)

@@ -36,7 +36,7 @@ class Bound:
             return []
         longest = max(lists, key=lists.__getitem__)
         message = (
-            f"the object takes {size} octets as it is stored, and {self.largest} are the most;"
+            f"the stored object would have {size} octets, and at most {self.largest} are allowed;"
             " shorten this list, its longest"
         )
         return [refused(Reason.TOO_LARGE, message, *longest)]

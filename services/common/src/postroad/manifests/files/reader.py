@@ -176,7 +176,9 @@ class _Reading:
     def _is_first(self, identity: object, name: str, origin: FilePosition) -> bool:
         first = self._where.setdefault(identity, origin)
         if first is not origin:
-            problem = Problem(("metadata", "name"), f"{name} stands at {first} already; keep one")
+            problem = Problem(
+                ("metadata", "name"), f"{name} is declared at {first} already; keep one"
+            )
             self._refuse(origin, (problem,))
         return first is origin
 

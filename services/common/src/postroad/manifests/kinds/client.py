@@ -37,12 +37,12 @@ class ClientSpec(Part):
     @model_validator(mode="after")
     def _can_be_proven(self) -> Self:
         if self.auth is None and not self.networks:
-            raise broken_rule("", "has no proof of who it is; add auth or networks")
+            raise broken_rule("", "has no way to identify the client; add auth or networks")
         return self
 
     api_rules: ClassVar[tuple[CelRule, ...]] = (
         CelRule(
             "has(self.auth) || has(self.networks) && size(self.networks) > 0",
-            "has no proof of who it is; add auth or networks",
+            "has no way to identify the client; add auth or networks",
         ),
     )

@@ -213,7 +213,7 @@ class MemorySpool:
             raise BodyMissing(f"no body {body.blob_id}")
         whole = hashlib.sha256(b"".join(chunks)).digest()
         if len(chunks) != body.chunks or whole != body.sha256:
-            raise BodyCorrupt(f"body {body.blob_id} is not what its record says")
+            raise BodyCorrupt(f"body {body.blob_id} does not match its record")
         for chunk in chunks:
             yield chunk
 

@@ -1,1 +1,1 @@
-"""Encodes and decodes records, events and orders; the only package that uses protobuf."""
+"""Encodes and decodes records, events and orders; only this package uses our protobuf messages."""

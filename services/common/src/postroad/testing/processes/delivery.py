@@ -89,7 +89,7 @@ async def history(spool: Spool, kind: EventType, count: int = 1) -> list[Event]:
 
 
 def order(action: str, **selection: str) -> Order:
-    """Return an order that stands for an hour, on what has come until now; its id is its action."""
+    """Return an order for an hour on the mail that has come until now; its id is its action."""
     placed = now()
     chosen = Selection(**selection)  # type: ignore[arg-type]
     return Order(action, action, chosen, placed, placed + HOUR, placed, "by order of the test")

@@ -1,5 +1,5 @@
 """
-Asks the DNS one question; the only module that uses dnspython.
+Asks the DNS one question; the only module of delivery that uses dnspython.
 
 It turns the results and exceptions of dnspython into records, or a reason why there are none, with
 a time for which to cache them. Records are cached for the shortest TTL of their chain of aliases,

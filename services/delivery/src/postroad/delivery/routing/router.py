@@ -121,7 +121,7 @@ class Router:
             return await self._find(egress_path, domain, traffic_class)
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
-            log.exception("a route could not be looked for", domain=domain)
+            log.exception("the search for a route failed", domain=domain)
             return OWN_ERROR
 
     async def _find(

@@ -54,7 +54,7 @@ class Blobs:
                 yield held
             held = chunk
         if size != blob.size or digest.digest() != blob.sha256:
-            raise BodyCorrupt(f"body {blob.blob_id} is not what its record says")
+            raise BodyCorrupt(f"body {blob.blob_id} does not match its record")
         if held is not None:
             yield held
 

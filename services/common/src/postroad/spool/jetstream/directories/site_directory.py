@@ -71,7 +71,9 @@ class JetStreamSiteDirectory:
         except SpoolError as error:
             # It is cached here, and the next process that resolves the domain writes it.
             self._remember(domain, site, None)
-            log.info("a site is not written", domain=domain, error=str(error))
+            log.info(
+                "a site could not be written to the site directory", domain=domain, error=str(error)
+            )
 
     async def close(self) -> None:
         """Cancel the look-ups under way."""

@@ -104,7 +104,7 @@ class NatsLink:
             raise SpoolUnavailable(f"no NATS server answers: {error}") from error
         finally:
             await _ended(connecting)
-        raise SpoolUnavailable(f"no NATS server answers: {self._last_error or 'in time'}")
+        raise SpoolUnavailable(f"no NATS server answers: {self._last_error or 'timeout'}")
 
     async def _connect(self) -> None:
         access = self._access

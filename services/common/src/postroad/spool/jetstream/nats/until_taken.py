@@ -77,7 +77,9 @@ class UntilTaken(Generic[_What]):
 
     def _tell_left(self) -> None:
         if self._left:
-            log.warning("bodies are left to their time to live", count=self._left)
+            log.warning(
+                "deletions were given up; the bodies expire by themselves", count=self._left
+            )
             self._left = 0
 
     async def _write_all(self) -> None:

@@ -47,7 +47,7 @@ MAX_BATCH = 1000  # messages, a limit of the server
 
 _TRY_TIMEOUT = 3.0  # seconds for one answer
 _BACKOFF = Backoff(timedelta(seconds=0.05), timedelta(seconds=0.25))
-_HEADROOM = 512  # octets of headers beside their values: their names, and what a claim adds
+_HEADROOM = 512  # octets of headers besides their values: names, and the headers of a claim
 
 
 @valueclass(frozen=True, slots=True)

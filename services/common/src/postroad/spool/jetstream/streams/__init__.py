@@ -1,1 +1,1 @@
-"""Streams, subjects and consumers: their names, their making, and how full their storage is."""
+"""Streams, subjects and consumers: their names, their creation, and how full their storage is."""
