@@ -1,1 +1,1 @@
-"""A whole relay in one thread, on a clock that jumps, with faults drawn from a seed."""
+"""Simulates a whole cluster in one thread, on a simulated clock, with faults drawn from a seed."""

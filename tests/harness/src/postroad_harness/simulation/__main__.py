@@ -1,5 +1,5 @@
 """
-`python -Im postroad_harness.simulation`: play seeds, tell which break a promise, and how to replay.
+`python -Im postroad_harness.simulation`: plays seeds, and reports those that break a promise.
 
     --seed N            play one and tell what happened
     --seeds N           play so many, from --first on (0), in --jobs processes at a time
@@ -21,7 +21,7 @@ from postroad_harness.simulation.quiet import play_quietly
 
 
 def main() -> int:
-    """Play what was asked for; 1 when a promise was broken."""
+    """Play the seeds; return 1 if a promise was broken."""
     options = argparse.ArgumentParser(prog="python -Im postroad_harness.simulation")
     options.add_argument("--seed", type=int)
     options.add_argument("--first", type=int, default=0)
@@ -40,7 +40,7 @@ def _results(play: Callable[[int], Result], seeds: range, jobs: int) -> Iterator
     if jobs == 1:
         yield from map(play, seeds)
         return
-    # Spawned: each starts as an interpreter of its own, as a replay does.
+    # Spawned: each process starts as a new interpreter, as a replay does.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         yield from pool.map(play, seeds, chunksize=50)
 

@@ -1,7 +1,7 @@
 """
-Plays that are made for something seeds meet once in thousands by chance, or never.
+Scenarios made for situations that random seeds meet once in thousands, or never.
 
-The seed decides the rest.
+The seed decides everything else.
 """
 
 import random
@@ -22,23 +22,23 @@ from postroad_harness.simulation.scenario import (
 
 
 class Aim(StrEnum):
-    """What a play is made for, where its seed leaves it to chance."""
+    """The situation that a scenario is made for."""
 
     LEASES = "leases"  # an attempt ends after its lease has, and the mail was deferred
-    SETTLING = "settling"  # processes die between storing what follows and acknowledging
-    FIRING = "firing"  # servers are killed between storing what a schedule fires and its end
+    SETTLING = "settling"  # processes die between storing a record's successor and acknowledging it
+    FIRING = "firing"  # servers are killed as a schedule fires: after its copy is stored
     SCALING = "scaling"  # another process joins while mail waits in line for a slow host
     MANY = "many"  # mail for more than a slow host takes at once; delivery processes crash
     POOLS = "pools"  # one host is sent to by Relays of two pools, whose processes crash and stop
-    QUOTAS = "quotas"  # what the servers store and do not answer for comes again, under a quota
-    RETRIED = "retried"  # what processes died with as it was deferred is tried again by order
+    QUOTAS = "quotas"  # under a quota, clients resend mail that was stored without an answer
+    RETRIED = "retried"  # records whose processes died while deferring them are retried by order
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
     DRAINED = "drained"  # a process stops, and another joins, as the servers are restarted
-    FORGOTTEN = "forgotten"  # another process joins as the servers lose what they had in memory
+    FORGOTTEN = "forgotten"  # another process joins as the servers lose their memory
 
 
 def draw(seed: int, aim: Aim | None = None) -> Scenario:
-    """Return the play of a seed, made for something if that is said."""
+    """Return the scenario of a seed, made for `aim` if one is given."""
     drawn = draw_by_chance(seed)
     if aim is None:
         return drawn
@@ -47,7 +47,7 @@ def draw(seed: int, aim: Aim | None = None) -> Scenario:
 
 
 def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
-    """Hosts that take long and then defer; a process that stands still while it waits for them."""
+    """Hosts that answer late and then defer; a process that is paused while it waits for them."""
     domains = [f"d{number}.example" for number in range(6)]
     tempers = {
         domain: Temper(bad=0.5, whims=(Whim.DEFERS,), slow=38.0, slow_from=28.0)
@@ -76,7 +76,7 @@ def _for_leases(drawn: Scenario, dice: random.Random) -> Scenario:
 
 
 def _for_settling(drawn: Scenario, dice: random.Random) -> Scenario:
-    """Hosts that defer at first; a process that dies with each third deferral, some of them."""
+    """Hosts that defer at first; about every third deferral kills its process."""
     domains = [f"d{number}.example" for number in range(3)]
     temper = Temper(bad=0.7, whims=(Whim.DEFERS,), rcpt_bad=dice.choice([0.0, 0.3]))
     letters = [letter(dice, number, domains, 20.0) for number in range(10)]
@@ -95,12 +95,12 @@ def _for_settling(drawn: Scenario, dice: random.Random) -> Scenario:
 
 
 def _for_retried(drawn: Scenario, dice: random.Random) -> Scenario:
-    """The same, where a person has what is deferred tried again every few seconds."""
+    """The same; and an operator orders a retry of all deferred mail every few seconds."""
     return replace(_for_settling(drawn, dice), retried=dice.choice([2.0, 4.0]))
 
 
 def _for_firing(drawn: Scenario, dice: random.Random) -> Scenario:
-    """Hosts that defer at first; servers that are killed as each third schedule fires."""
+    """Hosts that defer at first; about every third schedule that fires kills the servers."""
     return replace(_for_settling(drawn, dice), faults=4, fault_at_store=0.0, fault_at_fire=0.3)
 
 

@@ -1,8 +1,8 @@
 """
-The servers' key-value buckets: compare and set, ends of keys, and those kept in memory only.
+The servers' key-value buckets: compare-and-set, expiry of keys, and buckets in memory only.
 
-`SimulatedBucket` is the process's side. It says in plain requests what the real one says through
-JetStream's own ways, and loses them like any other.
+`SimulatedBucket` is the process's side. It uses plain requests where the real bucket uses
+JetStream's API. They can be lost like all other messages.
 """
 
 import base64
@@ -43,7 +43,7 @@ class Buckets:
         self._sequence = 0
 
     def forget_memory(self) -> None:
-        """Lose what is kept in memory only."""
+        """Lose the buckets that are in memory only."""
         self._values = {
             key: value
             for key, value in self._values.items()

@@ -1,8 +1,8 @@
 """
-The clients: one connection for each message, sent again later when there was no word of it.
+The clients: one connection for each message, which is sent again later if there was no answer.
 
-A message that was sent again is another message, by its token: only a relay that said 250 has
-promised anything.
+A message that is sent again gets a new token and counts as another message: only a relay that
+answered 250 has promised anything.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Sender:
         self._dice = dice
 
     async def send(self, letter: Letter) -> None:
-        """Send a letter until a relay takes it, or some tries have failed."""
+        """Send a letter until a relay accepts it, or some tries have failed."""
         await asyncio.sleep(letter.at)
         for number in range(_TRIES):
             this_try = replace(letter, token=f"{letter.token}.{number}")

@@ -1,8 +1,9 @@
 """
-The faults: what happens to processes, their links and the servers, at awaits the seed has chosen.
+The faults of processes, their connections and the servers, before steps that the seed chooses.
 
-A fault falls before a step of a process, and steps are counted, not time: what lies between two
-awaits is hit as often whether the clock moves there or not. Steps with an empty queue do not count.
+A fault happens before a step of a process (from one await to the next). Steps are counted instead
+of time, so that steps that take no time are hit as often as others. Steps while the queue is empty
+do not count.
 """
 
 import random
@@ -15,12 +16,12 @@ from postroad_harness.simulation.loop import Life, SimulatedProcess
 from postroad_harness.simulation.processes import DeliveryProcess, RunningProcess, Surroundings
 from postroad_harness.simulation.scenario import Scenario
 
-_EFFECT = 25.0  # seconds after which what a fault has cut off is known to all: leases, sessions
+_EFFECT = 25.0  # seconds until leases and sessions that a fault has cut off have expired
 _AGAIN = (0.5, 8.0)  # seconds until a crashed process is started again
 
 
 class Faults:
-    """Does the faults of a seed."""
+    """Injects the faults of a seed."""
 
     def __init__(
         self, scenario: Scenario, around: Surroundings, start: Callable[[str], Any]
@@ -44,7 +45,7 @@ class Faults:
         return 1 + int(self._dice.expovariate(1 / self._every)) if self._left else -1
 
     def before_step(self, process: SimulatedProcess) -> None:
-        """Count a step while there is mail, and do a fault when it is time for one."""
+        """Count a step while there is mail, and inject a fault if it is due."""
         if not self._around.servers.store.records or not process.name.startswith(self._role):
             return
         self._until -= 1
@@ -54,7 +55,7 @@ class Faults:
             self._do(process)
 
     def stored(self, put: Put, process: SimulatedProcess) -> None:
-        """Kill who has just stored what follows of a record, where that is what the play is for."""
+        """Kill the process that has just stored a record's successor, if the scenario says so."""
         if not put.record.step or not self._left or self._dice.random() >= self._at_store:
             return
         running = self.processes.get(process.name)
@@ -64,7 +65,7 @@ class Faults:
             network.call_soon(self._crash_if_there, running, context=network.world)
 
     def fired(self, sequence: int) -> None:
-        """Kill the servers between the two steps of making a schedule ready, if the play wants."""
+        """Kill the servers between the two steps of firing a schedule, if the scenario says so."""
         if not self._at_fire or not self._left or self._dice.random() >= self._at_fire:
             return
         network = self._around.network
@@ -74,7 +75,7 @@ class Faults:
         if not self._left or not self._around.servers.up:
             return
         self._left -= 1
-        # What is taken after it is no attempt that it has hit.
+        # The trouble has no duration: records taken after it were not hit.
         self._note(EVERYTHING, "restart", 0.0)
         self._around.servers.restart(self._dice.choice([0.5, 3.0]), unpurged=sequence)
 
@@ -83,22 +84,22 @@ class Faults:
             self._crash(running)
 
     def fall(self) -> None:
-        """Restart the servers, and let them lose what they had in memory."""
+        """Restart the servers, which lose everything in memory."""
         self._note(EVERYTHING, "restart", 0.0)
         self._around.servers.restart(0.5)
 
     def drain(self) -> None:
-        """Ask a delivery process to stop, which is no trouble: it has the time that it needs."""
+        """Ask a delivery process to stop; that is no fault, since it gets enough time."""
         running = self.processes.get("delivery-0")
         if running is not None:
             self._ask_to_stop(running)
 
     def fall_silent(self) -> None:
-        """Let the servers do nothing for longer than anybody waits for a lane's key."""
+        """Let the servers do nothing for longer than a process waits for a lane's key."""
         self._silence(4.0)
 
     def mend(self) -> None:
-        """Do no more, and end what is under way."""
+        """Inject no more faults, and end those in effect."""
         self._left, self._until = 0, -1
         self._around.servers.mute_until = self._around.servers.deaf_until = 0.0
         self._around.servers.store.full = False
@@ -140,7 +141,7 @@ class Faults:
         self._start_again(name)
 
     def died(self, name: str) -> None:
-        """A process ended by itself, because one of its parts did."""
+        """Note that a process ended by itself, because one of its parts failed."""
         running = self.processes.get(name)
         if running is not None:
             self._crash(running)

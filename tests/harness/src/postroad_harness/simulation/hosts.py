@@ -1,8 +1,8 @@
 """
-The next hops: SMTP servers that take mail, refuse it, are slow, fall silent or hang up.
+The next hops: SMTP servers that accept mail, refuse it, are slow, fall silent or hang up.
 
-What each does with a message is drawn when it comes. They note what they took, and whether the
-relay can have heard so: that is the truth against which the relay is judged.
+What a host does with a message is drawn when the message comes. The hosts note which messages they
+accepted, and whether the relay can have received that answer. The relay is judged against this.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _ACTION = re.compile(rb"^Action: (\S+)\r$", re.MULTILINE)
 
 
 class Whim(Enum):
-    """What a host does with one message's end."""
+    """What a host does at the final dot of a message."""
 
     TAKES = auto()
     DEFERS = auto()
@@ -43,7 +43,7 @@ class Whim(Enum):
 
 @dataclass(slots=True)
 class Temper:
-    """How a host is. `bad` is the share of messages to which it does one of its `whims`."""
+    """A host's behaviour. `bad` is the share of messages to which it does one of its `whims`."""
 
     bad: float = 0.0
     whims: tuple[Whim, ...] = (Whim.DEFERS,)
@@ -51,8 +51,8 @@ class Temper:
     slow: float = 0.0  # seconds, at most, before it answers a final dot
     slow_from: float = 0.0  # and at least
     unreachable: float = 0.0  # share of connects
-    bears: int | None = None  # sessions at a time; the next is greeted with a 421
-    mute: float = 0.0  # share of connections on which it says nothing at all
+    bears: int | None = None  # most sessions at a time; a further one is greeted with 421
+    mute: float = 0.0  # share of connections on which it never sends anything
     pipelining: bool = True
     takes_at_once: int = 0  # recipients of a message, as it announces; 0 for any number
     always_refuses: frozenset[str] = frozenset()  # recipients
@@ -60,7 +60,7 @@ class Temper:
 
 @dataclass(slots=True)
 class Host:
-    """A next hop: where it listens, how it is, and whether it has calmed down."""
+    """A next hop: its address, its behaviour, and whether it behaves well from now on."""
 
     name: str
     address: str
@@ -78,7 +78,7 @@ class Host:
         return self.calm or self.temper.bears is None or self.sessions < self.temper.bears
 
     def chance(self, share: float) -> bool:
-        """Whether something bad of this share happens now."""
+        """Draw whether something with this share happens now."""
         return not self.calm and self.dice.random() < share
 
     def whim(self) -> Whim:

@@ -1,19 +1,20 @@
 """
-Whether what happened keeps the promises. Each broken one is a sentence in `ledger.violations`.
+Checks that the relay kept its promises. Each broken one is a sentence in `ledger.violations`.
 
-- Every recipient that was answered 250 has got the message, or its sender has got a report where
-  one is due, or it is still in the queue.
-- A second copy comes only of a first whose end nobody could know: the host took it and did not say
-  so, or a fault hit the process or the servers before the queue had heard of it, or the queue had
-  the record twice because of one (what follows was written while the process had the record and
-  came when another had it, or before another had ended it; or a restart fell between two tries of
-  one publish, which forgets the ids of records that are gone). That a process died between storing
-  what follows and the acknowledgement is no reason.
-- A crash repeats one transaction of a message with many recipients, if each takes over a second.
-- What waits moves: once all is mended nothing but held mail is left.
-- No more is stored than the quotas allow, whatever its senders have heard.
-- No site gets more connections, or messages in its window, than its limits; a fault in the
-  minute before is an excuse for what several processes do together, never for one.
+- Every recipient that was answered 250 has got the message, or its sender has got a report if one
+  is due, or the record is still in the queue.
+- There is a second copy only if the end of the first was unknown. That is so if the host accepted
+  it without an answer, or if a fault hit the process or the servers before the queue knew of the
+  end, or if a fault left the record in the queue twice. The last has two causes: a successor was
+  written while the process had the record, and arrived when another process had it; or a restart
+  came between two tries of one publish, and the server forgot the message ids. The death of a
+  process between storing the successor and the acknowledgement is no excuse.
+- A crash repeats at most one transaction of a message with many recipients, if each transaction
+  takes over a second.
+- Waiting mail moves: after all faults have ended, only held mail is left.
+- No more is stored than the quotas allow, whatever the senders were told.
+- No site gets more connections, or messages in its window, than its limits. A fault in the minute
+  before excuses several processes together, but never one alone.
 """
 
 from collections import Counter, defaultdict
@@ -32,7 +33,7 @@ _SLACK = 1.0  # seconds that a window may seem shorter where the messages arrive
 
 
 def judge(ledger: Ledger, scenario: Scenario, cluster: MemoryCluster) -> None:
-    """Add what is broken to the ledger's violations."""
+    """Add each broken promise to the ledger's violations."""
     _nothing_vanished(ledger, cluster.store)
     _nothing_is_stuck(ledger, cluster.store)
     _no_copy_without_reason(ledger)
@@ -62,7 +63,7 @@ def _nothing_vanished(ledger: Ledger, store: MemoryStore) -> None:
         token = tokens.get(str(stored.record.record_id), "")
         cases = [(token, str(recipient.mailbox)) for recipient in stored.record.pending]
         sender = str(stored.record.reverse_path or "")
-        # A record may come back when one who is alive has done it; the dead bring none back.
+        # A living process may repeat a record that is done; a dead one cannot.
         is_done = all(_is_ended(ledger, case, sender, queued) for case in cases)
         if not is_done or all(trouble.kind == "crash" for trouble in ledger.troubles):
             ledger.violations.append(f"the body of {stored.record.record_id} is gone")

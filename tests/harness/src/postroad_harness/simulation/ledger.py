@@ -1,7 +1,7 @@
 """
-What happened, taken down where it is certain: at the next hops, at the servers, at each fault.
+Notes what happened, where it is certain: at the next hops, at the servers, at each fault.
 
-Nothing here judges. `trace` is a digest of all of it in order, by which two runs are compared.
+It does not judge. `trace` is a digest of everything in order, by which two runs are compared.
 """
 
 import zlib
@@ -37,7 +37,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A fault: whom it hit, and from when to when it may have an effect."""
+    """A fault: the process that it hit, and the time in which it may have an effect."""
 
     process: str
     kind: str
@@ -65,7 +65,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A record that the servers were told is done."""
+    """A record that was acknowledged to the servers as done."""
 
     at: float
     process: str
@@ -102,7 +102,7 @@ class Ledger:
     _open: dict[object, tuple[str, float, str]] = field(default_factory=dict)
 
     def note(self, at: float, *what: object) -> None:
-        """Take something down in the trace."""
+        """Add something to the trace."""
         self.trace = zlib.crc32(f"{at:.6f} {what}".encode(), self.trace)
 
     # ------------------------------------------------------------ at the hosts

@@ -1,8 +1,8 @@
 """
-A process's connection to the simulated servers, with as much of nats-py's client as spool uses.
+A process's connection to the simulated servers, with the part of nats-py's client that spool uses.
 
-What is written arrives in order after a moment, or after a cut has healed. When the connection
-breaks, what is under way in either direction is lost; the process notices and connects again.
+Messages arrive in order after a short time, or after a network cut has ended. When the connection
+breaks, messages on their way are lost in both directions. The process notices and reconnects.
 """
 
 import random
@@ -53,7 +53,7 @@ class SimulatedLink:
         self.process = process
         self.connected = True
         self.heard_by: dict[str, Listener] = {}
-        self.written = 0.0  # when the message that the servers are taking was written
+        self.written = 0.0  # when the message that the servers are handling was written
         self._network = network
         self._servers = servers
         self._dice = dice

@@ -1,4 +1,4 @@
-"""What the leader answers to a look at one stored record, as `succession` asks."""
+"""The leader's answer to a request for one stored record, as `succession` sends it."""
 
 import base64
 import json

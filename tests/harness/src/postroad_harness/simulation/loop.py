@@ -1,11 +1,11 @@
 """
-An event loop whose time jumps to the next timer: no sockets, no threads, nothing that waits.
+An event loop whose time jumps to the next timer. It has no sockets and no threads, and never waits.
 
 Each step (a callback, or a task's run from one await to the next) belongs to the process in whose
-context it was scheduled, or to the world. That makes processes of what is one interpreter: before
-each step of one, whoever injects faults is asked, and a process that is paused keeps its steps for
-later, as one that was stopped by a signal; a dead one's steps are never run, so that nothing of it
-is finalised.
+context it was scheduled, or to the world. So one interpreter simulates several processes. Before
+each step of a process, the injector of faults is called. A paused process keeps its steps for
+later, as if a signal had stopped it. The steps of a dead process never run, so none of its code
+cleans anything up.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Life(Enum):
 
 
 class SimulatedProcess:
-    """What is paused and killed as one. Start its tasks with `context`."""
+    """A unit that is paused and killed as a whole. Start its tasks with `context`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,7 +57,7 @@ _PROCESS: contextvars.ContextVar[SimulatedProcess | None] = contextvars.ContextV
 
 
 class StuckError(Exception):
-    """Nothing is left to do, or there is no end to it; the text says which."""
+    """Nothing is left to do, or the steps never end; the text says which."""
 
 
 class Step(asyncio.TimerHandle):
@@ -78,7 +78,7 @@ class Step(asyncio.TimerHandle):
 
 
 class NumberedTask(asyncio.Task[T]):
-    """A task whose place in a set depends on its number, not on where it lies in memory."""
+    """A task whose order in a set depends on its number, not on its memory address."""
 
     def __init__(self, work: Work[T], *, number: int, **options: Any) -> None:
         self._number = number
@@ -197,10 +197,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def end(self) -> None:
         """
-        Throw away what is left, once nobody looks any more.
+        Close all remaining coroutines at the end of a seed, those of dead processes too.
 
-        The dead are woken for it: a coroutine that is not closed here would be by the garbage
-        collector, in the middle of another seed.
+        Otherwise the garbage collector would close them in the middle of another seed.
         """
         self.before_step = None
         asyncio._set_running_loop(self)

@@ -1,9 +1,8 @@
 """
-The moved clock and the loaded dice: what code reads of the time and of chance, for one seed.
+Replaces the clock and the random numbers of the product's code for one seed.
 
-The names `datetime`, `time`, `secrets` and `uuid4` in our modules are exchanged for
-ones that follow the simulation, and the generators of `random` are seeded. Outside the block all
-is as it was.
+In our modules, the names `datetime`, `time`, `secrets` and `uuid4` are replaced by ones that follow
+the simulation, and the generators of `random` are seeded. After the block, everything is restored.
 """
 
 import random
@@ -54,7 +53,7 @@ def moved_now(now: Callable[[], float]) -> Callable[[], datetime]:
 
 @contextmanager
 def moved_clock(now: Callable[[], float], seed: int) -> Iterator[None]:
-    """Let the code read `now` (seconds since EPOCH) and throw the dice of `seed` in this block."""
+    """In this block, code reads `now` (seconds since EPOCH) and random numbers from `seed`."""
 
     class MovedDatetime(datetime):
         """The class `datetime` with a `now` of ours; its values are ordinary ones."""

@@ -1,9 +1,9 @@
 """
-The network between processes and next hops: connections that carry octets in order, late or never.
+The network between processes and next hops: connections carry octets in order, late or never.
 
-An end of a connection is an asyncio transport over the simulated loop. What the faults do to it:
-a link that is cut delivers nothing before it is whole again, as TCP does; a reset ends both sides;
-an address may refuse, or answer nothing.
+Each end of a connection is an asyncio transport over the simulated loop. These faults are possible:
+a cut link delivers nothing until it is restored, as with TCP; a reset ends both sides; an address
+refuses connections, or never answers.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """
-One seed from its first message to the last check.
+Plays one seed, from its first message to the last check.
 
-Mail comes in while faults happen at awaits the seed has chosen; then everything is mended, the
-hosts behave, and what is left is delivered, bounced or still waiting. Then it is judged.
+Mail comes in while faults happen at steps that the seed chooses. Then all faults end and the hosts
+behave well, so that the rest is delivered, bounced or held. Then the result is judged.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ from postroad_harness.simulation.spool import LAYOUT, WatchedConsumer
 
 _MOST_STEPS = 400_000
 _CHAOS = 50.0  # seconds in which faults happen
-_LONGEST = 900.0  # seconds until what is not delivered is looked at as it is
+_LONGEST = 900.0  # seconds until the result is judged, even if mail is left
 _LOOK = 2.5
 _TOKEN = re.compile(rb"^X-Token: (\S+)\r$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a seed."""
+    """The result of a seed."""
 
     seed: int
     violations: tuple[str, ...]

@@ -1,5 +1,5 @@
 """
-Ingress and delivery as their processes put them together, over the simulated queue and network.
+Ingress and delivery processes, put together as in the product, over a simulated queue and network.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ TIMEOUTS = Timeouts(
 
 @dataclass
 class Surroundings:
-    """What every process of a seed lives in. `zone` is each domain's address."""
+    """The environment of every process of a seed. `zone` has each domain's address."""
 
     network: Network
     servers: SimulatedServers

@@ -1,4 +1,4 @@
-"""Silence while seeds are played: thousands of faults would write as many warnings."""
+"""Turns the log off while seeds are played: thousands of faults would log as many warnings."""
 
 import logging
 from collections.abc import Iterator

@@ -1,11 +1,12 @@
 """
-What one seed plays: its processes, destinations, mail and faults, drawn before it begins.
+The scenario of one seed: its processes, destinations, mail and faults, drawn before it begins.
 
-Small on purpose: what a fault breaks, it breaks with a few messages, and many seeds find more than
-much mail does. In every fourth seed the mail comes at once and to one destination, so that it waits
-in line there. In every eighth, half of them such, the hosts close connections with a 421; in every
-other eighth they bear one session or two and refuse the next, or say nothing on some connections.
-Times are seconds, shorter than in real life, but for those of leases and sessions.
+Scenarios are small on purpose: a few messages are enough to show a fault's effect, and many seeds
+find more than much mail does. In every fourth seed, all mail comes at once to one destination, so
+that it waits there. In every eighth seed, hosts close connections with 421; half of these are also
+of the former kind. In another eighth, hosts allow one or two sessions and refuse more, or send
+nothing on some connections. Times are in seconds, and shorter than in production, except those of
+leases and sessions.
 """
 
 import random

@@ -1,10 +1,10 @@
 """
-The queue's servers: JetStream's answers to what spool says, over the memory store.
+The queue's servers: answer spool's requests like JetStream, over the memory store.
 
-As nats-server 2.15 does it: a consumer lives in memory and is gone after a restart; a record comes
-again when ack_wait has passed; `+WPI` is answered whether or not it extends anything; an
-acknowledgement of what this consumer has not delivered yet gets no answer; a batch is stored whole.
-One shard: a queue id's shard is all that several would add here.
+They behave like nats-server 2.15. A consumer is in memory and is lost at a restart. A record comes
+again after ack_wait. `+WPI` is answered whether or not it extends anything. An acknowledgement of a
+record that this consumer has not delivered yet gets no answer. A batch is stored atomically. There
+is one shard, because several would add nothing but the shard in queue ids.
 """
 
 import json

@@ -1,9 +1,9 @@
 """
-A process's side of the queue: spool's own parts over the simulated connection.
+A process's side of the queue: parts of the real spool over the simulated connection.
 
 The publisher, the pulls, the leases, settling, claims, membership, lane ownership and quota usage
-are the product's. In memory, as MemorySpool has them, are what has no part in losing or repeating
-mail: configuration, orders, sites, events and bodies.
+are the product's own. Parts that cannot lose or repeat mail (configuration, orders, sites, events,
+bodies) are those of MemorySpool.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ LAYOUT = Layout(shards=1, lanes=3, replicas=1)
 
 
 class WatchedConsumer(JetStreamConsumer):
-    """Tells each time the product decides that an attempt may begin, or a final dot be sent."""
+    """Reports each time the product decides that an attempt may begin or a final dot be sent."""
 
     on_permitted: Callable[[int, SimulatedLink], None]
     site_records = JetStreamSiteRecords

@@ -1,7 +1,7 @@
 """
-Consumers that break a promise on purpose, to see that the simulation would notice.
+Consumers that break a promise on purpose, to show that the simulation finds such mistakes.
 
-Each is one plausible mistake; the test says within how many seeds it must be found.
+Each has one plausible mistake. The test says within how many seeds it must be found.
 """
 
 import asyncio
@@ -56,13 +56,13 @@ class _Leaving(Settling):
 
 
 class AcknowledgesFirst(WatchedConsumer):
-    """Settles in the wrong order: a crash between the two loses what should have followed."""
+    """Settles in the wrong order: a crash between the two steps loses the record's successor."""
 
     parts = ConsumerParts(settling=_AcknowledgesFirst)
 
 
 class LeavesWhatIsSettled(WatchedConsumer):
-    """Asks a consumer that the servers have forgotten for an acknowledgement, and does no more."""
+    """Acknowledges to a consumer that the servers have forgotten, and does not check the result."""
 
     parts = ConsumerParts(settling=_Leaving)
 
@@ -78,7 +78,7 @@ class _Credulous(Leases[JetStreamLeasedRecord]):
 
 
 class BelievesEveryAnswer(WatchedConsumer):
-    """Takes any answer to an extension for a lease, also when it has long run out."""
+    """Takes any answer to an extension for a valid lease, even if the lease has long expired."""
 
     parts = ConsumerParts(leases=_Credulous)
 
@@ -90,13 +90,13 @@ class _Careless(Leases[JetStreamLeasedRecord]):
 
 
 class ForgetsLeases(WatchedConsumer):
-    """Asks nobody before it sends: a paused process sends what another has sent."""
+    """Does not check its lease before it sends: a paused process repeats mail of another."""
 
     parts = ConsumerParts(leases=_Careless)
 
 
 class KeepsWhatItLeft(WatchedConsumer):
-    """Goes on with what it has in hand of a lane that another owns, within limits of its own."""
+    """Goes on with records of a lane that another process owns now, under its own limits."""
 
     def on_leaving(self, listener: Callable[[str], None]) -> None:
         """Tell nobody."""
@@ -107,7 +107,7 @@ class KeepsWhatItLeft(WatchedConsumer):
 
 
 class LeavesWithoutAWord(WatchedConsumer):
-    """Tells the next owner of a lane nothing of the connections that are in use there."""
+    """Does not tell a lane's next owner how many connections are still in use."""
 
     def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
         """Never ask."""
@@ -122,7 +122,7 @@ class _Jammed(FlowControl):
 
 
 class MakesNoRoom(WatchedConsumer):
-    """Lets what has ended take room, and wakes nobody: in the end nothing new is asked for."""
+    """Never frees the places of ended records: in the end it asks for no new ones."""
 
     parts = ConsumerParts(flow=_Jammed)
 
@@ -136,7 +136,7 @@ class _Trusting(Arrivals):
 
 
 class TrustsArrival(WatchedConsumer):
-    """Counts a lease from when it reads a record, however long that lay in a buffer."""
+    """Counts a lease from the moment it reads a record, however long that was in a buffer."""
 
     parts = ConsumerParts(arrivals=_Trusting)
 
@@ -147,19 +147,19 @@ class _Regardless(Acknowledger):
 
 
 class SettlesRegardless(WatchedConsumer):
-    """Brings back, by a deferral under a lease that ran out, what another has delivered."""
+    """Stores a deferral under an expired lease, and so repeats mail that another has delivered."""
 
     parts = ConsumerParts(acknowledger=_Regardless)
 
 
 class SettlesAtTheEnd(WatchedConsumer):
-    """Goes on with mail for many until all have been tried, however long that takes."""
+    """Stores no result of mail to many recipients until all of them have been tried."""
 
     long_enough = timedelta(days=1)
 
 
 class ForgetsWhatIsKnown(WatchedConsumer):
-    """Goes on with the recipients that are left, and takes those who have the mail along."""
+    """Stores a record with all recipients again, also those that have the mail already."""
 
     async def settle(
         self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
@@ -191,7 +191,7 @@ class _Alone(JetStreamSiteRecords):
 
 
 class SeesNoOthers(WatchedConsumer):
-    """Takes all of a site, whoever else has claimed a portion of it."""
+    """Uses a site's whole limit, although other processes have claimed portions of it."""
 
     site_records = _Alone
 
@@ -202,7 +202,7 @@ class _NoDoubts(set[LaneKey]):
 
 
 class OrphansLanes(WatchedConsumer):
-    """Takes an unanswered write of a lane's owner for one that was not done."""
+    """Assumes that an unanswered write of a lane's owner was not stored."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
@@ -210,7 +210,7 @@ class OrphansLanes(WatchedConsumer):
 
 
 class NotesInMemory(WatchedConsumer):
-    """Notes who takes mail where it is lost together with the sessions."""
+    """Stores the list of consumers in memory, where it is lost together with the sessions."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
         tools.membership._takers = Takers(tools.presence, tools.presence)
@@ -223,7 +223,7 @@ class _Incurious(Arrivals):
 
 
 class AsksForNoLaterForm(WatchedConsumer):
-    """Attempts what a killed process had in hand, though what follows of it is stored."""
+    """Attempts a record of a killed process although its successor is stored already."""
 
     parts = ConsumerParts(arrivals=_Incurious)
 
@@ -239,7 +239,7 @@ class _Forgetful(Forms):
 
 
 class TakesWhatFiresAgainForNew(WatchedConsumer):
-    """Delivers what a schedule fires again after the servers were killed as it fired."""
+    """Delivers a record again whose schedule fired twice because the servers were killed."""
 
     parts = ConsumerParts(forms=_Forgetful)
 
@@ -253,7 +253,7 @@ class _Hasty(Arrivals):
 
 
 class BeginsBeforeTheFormerIsGone(WatchedConsumer):
-    """Delivers what is ready soon, while the record it follows from may come again."""
+    """Delivers a successor while the record before it may still come again."""
 
     parts = ConsumerParts(arrivals=_Hasty)
 
@@ -279,7 +279,7 @@ class _Sure(Publisher):
 
 
 class RefundsWhatIsInDoubt(WatchedConsumer):
-    """Gives a message its quota back when nobody answered for it, though it may be stored."""
+    """Refunds the quota of a message without an answer, although it may be stored."""
 
     publisher = _Sure
 
@@ -301,12 +301,12 @@ class _Forgetting(Publisher):
 
 
 class ForgetsTheFormerByOrder(WatchedConsumer):
-    """Leaves out, as an order makes a deferral ready, which record in hand it follows from."""
+    """Omits, when an order makes a deferral ready, which record in hand it follows."""
 
     publisher = _Forgetting
 
 
 class KnowsNamedPoolsAlone(WatchedConsumer):
-    """Takes from pools that Relays name, and leaves what is in others where it is."""
+    """Takes mail only from pools that Relays name, and leaves the mail of other pools."""
 
     parts = ConsumerParts(unserved=_Blind)
