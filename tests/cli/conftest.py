@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

@@ -15,7 +15,9 @@ import pytest
 
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Scheduled
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing import children
 from postroad.testing.patience import patient

@@ -10,7 +10,9 @@ import pytest
 
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Held, Ready
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import Hold
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.queue.nats_server import NatsServer, password_of

@@ -12,7 +12,8 @@ from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.smtp.reply_reader import MAX_LINE
 from postroad.spool.event import EventType
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient

@@ -14,7 +14,9 @@ from postroad.manifests.compiler.check import check
 from postroad.queue.configuration import publish_objects
 from postroad.spool.event import EventType
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.peers.smtp_peer import SmtpPeer

@@ -14,7 +14,8 @@ from postroad.policy.model import EgressPath, ObjectKey, Rate, Relay, SiteLimits
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.queue.configuration import publish_objects
 from postroad.spool.interface import Put, QueueState, Ready, Scheduled, Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient

@@ -10,7 +10,8 @@ import pytest
 from postroad.operator.jetstream.api import asking
 from postroad.operator.jetstream.leaders import HandOver, Led, hand_over, led, spread
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.jetstream.opening import provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.streams.subjects import queue_stream
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient

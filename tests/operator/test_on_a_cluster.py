@@ -23,7 +23,8 @@ from postroad.policy.secrets.keyfile import load_keyring
 from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

@@ -6,7 +6,8 @@ import pytest
 
 from postroad.operator.jetstream.storage import read_storage
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.jetstream.opening import provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.queue.nats_server import NatsServer
 

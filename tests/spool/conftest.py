@@ -8,7 +8,9 @@ import pytest
 from nats.js import JetStreamContext
 
 from postroad.spool.jetstream.nats.client import FastClient
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import QUICK

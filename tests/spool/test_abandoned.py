@@ -14,7 +14,8 @@ from postroad.spool.jetstream.bodies.writer import CHUNK, clear_subject
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

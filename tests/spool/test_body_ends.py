@@ -12,7 +12,9 @@ import pytest
 from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import Put, Ready, RecordConsumer, Scheduled
 from postroad.spool.jetstream.nats.direct_get import Link, page
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.record import BlobRef

@@ -14,7 +14,9 @@ import pytest
 from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream.nats.key_value import Bucket
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.disk import encoded, keep_reporting, least_free, reserve
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection

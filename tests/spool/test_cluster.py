@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster

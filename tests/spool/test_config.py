@@ -15,7 +15,8 @@ from postroad.spool.errors import RecordTooLarge, SpoolUnavailable
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
 from postroad.spool.jetstream.nats.direct_get import Page, StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, Write
-from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.jetstream.opening import provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

@@ -8,7 +8,9 @@ import pytest
 
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Scheduled
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.testing.queue.nats_server import NatsServer

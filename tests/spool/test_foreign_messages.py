@@ -16,7 +16,9 @@ import pytest
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Held, Put
 from postroad.spool.jetstream.nats.direct_get import Link, last_on, page
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queue.nats_server import NatsServer

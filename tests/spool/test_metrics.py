@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from postroad.spool.event import Event, EventType
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.telemetry.metrics import exposition
 from postroad.testing.patience import patient

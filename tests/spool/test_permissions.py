@@ -19,7 +19,9 @@ from postroad.spool.interface import Held, Put, Scheduled
 from postroad.spool.jetstream.consume.poison.suspects import SUSPECT
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.provision import remake_presence
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, Hold

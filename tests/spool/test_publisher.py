@@ -17,8 +17,10 @@ from postroad.spool.jetstream.consume import settle as settling
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.requests import Answer, NoResponders
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import blob_stream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind

@@ -15,7 +15,8 @@ from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

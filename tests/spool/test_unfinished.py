@@ -20,7 +20,9 @@ from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.spool import JetStreamSpool, SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.disk import encoded, reserve
 from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
 from postroad.spool.lanes.layout import SINGLE_MACHINE

@@ -40,7 +40,8 @@ from postroad.process.lifecycle import Process
 from postroad.queue.opening import read_keyring, spool_options
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.telemetry.logs import get_logger
 
 _REOPENED_EVERY = timedelta(minutes=10)

@@ -13,7 +13,7 @@ from typing import Any
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.spool import SpoolOptions
+from postroad.spool.jetstream.options import SpoolOptions
 
 
 class JetStreamApi:

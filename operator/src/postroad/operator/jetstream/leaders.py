@@ -20,7 +20,7 @@ from datetime import timedelta
 from postroad.operator import metrics
 from postroad.operator.jetstream.api import JetStreamApi, asking
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.spool import SpoolOptions
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger

@@ -11,7 +11,8 @@ from postroad.operator import metrics
 from postroad.operator.settings import LayoutSettings
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.spool import SpoolOptions, provision
+from postroad.spool.jetstream.opening import provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
 

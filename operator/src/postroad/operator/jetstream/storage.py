@@ -12,7 +12,7 @@ from postroad.operator import metrics
 from postroad.operator.jetstream.api import asking
 from postroad.queue.metrics import STORAGE_LIMIT, STORAGE_USED
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.spool import SpoolOptions
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=30)

@@ -11,7 +11,8 @@ from postroad.process.lifecycle import Process
 from postroad.process.settings import group, setting, without_login
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.units.secret import Secret
 
 

@@ -24,7 +24,8 @@ from postroad.operator.jetstream.leaders import keep_spread
 from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.queue.configuration import publish_objects
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.spool import SpoolOptions, connect, provision
+from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster

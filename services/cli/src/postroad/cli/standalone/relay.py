@@ -39,7 +39,8 @@ from postroad.process.errors import StartupError
 from postroad.process.lifecycle import Process
 from postroad.process.sockets import bound_address, listen
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect, provision, report_disk
+from postroad.spool.jetstream.opening import connect, provision, report_disk
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.telemetry.logs import get_logger
 from postroad.units.addresses import ListenAddress, parse_listen_address

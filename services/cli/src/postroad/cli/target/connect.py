@@ -24,7 +24,8 @@ from postroad.process.settings import group, load
 from postroad.queue.opening import NatsSettings
 from postroad.spool.errors import RecordTooLarge, SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Spool
-from postroad.spool.jetstream.spool import SpoolOptions, connect
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.telemetry import logs
 from postroad.units.secret import Secret
 

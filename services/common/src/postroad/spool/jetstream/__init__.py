@@ -1,5 +1,5 @@
 """
-The queue in NATS JetStream; `spool` puts its parts together.
+The queue in NATS JetStream. `opening` creates and opens it, `spool` puts its parts together.
 
 `nats` is the client, `streams` provisions the streams, `cluster` has the state that processes share
 and `directories` what they look up. `publish` stores records, `bodies` stores large content, and

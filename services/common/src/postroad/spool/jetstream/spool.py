@@ -1,5 +1,5 @@
 """
-The whole queue in JetStream; `connect` returns it to ingress, delivery and the command.
+The whole queue in JetStream, as `spool.jetstream.opening` returns it.
 
 Each part has a module of its own. This module creates the parts, starts and closes them in order,
 and accepts a message across shards.
@@ -8,10 +8,8 @@ and accepts a message across shards.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
@@ -35,113 +33,18 @@ from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.spool.jetstream.directories.past_logins import JetStreamPastLogins
 from postroad.spool.jetstream.directories.site_directory import JetStreamSiteDirectory
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
-from postroad.spool.jetstream.nats.connection import Access, NatsLink
+from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.streams.capacity import Capacity
-from postroad.spool.jetstream.streams.disk import free_space, keep_reporting
-from postroad.spool.jetstream.streams.provision import (
-    PRESENCE,
-    provision_link,
-    read_layout,
-    remake_presence,
-)
-from postroad.spool.jetstream.timings import Timings
+from postroad.spool.jetstream.streams.provision import PRESENCE, remake_presence
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, QueueRecord
 
-_PATIENCE = timedelta(seconds=10)
 _LOOK_AGAIN = 0.2  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolOptions:
-    """The servers of the queue, and this process's role in the cluster."""
-
-    servers: tuple[str, ...]
-    token: str | None = None
-    user: str | None = None
-    password: str | None = None
-    server_uid: int | None = None  # the user that must run the servers on this machine; None: any
-    role: str = "delivery"
-    process: str = ""
-    pool: str = "default"
-    patience: timedelta = _PATIENCE  # how long to wait for the servers and for provisioning
-    timings: Timings = field(default_factory=Timings)
-
-    def access(self) -> Access:
-        """Return the options of the NATS connection."""
-        return Access(
-            servers=self.servers,
-            name=f"postroad-{self.process or self.role}",
-            token=self.token,
-            user=self.user,
-            password=self.password,
-            inbox_prefix=f"_INBOX_{self.role}",
-            server_uid=self.server_uid,
-        )
-
-
-async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0) -> Layout:
-    """
-    Create or correct the queue's streams and buckets; return the layout in force.
-
-    `capacity` is one server's max_file_store in octets, 0 when it is not known.
-    """
-    link = NatsLink(options.access())
-    await link.open()
-    try:
-        return await provision_link(link, layout, capacity=capacity)
-    finally:
-        await link.close()
-
-
-async def report_disk(options: SpoolOptions, folder: Path) -> None:
-    """Report the free space of a server's folder to the processes, until cancelled."""
-    link = NatsLink(options.access())
-    await link.open(timeout=options.patience)
-    try:
-        await keep_reporting(Bucket(link, PRESENCE), options.process, partial(free_space, folder))
-    finally:
-        await link.close()
-
-
-async def connect(options: SpoolOptions) -> "JetStreamSpool":
-    """
-    Connect, wait until the queue is provisioned, and join the cluster.
-
-    Raises SpoolUnavailable when no server answers or nobody provisions in time.
-    """
-    link = NatsLink(options.access())
-    deadline = asyncio.get_running_loop().time() + options.patience.total_seconds()
-    await link.open(timeout=options.patience)
-    try:
-        layout = await _wait_for_layout(link, deadline)
-        spool = JetStreamSpool(link, layout, options)
-        await spool.start(deadline)
-    except BaseException:
-        await link.close()
-        raise
-    return spool
-
-
-async def _wait_for_layout(link: NatsLink, deadline: float) -> Layout:
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            layout = await read_layout(link)
-        except SpoolUnavailable:
-            heed_cancellation()
-            if loop.time() > deadline:
-                raise
-            layout = None
-        if layout is not None:
-            return layout
-        if loop.time() > deadline:
-            raise SpoolUnavailable("the queue is not provisioned")
-        await asyncio.sleep(_LOOK_AGAIN)
 
 
 async def _patiently(start: Callable[[], Awaitable[None]], deadline: float) -> None:

@@ -1,0 +1,37 @@
+"""Where the queue's servers are, and which role a process has in its cluster."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from postroad.spool.jetstream.nats.connection import Access
+from postroad.spool.jetstream.timings import Timings
+
+_PATIENCE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOptions:
+    """The servers of the queue, and this process's role in the cluster."""
+
+    servers: tuple[str, ...]
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    server_uid: int | None = None  # the user that must run the servers on this machine; None: any
+    role: str = "delivery"
+    process: str = ""
+    pool: str = "default"
+    patience: timedelta = _PATIENCE  # how long to wait for the servers and for provisioning
+    timings: Timings = field(default_factory=Timings)
+
+    def access(self) -> Access:
+        """Return the options of the NATS connection."""
+        return Access(
+            servers=self.servers,
+            name=f"postroad-{self.process or self.role}",
+            token=self.token,
+            user=self.user,
+            password=self.password,
+            inbox_prefix=f"_INBOX_{self.role}",
+            server_uid=self.server_uid,
+        )
