@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from postroad.delivery.routing import dns_client
 from postroad.delivery.routing import resolver as resolver_module
 from postroad.delivery.routing import router as directions_module
 from postroad.delivery.routing.resolver import Resolver
@@ -142,7 +143,7 @@ async def test_hosts_that_are_known_to_be_silent_are_not_waited_for(
 ) -> None:
     monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
     monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
-    monkeypatch.setattr(resolver_module, "_TROUBLE", 0.0)
+    monkeypatch.setattr(dns_client, "_TROUBLE", 0.0)
     async with Zone(TABLE) as zone:
         egress_paths = router(zone)
         await egress_paths.find(BY_MX, "silent.example")
