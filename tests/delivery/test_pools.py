@@ -1,141 +1,19 @@
 """Relays of two pools send to one site from two processes: the site's limit holds for both."""
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from postroad.delivery.routing.resolver import Resolver
-from postroad.policy.limits.portions import Claim, decode, encode
+from postroad.policy.limits.portions import Claim, encode
 from postroad.policy.limits.slices import decode as decode_slices
-from postroad.policy.model import EgressPath, Rate, RetrySchedule, SiteLimits, TlsMode
+from postroad.policy.model import Rate, SiteLimits
 from postroad.spool.agreement import SiteKind
 from postroad.spool.event import EventType
-from postroad.spool.memory.agreement import MemorySiteRecords
-from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.patience import patient
-from postroad.testing.peers.dns_server import Table, Zone
 from postroad.testing.peers.mx import ScriptedMx
-from postroad.testing.processes.delivery import delivering, history, publish, send
-
-TABLE: Table = {
-    "a.test": ["MX 10 mx.big.test."],
-    "b.test": ["MX 10 mx.big.test."],
-    "mx.big.test": ["A 127.0.0.1"],
-}
-SITE = "mx.big.test"
-POOLS = {"a.test": "default", "b.test": "bulk"}
-
-
-def way(domain: str, limits: SiteLimits, pool: str) -> EgressPath:
-    return EgressPath(
-        f"relay:shop/{domain}",
-        tls=TlsMode.NONE,
-        pool=pool,
-        retry=RetrySchedule(first=timedelta(hours=1)),
-        limits=limits,
-    )
-
-
-class Timed:
-    """A host that takes note of when it was sent what."""
-
-    def __init__(self, **more: float) -> None:
-        self.mx = ScriptedMx(self._hear, **more)  # type: ignore[arg-type]
-        self.ends: list[float] = []
-
-    def _hear(self, line: bytes, count: int) -> None:
-        if line == b".":
-            self.ends.append(time.monotonic())
-
-    def most_within(self, seconds: float) -> int:
-        """Return the most messages that ended in any window of so many seconds."""
-        return max(sum(at <= end < at + seconds for end in self.ends) for at in self.ends)
-
-
-class _Counted(MemorySiteRecords):
-    def __init__(self, two: "TwoPools", spool: MemorySpool) -> None:
-        store = two.cluster.store
-        owner = spool.site_records.owner
-        super().__init__(two.cluster.agreement, owner, is_full=lambda: store.full)
-        self._two = two
-
-    async def change(self, kind: SiteKind, *args: Any, **more: Any) -> None:
-        self._two.changes += kind is SiteKind.CONNECTIONS
-        await super().change(kind, *args, **more)
-
-
-class TwoPools:
-    """A cluster in memory; `running` is a delivery process of a pool."""
-
-    def __init__(self, mx: ScriptedMx, limits: SiteLimits, pools: Mapping[str, str]) -> None:
-        self._mx = mx
-        self._pools = pools
-        self._egress_paths = {domain: way(domain, limits, pool) for domain, pool in pools.items()}
-        self._stack = AsyncExitStack()
-        self.changes = 0  # of records of connections
-        self.cluster = MemoryCluster()
-        self._outside = MemorySpool(self.cluster, role="command")
-
-    async def __aenter__(self) -> "TwoPools":
-        await self._stack.enter_async_context(self._mx)
-        self._zone = await self._stack.enter_async_context(Zone(TABLE))
-        await self.publish(*self._pools.values())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
-
-    async def publish(self, *pools: str) -> None:
-        """Bring the Relays of these pools into force."""
-        egress_paths = self._egress_paths.items()
-        now = {domain.replace(".", "_"): way for domain, way in egress_paths if way.pool in pools}
-        await publish(self._outside, **now)
-
-    async def edit(self, limits: SiteLimits) -> None:
-        """Bring all Relays into force with other limits."""
-        self._egress_paths = {
-            domain: way(domain, limits, pool) for domain, pool in self._pools.items()
-        }
-        await self.publish(*self._pools.values())
-
-    @property
-    def claims(self) -> tuple[Claim, ...]:
-        """What is claimed of the site."""
-        record = self.cluster.agreement.site_records.get((SiteKind.CONNECTIONS, SITE), b"")
-        return decode(record)[1]
-
-    async def send(self, domain: str, count: int, **more: object) -> None:
-        """Queue so many messages, where ingress would put them unless `more` says otherwise."""
-        to = (f"{number}@{domain}" for number in range(count))
-        await send(self._outside, *to, **({"pool": self._pools[domain]} | more))
-
-    async def start(self, pool: str) -> AsyncExitStack:
-        """Start a delivery process, which ends with the cluster unless it is ended before."""
-        spool = MemorySpool(self.cluster, pool=pool)
-        spool.site_records = _Counted(self, spool)
-        process = AsyncExitStack()
-        resolver = Resolver(self._zone.address)
-        running = delivering(spool, resolver=resolver, port=self._mx.port, pool=pool, finish=0.5)
-        process.push_async_callback(spool.close)
-        await process.enter_async_context(running)
-        await self._stack.enter_async_context(process)
-        return process
-
-    async def delivered(self, count: int) -> Counter[str]:
-        """Wait for so many deliveries; return how many there were of each domain."""
-        events = await history(self._outside, EventType.DELIVERY, count)
-        return Counter(event.domain for event in events)
-
-    def so_far(self) -> Counter[str]:
-        """Return how many deliveries there were of each domain."""
-        events = self.cluster.agreement.events
-        return Counter(each.domain for each in events if each.type is EventType.DELIVERY)
+from postroad_harness.two_pools import POOLS, SITE, Timed, TwoPools
 
 
 async def test_two_pools_together_use_no_more_connections_than_the_limit() -> None:
@@ -232,7 +110,11 @@ async def test_mail_that_waits_for_its_portion_goes_on_when_there_is_one_pool_ag
                 await asyncio.sleep(0.01)
         assert two.so_far() == {}
         await two.publish("default")
+        two.cluster.agreement.site_records[SiteKind.CONNECTIONS, SITE] = encode(SITE, [])
         await two.delivered(10)
+        async with asyncio.timeout(patient(10)):
+            while two.claims:
+                await asyncio.sleep(0.01)
 
 
 async def test_one_who_is_alone_writes_down_his_claim_once() -> None:

@@ -35,7 +35,7 @@ def test_of_a_shared_site_only_what_is_leased_is_used() -> None:
     total: SiteTotal[str] = SiteTotal("mx.test")
     rate = Rate(5, timedelta(minutes=1))
     total.joins(SiteLimits(connections=8, message_rate=rate))
-    total.share()
+    total.share(1, ends=False)
     assert not total.limiter.has_slot
     total.lease(3, rate)
     total.limiter.connections = 3
@@ -53,7 +53,7 @@ def test_a_rate_that_comes_in_with_an_edit_is_kept_before_anything_is_agreed_on(
     total: SiteTotal[str] = SiteTotal("mx.test")
     free, rated = SiteLimits(), SiteLimits(message_rate=Rate(5, timedelta(minutes=1)))
     total.joins(free)
-    total.share()
+    total.share(1, ends=False)
     total.lease(3, None)
     total.leaves(free)
     total.outdate()
@@ -69,7 +69,7 @@ def test_what_began_by_our_own_rate_counts_when_it_is_that_of_all() -> None:
     total: SiteTotal[str] = SiteTotal("mx.test")
     rate = Rate(2, timedelta(minutes=1))
     total.joins(SiteLimits(message_rate=rate))
-    total.share()
+    total.share(1, ends=False)
     total.lease(3, None)
     for now in (0.0, 50.0, 70.0):
         total.begin(now)

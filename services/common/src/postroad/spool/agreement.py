@@ -7,6 +7,7 @@ Every process sees the same state, at most a moment later. `spool.interface` has
 """
 
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -106,6 +107,8 @@ class SessionInfo:
     unserved: tuple[str, ...] = ()  # pools in which it found mail, but no process
     stale: bool = False  # cannot read some object of that generation
     left_open: tuple[tuple[str, int], ...] = ()  # connections in use at sites of lanes it left
+    # The last configuration that it has settled: what it uses of shared sites is in their records.
+    settled: int = sys.maxsize
     memory: str = ""  # name of the servers' memory that has all its claims; "" if that is unsure
 
 
@@ -188,13 +191,15 @@ class SiteView:
     """
     The current record of a site, b"" when there is none, and the processes whose claims count.
 
-    `certain` says that the record is complete. After the servers lost it, it is not certain until
-    every live process has had time to write its part again.
+    `certain` is false after the servers have lost the record, until every live process has had time
+    to write its part again. `settled` is the last configuration that all other processes that take
+    mail have settled: the record has what they used before.
     """
 
     record: bytes
     live: frozenset[str]
     certain: bool
+    settled: int = sys.maxsize
 
 
 class SiteRecords(Protocol):
@@ -233,6 +238,13 @@ class SiteRecords(Protocol):
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind that were written since the last call."""
+
+    async def settle(self, generation: int, *, now: bool) -> None:
+        """
+        Tell the others that this process has settled a configuration.
+
+        With `now` at once, otherwise with the next renewal of its session.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,12 @@ def lease(
     return Leased(Record((*others, *own), tuple(queue)), 0, wait)
 
 
+def noted(record: Record, rate: Rate, owner: str, starts: Sequence[datetime]) -> Record:
+    """Write down what an owner began, at `starts` (in order), without a lease."""
+    others = tuple(each for each in record.slices if each.owner != owner)
+    return Record((*others, *_packed(owner, starts, size_of(rate))), record.line)
+
+
 def _usable(rate: Rate) -> timedelta:
     return max(rate.window / SLICES, _SHORTEST)
 

@@ -81,6 +81,7 @@ class JetStreamSpool:
         self._past_logins = JetStreamPastLogins(Bucket(link, "quotas"))
         self._waiting = JetStreamBrowser(link, self._requests, self._publisher, layout)
         info = SessionInfo(
+            settled=0,
             session_id=uuid4().hex,
             role=options.role,
             process=options.process or options.role,

@@ -1,6 +1,7 @@
 """The shared state of a cluster of memory spools; `spool.agreement` describes each part."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -144,7 +145,8 @@ class MemorySessions:
 
     async def announce(self, generation: int, *, stale: bool = False) -> None:
         """Tell which configuration generation is in force here."""
-        self._info = replace(self._info, generation=generation, stale=stale)
+        info = self._shared.sessions.get(self._info.session_id, self._info)
+        self._info = replace(info, generation=generation, stale=stale)
         self._shared.sessions[self._info.session_id] = self._info
 
     async def live(self) -> Sequence[SessionInfo]:
@@ -249,8 +251,17 @@ class MemorySiteRecords:
             raise SpoolFull("storage is full")
         key = kind, name
         record = self._shared.site_records.get(key, b"")
-        view = SiteView(record, frozenset(self._shared.sessions), certain=True)
+        sessions = self._shared.sessions
+        others = [info for session, info in sessions.items() if session != self._session_id]
+        others = [info for info in others if info.role == "delivery"]
+        settled = min((info.settled for info in others), default=sys.maxsize)
+        view = SiteView(record, frozenset(sessions), True, settled)
         self._shared.site_records[key] = decide(view)
+
+    async def settle(self, generation: int, *, now: bool) -> None:
+        """Tell the others that this process has settled a configuration."""
+        info = self._shared.sessions[self._session_id]
+        self._shared.sessions[self._session_id] = replace(info, settled=generation)
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind."""

@@ -58,10 +58,9 @@ class SiteDispatcher:
     ) -> None:
         self._context = context
         self._begin_again = begin_again
-        self.sharing = Sharing(
-            context.spool.site_records, context.attempts.pool, tasks, self.resume
-        )
-        self.windows = Windows(context.spool.site_records, tasks, self.resume)
+        records = context.spool.site_records
+        self.windows = Windows(records, tasks, self.resume)
+        self.sharing = Sharing(records, self.windows, context.attempts.pool, tasks, self.resume)
         self._settler = settler
         self._tasks = tasks
         self._lookups = lookups

@@ -1,21 +1,30 @@
 """
 Shares a site's connections with processes of other pools, by claims (`policy.limits.portions`).
 
-This is needed only if Relays of several pools deliver by MX, and only for sites that have mail.
-Then the first connection waits for a claim, and the others' claims are read twice a second. Given
-up connections are no longer used before the record is written; gained ones are used only after it.
+This is needed only if Relays of several pools deliver by MX, or did so before the last edit, and
+only for sites that have mail. Then the first connection waits for a claim, and the others' claims
+are read twice a second. Given up connections are no longer used before the record is written;
+gained ones are used only after it.
+
+An edit may make pools share sites that are in use. Then each process first writes what it uses, and
+tells the others that it has settled the configuration. Until all have, no process gets more than it
+has. If an edit leaves a site to one pool, its process uses claims until all processes have settled
+the edit and no other has a claim.
 """
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
+from postroad.delivery.dispatch.settled import SettledConfiguration
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.sites.windows import Windows
 from postroad.policy.limits.portions import (
     Claim,
     SiteDemand,
@@ -41,6 +50,7 @@ _RENEWED = 600.0  # seconds
 class _Step(Enum):
     """How this process changes the record of a site."""
 
+    WRITE = auto()  # what was used before the site was shared
     CLAIM = auto()
     LEAVE = auto()
 
@@ -55,6 +65,7 @@ class _Share:
     asked: float = 0.0
     used: float = 0.0  # when it last had mail
     asking: bool = False
+    alone_since: float | None = None  # since when nobody else uses it, or will
 
 
 class Sharing:
@@ -63,16 +74,34 @@ class Sharing:
     def __init__(
         self,
         records: SiteRecords,
+        windows: Windows,
         pool: SessionPool,
         tasks: BackgroundTasks,
         resume: Callable[[SiteTotal[Site]], None],
     ) -> None:
         self._records = records
+        self._windows = windows
         self._pool = pool
         self._tasks = tasks
         self._resume = resume
         self._shares: dict[str, _Share] = {}
         self._losses = records.losses
+        self._settled = SettledConfiguration(records)
+
+    def heed(self, generation: int, totals: Iterable[SiteTotal[Site]], *, changes: bool) -> None:
+        """Note the configuration in force. `totals` may have been in use unshared until now."""
+        now = asyncio.get_running_loop().time()
+        for total in totals:
+            if total.is_shared and total.name not in self._shares and self._is_begun(total, now):
+                holds = total.limiter.connections + self._pool.count(total.name)
+                share = self._shares[total.name] = _Share(total, holds=holds, used=now)
+                self._settled.owe(total.name)
+                self._adjust_soon(share)
+        self._settled.heed(generation, hurry=changes)
+
+    def _is_begun(self, total: SiteTotal[Site], now: float) -> bool:
+        limiter = total.limiter
+        return bool(limiter.connections or self._pool.count(total.name)) or limiter.remembers(now)
 
     def ask(self, total: SiteTotal[Site]) -> None:
         """Claim a portion of a shared site that has mail and no connection left."""
@@ -89,11 +118,12 @@ class Sharing:
     async def run(self) -> None:
         """Follow the claims of others and our own demand, until cancelled."""
         while True:
-            await asyncio.sleep(_TICK)
-            if not self._shares:
-                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.changed(), _TICK)
             try:
-                await self._hear()
+                await self._settled.tell()
+                if self._shares:
+                    await self._hear()
             except SpoolError as error:
                 log.debug("the claims of others cannot be read", error=str(error))
             now = asyncio.get_running_loop().time()
@@ -118,6 +148,8 @@ class Sharing:
 
     def _due(self, share: _Share, now: float) -> _Step | None:
         """Return how the record must be changed, None if it is up to date."""
+        if self._settled.owes(share.total.name):
+            return _Step.WRITE
         if now - share.used >= _IDLE and not self._is_used(share):
             return _Step.LEAVE
         return _Step.CLAIM if self._is_outdated(share, now) else None
@@ -137,7 +169,21 @@ class Sharing:
             or portion.connections != limits.connections
             or portion.limits.message_rate != limits.message_rate
             or now - share.asked >= _RENEWED
+            or self._may_be_alone(share, claims, now)
         )
+
+    def _may_be_alone(self, share: _Share, claims: Iterable[Claim], now: float) -> bool:
+        return self._is_alone(share.total, claims) and self._is_over(share, now)
+
+    def _others(self, claims: Iterable[Claim]) -> list[Claim]:
+        return [claim for claim in claims if claim.owner != self._records.owner]
+
+    def _is_over(self, share: _Share, now: float) -> bool:
+        """Whether nothing counts any more of what others did before this process was alone."""
+        rate = share.total.own.message_rate
+        if share.alone_since is None or rate is None:
+            return True
+        return now - share.alone_since >= rate.window.total_seconds()
 
     def _is_used(self, share: _Share) -> bool:
         total = share.total
@@ -171,9 +217,12 @@ class Sharing:
             step = self._due(share, now)  # again, since idle sessions were closed meanwhile
             if step is _Step.LEAVE:
                 await self._leave(share)
-            elif step is _Step.CLAIM:
+            elif step is not None:
                 share.asked = now
+                if step is _Step.WRITE:
+                    await self._windows.note(total)
                 await self._claim(share)
+                self._settled.wrote(total.name)
         except SpoolError as error:
             log.debug("a portion cannot be claimed", site=total.name, error=str(error))
         finally:
@@ -185,7 +234,10 @@ class Sharing:
 
         def decide(view: SiteView) -> bytes:
             claims = [c for c in decode(view.record)[1] if c.owner in view.live]
-            portion = portioned(claims, self._demand(share), certain=view.certain)
+            certain = view.certain and view.settled >= total.since
+            alone = certain and self._is_alone(total, claims)
+            share.alone_since = (share.alone_since or share.asked) if alone else None
+            portion = portioned(claims, self._demand(share), certain=certain)
             if total.is_shared and portion.connections < total.limiter.limits.connections:
                 total.lease(portion.connections, total.limiter.limits.message_rate)
             outcome.append(portion)
@@ -194,10 +246,35 @@ class Sharing:
         await self._change(total.name, decide)
         portion = outcome[-1]
         share.claims = portion.claims
+        if share.alone_since is not None and self._is_over(share, share.asked):
+            await self._go_on_alone(share)
+            return
         share.holds = next(c.holds for c in portion.claims if c.owner == self._records.owner)
         if total.is_shared:
             total.lease(portion.connections, portion.limits.message_rate)
         self._resume(total)
+
+    def _is_alone(self, total: SiteTotal[Site], claims: Iterable[Claim]) -> bool:
+        """
+        Whether only this process sends to the site, provided that the others have settled.
+
+        The last claim may also be that of a process of the former pool. It has no mail that waits.
+        """
+        settled = self._settled.covers(total.since)
+        return total.ends and total.has_line and settled and not self._others(claims)
+
+    async def _go_on_alone(self, share: _Share) -> None:
+        """Stop using claims. After an edit in between, what is used is written again instead."""
+        total, since = share.total, share.total.since
+        self._settled.owe(total.name)
+        await self._withdraw(total.name)
+        if total.ends and total.since == since:
+            del self._shares[total.name]
+            total.unshare()
+            self._resume(total)
+        else:
+            await self._windows.note(total)
+            await self._claim(share)
 
     async def _leave(self, share: _Share) -> None:
         """Give up the portion of a site without mail."""
@@ -205,13 +282,18 @@ class Sharing:
         if total.is_shared:
             total.lease(0, total.limiter.limits.message_rate)
 
-        def decide(view: SiteView) -> bytes:
-            return encode(total.name, without(decode(view.record)[1], self._records.owner))
-
-        await self._change(total.name, decide)
+        await self._withdraw(total.name)
         share.claims, share.holds = (), 0
         if not self._is_used(share):
             del self._shares[total.name]
+
+    async def _withdraw(self, name: str) -> None:
+        """Take this process's claim out of the record."""
+
+        def decide(view: SiteView) -> bytes:
+            return encode(name, without(decode(view.record)[1], self._records.owner))
+
+        await self._change(name, decide)
 
     async def _change(self, name: str, decide: Callable[[SiteView], bytes]) -> None:
         await self._records.change(SiteKind.CONNECTIONS, name, decide, lifetime=_LIFETIME)

@@ -8,7 +8,7 @@ once.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,9 @@ from postroad.delivery.disposition.unattempted import (
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.routes import Route
+from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.sites import Sites
+from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath
@@ -61,7 +63,7 @@ class Worker:
         self._dispatcher = SiteDispatcher(
             context, self._settler, self._tasks, self._lookups, self._parking, self._begin_again
         )
-        self._sites = Sites(context.in_hand, self._dispatcher.resume)
+        self._sites = Sites(context.in_hand)
         self._egress_paths = EgressPaths()
         self._renewal = Renewal(self._egress_paths)
         self._elsewhere: Mapping[str, int] = {}
@@ -268,8 +270,9 @@ class Worker:
         if snapshot is self._heeded:
             return
         self._heeded = snapshot
+        meeting: Collection[SiteTotal[Site]] = ()
         if snapshot is not None:
-            self._know_pools(snapshot)
+            meeting = self._know_pools(snapshot)
             egress_paths = (relay.egress_path for relay in snapshot.relays.values())
             self._sites.renew(
                 {egress_path.name: egress_path.limits for egress_path in egress_paths}
@@ -281,17 +284,28 @@ class Worker:
                 if (first := site.first()) is not None:
                     self._sites.go_on(site, first.egress_path)
                 self._dispatcher.pump(site)  # a limit may have been raised
+        for total in meeting:
+            self._dispatcher.resume(total)  # some of its mail may have gone to another pool
         self._dispatcher.windows.look_again()
         for waiting in leaving:
             self._begin_again(waiting.leased)
 
-    def _know_pools(self, snapshot: Snapshot) -> None:
-        """Tell the consumer and the sites which pools a configuration has."""
+    def _know_pools(self, snapshot: Snapshot) -> Collection[SiteTotal[Site]]:
+        """
+        Tell the consumer and the sites which pools a configuration has.
+
+        Return the sites if pools now share sites that they did not share, or no longer do.
+        """
         relays = snapshot.relays.values()
         self._context.consumer.know_pools({relay.egress_path.pool for relay in relays})
-        several = len({relay.egress_path.pool for relay in relays if relay.egress_path.by_mx}) > 1
+        generation, now = snapshot.generation, asyncio.get_running_loop().time()
         # A Relay that cannot be read may have another pool, and deliver to the same sites.
-        self._sites.know_pools(several=several or snapshot.stale)
+        changes = self._sites.know_pools(
+            (relay.egress_path for relay in relays), generation, now, unsure=snapshot.stale
+        )
+        totals = self._sites.totals if changes else ()
+        self._dispatcher.sharing.heed(generation, totals, changes=changes)
+        return list(totals)
 
     async def drain(self, *, seconds: float) -> None:
         """Take no more records, finish the attempts under way, give the rest back."""

@@ -3,9 +3,10 @@ The sites of a process: creates them, counts their shares of the places, and for
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from postroad.delivery.routing.egress_paths import same_hosts
+from postroad.delivery.routing.meetings import Pools
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.shares import Shares
@@ -23,19 +24,17 @@ class Sites:
     """
     All sites of a process, by name and egress path.
 
-    `in_hand` is the most records of the process. `resume` continues with the mail of a site that is
-    no longer shared with other pools.
+    `in_hand` is the most records of the process.
     """
 
-    def __init__(self, in_hand: int, resume: Callable[[SiteTotal[Site]], None]) -> None:
-        self._resume = resume
+    def __init__(self, in_hand: int) -> None:
         self._sites: dict[tuple[str, str], Site] = {}
         self._totals: dict[str, SiteTotal[Site]] = {}
         self._withdrawn: list[Site] = []  # sites with replaced smarthosts and connections in use
         self._elsewhere: Mapping[str, int] = {}
         self._shares = Shares(in_hand)
         self._counted = 0.0
-        self._several_pools = False  # whether several pools send by MX, perhaps to one site
+        self._pools = Pools()
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
@@ -71,7 +70,7 @@ class Sites:
         total = self._totals.get(name)
         if total is None:
             total = self._totals[name] = SiteTotal(name, by_mx=egress_path.by_mx)
-            self._share(total)
+            self._share(total, egress_path.name)
         total.members += 1
         limiter = SiteLimiter(egress_path.limits, leased=True)
         site = Site(egress_path.name, limiter, self._shares, total)
@@ -133,21 +132,31 @@ class Sites:
                 site.adopt(now)
             site.total.outdate()
 
-    def know_pools(self, *, several: bool) -> None:
-        """Note whether several pools send by MX."""
-        if several != self._several_pools:
-            self._several_pools = several
-            for total in self._totals.values():
-                self._share(total)
-            self.heed_elsewhere(self._elsewhere)
+    @property
+    def totals(self) -> Collection[SiteTotal[Site]]:
+        """The total use of each site."""
+        return self._totals.values()
 
-    def _share(self, total: SiteTotal[Site]) -> None:
-        """Share a site's connections by leases if another pool may send there, too."""
-        if self._several_pools and total.by_mx:
-            total.share()
-        elif total.is_shared:
-            total.unshare()
-            self._resume(total)
+    def know_pools(
+        self, egress_paths: Iterable[EgressPath], generation: int, now: float, *, unsure: bool
+    ) -> bool:
+        """
+        Note the pools of a configuration; return whether other sites are shared than before.
+
+        With `unsure` there may be more pools.
+        """
+        if not self._pools.heed(egress_paths, generation, now, unsure=unsure):
+            return False
+        for site in self:
+            self._share(site.total, site.relay)
+        self.heed_elsewhere(self._elsewhere)
+        return True
+
+    def _share(self, total: SiteTotal[Site], relay: str) -> None:
+        """Share a site by leases if another pool sends there too, or did before the last edit."""
+        meeting = self._pools.meeting(relay, by_mx=total.by_mx)
+        if meeting is not None:
+            total.share(meeting.since, ends=meeting.ends)
 
     def keep_count(self, now: float) -> None:
         """Count the shares of the places, unless that was done a moment ago."""
@@ -161,6 +170,7 @@ class Sites:
 
     def forget(self, now: float) -> None:
         """Forget sites that have had no mail for a while; with many sites, at once."""
+        self._pools.forget(now)
         self._withdrawn = [site for site in self._withdrawn if site.limiter.connections]
         idle = [site for site in self if site.may_be_forgotten(now)]
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0

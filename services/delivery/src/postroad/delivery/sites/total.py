@@ -33,6 +33,8 @@ class SiteTotal(Generic[Member]):
     members: int = 0  # all known members, also those that send nothing now
     own: SiteLimits = field(default_factory=SiteLimits)  # the largest limits of the members
     outdated: bool = False  # whether `own` was edited, and nothing was sent since
+    since: int = 0  # the configuration by which the site is shared
+    ends: bool = False  # whether only one pool sends there by that configuration
     _leased: SiteLimits | None = None  # of a shared site: what this process may use
     _agreed: SiteLimits | None = None  # `own` at the time of the lease
     _sending: Counter[SiteLimits] = field(default_factory=Counter)
@@ -75,15 +77,22 @@ class SiteTotal(Generic[Member]):
         """Whether other pools may send there too."""
         return self._leased is not None
 
-    def share(self) -> None:
-        """Use only what is leased from now on."""
-        self.limiter.leased = True
-        self.lease(0, self.own.message_rate)
+    def share(self, since: int, *, ends: bool) -> None:
+        """
+        Use only what is leased from now on: by the configuration `since` the site is shared.
+
+        With `ends`, only one pool sends there by that configuration, and other processes may still
+        have connections in use.
+        """
+        self.since, self.ends = since, ends
+        if not self.is_shared:
+            self.limiter.leased = True
+            self.lease(0, self.own.message_rate)
 
     def unshare(self) -> None:
         """Use its own limits from now on."""
         self.limiter.leased = False
-        self._leased = None
+        self._leased, self.ends = None, False
         self._adopt()
 
     def lease(self, connections: int, rate: Rate | None) -> None:

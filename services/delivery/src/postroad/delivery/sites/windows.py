@@ -18,7 +18,15 @@ from datetime import UTC, datetime, timedelta
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.policy.limits.slices import Leased, Record, decode, encode, lease, lifetime_of
+from postroad.policy.limits.slices import (
+    Leased,
+    Record,
+    decode,
+    encode,
+    lease,
+    lifetime_of,
+    noted,
+)
 from postroad.policy.model import Rate
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import SiteKind, SiteRecords, SiteView
@@ -67,6 +75,19 @@ class Windows:
                 self._asking.add(window.limiter)
                 self._tasks.spawn(self._lease(window))
 
+    async def note(self, total: SiteTotal[Site]) -> None:
+        """Write down what was begun at a site while it was not shared. Raises SpoolUnavailable."""
+        rate = total.own.message_rate
+        if rate is None:
+            return
+
+        def decide(view: SiteView) -> bytes:
+            record = decode(view.record)
+            return encode(noted(record, rate, self._records.owner, _starts(total.limiter)))
+
+        lifetime = lifetime_of(rate)
+        await self._records.change(SiteKind.MESSAGES, total.name, decide, lifetime=lifetime)
+
     def look_again(self) -> None:
         """Check waits again, because a limit may have changed."""
         self._look_again.set()
@@ -112,12 +133,21 @@ class Windows:
         outcome: list[Leased] = []
 
         def decide(view: SiteView) -> bytes:
-            now, at = datetime.now(UTC), asyncio.get_running_loop().time()
-            starts = [now - timedelta(seconds=at - start) for start in window.limiter.starts]
-            record, owner = decode(view.record), self._records.owner
-            outcome.append(lease(record, rate, owner, starts, now, certain=view.certain))
+            record, owner, starts = (
+                decode(view.record),
+                self._records.owner,
+                _starts(window.limiter),
+            )
+            now = datetime.now(UTC)
+            certain = view.certain and view.settled >= window.total.since
+            outcome.append(lease(record, rate, owner, starts, now, certain=certain))
             return encode(outcome[-1].record)
 
         lifetime = lifetime_of(rate)
         await self._records.change(window.kind, window.name, decide, lifetime=lifetime)
         return outcome[-1]
+
+
+def _starts(limiter: SiteLimiter) -> list[datetime]:
+    now, at = datetime.now(UTC), asyncio.get_running_loop().time()
+    return [now - timedelta(seconds=at - start) for start in limiter.starts]

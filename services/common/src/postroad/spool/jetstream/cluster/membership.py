@@ -25,7 +25,7 @@ from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.cluster.recollection import Recollection, is_earlier_life, with_others
 from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers, encode, read_sessions
-from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
+from postroad.spool.jetstream.nats.key_value import Bucket, Outdated
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.metrics import INTERNAL_ERRORS, SESSIONS_LOST
 from postroad.telemetry.logs import get_logger
@@ -123,11 +123,6 @@ class Membership:
             return True
         self._recollection.lose(self._live, asyncio.get_running_loop().time())
         return False
-
-    async def is_known(self) -> bool:
-        """Whether this process's session exists; if not, all keys may have been lost."""
-        found = await self._bucket.get(self._key)
-        return found is not None and not is_deletion(found)
 
     @property
     def confirmed(self) -> float:
@@ -314,6 +309,16 @@ class Membership:
             self._info = replace(self._info, left_open=left_open)
             await self._renew()
             self._is_untold = False
+
+    async def settle(self, generation: int, *, now: bool) -> None:
+        """
+        Tell that this process has settled a configuration, with `now` at once.
+
+        SpoolError if that cannot be written.
+        """
+        self._info = replace(self._info, settled=generation)
+        if now:
+            await self._renew()
 
     async def _tell(self, info: SessionInfo) -> None:
         self._info = info

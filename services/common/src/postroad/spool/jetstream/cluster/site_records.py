@@ -15,6 +15,7 @@ directory.
 import asyncio
 import hashlib
 import random
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -98,17 +99,14 @@ class JetStreamSiteRecords:
     async def _view(self, kind: SiteKind, found: StoredMessage) -> SiteView:
         if kind is SiteKind.WINDOW:
             return SiteView(found.data, frozenset(), certain=True)
-        membership = self._membership
-        live: frozenset[str] = frozenset()
-        if kind is SiteKind.CONNECTIONS:
-            # Read after the record: the owner of a claim had a session before it claimed.
-            live = frozenset(info.session_id for info in await membership.look())
-            known = self.owner in live
-        else:
-            known = bool(found.data) or await membership.is_known()
-        if not known:
+        # Read after the record: the owner of a claim had a session before it claimed.
+        sessions = await self._membership.look()
+        live = frozenset(info.session_id for info in sessions)
+        if self.owner not in live:
             raise SpoolUnavailable("the keys of sessions and sites were lost")
-        return SiteView(found.data, live, not membership.remembers)
+        others = [info for info in sessions if info.taking and info.session_id != self.owner]
+        settled = min((info.settled for info in others), default=sys.maxsize)
+        return SiteView(found.data, live, not self._membership.remembers, settled)
 
     async def _write(
         self, bucket: Bucket, key: str, record: bytes, expected: int, lifetime: timedelta
@@ -123,6 +121,10 @@ class JetStreamSiteRecords:
         if len(self._written) > _MANY:
             self._written.popitem(last=False)
         return True
+
+    async def settle(self, generation: int, *, now: bool) -> None:
+        """Tell the others that this process has settled a configuration."""
+        await self._membership.settle(generation, now=now)
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind that were written since the last call."""

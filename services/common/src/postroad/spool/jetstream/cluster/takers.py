@@ -10,6 +10,7 @@ that the memory was lost. A session has the name of the memory that holds all cl
 """
 
 import json
+import sys
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -103,6 +104,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             unserved=tuple(str(pool) for pool in said.get("unserved", ())),
             stale=said.get("stale") is True,
             left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
+            settled=int(said.get("settled", sys.maxsize)),
             memory=str(said.get("memory", "")),
         )
     except (ValueError, KeyError, TypeError):

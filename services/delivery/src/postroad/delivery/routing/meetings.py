@@ -1,0 +1,75 @@
+"""
+Decides which sites are shared by several pools, from the pools of the Relays. No I/O.
+
+Relays of several pools may send to one site if they deliver by MX. After an edit, the former pool
+of a Relay may still have connections in use. So a site whose pool changed is shared for a while.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from postroad.policy.model import EgressPath
+
+# A connection in use for longer than that is claimed again.
+LONGEST_CLAIM = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """
+    Several pools share a site since a configuration.
+
+    With `ends`, only one of them sends there by that configuration.
+    """
+
+    since: int
+    ends: bool
+    until: float = float("inf")
+
+
+class Pools:
+    """The pools of all Relays, and where they meet. Times are seconds by a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, str] | None = None  # by Relay
+        self._by_mx: frozenset[str] = frozenset()
+        self._several = False
+        self._at_mx: Meeting | None = None
+        self._moved: dict[str, Meeting] = {}  # Relays with smarthosts, by name
+
+    def meeting(self, relay: str, *, by_mx: bool) -> Meeting | None:
+        """Return how pools meet at the sites of a Relay, None if they do not."""
+        return self._at_mx if by_mx else self._moved.get(relay)
+
+    def heed(
+        self, egress_paths: Iterable[EgressPath], generation: int, now: float, *, unsure: bool
+    ) -> bool:
+        """
+        Note the pools of a configuration; return whether a meeting begins, or is to end.
+
+        With `unsure` there may be more pools.
+        """
+        paths = list(egress_paths)
+        by_mx = frozenset(path.pool for path in paths if path.by_mx)
+        several = unsure or len(by_mx) > 1
+        ending = Meeting(generation, ends=True, until=now + LONGEST_CLAIM.total_seconds())
+        before, self._pools = self._pools, {path.name: path.pool for path in paths}
+        changes = False
+        if before is not None:
+            moved = [n for n, pool in self._pools.items() if before.get(n, pool) != pool]
+            self._moved.update(dict.fromkeys(moved, ending))
+            changes = bool(moved)
+        if several != self._several or by_mx != self._by_mx:
+            if several and not self._several:
+                self._at_mx, changes = Meeting(generation, ends=False), True
+            elif not several and before is not None and self._by_mx:
+                self._at_mx, changes = ending, True
+            self._several, self._by_mx = several, by_mx
+        return changes
+
+    def forget(self, now: float) -> None:
+        """Forget meetings that have ended."""
+        if self._at_mx is not None and now > self._at_mx.until:
+            self._at_mx = None
+        self._moved = {name: each for name, each in self._moved.items() if now <= each.until}
