@@ -32,13 +32,13 @@ FIT := import ensurepip; $(NEW_ENOUGH)
 # Images: use `make images DOCKER_BUILD_FLAGS=--network=host` if builds need the host's network.
 DOCKER := docker
 # The Dockerfiles pin the image that these are built on; BASE_IMAGE=NAME:TAG takes another.
-BASE_TAG := python:3.11-slim-bookworm
 BASE_IMAGE = $(shell sed -n 's/^ARG BASE_IMAGE=//p' services/ingress/Dockerfile)
 IMAGE_PREFIX := postroad
 TAG = $(APP_VERSION)
 DOCKER_BUILD_FLAGS :=
 IMAGES := ingress delivery operator nats
-DOCKERFILES := $(wildcard services/*/Dockerfile) operator/Dockerfile
+PINNED := $(wildcard services/*/Dockerfile) operator/Dockerfile services/docker-bake.json \
+	$(wildcard .github/workflows/*.yml)
 
 COMMITTED = $(shell git log -1 --format=%ct)
 BILL := tests/harness/src/postroad_harness/supply_chain/bill.py
@@ -57,7 +57,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 DIST := dist
 HELM := helm
 
-.PHONY: help setup run test coverage simulate e2e images base packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock audit advisories clean
+.PHONY: help setup run test coverage simulate e2e images digests packages release $(IMAGES:%=image-%) bench chaos endurance flood soak profile check fmt demo proto crds docs lock audit advisories clean
 
 help: ## Say what there is
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' \
@@ -153,10 +153,13 @@ $(IMAGES:%=image-%): image-%:
 		--entrypoint python3 $(IMAGE_PREFIX)/$*:$(TAG) -I - $(IMAGE_PREFIX)/$* $(TAG) --base $(BASE_IMAGE) \
 		$(if $(filter nats,$*),--folder /usr/local/lib/postroad) <$(BILL) >build/bills/$*.cdx.json
 
-base: ## Pin the newest base image by its digest, in each Dockerfile
-	@pinned=$$($(DOCKER) buildx imagetools inspect --format '{{.Manifest.Digest}}' $(BASE_TAG)) && \
-		sed -i "s|^ARG BASE_IMAGE=.*|ARG BASE_IMAGE=$(BASE_TAG)@$$pinned|" $(DOCKERFILES) && \
-		echo "The images are built on $(BASE_TAG)@$$pinned now."
+# PINNED: what names images by digest. The builder's are here too, since they make what is released.
+digests: ## Renew the digests of the base image and of the builder's images
+	@for image in $$(grep -Eoh '[a-z0-9./-]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}' $(PINNED) | sort -u); do \
+		digest=$$($(DOCKER) buildx imagetools inspect --format '{{.Manifest.Digest}}' "$${image%@*}") && \
+		sed -i "s|$$image|$${image%@*}@$$digest|" $(PINNED) && \
+		echo "$${image%@*}@$$digest" || exit 1; \
+	done
 
 # Each run of the scenarios ends with its page, also one that fails.
 e2e: $(STAMP) ## Run the scenarios of docs/cluster-tests.md on the current KUBECONFIG

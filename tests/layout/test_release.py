@@ -20,6 +20,14 @@ ROOT = Path(__file__).parents[2]
 BAKE = json.loads((ROOT / "services" / "docker-bake.json").read_text())
 WORKFLOWS = ROOT / ".github" / "workflows"
 MAKEFILE = (ROOT / "Makefile").read_text()
+BY_DIGEST = re.compile(r"([a-z0-9./-]+:[A-Za-z0-9._-]+)@sha256:([0-9a-f]{64})")
+# What names images by digest.
+NAMING = [
+    *sorted(ROOT.glob("services/*/Dockerfile")),
+    ROOT / "operator" / "Dockerfile",
+    ROOT / "services" / "docker-bake.json",
+    *sorted(WORKFLOWS.glob("*.yml")),
+]
 IMAGES = re.findall(r"^IMAGES := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 
 
@@ -68,24 +76,45 @@ def test_all_images_are_built_on_the_same() -> None:
     assert len({dockerfile(image).partition("ARG ")[2].splitlines()[0] for image in IMAGES}) == 1
 
 
-def test_a_newer_base_image_is_pinned_in_every_dockerfile(tmp_path: Path) -> None:
+def test_digests_are_renewed_wherever_they_are(tmp_path: Path) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f"#!/bin/sh\necho sha256:{'1' * 64}\n")
     docker.chmod(0o755)
-    copies = []
-    for image in IMAGES:
-        copies.append(tmp_path / f"{image}.Dockerfile")
-        copies[-1].write_text(dockerfile(image))
+    copies = [tmp_path / str(n) for n, _ in enumerate(NAMING)]
+    for path, copy in zip(NAMING, copies, strict=True):
+        copy.write_text(path.read_text())
+    words = [f"DOCKER={docker}", f"PINNED={' '.join(map(str, copies))}"]
     done = subprocess.run(
-        ["make", "base", f"DOCKER={docker}", f"DOCKERFILES={' '.join(map(str, copies))}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        ["make", "digests", *words], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    pin = f"{base_tag()}@sha256:{'1' * 64}"
-    assert f"built on {pin} now" in done.stdout
-    assert all(f"\nARG BASE_IMAGE={pin}\n" in each.read_text() for each in copies)
+    renewed = "".join(path.read_text() for path in copies)
+    assert {match[2] for match in BY_DIGEST.finditer(renewed)} == {"1" * 64}
+    before = "".join(path.read_text() for path in NAMING)
+    tags = {match[1] for match in BY_DIGEST.finditer(before)}
+    assert base_tag() in tags
+    assert done.stdout.splitlines() == [f"{tag}@sha256:{'1' * 64}" for tag in sorted(tags)]
+
+
+def test_a_registry_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
+    copy = tmp_path / "Dockerfile"
+    copy.write_text(dockerfile("ingress"))
+    done = subprocess.run(
+        ["make", "digests", "DOCKER=false", f"PINNED={copy}"], cwd=ROOT, capture_output=True
+    )
+    assert done.returncode != 0
+    assert copy.read_text() == dockerfile("ingress")
+
+
+def test_the_builder_is_named_by_digest() -> None:
+    steps = yaml(WORKFLOWS / "release.yml")["jobs"]["images"]["steps"]
+    given = {str(step.get("uses", "")).partition("@")[0]: step.get("with", {}) for step in steps}
+    images = [
+        given["docker/setup-qemu-action"]["image"],
+        given["docker/setup-buildx-action"]["driver-opts"].removeprefix("image="),
+    ]
+    (bill,) = (each for each in BAKE["target"]["_image"]["attest"] if "type=sbom" in each)
+    images.append(bill.partition("generator=")[2])
+    assert all(BY_DIGEST.fullmatch(image) for image in images)
 
 
 def dry_run(*words: str) -> str:
@@ -101,7 +130,9 @@ def dockerfile(image: str) -> str:
 
 
 def base_tag() -> str:
-    return str(re.findall(r"^BASE_TAG := (.*)$", MAKEFILE, re.MULTILINE)[0])
+    """The base image without its digest."""
+    (image,) = re.findall(r"^ARG BASE_IMAGE=(\S+)@", dockerfile("nats"), re.MULTILINE)
+    return str(image)
 
 
 def test_whoever_builds_the_packages_gets_the_same(tmp_path: Path) -> None:

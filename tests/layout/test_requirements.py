@@ -1,6 +1,7 @@
 """Whatever is installed from others is a file whose hash is in requirements/."""
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -43,6 +44,16 @@ def test_every_process_gets_what_the_tests_ran_with() -> None:
     assert {"build", "run", "ingress", "delivery", "operator", "nats"} <= set(others)
     for file, those in others.items():
         assert [pin for pin in those if EVERYTHING.get(pin.name) != pin] == [], file
+
+
+def test_what_npm_installs_for_the_benchmarks_has_hashes_too() -> None:
+    servers = ROOT / "tests/harness/src/postroad_harness/bench/servers"
+    locked = json.loads((servers / "haraka_npm" / "package-lock.json").read_text())["packages"]
+    top = locked.pop("")
+    version = top["dependencies"]["Haraka"]
+    assert locked["node_modules/Haraka"]["version"] == version
+    assert [name for name, said in locked.items() if "integrity" not in said] == []
+    assert '"ci"' in (servers / "haraka.py").read_text()
 
 
 def wanted() -> Iterator[Requirement]:

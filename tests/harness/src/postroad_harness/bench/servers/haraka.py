@@ -1,6 +1,9 @@
 """
 Haraka, installed with npm into the build folder, which relays to one next hop.
 
+npm compares each package with its hash in `haraka_npm`. For another version, change package.json
+there and run `npm install --package-lock-only`.
+
 Its settings are those that `haraka -i` writes, which sync each message. A plugin of ten lines
 accepts all recipients and sets the next hop; it replaces the plugins that need a real domain.
 """
@@ -16,7 +19,7 @@ from postroad.testing.queue.nats_server import free_ports
 from postroad_harness.bench.processes import command_name
 from postroad_harness.bench.servers.interface import Unavailable
 
-VERSION = "3.3.4"
+_PACKAGES = Path(__file__).parent / "haraka_npm"  # its version, and the hash of each package
 _NPM = 300  # seconds
 _START = 20
 _PLUGIN = """\
@@ -71,10 +74,12 @@ class HarakaServer:
         if npm is None:
             raise Unavailable("Haraka is not installed, and there is no npm to install it with")
         self._installed.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--omit=optional"]
+        for path in _PACKAGES.iterdir():
+            shutil.copy(path, self._installed)
+        command = [npm, "ci", "--no-audit", "--no-fund", "--omit=optional"]
         try:
             subprocess.run(
-                [*command, "--prefix", str(self._installed), f"Haraka@{VERSION}"],
+                [*command, "--prefix", str(self._installed)],
                 capture_output=True,
                 check=True,
                 timeout=_NPM,
