@@ -241,7 +241,7 @@ async def test_every_recipient_has_one_outcome_after_a_bounded_number_of_tries(
     words = ("PIPELINING",) if dice.random() < 0.7 else ()
     tls = dice.choice([TlsMode.NONE, TlsMode.OPPORTUNISTIC, TlsMode.REQUIRED])
     times = Timeouts(*([timedelta(seconds=patient(0.3))] * 7))
-    bench = Bench(timeouts=times, tls=tls, ca_file=vouched.ca_file)
+    bench = Bench(timeouts=times, tls=tls, ca_file=vouched.ca_file, long_enough=timedelta(hours=1))
     odd = [ScriptedMx(script, extensions=words, tls=vouched.context) for _ in range(3)]
     async with odd[0] as one, odd[1] as two, odd[2] as three:
         for _ in range(4):
