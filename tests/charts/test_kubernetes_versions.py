@@ -22,7 +22,10 @@ FOREIGN = ("cert-manager.io/", "keda.sh/", "monitoring.coreos.com/", "postroad.d
 
 
 def check(objects: list[Object], version: str) -> None:
-    names = [(each["kind"], each["metadata"]["name"]) for each in objects]
+    names = [
+        (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"])
+        for each in objects
+    ]
     assert len(set(names)) == len(names)
     for each in objects:
         if not each["apiVersion"].startswith(FOREIGN):

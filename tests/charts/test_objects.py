@@ -142,10 +142,15 @@ def test_the_operator_may_do_no_more_than_it_does(rendered: Mapping[str, list[Ob
     }
     assert allowed["", "secrets"] == {"get", "list", "watch"}
     assert allowed["postroad.dev", "domains"] == {"get", "list", "watch"}
+    assert allowed["postroad.dev", "domaingrants"] == {"get", "list", "watch"}
+    assert allowed["postroad.dev", "domaingrants/status"] == {"get", "patch"}
     assert all("*" not in verbs and "delete" not in verbs for verbs in allowed.values())
-    (bound,) = (o for o in rendered["theirs"] if o["metadata"].get("namespace") == "shop")
-    assert bound["kind"] == "RoleBinding"
-    assert bound["roleRef"]["name"].endswith("-operator-objects")
+    of_objects = [
+        o for o in rendered["theirs"] if o.get("roleRef", {}).get("name", "").endswith("-objects")
+    ]
+    assert {o["kind"] for o in of_objects} == {"RoleBinding"}
+    # DomainGrants stand in the release's own namespace.
+    assert [o["metadata"]["namespace"] for o in of_objects] == ["shop", "mail"]
     everywhere = [o for o in rendered["theirs"] if o["kind"] == "ClusterRoleBinding"]
     assert [o["roleRef"]["name"] for o in everywhere] == ["mail-post-postroad-operator-cluster"]
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from postroad.delivery.disposition.unattempted import nowhere
 from postroad.delivery.routing.addresses import MAX_ADDRESSES, usable_addresses
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.routes import (
@@ -17,7 +18,8 @@ from postroad.delivery.routing.routes import (
     order_smarthosts,
     roll_up,
 )
-from postroad.policy.model import Smarthost
+from postroad.policy.model import ClaimBasis, Domain, ObjectKey, Reach, Smarthost
+from postroad.policy.snapshot import Snapshot
 
 DICE = random.Random(1)
 NOBODY: frozenset[str] = frozenset()
@@ -68,6 +70,16 @@ def test_a_null_mx_takes_no_mail() -> None:
 )
 def test_behind_ourselves_mail_would_come_back(own: str, expected: list[str] | str) -> None:
     assert ordered((1, "a"), (2, "b"), (3, "c"), own=frozenset({own})) == expected
+
+
+def test_mail_that_comes_back_waits_while_the_claim_of_its_domain_is_not_proven() -> None:
+    route = order_mx("x.example", MxAnswer(((1, "me"),)), frozenset({"me"}), DICE)
+    assert isinstance(route, NoRoute)
+    claimed = Domain(
+        ObjectKey("shop", "d"), "x.example", claim=ClaimBasis.NONE, reach=Reach.STRANGERS
+    )
+    for domains, status in (((claimed,), "4.4.6"), ((), "5.4.6")):
+        assert str(nowhere(route, "x.example", Snapshot.of(1, domains=domains)).status) == status
 
 
 def test_as_good_as_ourselves_is_no_better_than_ourselves() -> None:

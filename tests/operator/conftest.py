@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from postroad.operator.kubernetes.client import ApiAccess, Kube
+from postroad.operator.kubernetes.client import PLURALS, ApiAccess, Kube
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
 from postroad_harness.left_out import leave_out
@@ -199,7 +199,7 @@ async def _install_kinds(kube: Kube) -> None:
         if kind["metadata"]["name"] not in have:
             await kube.request("POST", path, body=kind)
     async with asyncio.timeout(patient(20)):
-        for plural in ("domains", "relays", "quotas", "clients"):
+        for plural in PLURALS.values():
             while not await _serves(kube, f"/apis/postroad.dev/v1alpha1/{plural}"):
                 await asyncio.sleep(0.1)
 

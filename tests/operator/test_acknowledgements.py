@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from postroad.manifests.compiler.claims import Claims
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration import acknowledgements as module
@@ -35,7 +36,7 @@ async def test_that_all_are_gone_is_believed_after_a_while(
         told=lambda _: None,
     )
     publisher = ConfigurationPublisher(
-        store, informer, spool, Keyring([ClusterKey(b"k" * 32)]), lambda: None
+        *(store, informer, spool, Keyring([ClusterKey(b"k" * 32)]), lambda: None), claims=Claims
     )
     told: list[tuple[Serving, ...] | None] = []
     looks = Acknowledgements(spool, publisher, lambda: told.append(looks.serving))

@@ -27,6 +27,7 @@ from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
+from postroad.testing.peers.dns_server import Zone, ZoneFault
 from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(120)]
@@ -396,3 +397,71 @@ async def answered(port: int, page: str, status: int) -> Object | None:
             return content if answer.status == status else None
     except aiohttp.ClientError:
         return None
+
+
+async def test_others_mail_comes_by_a_grant_or_by_the_dns_and_stays_while_that_is_away(
+    cluster: Cluster,
+) -> None:
+    # Over 5 s: three operators, one after the other, each of which asks the DNS anew.
+    mail = f"{cluster.namespace}-mail"
+    await cluster.kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": mail}})
+    others = f"{cluster.namespace},{cluster.namespace}-app"  # more than one: none is trusted
+    async with Zone({}) as zone:
+        more = {
+            "POSTROAD_LEASE_NAMESPACE": mail,
+            "POSTROAD_WATCH_NAMESPACES": others,
+            "POSTROAD_HOSTNAME": "Relay.example",
+            "POSTROAD_DNS_CHECKS": "true",
+            "POSTROAD_RESOLVER": "{}:{}".format(*zone.address),
+        }
+        operator = await cluster.start_operator("one", **more)
+        configuration = await cluster.follow()
+
+        async def start_again(before: asyncio.subprocess.Process) -> asyncio.subprocess.Process:
+            before.send_signal(signal.SIGKILL)
+            await before.wait()
+            return await cluster.start_operator("one", **more)
+
+        async def claimed(status: str, reason: str) -> None:
+            while True:
+                found = await cluster.condition(Kind.DOMAIN, "shop", "DomainClaimed", status)
+                if found["reason"] == reason:
+                    break
+            proven = status == "True"
+            await in_force(
+                configuration,
+                lambda now: (now.domain_for("shop.example", "app") is not None) is proven,
+            )
+            assert await cluster.condition(Kind.DOMAIN, "shop", "Ready", "True")
+
+        await cluster.apply(Kind.DOMAIN, "shop", {"domain": "shop.example", "send": {}})
+        await claimed("False", "NotProven")
+
+        body = {
+            "apiVersion": "postroad.dev/v1alpha1",
+            "kind": "DomainGrant",
+            "metadata": {"name": "g"},
+            "spec": {"domains": ["*.example"], "namespaces": [cluster.namespace]},
+        }
+        grants = kind_path(Kind.DOMAIN_GRANT, mail)
+        await cluster.kube.request("POST", grants, body=body)
+        await claimed("True", "Granted")
+        grant = await _until(lambda: _with_status(cluster.kube, f"{grants}/g"))
+        assert grant["conditions"][0]["status"] == "True"
+        await cluster.kube.request("DELETE", f"{grants}/g")
+        await claimed("False", "NotProven")
+
+        zone.table["_postroad.shop.example"] = [
+            f'TXT "relay=relay.example; namespace={cluster.namespace}"'
+        ]
+        operator = await start_again(operator)
+        await claimed("True", "TXTRecord")
+
+        zone.table["_postroad.shop.example"] = ZoneFault.SERVFAIL
+        await start_again(operator)
+        await claimed("True", "NotConfirmed")
+
+
+async def _with_status(kube: Kube, path: str) -> Object | None:
+    status = (await kube.request("GET", path)).get("status")
+    return dict(status) if status else None

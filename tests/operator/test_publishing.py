@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from postroad.manifests.compiler.claims import Claims
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration.acknowledgements import Acknowledgements
@@ -160,7 +161,9 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
         judge.wake()
 
     publisher = ConfigurationPublisher(
-        store, informer, spool, KEYRING, published, repair=timedelta(milliseconds=200)
+        *(store, informer, spool, KEYRING, published),
+        claims=Claims,
+        repair=timedelta(milliseconds=200),
     )
     acknowledgements = Acknowledgements(spool, publisher, lambda: judge.wake())
     judge = StatusController(

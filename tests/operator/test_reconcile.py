@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from postroad.manifests.compiler.claims import OF_FILES, ClaimKey, Claims, Evidence
 from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.objects import Declared, Objects
 from postroad.manifests.reader import read_object
 from postroad.operator.status.conditions import Judgement, Truth, Type, find
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.operator.status.reconcile import Facts, Serving, desired, differs, transition
-from postroad.policy.model import ObjectKey
+from postroad.policy.model import ClaimBasis, ObjectKey
 from postroad.policy.secrets.seal import ClusterKey, Keyring
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
@@ -37,14 +38,17 @@ def declare(kind: str, name: str, spec: dict[str, Any], *, generation: int = 1) 
 
 RELAY = declare("Relay", "out", {"mx": {}})
 SMARTHOST = declare("Relay", "smart", {"smarthosts": [{"host": "smart.example"}]})
+GRANT = declare("DomainGrant", "g", {"domains": ["*"], "namespaces": ["shop"]})
 DOMAIN = declare("Domain", "a", {"domain": "a.example", "send": {"relayRef": {"name": "out"}}})
 YOUNGER = declare("Domain", "b", {"domain": "a.example", "send": {}})
 BAD = declare("Relay", "out", {"mx": {}, "smarthosts": [{"host": "a.example"}]}, generation=2)
 CLIENT = declare("Client", "web", {"auth": {"secretRef": {"name": "login"}}, "senders": ["*"]})
 
 
-def facts(*declared: Declared, generation: int | None = 7, **more: Any) -> Facts:
-    compiled = compile_objects(Objects(declared), keyring=KEYRING)
+def facts(
+    *declared: Declared, generation: int | None = 7, claims: Claims = OF_FILES, **more: Any
+) -> Facts:
+    compiled = compile_objects(Objects(declared), keyring=KEYRING, claims=claims)
     generations = dict.fromkeys(compiled.entries, generation) if generation is not None else {}
     known: dict[str, Any] = {"serving": IN_FORCE, "dns_checks": False, **more}
     return Facts(compiled=compiled, generations=generations, **known)
@@ -184,3 +188,33 @@ def test_an_event_is_for_a_change_of_ready_alone() -> None:
     assert event(unknown, good) is None
     assert event(lost, {}) == (True, "SecretNotFound")
     assert event(lost, lost) is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Evidence(ClaimBasis.TXT), ("True", "TXTRecord")),
+        (Evidence(ClaimBasis.MX), ("True", "MXRecord")),
+        (Evidence(ClaimBasis.TXT, certain=False), ("True", "NotConfirmed")),
+        (Evidence(ClaimBasis.NONE), ("False", "NotProven")),
+        (Evidence(ClaimBasis.NONE, certain=False), ("Unknown", "LookupFailed")),
+        (None, ("Unknown", "Pending")),
+    ],
+)
+def test_whether_a_domain_takes_the_mail_of_others_is_told_apart_from_ready(
+    verdict: Evidence | None, expected: tuple[str, str]
+) -> None:
+    dns = {ClaimKey("shop", "a.example"): verdict} if verdict else {}
+    claims = Claims(frozenset(), "mail", dns, "relay.example")
+    status = desired(DOMAIN, {}, facts(RELAY, DOMAIN, claims=claims), NOW)
+    assert said(status, Type.DOMAIN_CLAIMED) == expected
+    assert said(status) == ("True", "Programmed")
+
+
+def test_a_grant_is_ready_when_it_counts_and_waits_for_no_process() -> None:
+    at_home, elsewhere = Claims(frozenset(), "shop"), Claims(frozenset(), "mail")
+    status = desired(GRANT, {}, facts(GRANT, claims=at_home, serving=()), NOW)
+    assert said(status) == ("True", "Accepted")
+    assert find(status or {}, Type.PROGRAMMED) is None
+    status = desired(GRANT, {}, facts(GRANT, claims=elsewhere), NOW)
+    assert said(status) == ("False", "NotInReleaseNamespace")

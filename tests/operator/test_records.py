@@ -11,10 +11,12 @@ from postroad.units.addresses import SocketAddress
 TABLE: Table = {
     "shop.example": ["MX 10 Mail.Relay.example.", 'TXT "v=spf1 " "mx -all"'],
     "_dmarc.shop.example": ['TXT "v=DMARC1; p=none"'],
+    "_postroad.shop.example": ['TXT "relay=mail.relay.example; namespace=shop"'],
     "_dmarc.example.org": ['TXT "v=DMARC1; p=reject"'],
     "sub.example.org": ["MX 10 mail.relay.example."],
     "broken.example": ZoneFault.SERVFAIL,
     "_dmarc.broken.example": ZoneFault.SERVFAIL,
+    "_postroad.broken.example": ZoneFault.SERVFAIL,
 }
 
 
@@ -25,13 +27,15 @@ async def test_answers_are_read_as_they_are() -> None:
         assert found.mx == DnsAnswer(("mail.relay.example",))
         assert found.txt == DnsAnswer(("v=spf1 mx -all",))
         assert found.dmarc == DnsAnswer(("v=DMARC1; p=none",))
+        assert found.proof == DnsAnswer(("relay=mail.relay.example; namespace=shop",))
 
         above = await looks.look_up("sub.example.org")
         assert above.dmarc == DnsAnswer(("v=DMARC1; p=reject",))
         assert above.txt == DnsAnswer()
 
         broken = await looks.look_up("broken.example")
-        assert all(answer.trouble for answer in (broken.mx, broken.txt, broken.dmarc))
+        assert all(answer.trouble for answer in (broken.mx, broken.txt, broken.proof))
+        assert broken.dmarc.trouble
 
 
 async def test_every_domain_has_its_turn_and_is_forgotten_when_it_is_gone() -> None:

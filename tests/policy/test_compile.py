@@ -270,9 +270,9 @@ def test_a_broken_domain_keeps_its_name() -> None:
 def test_a_domain_that_changed_its_name_keeps_neither_from_another() -> None:
     before = compiled(RECEIVING % "x", SHARED % "{from: All}")
     renamed = (RECEIVING % "x").replace("a.example", "b.example")
-    other = SENDING % ("other", "", "a.example")
+    other = SENDING % ("other", ", namespace: x", "a.example")
     after = compiled(other, renamed, last_good=before)
-    assert list(after.entries) == ["domain.default.other"]
+    assert list(after.entries) == ["domain.x.other"]
 
 
 LOGIN = "kind: Client\nmetadata: {name: %s, namespace: x}\n"

@@ -236,6 +236,7 @@ def test_the_largest_lists_are_within_the_budget_of_the_rules(server: ApiServer)
         ("Relay", {"mx": {}, "destinations": destinations, "egress": {"sources": sources}}),
         ("Relay", {"smarthosts": route["hosts"], "auth": {"secretRef": {"name": "s"}}}),
         ("Quota", {"subject": {"namespace": "*"}, "limits": limits}),
+        ("DomainGrant", {"domains": destinations, "namespaces": ["n" * 63] * 1000}),
     ):
         status, body = server.create(kind, spec, dry=True)
         assert status == 201, body["message"][:1000]
@@ -281,8 +282,11 @@ SEEN: list[tuple[str, dict[str, Any], dict[str, Any], list[Any]]] = [
     (
         "Domain",
         {"domain": "seen.example", "send": {}},
-        {"conditions": conditions(Ready="True", DNSVerified="False"), "dnsRecords": [RECORD]},
-        ["seen", "seen.example", "True", "Programmed", "False"],
+        {
+            "conditions": conditions(Ready="True", DomainClaimed="True", DNSVerified="False"),
+            "dnsRecords": [RECORD],
+        },
+        ["seen", "seen.example", "True", "Programmed", "True", "False"],
     ),
     (
         "Relay",
@@ -301,6 +305,12 @@ SEEN: list[tuple[str, dict[str, Any], dict[str, Any], list[Any]]] = [
         {"networks": ["10.0.0.0/8"], "senders": ["*"]},
         {"conditions": conditions(Ready="True")},
         ["seen", "Transactional", "True", "Programmed"],
+    ),
+    (
+        "DomainGrant",
+        {"domains": ["a.example"], "namespaces": ["shop"]},
+        {"conditions": conditions(Ready="True")},
+        ["seen", '["a.example"]', '["shop"]', "True", "Programmed"],
     ),
 ]
 

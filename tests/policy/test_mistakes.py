@@ -34,7 +34,8 @@ WHOLE_OBJECTS = [
     ),
     (
         RELAY.replace("Relay", "Mailbox"),
-        "2: kind: 'Mailbox' is not a kind of postroad.dev; known are Client, Domain, Quota, Relay",
+        "2: kind: 'Mailbox' is not a kind of postroad.dev; known are Client, Domain, DomainGrant,"
+        " Quota, Relay",
     ),
     (
         RELAY.replace("Relay", "Secret"),

@@ -23,7 +23,7 @@ def test_a_state_is_indexed_and_its_changes_told() -> None:
     first = loader.load(1, published(A, C))
     assert first.snapshot.generation == 1
     assert first.snapshot.domains == {"a.example": A}
-    assert first.snapshot.clients_by_username == {"u": C}
+    assert first.snapshot.clients_by_username == {"u": C, "x/u": C}
     assert not first.snapshot.stale
     assert (first.added, first.changed, first.removed) == (("client.x.c", "domain.x.a"), (), ())
 

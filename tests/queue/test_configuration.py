@@ -54,7 +54,7 @@ async def test_what_is_published_comes_into_force_and_is_announced() -> None:
         snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert snapshot.generation == generation
         assert snapshot.relays == {RELAY.key: RELAY}
-        assert snapshot.clients_by_username == {"user": CLIENT}
+        assert snapshot.clients_by_username == {"user": CLIENT, "x/user": CLIENT}
 
         generation = await publish_objects(publisher, keyed(RELAY, DOMAIN), RING)
         await until(configuration, lambda: configuration.current is not snapshot)

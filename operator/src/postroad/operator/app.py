@@ -9,8 +9,9 @@ backlog.
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from postroad.manifests.compiler.claims import ClaimKey, Claims
 from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.objects import Reference
@@ -18,6 +19,7 @@ from postroad.operator import metrics
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration.acknowledgements import Acknowledgements
+from postroad.operator.configuration.proofs import Proofs
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.leaders import keep_spread
@@ -45,6 +47,7 @@ from postroad.spool.jetstream.options import SpoolOptions
 from postroad.telemetry.logs import get_logger
 
 _REOPENED_EVERY = timedelta(minutes=10)
+_PROOFS_EVERY = timedelta(minutes=1)
 _CLOSES_IN = timedelta(seconds=3)
 
 log = get_logger(__name__)
@@ -169,17 +172,18 @@ class Leader:
         self._informer = Informer(
             kube,
             self._store,
-            namespaces=settings.watch_namespaces,
+            namespaces=settings.followed,
             resync=settings.resync,
             declared=self._declared,
             told=self._told,
         )
         self._publisher = ConfigurationPublisher(
-            self._store, self._informer, spool, keyring, self._published
+            *(self._store, self._informer, spool, keyring, self._published), claims=self._claims
         )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)
-        self._dns = DnsProbe(self._domains, self._told, settings.resolver)
+        self._dns = DnsProbe(self._domains, self._dns_told, settings.resolver)
+        self._proofs = Proofs(settings.proving_hostname)
         address_of = addresses_by(settings.resolver) if settings.resolver else as_named
         self._reachable = SmarthostProbe(self._relays, self._told, address_of=address_of)
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
@@ -187,8 +191,9 @@ class Leader:
     async def start(self, process: Process) -> None:
         """Read what is published, then list what is declared, then start everything else."""
         await self._read_published()
+        self._proofs.remember(self._publisher.published, datetime.now(UTC))
         await self._informer.list_first()
-        watch = Watch(self._informer.event, self._settings.watch_namespaces, self.list_soon)
+        watch = Watch(self._informer.event, self._settings.followed, self.list_soon)
         process.on_stop("watch", watch.stop)
         watch.start()
         for name, part in (
@@ -199,6 +204,7 @@ class Leader:
             ("statuses", self._statuses.run()),
             ("reachable", self._reachable.run()),
             ("usage", self._usage.run()),
+            ("proofs", self._keep_proofs()),
         ):
             process.spawn(name, part)
         if self._settings.dns_checks:
@@ -227,6 +233,40 @@ class Leader:
     def _told(self, reference: Reference | None = None) -> None:
         self._status.wake(reference)
 
+    def _dns_told(self) -> None:
+        self._judge_proofs()
+        self._told()
+
+    async def _keep_proofs(self) -> None:
+        """Judge the proofs now and then: they end with time, too."""
+        while True:
+            await asyncio.sleep(_PROOFS_EVERY.total_seconds())
+            self._judge_proofs()
+
+    def _judge_proofs(self) -> None:
+        if self._proofs.look(self._claimants(), self._dns.facts, datetime.now(UTC)):
+            self._publisher.wake()
+
+    def _claims(self) -> Claims:
+        self._proofs.look(self._claimants(), self._dns.facts, datetime.now(UTC))
+        return Claims(
+            trusted=self._settings.trusted,
+            platform=self._settings.lease.namespace,
+            dns=self._proofs.evidence,
+            hostname=self._settings.proving_hostname,
+        )
+
+    def _claimants(self) -> frozenset[ClaimKey]:
+        domains = (
+            (known.reference.key.namespace, known.declared.spec)
+            for known in self._store.objects.values()
+        )
+        return frozenset(
+            ClaimKey(namespace, spec.domain)
+            for namespace, spec in domains
+            if isinstance(spec, DomainSpec)
+        )
+
     def _facts(self) -> Facts:
         return Facts(
             compiled=self._publisher.compiled,
@@ -245,8 +285,7 @@ class Leader:
         return self._publisher.compiled
 
     def _domains(self) -> frozenset[str]:
-        specs = (known.declared.spec for known in self._store.objects.values())
-        return frozenset(spec.domain for spec in specs if isinstance(spec, DomainSpec))
+        return frozenset(key.name for key in self._claimants())
 
     def _relays(self) -> dict[ObjectKey, Relay]:
         entries = self._compiled.entries.values()

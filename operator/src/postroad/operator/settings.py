@@ -39,7 +39,7 @@ class LeaseSettings:
     """The Lease that says which of several operators leads."""
 
     namespace: str = setting("default")
-    """The namespace of the Lease: that of the operator."""
+    """The namespace of the Lease: that of the operator. Only here DomainGrants count."""
     name: str = setting("postroad-operator")
     """The name of the Lease."""
 
@@ -59,7 +59,10 @@ class OperatorSettings:
     pod_name: str = setting("")
     """The name by which this process holds the Lease. Default: the machine's."""
     watch_namespaces: tuple[str, ...] = setting(())
-    """The namespaces whose objects count, separated by commas. Default: all."""
+    """
+    The namespaces whose objects count besides the operator's own, separated by commas. Default:
+    all.
+    """
     pools: tuple[str, ...] = setting(())
     """Egress pools that /backlog shows also while they are empty, separated by commas."""
     hostname: HostName | None = None
@@ -75,3 +78,20 @@ class OperatorSettings:
     def identity(self) -> str:
         """The name in the Lease."""
         return self.pod_name or socket.gethostname()
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The namespaces whose objects count, that of the DomainGrants among them; () means all."""
+        own, named = self.lease.namespace, self.watch_namespaces
+        return (*named, own) if named and own not in named else named
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """The namespaces whose Domains need no proof: its own, and the only one it is to follow."""
+        only = self.watch_namespaces if len(self.watch_namespaces) == 1 else ()
+        return frozenset({self.lease.namespace, *only})
+
+    @property
+    def proving_hostname(self) -> str:
+        """The name that a proof in the DNS has to have; "" where the DNS proves nothing."""
+        return (self.hostname or "") if self.dns_checks else ""

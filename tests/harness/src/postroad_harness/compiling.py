@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from postroad.manifests.compiler.claims import OF_FILES, Claims
 from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.files.yaml_nodes import read_documents
@@ -35,11 +36,16 @@ def objects_of(*texts: str, complete: bool = True) -> Objects:
     return Objects(tuple(declared), secrets, namespaces, complete)
 
 
-def compiled(*texts: str, last_good: Compiled | None = None, complete: bool = True) -> Compiled:
+def compiled(
+    *texts: str,
+    last_good: Compiled | None = None,
+    complete: bool = True,
+    claims: Claims = OF_FILES,
+) -> Compiled:
     """Compile the texts; `complete`: nothing else is declared."""
     entries: dict[str, Entry] = dict(last_good.entries) if last_good else {}
     objects = objects_of(*texts, complete=complete)
-    return compile_objects(objects, keyring=KEYRING, last_good=entries)
+    return compile_objects(objects, keyring=KEYRING, last_good=entries, claims=claims)
 
 
 def reasons(outcome: Compiled, kind: Kind, name: str, namespace: str = "default") -> list[str]:

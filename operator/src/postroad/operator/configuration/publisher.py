@@ -14,9 +14,10 @@ starts then would have no configuration until the next change.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
+from postroad.manifests.compiler.claims import Claims
 from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.objects import Objects
@@ -46,7 +47,7 @@ class ConfigurationPublisher:
     Compiles and publishes whenever `wake` is called, and calls `changed` after each result.
 
     `compiled` is the last result of the compiler. `generations` has, for each of its entries that
-    is published, the generation in which it was published.
+    is published, the generation in which it was published. `claims` is asked before it compiles.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ConfigurationPublisher:
         keyring: Keyring,
         changed: Callable[[], None],
         *,
+        claims: Callable[[], Claims],
         repair: timedelta = REPAIR,
     ) -> None:
         self.compiled = Compiled()
@@ -67,12 +69,18 @@ class ConfigurationPublisher:
         self._spool = spool
         self._keyring = keyring
         self._changed = changed
+        self._claims = claims
         self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
         self._encoder = EntryEncoder(keyring)
         self._compiled_once = False
         self._dirty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def published(self) -> Iterable[Entry]:
+        """What is published, as far as it can be read."""
+        return self._last_good.values()
 
     def wake(self) -> None:
         """Compile everything again soon."""
@@ -142,7 +150,7 @@ class ConfigurationPublisher:
     async def _publish(self) -> None:
         await self._informer.fetch_missing_secrets()
         objects = self._store.snapshot()
-        compiled, entries = await asyncio.to_thread(self._compile, objects)
+        compiled, entries = await asyncio.to_thread(self._compile, objects, self._claims())
         self._compiled_once = True
         known = self._last_good
         self.generations = {
@@ -162,11 +170,12 @@ class ConfigurationPublisher:
         metrics.GENERATION.set(generation)
         self._changed()
 
-    def _compile(self, objects: Objects) -> tuple[Compiled, dict[str, bytes]]:
+    def _compile(self, objects: Objects, claims: Claims) -> tuple[Compiled, dict[str, bytes]]:
         compiled = compile_objects(
             objects,
             keyring=self._keyring,
             last_good=self._last_good,
             largest_entry=self._spool.config.largest_entry,
+            claims=claims,
         )
         return compiled, self._encoder.encode(compiled.entries)

@@ -30,6 +30,7 @@ PLURALS: Mapping[Kind, str] = {
     Kind.RELAY: "relays",
     Kind.QUOTA: "quotas",
     Kind.CLIENT: "clients",
+    Kind.DOMAIN_GRANT: "domaingrants",
 }
 _PAGE = 500
 _CONNECTIONS = 24

@@ -16,6 +16,7 @@ import dns.exception
 import dns.inet
 import dns.resolver
 
+from postroad.manifests.compiler.claims import proof_name
 from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.units.addresses import SocketAddress
@@ -63,10 +64,13 @@ class DnsProbe:
 
     async def look_up(self, domain: str) -> DnsFacts:
         """Look up one domain's records."""
-        mx, txt, dmarc = await asyncio.gather(
-            self._ask(domain, "MX"), self._ask(domain, "TXT"), self._dmarc(domain)
+        mx, txt, dmarc, proof = await asyncio.gather(
+            self._ask(domain, "MX"),
+            self._ask(domain, "TXT"),
+            self._dmarc(domain),
+            self._ask(proof_name(domain), "TXT"),
         )
-        return DnsFacts(mx, txt, dmarc)
+        return DnsFacts(mx, txt, dmarc, proof)
 
     async def _dmarc(self, domain: str) -> DnsAnswer:
         """Return the DMARC texts of a domain, or of the nearest one above it (RFC 9989 §4.10)."""

@@ -29,6 +29,7 @@ class Type(StrEnum):
     ACCEPTED = "Accepted"
     SECRETS_RESOLVED = "SecretsResolved"
     SENDERS_ALLOWED = "SendersAllowed"
+    DOMAIN_CLAIMED = "DomainClaimed"
     PROGRAMMED = "Programmed"
     DNS_VERIFIED = "DNSVerified"
     REACHABLE = "Reachable"

@@ -41,12 +41,14 @@ class DnsFacts:
     The DNS records of one mail domain.
 
     `mx` has hosts in lower case without the final dot. `txt` has all texts at the domain. `dmarc`
-    has those at its `_dmarc` name, or at the nearest one above that has a record.
+    has those at its `_dmarc` name, or at the nearest one above that has a record. `proof` has those
+    at the name where namespaces prove their claims.
     """
 
     mx: DnsAnswer
     txt: DnsAnswer
     dmarc: DnsAnswer
+    proof: DnsAnswer = DnsAnswer()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ has one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from postroad.manifests.compiler.result import Compiled, Condition, ConditionTyp
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
-from postroad.manifests.objects import Declared
+from postroad.manifests.objects import Declared, Kind
 from postroad.operator.status.conditions import Judgement, Truth, Type, find, merge
 from postroad.operator.status.dns_facts import DnsFacts, DnsRecord, compare, wanted
 from postroad.policy.model import ObjectKey
@@ -74,11 +74,14 @@ def desired(
     if compiled is None or compiled[0].observed_generation != declared.generation:
         return None  # not compiled yet since it was created or changed
     judgements = _from_compiling(compiled)
-    programmed = _programmed(declared, compiled[0], previous, facts)
-    if programmed is None:
-        return None
-    judgements.append(programmed)
-    judgements.insert(0, _ready(compiled[0], programmed))
+    if declared.reference.kind is Kind.DOMAIN_GRANT:  # nothing of it is published
+        judgements.insert(0, replace(judgements[0], type=Type.READY))
+    else:
+        programmed = _programmed(declared, compiled[0], previous, facts)
+        if programmed is None:
+            return None
+        judgements.append(programmed)
+        judgements.insert(0, _ready(compiled[0], programmed))
     status: dict[str, Any] = {"observedGeneration": declared.generation}
     if isinstance(declared.spec, DomainSpec):
         _add_dns(status, judgements, declared.spec, previous, facts)
@@ -126,12 +129,16 @@ PENDING = "Pending"
 
 def _from_compiling(conditions: Sequence[Condition]) -> list[Judgement]:
     return [
-        Judgement(
-            Type(each.type), Truth.TRUE if each.status else Truth.FALSE, each.reason, each.message
-        )
+        Judgement(Type(each.type), _truth(each), each.reason, each.message)
         for each in conditions
         if each.type is not ConditionType.READY
     ]
+
+
+def _truth(condition: Condition) -> Truth:
+    if condition.reason in (Reason.PENDING, Reason.LOOKUP_FAILED):
+        return Truth.UNKNOWN
+    return Truth.TRUE if condition.status else Truth.FALSE
 
 
 def _ready(compiled: Condition, programmed: Judgement) -> Judgement:

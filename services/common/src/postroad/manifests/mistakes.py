@@ -33,6 +33,7 @@ PLANNED_FIELDS: Mapping[Kind, Mapping[str, str]] = {
         "spec.certificate": "prove the client by auth or networks",
         "spec.token": "prove the client by auth or networks",
     },
+    Kind.DOMAIN_GRANT: {},
 }
 PLANNED_VALUES: Mapping[Kind, Mapping[tuple[str, str], str]] = {
     Kind.DOMAIN: {
@@ -43,6 +44,7 @@ PLANNED_VALUES: Mapping[Kind, Mapping[tuple[str, str], str]] = {
     Kind.RELAY: {("spec.tls.mode", "DANE"): "use Verified, or Opportunistic to MX hosts"},
     Kind.QUOTA: {},
     Kind.CLIENT: {},
+    Kind.DOMAIN_GRANT: {},
 }
 
 

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     DOMAIN = "Domain"
     CLIENT = "Client"
     QUOTA = "Quota"
+    DOMAIN_GRANT = "DomainGrant"
 
 
 class Reference(NamedTuple):

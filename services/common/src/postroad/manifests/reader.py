@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.kinds.domain_grant import DomainGrantSpec
 from postroad.manifests.kinds.part import Part
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.readers import shown
@@ -32,6 +33,7 @@ SPECS: Mapping[Kind, type[Part]] = {
     Kind.RELAY: RelaySpec,
     Kind.QUOTA: QuotaSpec,
     Kind.CLIENT: ClientSpec,
+    Kind.DOMAIN_GRANT: DomainGrantSpec,
 }
 LATER_KINDS = frozenset({"Policy", "Shaping"})
 DEFAULT_NAMESPACE = "default"

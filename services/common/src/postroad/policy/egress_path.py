@@ -7,7 +7,7 @@ waited. It is a pure function of a snapshot and the message's origin. While some
 read, delivery also checks whether one of them might change the result.
 """
 
-from postroad.policy.model import Client, EgressPath, ObjectKey
+from postroad.policy.model import Client, Domain, EgressPath, ObjectKey
 from postroad.policy.patterns import matching
 from postroad.policy.snapshot import Snapshot
 
@@ -25,24 +25,26 @@ def find_egress_path(
     """
     Return how mail for `recipient_domain` leaves, None when no object decides it.
 
-    The order is that of docs/resources.md: the recipient's own Domain when it receives; the
-    Client's Relay; the sender Domain's Relay; the most specific Relay of the namespace. That
-    namespace is the Client's, else the sender Domain's, else `namespace` (of the Domain that a
-    notification is about). A stranger's mail to a Domain counts as sent by that Domain, whatever
-    its reverse-path.
+    The order is that of docs/resources.md: the recipient's own Domain when it receives and counts
+    in the namespace that the mail is of; the Client's Relay; the sender Domain's Relay; the most
+    specific Relay of the namespace. That namespace is the Client's, else the sender Domain's, else
+    `namespace` (of the Domain that a notification is about). A stranger's mail to a Domain counts
+    as sent by that Domain, whatever its reverse-path.
     """
-    domain = snapshot.domains.get(recipient_domain)
+    of = client.namespace if client is not None else namespace
+    domain = snapshot.domain_for(recipient_domain, of)
     if domain is not None and domain.receive is not None:
         return domain.receive.egress_path
     if domain is not None and client is None and namespace is None:
         sender_domain = recipient_domain
     submitter = snapshot.clients.get(client) if client is not None else None
-    named = _named_relay(snapshot, submitter, sender_domain)
+    sender = snapshot.domain_for(sender_domain, of) if sender_domain else None
+    named = _named_relay(submitter, sender)
     if named is not None:
         # If the named Relay does not exist, there is no egress path: no other one may replace it.
         relay = snapshot.relays.get(named)
         return relay.egress_path if relay is not None else None
-    home = _namespace(snapshot, client, sender_domain) or namespace
+    home = of if sender is None or client is not None else sender.key.namespace
     return _most_specific(snapshot, home, recipient_domain) if home else None
 
 
@@ -63,44 +65,42 @@ def may_be_otherwise(
     """
     if not snapshot.unreadable:
         return False
-    domain = snapshot.domains.get(recipient_domain)
+    of = client.namespace if client is not None else namespace
+    domain = snapshot.domain_for(recipient_domain, of)
     kinds = {key.partition(".")[0] for key in snapshot.unreadable}
     if kinds - _KINDS:
         return True  # a kind of a later version
     if domain is not None and domain.receive is not None:
-        return _is_unread(snapshot, "domain", domain.key)
+        # A Domain of the mail's own namespace goes first, and an unreadable one may have the name.
+        closer = of is not None and of != domain.key.namespace
+        return _is_unread(snapshot, "domain", domain.key) or (
+            closer and _has_unread(snapshot, "domain", of)
+        )
     if domain is not None and client is None and namespace is None:
         sender_domain = recipient_domain
     if "domain" in kinds or (client is not None and _is_unread(snapshot, "client", client)):
         return True
     submitter = snapshot.clients.get(client) if client is not None else None
-    named = _named_relay(snapshot, submitter, sender_domain)
+    sender = snapshot.domain_for(sender_domain, of) if sender_domain else None
+    named = _named_relay(submitter, sender)
     if named is not None:
         return _is_unread(snapshot, "relay", named)
-    home = _namespace(snapshot, client, sender_domain) or namespace
-    return any(key.startswith(f"relay.{home}.") for key in snapshot.unreadable)
+    home = of if sender is None or client is not None else sender.key.namespace
+    return _has_unread(snapshot, "relay", home)
 
 
 def _is_unread(snapshot: Snapshot, kind: str, key: ObjectKey) -> bool:
     return f"{kind}.{key.namespace}.{key.name}" in snapshot.unreadable
 
 
-def _named_relay(
-    snapshot: Snapshot, submitter: Client | None, sender_domain: str | None
-) -> ObjectKey | None:
+def _has_unread(snapshot: Snapshot, kind: str, namespace: str | None) -> bool:
+    return any(key.startswith(f"{kind}.{namespace}.") for key in snapshot.unreadable)
+
+
+def _named_relay(submitter: Client | None, sender: Domain | None) -> ObjectKey | None:
     if submitter is not None and submitter.relay is not None:
         return submitter.relay
-    sender = snapshot.domains.get(sender_domain) if sender_domain else None
     return sender.relay if sender is not None else None
-
-
-def _namespace(
-    snapshot: Snapshot, client: ObjectKey | None, sender_domain: str | None
-) -> str | None:
-    if client is not None:
-        return client.namespace
-    sender = snapshot.domains.get(sender_domain) if sender_domain else None
-    return sender.key.namespace if sender is not None else None
 
 
 def _most_specific(snapshot: Snapshot, namespace: str, domain: str) -> EgressPath | None:

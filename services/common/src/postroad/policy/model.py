@@ -147,12 +147,33 @@ class Receive:
         object.__setattr__(self, "known", address_keys(self.recipients or ()))
 
 
+class ClaimBasis(StrEnum):
+    """What entitles a Domain to the mail of other namespaces, if anything does."""
+
+    PLATFORM = "Platform"  # its namespace is trusted with every name
+    GRANT = "Grant"  # a DomainGrant gives the name to its namespace
+    TXT = "TXT"  # a TXT record names the relay and the namespace
+    MX = "MX"  # an MX record names the relay
+    EARLIER = "Earlier"  # in force since before claims were proven
+    NONE = "None"
+
+
+class Reach(StrEnum):
+    """Whose mail a Domain takes besides that of its own namespace."""
+
+    EVERYBODY = "Everybody"
+    STRANGERS = "Strangers"  # nobody has proven the name, and this is its oldest Domain
+    NOBODY = "Nobody"  # another Domain has the name
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """
     A mail domain that this cluster handles.
 
     `admits` has the other namespaces whose Clients may send as it; None means every namespace.
+    Several namespaces may each have a Domain of one name: `reach` tells which of them takes the
+    mail of all others, and `claim` why.
     """
 
     key: ObjectKey
@@ -161,6 +182,8 @@ class Domain:
     sends: bool = False
     relay: ObjectKey | None = None
     admits: frozenset[str] | None = frozenset()
+    claim: ClaimBasis = ClaimBasis.EARLIER
+    reach: Reach = Reach.EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +212,11 @@ class Client:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allowed", address_keys(self.senders))
+
+
+def qualified(namespace: str, username: str) -> str:
+    """Return a username after its namespace and a slash: no other namespace has this name."""
+    return username if username.startswith(f"{namespace}/") else f"{namespace}/{username}"
 
 
 class QuotaUnit(StrEnum):

@@ -10,9 +10,29 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from postroad.policy.codec import EntryUnreadable, decode_entry
-from postroad.policy.model import Client, Domain, Entry, ObjectKey, Quota, Relay
+from postroad.policy.model import (
+    ClaimBasis,
+    Client,
+    Domain,
+    Entry,
+    ObjectKey,
+    Quota,
+    Reach,
+    Relay,
+    qualified,
+)
 from postroad.policy.networks import NetworkTable
 from postroad.policy.secrets.seal import Keyring
+
+# The best claim first: else the relay's own postmaster mail would go to any Domain aaa.example.
+_TRUST = (
+    ClaimBasis.PLATFORM,
+    ClaimBasis.GRANT,
+    ClaimBasis.TXT,
+    ClaimBasis.MX,
+    ClaimBasis.EARLIER,
+    ClaimBasis.NONE,
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +40,8 @@ class Snapshot:
     """
     All objects in force at one generation, immutable and replaced as a whole.
 
-    `domains` is keyed by domain name. `Snapshot.of` builds the indexes.
+    `domains` is keyed by domain name. Several Domains may have one name: there it has the one that
+    gets the mail of strangers, and `domain_for` knows the others. `Snapshot.of` builds the indexes.
 
     `unreadable` has the entry keys (kind.namespace.name) of published objects that this process
     cannot read. Then the snapshot is `stale`: other processes may know more. So reply 451 instead
@@ -29,6 +50,8 @@ class Snapshot:
 
     generation: int
     domains: Mapping[str, Domain] = field(default_factory=dict)
+    domains_of_one: Mapping[tuple[str, str], Domain] = field(default_factory=dict)
+    """Those that take only the mail of their own namespace, by that namespace and the name."""
     relays: Mapping[ObjectKey, Relay] = field(default_factory=dict)
     quotas: Mapping[ObjectKey, Quota] = field(default_factory=dict)
     clients: Mapping[ObjectKey, Client] = field(default_factory=dict)
@@ -55,10 +78,28 @@ class Snapshot:
         clients = sorted(self.clients.values(), key=lambda client: client.key)
         return NetworkTable((client.networks, client) for client in clients)
 
+    def domain_for(self, name: str, namespace: str | None) -> Domain | None:
+        """
+        Return the Domain that a name means in the mail of a namespace; None: of a stranger.
+
+        A Domain that has not proven its name means nothing in the mail of other namespaces.
+        """
+        domain = self.domains.get(name)
+        if namespace is None or (domain is not None and domain.key.namespace == namespace):
+            return domain
+        if self.domains_of_one:
+            own = self.domains_of_one.get((namespace, name))
+            if own is not None:
+                return own
+        return domain if domain is not None and domain.reach is Reach.EVERYBODY else None
+
     @cached_property
     def postmaster_domain(self) -> str | None:
-        """The domain of a bare <postmaster>: the first by name that receives."""
-        return min((name for name, of in self.domains.items() if of.receive), default=None)
+        """The domain of a bare <postmaster>: the first that receives, by its claim and name."""
+        receiving = (
+            (_TRUST.index(of.claim), name) for name, of in self.domains.items() if of.receive
+        )
+        return min(receiving, default=(0, None))[1]
 
     @classmethod
     def of(
@@ -74,15 +115,25 @@ class Snapshot:
         """Index the objects; the compiler has made sure that names are unique."""
         return cls(
             generation,
-            domains={domain.domain: domain for domain in domains},
+            domains={each.domain: each for each in domains if each.reach is not Reach.NOBODY},
+            domains_of_one={
+                (each.key.namespace, each.domain): each
+                for each in domains
+                if each.reach is Reach.NOBODY
+            },
             relays={relay.key: relay for relay in relays},
             quotas={quota.key: quota for quota in quotas},
             clients={client.key: client for client in clients},
-            clients_by_username={
-                client.username: client for client in clients if client.username is not None
-            },
+            clients_by_username=_by_username(clients),
             unreadable=unreadable,
         )
+
+
+def _by_username(clients: tuple[Client, ...]) -> Mapping[str, Client]:
+    named = [(client.username, client) for client in clients if client.username is not None]
+    # A name with a namespace is that namespace's, whatever somebody else calls himself.
+    full = {qualified(client.key.namespace, username): client for username, client in named}
+    return {**dict(named), **full}
 
 
 @dataclass(frozen=True, slots=True)

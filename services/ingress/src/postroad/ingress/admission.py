@@ -95,8 +95,7 @@ def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) 
     # The notifications of mail servers have the null reverse-path (RFC 5321 §4.5.5).
     if reverse_path is None:
         return True
-    domain = snapshot.domains.get(reverse_path.domain)
-    if domain is not None and not may_send_as(domain, client.key.namespace):
+    if not may_send_as(snapshot.domains.get(reverse_path.domain), client.key.namespace):
         return False
     return any_matches(client.allowed, reverse_path.local_part, reverse_path.domain)
 
@@ -108,7 +107,8 @@ def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
 
 def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> EgressPath | Reply:
     """Decide a RCPT command: return the egress path of its mail, or the refusal."""
-    domain = snapshot.domains.get(recipient.domain)
+    namespace = sender.client.key.namespace if sender.client else None
+    domain = snapshot.domain_for(recipient.domain, namespace)
     postmaster = domain is not None and meant(recipient.local_part) == "postmaster"
     if domain is not None and domain.receive is not None:
         receive = domain.receive

@@ -10,11 +10,12 @@ Order matters only for conflicts: of two objects that claim one name, the older 
 creation time, then namespace and name; in files, the first one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from postroad.manifests.compiler.claims import OF_FILES, Claims, Grants, condition
 from postroad.manifests.compiler.entries import (
     UNVERIFIED_LOGIN,
     client_entry,
@@ -33,12 +34,13 @@ from postroad.manifests.compiler.findings import (
 from postroad.manifests.compiler.references import References, allowed_senders
 from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
 from postroad.manifests.compiler.size import Bound
+from postroad.manifests.compiler.usernames import Username, Usernames
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
-from postroad.policy.model import Client, Domain, Entry, ObjectKey
+from postroad.policy.model import ClaimBasis, Client, Domain, Entry, ObjectKey, Reach
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.wire.payload import LARGEST_VALUE
@@ -55,27 +57,33 @@ def compile_objects(
     last_good: Mapping[str, Entry] | None = None,
     verifiers: Verifiers | None = None,
     largest_entry: int = LARGEST_VALUE,
+    claims: Claims = OF_FILES,
 ) -> Compiled:
     """
     Return the entries to publish and every object's conditions.
 
     `last_good` has the published entries, by entry key. The keyring salts password verifiers;
     `verifiers` may have some already. `largest_entry` is the largest entry that the queue stores,
-    in octets.
+    in octets. `claims` says whose Domains take the mail of other namespaces; as it stands, all.
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyring, published=last_good.values())
-    compiler = _Compiler(objects, verifiers, last_good, Bound(keyring, largest_entry))
-    by_age = sorted(objects.declared, key=_age)
+    compiler = _Compiler(objects, verifiers, last_good, Bound(keyring, largest_entry), claims)
+    by_age: dict[Kind, list[Declared]] = {kind: [] for kind in Kind}
+    for declared in sorted(objects.declared, key=_age):
+        by_age[declared.reference.kind].append(declared)
     for kind, compile_one in (
+        (Kind.DOMAIN_GRANT, compiler.domain_grant),
         (Kind.RELAY, compiler.relay),
         (Kind.DOMAIN, compiler.domain),
-        (Kind.CLIENT, compiler.client),
-        (Kind.QUOTA, compiler.quota),
     ):
-        for declared in by_age:
-            if declared.reference.kind is kind:
-                compile_one(declared)
+        for declared in by_age[kind]:
+            compile_one(declared)
+    compiler.decide_claims(by_age[Kind.DOMAIN])
+    by_age[Kind.CLIENT] = compiler.by_username(by_age[Kind.CLIENT])
+    for kind, compile_one in ((Kind.CLIENT, compiler.client), (Kind.QUOTA, compiler.quota)):
+        for declared in by_age[kind]:
+            compile_one(declared)
     return Compiled(
         dict(sorted(compiler.entries.items())), dict(sorted(compiler.conditions.items()))
     )
@@ -96,12 +104,16 @@ class _Compiler:
         verifiers: Verifiers,
         last_good: Mapping[str, Entry],
         bound: Bound,
+        claims: Claims,
     ) -> None:
         self._verifiers = verifiers
         self._last_good = last_good
         self._bound = bound
-        self._domains: dict[str, Domain] = {}
-        self._usernames: dict[str, ObjectKey] = {}
+        self._claims = claims
+        self._grants = Grants(objects, claims)
+        self._names: dict[tuple[str, str], ObjectKey] = {}  # those that Domains of a namespace have
+        self._domains: dict[str, Domain] = {}  # by name, those that strangers' mail is for
+        self._usernames = Usernames(claims, objects.secrets)
         self.entries: dict[str, Entry] = {}
         self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}
@@ -127,6 +139,14 @@ class _Compiler:
             findings += self._too_large(declared, entry)
         self._settle(declared, types, findings, entry, note=note)
 
+    def domain_grant(self, declared: Declared) -> None:
+        """Compile a DomainGrant: nothing of it is published, its grants are known already."""
+        findings = invalid(declared)
+        if not self._grants.counts(declared.reference.key):
+            message = f"counts in namespace {self._claims.platform} only, that of the release"
+            findings.append(refused(Reason.NOT_IN_RELEASE_NAMESPACE, message))
+        self._settle(declared, [ConditionType.ACCEPTED], findings, None)
+
     def domain(self, declared: Declared) -> None:
         """Compile a Domain; older Domains have claimed their names already."""
         spec, findings = declared.spec, invalid(declared)
@@ -145,9 +165,9 @@ class _Compiler:
         # With findings the last good form may stay in force, so its name must be free, too.
         names = [each.domain for each in (entry, kept if findings else None) if each]
         for name in names:
-            owner = self._domains.get(name)
+            owner = self._names.get((key.namespace, name))
             if owner:
-                message = f"{name} is taken by Domain {owner.key}, which is older; remove one"
+                message = f"{name} is taken by Domain {owner}, which is older; remove one"
                 findings.append(refused(Reason.DOMAIN_CONFLICT, message, "domain"))
                 entry = None
                 break
@@ -158,11 +178,28 @@ class _Compiler:
             fallback = replace(fitting, sends=False, relay=None)
         self._settle(declared, [ConditionType.ACCEPTED], findings, entry, fallback)
 
+    def decide_claims(self, declared: Sequence[Declared]) -> None:
+        """Decide whose mail each Domain takes, now that all of them are known, oldest first."""
+        told = {each.reference.entry_key: each for each in declared}
+        domains = {key: each for key, each in self.entries.items() if isinstance(each, Domain)}
+        for key, (domain, evidence) in self._grants.decide(domains, self._last_good).items():
+            self.entries[key] = domain
+            if domain.reach is not Reach.NOBODY:
+                self._domains[domain.domain] = domain
+            if key in told:
+                said = condition(domain, evidence, self._claims, told[key].generation)
+                self.conditions[told[key].reference] += (said,)
+
+    def by_username(self, clients: Sequence[Declared]) -> list[Declared]:
+        """Return Clients, given oldest first, in the order in which they get their usernames."""
+        return self._usernames.in_order(clients, self._domains)
+
     def client(self, declared: Declared) -> None:
         """Compile a Client."""
-        spec, findings = declared.spec, invalid(declared)
+        spec, findings, key = declared.spec, invalid(declared), declared.reference.key
         types = [ConditionType.ACCEPTED]
         entry = kept = self._kept(declared, Client)
+        username = Username(None)
         denied: list[Finding] = []
         if isinstance(spec, ClientSpec):
             types.append(ConditionType.SENDERS_ALLOWED)
@@ -171,20 +208,26 @@ class _Compiler:
                 types.append(ConditionType.SECRETS_RESOLVED)
                 secret = spec.auth.secret_ref.name
                 login = self._references.credentials(declared, secret, ("auth",), findings)
+            if login is not None:
+                username = self._usernames.allowed(key, login.username)
+                login = replace(login, username=username.name or login.username)
             entry = client_entry(
-                declared.reference.key,
+                key,
                 spec,
                 username=login.username if login else None,
-                verifier=self._verifiers.of(declared.reference.key, login) if login else None,
+                verifier=self._verifiers.of(key, login) if login else None,
                 senders=allowed_senders(declared, spec.senders, self._domains, denied),
                 relay=self._references.relay(declared, spec.relay_ref, ("relayRef",), findings),
             )
             findings += self._too_large(declared, entry)
         elif kept is not None:
             self._references.check_consent(declared, kept.relay, ("relayRef",), findings)
-        # With findings the last good form may stay in force, so its username must be free.
-        self._check_username(kept if findings else entry, findings)
-        usable = entry if not findings and entry and entry.senders else None
+        if findings:  # the last good form may stay in force, so its username must be free
+            kept_name = kept.username if kept is not None else None
+            username = self._usernames.allowed(key, kept_name) if kept_name else Username(None)
+        usable = _usable(kept if findings else entry, username, findings)
+        if username.finding is not None:
+            findings.append(username.finding)
         self._settle(declared, types, findings + denied, entry, usable)
 
     def quota(self, declared: Declared) -> None:
@@ -219,22 +262,31 @@ class _Compiler:
 
     def _too_large(self, declared: Declared, entry: Entry) -> list[Finding]:
         stored = self._last_good.get(declared.reference.entry_key)
+        if isinstance(entry, Domain):
+            # Its claim is decided later, so it is measured with the longest.
+            entry = replace(entry, claim=ClaimBasis.PLATFORM)
+            if isinstance(stored, Domain):
+                stored = replace(stored, claim=entry.claim, reach=entry.reach)
         return self._bound.check(declared, entry, stored)
 
     def _put_in_force(self, key: str, entry: Entry) -> None:
         self.entries[key] = entry
         if isinstance(entry, Domain):
-            self._domains[entry.domain] = entry
-        if isinstance(entry, Client) and entry.username is not None:
-            self._usernames[entry.username] = entry.key
+            self._names[entry.key.namespace, entry.domain] = entry.key
+        if isinstance(entry, Client):
+            self._usernames.take(entry)
 
     def _kept(self, declared: Declared, of: type[_E]) -> _E | None:
         entry = self._last_good.get(declared.reference.entry_key)
         return entry if isinstance(entry, of) else None
 
-    def _check_username(self, client: Client | None, findings: list[Finding]) -> None:
-        owner = self._usernames.get(client.username) if client and client.username else None
-        if client and owner and owner != client.key:
-            message = f"username {client.username} belongs to Client {owner}, which is older"
-            path = ("auth", "secretRef", "name")
-            findings.append(refused(Reason.USERNAME_CONFLICT, f"{message}; choose another", *path))
+
+def _usable(client: Client | None, username: Username, findings: list[Finding]) -> Client | None:
+    """Return what of a Client may be in force, in spite of what is wrong with its username."""
+    if client is None or not client.senders:
+        return None
+    if username.finding is None:
+        return None if findings else client
+    if username.name is None or any(finding.reason in REMOVING for finding in findings):
+        return None
+    return replace(client, username=username.name)

@@ -118,13 +118,12 @@ def allowed_senders(
     namespace = declared.reference.key.namespace
     allowed = []
     for index, pattern in enumerate(senders):
-        owner = domains.get(pattern.rpartition("@")[2])
-        if owner is None or may_send_as(owner, namespace):
+        if may_send_as(domains.get(pattern.rpartition("@")[2]), namespace):
             allowed.append(pattern)
             continue
         message = (
-            f"{pattern} is of Domain {owner.key}, which does not admit namespace {namespace};"
-            " add the namespace to its spec.allowedNamespaces"
+            f"{pattern} is of a Domain in another namespace, which does not admit namespace"
+            f" {namespace}; add the namespace to its spec.allowedNamespaces"
         )
         reason = Reason.SENDER_NOT_ALLOWED
         path = ("spec", "senders", index)

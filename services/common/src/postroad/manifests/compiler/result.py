@@ -20,6 +20,7 @@ class ConditionType(StrEnum):
     ACCEPTED = "Accepted"  # the object is valid, and the objects it refers to admit it
     SECRETS_RESOLVED = "SecretsResolved"
     SENDERS_ALLOWED = "SendersAllowed"  # of a Client: every sender domain admits it
+    DOMAIN_CLAIMED = "DomainClaimed"  # of a Domain: it takes the mail of other namespaces, too
 
 
 class Reason(StrEnum):
@@ -40,6 +41,16 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, no secret
     SECRET_INVALID = "SecretInvalid"  # noqa: S105
     SENDER_NOT_ALLOWED = "SenderNotAllowed"
+    NOT_IN_RELEASE_NAMESPACE = "NotInReleaseNamespace"
+    TRUSTED = "Trusted"
+    GRANTED = "Granted"
+    TXT_RECORD = "TXTRecord"
+    MX_RECORD = "MXRecord"
+    NOT_CONFIRMED = "NotConfirmed"
+    CLAIMED_ELSEWHERE = "ClaimedElsewhere"
+    NOT_PROVEN = "NotProven"
+    LOOKUP_FAILED = "LookupFailed"
+    PENDING = "Pending"
 
 
 @dataclass(frozen=True, slots=True)

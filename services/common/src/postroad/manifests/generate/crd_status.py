@@ -24,6 +24,7 @@ NAMES: Mapping[Kind, Names] = {
     Kind.RELAY: Names("relays", "rly"),
     Kind.QUOTA: Names("quotas", "quo"),
     Kind.CLIENT: Names("clients", "mcl"),
+    Kind.DOMAIN_GRANT: Names("domaingrants", "dgr"),
 }
 
 SHARED = {
@@ -36,6 +37,8 @@ _SECRETS = {"SecretsResolved": "the Secrets it names are there and have the keys
 CONDITIONS: Mapping[Kind, Mapping[str, str]] = {
     Kind.DOMAIN: {
         **SHARED,
+        "DomainClaimed": "a grant or the DNS proves the name, so it takes the mail of other"
+        " namespaces, too; not part of Ready",
         "DNSVerified": "the DNS has the records of status.dnsRecords; not part of Ready",
     },
     Kind.RELAY: {
@@ -49,6 +52,7 @@ CONDITIONS: Mapping[Kind, Mapping[str, str]] = {
         **_SECRETS,
         "SendersAllowed": "the Domains of its senders admit its namespace",
     },
+    Kind.DOMAIN_GRANT: {name: SHARED[name] for name in ("Ready", "Accepted")},
 }
 
 
@@ -138,6 +142,7 @@ OWN_FIELDS: Mapping[Kind, Mapping[str, Schema]] = {
         ),
     },
     Kind.CLIENT: {},
+    Kind.DOMAIN_GRANT: {},
 }
 
 
@@ -183,6 +188,11 @@ COLUMNS: Mapping[Kind, tuple[PrinterColumn, ...]] = {
         PrinterColumn("Domain", ".spec.domain", "The mail domain."),
         *_READY,
         PrinterColumn(
+            "Claimed",
+            _condition("DomainClaimed", "status"),
+            "Whether it takes the mail of other namespaces, too.",
+        ),
+        PrinterColumn(
             "DNS", _condition("DNSVerified", "status"), "Whether DNS has what it should have."
         ),
         PrinterColumn(
@@ -221,6 +231,12 @@ COLUMNS: Mapping[Kind, tuple[PrinterColumn, ...]] = {
         *_READY,
         PrinterColumn("Senders", ".spec.senders", "Addresses it may send as.", wide=True),
         PrinterColumn("Relay", ".spec.relayRef.name", "Relay of its mail.", wide=True),
+        *_REST,
+    ),
+    Kind.DOMAIN_GRANT: (
+        PrinterColumn("Domains", ".spec.domains", "Names that it gives."),
+        PrinterColumn("Namespaces", ".spec.namespaces", "Namespaces that may have them."),
+        *_READY,
         *_REST,
     ),
 }

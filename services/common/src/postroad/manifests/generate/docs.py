@@ -64,9 +64,13 @@ writes this page from the models. [examples](examples) has complete examples wit
 - **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
   and `password`.
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
-  Client names it. If two Domains have one name, or two Clients one username, the older object wins
-  (in files: the first one).
-- **The route** of a recipient is that of its own Domain, if that receives; else the Relay that the
+  Client names it. If two Domains of a namespace have one name, or two Clients one username, the
+  older object wins (in files: the first one).
+- **Claims are proven** on Kubernetes: a Domain gets the mail of other namespaces only if a
+  DomainGrant or the DNS proves its name. [security.md](security.md) has the rules. Every claim in
+  files counts.
+- **The route** of a recipient is that of its own Domain, if that receives and its claim counts for
+  the sender's namespace; else the Relay that the
   Client names; else the one that the sender's Domain names; else, among the Relays of the
   Client's namespace, the one with the most specific match in `destinations`.
 - **Quotas** may count any namespace. So tenants need not be allowed to change their own Quota: give

@@ -16,6 +16,7 @@ class ClientSpec(Part):
     auth: PasswordAuth | None = None
     """
     Login by username and password. Only a verifier (SCRAM-SHA-256) of the password is published.
+    The login may also be NAMESPACE/USERNAME, which no other namespace can take.
     """
     networks: tuple[NetworkText, ...] = Field(default=(), max_length=256)
     """Networks whose hosts may submit without a login: 10.20.0.0/16, 2001:db8::/32."""

@@ -128,8 +128,9 @@ class DomainSpec(Part):
 
     domain: DomainName
     """
-    The mail domain, such as example.com; without wildcards. If two Domains claim one name, the
-    older one wins.
+    The mail domain, such as example.com; without wildcards. Of two Domains of one name in a
+    namespace the older one wins. Other namespaces' mail comes here only if a DomainGrant or the DNS
+    proves the name, see docs/security.md.
     """
     receive: ReceiveSpec | None = None
     """How mail to the domain is received. Leave it out to only send."""

@@ -187,7 +187,8 @@ class SiteDispatcher:
         elif not route.asked:
             self.ask_later(leased, egress_path, route.reason)
         else:  # this says nothing about the site, which other domains have, too
-            ended = AttemptResult(for_all(record, nowhere(route)))
+            outcome = nowhere(route, record.domain, self._context.configuration.current)
+            ended = AttemptResult(for_all(record, outcome))
             await self._settler.attempted(leased, egress_path, ended, site.name)
         return None
 

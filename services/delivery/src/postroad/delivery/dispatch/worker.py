@@ -191,7 +191,8 @@ class Worker:
         elif not route.asked:
             self._dispatcher.ask_later(leased, egress_path, route.reason)
         else:
-            ended = AttemptResult(for_all(record, nowhere(route)))
+            outcome = nowhere(route, record.domain, self._context.configuration.current)
+            ended = AttemptResult(for_all(record, outcome))
             await self._settler.attempted(leased, egress_path, ended, record.site)
 
     async def _learn(self, domain: str, site: str) -> None:

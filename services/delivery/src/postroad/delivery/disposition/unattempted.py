@@ -25,13 +25,14 @@ from postroad.delivery.disposition.settlement import (
     settle,
 )
 from postroad.delivery.outcome import Outcome, bounced, deferred
-from postroad.delivery.routing.routes import NoRoute
+from postroad.delivery.routing.routes import LOOPS_BACK, NoRoute
 from postroad.mail.status import (
     DELIVERY_EXPIRED,
     DELIVERY_NOT_AUTHORIZED,
     MISCONFIGURED,
     EnhancedStatus,
 )
+from postroad.policy.snapshot import Snapshot
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import HOLD_LIMIT, Put, QueueState, Ready, Scheduled
@@ -182,8 +183,16 @@ def meeting(
     return Settlement(tuple(puts), events), met
 
 
-def nowhere(route: NoRoute) -> Outcome:
-    """Return the outcome of mail that has no route."""
+def nowhere(route: NoRoute, domain: str, snapshot: Snapshot | None) -> Outcome:
+    """
+    Return the outcome of mail to a domain that has no route.
+
+    The DNS may lead to this relay before the operator has seen that, so that the Domain of this
+    name does not get the mail of other namespaces yet.
+    """
+    if route == LOOPS_BACK and snapshot is not None and domain in snapshot.domains:
+        reason = "the DNS leads to this relay, and the claim of the Domain here is not proven yet"
+        return deferred(reason, status=route.status.with_class(4))
     if route.is_permanent:
         return bounced(route.reason, route.status)
     return deferred(route.reason, status=route.status)

@@ -60,7 +60,7 @@ class NoRoute:
 _NULL_MX = NoRoute(EnhancedStatus(5, 1, 10), "the domain accepts no mail (null MX)")
 _NO_DOMAIN = NoRoute(EnhancedStatus(5, 1, 2), "the domain does not exist")
 _NO_HOST = NoRoute(EnhancedStatus(5, 1, 2), "the domain has neither MX nor address records")
-_LOOPS_BACK = NoRoute(EnhancedStatus(5, 4, 6), "the domain's best MX host is this relay")
+LOOPS_BACK = NoRoute(EnhancedStatus(5, 4, 6), "the domain's best MX host is this relay")
 _PRIVATE = NoRoute(
     EnhancedStatus(5, 4, 4), "the domain's MX hosts are on addresses that mail is not sent to"
 )
@@ -88,7 +88,7 @@ def order_mx(
     if answer.trouble is DnsFailure.NO_SUCH_NAME:
         return _NO_DOMAIN
     if answer.trouble is DnsFailure.NO_DATA or not answer.records:
-        return [domain] if domain not in own_names else _LOOPS_BACK
+        return [domain] if domain not in own_names else LOOPS_BACK
     if any(host == "." for _, host in answer.records):
         return _NULL_MX
     best_of_ours = min((p for p, host in answer.records if host in own_names), default=None)
@@ -98,7 +98,7 @@ def order_mx(
         if best_of_ours is None or preference < best_of_ours
     ]
     # RFC 5321 §5.1: hosts that are not preferred over us would send the mail back to us.
-    return list(dict.fromkeys(host for _, _, host in sorted(records))) or _LOOPS_BACK
+    return list(dict.fromkeys(host for _, _, host in sorted(records))) or LOOPS_BACK
 
 
 def roll_up(hosts: Sequence[str]) -> str:

@@ -1,0 +1,204 @@
+"""
+Decides which Domain of a name takes the mail of other namespaces.
+
+Whoever may create Domains in one namespace could otherwise take the mail that another namespace
+sends to any name. So a Domain counts beyond its own namespace only if the owner of the relay grants
+it the name (DomainGrant), or if the DNS proves that the owner of the name wants it. Gateway API's
+ReferenceGrant and Knative's ClusterDomainClaim are the models of the grant, and the DNS challenge
+of RFC 8555 is the model of the proof. A stranger's mail is nobody's in the cluster: without a
+Domain it would be refused, so it goes to the oldest Domain of a name that nobody has proven.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from postroad.manifests.compiler.result import Condition, ConditionType, Reason
+from postroad.manifests.kinds.domain_grant import DomainGrantSpec
+from postroad.manifests.objects import Kind, Objects
+from postroad.policy.model import ClaimBasis, Domain, Entry, ObjectKey, Reach
+from postroad.policy.patterns import matching
+
+_UNRIVALLED = frozenset({ClaimBasis.PLATFORM, ClaimBasis.GRANT})
+
+
+class ClaimKey(NamedTuple):
+    """A claim: a namespace has a Domain of this name."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """
+    What proves a claim: `basis` is NONE if nothing does.
+
+    `certain` is False while the DNS did not confirm it, or could not be asked.
+    """
+
+    basis: ClaimBasis
+    certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """
+    What claims are judged by, besides the objects.
+
+    Namespaces in `trusted` need no proof; None trusts all, as with files. Grants count in the
+    namespace `platform` only. `dns` has what the DNS says of the claims that it was asked about.
+    `hostname` is the name of the relay in the DNS, "" while it has none.
+    """
+
+    trusted: frozenset[str] | None = None
+    platform: str | None = None
+    dns: Mapping[ClaimKey, Evidence] = field(default_factory=dict)
+    hostname: str = ""
+
+
+OF_FILES = Claims()
+
+
+def proof_name(domain: str) -> str:
+    """Return the name of the TXT record that proves a claim to a domain."""
+    return f"_postroad.{domain}"
+
+
+def proof_text(hostname: str, namespace: str) -> str:
+    """Return the text of the TXT record that proves the claim of a namespace at a relay."""
+    return f"relay={hostname}; namespace={namespace}"
+
+
+class Grants:
+    """The DomainGrants that count, and the decisions that follow from them and from the claims."""
+
+    def __init__(self, objects: Objects, claims: Claims) -> None:
+        self._claims = claims
+        self._given: dict[str, set[str]] = {}  # the namespaces of each pattern
+        self._sure = objects.complete
+        for each in objects.declared:
+            key = each.reference.key
+            if each.reference.kind is not Kind.DOMAIN_GRANT or not self.counts(key):
+                continue
+            if not isinstance(each.spec, DomainGrantSpec):
+                self._sure = False
+                continue
+            for pattern in each.spec.domains:
+                self._given.setdefault(pattern, set()).update(each.spec.namespaces)
+
+    def counts(self, grant: ObjectKey) -> bool:
+        """Whether a DomainGrant is where only the owner of the relay may write."""
+        return self._claims.platform in (None, grant.namespace)
+
+    def decide(
+        self, domains: Mapping[str, Domain], last_good: Mapping[str, Entry]
+    ) -> Mapping[str, tuple[Domain, Evidence | None]]:
+        """
+        Return the Domains in force, oldest first, with their reach, and what proves each claim.
+
+        Both mappings have the keys of entries. The evidence is None while nobody was asked.
+        """
+        found = {key: self._evidence(each, last_good.get(key)) for key, each in domains.items()}
+        names: dict[str, list[str]] = {}
+        for key, domain in domains.items():
+            names.setdefault(domain.domain, []).append(key)
+        decided = {}
+        for keys in names.values():
+            reaches = _reaches([found[key] for key in keys])
+            for key, reach in zip(keys, reaches, strict=True):
+                evidence = found[key]
+                claim = evidence.basis if evidence is not None else ClaimBasis.NONE
+                decided[key] = replace(domains[key], claim=claim, reach=reach), evidence
+        return decided
+
+    def _evidence(self, domain: Domain, last_good: Entry | None) -> Evidence | None:
+        namespace, name = domain.key.namespace, domain.domain
+        if self._claims.trusted is None or namespace in self._claims.trusted:
+            return Evidence(ClaimBasis.PLATFORM)
+        if any(namespace in self._given.get(pattern, ()) for pattern in matching(name)):
+            return Evidence(ClaimBasis.GRANT)
+        # A grant that was in force lasts while some DomainGrant cannot be read.
+        had_it = isinstance(last_good, Domain) and last_good.claim is ClaimBasis.GRANT
+        if had_it and not self._sure:
+            return Evidence(ClaimBasis.GRANT)
+        return self._claims.dns.get(ClaimKey(namespace, name))
+
+
+def _reaches(evidence: Sequence[Evidence | None]) -> Sequence[Reach]:
+    """
+    Return the reach of all Domains of one name, given the oldest first.
+
+    The best claim has the name: a grant, then a TXT record, which names the namespace, then an MX
+    record, which does not, then a proof that the DNS no longer confirms. Of equals the oldest.
+    """
+    ranks = [_rank(each) for each in evidence]
+    best = max(ranks)
+    found = Reach.EVERYBODY if best else Reach.STRANGERS
+    first = ranks.index(best)
+    return [found if index == first else Reach.NOBODY for index in range(len(ranks))]
+
+
+def _rank(evidence: Evidence | None) -> int:
+    if evidence is None or evidence.basis is ClaimBasis.NONE:
+        return 0
+    if evidence.basis in _UNRIVALLED:
+        return 4
+    if not evidence.certain:
+        return 1
+    return 3 if evidence.basis is ClaimBasis.TXT else 2
+
+
+def condition(
+    domain: Domain, evidence: Evidence | None, claims: Claims, generation: int
+) -> Condition:
+    """Return what a Domain's status says of its claim; `domain` has its reach already."""
+    reason, message = _said(domain, evidence)
+    if domain.reach is not Reach.EVERYBODY and domain.claim not in _UNRIVALLED:
+        message = f"{message}; {_advice(domain, claims)}"
+    proven = domain.reach is Reach.EVERYBODY
+    return Condition(
+        ConditionType.DOMAIN_CLAIMED, proven, reason, message, generation, ("spec", "domain")
+    )
+
+
+def _said(domain: Domain, evidence: Evidence | None) -> tuple[Reason, str]:
+    name, namespace = domain.domain, domain.key.namespace
+    if domain.reach is Reach.NOBODY:
+        message = (
+            f"another namespace has a better or older claim to {name}; the Domain takes the mail"
+            " of its own namespace only"
+        )
+        return Reason.CLAIMED_ELSEWHERE, message
+    if evidence is None:
+        return Reason.PENDING, "the DNS is asked in a moment"
+    if evidence.basis is ClaimBasis.NONE:
+        message = (
+            f"nothing proves that {name} belongs to namespace {namespace}, so the mail that other"
+            " namespaces send to it does not go here"
+        )
+        if evidence.certain:
+            return Reason.NOT_PROVEN, message
+        return Reason.LOOKUP_FAILED, f"the DNS could not be asked, and {message}"
+    if not evidence.certain:
+        message = (
+            f"the DNS does not confirm the claim to {name} now; it counts until the DNS has denied"
+            " it for a day, or has not answered for a week"
+        )
+        return Reason.NOT_CONFIRMED, message
+    return {
+        ClaimBasis.GRANT: (Reason.GRANTED, f"a DomainGrant gives {name} to namespace {namespace}"),
+        ClaimBasis.TXT: (
+            Reason.TXT_RECORD,
+            f"the TXT record at {proof_name(name)} names this relay and namespace {namespace}",
+        ),
+        ClaimBasis.MX: (Reason.MX_RECORD, f"an MX record of {name} names this relay"),
+    }.get(evidence.basis, (Reason.TRUSTED, f"namespace {namespace} needs no proof"))
+
+
+def _advice(domain: Domain, claims: Claims) -> str:
+    grant = "ask whoever runs the relay for a DomainGrant"
+    if not claims.hostname:
+        return grant
+    text = proof_text(claims.hostname, domain.key.namespace)
+    return f'publish the TXT record {proof_name(domain.domain)} "{text}", or {grant}'

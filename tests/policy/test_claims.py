@@ -1,0 +1,253 @@
+"""Whose mail a Domain takes: a name is proven by a grant or by the DNS, or counts at home only."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from postroad.manifests.compiler.claims import ClaimKey, Claims, Evidence
+from postroad.manifests.compiler.result import Compiled, ConditionType
+from postroad.manifests.objects import Kind, Reference
+from postroad.policy.egress_path import find_egress_path, may_be_otherwise
+from postroad.policy.model import ClaimBasis, Client, Domain, ObjectKey, Reach, Relay
+from postroad.policy.snapshot import Snapshot
+from postroad_harness.compiling import compiled
+
+NAME = "bank.example"
+DOMAIN = """\
+kind: Domain
+metadata: {name: d, namespace: %s, creationTimestamp: '2026-01-%sT00:00:00Z'}
+spec:
+  domain: bank.example
+  receive: {route: {hosts: [{host: mail.%s.example}]}}
+  send: {relayRef: {name: out}}
+  allowedNamespaces: {from: All}"""
+RELAY = "kind: Relay\nmetadata: {name: out, namespace: %s}\nspec: {mx: {}}"
+CLIENT = """\
+kind: Client
+metadata: {name: c, namespace: %s}
+spec: {networks: [10.0.0.0/8], senders: ['*@bank.example']}"""
+GRANT = """\
+kind: DomainGrant
+metadata: {name: g, namespace: %s}
+spec: {domains: ['%s'], namespaces: [%s]}"""
+# shop's Domain is older than work's; app only sends.
+SHOP, WORK = DOMAIN % ("shop", "01", "shop"), DOMAIN % ("work", "02", "work")
+OTHERS = (*(RELAY % each for each in ("shop", "work", "app")), CLIENT % "app")
+
+
+NOTHING = {"shop": Evidence(ClaimBasis.NONE), "work": Evidence(ClaimBasis.NONE)}
+
+
+def judged(dns: Mapping[str, Evidence] = NOTHING) -> Claims:
+    """Return claims of a cluster whose release is in namespace mail; `dns` by namespace."""
+    keys = {ClaimKey(namespace, NAME): evidence for namespace, evidence in dns.items()}
+    return Claims(frozenset({"mail"}), "mail", keys, "relay.example")
+
+
+def snapshot_of(outcome: Compiled) -> Snapshot:
+    entries = outcome.entries.values()
+    return Snapshot.of(
+        1,
+        domains=tuple(each for each in entries if isinstance(each, Domain)),
+        relays=tuple(each for each in entries if isinstance(each, Relay)),
+        clients=tuple(each for each in entries if isinstance(each, Client)),
+    )
+
+
+def hosts(outcome: Compiled) -> dict[str, str]:
+    """Return whose route the mail to the name takes, by the namespace that it is of."""
+    found = {}
+    for whose in ("shop", "work", "app", "strangers"):
+        path = find_egress_path(
+            snapshot_of(outcome),
+            client=None if whose == "strangers" else ObjectKey(whose, "c"),
+            sender_domain=None,
+            recipient_domain=NAME,
+        )
+        assert path is not None
+        found[whose] = path.smarthosts[0].host.split(".")[1] if path.smarthosts else "by MX"
+    return found
+
+
+def claimed(outcome: Compiled, namespace: str) -> tuple[bool, str, str]:
+    """Return status, reason and message of DomainClaimed."""
+    conditions = outcome.conditions[Reference(Kind.DOMAIN, ObjectKey(namespace, "d"))]
+    [found] = [each for each in conditions if each.type is ConditionType.DOMAIN_CLAIMED]
+    return found.status, str(found.reason), found.message
+
+
+def test_a_name_that_nobody_has_proven_counts_at_home_and_for_strangers() -> None:
+    outcome = compiled(SHOP, *OTHERS, claims=judged())
+    assert hosts(outcome) == {"shop": "shop", "work": "by MX", "app": "by MX", "strangers": "shop"}
+    status, reason, message = claimed(outcome, "shop")
+    assert (status, reason) == (False, "NotProven")
+    assert '_postroad.bank.example "relay=relay.example; namespace=shop"' in message
+    assert outcome.ready(Reference(Kind.DOMAIN, ObjectKey("shop", "d")))
+
+
+def test_who_claims_an_unproven_name_first_keeps_nobody_from_claiming_it() -> None:
+    outcome = compiled(SHOP, WORK, *OTHERS, claims=judged())
+    assert hosts(outcome) == {"shop": "shop", "work": "work", "app": "by MX", "strangers": "shop"}
+    assert claimed(outcome, "work")[:2] == (False, "ClaimedElsewhere")
+    assert outcome.ready(Reference(Kind.DOMAIN, ObjectKey("work", "d")))
+
+
+@pytest.mark.parametrize(
+    ("dns", "grant", "reason"),
+    [
+        ({}, GRANT % ("mail", NAME, "work"), "Granted"),
+        ({}, GRANT % ("mail", "*.example", "work"), "Granted"),
+        ({}, GRANT % ("mail", "*", "more, work"), "Granted"),
+        ({"work": Evidence(ClaimBasis.TXT)}, None, "TXTRecord"),
+        ({"work": Evidence(ClaimBasis.MX)}, None, "MXRecord"),
+        ({"work": Evidence(ClaimBasis.MX, certain=False)}, None, "NotConfirmed"),
+        ({"shop": Evidence(ClaimBasis.MX), "work": Evidence(ClaimBasis.TXT)}, None, "TXTRecord"),
+        (
+            {"shop": Evidence(ClaimBasis.TXT, certain=False), "work": Evidence(ClaimBasis.MX)},
+            None,
+            "MXRecord",
+        ),
+        ({"shop": Evidence(ClaimBasis.TXT)}, GRANT % ("mail", NAME, "work"), "Granted"),
+    ],
+)
+def test_the_better_proof_has_the_name_however_young(
+    dns: dict[str, Evidence], grant: str | None, reason: str
+) -> None:
+    outcome = compiled(SHOP, WORK, *OTHERS, *([grant] if grant else []), claims=judged(dns))
+    assert hosts(outcome) == {"shop": "shop", "work": "work", "app": "work", "strangers": "work"}
+    assert claimed(outcome, "work")[:2] == (True, reason)
+    assert claimed(outcome, "shop")[:2] == (False, "ClaimedElsewhere")
+
+
+@pytest.mark.parametrize("claim", [ClaimBasis.TXT, ClaimBasis.MX])
+def test_of_equal_proofs_the_oldest_has_the_name(claim: ClaimBasis) -> None:
+    dns = {"shop": Evidence(claim), "work": Evidence(claim)}
+    assert hosts(compiled(WORK, SHOP, *OTHERS, claims=judged(dns)))["app"] == "shop"
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        GRANT % ("work", NAME, "work"),  # nobody grants a name to himself
+        GRANT % ("mail", "*.bank.example", "work"),
+        GRANT % ("mail", NAME, "app"),
+        GRANT.replace("domains", "domain") % ("mail", NAME, "work"),
+    ],
+)
+def test_a_grant_elsewhere_or_of_something_else_grants_nothing(grant: str) -> None:
+    assert hosts(compiled(WORK, *OTHERS, grant, claims=judged()))["app"] == "by MX"
+
+
+def test_a_grant_outside_the_namespace_of_the_release_says_so() -> None:
+    outcome = compiled(GRANT % ("work", NAME, "work"), claims=judged())
+    [[ready, accepted]] = outcome.conditions.values()
+    assert not ready.status
+    assert accepted.reason == "NotInReleaseNamespace"
+    [[ready, _]] = compiled(GRANT % ("mail", NAME, "work"), claims=judged()).conditions.values()
+    assert ready.status
+    assert compiled(GRANT % ("mail", NAME, "work"), claims=judged()).entries == {}
+
+
+def test_a_grant_ends_at_once_and_never_because_it_cannot_be_read() -> None:
+    grant = GRANT % ("mail", NAME, "work")
+    before = compiled(WORK, *OTHERS, grant, claims=judged())
+    broken = compiled(
+        WORK, *OTHERS, grant.replace("domains", "domain"), last_good=before, claims=judged()
+    )
+    assert hosts(broken)["app"] == "work"
+    unlisted = compiled(WORK, *OTHERS, last_good=before, complete=False, claims=judged())
+    assert hosts(unlisted)["app"] == "work"
+    assert hosts(compiled(WORK, *OTHERS, last_good=before, claims=judged()))["app"] == "by MX"
+
+
+def test_the_release_s_own_namespace_needs_no_proof() -> None:
+    outcome = compiled(WORK, *OTHERS, claims=replace(judged(), trusted=frozenset({"work"})))
+    assert hosts(outcome)["app"] == "work"
+    assert claimed(outcome, "work")[:2] == (True, "Trusted")
+
+
+def test_files_need_no_proof() -> None:
+    assert hosts(compiled(WORK, *OTHERS))["app"] == "work"
+
+
+def test_before_the_dns_was_asked_nothing_changes_for_others() -> None:
+    outcome = compiled(WORK, *OTHERS, claims=judged({}))
+    assert hosts(outcome)["app"] == "by MX"
+    assert claimed(outcome, "work")[:2] == (False, "Pending")
+    trouble = {"work": Evidence(ClaimBasis.NONE, certain=False)}
+    assert claimed(compiled(WORK, claims=judged(trouble)), "work")[:2] == (False, "LookupFailed")
+
+
+def sends_through(outcome: Compiled, namespace: str) -> str:
+    """Return the Relay that carries what a namespace's Client sends as the name."""
+    assert f"client.{namespace}.c" in outcome.entries
+    path = find_egress_path(
+        snapshot_of(outcome),
+        client=ObjectKey(namespace, "c"),
+        sender_domain=NAME,
+        recipient_domain="far.example",
+    )
+    return path.name if path else ""
+
+
+def test_an_unproven_domain_neither_carries_nor_forbids_the_mail_of_others() -> None:
+    # It admits every namespace, and names a Relay for what they send as its name.
+    outcome = compiled(SHOP, *OTHERS, claims=judged())
+    assert sends_through(outcome, "app") == "relay:app/out"
+    closed = SHOP.replace("{from: All}", "{from: Same}")
+    assert sends_through(compiled(closed, *OTHERS, claims=judged()), "app") == "relay:app/out"
+    proven = judged({"shop": Evidence(ClaimBasis.TXT)})
+    assert sends_through(compiled(SHOP, *OTHERS, claims=proven), "app") == "relay:shop/out"
+    assert "client.app.c" not in compiled(closed, *OTHERS, claims=proven).entries
+
+
+def test_a_domain_of_ones_own_does_not_let_one_send_as_a_name_that_another_has_proven() -> None:
+    closed = SHOP.replace("{from: All}", "{from: Same}")
+    outcome = compiled(
+        closed, WORK, *OTHERS, CLIENT % "work", claims=judged({"shop": Evidence(ClaimBasis.TXT)})
+    )
+    assert "client.work.c" not in outcome.entries
+
+
+def test_no_condition_names_an_object_of_another_namespace() -> None:
+    texts = (SHOP, WORK.replace("All", "Same"), *OTHERS)
+    for dns in ({}, {"work": Evidence(ClaimBasis.TXT)}, {"shop": Evidence(ClaimBasis.MX)}):
+        outcome = compiled(*texts, claims=judged(dns))
+        for reference, conditions in outcome.conditions.items():
+            said = " ".join(each.message for each in conditions)
+            for other in {"shop", "work", "app"} - {reference.key.namespace}:
+                assert f"{other}/" not in said
+
+
+def test_the_postmaster_of_the_relay_is_not_who_names_a_domain_first_in_the_alphabet() -> None:
+    first = SHOP.replace("bank.example", "a.example")
+    claims = Claims(frozenset({"work"}), "work")
+    assert snapshot_of(compiled(first, WORK, *OTHERS, claims=claims)).postmaster_domain == NAME
+    assert snapshot_of(compiled(first, *OTHERS, claims=claims)).postmaster_domain == "a.example"
+
+
+def test_an_unreadable_domain_of_ones_own_may_go_before_the_one_that_is_known() -> None:
+    outcome = compiled(SHOP, *OTHERS, claims=judged({"shop": Evidence(ClaimBasis.TXT)}))
+    for unreadable, otherwise in (("domain.app.x", True), ("domain.work.x", False)):
+        snapshot = replace(snapshot_of(outcome), unreadable=frozenset({unreadable}))
+        asked = may_be_otherwise(
+            snapshot,
+            client=ObjectKey("app", "c"),
+            sender_domain=None,
+            recipient_domain=NAME,
+        )
+        assert asked is otherwise
+
+
+def test_a_domain_of_ones_own_counts_though_the_one_of_all_others_cannot_be_read() -> None:
+    own = Domain(ObjectKey("work", "d"), NAME, sends=True, reach=Reach.NOBODY)
+    snapshot = Snapshot.of(1, domains=(own,), unreadable=frozenset({"domain.shop.d"}))
+    assert snapshot.domain_for(NAME, "work") is own
+    assert snapshot.domain_for(NAME, "app") is None
+
+
+def test_entries_of_before_claims_count_as_they_did() -> None:
+    old = Domain(ObjectKey("shop", "d"), NAME, sends=True)
+    assert (old.claim, old.reach) == (ClaimBasis.EARLIER, Reach.EVERYBODY)
+    assert Snapshot.of(1, domains=(old,)).domain_for(NAME, "app") is old

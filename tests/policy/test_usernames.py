@@ -1,0 +1,105 @@
+"""No namespace takes another's username: at most the short form, and never by proof of nothing."""
+
+import pytest
+
+from postroad.manifests.compiler.claims import ClaimKey, Claims, Evidence
+from postroad.manifests.objects import Kind, Reference
+from postroad.policy.model import ClaimBasis, Client, ObjectKey
+from postroad.policy.secrets.scram import matches_salt, password_matches
+from postroad.policy.snapshot import Snapshot
+from postroad_harness.compiling import KEYRING, compiled, reasons
+
+CLUSTER = Claims(frozenset({"mail"}), "mail")
+
+
+def client(
+    namespace: str, day: int, username: str, *, name: str = "c", more: str = ""
+) -> tuple[str, str]:
+    """Return a Client and its Secret; the password is the namespace."""
+    age = f"creationTimestamp: '2026-01-{day:02}T00:00:00Z'"
+    return (
+        f"kind: Client\nmetadata: {{name: {name}, namespace: {namespace}, {age}}}\n"
+        f"spec: {{auth: {{secretRef: {{name: {name}}}}}, senders: ['*']{more}}}",
+        f"kind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        f"stringData: {{username: '{username}', password: {namespace}}}",
+    )
+
+
+def logins(*texts: str, claims: Claims = CLUSTER) -> dict[str, str]:
+    """Return whose Client each name logs in as, by namespace; each with its own password."""
+    entries = compiled(*texts, claims=claims).entries.values()
+    clients = tuple(entry for entry in entries if isinstance(entry, Client))
+    found = Snapshot.of(1, clients=clients).clients_by_username
+    for each in found.values():
+        assert each.verifier is not None
+        assert password_matches(each.verifier, each.key.namespace)
+        assert matches_salt(each, each.key.namespace, KEYRING)  # so it is recognised at once
+    return {name: each.key.namespace for name, each in found.items()}
+
+
+def test_who_comes_first_keeps_nobody_from_logging_in() -> None:
+    texts = (*client("work", 2, "web"), *client("shop", 1, "web"))
+    assert logins(*texts) == {"web": "shop", "shop/web": "shop", "work/web": "work"}
+    outcome = compiled(*texts, claims=CLUSTER)
+    assert reasons(outcome, Kind.CLIENT, "c", "shop") == []
+    assert reasons(outcome, Kind.CLIENT, "c", "work") == ["UsernameConflict", "UsernameConflict"]
+    [ready, *_] = outcome.conditions[Reference(Kind.CLIENT, ObjectKey("work", "c"))]
+    assert "log in as work/web" in ready.message
+    assert "shop" not in ready.message
+
+
+def test_the_owner_of_the_relay_has_a_username_however_late() -> None:
+    texts = (*client("shop", 1, "web"), *client("mail", 2, "web"))
+    assert logins(*texts) == {"web": "mail", "mail/web": "mail", "shop/web": "shop"}
+
+
+@pytest.mark.parametrize(("proven", "owner"), [(ClaimBasis.TXT, "work"), (ClaimBasis.NONE, "shop")])
+def test_an_address_belongs_to_the_namespace_that_has_its_domain(
+    proven: ClaimBasis, owner: str
+) -> None:
+    domain = "kind: Domain\nmetadata: {name: d, namespace: work}\n"
+    domain += "spec: {domain: work.example, send: {}, allowedNamespaces: {from: All}}"
+    dns = {ClaimKey("work", "work.example"): Evidence(proven)}
+    texts = (domain, *client("shop", 1, "App@work.example"), *client("work", 2, "App@work.example"))
+    claims = Claims(frozenset({"mail"}), "mail", dns)
+    assert logins(*texts, claims=claims)["App@work.example"] == owner
+
+
+def test_a_name_with_a_namespace_is_that_namespace_s() -> None:
+    texts = (*client("shop", 1, "work/web"), *client("work", 2, "web"))
+    assert logins(*texts) == {"shop/work/web": "shop", "web": "work", "work/web": "work"}
+    assert logins(*client("work", 1, "work/web")) == {"work/web": "work"}
+    # Files are one person's, who may like slashes; but the full name still goes before.
+    assert logins(*client("shop", 1, "team/web"), claims=Claims())["team/web"] == "shop"
+
+
+def test_in_a_namespace_a_username_is_one_client_s() -> None:
+    for other in ("web", "shop/web"):
+        texts = (*client("shop", 1, "web"), *client("shop", 2, other, name="second"))
+        outcome = compiled(*texts, claims=CLUSTER)
+        assert list(outcome.entries) == ["client.shop.c"]
+        [ready, *_] = outcome.conditions[Reference(Kind.CLIENT, ObjectKey("shop", "second"))]
+        assert "Client shop/c" in ready.message
+
+
+def test_a_client_that_loses_the_short_name_keeps_its_login() -> None:
+    shop, secret = client("shop", 2, "web")
+    before = compiled(shop, secret, claims=CLUSTER)
+    older = client("work", 1, "web")
+    after = compiled(shop, *older, last_good=before, claims=CLUSTER)  # its Secret is gone, too
+    entry = after.entries["client.shop.c"]
+    assert isinstance(entry, Client)
+    assert entry.username == "shop/web"
+    assert entry.verifier is not None
+    assert password_matches(entry.verifier, "shop")
+
+
+def test_the_full_name_outlives_no_consent() -> None:
+    relay = "kind: Relay\nmetadata: {name: r, namespace: mail}\nspec: {mx: {}%s}"
+    shared = relay % ", allowedNamespaces: {from: All}"
+    shop = client("shop", 2, "web", more=", relayRef: {name: r, namespace: mail}")
+    work = client("work", 1, "web")
+    before = compiled(shared, *shop, *work, claims=CLUSTER)
+    assert "client.shop.c" in before.entries
+    after = compiled(relay % "", *shop, *work, last_good=before, claims=CLUSTER)
+    assert "client.shop.c" not in after.entries
