@@ -78,17 +78,29 @@ def test_the_same_installation_has_the_same_bill(there: list[Distribution]) -> N
     assert fewer["serialNumber"] != one["serialNumber"]
 
 
-def test_the_python_of_an_installation_makes_its_bill() -> None:
-    """As `make` does in an image: from standard input, with the standard library alone."""
+def run(epoch: str) -> dict[str, Any]:
+    """Make a bill as `make` does in an image: from standard input, with the standard library."""
     done = subprocess.run(
         [sys.executable, "-I", "-", "postroad", "0.1.0"],
         input=Path(bill.__file__).read_bytes(),
-        env=os.environ | {"SOURCE_DATE_EPOCH": f"{MADE.timestamp():.0f}"},
+        env=os.environ | {"SOURCE_DATE_EPOCH": epoch},
         capture_output=True,
         check=True,
         timeout=patient(30),
     )
-    said = json.loads(done.stdout)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def test_the_python_of_an_installation_makes_its_bill() -> None:
+    said = run(f"{MADE.timestamp():.0f}")
     assert said["metadata"]["timestamp"] == "2026-11-30T06:00:00Z"
     assert {"aiohttp", "nats-py", "postroad"} <= {each["name"] for each in said["components"]}
     assert faults(said) is None
+
+
+def test_a_bill_of_a_source_without_git_bears_the_time_of_its_making() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    said = run("")
+    made = datetime.fromisoformat(said["metadata"]["timestamp"])
+    assert before <= made <= datetime.now(UTC)

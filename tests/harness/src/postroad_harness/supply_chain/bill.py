@@ -127,7 +127,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--folder", help="where the packages are, if not where Python looks")
     said = parser.parse_args(arguments)
     there = distributions(path=[said.folder]) if said.folder else distributions()
-    made = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
+    # Empty where the source came without git: then the bill says when it was made.
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    made = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     json.dump(bill(said.subject, said.version, said.base, there, made), sys.stdout, indent=2)
     sys.stdout.write("\n")
 
