@@ -194,7 +194,7 @@ async def test_what_was_said_in_clear_behind_starttls_is_not_taken(
 
 async def test_a_line_that_ends_otherwise_is_refused(open_peer: OpenPeer) -> None:
     peer = await open_peer(Sink())
-    assert await peer.say(b"NOOP\nNOOP\r\n") == [b"500"]
+    assert await peer.say(b"NOOP\nNOOP\r\n") == [b"554"]
     assert await peer.reader.read() == b""
 
 

@@ -30,7 +30,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "flow.md"
 ROW = re.compile(r"^\| \d+\. [^|]*\| (`[^|]*`) \|$", re.M)
 OURS = "/src/postroad/"
 # The wire to the queue, what looks on, and the next hop, which runs here too.
-BESIDE = ("spool.jetstream.nats.", "telemetry.", "testing.", "smtp.server.conversation")
+BESIDE = ("spool.jetstream.nats.", "telemetry.", "testing.")
 MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Relay

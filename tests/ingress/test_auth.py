@@ -201,7 +201,7 @@ async def test_what_comes_in_clear_while_the_client_does_not_read_is_thrown_away
     assert (await peer.say("STARTTLS")).startswith("220 ")
     peer.writer.write(b"MAIL FROM:<evil@near.example>\r\nRSET\r\n")
     async with asyncio.timeout(patient(5)):
-        while not session.input:
+        while not session.conversation.input:
             await asyncio.sleep(0)
     session.resume_writing()
     await peer.start_tls(client_context())

@@ -8,6 +8,7 @@ from postroad.ingress import replies
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.conduct import Conduct
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.refusals import RCPT_FIRST
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import OpenScene
 
@@ -39,7 +40,7 @@ def test_refused_recipients_have_a_higher_limit() -> None:
 
 def test_recipients_that_a_client_names_are_answered_at_once_however_many_are_refused() -> None:
     session = conduct()
-    said = [("RCPT", REFUSED), ("RCPT", Reply.of(553, "5.1.3", "no")), ("DATA", replies.RCPT_FIRST)]
+    said = [("RCPT", REFUSED), ("RCPT", Reply.of(553, "5.1.3", "no")), ("DATA", RCPT_FIRST)]
     for verb, reply in said * 300:
         assert session.judge(verb, reply, scarce=True, by_client=True) == 0.0
     asked = [session.judge("RCPT", REFUSED, scarce=False, by_client=True) for _ in range(1421)]

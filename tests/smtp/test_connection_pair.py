@@ -10,15 +10,11 @@ from hypothesis import strategies as st
 from postroad.smtp import command
 from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.dotstuff import DotStuffer
-from postroad.smtp.errors import LocalProtocolError, RemoteProtocolError
+from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.reply import Reply
-from postroad.smtp.server.conversation import (
-    CommandLine,
-    ContentEnd,
-    ContentPiece,
-    SaslResponse,
-    ServerConversation,
-)
+from postroad.smtp.server import refusals
+from postroad.smtp.server.conversation import ServerConversation
+from postroad.smtp.server.events import CommandLine, ContentPiece, SaslResponse
 
 OK = Reply.of(250, "2.0.0", "ok")
 USUAL = {
@@ -27,7 +23,7 @@ USUAL = {
     "STARTTLS": Reply.of(220, "2.0.0", "go on"),
     "QUIT": Reply.of(221, "2.0.0", "bye"),
 }
-Taken = tuple[bytes, list[bytes], bytes]
+Lines = list[bytes]  # of MAIL and of the RCPTs that were taken
 
 
 @dataclass
@@ -42,8 +38,9 @@ class ConnectionPair:
     size: int = 1_000_000
     decide: Callable[[str], Reply | None] = lambda _: None
     client: ClientConversation = field(default_factory=ClientConversation)
-    server: ServerConversation = field(default_factory=ServerConversation)
-    taken: list[Taken] = field(default_factory=list)
+    server: ServerConversation[Lines] = field(default_factory=ServerConversation)
+    taken: list[tuple[Lines, bytes]] = field(default_factory=list)
+    envelope: Lines = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
     content: bytearray = field(default_factory=bytearray)
 
@@ -68,10 +65,9 @@ class ConnectionPair:
             said = b""
             while (event := self.server.next_event()) is not None:
                 match event:
-                    case ContentPiece(piece):
+                    case ContentPiece(piece, last):
                         self.content += piece
-                    case ContentEnd():
-                        said += self.says(self._content_ends())
+                        said += self.says(self._content_ends()) if last else b""
                     case SaslResponse():
                         said += self.says(Reply.of(235, "2.7.0", "welcome"))
                     case CommandLine():
@@ -80,14 +76,18 @@ class ConnectionPair:
         return [answer.reply.code for answer in self.answers[known:]]
 
     def _reply(self, said: CommandLine) -> Reply:
-        misplaced = self.server.misplaced(said)
-        return misplaced or self.decide(said.verb) or USUAL.get(said.verb, OK)
+        reply = said.refusal or self.decide(said.verb) or USUAL.get(said.verb, OK)
+        if said.verb == "MAIL" and reply.is_positive:
+            self.envelope = [said.line]
+            self.server.begin(self.envelope)
+        elif said.verb == "RCPT" and reply.is_positive:
+            self.envelope.append(said.line)
+        return reply
 
     def _content_ends(self) -> Reply:
         reply = self.decide(".") or OK
-        if reply.is_positive and self.server.mail is not None:
-            recipients = [each.line for each in self.server.recipients]
-            self.taken.append((self.server.mail.line, recipients, bytes(self.content)))
+        if reply.is_positive:
+            self.taken.append((self.envelope, bytes(self.content)))
         self.content.clear()
         return reply
 
@@ -134,13 +134,13 @@ def test_both_sides_have_the_same_message_however_it_is_cut_and_answered(
             codes += pair.send(client.say_one(Phase.RCPT, each, number))
         codes += pair.send(client.say_one(Phase.DATA, b"DATA\r\n"))
     accepted = [each for each, code in zip(rcpts, codes[1:4], strict=True) if code == 250]
-    assert codes[4] == (354 if accepted else 554)
+    assert codes[4] == (354 if accepted else 503)
     if accepted:
         [end] = pair.send(client.end_content(stuffed(content)))
         assert pair.taken == (
-            [(MAIL[:-2], [each[:-2] for each in accepted], content)] * (end == 250)
+            [([MAIL[:-2], *(each[:-2] for each in accepted)], content)] * (end == 250)
         )
-    assert pair.server.mail is None or not accepted
+    assert pair.server.transaction is None or not accepted
     assert pair.send(client.say_quit()) == [221]
     assert pair.server.over
     assert client.over
@@ -172,32 +172,81 @@ def test_a_login_in_two_steps() -> None:
 @pytest.mark.parametrize(
     ("said", "codes"),
     [
-        ([MAIL, MAIL], [250, 503]),
+        ([MAIL, MAIL, rcpt(0)], [250, 503, 250]),  # the first stays
         ([rcpt(0)], [503]),
-        ([MAIL, b"DATA\r\n"], [250, 554]),
+        ([MAIL, b"DATA\r\n"], [250, 503]),
         ([MAIL, b"RSET\r\n", rcpt(0)], [250, 250, 503]),
         ([MAIL, b"EHLO me\r\n", rcpt(0)], [250, 250, 503]),
         ([MAIL, rcpt(0), b"DATA\r\n", b".\r\n", rcpt(1)], [250, 250, 354, 250, 503]),
+        ([MAIL, b"AUTH PLAIN AGEAYg==\r\n"], [250, 503]),
+        ([b"AUTH PLAIN AGEAYg==\r\n", b"AUTH PLAIN AGEAYg==\r\n"], [250, 503]),
+        ([b"HELO me\r\n", b"AUTH PLAIN AGEAYg==\r\n"], [250, 503]),
+        ([b"NOOP " + b"x" * 5000 + b"\r\n", b"NOOP\r\n"], [500, 250]),
     ],
 )
 def test_commands_out_of_order_are_refused(said: list[bytes], codes: list[int]) -> None:
-    server = ServerConversation()
-    server.answered(220)
-    server.receive(b"EHLO me.example\r\n" + b"".join(said))
+    server = greeted()
+    server.receive(b"".join(said))
     heard = []
     while (event := server.next_event()) is not None:
-        if isinstance(event, ContentPiece):
+        if isinstance(event, ContentPiece) and not event.last:
             continue
         reply = OK
         if isinstance(event, CommandLine):
-            reply = server.misplaced(event) or USUAL.get(event.verb, OK)
+            reply = event.refusal or USUAL.get(event.verb, OK)
+            if event.verb == "MAIL" and event.refusal is None:
+                server.begin([event.line])
         server.answered(reply.code)
         heard.append(reply.code)
-    assert heard == [250, *codes]
+    assert heard == codes
+
+
+def greeted() -> ServerConversation[Lines]:
+    """Return a server whose client has said EHLO."""
+    server = ServerConversation[Lines]()
+    server.answered(220)
+    server.receive(b"EHLO me.example\r\n")
+    server.next_event()
+    server.answered(250)
+    return server
+
+
+def test_a_transaction_is_given_up_by_the_server_or_refused_with_its_mail() -> None:
+    server = greeted()
+    for _ in range(2):
+        server.receive(MAIL)
+        server.next_event()
+        server.begin([MAIL])
+        server.answered(451)
+        assert server.transaction is None
+    server.receive(MAIL + rcpt(0))
+    server.next_event()
+    server.begin([MAIL])
+    server.answered(250)
+    assert server.transaction == [MAIL]
+    server.next_event()
+    server.give_up_transaction()
+    server.answered(451)
+    server.receive(b"DATA\r\n")
+    assert server.next_event() == CommandLine(b"DATA", "DATA", "", refusals.MAIL_FIRST)
+
+
+def test_a_line_of_auth_may_be_longer() -> None:
+    server = greeted()
+    server.receive(b"AUTH PLAIN " + b"a" * 5000 + b"\r\n")
+    event = server.next_event()
+    assert isinstance(event, CommandLine)
+    assert event.refusal is None
+    server.answered(334)
+    server.receive(b"a" * 12288 + b"\r\n")
+    assert server.next_event() == SaslResponse(b"a" * 12288)
+    server.answered(334)
+    server.receive(b"a" * 12289 + b"\r\n")
+    assert server.next_event() == SaslResponse(None)
 
 
 def test_a_reply_that_the_state_forbids_is_refused() -> None:
-    server = ServerConversation()
+    server = ServerConversation[Lines]()
     server.answered(220)
     with pytest.raises(LocalProtocolError):
         server.answered(250)
@@ -207,22 +256,43 @@ def test_a_reply_that_the_state_forbids_is_refused() -> None:
         server.answered(354)
     with pytest.raises(LocalProtocolError):
         server.tls_started()
+    with pytest.raises(LocalProtocolError):
+        server.begin([])
+    server.answered(250)
+    server.receive(b"EHLO me\r\n" + MAIL)
+    server.next_event()
+    server.answered(250)
+    server.next_event()
+    with pytest.raises(LocalProtocolError):
+        server.answered(250)  # granted, and not begun
 
 
-@pytest.mark.parametrize("octets", [b"NOOP\nNOOP\r\n", b"NOOP\rNOOP\r\n", b"x" * 5000])
-def test_what_is_no_line_of_smtp_is_told(octets: bytes) -> None:
-    server = ServerConversation()
+@pytest.mark.parametrize(
+    ("octets", "reply"),
+    [
+        (b"NOOP\nNOOP\r\n", refusals.BARE_LINE_END),
+        (b"NOOP\rNOOP\r\n", refusals.BARE_LINE_END),
+        (b"x" * 70_000, refusals.LINE_ENDLESS),
+        (b"GET / HTTP/1.1\r\n", refusals.NOT_SMTP),
+        (b"\x16\x03\x01", refusals.NOT_SMTP),
+    ],
+)
+def test_what_is_no_line_of_smtp_ends_the_conversation(octets: bytes, reply: Reply) -> None:
+    server = ServerConversation[Lines]()
     server.answered(220)
     server.receive(octets)
-    with pytest.raises(RemoteProtocolError):
+    with pytest.raises(refusals.UnreadableInput) as caught:
         server.next_event()
+    assert caught.value.reply is reply
+    assert server.over
 
 
 def test_a_line_that_holds_no_command_waits_for_a_reply_too() -> None:
-    server = ServerConversation()
+    server = ServerConversation[Lines]()
     server.answered(220)
     server.receive(b"MAIL \xff\r\nNOOP\r\n")
-    assert server.next_event() == CommandLine(b"MAIL \xff", "", "")
+    refusal = Reply.of(501, "5.5.4", "a command is not UTF-8")
+    assert server.next_event() == CommandLine(b"MAIL \xff", "", "", refusal)
     assert server.next_event() is None
     server.answered(500)
     assert server.next_event() == CommandLine(b"NOOP", "NOOP", "")

@@ -55,8 +55,11 @@ class Reply:
     def wire(self) -> bytes:
         """The reply as octets, each line with its code and enhanced status (RFC 2034 §4)."""
         status = f"{self.status} " if self.status else ""
-        last = len(self.lines) - 1
         room = MAX_REPLY_LINE - 6 - len(status)
+        if len(self.lines) == 1:  # as nearly all have, each of an accepted message among them
+            text = visible(self.lines[0])[:room]
+            return f"{self.code} {status}{text}\r\n".encode("utf-8", "replace")
+        last = len(self.lines) - 1
         out = []
         for number, line in enumerate(self.lines):
             text = visible(line)[:room]

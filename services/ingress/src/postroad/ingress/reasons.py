@@ -6,6 +6,7 @@ The text of a reply is a sentence, and several reasons share one enhanced status
 
 from postroad.ingress import replies
 from postroad.smtp.reply import Reply
+from postroad.smtp.server import refusals
 
 _REASONS = {
     "address": (replies.UTF8_NEEDED, replies.LOCAL_DOMAIN),
@@ -30,7 +31,7 @@ _REASONS = {
     "loop": (replies.LOOP,),
     "memory": (replies.MEMORY_SCARCE, replies.TURNED_OUT),
     "password": (replies.AUTH_FAILED, replies.AUTH_CANCELLED),
-    "protocol": (replies.NOT_SMTP,),
+    "protocol": (refusals.NOT_SMTP,),
     "queue": (replies.QUEUE_AWAY, replies.QUEUE_FULL),
     "quota": (replies.QUOTA_LATER, replies.QUOTA_NEVER),
     "recipient": (replies.NO_SUCH_RECIPIENT,),
@@ -39,21 +40,21 @@ _REASONS = {
     "route": (replies.NO_ROUTE,),
     "sender": (replies.SENDER_DENIED,),
     "sequence": (
-        replies.HELO_FIRST,
-        replies.MAIL_FIRST,
-        replies.RCPT_FIRST,
-        replies.NESTED_MAIL,
-        replies.TLS_ALREADY,
+        refusals.HELO_FIRST,
+        refusals.MAIL_FIRST,
+        refusals.RCPT_FIRST,
+        refusals.NESTED_MAIL,
+        refusals.TLS_ALREADY,
         replies.TLS_NOT_HERE,
-        replies.AUTH_ALREADY,
-        replies.AUTH_IN_TRANSACTION,
+        refusals.AUTH_ALREADY,
+        refusals.AUTH_IN_TRANSACTION,
     ),
     "size": (replies.TOO_LARGE,),
     "syntax": (
         replies.UNKNOWN_COMMAND,
-        replies.LINE_TOO_LONG,
-        replies.LINE_ENDLESS,
-        replies.BARE_LINE_END,
+        refusals.LINE_TOO_LONG,
+        refusals.LINE_ENDLESS,
+        refusals.BARE_LINE_END,
         replies.NO_ARGUMENT,
         replies.NAME_NEEDED,
         replies.PARAMETER_UNKNOWN,

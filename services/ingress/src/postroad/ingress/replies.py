@@ -1,4 +1,4 @@
-"""All replies of ingress, each with its enhanced status code."""
+"""The replies of ingress. Those of the protocol alone are in `smtp.server.refusals`."""
 
 from postroad.mail.status import SUCCESS
 from postroad.smtp.reply import Reply
@@ -22,9 +22,7 @@ TOO_MANY_FROM_NETWORK = Reply.of(421, "4.7.0", "too many connections from your n
 IDLE = Reply.of(421, "4.4.2", "idle for too long")
 TOO_MANY_ERRORS = Reply.of(421, "4.7.0", "too many errors")
 LOGIN_WITHDRAWN = Reply.of(421, "4.7.0", "your login has changed, log in on a new connection")
-NOT_SMTP = Reply.of(421, "4.7.0", "this port speaks SMTP")
 TOO_MUCH_JUNK = Reply.of(421, "4.7.0", "too many commands that move no mail")
-LINE_ENDLESS = Reply.of(421, "4.5.2", "a line does not end")
 
 QUEUE_AWAY = Reply.of(451, "4.3.0", "the queue does not answer, try again later")
 QUEUE_FULL = Reply.of(452, "4.3.1", "the queue is full, try again later")
@@ -41,18 +39,9 @@ TURNED_OUT = Reply.of(421, "4.3.1", "too little memory for you now, try again la
 TOO_MANY_RECIPIENTS = Reply.of(452, "4.5.3", "too many recipients, send the rest separately")
 
 UNKNOWN_COMMAND = Reply.of(500, "5.5.1", "no such command")
-LINE_TOO_LONG = Reply.of(500, "5.5.2", "a line is too long")
-BARE_LINE_END = Reply.of(554, "5.5.2", "a line ends with CRLF and nothing else")
 NO_ARGUMENT = Reply.of(501, "5.5.4", "no argument is allowed")
-HELO_FIRST = Reply.of(503, "5.5.1", "say HELO or EHLO first")
-MAIL_FIRST = Reply.of(503, "5.5.1", "say MAIL first")
-RCPT_FIRST = Reply.of(503, "5.5.1", "no valid recipients")
-NESTED_MAIL = Reply.of(503, "5.5.1", "a transaction is open, say RSET first")
 NAME_NEEDED = Reply.of(501, "5.5.4", "say who you are")
-TLS_ALREADY = Reply.of(503, "5.5.1", "TLS is on already")
 TLS_NOT_HERE = Reply.of(502, "5.5.1", "TLS cannot be started here")
-AUTH_ALREADY = Reply.of(503, "5.5.1", "authenticated already")
-AUTH_IN_TRANSACTION = Reply.of(503, "5.5.1", "not during a transaction")
 AUTH_NEEDS_TLS = Reply.of(538, "5.7.11", "only under TLS")
 AUTH_UNKNOWN = Reply.of(504, "5.5.4", "no such mechanism")
 AUTH_MALFORMED = Reply.of(501, "5.5.2", "not base64, or not what the mechanism says")

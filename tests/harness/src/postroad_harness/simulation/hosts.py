@@ -13,12 +13,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import cast
 
-from postroad.smtp.server.conversation import (
-    CommandLine,
-    ContentEnd,
-    ContentPiece,
-    ServerConversation,
-)
+from postroad.smtp.server.conversation import ServerConversation
+from postroad.smtp.server.events import CommandLine, ContentPiece
 from postroad_harness.simulation.ledger import Ledger, Received
 from postroad_harness.simulation.loop import SimulatedLoop
 from postroad_harness.simulation.network import End, Reachable
@@ -98,7 +94,8 @@ class HostSession(asyncio.Protocol):
     def __init__(self, host: Host) -> None:
         self._host = host
         self._end: End | None = None
-        self._conversation = ServerConversation()
+        self._conversation = ServerConversation[list[str]]()
+        self._envelope: list[str] = [""]  # the sender and the recipients that were taken
         self._began = 0.0
         self._content = bytearray()
         self._busy_until = 0.0
@@ -133,10 +130,10 @@ class HostSession(asyncio.Protocol):
             match self._conversation.next_event():
                 case None:
                     return
-                case ContentPiece(octets):
+                case ContentPiece(octets, last):
                     self._content += octets
-                case ContentEnd():
-                    self._content_ends()
+                    if last:
+                        self._content_ends()
                 case CommandLine() as said:
                     self._obey(said)
 
@@ -174,11 +171,10 @@ class HostSession(asyncio.Protocol):
             "MAIL": self._begin,
             "RCPT": self._recipient,
         }
-        misplaced = self._conversation.misplaced(said)
-        if misplaced is not None:
+        if said.refusal is not None:
             if said.verb == "DATA":
                 self._host.ledger.ended(self)
-            self._say(str(misplaced))
+            self._say(str(said.refusal))
         elif said.verb in answers:
             answers[said.verb](said)
         elif said.verb == "DATA":
@@ -198,8 +194,10 @@ class HostSession(asyncio.Protocol):
         lines = "".join(f"250-{line}\r\n" for line in (self._host.name, *offers, "8BITMIME"))
         self._say(f"{lines}250 SIZE 1000000")
 
-    def _begin(self, _: CommandLine) -> None:
+    def _begin(self, said: CommandLine) -> None:
         host = self._host
+        self._envelope = [_address(said.line)]
+        self._conversation.begin(self._envelope)
         # With the dot of a message that took its time, it was begun when it came.
         self._began = self._heard_at
         host.ledger.began(self, host.site, self.caller, self._began)
@@ -214,6 +212,7 @@ class HostSession(asyncio.Protocol):
         elif host.chance(host.temper.rcpt_bad):
             self._say("451 4.2.1 not now")
         else:
+            self._envelope.append(recipient)
             self._say("250 2.1.5 fine")
 
     def _content_ends(self) -> None:
@@ -256,14 +255,14 @@ class HostSession(asyncio.Protocol):
         self._host.ledger.took(self._received(told=told), self._host.loop.time())
 
     def _received(self, *, told: bool) -> Received:
-        content, mail = bytes(self._content), self._conversation.mail
-        sender = _address(mail.line) if mail is not None else ""
+        content = bytes(self._content)
+        sender, *recipients = self._envelope
         token = _TOKEN.search(content)
         action = _ACTION.search(content)
         return Received(
             token=token[1].decode() if token else "",
             sender=sender,
-            recipients=tuple(_address(each.line) for each in self._conversation.recipients),
+            recipients=tuple(recipients),
             caller=self.caller,
             began=self._began,
             told=told,

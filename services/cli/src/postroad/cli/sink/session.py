@@ -11,20 +11,13 @@ from typing import cast
 
 from postroad.cli.sink.login import SinkLogin
 from postroad.cli.sink.server import TAKEN, Sink
-from postroad.smtp.errors import RemoteProtocolError
-from postroad.smtp.server.conversation import (
-    CommandLine,
-    ContentEnd,
-    ContentPiece,
-    Event,
-    SaslResponse,
-    ServerConversation,
-)
+from postroad.smtp.server.conversation import ServerConversation
+from postroad.smtp.server.events import CommandLine, ContentPiece, Event, SaslResponse
+from postroad.smtp.server.refusals import UnreadableInput
 
 _GREETING = b"220 sink ESMTP\r\n"
 _EHLO = b"250-sink\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n"
 _EHLO += b"250-ENHANCEDSTATUSCODES\r\n%b250 SMTPUTF8\r\n"
-_NOT_SMTP = b"500 5.5.2 not a line of SMTP\r\n"
 
 
 class SinkProtocol(asyncio.Protocol):
@@ -32,7 +25,8 @@ class SinkProtocol(asyncio.Protocol):
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._conversation = ServerConversation()
+        self._conversation = ServerConversation[list[bytes]]()
+        self._envelope: list[bytes] = []  # the lines of MAIL and of the RCPTs that were taken
         self._content = bytearray()
         self._transport: asyncio.Transport | None = None
         self._connection: asyncio.Transport | None = None  # also once the sink has hung up
@@ -73,8 +67,8 @@ class SinkProtocol(asyncio.Protocol):
                 if event is None:
                     break
                 self._take(event, replies)
-        except RemoteProtocolError:
-            replies.append(_NOT_SMTP)
+        except UnreadableInput as error:
+            replies.append(error.reply.wire)
             self._write(replies)
             self._hang_up()
             return
@@ -86,18 +80,13 @@ class SinkProtocol(asyncio.Protocol):
 
     def _take(self, event: Event, replies: list[bytes]) -> None:
         match event:
-            case ContentPiece(octets):
+            case ContentPiece(octets, last):
                 self._content += octets
-            case ContentEnd() if self._sink.behaviour.latency:
-                self._write(replies)
-                self._waiting = True
-                loop = asyncio.get_running_loop()
-                loop.call_later(self._sink.behaviour.latency, self._finish_late)
-            case ContentEnd():
-                self._finish(replies)
+                if last:
+                    self._content_ends(replies)
             case SaslResponse(line):
                 assert self._login is not None
-                replies.append(self._said(self._login.answer(line)))
+                replies.append(self._said(self._login.answer(line or b"")))
             case CommandLine():
                 replies.append(self._said(self._answer(event)))
 
@@ -112,9 +101,8 @@ class SinkProtocol(asyncio.Protocol):
             self._transport = None
 
     def _answer(self, said: CommandLine) -> bytes:
-        misplaced = self._conversation.misplaced(said)
-        if misplaced is not None:
-            return misplaced.wire
+        if said.refusal is not None:
+            return said.refusal.wire
         match said.verb:
             case "EHLO":
                 return _EHLO % self._offers()
@@ -130,7 +118,14 @@ class SinkProtocol(asyncio.Protocol):
                 return b"354 go on\r\n"
             case "QUIT":
                 return b"221 2.0.0 bye\r\n"
-            case "MAIL" | "RCPT" | "HELO" | "RSET" | "NOOP":
+            case "MAIL":
+                self._envelope = [said.line]
+                self._conversation.begin(self._envelope)
+                return TAKEN
+            case "RCPT":
+                self._envelope.append(said.line)
+                return TAKEN
+            case "HELO" | "RSET" | "NOOP":
                 return TAKEN
         return b"502 5.5.1 not here\r\n"
 
@@ -166,6 +161,15 @@ class SinkProtocol(asyncio.Protocol):
             self._waiting = False
             self._proceed()
 
+    def _content_ends(self, replies: list[bytes]) -> None:
+        if not self._sink.behaviour.latency:
+            self._finish(replies)
+            return
+        self._write(replies)
+        self._waiting = True
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._sink.behaviour.latency, self._finish_late)
+
     def _finish_late(self) -> None:
         replies: list[bytes] = []
         self._waiting = False
@@ -175,14 +179,14 @@ class SinkProtocol(asyncio.Protocol):
 
     def _finish(self, replies: list[bytes]) -> None:
         content, self._content = self._content, bytearray()
-        mail, recipients = self._conversation.mail, self._conversation.recipients
+        mail, *recipients = map(_path, self._envelope)
         reply = self._sink.verdict(content)
         if reply is None:
             self._write(replies)
             self._hang_up()
             return
-        if reply is TAKEN and mail is not None:
-            self._sink.take(_path(mail.line), [_path(each.line) for each in recipients], content)
+        if reply is TAKEN:
+            self._sink.take(mail, recipients, content)
         replies.append(self._said(reply))
 
 

@@ -1,6 +1,7 @@
 """
-The server side of SMTP without I/O: command lines, content, and the PROXY header before them.
+The server's side of SMTP without I/O: the conversation, and the PROXY header before it.
 
-In: octets, in blocks of any size. Out: commands and content as values, or the reason why they are
-malformed. Ingress, the sink and the MX hosts of tests use these parsers.
+In: octets as they come, in any blocks, and the codes of the replies. Out: commands and content as
+values, what is out of its order with its refusal. Ingress, the sink and the hosts of tests speak by
+it.
 """

@@ -15,14 +15,8 @@ from pathlib import Path
 from typing import Self
 
 from postroad.smtp.errors import LocalProtocolError
-from postroad.smtp.server.conversation import (
-    CommandLine,
-    ContentEnd,
-    ContentPiece,
-    Event,
-    SaslResponse,
-    ServerConversation,
-)
+from postroad.smtp.server.conversation import ServerConversation
+from postroad.smtp.server.events import CommandLine, ContentPiece, Event, SaslResponse
 from postroad.testing.streams import hang_up
 
 HANG_UP = b""  # as a reply: close without a reply
@@ -159,7 +153,8 @@ class _MxSession:
         self._mx = mx
         self._reader = reader
         self._writer = writer
-        self._conversation = ServerConversation(under_tls=mx.implicit_tls)
+        self._conversation = ServerConversation[list[bytes]](under_tls=mx.implicit_tls)
+        self._envelope = [b""]  # the lines of MAIL and of the RCPTs that were taken
         self._content = bytearray()
         self.in_handshake = False  # for good when it failed
 
@@ -190,15 +185,16 @@ class _MxSession:
         match event:
             case CommandLine(line):
                 self._mx.commands.append(line)
-                return await self._says(self._mx.reply(line, self._usual(event)))
+                reply = self._mx.reply(line, self._usual(event))
+                self._note(event, granted=reply not in _ENDS and _code(reply) // 100 == 2)
+                return await self._says(reply)
             case SaslResponse(line):
+                line = line or b""
                 self._mx.commands.append(line)
                 return await self._says(self._mx.reply(line, b"235 2.7.0 welcome\r\n"))
-            case ContentPiece(octets):
+            case ContentPiece(octets, last):
                 self._content += octets
-                return True
-            case ContentEnd():
-                return await self._content_ends()
+                return await self._content_ends() if last else True
 
     async def _says(self, reply: bytes) -> bool:
         """Send a reply; return whether the session goes on."""
@@ -215,10 +211,19 @@ class _MxSession:
             self._conversation.answered(_NO_REPLY)
         return True
 
+    def _note(self, said: CommandLine, *, granted: bool) -> None:
+        """Note what was taken of an envelope."""
+        if said.verb == "MAIL" and granted:
+            self._envelope = [said.line]
+            self._conversation.begin(self._envelope)
+        elif said.verb == "MAIL" and self._conversation.transaction is None:
+            self._envelope = [b""]
+        elif said.verb == "RCPT" and granted:
+            self._envelope.append(said.line)
+
     def _usual(self, said: CommandLine) -> bytes:
-        misplaced = self._conversation.misplaced(said)
-        if misplaced is not None:
-            return misplaced.wire
+        if said.refusal is not None:
+            return said.refusal.wire
         match said.verb:
             case "EHLO":
                 words = ["mx.test", *self._mx.extensions]
@@ -245,13 +250,12 @@ class _MxSession:
 
     async def _content_ends(self) -> bool:
         content, self._content = bytes(self._content), bytearray()
-        mail, recipients = self._conversation.mail, self._conversation.recipients
+        mail, *recipients = self._envelope
         reply = self._mx.reply(b".", b"250 2.0.0 taken\r\n")
         if reply not in _ENDS and self._mx.slowness:
             await asyncio.sleep(self._mx.slowness)
-        if reply not in _ENDS and _code(reply) // 100 == 2 and content and mail is not None:
-            lines = [each.line for each in recipients]
-            message = Received(mail.line, lines, content, self._conversation.under_tls)
+        if reply not in _ENDS and _code(reply) // 100 == 2 and content and mail:
+            message = Received(mail, recipients, content, self._conversation.under_tls)
             await self._mx.keep(message)
         return await self._says(reply)
 

@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Protocol
 
 from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.admission import Address, ListenerKind
 from postroad.ingress.session.host import SessionServer
 from postroad.mail.trace import ClientInfo
 from postroad.policy.model import Client
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.conversation import ServerConversation
 
 
 class Hangup(Exception):
@@ -24,9 +26,8 @@ class Hangup(Exception):
 
 @dataclass(slots=True)
 class Identity:
-    """How a client has greeted, and whom it has proven to be."""
+    """Whom a client has proven to be."""
 
-    extended: bool = False  # whether it has greeted with EHLO
     authenticated: Client | None = None
 
     def proven(self, snapshot: Snapshot) -> Client | None:
@@ -45,13 +46,11 @@ class ClientConnection(Protocol):
 
     host: SessionServer
     kind: ListenerKind
+    conversation: ServerConversation[Transaction]
+    """What the protocol allows at this moment."""
     address: Address
     client_info: ClientInfo
     """What is known about the client. The dialog adds the name that the client gives."""
-
-    @property
-    def tls_active(self) -> bool:
-        """Whether the connection is under TLS."""
 
     def say(self, reply: Reply) -> None:
         """Give a reply; it is written with others that are given at the same time."""

@@ -12,6 +12,7 @@ all: the brake is for those who try out addresses, and a Client may send to any.
 from postroad.ingress import replies
 from postroad.ingress.limits import IngressLimits
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.refusals import RCPT_FIRST
 
 _STEP = 0.25  # seconds that each one over half of the limit adds
 _LONGEST = 5.0  # seconds
@@ -68,7 +69,7 @@ class Conduct:
 
 def _is_of_list(verb: str, reply: Reply) -> bool:
     """Whether a refusal is of a recipient, or follows from none being left."""
-    return verb == "RCPT" or (verb == "DATA" and reply is replies.RCPT_FIRST)
+    return verb == "RCPT" or (verb == "DATA" and reply is RCPT_FIRST)
 
 
 def _consequence(count: int, limit: int, *, scarce: bool) -> float | Reply:

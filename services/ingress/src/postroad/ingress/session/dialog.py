@@ -1,9 +1,10 @@
 """
-What each SMTP command means: one method for each verb, on the state of one session.
+What each SMTP command does: one method for each verb, in one session.
 
 Methods return the reply and do no I/O of their own but for AUTH, STARTTLS and DATA, which the
-session does for them. Decisions are admission's; this module knows the order of commands and the
-parameters of the extensions that are announced.
+session does for them. Which command may come now, the session's conversation knows
+(`smtp.server.conversation`): what is out of its order comes with its refusal. Decisions are
+admission's; this module knows the parameters of the extensions that are announced.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,9 @@ from postroad.ingress.session.mail_commands import MailCommands
 from postroad.mail.visible import visible
 from postroad.policy.model import Client
 from postroad.smtp.reply import Reply
-from postroad.smtp.server.commands import Command, CommandSyntaxError, path_in
+from postroad.smtp.server.commands import CommandSyntaxError, path_in
+from postroad.smtp.server.events import CommandLine
+from postroad.smtp.server.refusals import AUTH_ALREADY
 from postroad.telemetry import tracing
 
 _MAX_NAME = 255
@@ -37,55 +40,61 @@ def _offer(hostname: str, size: int, *, starttls: bool, auth: bool) -> Reply:
 
 
 class Dialog:
-    """The state of a session between commands, and what commands do to it."""
+    """What the commands of one session do, and who gives them."""
 
-    __slots__ = ("_connection", "_host", "_identity", "_login", "_mail_commands")
+    __slots__ = (
+        "_connection",
+        "_conversation",
+        "_host",
+        "_identity",
+        "_login",
+        "_mail_commands",
+    )
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self._conversation = connection.conversation
         self._host = connection.host
         self._identity = Identity()
         self._login = LoginDialog(connection, self._host.logins)
         self._mail_commands = MailCommands(connection, self._identity)
 
     @property
-    def greeted(self) -> bool:
-        """Whether the client has said who it is."""
-        return bool(self._connection.client_info.helo)
-
-    @property
     def by_client(self) -> bool:
         """Whether what is said now is said in the name of a Client: by login, or by this MAIL."""
-        transaction = self._mail_commands.transaction
+        transaction = self._conversation.transaction
         named = transaction is not None and transaction.sender.client is not None
         return named or self._identity.authenticated is not None
 
     @property
     def held(self) -> int:
         """Octets of memory that the envelope takes."""
-        transaction = self._mail_commands.transaction
+        transaction = self._conversation.transaction
         return transaction.held if transaction is not None else 0
 
-    def obey_at_once(self, command: Command) -> Reply | None:
+    def obey_at_once(self, said: CommandLine) -> Reply | None:
         """Do what a command says that waits for nothing; None for all others, which `obey` does."""
-        verb, argument = command
-        method = _SIMPLE.get(verb)
-        if method is None:
-            return None
-        transaction = self._mail_commands.transaction
-        try:
-            reply = method(self, argument)
-        except CommandSyntaxError as error:
-            reply = Reply.of(501, "5.5.4", str(error))
+        _, verb, argument, reply = said
+        transaction = self._conversation.transaction
+        if reply is None:
+            method = _SIMPLE.get(verb)
+            if method is None:
+                return None
+            try:
+                reply = method(self, argument)
+            except CommandSyntaxError as error:
+                reply = Reply.of(501, "5.5.4", str(error))
+        elif reply is AUTH_ALREADY:
+            reply = self._second_login()
         if reply.code >= 400:
             self._tell(verb, argument, reply, transaction)
         return reply
 
-    async def obey(self, command: Command) -> Reply | None:
+    async def obey(self, said: CommandLine) -> Reply | None:
         """Do what another command says and return the reply; None when all replies are given."""
-        verb, argument = command
+        _, verb, argument, _ = said
         method = _SLOW.get(verb)
-        transaction = self._mail_commands.transaction
+        transaction = self._conversation.transaction
         try:
             reply = await method(self, argument) if method else replies.UNKNOWN_COMMAND
         except CommandSyntaxError as error:
@@ -96,7 +105,7 @@ class Dialog:
 
     def tell(self, command: str, reply: Reply) -> None:
         """Tell of a refusal that is no answer to one command: the session's end, or a bad line."""
-        self._tell(command, "", reply, self._mail_commands.transaction)
+        self._tell(command, "", reply, self._conversation.transaction)
 
     def _tell(
         self, command: str, argument: str, reply: Reply, transaction: Transaction | None
@@ -134,17 +143,14 @@ class Dialog:
         refusal = self._greet(argument)
         if refusal is not None:
             return refusal
-        self._identity.extended = True
         tools = self._host.tools
-        starttls = self._host.tls is not None and not self._connection.tls_active
+        starttls = self._host.tls is not None and not self._conversation.under_tls
         return _offer(
             tools.hostname, tools.limits.message_size, starttls=starttls, auth=self._may_log_in()
         )
 
     def _hello(self, argument: str) -> Reply:
-        refusal = self._greet(argument)
-        self._identity.extended = False
-        return refusal or Reply(250, None, (self._host.tools.hostname,))
+        return self._greet(argument) or Reply(250, None, (self._host.tools.hostname,))
 
     def _greet(self, argument: str) -> Reply | None:
         words = argument.split()
@@ -152,14 +158,13 @@ class Dialog:
             return replies.NAME_NEEDED
         connection, helo = self._connection, visible(words[0])[:_MAX_NAME]
         connection.client_info = replace(connection.client_info, helo=helo)
-        self._mail_commands.transaction = None  # RFC 5321 §4.1.4: EHLO does what RSET does
         return None
 
     def _may_log_in(self) -> bool:
-        if self._identity.authenticated is not None:
+        if self._conversation.authenticated:
             return False
         insecure = self._host.insecure_auth and self._connection.address.is_loopback
-        return self._connection.tls_active or insecure
+        return self._conversation.under_tls or insecure
 
     # ------------------------------------------------------------ a message
 
@@ -170,17 +175,15 @@ class Dialog:
         return self._mail_commands.rcpt(argument)
 
     async def _data(self, argument: str) -> Reply:
-        transaction = self._mail_commands.transaction
         if argument:
             return replies.NO_ARGUMENT
-        if transaction is None:
-            return replies.MAIL_FIRST
-        if not transaction.recipients:
-            return replies.RCPT_FIRST
+        transaction = self._conversation.transaction
+        assert transaction is not None
         refusal = self._mail_commands.judged_again(transaction)
         if refusal is not None:
             return refusal
-        self._mail_commands.transaction = None
+        submitted = transaction.submitted
+        self._conversation.normalise = self._host.line_ends.normalised(submitted=submitted)
         self._connection.say(replies.START_CONTENT)
         with tracing.span("smtp.transaction", kind="server") as span:
             if tracing.enabled():
@@ -195,10 +198,7 @@ class Dialog:
     # ------------------------------------------------------------ the small ones
 
     def _rset(self, argument: str) -> Reply:
-        if argument:
-            return replies.NO_ARGUMENT
-        self._mail_commands.transaction = None
-        return replies.RESET
+        return replies.NO_ARGUMENT if argument else replies.RESET
 
     def _noop(self, _: str) -> Reply:
         return replies.OK
@@ -217,23 +217,14 @@ class Dialog:
     async def _starttls(self, argument: str) -> Reply | None:
         if argument:
             return replies.NO_ARGUMENT
-        if self._connection.tls_active:
-            return replies.TLS_ALREADY
         if self._host.tls is None:
             return replies.TLS_NOT_HERE
         await self._connection.start_tls()
         # RFC 3207 §4.2: nothing of before is known any more.
-        self._identity.extended = False
-        self._mail_commands.transaction, self._identity.authenticated = None, None
+        self._identity.authenticated = None
         return None
 
     async def _auth(self, argument: str) -> Reply:
-        if not self._identity.extended:
-            return replies.HELO_FIRST
-        if self._identity.authenticated is not None:
-            return self._second_login()
-        if self._mail_commands.transaction is not None:
-            return replies.AUTH_IN_TRANSACTION
         if not self._may_log_in():
             return replies.AUTH_NEEDS_TLS
         snapshot = self._host.snapshot()
@@ -253,7 +244,7 @@ class Dialog:
         """RFC 4954 §4 forbids it; who has to log in anew needs a new session for that."""
         snapshot = self._host.snapshot()
         valid = snapshot is None or self._identity.proven(snapshot) is not None
-        return replies.AUTH_ALREADY if valid else replies.LOGIN_WITHDRAWN
+        return AUTH_ALREADY if valid else replies.LOGIN_WITHDRAWN
 
 
 _SIMPLE: dict[str, Callable[[Dialog, str], Reply]] = {

@@ -40,31 +40,34 @@ _DEFERRED = metrics.RECIPIENTS.labels("deferred")
 
 
 class MailCommands:
-    """The transaction of one session: `transaction` is None while none is open."""
+    """What MAIL and RCPT do in one session, to the transaction that its conversation has open."""
 
-    __slots__ = ("_connection", "_host", "_identity", "_network", "is_submission", "transaction")
+    __slots__ = (
+        "_connection",
+        "_conversation",
+        "_host",
+        "_identity",
+        "_network",
+        "is_submission",
+    )
 
     def __init__(self, connection: ClientConnection, identity: Identity) -> None:
         self._connection = connection
+        self._conversation = connection.conversation
         self._host = connection.host
         self._identity = identity
         self._network: tuple[Snapshot, tuple[Client, ...]] | None = None
         self.is_submission = connection.kind is not ListenerKind.RELAY
-        self.transaction: Transaction | None = None
 
     def mail(self, argument: str) -> Reply:
         """Begin a transaction."""
-        if not self._connection.client_info.helo:
-            return replies.HELO_FIRST
-        if self.transaction is not None:
-            return replies.NESTED_MAIL
         snapshot = self._host.snapshot()
         if snapshot is None:
             return replies.NOT_CONFIGURED
         said = read_path("FROM", argument, bare=self.is_submission)
         parameters = said.parameters
         unknown = parameters.keys() - {"SIZE", "BODY", "SMTPUTF8", "AUTH"}
-        if unknown or (parameters and not self._identity.extended):
+        if unknown or (parameters and not self._conversation.extended):
             return replies.PARAMETER_UNKNOWN
         refusal = self._size_refusal(parameters.get("SIZE"))
         if refusal is not None:
@@ -82,7 +85,7 @@ class MailCommands:
             return Reply.of(553, "5.1.7", str(error))
         if isinstance(sender, Reply):
             return sender
-        self.transaction = self._begin(snapshot, sender, body, utf8)
+        self._conversation.begin(self._transaction(snapshot, sender, body, utf8))
         return replies.SENDER_OK
 
     def _sender(
@@ -120,12 +123,14 @@ class MailCommands:
             self._network = (snapshot, clients_by_network(snapshot, self._connection.address))
         return Submitter(kind, self._network[1])
 
-    def _begin(self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool) -> Transaction:
+    def _transaction(
+        self, snapshot: Snapshot, sender: Sender, body: Body, utf8: bool
+    ) -> Transaction:
         connection = self._connection
         protocol = received_protocol(
-            extended=self._identity.extended,
+            extended=self._conversation.extended,
             utf8=utf8,
-            tls=connection.tls_active,
+            tls=self._conversation.under_tls,
             authenticated=self._identity.authenticated is not None,
         )
         return Transaction(
@@ -145,24 +150,23 @@ class MailCommands:
         if snapshot is transaction.snapshot:
             return None
         if snapshot is None:
-            self.transaction = None
+            self._conversation.give_up_transaction()
             return replies.NOT_CONFIGURED
         submitter = self._submitter(snapshot)
         if submitter is None:
-            self.transaction = None
+            self._conversation.give_up_transaction()
             return replies.LOGIN_WITHDRAWN
         sender = readmit_sender(snapshot, submitter, transaction.sender)
         if isinstance(sender, Reply):
-            self.transaction = None
+            self._conversation.give_up_transaction()
             return sender
         transaction.snapshot, transaction.sender = snapshot, sender
         return None
 
     def rcpt(self, argument: str) -> Reply:
         """Add a recipient."""
-        transaction = self.transaction
-        if transaction is None:
-            return replies.MAIL_FIRST
+        transaction = self._conversation.transaction
+        assert transaction is not None
         said = read_path("TO", argument, bare=self.is_submission)
         if said.parameters:
             return replies.PARAMETER_UNKNOWN

@@ -26,9 +26,9 @@ from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.wire import NOTABLE, Wire
 from postroad.mail.trace import ClientInfo
 from postroad.smtp.reply import Reply
-from postroad.smtp.server.commands import CommandSyntaxError, may_open, read_command
-from postroad.smtp.server.content import ContentReader
-from postroad.smtp.server.lines import BareLineEnd, take_line
+from postroad.smtp.server.commands import CommandSyntaxError
+from postroad.smtp.server.events import CommandLine, ContentPiece, SaslResponse
+from postroad.smtp.server.refusals import UnreadableInput
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -36,10 +36,6 @@ log = get_logger(__name__)
 # Commands obeyed before others have their turn, and replies written at once: to a block of short
 # commands they are many times as long as it is, and a long list of recipients takes its time.
 _AT_ONCE = 100
-# RFC 5321 §4.5.3.1.4 says 512, more with extensions; RFC 4954 §4 wants 12288 for AUTH.
-_COMMAND_LINE = 4096
-_AUTH_LINE = 12288
-_ENDLESS_LINE = 64 * 1024
 
 
 @lru_cache(maxsize=16)
@@ -52,13 +48,12 @@ class SmtpSession(Wire):
 
     __slots__ = (
         "_conduct",
-        "_conversation",
         "_dialog",
+        "_handling",
         "_intake",
         "address",
         "client_info",
         "kind",
-        "line_limit",
     )
 
     def __init__(
@@ -70,12 +65,11 @@ class SmtpSession(Wire):
     ) -> None:
         super().__init__(host, loop, place)
         self.kind = kind
-        self.line_limit = _COMMAND_LINE
         assert place.address is not None
         self.address = place.address
         self.client_info = ClientInfo(place.address, str(place.address))
         self._conduct = Conduct(host.tools.limits)
-        self._conversation: asyncio.Task[None] | None = None
+        self._handling: asyncio.Task[None] | None = None
         self._dialog: Dialog | None = None
         self._intake: Intake | None = None
 
@@ -86,7 +80,7 @@ class SmtpSession(Wire):
         super().connection_made(transport)
         self._know_client()
         self.place.holder = self
-        self._conversation = self.loop.create_task(self._handle_client())
+        self._handling = self.loop.create_task(self._handle_client())
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone: its place is free at once, whatever the session is at."""
@@ -100,15 +94,18 @@ class SmtpSession(Wire):
 
     def _give_content_up(self) -> None:
         """Wait no more for the blob store with content that will never be whole."""
-        if self.in_content and not self.storing and self._conversation is not None:
+        if self.in_content and not self.storing and self._handling is not None:
             self.in_content = False  # once: a second cancel would break off the deleting
-            self._conversation.cancel()
+            self._handling.cancel()
 
     # ------------------------------------------------------------ the session's task
 
     async def _handle_client(self) -> None:
         try:
             await self._converse()
+        except UnreadableInput as error:
+            self.output.append(error.reply.wire)
+            self._tell("SESSION", error.reply)
         except Hangup as hangup:
             if hangup.reply is not None:
                 self.output.append(hangup.reply.wire)
@@ -136,46 +133,34 @@ class SmtpSession(Wire):
             self._tell("CONNECT", turned_away)
             raise Hangup(turned_away, told=True)
         self.say(_greeting(host.tools.hostname))
-        dialog = self._dialog = Dialog(self)
+        dialog, conversation = Dialog(self), self.conversation
+        self._dialog = dialog
         while True:
-            line = self._next_line()
-            if not dialog.greeted:
-                self._check_opening(line)
-            if line is None:
+            said = conversation.next_event()
+            if not isinstance(said, CommandLine):
                 if host.draining:
                     raise Hangup(replies.DRAINING)
                 await self.more()
                 continue
             self.patience = host.patience  # a step for the command, and one for what comes then
-            await self._obey(dialog, line)
-            self.patience = host.patience
+            await self._obey(dialog, said)
             if len(self.output) >= _AT_ONCE:
                 await self.until_written()
                 await asyncio.sleep(0)
 
-    def _check_opening(self, line: bytes | None) -> None:
-        """End the session of a client that speaks another protocol, before it is taken for ours."""
-        octets = bytes(self.input[:64]) if line is None else line
-        if not may_open(octets, whole=line is not None):
-            raise Hangup(replies.NOT_SMTP)
-
-    async def _obey(self, dialog: Dialog, line: bytes) -> None:
-        verb = ""
-        try:
-            command = read_command(line)
-            verb = command.verb
-            reply = dialog.obey_at_once(command) or await dialog.obey(command)
-        except CommandSyntaxError as error:
-            reply = Reply.of(501, "5.5.4", str(error))
-            self._tell("OTHER", reply)
+    async def _obey(self, dialog: Dialog, said: CommandLine) -> None:
+        reply = dialog.obey_at_once(said)
         if reply is None:
-            return
-        if reply.code == 421:
+            reply = await dialog.obey(said)
+            self.patience = self.host.patience  # what it waited for took of that
+            if reply is None:
+                return
+        code, host = reply.code, self.host
+        if code == 421:
             raise Hangup(reply, told=True)
-        by_client = reply.code >= 500 and dialog.by_client
-        verdict = self._conduct.judge(verb, reply, scarce=self.host.scarce, by_client=by_client)
-        rejections = self.host.tools.rejections
-        if reply.code == 550 and not by_client and await rejections.too_many(self.address):
+        by_client = code >= 500 and dialog.by_client
+        verdict = self._conduct.judge(said.verb, reply, scarce=host.scarce, by_client=by_client)
+        if code == 550 and not by_client and await host.tools.rejections.too_many(self.address):
             verdict = replies.TOO_MANY_ERRORS
         if verdict:
             await self._slow_down(verdict, reply)
@@ -187,30 +172,6 @@ class SmtpSession(Wire):
             self.say(reply)
             raise Hangup(verdict)
         await self.pause(timedelta(seconds=verdict))
-
-    def _next_line(self) -> bytes | None:
-        while (line := self._whole_line()) is not None:
-            if len(line) <= self.line_limit or (
-                len(line) <= _AUTH_LINE and line[:4].upper() == b"AUTH"
-            ):
-                return line
-            self._too_long()
-        if len(self.input) > _ENDLESS_LINE:
-            raise Hangup(replies.LINE_ENDLESS)
-        return None
-
-    def _whole_line(self) -> bytes | None:
-        try:
-            return take_line(self.input)
-        except BareLineEnd:
-            raise Hangup(replies.BARE_LINE_END) from None
-
-    def _too_long(self) -> None:
-        self.say(replies.LINE_TOO_LONG)
-        self._tell("OTHER", replies.LINE_TOO_LONG)
-        verdict = self._conduct.mistake(scarce=self.host.scarce)
-        if isinstance(verdict, Reply):
-            raise Hangup(verdict)
 
     def _tell(self, command: str, reply: Reply) -> None:
         """Tell of a refusal that is no answer to a command of the dialog."""
@@ -242,44 +203,44 @@ class SmtpSession(Wire):
     # ------------------------------------------------------------ what the dialog needs
 
     async def line(self) -> str:
-        """Return the client's next line for AUTH; CommandSyntaxError when it is not ASCII."""
-        self.line_limit = _AUTH_LINE
-        try:
-            while (line := self._next_line()) is None:
-                await self.more()
-        finally:
-            self.line_limit = _COMMAND_LINE
-        if not line.isascii():
-            raise CommandSyntaxError("not ASCII")
-        return line.decode("ascii")
+        """Return the client's next line for AUTH; CommandSyntaxError when it is too long or odd."""
+        while (said := self.conversation.next_event()) is None:
+            await self.more()
+        assert isinstance(said, SaslResponse)
+        if said.line is None or not said.line.isascii():
+            raise CommandSyntaxError("too long, or not ASCII")
+        return said.line.decode("ascii")
 
     async def content(self, intake: Intake) -> Reply:
         """Take a message's content up to its end and return the reply to its final dot."""
-        normalise = self.host.line_ends.normalised(submitted=intake.submitted)
-        reader = ContentReader(normalise=normalise)
+        conversation = self.conversation
         self.in_content, self._intake = True, intake
         try:
             while True:
-                piece = reader.take(self.input)
-                self.storing = reader.done
-                if piece:
-                    await intake.add(piece)
-                    self.earn(len(piece))
-                    if intake.size > NOTABLE and intake.held > self.place.held:
-                        self.settle()
-                if reader.done:
-                    break
-                # A small message passes: what its envelope takes is free again behind it.
-                if self.host.scarce and intake.size > NOTABLE and not self.has_room():
-                    await intake.refuse(replies.MEMORY_SCARCE)
-                if not piece:
+                said = conversation.next_event()
+                if isinstance(said, ContentPiece):
+                    piece, self.storing, bare = said
+                    if piece:
+                        await intake.add(piece)
+                        self.earn(len(piece))
+                        if intake.size > NOTABLE and intake.held > self.place.held:
+                            self.settle()
+                    if self.storing:
+                        return await intake.finish(bare=bare)
+                if self.host.scarce:
+                    await self._spare_memory(intake)
+                if said is None:
                     await self.more()
-            return await intake.finish(bare=reader.bare)
         except BaseException:
             await intake.abort()
             raise
         finally:
             self.in_content, self.storing, self._intake = False, False, None
+
+    async def _spare_memory(self, intake: Intake) -> None:
+        # A small message passes: what its envelope takes is free again behind it.
+        if intake.size > NOTABLE and not self.has_room():
+            await intake.refuse(replies.MEMORY_SCARCE)
 
     def _know_client(self) -> None:
         """Know the client's address and TLS, and nothing that it has said."""
@@ -292,12 +253,11 @@ class SmtpSession(Wire):
         """Answer STARTTLS and shake hands; what came before the handshake is thrown away."""
         assert self.host.tls is not None
         assert self.transport is not None
-        assert self.session is not None
         self.say(replies.START_TLS)
         await self.until_written()
         # RFC 3207 §4.2, and CVE-2011-0411: nothing said in clear may count under TLS, nor what came
         # while the client did not read. There is no wait from here to the change of the transport.
-        self.input.clear()
+        self.conversation.tls_started()
         self.waiting_since = self.loop.time()
         self.patience = min(handshake.TIMEOUT, self.host.patience)
         self._shaking_hands = True
@@ -313,7 +273,7 @@ class SmtpSession(Wire):
             raise Hangup
         # What is in the input by now came under TLS: the transport changed hands before any wait.
         self.transport = secure
-        self.under_tls()
+        self.bound_unread()
         self._know_client()
 
     def end(self, reply: Reply) -> None:

@@ -17,12 +17,14 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 
-from aiosmtpd.smtp import SMTP, Session
+from aiosmtpd.smtp import SMTP
 
+from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session.client import Hangup
 from postroad.ingress.session.host import SessionServer
 from postroad.smtp.reply import Reply
+from postroad.smtp.server.conversation import ServerConversation
 
 # Octets of unread input at which a client waits that is not being read from: one that leaves is
 # noticed as long as we read.
@@ -50,14 +52,13 @@ class Wire(SMTP):
         "_shaking_hands",
         "_turned_out",
         "_writing_paused",
+        "conversation",
         "host",
         "in_content",
-        "input",
         "loop",
         "output",
         "patience",
         "place",
-        "session",
         "storing",
         "transport",
         "waiting_since",
@@ -71,12 +72,11 @@ class Wire(SMTP):
         asyncio.StreamReaderProtocol.__init__(self, None, loop=loop)  # type: ignore[arg-type]
         self.loop = loop
         self.transport: asyncio.Transport | None = None
-        self.session: Session | None = None
         self.host = host
         self.place = place
         self.waiting_since = math.inf
         self.patience = host.patience
-        self.input = bytearray()
+        self.conversation = ServerConversation[Transaction]()
         self.output: list[bytes] = []
         self.in_content = False
         self.storing = False
@@ -97,28 +97,29 @@ class Wire(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless the connection is gone already."""
         self.transport = cast(asyncio.Transport, transport)
-        self.session = Session(self.loop)
         if transport.get_extra_info("ssl_object") is not None:
-            self.under_tls()
+            self.conversation.under_tls = True
+            self.bound_unread()
 
     def data_received(self, data: bytes) -> None:
         """Take octets; the session's task is woken when it waits for them."""
         if self._ended:
             return
-        self.input += data
-        if len(self.input) > NOTABLE:
+        self.conversation.receive(data)
+        if len(self.conversation.input) > NOTABLE:
             self._much_came(len(data))
         self._wake_reader()
 
     def _much_came(self, octets: int) -> None:
-        if self.tls_active:
+        unread = len(self.conversation.input)
+        if self.conversation.under_tls:
             self._most_at_once = max(self._most_at_once, octets)
         # Whoever waits for it takes it off at once.
         waits = self._arrived is not None or self._reading_paused
-        if len(self.input) > _HIGH_WATER and not waits and self.transport:
+        if unread > _HIGH_WATER and not waits and self.transport:
             self._reading_paused = True
             self.transport.pause_reading()
-        if len(self.input) > self.place.held:
+        if unread > self.place.held:
             self.settle()
 
     def pause_writing(self) -> None:
@@ -133,10 +134,10 @@ class Wire(SMTP):
     def eof_received(self) -> bool:
         """The client will say nothing more: what it said is still answered, but for TLS."""
         self._ended = True
-        if self.tls_active:
+        if self.conversation.under_tls:
             # The loops close TLS both ways: there is nobody to answer any more.
             self._closing = True
-            self.input.clear()
+            self.conversation.end()
             self._wake_all()
             return False
         if self._closing and self.transport is not None:
@@ -148,7 +149,7 @@ class Wire(SMTP):
         """The connection is gone: its place is free at once, whatever the session is at."""
         self._closing = True
         self._ended = True
-        self.input.clear()
+        self.conversation.end()
         self.transport = None
         self._wake_all()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
@@ -165,15 +166,8 @@ class Wire(SMTP):
 
     # ------------------------------------------------------------ what the session needs
 
-    @property
-    def tls_active(self) -> bool:
-        """Whether the session is under TLS."""
-        return self.session is not None and self.session.ssl is not None
-
-    def under_tls(self) -> None:
-        """Note that the session is under TLS; what that keeps unread is bounded as in clear."""
-        assert self.session is not None
-        self.session.ssl = {"started": True}
+    def bound_unread(self) -> None:
+        """Bound what TLS keeps unread as in clear."""
         transport = cast(Any, self.transport)  # typeshed does not know reading's limits
         transport.set_read_buffer_limits(high=_HIGH_WATER)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
@@ -187,10 +181,11 @@ class Wire(SMTP):
         if self.transport is None:
             return 0
         unread = self.transport.get_write_buffer_size()
-        return unread + sys.getsizeof(self.input) + self._most_at_once * _TLS_COPIES
+        return unread + sys.getsizeof(self.conversation.input) + self._most_at_once * _TLS_COPIES
 
     def say(self, reply: Reply) -> None:
         """Add a reply to what is written when the input is used up."""
+        self.conversation.answered(reply.code)
         self.output.append(reply.wire)
 
     def new_step(self) -> None:
@@ -206,9 +201,9 @@ class Wire(SMTP):
 
     async def more(self) -> None:
         """Write the replies, then wait for more input; Hangup when there is none to come."""
-        known = len(self.input)
+        known = len(self.conversation.input)
         await self.until_written()
-        if len(self.input) > known:
+        if len(self.conversation.input) > known:
             return  # it came while replies could not go out, and nobody was there to be woken
         if self._ended:
             raise Hangup
@@ -293,8 +288,8 @@ class Wire(SMTP):
         transport, self._closing = self.transport, True
         # Closing waits for the client to read the rest, for ever if it never does.
         unread = transport.get_write_buffer_size() > 0
-        talking = bool(self.input) or self.in_content
-        if talking and not self._ended and not self.tls_active:
+        talking = bool(self.conversation.input) or self.in_content
+        if talking and not self._ended and not self.conversation.under_tls:
             with suppress(OSError):  # it may have left this moment
                 transport.write_eof()
             transport.resume_reading()
@@ -304,7 +299,7 @@ class Wire(SMTP):
         if unread:
             self.loop.call_later(_LINGER, self._reset)
         self._ended = True
-        self.input.clear()
+        self.conversation.end()
         self._wake_all()
 
 
