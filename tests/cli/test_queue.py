@@ -252,6 +252,16 @@ async def test_addresses_fit_however_their_domain_is_written(
         assert [row["queue_id"] for row in rows(out)] == [queue_id]
 
 
+async def test_addresses_fit_however_their_local_part_is_quoted(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    written = ("bob", "Bob", '"bob"', r'"b\ob"')
+    stored = {await put(spool, f"{each}@one.example") for each in written}
+    for each in written:
+        _, out, _ = await run("queue", "list", "--to", f"{each}@one.example", "--json")
+        assert {row["queue_id"] for row in rows(out)} == stored
+
+
 async def test_a_listing_shows_who_was_asked_for_before_others(
     spool: JetStreamSpool, run: Run
 ) -> None:

@@ -167,6 +167,14 @@ async def test_what_is_suspended_otherwise_stays_so_when_a_suspension_ends(
     assert standing.selection == Selection(kinds=frozenset({WaitKind.READY}))
 
 
+async def test_a_suspension_ends_in_any_spelling_of_its_address(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    await run("queue", "suspend", "--to", "bob@one.example")
+    code, out, _ = await run("queue", "resume", "--to", '"Bob"@one.example')
+    assert (code, out) == (0, "Resumed: --to bob@one.example; what waits is tried now.\n")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

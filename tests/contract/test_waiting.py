@@ -108,6 +108,16 @@ async def test_a_selection_means_what_it_says(
     assert len(await found(spool, selection)) == matches
 
 
+@pytest.mark.parametrize("local_part", ["bob", "BOB", '"bob"', r'"b\ob"'])
+async def test_every_spelling_of_an_address_is_selected(spool: Spool, local_part: str) -> None:
+    mailbox = parse_mailbox(f"{local_part}@y.example")
+    await put(spool, str(mailbox))
+    await put(spool, "d@y.example", reverse_path=mailbox)
+    await put(spool, '"bob c"@y.example')
+    assert len(await found(spool, Selection(recipient="bob@y.example"))) == 1
+    assert len(await found(spool, Selection(reverse_path="bob@y.example"))) == 1
+
+
 async def test_deferred_mail_is_found_by_its_id_and_goes_on_when_it_is_claimed(
     spool: Spool,
 ) -> None:

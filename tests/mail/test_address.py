@@ -10,6 +10,7 @@ from postroad.mail.address import (
     Mailbox,
     complete_reverse_path,
     literal_address,
+    meant,
     normalise_domain,
     parse_forward_path,
     parse_mailbox,
@@ -182,6 +183,24 @@ def test_a_header_has_the_mailbox_as_strict_readers_want_it(text: str, in_header
 
 
 @pytest.mark.parametrize(
+    ("text", "compared"),
+    [
+        ("Alice@X.example", "alice@x.example"),
+        ('"alice"@x.example', "alice@x.example"),
+        (r'"al\ICE"@x.example', "alice@x.example"),
+        ('"al".ice@x.example', "al.ice@x.example"),
+        ('"a b"@x.example', '"a b"@x.example'),
+        (r'"\a\ \b"@x.example', '"a b"@x.example'),
+        ("a..b@x.example", '"a..b"@x.example'),
+        ('""@x.example', '""@x.example'),
+        (r'"\"a\""@x.example', r'"\"a\""@x.example'),
+    ],
+)
+def test_a_mailbox_is_compared_in_one_spelling(text: str, compared: str) -> None:
+    assert parse_mailbox(text).compared == compared
+
+
+@pytest.mark.parametrize(
     ("domain", "address"),
     [
         ("x.example", None),
@@ -209,6 +228,17 @@ def test_any_text_is_a_mailbox_that_fits_one_line_or_an_error(text: str) -> None
     assert said.encode("utf-8")
     assert parse_mailbox(said) == mailbox
     assert parse_mailbox(mailbox.in_header).in_header == mailbox.in_header
+
+
+@given(st.text(st.sampled_from('aB."\\ ß'), max_size=20))
+def test_the_compared_spelling_names_the_same_mailbox(local_part: str) -> None:
+    try:
+        mailbox = parse_mailbox(f"{local_part}@x.example")
+    except AddressSyntaxError:
+        return
+    again = parse_mailbox(mailbox.compared)
+    assert again.compared == mailbox.compared
+    assert meant(again.local_part) == meant(mailbox.local_part)
 
 
 @given(st.text(st.sampled_from("abAB09.-_[]:äßσς。%"), max_size=30))

@@ -26,7 +26,8 @@ _ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~\-{_UTF8}]"
 _QUOTED = rf'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e{_UTF8}]|\\[\x20-\x7e])*"'
 _WORD = rf"(?:{_ATEXT}+|{_QUOTED})"
 _LOCAL_PART = re.compile(rf"\.*(?:{_WORD}(?:\.+{_WORD})*\.*)?")
-_STANDARD_LOCAL_PART = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*|{_QUOTED}")
+_DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+_STANDARD_LOCAL_PART = re.compile(rf"{_DOT_ATOM.pattern}|{_QUOTED}")
 _QUOTED_STRING = re.compile(_QUOTED)
 _PAIR = re.compile(r"\\(.)")
 _SPECIAL = re.compile(r'["\\]')
@@ -61,8 +62,19 @@ class Mailbox:
         """
         if _STANDARD_LOCAL_PART.fullmatch(self.local_part):
             return str(self)
-        quoted = _SPECIAL.sub(r"\\\g<0>", _unquoted(self.local_part))
-        return f'"{quoted}"@{self.domain}'
+        return f"{_quoted(_unquoted(self.local_part))}@{self.domain}"
+
+    @property
+    def compared(self) -> str:
+        """
+        The one spelling of all spellings that name this mailbox, to compare mailboxes as text.
+
+        The local part is in the form of `meant`, in quotes where RFC 5321 §4.1.2 needs them.
+        """
+        local_part = meant(self.local_part)
+        if not _DOT_ATOM.fullmatch(local_part):
+            local_part = _quoted(local_part)
+        return f"{local_part}@{self.domain}"
 
 
 def meant(local_part: str) -> str:
@@ -75,6 +87,11 @@ def meant(local_part: str) -> str:
     if '"' in local_part:
         local_part = _unquoted(local_part)
     return local_part.lower()
+
+
+def _quoted(local_part: str) -> str:
+    escaped = _SPECIAL.sub(r"\\\g<0>", local_part)
+    return f'"{escaped}"'
 
 
 def _unquoted(local_part: str) -> str:

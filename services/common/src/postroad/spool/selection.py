@@ -20,8 +20,8 @@ class Selection:
     """
     Which records an order or a listing selects; every given field must match.
 
-    Addresses are in lower case, because local parts compare without regard to case, as in
-    manifests.
+    Addresses are in the spelling of `Mailbox.compared`, so that a selection means the same mail as
+    a Client or a Quota in a manifest; `<>` is the null reverse-path.
     """
 
     queue_id: str | None = None
@@ -48,8 +48,8 @@ class Selection:
 
     def names(self, recipient: QueuedRecipient) -> bool:
         """Whether a recipient of a selected record is selected; without `recipient`, all are."""
-        return self.recipient is None or str(recipient.mailbox).lower() == self.recipient
+        return self.recipient is None or recipient.mailbox.compared == self.recipient
 
 
 def _sender(record: QueueRecord) -> str:
-    return str(record.reverse_path or "<>").lower()
+    return record.reverse_path.compared if record.reverse_path is not None else "<>"

@@ -150,9 +150,9 @@ def _reverse_path(text: str) -> str:
 
 
 def _mailbox(text: str, option: str) -> str:
-    """Read an address in lower case, as addresses are compared without case."""
+    """Read an address in the spelling by which addresses are compared."""
     try:
-        return str(parse_mailbox(text)).lower()
+        return parse_mailbox(text).compared
     except AddressSyntaxError as error:
         raise CommandError(f"{option}: {text!r} is not a mail address: {error}", code=2) from error
 

@@ -2,7 +2,8 @@
 Encodes operators' orders as JSON, so that people can read them with any NATS tool.
 
 An order with an unknown field is refused: the field may narrow the selection, and without it the
-order would act on the wrong mail.
+order would act on the wrong mail. An older version may have stored an address in another spelling;
+it is read as `Mailbox.compared`, in which all addresses of a selection are.
 """
 
 import json
@@ -10,12 +11,14 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from postroad.mail.address import Mailbox
 from postroad.spool.agreement import Order
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.selection import Selection, WaitKind
 
 _ORDER_FIELDS = {each.name for each in fields(Order)} - {"stored"}  # which the queue adds
 _SELECTION_FIELDS = {each.name for each in fields(Selection)}
+_ADDRESSES = ("reverse_path", "recipient")
 
 
 def encode_order(order: Order) -> bytes:
@@ -70,9 +73,17 @@ def _decode_selection(content: dict[str, Any]) -> Selection:
     if not content.keys() <= _SELECTION_FIELDS:
         raise RecordCorrupt("a selection with unknown fields")
     chosen = dict(content)
+    chosen |= {name: _compared(content[name]) for name in _ADDRESSES if name in content}
     chosen["kinds"] = frozenset(WaitKind(kind) for kind in content["kinds"])
     if "lanes" in content:
         chosen["lanes"] = frozenset(content["lanes"])
     if "arrived_before" in content:
         chosen["arrived_before"] = datetime.fromisoformat(content["arrived_before"])
     return Selection(**chosen)
+
+
+def _compared(address: str) -> str:
+    if address == "<>":
+        return address
+    local_part, _, domain = address.rpartition("@")
+    return Mailbox(local_part, domain).compared
