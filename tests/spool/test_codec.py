@@ -87,6 +87,7 @@ record_fields: dict[str, Any] = {
     "last_attempt": st.none() | moments,
     "delay_warned": st.booleans(),
     "lane_moves": st.integers(0, 3),
+    "generation": st.integers(0, 2**40),
     "hold": st.none()
     | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text, st.none() | moments),
     "needs": st.frozensets(text.filter(bool), max_size=2),

@@ -129,6 +129,7 @@ class QueueRecord:
     attempts: int = 0
     last_attempt: datetime | None = None
     delay_warned: bool = False
+    generation: int = 0  # of the configuration by which it was accepted, or last moved
     lane_moves: int = 0  # moves to another lane since the last attempt
     resume_from: int = 0  # pending recipients before this one were tried in the unfinished attempt
     overtime: datetime | None = None  # until when it may wait for a last try after its deadline

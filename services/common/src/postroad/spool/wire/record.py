@@ -84,6 +84,8 @@ def _put_content(record: QueueRecord, message: wire.QueueRecord) -> None:
 
 def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
     """Write the fields that few records have; a missing field is read as its default."""
+    if record.generation:
+        message.generation = record.generation
     if record.header:
         message.header = record.header
     if record.requiretls:
@@ -159,6 +161,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         attempts=message.attempts,
         last_attempt=_moment(message.last_attempt_us) if message.last_attempt_us else None,
         delay_warned=message.delay_warned,
+        generation=message.generation,
         lane_moves=message.lane_moves,
         hold=_hold_in(message.hold) if message.HasField("hold") else None,
         needs=frozenset(message.needs),

@@ -6,6 +6,9 @@ changed. It leaves the room if it has another egress path or none, or if the pat
 or none of its former smarthosts.
 """
 
+from collections.abc import Callable
+from datetime import timedelta
+
 from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
 from postroad.delivery.routing.sources import draw
 from postroad.delivery.sites.site import Site
@@ -13,6 +16,47 @@ from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.policy.snapshot import Snapshot
 from postroad.spool.interface import LeasedRecord
+
+PATIENCE = timedelta(seconds=10)
+
+
+class EarlyRecords:
+    """
+    Records that a newer configuration accepted or moved than the one in force here.
+
+    Each process reads a configuration at its own moment. By an older one such a record might have
+    no route, or go back to the pool that it came from. It waits for the newer one, but no longer
+    than `PATIENCE`: after a restore, generations may begin anew. Times are seconds.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[LeasedRecord] = []
+        self._since = 0.0
+        self._given_up = 0  # the generation that did not come
+
+    def waits(self, leased: LeasedRecord, generation: int, now: float) -> bool:
+        """Keep a record if it must wait for a configuration; return whether it does."""
+        if leased.record.generation <= max(generation, self._given_up):
+            return False
+        if not self._waiting:
+            self._since = now
+        self._waiting.append(leased)
+        return True
+
+    def due(self, generation: int, now: float) -> list[LeasedRecord]:
+        """Take out the records that wait no longer."""
+        if self._waiting and now - self._since >= PATIENCE.total_seconds():
+            newest = max(each.record.generation for each in self._waiting)
+            self._given_up = max(self._given_up, newest)
+        known = max(generation, self._given_up)
+        return self.withdraw(lambda each: each.record.generation <= known)
+
+    def withdraw(self, leaves: Callable[[LeasedRecord], bool]) -> list[LeasedRecord]:
+        """Take out the records that leave."""
+        leaving = [each for each in self._waiting if leaves(each)]
+        if leaving:
+            self._waiting = [each for each in self._waiting if not leaves(each)]
+        return leaving
 
 
 class Renewal:

@@ -18,7 +18,7 @@ from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.dispatcher import SiteDispatcher
 from postroad.delivery.dispatch.parking import Parking
 from postroad.delivery.dispatch.precedence import order_for
-from postroad.delivery.dispatch.renewal import Renewal
+from postroad.delivery.dispatch.renewal import EarlyRecords, Renewal
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import (
     for_all,
@@ -66,6 +66,7 @@ class Worker:
         self._sites = Sites(context.in_hand)
         self._egress_paths = EgressPaths()
         self._renewal = Renewal(self._egress_paths)
+        self._early = EarlyRecords()
         self._elsewhere: Mapping[str, int] = {}
         self._heeded: Snapshot | None = None  # the configuration that is applied
 
@@ -96,6 +97,8 @@ class Worker:
         for site in self._sites:
             for waiting in site.withdraw(lambda each: each.leased.lane == lane):
                 self._tasks.spawn(self._settler.give_back(waiting.leased))
+        for leased in self._early.withdraw(lambda each: each.lane == lane):
+            self._tasks.spawn(self._settler.give_back(leased))
         self._hang_up()
         self._sites.leave(lane)
         self._parking.leave(lane)
@@ -125,6 +128,8 @@ class Worker:
                 self._tasks.spawn(
                     self._settler.unattempted(waiting.leased, waiting.egress_path, order)
                 )
+        for leased in self._early.withdraw(lambda each: self._order(each) is not None):
+            self._begin_again(leased)
 
     def _order(self, leased: LeasedRecord) -> Order | None:
         return order_for(self._context.spool.orders.in_force(datetime.now(UTC)), leased)
@@ -142,6 +147,8 @@ class Worker:
             now = asyncio.get_running_loop().time()
             self._settler.unread(leased, self._lookups.wait(record.traffic_class, now))
             return
+        if record.hold is None and order is None and self._is_early(leased, snapshot):
+            return
         if egress_path is None or record.hold is not None or order is not None:
             self._tasks.spawn(self._settler.unattempted(leased, egress_path, order))
             return
@@ -152,6 +159,11 @@ class Worker:
             self._tasks.spawn(self._look_for_route(leased, egress_path))
         else:
             self._ask_for_route(leased, egress_path)
+
+    def _is_early(self, leased: LeasedRecord, snapshot: Snapshot | None) -> bool:
+        """Whether a record waits, as it was accepted by a newer configuration than ours."""
+        now = asyncio.get_running_loop().time()
+        return self._early.waits(leased, snapshot.generation if snapshot is not None else 0, now)
 
     def _begin_again(self, leased: LeasedRecord) -> None:
         """Find the site of a record again, as if it came now."""
@@ -229,7 +241,10 @@ class Worker:
     ) -> QueueRecord | None:
         """Return the record changed for its right lane, None if it is there already."""
         record = leased.record
-        if record.lane_moves >= _MOST_MOVES:
+        snapshot = self._context.configuration.current
+        generation = snapshot.generation if snapshot is not None else 0
+        moves = record.lane_moves if record.generation >= generation else 0
+        if moves >= _MOST_MOVES:
             return None  # no more moves: deliver it from where it is
         if record.site == site and record.pool == egress_path.pool:
             return None  # ingress knew the site, and chose its lane
@@ -239,7 +254,12 @@ class Worker:
         right_pool = egress_path.pool == record.pool
         if right_lane and right_pool:
             return None
-        return record.next_step(site=site, pool=egress_path.pool, lane_moves=record.lane_moves + 1)
+        return record.next_step(
+            site=site,
+            pool=egress_path.pool,
+            lane_moves=moves + 1,
+            generation=max(generation, record.generation),
+        )
 
     # ------------------------------------------------------------ the whole
 
@@ -256,6 +276,8 @@ class Worker:
                 self._parking.park_surplus(site, now)
                 self._parking.look(site)
                 self._dispatcher.probe(site, now)
+            for leased in self._early_no_more():
+                self._begin_again(leased)
             self._parking.forget(now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._settler.in_hand)
@@ -288,8 +310,12 @@ class Worker:
         for total in meeting:
             self._dispatcher.resume(total)  # some of its mail may have gone to another pool
         self._dispatcher.windows.look_again()
-        for waiting in leaving:
-            self._begin_again(waiting.leased)
+        for leased in [waiting.leased for waiting in leaving] + self._early_no_more():
+            self._begin_again(leased)
+
+    def _early_no_more(self) -> list[LeasedRecord]:
+        snapshot, now = self._heeded, asyncio.get_running_loop().time()
+        return self._early.due(snapshot.generation if snapshot is not None else 0, now)
 
     def _know_pools(self, snapshot: Snapshot) -> Collection[SiteTotal[Site]]:
         """
@@ -314,6 +340,7 @@ class Worker:
         await self._context.consumer.stop()
         self._hang_up()  # before other processes begin with these sites
         unbegun = [each.leased for site in self._sites for each in site.empty()]
+        unbegun += self._early.withdraw(lambda _: True)
         await asyncio.gather(*(self._settler.give_back(leased) for leased in unbegun))
         try:
             async with asyncio.timeout(seconds):

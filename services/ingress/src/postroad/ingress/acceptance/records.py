@@ -66,6 +66,7 @@ def records(
                 body=transaction.body,
                 smtputf8=transaction.smtputf8,
                 traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
+                generation=transaction.snapshot.generation,
                 pool=egress_path.pool,
                 site=sites.lookup(domain) if egress_path.by_mx else egress_path.name,
                 trace=trace,
