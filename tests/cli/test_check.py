@@ -52,6 +52,41 @@ def test_good_manifests_are_fine(tmp_path: Path) -> None:
     assert check(str(tmp_path)) == (0, "No mistakes in 1 object (1 Relay).\n")
 
 
+GRANT = """\
+apiVersion: postroad.dev/v1alpha1
+kind: DomainGrant
+metadata: {name: g, namespace: mail}
+spec: {domains: ["*.example"], namespaces: [shop]}
+"""
+
+
+def test_a_grant_is_read_and_a_domain_without_one_is_warned_of(tmp_path: Path) -> None:
+    shop = DOMAIN.format("a").replace("{name: a}", "{name: a, namespace: shop}")
+    (tmp_path / "a.yaml").write_text(shop)
+    (tmp_path / "g.yaml").write_text(GRANT)
+    assert check(str(tmp_path)) == (0, "No mistakes in 2 objects (1 Domain, 1 DomainGrant).\n")
+    (tmp_path / "g.yaml").write_text(GRANT.replace("*.example", "b.example"))
+    code, output = check(str(tmp_path))
+    assert code == 0
+    assert "a.yaml:4: spec.domain: no DomainGrant gives a.example to namespace shop" in output
+    (tmp_path / "g.yaml").write_text(GRANT.replace("[shop]", "[Shop]"))
+    code, output = check(str(tmp_path))
+    assert (code, "g.yaml:4: spec.namespaces[0]: 'Shop' is not a name" in output) == (1, True)
+
+
+def test_a_name_that_two_namespaces_claim_is_told_at_the_second(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DOMAIN.format("a"))
+    (tmp_path / "b.yaml").write_text(
+        DOMAIN.format("a").replace("{name: a}", "{name: a, namespace: b}")
+    )
+    code, output = check(str(tmp_path))
+    assert code == 1
+    assert (
+        "b.yaml:4: spec.domain: another namespace has a better or older claim to a.example"
+        in output
+    )
+
+
 LOGIN = """\
 apiVersion: v1
 kind: Secret

@@ -116,7 +116,7 @@ def _look_around(scenario: str) -> None:
     logs = ("logs", "-l", "app.kubernetes.io/part-of=postroad", "--prefix", "--tail=300")
     looks = (
         ("get", "nodes,pods", "-A", "-o", "wide"),
-        ("get", "domains,relays,quotas,clients", "-A"),
+        ("get", "domains,relays,quotas,clients,domaingrants", "-A"),
         (*release, "get", "all,pvc,pdb"),
         (*release, "get", "events", "--sort-by=.lastTimestamp"),
         (*release, *logs, "--max-log-requests=30", "--all-containers"),

@@ -36,7 +36,7 @@ async def test_secret_missing_domain_conflict_and_no_consent(steady: Scene, othe
     async with steady.flow() as flow:
         await flow.reached(100)
         await secret_missing_then_made(other)
-        await domain_conflict(other)
+        await names_of_others(other, steady.release.namespace)
         await no_consent(other, steady.shop)
         await settle("8. Secret missing then made, Domain conflict, no consent", flow)
 
@@ -56,10 +56,16 @@ async def secret_missing_then_made(namespace: str) -> None:
     await says(client, "SecretsResolved", "False", "SecretNotFound")
 
 
-async def domain_conflict(namespace: str) -> None:
+async def names_of_others(namespace: str, release: str) -> None:
     younger = resource("Domain", namespace, "taken", domain="shop.example", send={})
     await kube.apply(younger)
-    await says(younger, "Accepted", "False", "DomainConflict")
+    await ready(younger, seconds=SECONDS)  # for the mail of its own namespace
+    await says(younger, "DomainClaimed", "False", "NotProven")
+    domain = resource("Domain", namespace, "granted", domain="granted.example", send={})
+    names = {"domains": ["granted.example"], "namespaces": [namespace]}
+    await kube.apply(domain, resource("DomainGrant", release, "granted", **names))
+    await says(domain, "DomainClaimed", "True", "Granted")
+    await kube.kubectl("delete", "domaingrants.postroad.dev", "granted", "-n", release)
 
 
 async def no_consent(namespace: str, owner: str) -> None:

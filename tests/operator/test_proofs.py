@@ -125,7 +125,7 @@ def test_what_took_everybodys_mail_before_claims_were_proven_does_so_for_a_day(
     [
         published(ClaimBasis.GRANT),  # the grants say so themselves
         published(ClaimBasis.PLATFORM),
-        published(ClaimBasis.TXT, Reach.NOBODY),
+        published(ClaimBasis.TXT, Reach.HOME),
         published(ClaimBasis.NONE, Reach.STRANGERS),
     ],
 )

@@ -83,7 +83,7 @@ ENTRIES: dict[str, Entry] = {
     "domain.shop.x.y": DOMAIN,
     "domain.shop.open": Domain(KEY, "b.example", admits=None),
     "domain.shop.claimed": Domain(
-        KEY, "c.example", sends=True, claim=ClaimBasis.TXT, reach=Reach.NOBODY
+        KEY, "c.example", sends=True, claim=ClaimBasis.TXT, reach=Reach.HOME
     ),
     "client.shop.x.y": CLIENT,
     "quota.shop.x.y": QUOTA,

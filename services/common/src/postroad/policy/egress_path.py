@@ -7,7 +7,7 @@ waited. It is a pure function of a snapshot and the message's origin. While some
 read, delivery also checks whether one of them might change the result.
 """
 
-from postroad.policy.model import Client, Domain, EgressPath, ObjectKey
+from postroad.policy.model import Client, Domain, EgressPath, ObjectKey, Reach
 from postroad.policy.patterns import matching
 from postroad.policy.snapshot import Snapshot
 
@@ -71,11 +71,9 @@ def may_be_otherwise(
     if kinds - _KINDS:
         return True  # a kind of a later version
     if domain is not None and domain.receive is not None:
-        # A Domain of the mail's own namespace goes first, and an unreadable one may have the name.
-        closer = of is not None and of != domain.key.namespace
-        return _is_unread(snapshot, "domain", domain.key) or (
-            closer and _has_unread(snapshot, "domain", of)
-        )
+        # An unreadable Domain may have proven the name.
+        proven = domain.reach is Reach.EVERYBODY
+        return _is_unread(snapshot, "domain", domain.key) or (not proven and "domain" in kinds)
     if domain is not None and client is None and namespace is None:
         sender_domain = recipient_domain
     if "domain" in kinds or (client is not None and _is_unread(snapshot, "client", client)):

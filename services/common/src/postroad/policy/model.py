@@ -163,7 +163,8 @@ class Reach(StrEnum):
 
     EVERYBODY = "Everybody"
     STRANGERS = "Strangers"  # nobody has proven the name, and this is its oldest Domain
-    NOBODY = "Nobody"  # another Domain has the name
+    HOME = "Home"  # nobody has proven the name, and an older Domain has strangers' mail
+    NOBODY = "Nobody"  # another namespace has proven the name: the Domain is not in force
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,16 +82,15 @@ class Snapshot:
         """
         Return the Domain that a name means in the mail of a namespace; None: of a stranger.
 
-        A Domain that has not proven its name means nothing in the mail of other namespaces.
+        A Domain that has not proven its name means nothing in the mail of other namespaces. One
+        that has means the same to all: else who claims a network would get what comes from there.
         """
         domain = self.domains.get(name)
-        if namespace is None or (domain is not None and domain.key.namespace == namespace):
+        if namespace is None or (domain is not None and domain.reach is Reach.EVERYBODY):
             return domain
-        if self.domains_of_one:
-            own = self.domains_of_one.get((namespace, name))
-            if own is not None:
-                return own
-        return domain if domain is not None and domain.reach is Reach.EVERYBODY else None
+        if domain is not None and domain.key.namespace == namespace:
+            return domain
+        return self.domains_of_one.get((namespace, name)) if self.domains_of_one else None
 
     @cached_property
     def postmaster_domain(self) -> str | None:
@@ -115,11 +114,11 @@ class Snapshot:
         """Index the objects; the compiler has made sure that names are unique."""
         return cls(
             generation,
-            domains={each.domain: each for each in domains if each.reach is not Reach.NOBODY},
+            domains={each.domain: each for each in domains if each.reach is not Reach.HOME},
             domains_of_one={
                 (each.key.namespace, each.domain): each
                 for each in domains
-                if each.reach is Reach.NOBODY
+                if each.reach is Reach.HOME
             },
             relays={relay.key: relay for relay in relays},
             quotas={quota.key: quota for quota in quotas},

@@ -179,7 +179,7 @@ def secret(namespace: str, name: str, kind: str = "Opaque", **data: str) -> Obje
 
 
 def resource(kind: str, namespace: str, name: str, **spec: Any) -> Object:
-    """Return a Relay, Domain, Client or Quota."""
+    """Return a Relay, Domain, Client, Quota or DomainGrant."""
     return {
         "apiVersion": "postroad.dev/v1alpha1",
         "kind": kind,

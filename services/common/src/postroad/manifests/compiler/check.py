@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from postroad.manifests.compiler.claims import Claims, Grants
 from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.compiler.entries import UNVERIFIED_LOGIN, logs_in_unverified
 from postroad.manifests.compiler.findings import read_credentials
 from postroad.manifests.compiler.result import Compiled, ConditionType, Reason
 from postroad.manifests.files.reader import ManifestReader, Manifests, Mistake
 from postroad.manifests.kinds.client import ClientSpec
-from postroad.manifests.objects import Problem
+from postroad.manifests.objects import Kind, Problem
 from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey, Relay
 from postroad.policy.patterns import specificity
 from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
@@ -110,6 +111,7 @@ def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
     yield from _unverified_logins(compiled, manifests)
     yield from _stranded(compiled, manifests)
     yield from _short_passwords(manifests)
+    yield from _unproven(compiled, manifests)
 
 
 def _unverified_logins(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
@@ -137,6 +139,25 @@ def _stranded(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
                 f" {client.key.namespace}, or name one in spec.relayRef"
             )
             yield origin.mistake(Problem(("spec",), reason))
+
+
+def _unproven(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
+    """Yield Domains without a grant; files with grants are meant for Kubernetes, too."""
+    grants = [each for each in manifests.origins if each.kind is Kind.DOMAIN_GRANT]
+    if not grants:
+        return
+    claims = Claims(trusted=frozenset(each.key.namespace for each in grants))
+    entries = compiled.entries.items()
+    domains = {key: each for key, each in entries if isinstance(each, Domain)}
+    decided = Grants(manifests.objects, claims).decide(domains, {}, domains)
+    for reference, origin in manifests.origins.items():
+        domain, evidence = decided.get(reference.entry_key, (None, None))
+        if domain is not None and evidence is None:
+            reason = (
+                f"no DomainGrant gives {domain.domain} to namespace {domain.key.namespace}; on"
+                " Kubernetes it takes the mail of other namespaces only if the DNS proves the name"
+            )
+            yield origin.mistake(Problem(("spec", "domain"), reason))
 
 
 def _short_passwords(manifests: Manifests) -> Iterable[Mistake]:

@@ -9,7 +9,7 @@ of RFC 8555 is the model of the proof. A stranger's mail is nobody's in the clus
 Domain it would be refused, so it goes to the oldest Domain of a name that nobody has proven.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -58,6 +58,7 @@ class Claims:
 
 
 OF_FILES = Claims()
+_TRUSTED = Evidence(ClaimBasis.PLATFORM)
 
 
 def proof_name(domain: str) -> str:
@@ -92,14 +93,23 @@ class Grants:
         return self._claims.platform in (None, grant.namespace)
 
     def decide(
-        self, domains: Mapping[str, Domain], last_good: Mapping[str, Entry]
+        self,
+        domains: Mapping[str, Domain],
+        last_good: Mapping[str, Entry],
+        declared: Container[str],
     ) -> Mapping[str, tuple[Domain, Evidence | None]]:
         """
-        Return the Domains in force, oldest first, with their reach, and what proves each claim.
+        Return Domains, given oldest first, with their reach, and what proves each claim.
 
-        Both mappings have the keys of entries. The evidence is None while nobody was asked.
+        All have the keys of entries. What is not `declared` (it was not listed yet) keeps the claim
+        that it has. The evidence is None while nobody was asked.
         """
-        found = {key: self._evidence(each, last_good.get(key)) for key, each in domains.items()}
+        found = {
+            key: self._evidence(each, last_good.get(key))
+            if key in declared
+            else Evidence(each.claim)
+            for key, each in domains.items()
+        }
         names: dict[str, list[str]] = {}
         for key, domain in domains.items():
             names.setdefault(domain.domain, []).append(key)
@@ -115,8 +125,9 @@ class Grants:
     def _evidence(self, domain: Domain, last_good: Entry | None) -> Evidence | None:
         namespace, name = domain.key.namespace, domain.domain
         if self._claims.trusted is None or namespace in self._claims.trusted:
-            return Evidence(ClaimBasis.PLATFORM)
-        if any(namespace in self._given.get(pattern, ()) for pattern in matching(name)):
+            return _TRUSTED
+        given = self._given
+        if given and any(namespace in given.get(pattern, ()) for pattern in matching(name)):
             return Evidence(ClaimBasis.GRANT)
         # A grant that was in force lasts while some DomainGrant cannot be read.
         had_it = isinstance(last_good, Domain) and last_good.claim is ClaimBasis.GRANT
@@ -130,13 +141,16 @@ def _reaches(evidence: Sequence[Evidence | None]) -> Sequence[Reach]:
     Return the reach of all Domains of one name, given the oldest first.
 
     The best claim has the name: a grant, then a TXT record, which names the namespace, then an MX
-    record, which does not, then a proof that the DNS no longer confirms. Of equals the oldest.
+    record, which does not, then a proof that the DNS no longer confirms. Of equals the oldest. A
+    name that nobody has proven may mean a Domain of its own in each namespace.
     """
     ranks = [_rank(each) for each in evidence]
     best = max(ranks)
     found = Reach.EVERYBODY if best else Reach.STRANGERS
-    first = ranks.index(best)
-    return [found if index == first else Reach.NOBODY for index in range(len(ranks))]
+    if len(ranks) == 1:
+        return [found]
+    first, others = ranks.index(best), Reach.NOBODY if best else Reach.HOME
+    return [found if index == first else others for index in range(len(ranks))]
 
 
 def _rank(evidence: Evidence | None) -> int:
@@ -165,11 +179,13 @@ def condition(
 def _said(domain: Domain, evidence: Evidence | None) -> tuple[Reason, str]:
     name, namespace = domain.domain, domain.key.namespace
     if domain.reach is Reach.NOBODY:
+        return Reason.CLAIMED_ELSEWHERE, f"another namespace has a better or older claim to {name}"
+    if domain.reach is Reach.HOME:
         message = (
-            f"another namespace has a better or older claim to {name}; the Domain takes the mail"
-            " of its own namespace only"
+            f"nothing proves that {name} belongs to namespace {namespace}, so the Domain takes the"
+            " mail of its own namespace only; an older one of another namespace has strangers' mail"
         )
-        return Reason.CLAIMED_ELSEWHERE, message
+        return Reason.NOT_PROVEN, message
     if evidence is None:
         return Reason.PENDING, "the DNS is asked in a moment"
     if evidence.basis is ClaimBasis.NONE:
@@ -186,14 +202,14 @@ def _said(domain: Domain, evidence: Evidence | None) -> tuple[Reason, str]:
             " it for a day, or has not answered for a week"
         )
         return Reason.NOT_CONFIRMED, message
-    return {
-        ClaimBasis.GRANT: (Reason.GRANTED, f"a DomainGrant gives {name} to namespace {namespace}"),
-        ClaimBasis.TXT: (
-            Reason.TXT_RECORD,
-            f"the TXT record at {proof_name(name)} names this relay and namespace {namespace}",
-        ),
-        ClaimBasis.MX: (Reason.MX_RECORD, f"an MX record of {name} names this relay"),
-    }.get(evidence.basis, (Reason.TRUSTED, f"namespace {namespace} needs no proof"))
+    if evidence.basis is ClaimBasis.GRANT:
+        return Reason.GRANTED, f"a DomainGrant gives {name} to namespace {namespace}"
+    if evidence.basis is ClaimBasis.TXT:
+        where = proof_name(name)
+        return Reason.TXT_RECORD, f"the TXT record at {where} names this relay and the namespace"
+    if evidence.basis is ClaimBasis.MX:
+        return Reason.MX_RECORD, f"an MX record of {name} names this relay"
+    return Reason.TRUSTED, f"namespace {namespace} needs no proof"
 
 
 def _advice(domain: Domain, claims: Claims) -> str:

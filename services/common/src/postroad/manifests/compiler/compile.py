@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from postroad.manifests.compiler.claims import OF_FILES, Claims, Grants, condition
+from postroad.manifests.compiler.claims import OF_FILES, Claims, Evidence, Grants, condition
 from postroad.manifests.compiler.entries import (
     UNVERIFIED_LOGIN,
     client_entry,
@@ -40,7 +40,7 @@ from postroad.manifests.kinds.domain import DomainSpec
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
-from postroad.policy.model import ClaimBasis, Client, Domain, Entry, ObjectKey, Reach
+from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach
 from postroad.policy.secrets.seal import Keyring
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.wire.payload import LARGEST_VALUE
@@ -182,13 +182,24 @@ class _Compiler:
         """Decide whose mail each Domain takes, now that all of them are known, oldest first."""
         told = {each.reference.entry_key: each for each in declared}
         domains = {key: each for key, each in self.entries.items() if isinstance(each, Domain)}
-        for key, (domain, evidence) in self._grants.decide(domains, self._last_good).items():
-            self.entries[key] = domain
-            if domain.reach is not Reach.NOBODY:
+        for key, (domain, evidence) in self._grants.decide(domains, self._last_good, told).items():
+            if domain.reach is Reach.NOBODY:
+                del self.entries[key]
+            else:
+                self.entries[key] = domain
+            if domain.reach in (Reach.EVERYBODY, Reach.STRANGERS):
                 self._domains[domain.domain] = domain
             if key in told:
-                said = condition(domain, evidence, self._claims, told[key].generation)
-                self.conditions[told[key].reference] += (said,)
+                self._tell_claim(told[key], domain, evidence)
+
+    def _tell_claim(self, declared: Declared, domain: Domain, evidence: Evidence | None) -> None:
+        said = condition(domain, evidence, self._claims, declared.generation)
+        if domain.reach is Reach.NOBODY:
+            lost = refused(Reason.DOMAIN_CONFLICT, said.message, "domain")
+            self.conditions[declared.reference] = conditions(
+                declared, [ConditionType.ACCEPTED], [lost], stale=False
+            )
+        self.conditions[declared.reference] += (said,)
 
     def by_username(self, clients: Sequence[Declared]) -> list[Declared]:
         """Return Clients, given oldest first, in the order in which they get their usernames."""
@@ -262,11 +273,6 @@ class _Compiler:
 
     def _too_large(self, declared: Declared, entry: Entry) -> list[Finding]:
         stored = self._last_good.get(declared.reference.entry_key)
-        if isinstance(entry, Domain):
-            # Its claim is decided later, so it is measured with the longest.
-            entry = replace(entry, claim=ClaimBasis.PLATFORM)
-            if isinstance(stored, Domain):
-                stored = replace(stored, claim=entry.claim, reach=entry.reach)
         return self._bound.check(declared, entry, stored)
 
     def _put_in_force(self, key: str, entry: Entry) -> None:

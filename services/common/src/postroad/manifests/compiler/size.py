@@ -6,13 +6,13 @@ objects with hundreds of items are encoded to measure them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroad.manifests.compiler.findings import Finding, refused
 from postroad.manifests.compiler.result import Reason
 from postroad.manifests.objects import Declared
 from postroad.policy.codec import encode_entry
-from postroad.policy.model import Client, Domain, Entry, Relay
+from postroad.policy.model import ClaimBasis, Client, Domain, Entry, Reach, Relay
 from postroad.policy.secrets.seal import Keyring
 
 _LARGEST_ITEM = 4000  # octets; a pattern has 320 characters, and JSON writes one in 12 at most
@@ -29,7 +29,10 @@ class Bound:
     def check(self, declared: Declared, entry: Entry, stored: Entry | None) -> list[Finding]:
         """Return a finding if the object is too large and is not stored already."""
         lists = _lists(entry)
-        if _BESIDE_LISTS + sum(lists.values()) * _LARGEST_ITEM <= self.largest or entry == stored:
+        if _BESIDE_LISTS + sum(lists.values()) * _LARGEST_ITEM <= self.largest:
+            return []
+        entry = _undecided(entry)
+        if stored is not None and entry == _undecided(stored):
             return []
         size = len(encode_entry(declared.reference.entry_key, entry, self.keyring))
         if size <= self.largest:
@@ -40,6 +43,13 @@ class Bound:
             " shorten this list, its longest"
         )
         return [refused(Reason.TOO_LARGE, message, *longest)]
+
+
+def _undecided(entry: Entry) -> Entry:
+    """Return an entry as it is before its claim is decided, with the longest that there is."""
+    if not isinstance(entry, Domain):
+        return entry
+    return replace(entry, claim=ClaimBasis.PLATFORM, reach=Reach.EVERYBODY)
 
 
 def _lists(entry: Entry) -> Mapping[tuple[str, ...], int]:

@@ -32,6 +32,7 @@ from postroad.mail.status import (
     MISCONFIGURED,
     EnhancedStatus,
 )
+from postroad.policy.model import Reach
 from postroad.policy.snapshot import Snapshot
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
@@ -190,7 +191,8 @@ def nowhere(route: NoRoute, domain: str, snapshot: Snapshot | None) -> Outcome:
     The DNS may lead to this relay before the operator has seen that, so that the Domain of this
     name does not get the mail of other namespaces yet.
     """
-    if route == LOOPS_BACK and snapshot is not None and domain in snapshot.domains:
+    claimed = snapshot.domains.get(domain) if snapshot is not None else None
+    if route == LOOPS_BACK and claimed is not None and claimed.reach is not Reach.EVERYBODY:
         reason = "the DNS leads to this relay, and the claim of the Domain here is not proven yet"
         return deferred(reason, status=route.status.with_class(4))
     if route.is_permanent:
