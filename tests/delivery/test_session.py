@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from postroad.delivery.client.opening import open_session as open_to
-from postroad.delivery.client.peer import Peer, Timeouts, TransactionAbandoned
+from postroad.delivery.client.peer import Peer, Timeouts
 from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.peers.transact import transact as send_whole
 
 CONTENT = b"Subject: hi\r\n\r\n.dotted\r\nbody\r\n"
 
@@ -27,13 +28,9 @@ def outgoing(*to: str, content: bytes | AsyncIterator[bytes] = CONTENT, **more: 
     return Outgoing(parse_mailbox("a@x.example"), recipients, content, **fields)  # type: ignore[arg-type]
 
 
-async def yes() -> bool:
-    return True
-
-
 async def transact(session: Session, message: Outgoing) -> TransactionReplies:
     transaction = TransactionReplies(recipients=[None] * len(message.recipients))
-    await session.transact(message, transaction, yes)
+    await send_whole(session, message, transaction)
     return transaction
 
 
@@ -167,16 +164,33 @@ async def test_a_refused_sender_is_every_recipient_s_outcome(extensions: tuple[s
         assert len(await mx.received(1)) == 1
 
 
-async def test_a_message_is_not_ended_when_the_lease_is_in_doubt() -> None:
-    async def no() -> bool:
-        return False
-
+async def test_a_message_that_its_sender_does_not_end_is_none() -> None:
     async with ScriptedMx() as mx:
-        session = await open_session(mx)
-        with pytest.raises(TransactionAbandoned):
-            await session.transact(outgoing(), TransactionReplies(recipients=[None]), no)
+        session, message = await open_session(mx), outgoing()
+        assert await session.begin(message, TransactionReplies(recipients=[None]))
+        assert await session.send(message)
+        session.abort()
         assert not session.reusable
         assert mx.messages == []
+
+
+async def test_the_next_envelope_goes_out_with_the_final_dot_and_no_other_may_follow() -> None:
+    async with ScriptedMx() as mx:
+        session, message, following = await open_session(mx), outgoing(), outgoing("c@y.example")
+        transaction = TransactionReplies(recipients=[None])
+        assert await session.begin(message, transaction)
+        assert await session.send(message)
+        assert session.goes_ahead
+        await session.end(transaction, following)
+        assert codes(transaction) == [250]
+        assert session.is_ahead
+        assert session.ready_for(following)
+        assert not session.ready_for(message)
+        assert codes(await transact(session, following)) == [250]
+        assert [message.recipients for message in mx.messages] == [
+            [b"RCPT TO:<b@y.example>"],
+            [b"RCPT TO:<c@y.example>"],
+        ]
 
 
 async def test_content_that_breaks_off_is_never_ended() -> None:

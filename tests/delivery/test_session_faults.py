@@ -19,6 +19,7 @@ from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import HANG_UP, SILENCE, Script, ScriptedMx
+from postroad.testing.peers.transact import transact
 from postroad.testing.streams import hang_up
 
 FREEZE = b"250-and then nothing\r\n"  # a reply that does not end
@@ -42,12 +43,8 @@ async def deliver(mx: ScriptedMx, timeouts: Timeouts, transaction: TransactionRe
     peer = Peer("mx.test", "127.0.0.1", mx.port, "relay.test", tls=TlsMode.NONE)
     session = await open_to(peer, timeouts)
     message = Outgoing(parse_mailbox("a@x.example"), (parse_mailbox("b@y.example"),), b"hi\r\n", 4)
-    await session.transact(message, transaction, yes)
+    await transact(session, message, transaction)
     return session
-
-
-async def yes() -> bool:
-    return True
 
 
 def saying(verb: bytes, reply: bytes) -> Script:
@@ -180,7 +177,7 @@ async def test_421_to_one_of_several_recipients_without_pipelining() -> None:
         session = await open_to(peer, PATIENT)
         to = (parse_mailbox("b@y.example"), parse_mailbox("c@y.example"))
         transaction = TransactionReplies(recipients=[None, None])
-        await session.transact(Outgoing(None, to, b"hi\r\n", 4), transaction, yes)
+        await transact(session, Outgoing(None, to, b"hi\r\n", 4), transaction)
         assert transaction.farewell is not None
         assert not session.reusable
 
@@ -243,7 +240,7 @@ async def content_to(
         error = None
         try:
             async with asyncio.timeout(patient(10)):
-                await session.transact(Outgoing(None, to, content, 10), transaction, yes)
+                await transact(session, Outgoing(None, to, content, 10), transaction)
         except SessionLost as lost:
             error = lost
         finally:

@@ -26,8 +26,11 @@ TO = ("b@y.example", "c@y.example")
 SHORT = timedelta(seconds=0.2)
 
 
-def nobody(_: SiteConnection[Attempt], __: Endpoint) -> None:
-    """Do nothing: no other record waits for this connection."""
+class Nobody:
+    """No other record waits for this connection."""
+
+    def succeed(self, _: Site, __: SiteConnection[Attempt], ___: Endpoint) -> None:
+        """Return nothing."""
 
 
 class Bench:
@@ -81,7 +84,8 @@ class Bench:
         [leased] = await first(self.consumer, 1)
         waiting = WaitingRecord(leased, self.egress_path)
         route = Route("site", hosts)
-        attempt = Attempt(self.context, waiting, route, self.site, SiteConnection(nobody))
+        connection = SiteConnection[Attempt](self.site, Nobody())
+        attempt = Attempt(self.context, waiting, route, self.site, connection)
         ended = await attempt.run()
         await self.consumer.settle(leased)
         return ended

@@ -18,14 +18,14 @@ What goes on in the session after it, and what was begun before it, its connecti
 
 import time
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.candidates import Candidates
 from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.attempt.sessions import AttemptSessions, NotOpenedError
 from postroad.delivery.attempt.standing import Standing
-from postroad.delivery.attempt.turn import Load, SessionUse
+from postroad.delivery.attempt.turn import Load, SessionUse, Share
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.peer import Peer
 from postroad.delivery.client.session import Session
@@ -37,8 +37,6 @@ from postroad.delivery.routing.routes import MailHost, Route
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.spool.record import QueueRecord, RecipientState
-
-_SHORT_PAUSE = 0.05  # seconds
 
 
 @dataclass(slots=True)
@@ -80,7 +78,7 @@ class Attempt:
         self._used: Session | None = None  # in use, or the last that was
         self._ended = AttemptResult()
         self._standing = Standing()
-        self._first = 0  # recipient that it tries
+        self._share = Share(0, 0.0)
         self._began = 0.0
         self._sessions = AttemptSessions(context, waiting, site, self._load)
         source = waiting.source.address if waiting.source else None
@@ -111,7 +109,8 @@ class Attempt:
 
     async def _walk(self) -> None:
         left = self._pending()
-        self._first, self._began = left[0], time.monotonic()
+        self._began = time.monotonic()
+        self._share = Share(left[0], self._began + self._context.long_enough.total_seconds())
         endpoint = self.endpoint
         while left and (target := self._candidates.next()) is not None:
             left = await self._try(target[0], endpoint or self._sessions.place_of(target), left)
@@ -190,15 +189,14 @@ class Attempt:
     ) -> SessionUse:
         """Send to the recipients left over a session, and take down what became of them."""
         self._used = session
-        most_messages = self._sessions.most_messages(session)
         turn = SessionUse(
             self._load,
             session,
             endpoint,
-            most_messages=most_messages,
+            self._connection,
+            self._share,
+            most_messages=self._sessions.most_messages(session),
             is_reused=is_reused,
-            begin_next=partial(self._begin_next, session, endpoint, most_messages),
-            is_enough=self._is_enough,
         )
         try:
             await turn.run(left, begun)
@@ -221,27 +219,6 @@ class Attempt:
             self._ended.resume_from = turn.resume_from  # what is tried after that is before it
         for number, (_, outcome) in verdict.open.items():
             self._standing.add([number], outcome)
-
-    def _is_enough(self, number: int) -> bool:
-        """Whether the attempt ends before this recipient; each comes to one more at least."""
-        long_enough = self._context.long_enough.total_seconds()
-        return number > self._first and time.monotonic() - self._began >= long_enough
-
-    def _begin_next(
-        self, session: Session, endpoint: Endpoint, most_messages: int
-    ) -> Outgoing | None:
-        """Let the next record's attempt go on with our session; return what it begins with."""
-        limits = self._egress_path.limits
-        if self._connection.next is not None:
-            return None  # one is enough: this is another try of ours, for which it waits
-        if time.monotonic() < endpoint.plain_until:
-            return None
-        if session.messages + 1 >= most_messages:
-            return None
-        if endpoint.pause > _SHORT_PAUSE and self._site.waiting < limits.connections > 1:
-            return None  # another connection may be free sooner
-        most = session.group_size(endpoint.recipients.most(time.monotonic()))
-        return self._connection.begin_next(session, endpoint, most)
 
     def begins_with(self, most_recipients: int) -> Outgoing:
         """Return its first message, to so many recipients at most."""

@@ -7,12 +7,15 @@ knows both. That is an offer: whatever becomes of the session, the next attempt 
 any attempt.
 """
 
-from collections.abc import Callable
+import time
 from typing import Generic, Protocol, TypeVar
 
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing
+from postroad.delivery.sites.site import Site
+
+_SHORT_PAUSE = 0.05  # seconds
 
 
 class Following(Protocol):
@@ -25,18 +28,22 @@ class Following(Protocol):
 A = TypeVar("A", bound=Following)
 
 
+class Successors(Protocol[A]):
+    """Where the next record of a site comes from."""
+
+    def succeed(self, site: Site, connection: "SiteConnection[A]", endpoint: Endpoint) -> A | None:
+        """Take the record that is next out, if it goes to this endpoint; return its attempt."""
+
+
 class SiteConnection(Generic[A]):
-    """
-    What one connection is at. `next` is an attempt that has to be run after the one under way.
+    """What one connection is at. `next` is the attempt to be run after the one under way."""
 
-    `choose` takes out the record that is next, if it goes to a place, and returns its attempt.
-    """
+    __slots__ = ("_lent", "_open", "_site", "_successors", "next")
 
-    __slots__ = ("_choose", "_lent", "_open", "next")
-
-    def __init__(self, choose: "Callable[[SiteConnection[A], Endpoint], A | None]") -> None:
+    def __init__(self, site: Site, successors: Successors[A]) -> None:
         self.next: A | None = None
-        self._choose = choose
+        self._site = site
+        self._successors = successors
         self._open: tuple[Session, Outgoing] | None = None  # what the attempt now begins with
         self._lent: tuple[Session, Outgoing] | None = None  # what the next begins with
 
@@ -45,21 +52,39 @@ class SiteConnection(Generic[A]):
         taken, self._open = self._open, None
         return taken or (None, None)
 
-    def begin_next(self, session: Session, endpoint: Endpoint, most: int) -> Outgoing | None:
+    def begin_next(
+        self, session: Session, endpoint: Endpoint, most_messages: int
+    ) -> Outgoing | None:
         """
         Let the next attempt go on with a session; return what it begins with.
 
-        Its message has `most` recipients or fewer. None where nothing goes there next.
+        None where nothing goes there next, or where it had better wait for another connection. The
+        session carries `most_messages` in all.
         """
-        self.next = self._choose(self, endpoint)
+        now = time.monotonic()
+        if not self._may_go_on(session, endpoint, most_messages, now):
+            return None
+        self.next = self._successors.succeed(self._site, self, endpoint)
         if self.next is None:
             return None
+        most = session.group_size(endpoint.recipients.most(now))
         try:
             outgoing = self.next.begins_with(most)
         except Exception:
             return None  # it will fail of itself when it is run, and nobody else for it
         self._lent = (session, outgoing)
         return outgoing
+
+    def _may_go_on(
+        self, session: Session, endpoint: Endpoint, most_messages: int, now: float
+    ) -> bool:
+        if self.next is not None:
+            return False  # one is enough: this is another try of ours, for which it waits
+        if now < endpoint.plain_until or session.messages + 1 >= most_messages:
+            return False
+        # Else another connection may be free sooner.
+        connections = self._site.limiter.limits.connections
+        return endpoint.pause <= _SHORT_PAUSE or not self._site.waiting < connections > 1
 
     def lends(self, session: Session) -> bool:
         """Whether a session is the next attempt's by now."""

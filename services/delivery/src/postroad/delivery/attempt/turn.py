@@ -10,14 +10,16 @@ lost that way says nothing, and is asked for anew.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from postroad.delivery import metrics
+from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.attempt.outgoing import outgoing
 from postroad.delivery.attempt.verdict import LOST, SessionFacts, Verdict, judge
 from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.peer import SessionLost, TransactionAbandoned
+from postroad.delivery.client.peer import SessionLost
 from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.delivery.disposition.table import ENVELOPE, Step
@@ -45,10 +47,21 @@ class Load:
         return LeaseLost(str(self.leased.record.record_id))
 
 
+class Share(NamedTuple):
+    """What an attempt does at most: from its first recipient on, until a time by time.monotonic."""
+
+    first: int
+    until: float
+
+    def ends_before(self, number: int) -> bool:
+        """Whether the attempt ends before this recipient; each comes to one more at least."""
+        return number > self.first and time.monotonic() >= self.until
+
+
 class SessionUse:
     """
-    The use of one session. `begin_next` is asked for the message that goes next on it, `is_enough`
-    between two transactions, with the first recipient of the next, whether to stop before it.
+    The use of one session of a connection. Between two transactions it stops where the attempt's
+    `share` is done.
 
     After `run`: `reached` says whether the peer took or refused anything, `tls_failed` why another
     session with it is to be in clear, `resume_from` at which recipient it stopped, 0 if it did not.
@@ -59,11 +72,11 @@ class SessionUse:
         load: Load,
         session: Session,
         endpoint: Endpoint,
+        connection: SiteConnection[Any],
+        share: Share,
         *,
         most_messages: int,
         is_reused: bool,
-        begin_next: Callable[[], Outgoing | None],
-        is_enough: Callable[[int], bool],
     ) -> None:
         self.verdict = Verdict()
         self.resume_from = 0
@@ -72,10 +85,10 @@ class SessionUse:
         self._load = load
         self._session = session
         self._endpoint = endpoint
+        self._connection = connection
+        self._share = share
         self._most_messages = most_messages
         self._is_reused = is_reused
-        self._begin_next = begin_next
-        self._is_enough = is_enough
         session.one_by_one = time.monotonic() < endpoint.one_by_one_until
 
     async def run(self, left: list[int], begun: Outgoing | None) -> Verdict:
@@ -95,7 +108,7 @@ class SessionUse:
             rest = left[size:]
             left = await self._transact(left[:size], begun, is_last=not rest) + rest
             begun = None
-            if left and self._is_enough(left[0]):
+            if left and self._share.ends_before(left[0]):
                 self._stop_before(left)
                 break
         return self.verdict
@@ -133,15 +146,10 @@ class SessionUse:
         message = begun or load.outgoing(group)
         transaction = TransactionReplies(recipients=[None] * len(group))
         may_be_stale = self._may_be_stale
-
-        def following() -> Outgoing | None:
-            return self._begin_next() if is_last and not transaction.too_many else None
-
         lost = None
         try:
-            await session.transact(message, transaction, self._may_end, following)
-        except TransactionAbandoned as error:
-            raise load.lease_lost from error
+            if await session.begin(message, transaction):
+                await self._send(message, transaction, is_last=is_last)
         except SessionLost as error:
             lost = error
         self._note(transaction, lost)
@@ -167,8 +175,20 @@ class SessionUse:
         self.verdict.add(found)
         return self._go_on(transaction, found, lost)
 
-    async def _may_end(self) -> bool:
-        return await self._load.consumer.confirm(self._load.leased)
+    async def _send(
+        self, message: Outgoing, transaction: TransactionReplies, *, is_last: bool
+    ) -> None:
+        """Send the content, and end it while the lease holds; the next may begin with the end."""
+        session, load = self._session, self._load
+        following = None
+        if await session.send(message):
+            if not await load.consumer.confirm(load.leased):
+                session.abort()
+                raise load.lease_lost
+            if is_last and session.goes_ahead and not transaction.too_many:
+                most = self._most_messages
+                following = self._connection.begin_next(session, self._endpoint, most)
+        await session.end(transaction, following)
 
     def _note(self, transaction: TransactionReplies, lost: SessionLost | None) -> None:
         """Remember what the transaction tells of the place."""

@@ -102,10 +102,6 @@ class LoginUnavailable(SessionError):
     """A login is configured, and the server offers none that we know."""
 
 
-class TransactionAbandoned(SessionError):
-    """We gave the transaction up before its final dot; nothing was delivered."""
-
-
 @valueclass(frozen=True, slots=True)
 class Peer:
     """Whom to talk to, and how."""

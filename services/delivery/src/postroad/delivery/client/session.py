@@ -1,16 +1,19 @@
 """
 One SMTP session as a client, used for transaction after transaction. `opening` opens it.
 
+A transaction has three steps: `begin` says the envelope, `send` the content but for its end, `end`
+the final dot. Between them the caller decides whether to go on, and what goes next. The session
+asks nobody.
+
 What a peer refused is a Reply and no error; an error here means that the session is of no use any
 more, and says in which phase, and whether the message may have been taken all the same.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 from postroad.delivery.client.conversation import Conversation
-from postroad.delivery.client.peer import Peer, SessionError, SessionLost, TransactionAbandoned
+from postroad.delivery.client.peer import Peer, SessionError, SessionLost
 from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.delivery.disposition.table import ASTRAY, Answer, Protection, answer_of
 from postroad.smtp import command
@@ -20,13 +23,6 @@ from postroad.smtp.reply import Reply
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
 NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")
-
-BeforeDot = Callable[[], Awaitable[bool]]
-Following = Callable[[], Outgoing | None]
-
-
-def nothing() -> None:
-    """Nothing follows."""
 
 
 class Session:
@@ -46,6 +42,8 @@ class Session:
         self._dialog = dialog
         self._conversation = dialog.conversation
         self._ahead: Outgoing | None = None
+        self._unsent = b""  # the last of the content, but for the final dot
+        self._stuffer = DotStuffer()
 
     @property
     def tls(self) -> str:
@@ -101,28 +99,18 @@ class Session:
 
     # ------------------------------------------------------------ one transaction
 
-    async def transact(
-        self,
-        outgoing: Outgoing,
-        transaction: TransactionReplies,
-        before_dot: BeforeDot,
-        following: Following = nothing,
-    ) -> None:
+    async def begin(self, outgoing: Outgoing, transaction: TransactionReplies) -> bool:
         """
-        Send one message and take down in `transaction` what was answered, as it comes.
+        Say a message's envelope, and note in `transaction` what is answered, as it comes.
 
-        `before_dot` is asked before the final dot: when it says no, the connection is dropped and
-        Abandoned raised. SessionLost says whether the message may have been taken.
-
-        `following` is asked then for the message that goes next, to a server with PIPELINING: its
-        envelope is written with the dot (RFC 2920 §3.1), which spares a round trip and a write.
-        What it returns has to be the next that is transacted here, or the session is dropped.
+        Return whether the peer takes content: then `send` and `end` have to follow. SessionLost
+        where the session is lost meanwhile.
         """
         refusal = self._local_refusal(outgoing)
         if refusal is not None:
             transaction.mail = refusal
             transaction.unasked = True
-            return
+            return False
         if self._ahead is None:
             await self._say_envelope(outgoing, transaction)
         else:
@@ -138,7 +126,7 @@ class Session:
             if self._conversation.fault is not None:
                 # An answer too many: nobody knows which of them was to what.
                 raise self._dialog.lost(Phase.DATA, str(self._conversation.fault))
-            return
+            return False
         if transaction.data is not None and transaction.data.is_intermediate:
             if not transaction.accepted:
                 # RFC 2920 §3.1: nobody takes it, but DATA was begun: an empty message ends it.
@@ -151,10 +139,10 @@ class Session:
                 self.abort()
                 transaction.data = None
             else:
-                transaction.final = await self._send_content(outgoing, before_dot, following)
-                self.messages += 1
+                return True
         elif self.reusable:
             await self._reset()
+        return False
 
     def _local_refusal(self, outgoing: Outgoing) -> Reply | None:
         extensions = self._conversation.extensions
@@ -219,49 +207,63 @@ class Session:
         self._dialog.say(phase, lambda: self._conversation.say_one(phase, octets, number))
         return await self._dialog.answer()
 
-    async def _send_content(
-        self, outgoing: Outgoing, before_dot: BeforeDot, following: Following
-    ) -> Reply:
-        stuffer = DotStuffer()
-        last = end = b""
+    async def send(self, outgoing: Outgoing) -> bool:
+        """
+        Send the content but for its end; return whether the peer still listens.
+
+        If it does not, it has said why, and `end` hears it. What goes wrong with the content drops
+        the connection: without the final dot the peer drops the message.
+        """
+        self._stuffer = stuffer = DotStuffer()
+        last = b""
         try:
             if isinstance(outgoing.content, bytes):
                 last = stuffer.feed(outgoing.content)
             else:
                 async for chunk in outgoing.content:
                     if not self._dialog.connection.usable:
-                        return await self._cut_short()
+                        return False
                     await self._dialog.write_block(last)
                     last = stuffer.feed(chunk)
-            go_on = await before_dot()
-            if go_on and self._dialog.connection.usable:
-                end = self._conversation.end_content(stuffer.finish()) + self._begin(following)
         except SessionError:
             raise
         except BaseException:
-            # The content cannot be had whole: without the final dot the peer drops it.
             self.abort()
             raise
-        if not go_on:
-            self.abort()
-            raise TransactionAbandoned("the lease was in doubt before the final dot")
-        if not end:
-            return await self._cut_short()
-        self._dialog.write(last, end)
-        written = time.monotonic()
-        reply = await self._dialog.answer()
-        self.pause = time.monotonic() - written
-        return reply
+        self._unsent = last
+        return self._dialog.connection.usable
 
-    def _begin(self, following: Following) -> bytes:
+    @property
+    def goes_ahead(self) -> bool:
+        """Whether the envelope of the message that goes next may be written with the final dot."""
+        return self.pipelines and self._dialog.connection.usable
+
+    async def end(self, transaction: TransactionReplies, following: Outgoing | None = None) -> None:
+        """
+        End the content with the final dot, and note the answer.
+
+        `following` is the message that goes next, where the session `goes_ahead`: its envelope is
+        written with the dot (RFC 2920 §3.1), which spares a round trip and a write. It has to be
+        the next that is begun here, or the session is dropped. SessionLost says whether the message
+        may have been taken.
+        """
+        if not self._dialog.connection.usable:
+            transaction.final = await self._cut_short()
+        else:
+            end = self._conversation.end_content(self._stuffer.finish()) + self._ahead_of(following)
+            last, self._unsent = self._unsent, b""
+            self._dialog.write(last, end)
+            written = time.monotonic()
+            transaction.final = await self._dialog.answer()
+            self.pause = time.monotonic() - written
+        self.messages += 1
+
+    def _ahead_of(self, following: Outgoing | None) -> bytes:
         """Return the envelope of the message that goes next, nothing when it has to wait."""
-        if not self.pipelines:
+        if following is None or self._local_refusal(following) is not None:
             return b""
-        outgoing = following()
-        if outgoing is None or self._local_refusal(outgoing) is not None:
-            return b""
-        envelope = self._envelope(outgoing)
-        self._ahead = outgoing
+        envelope = self._envelope(following)
+        self._ahead = following
         return envelope
 
     async def _cut_short(self) -> Reply:

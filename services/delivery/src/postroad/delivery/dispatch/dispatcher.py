@@ -8,7 +8,6 @@ the same endpoint, its envelope is sent together with the end of the message bef
 import asyncio
 import math
 from collections.abc import Callable
-from functools import partial
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
@@ -122,7 +121,7 @@ class SiteDispatcher:
     async def _work(self, site: Site, waiting: WaitingRecord | None) -> None:
         """Deliver record after record, with one connection of the site's limit."""
         loop = asyncio.get_running_loop()
-        connection = SiteConnection(partial(self._succeed, site))
+        connection = SiteConnection[Attempt](site, self)
         try:
             while waiting is not None:
                 attempt = await self._attempt_or_leave(site, waiting, connection)
@@ -212,7 +211,7 @@ class SiteDispatcher:
         waiting.source = suiting(waiting.source, waiting.egress_path.sources, route.hosts)
         return Attempt(self._context.attempts, waiting, route, site, connection)
 
-    def _succeed(
+    def succeed(
         self, site: Site, connection: SiteConnection[Attempt], endpoint: Endpoint
     ) -> Attempt | None:
         """Take the next record and return its attempt, if it goes to the same endpoint."""
