@@ -246,7 +246,7 @@ def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
 def test_a_record_that_was_refused_is_the_next_and_costs_nothing_of_the_rate() -> None:
     rate = Rate(1, timedelta(hours=1))
     limiter = SiteLimiter(SiteLimits(message_rate=rate))
-    room = Site("relay:a/b", limiter, Shares(4), SiteTotal("mx.test"))
+    room = Site("relay:a/b", limiter, Shares(4), SiteTotal("host", by_mx=False))
     for each in ("first", "second"):
         room.add(waiting(each), 100.0)
     refused = begin(room, 100.0)

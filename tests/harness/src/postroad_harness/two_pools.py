@@ -105,14 +105,21 @@ class TwoPools:
         await publish(self._outside, **now)
 
     async def edit(
-        self, limits: SiteLimits | None = None, pools: Mapping[str, str] | None = None
+        self,
+        limits: SiteLimits | None = None,
+        pools: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
-        """Bring all Relays into force with other limits, or other pools."""
+        """Bring all Relays into force with other limits, or other pools, some with other names."""
         self._limits = limits or self._limits
         self._pools = pools or self._pools
-        self._egress_paths = {
+        paths = {
             domain: self._path(domain, self._limits, pool) for domain, pool in self._pools.items()
         }
+        renamed = {
+            domain: replace(paths[domain], name=name) for domain, name in (names or {}).items()
+        }
+        self._egress_paths = paths | renamed
         await self.publish(*self._pools.values())
 
     def _path(self, domain: str, limits: SiteLimits, pool: str) -> EgressPath:

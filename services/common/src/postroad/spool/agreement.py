@@ -183,7 +183,7 @@ class SiteKind(StrEnum):
 
     CONNECTIONS = "connections"  # the connections that several processes claim
     MESSAGES = "messages"  # the messages that several processes have begun
-    WINDOW = "window"  # the messages that successive owners have begun for one path; kept on disk
+    WINDOW = "window"  # the messages that successive owners have begun; kept on disk
 
 
 @dataclass(frozen=True, slots=True)

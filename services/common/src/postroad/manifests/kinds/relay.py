@@ -165,7 +165,8 @@ class Limits(Part):
     """
     Messages per window to a site from the whole cluster. Default: unlimited. A message counts once,
     also if its recipients need several transactions or several hosts. A delivery process that takes
-    over a site, as after a restart, continues the window.
+    over a site, as after a restart, continues the window, and the common one of
+    Relays that deliver to the same MX hosts.
     """
 
 

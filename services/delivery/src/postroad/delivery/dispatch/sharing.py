@@ -271,6 +271,7 @@ class Sharing:
         if total.ends and total.since == since:
             del self._shares[total.name]
             total.unshare()
+            self._windows.look_again()
             self._resume(total)
         else:
             await self._windows.note(total)

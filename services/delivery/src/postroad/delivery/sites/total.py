@@ -10,6 +10,10 @@ If the egress paths belong to several pools, and so to several processes, the si
 process uses only the portion that it has leased (`delivery.dispatch.sharing`). The limits of the
 others are known from their claims, a moment late. So a lower rate from an edit applies at once, and
 a higher one only after the next lease.
+
+Messages to MX hosts begin only from leased slices of the total's rate, also if the site is not
+shared, because the next owner of its lane has to continue the window. The smarthosts of an egress
+path are its own, so the window of that path is enough.
 """
 
 from collections import Counter
@@ -39,6 +43,9 @@ class SiteTotal(Generic[Member]):
     _agreed: SiteLimits | None = None  # `own` at the time of the lease
     _sending: Counter[SiteLimits] = field(default_factory=Counter)
     _line: dict[Member, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.limiter.leased = self.by_mx
 
     def joins(self, limits: SiteLimits) -> None:
         """Note that a member with these limits begins to send."""
@@ -86,14 +93,19 @@ class SiteTotal(Generic[Member]):
         """
         self.since, self.ends = since, ends
         if not self.is_shared:
-            self.limiter.leased = True
+            self._lease_slices(always=True)
             self.lease(0, self.own.message_rate)
 
     def unshare(self) -> None:
         """Use its own limits from now on."""
-        self.limiter.leased = False
+        self._lease_slices(always=False)
         self._leased, self.ends = None, False
         self._adopt()
+
+    def _lease_slices(self, *, always: bool) -> None:
+        """Drop the slice in hand, because another record has what is begun from now on."""
+        self.limiter.leased = always or self.by_mx
+        self.limiter.lease(0, 0.0)
 
     def lease(self, connections: int, rate: Rate | None) -> None:
         """Set the leased portion of the site's connections, and the rate of all processes."""

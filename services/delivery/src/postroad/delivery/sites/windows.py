@@ -2,11 +2,13 @@
 Leases slices of message rates (`policy.limits.slices`) for the sites of this process.
 
 The rate of each egress path at a site has a record, so that the next owner of its lane continues
-the window, even after a crash. If several pools send to a site, their common rate has a record,
-too.
+the window, even after a crash. The common rate of all egress paths at MX hosts has a record of its
+own, named by the site alone: the next owner may have mail of other egress paths, or one may have
+got another name. While several pools send to a site, they lease their common rate from a record in
+memory instead.
 
-With full storage nothing can be written. A process then continues by its own count for the rate of
-an egress path, because outgoing mail makes room.
+With full storage nothing can be written on disk. A process that is alone then continues by its own
+count, because outgoing mail makes room.
 """
 
 import asyncio
@@ -41,12 +43,22 @@ _SHORTEST_WAIT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A rate window, the name of its record, and its site."""
+    """The rate window of an egress path at a site; of all together if `relay` is empty."""
 
-    kind: SiteKind
-    name: str
-    limiter: SiteLimiter
     total: SiteTotal[Site]
+    limiter: SiteLimiter
+    relay: str = ""
+
+    @property
+    def kind(self) -> SiteKind:
+        """The kind of its record now."""
+        in_memory = self.total.is_shared and not self.relay
+        return SiteKind.MESSAGES if in_memory else SiteKind.WINDOW
+
+    @property
+    def name(self) -> str:
+        """The name of its record."""
+        return f"{self.total.name} {self.relay}" if self.relay else self.total.name
 
 
 class Windows:
@@ -67,8 +79,8 @@ class Windows:
     def ask(self, site: Site) -> None:
         """Lease the slices that a site's waiting mail needs, then continue with it."""
         for window in (
-            _Window(SiteKind.WINDOW, f"{site.name} {site.relay}", site.limiter, site.total),
-            _Window(SiteKind.MESSAGES, site.name, site.total.limiter, site.total),
+            _Window(site.total, site.limiter, site.relay),
+            _Window(site.total, site.total.limiter),
         ):
             now = asyncio.get_running_loop().time()
             if window.limiter.needs_slice(now) and window.limiter not in self._asking:
@@ -104,32 +116,38 @@ class Windows:
         self._resume(window.total)
 
     async def _wait(self, window: _Window, seconds: float) -> None:
-        rate = window.limiter.limits.message_rate
+        rate, kind = window.limiter.limits.message_rate, window.kind
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while window.total.has_line and window.limiter.limits.message_rate == rate:
+                while (
+                    window.total.has_line
+                    and window.limiter.limits.message_rate == rate
+                    and window.kind is kind
+                ):
                     await self._look_again.wait()
 
     async def _try(self, window: _Window) -> float:
         """Lease a slice; return the seconds to wait if there is none, else 0."""
-        limiter = window.limiter
+        limiter, kind = window.limiter, window.kind
         rate = limiter.limits.message_rate
         if rate is None:
             return 0.0
         try:
-            leased = await self._change(window, rate)
+            leased = await self._change(window, kind, rate)
         except SpoolError as error:
             log.debug("no slice could be leased", site=window.total.name, error=str(error))
-            if window.kind is not SiteKind.WINDOW or not isinstance(error, SpoolFull):
+            if kind is not SiteKind.WINDOW or not isinstance(error, SpoolFull):
                 return _AGAIN
             leased = lease(Record(), rate, self._records.owner, (), datetime.now(UTC))
         seconds = (leased.until - datetime.now(UTC)).total_seconds()
+        if window.kind is not kind:
+            return _SHORTEST_WAIT
         if not leased.count:
             return max(seconds, _SHORTEST_WAIT)
         limiter.lease(leased.count, asyncio.get_running_loop().time() + seconds)
         return 0.0
 
-    async def _change(self, window: _Window, rate: Rate) -> Leased:
+    async def _change(self, window: _Window, kind: SiteKind, rate: Rate) -> Leased:
         outcome: list[Leased] = []
 
         def decide(view: SiteView) -> bytes:
@@ -144,7 +162,7 @@ class Windows:
             return encode(outcome[-1].record)
 
         lifetime = lifetime_of(rate)
-        await self._records.change(window.kind, window.name, decide, lifetime=lifetime)
+        await self._records.change(kind, window.name, decide, lifetime=lifetime)
         return outcome[-1]
 
 

@@ -128,7 +128,7 @@ class JetStreamSiteRecords:
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind that were written since the last call."""
-        assert kind is not SiteKind.WINDOW, "nobody else writes it"
+        assert kind is not SiteKind.WINDOW, "its bucket is not read"
         self._heed_resets()
         records: list[bytes] = []
         pending = 1
