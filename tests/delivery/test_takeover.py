@@ -16,6 +16,7 @@ from postroad_harness.two_pools import POOLS, TwoPools
 HOUR = timedelta(hours=1)
 FIVE = SiteLimits(message_rate=Rate(5, HOUR))
 TOGETHER = dict.fromkeys(POOLS, "default")
+RATES = (SiteKind.WINDOW, SiteKind.MESSAGES)
 
 
 async def waits_or_exceeds(two: TwoPools, mx: ScriptedMx, most: int) -> None:
@@ -26,9 +27,6 @@ async def waits_or_exceeds(two: TwoPools, mx: ScriptedMx, most: int) -> None:
             if any(decode(each).line for (kind, _), each in records if kind in RATES):
                 return
             await asyncio.sleep(0.01)
-
-
-RATES = (SiteKind.WINDOW, SiteKind.MESSAGES)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +70,71 @@ async def test_a_process_that_has_its_site_again_counts_what_was_begun_meanwhile
         await two.delivered(5)
         await waits_or_exceeds(two, mx, 5)
     assert two.so_far() == {"a.test": 3, "b.test": 2}
+
+
+async def test_what_pools_have_begun_counts_for_an_owner_who_knows_of_one_pool() -> None:
+    """Both processes end, and an edit joins the pools before the next one starts."""
+    mx = ScriptedMx()
+    async with TwoPools(mx, FIVE, POOLS) as two:
+        processes = [await two.start(pool) for pool in POOLS.values()]
+        await two.send("a.test", 1)
+        await two.send("b.test", 2)
+        await two.delivered(3)
+        for process in processes:
+            await process.aclose()
+        await two.edit(pools=TOGETHER)
+        await two.send("a.test", 10)
+        await two.start("default")
+        await two.delivered(5)
+        await waits_or_exceeds(two, mx, 5)
+    assert two.so_far() == {"a.test": 3, "b.test": 2}
+
+
+async def test_what_a_former_owner_has_begun_counts_for_a_pool_that_joins() -> None:
+    mx = ScriptedMx()
+    async with TwoPools(mx, FIVE, TOGETHER) as two:
+        await two.send("a.test", 3)
+        first = await two.start("default")
+        await two.delivered(3)
+        await first.aclose()
+        await two.edit(pools=POOLS)
+        await two.send("b.test", 10)
+        for pool in POOLS.values():
+            await two.start(pool)
+        await two.delivered(5)
+        await waits_or_exceeds(two, mx, 5)
+    assert two.so_far() == {"a.test": 3, "b.test": 2}
+
+
+async def test_pools_go_on_with_their_common_window_after_everything_was_restarted() -> None:
+    mx = ScriptedMx()
+    async with TwoPools(mx, FIVE, POOLS) as two:
+        processes = [await two.start(pool) for pool in POOLS.values()]
+        await two.send("a.test", 3)
+        await two.delivered(3)
+        for process in processes:
+            await process.aclose()
+        for key in list(two.cluster.agreement.site_records):
+            if key[0] is not SiteKind.WINDOW:  # what was in memory
+                del two.cluster.agreement.site_records[key]
+        await two.send("b.test", 10)
+        for pool in POOLS.values():
+            await two.start(pool)
+        await two.delivered(5)
+        await waits_or_exceeds(two, mx, 5)
+    assert two.so_far() == {"a.test": 3, "b.test": 2}
+
+
+async def test_with_storage_full_pools_still_send_and_keep_their_common_rate() -> None:
+    mx = ScriptedMx()
+    async with TwoPools(mx, FIVE, POOLS) as two:
+        for domain in POOLS:
+            await two.send(domain, 10)
+        two.cluster.store.full = True
+        for pool in POOLS.values():
+            await two.start(pool)
+        await two.delivered(5)
+        await waits_or_exceeds(two, mx, 5)
+        written = {kind for kind, _ in two.cluster.agreement.site_records}
+    assert two.so_far().total() == 5
+    assert SiteKind.WINDOW not in written

@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from postroad.policy.limits.slices import Record, decode, encode, lease, size_of
+from postroad.policy.limits.slices import (
+    Record,
+    Slice,
+    completed,
+    decode,
+    encode,
+    lease,
+    noted,
+    size_of,
+)
 from postroad.policy.model import Rate
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -44,6 +53,19 @@ def test_a_slice_that_was_not_used_counts_as_sent() -> None:
     leased = lease(Record(), rate, "a", [], NOW)
     assert leased.until == NOW + MINUTE / 10
     assert lease(leased.record, rate, "b", [], NOW).until == leased.until + MINUTE
+
+
+def test_what_is_noted_replaces_what_its_owner_said_and_drops_what_is_over() -> None:
+    record = Record((Slice("a", 3, NOW), Slice("gone", 9, NOW - MINUTE), Slice("b", 2, NOW)))
+    granted = Slice("a", 10, NOW + SECOND)
+    after = noted(record, RATE, "a", starts(4), NOW, [granted])
+    assert after.slices == (Slice("b", 2, NOW), Slice("a", 4, NOW), granted)
+
+
+def test_a_record_is_completed_by_owners_of_whom_it_says_nothing() -> None:
+    record = Record((Slice("a", 3, NOW),))
+    after = completed(record, [Slice("a", 9, NOW), Slice("b", 2, NOW), Slice("b", 1, NOW)])
+    assert after.slices == (Slice("a", 3, NOW), Slice("b", 2, NOW), Slice("b", 1, NOW))
 
 
 def test_who_waits_is_served_before_who_has_had_a_slice() -> None:

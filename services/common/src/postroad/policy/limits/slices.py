@@ -83,7 +83,7 @@ def lease(
     `certain` says that the record has what all owners wrote; otherwise nothing is leased.
     """
     size = size_of(rate)
-    others = [s for s in record.slices if s.owner != owner and s.last + rate.window > now]
+    others = _others(record, rate, owner, now)
     begun = [start for start in starts if start + rate.window > now]
     line = [turn for turn in record.line if turn.until > now]
     before = _before(line, owner)
@@ -110,10 +110,29 @@ def lease(
     return Leased(Record((*others, *own), tuple(queue)), 0, wait)
 
 
-def noted(record: Record, rate: Rate, owner: str, starts: Sequence[datetime]) -> Record:
-    """Write down what an owner began, at `starts` (in order), without a lease."""
-    others = tuple(each for each in record.slices if each.owner != owner)
-    return Record((*others, *_packed(owner, starts, size_of(rate))), record.line)
+def noted(
+    record: Record,
+    rate: Rate,
+    owner: str,
+    starts: Sequence[datetime],
+    now: datetime,
+    granted: Sequence[Slice] = (),
+) -> Record:
+    """Write down what an owner began, at `starts` (in order), and what it was granted elsewhere."""
+    own = (*_packed(owner, starts, size_of(rate)), *granted)
+    return Record((*_others(record, rate, owner, now), *own), record.line)
+
+
+def completed(record: Record, slices: Sequence[Slice]) -> Record:
+    """Add the slices of those owners of whom a record says nothing."""
+    known = {each.owner for each in record.slices}
+    missing = (each for each in slices if each.owner not in known)
+    return Record((*record.slices, *missing), record.line)
+
+
+def _others(record: Record, rate: Rate, owner: str, now: datetime) -> list[Slice]:
+    """Return the slices of other owners that still count."""
+    return [s for s in record.slices if s.owner != owner and s.last + rate.window > now]
 
 
 def _usable(rate: Rate) -> timedelta:

@@ -22,6 +22,7 @@ from typing import Generic, TypeVar
 
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.policy.limits.portions import largest, slower
+from postroad.policy.limits.slices import Slice
 from postroad.policy.model import Rate, SiteLimits
 
 Member = TypeVar("Member")
@@ -39,6 +40,7 @@ class SiteTotal(Generic[Member]):
     outdated: bool = False  # whether `own` was edited, and nothing was sent since
     since: int = 0  # the configuration by which the site is shared
     ends: bool = False  # whether only one pool sends there by that configuration
+    former: tuple[Slice, ...] | None = None  # of a shared site: what others have begun, by the disk
     _leased: SiteLimits | None = None  # of a shared site: what this process may use
     _agreed: SiteLimits | None = None  # `own` at the time of the lease
     _sending: Counter[SiteLimits] = field(default_factory=Counter)
@@ -103,9 +105,10 @@ class SiteTotal(Generic[Member]):
         self._adopt()
 
     def _lease_slices(self, *, always: bool) -> None:
-        """Drop the slice in hand, because another record has what is begun from now on."""
+        """Drop what is known from the record until now, because another one applies."""
         self.limiter.leased = always or self.by_mx
         self.limiter.lease(0, 0.0)
+        self.former = None
 
     def lease(self, connections: int, rate: Rate | None) -> None:
         """Set the leased portion of the site's connections, and the rate of all processes."""

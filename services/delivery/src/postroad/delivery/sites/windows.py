@@ -5,7 +5,8 @@ The rate of each egress path at a site has a record, so that the next owner of i
 the window, even after a crash. The common rate of all egress paths at MX hosts has a record of its
 own, named by the site alone: the next owner may have mail of other egress paths, or one may have
 got another name. While several pools send to a site, they lease their common rate from a record in
-memory instead.
+memory instead, and copy to disk what they get. So the window goes on when one pool is left, when
+others join it, and after a restart of everything.
 
 With full storage nothing can be written on disk. A process that is alone then continues by its own
 count, because outgoing mail makes room.
@@ -23,6 +24,8 @@ from postroad.delivery.sites.total import SiteTotal
 from postroad.policy.limits.slices import (
     Leased,
     Record,
+    Slice,
+    completed,
     decode,
     encode,
     lease,
@@ -92,13 +95,33 @@ class Windows:
         rate = total.own.message_rate
         if rate is None:
             return
+        await self._copy(total, rate)
 
         def decide(view: SiteView) -> bytes:
-            record = decode(view.record)
-            return encode(noted(record, rate, self._records.owner, _starts(total.limiter)))
+            record = completed(decode(view.record), total.former or ())
+            return encode(self._noted(record, total, rate))
 
         lifetime = lifetime_of(rate)
         await self._records.change(SiteKind.MESSAGES, total.name, decide, lifetime=lifetime)
+
+    async def _copy(self, total: SiteTotal[Site], rate: Rate, *granted: Slice) -> None:
+        """Write to disk what may begin at a shared site, and read there what others have begun."""
+        if not total.by_mx:
+            return  # all its messages are in the window of the only egress path
+
+        def decide(view: SiteView) -> bytes:
+            record, owner = decode(view.record), self._records.owner
+            total.former = tuple(each for each in record.slices if each.owner != owner)
+            after = self._noted(record, total, rate, *granted)
+            return encode(after) if after != record else view.record
+
+        with suppress(SpoolFull):
+            lifetime = lifetime_of(rate)
+            await self._records.change(SiteKind.WINDOW, total.name, decide, lifetime=lifetime)
+
+    def _noted(self, record: Record, total: SiteTotal[Site], rate: Rate, *granted: Slice) -> Record:
+        starts, owner = _starts(total.limiter), self._records.owner
+        return noted(record, rate, owner, starts, datetime.now(UTC), granted)
 
     def look_again(self) -> None:
         """Check waits again, because a limit may have changed."""
@@ -133,7 +156,10 @@ class Windows:
         if rate is None:
             return 0.0
         try:
-            leased = await self._change(window, kind, rate)
+            if kind is SiteKind.MESSAGES:
+                leased = await self._lease_together(window, rate)
+            else:
+                leased = await self._change(window, kind, rate)
         except SpoolError as error:
             log.debug("no slice could be leased", site=window.total.name, error=str(error))
             if kind is not SiteKind.WINDOW or not isinstance(error, SpoolFull):
@@ -147,6 +173,16 @@ class Windows:
         limiter.lease(leased.count, asyncio.get_running_loop().time() + seconds)
         return 0.0
 
+    async def _lease_together(self, window: _Window, rate: Rate) -> Leased:
+        """Lease from the record in memory; what is granted is on disk before it is used."""
+        total = window.total
+        if total.former is None:
+            await self._copy(total, rate)
+        leased = await self._change(window, SiteKind.MESSAGES, rate)
+        if leased.count:
+            await self._copy(total, rate, Slice(self._records.owner, leased.count, leased.until))
+        return leased
+
     async def _change(self, window: _Window, kind: SiteKind, rate: Rate) -> Leased:
         outcome: list[Leased] = []
 
@@ -156,6 +192,8 @@ class Windows:
                 self._records.owner,
                 _starts(window.limiter),
             )
+            if kind is SiteKind.MESSAGES:
+                record = completed(record, window.total.former or ())
             now = datetime.now(UTC)
             certain = view.certain and view.settled >= window.total.since
             outcome.append(lease(record, rate, owner, starts, now, certain=certain))
