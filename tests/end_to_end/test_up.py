@@ -219,7 +219,7 @@ async def test_the_queue_of_one_machine_has_gauges(
         f"postroad_operator_objects,{kind},{ready}": float(
             (kind, ready) in (("Client", "true"), ("Relay", "true"))
         )
-        for kind in ("Client", "Domain", "Quota", "Relay")
+        for kind in ("Client", "Domain", "DomainGrant", "Quota", "Relay")
         for ready in ("true", "false")
     }
 
