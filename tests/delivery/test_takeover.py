@@ -19,8 +19,17 @@ TOGETHER = dict.fromkeys(POOLS, "default")
 RATES = (SiteKind.WINDOW, SiteKind.MESSAGES)
 
 
-async def waits_or_exceeds(two: TwoPools, mx: ScriptedMx, most: int) -> None:
+async def sends_the_rest(two: TwoPools, mx: ScriptedMx, domain: str, *pools: str) -> None:
+    """Queue more than the window allows; let new processes of `pools` send the rest of it."""
+    await two.send(domain, 10)
+    for pool in pools:
+        await two.start(pool)
+    await waits_or_exceeds(two, mx)
+
+
+async def waits_or_exceeds(two: TwoPools, mx: ScriptedMx, most: int = 5) -> None:
     """Wait until a process waits for the window to move on, or more than `most` were sent."""
+    await two.delivered(most)
     async with asyncio.timeout(patient(10)):
         while len(mx.messages) <= most:
             records = two.cluster.agreement.site_records.items()
@@ -50,7 +59,6 @@ async def test_what_another_relay_has_begun_counts_for_the_next_owner(
         await two.edit(limits, names=names)
         await two.send("b.test", 10)
         await two.start("default")
-        await two.delivered(most)
         await waits_or_exceeds(two, mx, most)
     assert two.so_far() == {"a.test": 3, "b.test": most - 3}
 
@@ -66,9 +74,7 @@ async def test_a_process_that_has_its_site_again_counts_what_was_begun_meanwhile
         await two.delivered(4)
         for process in meanwhile:
             await process.aclose()
-        await two.send("a.test", 10)
-        await two.delivered(5)
-        await waits_or_exceeds(two, mx, 5)
+        await sends_the_rest(two, mx, "a.test")
     assert two.so_far() == {"a.test": 3, "b.test": 2}
 
 
@@ -83,10 +89,7 @@ async def test_what_pools_have_begun_counts_for_an_owner_who_knows_of_one_pool()
         for process in processes:
             await process.aclose()
         await two.edit(pools=TOGETHER)
-        await two.send("a.test", 10)
-        await two.start("default")
-        await two.delivered(5)
-        await waits_or_exceeds(two, mx, 5)
+        await sends_the_rest(two, mx, "a.test", "default")
     assert two.so_far() == {"a.test": 3, "b.test": 2}
 
 
@@ -98,11 +101,7 @@ async def test_what_a_former_owner_has_begun_counts_for_a_pool_that_joins() -> N
         await two.delivered(3)
         await first.aclose()
         await two.edit(pools=POOLS)
-        await two.send("b.test", 10)
-        for pool in POOLS.values():
-            await two.start(pool)
-        await two.delivered(5)
-        await waits_or_exceeds(two, mx, 5)
+        await sends_the_rest(two, mx, "b.test", *POOLS.values())
     assert two.so_far() == {"a.test": 3, "b.test": 2}
 
 
@@ -117,11 +116,7 @@ async def test_pools_go_on_with_their_common_window_after_everything_was_restart
         for key in list(two.cluster.agreement.site_records):
             if key[0] is not SiteKind.WINDOW:  # what was in memory
                 del two.cluster.agreement.site_records[key]
-        await two.send("b.test", 10)
-        for pool in POOLS.values():
-            await two.start(pool)
-        await two.delivered(5)
-        await waits_or_exceeds(two, mx, 5)
+        await sends_the_rest(two, mx, "b.test", *POOLS.values())
     assert two.so_far() == {"a.test": 3, "b.test": 2}
 
 
@@ -133,8 +128,7 @@ async def test_with_storage_full_pools_still_send_and_keep_their_common_rate() -
         two.cluster.store.full = True
         for pool in POOLS.values():
             await two.start(pool)
-        await two.delivered(5)
-        await waits_or_exceeds(two, mx, 5)
+        await waits_or_exceeds(two, mx)
         written = {kind for kind, _ in two.cluster.agreement.site_records}
     assert two.so_far().total() == 5
     assert SiteKind.WINDOW not in written
