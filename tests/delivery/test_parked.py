@@ -1,6 +1,6 @@
 """Records that were put off because of their site are remembered, within bounds and in order."""
 
-from postroad.delivery.dispatch.parked import Parked, ParkedMail
+from postroad.delivery.dispatch.parked import Parked, ParkedLine, ParkedMail
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, new_queue_id
 from postroad.testing.queue.queued_mail import now
@@ -9,80 +9,128 @@ SITE, OTHER = ("mx.test", "relay:a/b"), ("mx.test", "relay:a/c")
 EXPRESS, BULK = TrafficClass
 
 
-def parked(due: float, *, places: int = 1, lane: str = "1") -> Parked:
-    return Parked(RecordId(new_queue_id(now(), 0), 0), "y.example", lane, places, due)
+def parked(since: float, *, due: float = 100.0, places: int = 1, lane: str = "1") -> Parked:
+    record_id = RecordId(new_queue_id(now(), 0), 0)
+    return Parked(record_id, "y.example", lane, places, since, due, stored=True)
 
 
-def test_the_first_come_back_first_and_express_before_bulk() -> None:
+def line(*records: Parked) -> ParkedLine:
+    found = ParkedLine()
+    for each in records:
+        found.add(each)
+    return found
+
+
+def recalled(found: ParkedLine, places: int, *, few: int = 0, most: int = 10) -> list[Parked]:
+    return found.recall(places, few=few, most=most, after=50.0)
+
+
+def left(mail: ParkedMail) -> list[Parked]:
+    """Return what is remembered of both sites, in order."""
+    sites = [each for key in (SITE, OTHER) if (each := mail.at(key)) is not None]
+    return [record for each in sites for found in (each.express, each.bulk) for record in found]
+
+
+def test_the_first_to_come_is_the_first_to_be_recalled_whenever_it_was_parked() -> None:
+    one, two, three = (parked(float(number)) for number in range(3))
+    found = line(three, one, two)
+    assert recalled(found, 2) == [one, two]
+    assert found.coming == 2
+    assert recalled(found, 2) == [three], "nothing is recalled twice"
+    found.remove(one)
+    assert found.coming == 2
+
+
+def test_what_is_due_soon_is_left_to_come_by_itself_and_a_place_is_reserved() -> None:
+    soon, later = parked(1.0, due=40.0, places=3), parked(2.0, due=55.0)
+    assert recalled(line(soon, later), 3, few=3) == []
+    assert recalled(line(soon, later), 3, few=2) == [later], "not all places are reserved"
+
+
+def test_what_is_due_much_later_than_others_around_it_has_a_few_more_places() -> None:
+    """Else it waits until it is due, and all that is due before goes before it."""
+    first, second, third = parked(1.0, due=55.0), parked(2.0, due=200.0), parked(3.0, due=200.0)
+    assert recalled(line(first, second, third), 0, few=2) == [second]
+
+
+def test_what_is_being_stored_cannot_be_recalled_yet_and_keeps_its_place() -> None:
+    storing, later = parked(1.0), parked(2.0)
+    storing.stored = False
+    assert recalled(line(storing, later), 1) == []
+    assert recalled(line(storing, later), 2) == [later]
+
+
+def test_what_is_recalled_takes_no_more_places_than_there_are_but_the_last() -> None:
+    found = line(*(parked(float(number), places=3) for number in range(6)))
+    assert len(recalled(found, 4)) == 2
+    assert len(recalled(found, 100, most=3)) == 3
+    assert recalled(found, 0) == []
+
+
+def test_express_goes_before_bulk_and_each_behind_what_came_before_it() -> None:
     mail = ParkedMail()
-    bulk, one, two, three = (parked(100.0 + number) for number in range(4))
-    mail.add(SITE, BULK, bulk)
-    for each in (one, two, three):
-        mail.add(SITE, EXPRESS, each)
-    assert mail.take(SITE, 2, most=10, after=50.0) == [one, two]
-    assert mail.take(SITE, 10, most=10, after=50.0) == [three, bulk]
-    assert not mail.has(SITE)
-
-
-def test_what_is_due_soon_is_left_to_come_by_itself() -> None:
-    mail = ParkedMail()
-    soon, later = parked(105.0, places=3), parked(120.0)
-    for each in (soon, later):
-        mail.add(SITE, EXPRESS, each)
-    assert mail.coming(SITE, 110.0) == 3
-    assert mail.take(SITE, 10, most=10, after=110.0) == [later]
-    assert mail.has(SITE)
-
-
-def test_what_comes_back_takes_no_more_places_than_there_are_but_the_last() -> None:
-    mail = ParkedMail()
-    for number in range(6):
-        mail.add(SITE, EXPRESS, parked(100.0 + number, places=3))
-    assert len(mail.take(SITE, 4, most=10, after=0.0)) == 2
-    assert len(mail.take(SITE, 100, most=3, after=0.0)) == 3
-    assert mail.take(SITE, 0, most=10, after=0.0) == []
+    for since in (10.0, 20.0, 30.0):
+        mail.add(SITE, BULK, parked(since, places=2))
+        mail.add(SITE, EXPRESS, parked(since, places=2))
+    lines = mail.at(SITE)
+    assert lines is not None
+    assert lines.before(EXPRESS, 25.0) == 2
+    assert lines.before(BULK, 25.0) == 5
+    assert lines.places_before(EXPRESS, 25.0, most=100) == 4
+    assert lines.places_before(BULK, 25.0, most=100) == 10
+    assert lines.places_before(BULK, 25.0, most=3) >= 3
 
 
 def test_each_site_has_its_own_and_what_came_is_forgotten() -> None:
     mail = ParkedMail()
-    mine, others = parked(100.0), parked(100.0)
+    mine, others = parked(1.0), parked(1.0)
     mail.add(SITE, EXPRESS, mine)
     mail.add(OTHER, EXPRESS, others)
-    mail.came(SITE, EXPRESS, mine.record_id)
-    mail.came(SITE, EXPRESS, others.record_id)
-    assert not mail.has(SITE)
-    assert mail.take(OTHER, 10, most=10, after=0.0) == [others]
+    assert mail.came(mine.record_id) is mine
+    assert mail.came(mine.record_id) is None
+    assert mail.at(SITE) is None
+    assert left(mail) == [others]
 
 
-def test_no_more_is_remembered_than_may_be() -> None:
-    mail = ParkedMail(most=2)
-    one, two, three = (parked(100.0) for _ in range(3))
-    for each in (one, two, three, one):
+def test_what_could_not_be_stored_is_forgotten_unless_it_was_parked_again() -> None:
+    mail = ParkedMail()
+    first = parked(1.0)
+    mail.add(SITE, EXPRESS, first)
+    again = Parked(first.record_id, "y.example", "1", 1, 1.0, 200.0)
+    mail.add(SITE, EXPRESS, again)
+    mail.drop(first)
+    assert left(mail) == [again]
+    mail.drop(again)
+    assert len(mail) == 0
+
+
+def test_no_more_is_remembered_than_may_be_and_the_longest_line_forgets_its_last() -> None:
+    mail = ParkedMail(most=3)
+    one, two, three, other = parked(1.0), parked(2.0), parked(3.0), parked(9.0)
+    for each in (three, one, two):
         mail.add(SITE, EXPRESS, each)
-    mail.came(SITE, EXPRESS, one.record_id)
-    mail.add(OTHER, EXPRESS, three)
-    assert mail.take(SITE, 10, most=10, after=0.0) == [two]
-    assert mail.take(OTHER, 10, most=10, after=0.0) == [three]
+    mail.add(OTHER, BULK, other)
+    assert left(mail) == [one, two, other]
 
 
 def test_what_is_anothers_or_did_not_come_is_forgotten() -> None:
     mail = ParkedMail()
-    left, late, stays = parked(1000.0, lane="2"), parked(100.0), parked(1000.0)
-    for each in (left, late, stays):
+    gone, late, stays = parked(1.0, due=1000.0, lane="2"), parked(2.0), parked(3.0, due=1000.0)
+    for each in (gone, late, stays):
         mail.add(SITE, EXPRESS, each)
     mail.leave("2")
     mail.forget(200.0)
-    assert mail.take(SITE, 10, most=10, after=0.0) == [stays]
+    assert left(mail) == [stays]
 
 
-def test_mail_is_put_off_for_a_minute_unless_much_would_come_back_too_often() -> None:
+def test_mail_is_put_off_for_two_minutes_unless_much_would_come_back_too_often() -> None:
     mail = ParkedMail(most=9001)
-    assert mail.longest == 60.0, "if nobody remembers it, it is back soon"
-    for _ in range(3000):
-        mail.add(SITE, EXPRESS, parked(100.0))
-    assert mail.longest == 60.0
+    assert mail.longest == 120.0, "if nobody remembers it, it is back soon"
     for _ in range(6000):
-        mail.add(OTHER, BULK, parked(100.0))
+        mail.add(SITE, EXPRESS, parked(1.0))
+    assert mail.longest == 120.0
+    for _ in range(3000):
+        mail.add(OTHER, BULK, parked(1.0))
     assert mail.longest == 180.0, "fifty a second"
-    mail.add(OTHER, BULK, parked(100.0))
+    mail.add(OTHER, BULK, parked(1.0))
     assert mail.longest == 900.0, "there may be any number besides"

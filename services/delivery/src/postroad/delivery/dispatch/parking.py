@@ -4,6 +4,9 @@ Parks mail whose site has no room or is down, and brings it back when the site h
 Parked mail waits in the queue like deferred mail, and becomes ready when it is due. If that is too
 late, because the site is faster than before or is up again, the record is claimed and made ready.
 Neither is an attempt, so the retry schedule does not advance.
+
+A site's mail of one class leaves in the order of its arrival, more or less: parked mail has the
+free places before mail that came later. A retry counts as arriving when it is due.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ from postroad.delivery.dispatch.parked import Parked, ParkedMail, SiteKey
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
+from postroad.mail.traffic import TrafficClass
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.interface import CLAIM_MARGIN, LeasedRecord, Put, Ready
@@ -40,7 +44,9 @@ class Parking:
     def park(self, site: Site, waiting: WaitingRecord, now: float) -> None:
         """Park a record for which its site has no room."""
         metrics.PARKED.inc()
-        seconds = site.park(waiting.leased.record.traffic_class, now, longest=self._parked.longest)
+        traffic_class, lines = waiting.leased.record.traffic_class, self._parked.at(site.key)
+        before = lines.before(traffic_class, _since(waiting)) if lines is not None else 0
+        seconds = site.park(traffic_class, now, parked=before, longest=self._parked.longest)
         # It does not expire without a last try: its site is up, and a hold or we may have delayed
         # it.
         reason = "others are before it at its site"
@@ -48,7 +54,7 @@ class Parking:
 
     def park_surplus(self, site: Site, now: float) -> None:
         """Park the records that exceed a site's room."""
-        for waiting in site.surplus(now):
+        for waiting in reversed(site.surplus(now)):  # the first first
             self.park(site, waiting, now)
 
     def suspend(self, site: Site, waiting: WaitingRecord, now: float) -> None:
@@ -75,18 +81,41 @@ class Parking:
     ) -> None:
         leased = waiting.leased
         record = leased.record
-        parked = Parked(record.record_id, record.domain, leased.lane, leased.places, now + seconds)
+        parked = Parked(
+            record.record_id,
+            record.domain,
+            leased.lane,
+            leased.places,
+            _since(waiting),
+            now + seconds,
+        )
+        self._parked.add(site.key, record.traffic_class, parked)
 
-        def stored() -> None:
-            self._parked.add(site.key, record.traffic_class, parked)
+        def then(stored: bool) -> None:
+            parked.stored = stored
+            if not stored:
+                self._parked.drop(parked)
 
         self._settler.put_off(
-            leased, waiting.egress_path, site.name, seconds, reason, then=stored, expires=expires
+            leased, waiting.egress_path, site.name, seconds, reason, then=then, expires=expires
         )
 
-    def came(self, site: Site, leased: LeasedRecord) -> None:
-        """Note that a record has come to its site, for the first time or again."""
-        self._parked.came(site.key, leased.record.traffic_class, leased.record.record_id)
+    def came(self, leased: LeasedRecord) -> Parked | None:
+        """Note that a record is in hand; return what is known of it if it was parked."""
+        return self._parked.came(leased.record.record_id)
+
+    def has_room(
+        self, site: Site, waiting: WaitingRecord, known: Parked | None, now: float
+    ) -> bool:
+        """Whether a record may wait at its site; `known` is what `came` returned."""
+        traffic_class = waiting.leased.record.traffic_class
+        lines = self._parked.at(site.key) if len(self._parked) else None
+        if lines is None or (known is not None and known.recalled):
+            return site.has_room(traffic_class, now)
+        self.look(site)
+        most = site.free(traffic_class, now)
+        before = lines.places_before(traffic_class, _since(waiting), most=most)
+        return site.has_room(traffic_class, now, parked=before, coming=lines.coming)
 
     def leave(self, lane: str) -> None:
         """Forget the parked records of a lane; its next owner gets them when they are due."""
@@ -98,25 +127,43 @@ class Parking:
 
     def look(self, site: Site) -> None:
         """Bring back mail for which a site has room, unless it is due soon anyway."""
-        if site.key in self._recalling or not self._parked.has(site.key):
+        lines = self._parked.at(site.key) if len(self._parked) else None
+        if lines is None or site.key in self._recalling:
             return
         now = asyncio.get_running_loop().time()
-        places = site.lacks(now, self._parked.coming(site.key, now + _SOON))
-        found = self._parked.take(site.key, places, most=_AT_ONCE, after=now + _SOON)
+        found: list[Parked] = []
+        coming = 0
+        for traffic_class in TrafficClass:  # express first
+            line = lines.of(traffic_class)
+            places, few = site.recalls(traffic_class, now)
+            places -= coming + line.coming
+            found += line.recall(places, few=few, most=_AT_ONCE - len(found), after=now + _SOON)
+            coming += line.coming
         if found:
             self._recalling.add(site.key)
-            self._tasks.spawn(self._recall(site.key, found))
+            self._tasks.spawn(self._recall(site, found))
 
-    async def _recall(self, site: SiteKey, found: Sequence[Parked]) -> None:
+    async def _recall(self, site: Site, found: Sequence[Parked]) -> None:
         try:
             came = await asyncio.gather(*map(self._claim, found))
-            metrics.RECALLED.inc(sum(came))
-        except SpoolError as error:
-            log.debug("mail is not brought back early", site=site[0], error=str(error))
         finally:
-            self._recalling.discard(site)
+            self._recalling.discard(site.key)
+        metrics.RECALLED.inc(sum(came))
+        if any(came):
+            self.look(site)
 
     async def _claim(self, parked: Parked) -> bool:
+        """Make a record ready; if that fails, it is ready, or becomes ready when it is due."""
+        try:
+            claimed = await self._make_ready(parked)
+        except SpoolError as error:
+            log.debug("mail is not brought back early", domain=parked.domain, error=str(error))
+            claimed = False
+        if not claimed:
+            self._parked.drop(parked)
+        return claimed
+
+    async def _make_ready(self, parked: Parked) -> bool:
         """Make a record ready; False if it is ready already, or about to be."""
         queued = await self._waiting.scheduled(
             parked.record_id, domain=parked.domain, lane=parked.lane
@@ -129,3 +176,16 @@ class Parking:
         except ClaimLost:
             return False
         return True
+
+
+def _since(waiting: WaitingRecord) -> float:
+    """
+    Return when a record came, in seconds since the epoch.
+
+    That is its arrival, or now if it has been tried: then all that has come meanwhile is before it.
+    """
+    if waiting.since is None:
+        record = waiting.leased.record
+        came = record.arrival if record.last_attempt is None else datetime.now(UTC)
+        waiting.since = came.timestamp()
+    return waiting.since

@@ -133,15 +133,15 @@ class Settler:
         seconds: float,
         reason: str,
         known: AttemptResult | None = None,
-        then: Callable[[], None] = lambda: None,
+        then: Callable[[bool], None] = lambda _: None,
         *,
         expires: bool = True,
     ) -> None:
         """
         Put off a record for a reason that is not the mail's.
 
-        `known` has the outcomes of an interrupted attempt. `then` is called when the record is
-        stored. After its deadline a record still waits for a last try, for a limited time if it
+        `known` has the outcomes of an interrupted attempt. `then` is called with whether the record
+        was stored. After its deadline a record still waits for a last try, for a limited time if it
         `expires`.
         """
         record, known = leased.record, known or AttemptResult()
@@ -156,10 +156,9 @@ class Settler:
         self._tasks.spawn(self._settle_then(leased, settlement, then))
 
     async def _settle_then(
-        self, leased: LeasedRecord, settlement: Settlement, then: Callable[[], None]
+        self, leased: LeasedRecord, settlement: Settlement, then: Callable[[bool], None]
     ) -> None:
-        if await self.settle(leased, settlement):
-            then()
+        then(await self.settle(leased, settlement))
 
     def unread(self, leased: LeasedRecord, seconds: float) -> None:
         """Put off a record while an object cannot be read that may decide its egress path."""

@@ -150,6 +150,7 @@ class Worker:
         if record.hold is None and order is None and self._is_early(leased, snapshot):
             return
         if egress_path is None or record.hold is not None or order is not None:
+            self._parking.came(leased)
             self._tasks.spawn(self._settler.unattempted(leased, egress_path, order))
             return
         route = self._context.router.known(egress_path, record.domain)
@@ -215,6 +216,7 @@ class Worker:
 
     def _admit(self, leased: LeasedRecord, egress_path: EgressPath, route: Route) -> None:
         """Put a record into its site's waiting room, or move it to that site's lane."""
+        known = self._parking.came(leased)
         target = self._right_lane(leased, egress_path, route.site)
         if target is not None:
             settlement = moved(leased.record, target, self._context.settlement_context())
@@ -222,13 +224,14 @@ class Worker:
             return
         site = self._sites.of(route.site, egress_path)
         site.lane, site.is_left = leased.lane, False
-        self._parking.came(site, leased)
         now = asyncio.get_running_loop().time()
         self._sites.keep_count(now)
         waiting = self._renewal.waiting(leased, egress_path, self._context.configuration.current)
+        if known is not None:
+            waiting.since = known.since
         if site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
-        elif site.has_room(leased.record.traffic_class, now):
+        elif self._parking.has_room(site, waiting, known, now):
             site.add(waiting, now)
             self._dispatcher.pump(site)
             if leased.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk:

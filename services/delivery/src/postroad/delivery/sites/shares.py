@@ -1,9 +1,14 @@
 """
-Shares the places of a process among its sites. No I/O.
+Shares the places of a process among its sites, and those of a site among its mail. No I/O.
 
 The places are limited, and a message for a silent host keeps its place for minutes. So all sites
 that do not move together get a part of the places, in even shares, and the rest is for sites that
 move.
+
+At a site that gets more mail than it takes, some is parked. If mail that comes got each place that
+becomes free, parked mail would never have its turn. So the free places belong to the parked mail
+that came before. Parked mail becomes ready by itself when about half a room of mail is left before
+it. If the site is faster than that, more is recalled, so that the room does not run empty.
 """
 
 from collections.abc import Iterable
@@ -12,6 +17,9 @@ from dataclasses import dataclass
 from postroad.delivery.sites.concurrency import INITIAL
 
 _LEAST_SHARE = 15  # a site that does not move needs no more than a fifteenth of all places
+_FEW = 4  # a quarter of the room is few places
+_SHORTEST_PARK = 1.0  # seconds
+_LEAST_RATE = 0.5  # messages a second, of a site that stands still, since it may move again
 
 
 @dataclass(slots=True)
@@ -68,3 +76,40 @@ class Shares:
         first = not held and self.held < max(2, self.most * 5 // 12)
         grown = self.fair if self.held < self._for_slow else min(held, self.fair)
         return max(int(first), grown)
+
+
+def may_wait(room: int, used: int, *, parked: int, coming: int) -> bool:
+    """
+    Whether a record may wait in a room, if so many places of it are used.
+
+    `parked` is what parked mail takes that came before it, or any number that fills the room. If
+    three quarters of the room are free although recalled mail is `coming`, the site is faster than
+    mail can be recalled, and any record may wait.
+    """
+    if used >= room:
+        return False
+    return used + parked < room or used + coming < max(1, room // _FEW)
+
+
+def recallable(room: int, used: int) -> tuple[int, int]:
+    """
+    Return how many places are free for recalled mail, and a few places.
+
+    So many of them may be reserved for mail that becomes ready by itself. The last few places of
+    the room are not filled, because the room may become smaller; then mail would be parked again.
+    """
+    few = room // _FEW
+    return room - few - used, few
+
+
+def until_turn(
+    before: int, *, room: float, rate: float, not_before: float, longest: float
+) -> float:
+    """
+    Return for how many seconds to put off a record behind `before` others.
+
+    `room` is how many records the room holds, `rate` how many leave in a second, and `not_before`
+    the seconds until any may. The result is at least a second, and `longest` at most.
+    """
+    turn = (before + 1 - room / 2) / max(rate, _LEAST_RATE)
+    return max(_SHORTEST_PARK, min(max(turn, not_before), longest))

@@ -14,8 +14,9 @@ seconds, by its pace. A site that does not move gets a share of a part of the pl
 takes several places; a single record is always let in.
 
 A record without a place is parked: put off until its turn, estimated from the pace and the length
-of the line. Parking costs as much as accepting mail, so it is avoided for fast sites, whose backlog
-stays in the stream while their lane is not read.
+of the line. While mail is parked, the free places belong to what came first. Parking costs as much
+as accepting mail, so it is avoided for fast sites, whose backlog stays in the stream while their
+lane is not read.
 """
 
 import math
@@ -26,15 +27,13 @@ from postroad.delivery.sites.concurrency import Concurrency
 from postroad.delivery.sites.downtime import Downtime
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pace import QUICK, Pace
-from postroad.delivery.sites.shares import Shares
+from postroad.delivery.sites.shares import Shares, may_wait, recallable, until_turn
 from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import SiteLines, WaitingRecord
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
 
-_SHORTEST_PARK = 1.0  # seconds
 _UNKNOWN_RATE = 10.0  # messages a second, of a site whose rate is unknown
-_LEAST_RATE = 0.5  # messages a second, of a site that stands still, since it may move again
 _SOON, _STILL = 5.0, 4.0  # seconds, and a multiple of the time for which a site has stood still
 
 
@@ -165,13 +164,32 @@ class Site:
         """Return how many of its places will not be free soon."""
         if not self.moves(now):
             return self.held
-        rate = self.pace.rate(now)
+        rate = self.rate(now)
         return max(0, self.lines.places - self._quick(rate)) if rate is not None else 0
+
+    def rate(self, now: float) -> float | None:
+        """
+        Return how many messages a second the site takes, None if unknown.
+
+        While its message rate holds mail up, this is the message rate. The pace changes too much,
+        as all messages of a window may begin at once.
+        """
+        measured, limit = self.pace.rate(now), self.limiter.limits.message_rate
+        if limit is None:
+            return measured
+        most = limit.count / limit.window.total_seconds()
+        if self.limiter.next_start(now) > now:
+            return most
+        return min(measured, most) if measured is not None else None
 
     def _quick(self, rate: float) -> int:
         """Return the places of the mail that leaves within QUICK seconds."""
-        each = self.lines.places / self.waiting if self.waiting else 1.0
-        return int(rate * QUICK * each)
+        return int(rate * QUICK * self._each)
+
+    @property
+    def _each(self) -> float:
+        """How many places a waiting record takes, on average."""
+        return self.lines.places / self.waiting if self.waiting else 1.0
 
     def room(self, now: float) -> int:
         """Return how many places its waiting records may take."""
@@ -179,27 +197,35 @@ class Site:
             held = self.held
             young = self.pace.is_young(now, idle=not held)
             return max(0, self.shares.allowance(held, young=young) - self._under_way)
-        rate = self.pace.rate(now)
+        rate = self.rate(now)
         if rate is None:
             return max(1, self.shares.most // 2)
         return min(self.shares.most, max(1, self.shares.fair, self._quick(rate)))
 
-    def lacks(self, now: float, coming: int) -> int:
-        """
-        Return how many places are free for parked mail, once half of the room is free.
+    def free(self, traffic_class: TrafficClass, now: float) -> int:
+        """Return how many places are free here for a class; bulk makes way for express."""
+        return self.room(now) - self.lines.places_before(traffic_class)
 
-        From the other half, places for mail that is `coming` soon are reserved. A site that went
-        down has none until it is reached again.
+    def has_room(
+        self, traffic_class: TrafficClass, now: float, *, parked: int = 0, coming: int = 0
+    ) -> bool:
         """
-        room, used = self.room(now), self.lines.places
-        half = (room + 1) // 2
-        if self.downtime.until or used >= half:
-            return 0
-        return max(half, room - coming) - used
+        Whether another record of a class may wait here; bulk makes way for express.
 
-    def has_room(self, traffic_class: TrafficClass, now: float) -> bool:
-        """Whether another record of a class may wait here; bulk makes way for express."""
-        return self.lines.places_before(traffic_class) < self.room(now)
+        `parked` and `coming` are the places of parked mail (`delivery.sites.shares`).
+        """
+        used = self.lines.places_before(traffic_class)
+        return may_wait(self.room(now), used, parked=parked, coming=coming)
+
+    def recalls(self, traffic_class: TrafficClass, now: float) -> tuple[int, int]:
+        """
+        Return how many places are free for recalled mail, and a few places (`recallable`).
+
+        A site that went down has none until it is reached again.
+        """
+        if self.downtime.until:
+            return 0, 0
+        return recallable(self.room(now), self.lines.places_before(traffic_class))
 
     def surplus(self, now: float) -> list[WaitingRecord]:
         """
@@ -229,7 +255,7 @@ class Site:
 
     def next(self) -> WaitingRecord | None:
         """Remove and return the next record, express before bulk; None when none waits."""
-        return self.lines.next(self.shares.least // 2)
+        return self.lines.next()
 
     def empty(self) -> list[WaitingRecord]:
         """Remove and return all waiting records."""
@@ -270,21 +296,26 @@ class Site:
         """Note that a record is no longer in an attempt."""
         self._under_way -= waiting.leased.places
 
-    def park(self, traffic_class: TrafficClass, now: float, *, longest: float) -> float:
+    def park(
+        self, traffic_class: TrafficClass, now: float, *, parked: int, longest: float
+    ) -> float:
         """
-        Return for how many seconds to put off a record without room: until its turn.
+        Return for how many seconds to put off a record without room, behind `parked` others.
 
         It is at least a second, and `longest` at most.
         """
-        line = self.lines.of(traffic_class)
-        rate = self.pace.rate(now)
+        rate = self.rate(now)
         if not rate:  # the site may only be slow to start, as with a late greeting
             longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
         if rate is None:
             rate = self.pace.guess(self.concurrency.window) or _UNKNOWN_RATE
-        gap = 1 / max(rate, _LEAST_RATE)
-        wait = line.park(now, before=self.lines.before(line), gap=gap, longest=longest)
-        return max(wait, _SHORTEST_PARK)
+        return until_turn(
+            self.lines.before(traffic_class) + parked,
+            room=self.room(now) / self._each,
+            rate=rate,
+            not_before=self.limiter.next_start(now) - now,
+            longest=longest,
+        )
 
     def may_be_forgotten(self, now: float) -> bool:
         """Whether only its pace would be lost if the site were forgotten."""

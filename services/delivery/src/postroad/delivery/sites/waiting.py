@@ -1,8 +1,8 @@
 """
 Records that wait at a site, and the lines in which they wait. No I/O.
 
-Express mail goes before bulk mail. Each class has a line of its own, and turns of its own for
-parked mail, so that express mail only waits behind express mail.
+Express mail goes before bulk mail. Each class has a line of its own, so that express mail only
+waits behind express mail.
 """
 
 from collections import deque
@@ -20,7 +20,8 @@ class WaitingRecord:
     """
     A record in a site's waiting room, with its egress path in `snapshot` and its source.
 
-    The source is drawn only once, because drawing again would distort the weights.
+    The source is drawn only once, because drawing again would distort the weights. `since` is when
+    the record came, in seconds since the epoch, if it has been parked before.
     """
 
     leased: LeasedRecord
@@ -29,6 +30,7 @@ class WaitingRecord:
     source: Source | None = None
     begun: float = 0.0  # when its message began, for the limiters
     refusals: int = 0  # connections that its site refused while others made progress
+    since: float | None = None
 
 
 @dataclass(slots=True)
@@ -36,7 +38,6 @@ class Line:
     """The waiting records of one class in their order; `places` is what they take."""
 
     places: int = 0
-    _last_turn: float = 0.0  # when the record that was parked last comes back
     _records: deque[WaitingRecord] = field(default_factory=deque)
 
     def __len__(self) -> int:
@@ -74,20 +75,6 @@ class Line:
         self.places -= waiting.leased.places
         return waiting
 
-    def park(self, now: float, *, before: int, gap: float, longest: float) -> float:
-        """
-        Return the seconds until the turn of a record that is parked.
-
-        Its turn is after `before` waiting records and after all parked ones, `gap` seconds each.
-        """
-        turn = max(self._last_turn, now + before * gap) + gap
-        self._last_turn = min(turn, now + longest)
-        return self._last_turn - now
-
-    def forget_turns(self) -> None:
-        """Forget the turns of parked records: the next one comes back after the waiting ones."""
-        self._last_turn = 0.0
-
     def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
         """Remove and return the records for which `leaves` is true."""
         leaving: list[WaitingRecord] = []
@@ -121,9 +108,9 @@ class SiteLines:
         """Return the places of records that do not make way for a record of this class."""
         return self.places if traffic_class is TrafficClass.BULK else self.express.places
 
-    def before(self, line: Line) -> int:
-        """Return how many records go before the next one in a line."""
-        return self.count if line is self.bulk else len(line)
+    def before(self, traffic_class: TrafficClass) -> int:
+        """Return how many records go before the next one of this class."""
+        return self.count if traffic_class is TrafficClass.BULK else len(self.express)
 
     def add(self, waiting: WaitingRecord) -> None:
         """Add a record after the others of its class."""
@@ -140,17 +127,11 @@ class SiteLines:
         line = self.express or self.bulk
         return line.first if line else None
 
-    def next(self, few: int) -> WaitingRecord | None:
-        """
-        Remove and return the next record, express before bulk; None when none waits.
-
-        If fewer than `few` wait, the turns of parked records are forgotten.
-        """
+    def next(self) -> WaitingRecord | None:
+        """Remove and return the next record, express before bulk; None when none waits."""
         line = self.express or self.bulk
         if not line:
             return None
-        if self.before(line) < few:
-            line.forget_turns()
         self.count -= 1
         return line.next()
 
