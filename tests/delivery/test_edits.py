@@ -267,7 +267,7 @@ async def test_what_waits_goes_to_the_pool_that_it_is_sent_from_now(lane_moves: 
     await other.close()
 
 
-FindRoute = Callable[[Router, EgressPath, str, TrafficClass], Awaitable[Route | NoRoute]]
+FindRoute = Callable[[Router, EgressPath, str, TrafficClass, str], Awaitable[Route | NoRoute]]
 
 
 async def test_a_relay_that_is_edited_while_hosts_are_looked_up_is_heeded(
@@ -277,11 +277,11 @@ async def test_a_relay_that_is_edited_while_hosts_are_looked_up_is_heeded(
     found: FindRoute = Router.find
 
     async def slowly(
-        self: Router, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
+        self: Router, egress_path: EgressPath, domain: str, kind: TrafficClass, sender: str
     ) -> Route | NoRoute:
         asked.set()
         await answer.wait()
-        return await found(self, egress_path, domain, traffic_class)
+        return await found(self, egress_path, domain, kind, sender)
 
     monkeypatch.setattr(Router, "find", slowly)
     spool = MemorySpool()

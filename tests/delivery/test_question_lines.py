@@ -1,4 +1,4 @@
-"""The order of DNS questions: first ones before further ones, express before bulk."""
+"""The order of DNS questions: first ones first, express before bulk, senders in turn."""
 
 import pytest
 
@@ -6,9 +6,12 @@ from postroad.delivery.routing.questions.lines import Asker, DnsLines, Question
 from postroad.mail.traffic import TrafficClass
 
 
-def stand(lines: DnsLines, name: str, count: int = 1, *, bulk: bool = False) -> list[Question]:
-    """Let so many questions of a domain wait."""
-    asker = Asker(name, TrafficClass.BULK if bulk else TrafficClass.EXPRESS)
+def stand(
+    lines: DnsLines, name: str, count: int = 1, *, bulk: bool = False, sender: str = ""
+) -> list[Question]:
+    """Let so many questions of a domain wait, each domain's of a sender of its own."""
+    traffic_class = TrafficClass.BULK if bulk else TrafficClass.EXPRESS
+    asker = Asker(name, traffic_class, sender=sender or name)
     questions = [Question() for _ in range(count)]
     for question in questions:
         lines.stand(question, asker)
@@ -23,9 +26,10 @@ def begun(lines: DnsLines) -> list[Question]:
     return found
 
 
-def test_a_domain_that_asks_alone_has_half_of_the_turns_and_its_first_ones() -> None:
+def test_a_domain_that_asks_alone_has_a_part_of_the_later_turns_and_its_first_ones() -> None:
+    """Half of the turns are for later questions, and three quarters of those for one sender."""
     lines = DnsLines(100)
-    assert begun_of(lines, stand(lines, "evil.test", 60)) == 52
+    assert begun_of(lines, stand(lines, "evil.test", 60)) == 40
 
 
 def begun_of(lines: DnsLines, questions: list[Question]) -> int:
@@ -75,7 +79,7 @@ def test_a_question_that_two_need_is_asked_when_the_first_of_them_has_a_turn() -
     lines = DnsLines(8)
     *_, shared = stand(lines, "evil.test", 20)
     assert shared not in begun(lines)
-    lines.stand(shared, Asker("good.test"))
+    lines.stand(shared, Asker("good.test", sender="good"))
     assert begun(lines) == [shared]
     lines.leave(shared)
     assert shared not in begun(lines), "it is asked once"
@@ -91,3 +95,59 @@ def test_what_is_waited_for_no_more_leaves_its_line() -> None:
     assert not lines.has_turn(Asker("4.test"))
     lines.leave(last)
     assert lines.has_turn(Asker("4.test"))
+
+
+def evil(lines: DnsLines, sender: str) -> list[Question]:
+    """Let a hundred domains of a sender wait."""
+    return [q for n in range(100) for q in stand(lines, f"{n}.{sender}", sender=sender)]
+
+
+@pytest.mark.parametrize(("senders", "each"), [(1, 30), (2, 17), (10, 3)])
+def test_no_senders_leave_another_without_a_turn(senders: int, each: int) -> None:
+    lines = DnsLines(40)
+    greedy = [evil(lines, f"evil{n}") for n in range(senders)]
+    under_way = set(begun(lines))
+    shares = [len(under_way & set(questions)) for questions in greedy]
+    assert max(shares) - min(shares) <= 1
+    assert min(shares) == each
+    good = stand(lines, "good.test", sender="good")
+    assert begun(lines) == good
+
+
+def test_senders_have_turns_one_after_the_other() -> None:
+    lines = DnsLines(1)
+    evil(lines, "evil")
+    [under_way] = begun(lines)
+    wanted = [*stand(lines, "good.test", sender="good"), *stand(lines, "fine.test", sender="fine")]
+    asked = []
+    for _ in range(4):
+        lines.leave(under_way)
+        [under_way] = begun(lines)
+        asked.append(under_way)
+    assert set(wanted) < set(asked)
+
+
+def test_a_senders_later_questions_do_not_wait_for_the_first_ones_of_who_has_his_share() -> None:
+    lines = DnsLines(8)
+    evil(lines, "evil")
+    under_way = begun(lines)
+    good = stand(lines, "good.test", 3, sender="good")
+    assert begun(lines) == good[:2], "all turns are taken"
+    lines.leave(under_way[0])
+    assert begun(lines) == good[2:]
+
+
+def test_no_sender_has_all_turns_for_later_questions() -> None:
+    lines = DnsLines(16)
+    stand(lines, "evil.test", 40, sender="evil")
+    begun(lines)
+    good = stand(lines, "good.test", 4, sender="good")
+    assert begun(lines) == good
+
+
+def test_a_sender_with_its_share_has_no_turn_at_once_and_others_have() -> None:
+    lines = DnsLines(4)
+    evil(lines, "evil")
+    begun(lines)
+    assert not lines.has_turn(Asker("new.test", sender="evil"))
+    assert lines.has_turn(Asker("new.test", sender="good"))

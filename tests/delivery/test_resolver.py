@@ -371,7 +371,7 @@ BULK = TrafficClass.BULK
 
 @asynccontextmanager
 async def turns_held(
-    patch: pytest.MonkeyPatch, *askers: Asker, at_once: int = 8
+    patch: pytest.MonkeyPatch, *askers: Asker, at_once: int = 12
 ) -> AsyncIterator[tuple[Zone, Resolver]]:
     """Have a resolver within at which each asker has a question that is never answered."""
     patch.setattr(resolver_module, "_AT_ONCE", at_once)
@@ -438,7 +438,7 @@ async def test_the_names_of_a_slow_domain_have_turns_for_slow_names_only(
 
 async def test_what_has_no_turn_for_long_was_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns_module, "_LONGEST", 0.2)
-    askers = [Asker(f"{n}.example") for n in range(8)]
+    askers = [Asker(f"{n}.example") for n in range(12)]
     async with turns_held(monkeypatch, *askers) as (zone, resolver):
         assert (await resolver.mx("x.example")).trouble is DnsFailure.UNASKED
         assert not zone.asked["x.example", "MX"]

@@ -56,11 +56,11 @@ async def test_a_drain_does_not_wait_for_what_finds_its_hosts_meanwhile(
     found = Router.find
 
     async def slowly(
-        self: Router, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
+        self: Router, egress_path: EgressPath, domain: str, kind: TrafficClass, sender: str
     ) -> Route | NoRoute:
         asked.set()
         await answer.wait()
-        return await found(self, egress_path, domain, traffic_class)
+        return await found(self, egress_path, domain, kind, sender)
 
     monkeypatch.setattr(Router, "find", slowly)
     spool = MemorySpool()
@@ -112,11 +112,11 @@ async def test_a_record_whose_lane_is_left_while_its_hosts_are_looked_up_is_give
     found = Router.find
 
     async def slowly(
-        self: Router, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
+        self: Router, egress_path: EgressPath, domain: str, kind: TrafficClass, sender: str
     ) -> Route | NoRoute:
         # Of two takers this lane is the second's.
         joined.append(spool.take(pool="default", room=100, room_bytes=10_000_000))
-        return await found(self, egress_path, domain, traffic_class)
+        return await found(self, egress_path, domain, kind, sender)
 
     monkeypatch.setattr(Router, "find", slowly)
     async with ScriptedMx() as mx:

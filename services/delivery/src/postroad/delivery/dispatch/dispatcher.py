@@ -21,6 +21,7 @@ from postroad.delivery.dispatch.sharing import Sharing
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
 from postroad.delivery.routing.lookups import Lookups
+from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sites.site import Site
@@ -174,7 +175,7 @@ class SiteDispatcher:
         route = self._context.router.known(egress_path, record.domain)
         if route is None:
             route = await self._context.router.find(
-                egress_path, record.domain, record.traffic_class
+                egress_path, record.domain, record.traffic_class, sender_of(record, egress_path)
             )
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
@@ -198,7 +199,8 @@ class SiteDispatcher:
     def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
         """Put off a record whose destination cannot be looked up now; this is no attempt."""
         record = leased.record
-        wait = self._lookups.wait(record.traffic_class, asyncio.get_running_loop().time())
+        sender, now = sender_of(record, egress_path), asyncio.get_running_loop().time()
+        wait = self._lookups.wait(record.traffic_class, sender, now)
         self._settler.put_off(leased, egress_path, record.site, wait, reason)
 
     def _attempt_at(

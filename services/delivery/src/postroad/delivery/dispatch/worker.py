@@ -27,6 +27,7 @@ from postroad.delivery.disposition.unattempted import (
 )
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
+from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.sites import Sites
@@ -145,7 +146,8 @@ class Worker:
         undecided = egress_path is None and is_undecided(snapshot, record)
         if undecided and record.hold is None and order is None:
             now = asyncio.get_running_loop().time()
-            self._settler.unread(leased, self._lookups.wait(record.traffic_class, now))
+            sender = sender_of(record, None)
+            self._settler.unread(leased, self._lookups.wait(record.traffic_class, sender, now))
             return
         if record.hold is None and order is None and self._is_early(leased, snapshot):
             return
@@ -175,8 +177,9 @@ class Worker:
 
     def _ask_for_route(self, leased: LeasedRecord, egress_path: EgressPath) -> None:
         record = leased.record
+        sender = sender_of(record, egress_path)
         slow = self._context.router.is_slow(egress_path, record.domain)
-        if not self._lookups.enter(record.traffic_class, leased.places, slow=slow):
+        if not self._lookups.enter(record.traffic_class, sender, leased.places, slow=slow):
             self._dispatcher.ask_later(leased, egress_path, "others are before it at the DNS")
             return
         self._tasks.spawn(self._look_in_turn(leased, egress_path, slow=slow))
@@ -187,11 +190,14 @@ class Worker:
         try:
             await self._look_for_route(leased, egress_path)
         finally:
-            self._lookups.leave(leased.record.traffic_class, leased.places, slow=slow)
+            sender = sender_of(leased.record, egress_path)
+            self._lookups.leave(leased.record.traffic_class, sender, leased.places, slow=slow)
 
     async def _look_for_route(self, leased: LeasedRecord, egress_path: EgressPath) -> None:
         record = leased.record
-        route = await self._context.router.find(egress_path, record.domain, record.traffic_class)
+        route = await self._context.router.find(
+            egress_path, record.domain, record.traffic_class, sender_of(record, egress_path)
+        )
         if isinstance(route, Route) and egress_path.by_mx:
             await self._learn(record.domain, route.site)
         way_now = self._egress_paths.of(self._context.configuration.current, record)

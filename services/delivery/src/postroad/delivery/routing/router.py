@@ -115,23 +115,31 @@ class Router:
         egress_path: EgressPath,
         domain: str,
         traffic_class: TrafficClass = TrafficClass.EXPRESS,
+        sender: str = "",
     ) -> Route | NoRoute:
-        """Look for a route. After an unexpected error there is none, for a while."""
+        """
+        Look for a route. After an unexpected error there is none, for a while.
+
+        The turns to ask the DNS are shared by class and by `sender`.
+        """
         try:
-            return await self._find(egress_path, domain, traffic_class)
+            asker = Asker(
+                egress_path.name if egress_path.smarthosts else domain,
+                traffic_class,
+                not egress_path.smarthosts and self._has_slow_hosts(domain),
+                sender,
+            )
+            return await self._find(egress_path, domain, asker)
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
             log.exception("the search for a route failed", domain=domain)
             return OWN_ERROR
 
-    async def _find(
-        self, egress_path: EgressPath, domain: str, traffic_class: TrafficClass
-    ) -> Route | NoRoute:
+    async def _find(self, egress_path: EgressPath, domain: str, asker: Asker) -> Route | NoRoute:
         if egress_path.smarthosts:
-            route = await self._smarthost_route(egress_path, Asker(egress_path.name, traffic_class))
+            route = await self._smarthost_route(egress_path, asker)
         else:
-            slow = self._has_slow_hosts(domain)
-            route = await self._mx_route(domain, Asker(domain, traffic_class, slow))
+            route = await self._mx_route(domain, asker)
         key = (egress_path.name, self._destination(egress_path, domain))
         self._kept[key] = _Kept(egress_path, time.monotonic() + _KEPT, route)
         self._kept.move_to_end(key)

@@ -1,1 +1,1 @@
-"""The order of questions to the DNS, and the names that were unanswered recently."""
+"""How mail shares the questions to the DNS, and the names that were unanswered recently."""

@@ -6,16 +6,20 @@ seconds. A domain with dozens of silent MX hosts could take all turns for minute
 questions of each domain, as many as one host's addresses need, go before the later questions of all
 domains, and the later ones never have more than half of the turns. Express goes before bulk, which
 has three quarters of the turns at most.
+
+A sender could do the same with thousands of silent domains. So the senders take turns, and none has
+all of them (`places`).
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from postroad.delivery.routing.questions.places import Places
 from postroad.mail.traffic import TrafficClass
 
 _FIRST = 2  # first questions of a domain: one for each address family
 _LATER = 0.5  # the part of the turns for later questions
-_BULK = 0.75  # the part of the turns for bulk mail
 _DEPTHS = 32  # lines; a domain's questions after that share the last one
 
 
@@ -24,12 +28,14 @@ class Asker:
     """
     The mail for which a question is asked: of a domain, or of an egress path to smarthosts.
 
-    `slow` says that the DNS did not answer recently for its hosts.
+    `slow` says that the DNS did not answer recently for its hosts. `sender` shares the turns with
+    other senders.
     """
 
     name: str
     traffic_class: TrafficClass = TrafficClass.EXPRESS
     slow: bool = False
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,71 +56,108 @@ class Question:
     turn: _Standing | None = None  # the standing that got the turn
 
 
+class _Line:
+    """Questions that wait in one line. The senders take turns; each one's are in their order."""
+
+    def __init__(self) -> None:
+        self._senders: OrderedDict[str, OrderedDict[Question, None]] = OrderedDict()
+
+    def add(self, question: Question, sender: str) -> None:
+        """Let a question wait behind the others of its sender."""
+        self._senders.setdefault(sender, OrderedDict())[question] = None
+
+    def remove(self, question: Question, sender: str) -> None:
+        """Remove a question, if it is here."""
+        waiting = self._senders.get(sender)
+        if waiting is not None:
+            waiting.pop(question, None)
+            if not waiting:
+                del self._senders[sender]
+
+    def firsts(self) -> Iterator[tuple[str, Question]]:
+        """Yield each sender's first question, in the order of their turns."""
+        for sender, waiting in self._senders.items():
+            yield sender, next(iter(waiting))
+
+    def had_turn(self, sender: str) -> None:
+        """Let the other senders go before this one."""
+        if sender in self._senders:
+            self._senders.move_to_end(sender)
+
+
 class DnsLines:
     """The lines of waiting questions for `most` turns."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._lines: dict[TrafficClass, list[OrderedDict[Question, None]]] = {
-            traffic_class: [OrderedDict() for _ in range(_DEPTHS)] for traffic_class in TrafficClass
+        self._lines: dict[TrafficClass, list[_Line]] = {
+            traffic_class: [_Line() for _ in range(_DEPTHS)] for traffic_class in TrafficClass
         }
         self._depths: Counter[str] = Counter()
-        self._open: Counter[TrafficClass] = Counter()
-        self._later = 0  # open later questions
+        self._open = Places(most)
+        self._later = Places(max(1, int(most * _LATER)))  # of these, for later questions
 
     def stand(self, question: Question, asker: Asker) -> None:
         """Let a question wait in an asker's line."""
         standing = self._standing(asker)
         question.standings.append(standing)
         self._depths[asker.name] += 1
-        self._line(standing)[question] = None
+        self._line(standing).add(question, asker.sender)
 
     def next(self) -> Question | None:
         """Take the next question, None when none may be asked now."""
-        for lines in self._lines.values():
-            line = next(filter(None, lines), None)
-            if line is None:
+        for traffic_class, lines in self._lines.items():
+            if self._open.free(traffic_class) <= 0:
                 continue
-            question = next(iter(line))
-            standing = next(each for each in question.standings if self._line(each) is line)
-            if self._may_begin(standing):
-                self._begin(question, standing)
-                return question
+            has_later = self._later.free(traffic_class) > 0
+            for depth, line in enumerate(lines if has_later else lines[:_FIRST]):
+                for sender, question in line.firsts():
+                    if self._may_begin(traffic_class, sender, depth):
+                        self._begin(question, sender, line)
+                        return question
         return None
 
     def leave(self, question: Question) -> None:
         """Remove a question that was asked, or that nobody needs any more."""
+        self._withdraw(question)
         for standing in question.standings:
-            self._line(standing).pop(question, None)
             name = standing.asker.name
             self._depths[name] -= 1
             if not self._depths[name]:
                 del self._depths[name]
         if question.turn is not None:
-            self._open[question.turn.asker.traffic_class] -= 1
-            self._later -= question.turn.is_later
+            asker = question.turn.asker
+            self._open.give_back(asker.traffic_class, asker.sender)
+            if question.turn.is_later:
+                self._later.give_back(asker.traffic_class, asker.sender)
 
     def has_turn(self, asker: Asker) -> bool:
         """Whether an asker's next question could begin at once if no other waits."""
-        return self._may_begin(self._standing(asker))
+        return self._may_begin(asker.traffic_class, asker.sender, self._standing(asker).depth)
 
     def _standing(self, asker: Asker) -> _Standing:
         return _Standing(asker, min(self._depths[asker.name], _DEPTHS - 1))
 
-    def _line(self, standing: _Standing) -> OrderedDict[Question, None]:
+    def _line(self, standing: _Standing) -> _Line:
         return self._lines[standing.asker.traffic_class][standing.depth]
 
-    def _begin(self, question: Question, standing: _Standing) -> None:
-        for each in question.standings:
-            self._line(each).pop(question, None)
+    def _begin(self, question: Question, sender: str, line: _Line) -> None:
+        standing = next(
+            each
+            for each in question.standings
+            if each.asker.sender == sender and self._line(each) is line
+        )
+        self._withdraw(question)
+        line.had_turn(sender)
         question.turn = standing
-        self._open[standing.asker.traffic_class] += 1
-        self._later += standing.is_later
+        self._open.take(standing.asker.traffic_class, sender)
+        if standing.is_later:
+            self._later.take(standing.asker.traffic_class, sender)
 
-    def _may_begin(self, standing: _Standing) -> bool:
-        if self._open.total() >= self._most:
+    def _may_begin(self, traffic_class: TrafficClass, sender: str, depth: int) -> bool:
+        if depth >= _FIRST and not self._later.has_one(traffic_class, sender):
             return False
-        if standing.is_later and self._later >= max(1, int(self._most * _LATER)):
-            return False
-        bulk = standing.asker.traffic_class is TrafficClass.BULK
-        return not bulk or self._open[TrafficClass.BULK] < max(1, int(self._most * _BULK))
+        return self._open.has_one(traffic_class, sender)
+
+    def _withdraw(self, question: Question) -> None:
+        for standing in question.standings:
+            self._line(standing).remove(question, standing.asker.sender)
