@@ -310,7 +310,7 @@ FORBIDDEN = [
     ("ingress", "$JS.API.STREAM.MSG.GET.POSTROAD_Q_0", '{"seq": 1}'),
     ("ingress", "$JS.API.DIRECT.GET.POSTROAD_EVENTS", '{"seq": 1}'),
     ("ingress", "$KV.cluster.order.x", "x"),
-    ("delivery", "$JS.API.DIRECT.GET.POSTROAD_EVENTS", '{"seq": 1}'),
+    ("delivery", "$JS.API.STREAM.MSG.GET.POSTROAD_EVENTS", '{"seq": 1}'),
     ("delivery", "$KV.cluster.order.x", "x"),
     ("ingress", "$KV.quotas.other.x", "x"),
     ("delivery", "$KV.quotas.x", "x"),

@@ -21,6 +21,7 @@ from postroad.spool.interface import LeasedRecord, Put, Queued, StoreAck
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import LARGE_WHEN_WAITING, Blobs
 from postroad.spool.jetstream.browse import JetStreamBrowser
+from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
@@ -193,6 +194,7 @@ class SimulatedSpool(MemorySpool):
             blobs=cast(Blobs, _Bodies()),
             body_ends=cast(BodyEnds, _BodyEnds(self.store)),
             events=cast(JetStreamEvents, self.events),
+            ended=cast(EndedMail, _NothingEnded()),
             waiting=self.claiming,
             membership=self.membership,
             presence=SimulatedBucket(self._link, self._requests, PRESENCE),
@@ -201,6 +203,16 @@ class SimulatedSpool(MemorySpool):
             timings=Timings(),
         )
         return self._consumer(tools, pool=self._pool, room=room, room_bytes=1_000_000)
+
+
+class _NothingEnded:
+    """Stands for the history: the simulated servers bring nothing back."""
+
+    def may_name(self, *_: object) -> bool:
+        return False
+
+    async def left_of(self, record: QueueRecord, _: int) -> QueueRecord:
+        return record
 
 
 class _RoomEnough:

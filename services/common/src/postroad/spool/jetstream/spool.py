@@ -22,6 +22,7 @@ from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.bodies.unfinished import UnfinishedBodies
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
+from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.cluster.orders import JetStreamOrders
@@ -240,6 +241,7 @@ class JetStreamSpool:
                 gathering=self._options.timings.gathering,
             ),
             events=self._events,
+            ended=EndedMail(self._link),
             waiting=self._waiting,
             membership=self._membership,
             presence=Bucket(self._link, PRESENCE),

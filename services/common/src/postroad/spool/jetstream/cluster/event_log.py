@@ -28,7 +28,7 @@ from postroad.spool.wire.event import decode_events, encode_events
 from postroad.telemetry.logs import get_logger
 
 STREAM = "POSTROAD_EVENTS"
-_SUBJECT = "pr.e."
+SUBJECT = "pr.e."
 
 _WAITS_AT_MOST = timedelta(milliseconds=100)
 _TOGETHER = 64
@@ -108,7 +108,7 @@ class JetStreamEvents:
 
         Raises SpoolUnavailable, or waits instead with `follow`.
         """
-        subject = f"{_SUBJECT}{next(iter(types))}" if types and len(types) == 1 else f"{_SUBJECT}>"
+        subject = f"{SUBJECT}{next(iter(types))}" if types and len(types) == 1 else f"{SUBJECT}>"
         start = since - _CLOCKS_DIFFER if since else None
         after = 0
         unsettled: list[Event] = []
@@ -166,7 +166,7 @@ class JetStreamEvents:
         for event in events:
             by_type.setdefault(event.type, []).append(event)
         left = [
-            (f"{_SUBJECT}{kind}", payload, {"Nats-Msg-Id": secrets.token_hex(12)})
+            (f"{SUBJECT}{kind}", payload, {"Nats-Msg-Id": secrets.token_hex(12)})
             for kind, alike in by_type.items()
             for payload in self._payloads(alike)
         ]
@@ -208,7 +208,7 @@ class JetStreamEvents:
 def _wanted(
     message: StoredMessage, since: datetime | None, types: frozenset[EventType] | None
 ) -> list[Event]:
-    if types and message.subject.removeprefix(_SUBJECT) not in types:
+    if types and message.subject.removeprefix(SUBJECT) not in types:
         return []
     try:
         events = list(decode_events(message.data))

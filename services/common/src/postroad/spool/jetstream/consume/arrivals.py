@@ -66,6 +66,7 @@ class Arrivals:
         self._trials = trials
         self._returned = returned
         self._open_elsewhere = open_elsewhere
+        self._ended = tools.ended
         self._tasks = tasks
         self._held: list[Callable[[str], None]] = []
         # A dead process's records are redelivered when their leases have expired, and a process
@@ -101,7 +102,11 @@ class Arrivals:
             self._acknowledger.answer(reply, _LATER)
             return
         leased = self._take_up(delivered, record, key, sent)
-        others = delivered.waited and (not self._forms.begin(key, record) or delivered.replaces > 0)
+        others = delivered.waited and (
+            not self._forms.begin(key, record)
+            or delivered.replaces > 0
+            or self._ended.may_name(record, delivered.pull.made_at)
+        )
         if others or delivered.again or delivered.follows:
             self._tasks.spawn(self._look_first(leased, delivered))
         else:
@@ -148,6 +153,9 @@ class Arrivals:
             if await self._is_under_way(leased, delivered):
                 await self._acknowledger.give_back(leased, self._wait_for_former)
                 return
+            if await self._has_ended(leased, delivered):
+                await self._acknowledger.pass_over(leased)
+                return
         except SpoolError as error:
             log.debug("a record's forms cannot be looked for", error=str(error))
             await self._acknowledger.give_back(leased, _SOON)
@@ -163,6 +171,24 @@ class Arrivals:
             return True
         former = Key(leased.key.shard, delivered.follows)
         return bool(delivered.follows) and not await self._forms.is_gone(former)
+
+    async def _has_ended(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
+        """Whether the servers brought back a record that has ended, in part or as a whole."""
+        record, restart = leased.record, delivered.pull.made_at
+        if not (
+            delivered.forgotten or (delivered.waited and self._ended.may_name(record, restart))
+        ):
+            return False
+        left = await self._ended.left_of(record, restart)
+        if left is not record:
+            log.warning(
+                "mail that has ended came back, as nats-server was killed",
+                record_id=str(record.record_id),
+                queue_id=record.record_id.queue_id,
+            )
+        if left is not None:
+            leased.leave(left)
+        return left is None
 
     # ------------------------------------------------------------ suspects
 

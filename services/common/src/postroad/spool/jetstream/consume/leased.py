@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.browse import JetStreamBrowser
+from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.in_flight import Key
@@ -29,6 +30,7 @@ class ConsumerContext:
     blobs: Blobs
     body_ends: BodyEnds
     events: JetStreamEvents
+    ended: EndedMail
     waiting: JetStreamBrowser
     membership: Membership
     presence: Bucket
@@ -53,8 +55,12 @@ class JetStreamLeasedRecord:
 
     @property
     def record(self) -> QueueRecord:
-        """The record as it was stored."""
+        """The record as it was stored, or what is left of it."""
         return self._record
+
+    def leave(self, left: QueueRecord) -> None:
+        """Go on with what is left of the record: some of its recipients have ended before."""
+        self._record = left
 
     @property
     def deliveries(self) -> int:
