@@ -61,7 +61,7 @@ class Asking:
         return found
 
 
-async def fill(spool: JetStreamSpool) -> str:
+async def fill(spool: JetStreamSpool, content: bytes = b"body") -> str:
     """Put RECORDS records into one lane of shard 0; return the lane."""
     stored = 0
     while stored < RECORDS:
@@ -69,7 +69,7 @@ async def fill(spool: JetStreamSpool) -> str:
         if shard_of(queue_id) == 0:
             await spool.accept(
                 queue_id,
-                lambda queue_id: [Put(record(queue_id), Ready())],
+                lambda queue_id: [Put(record(queue_id, content=content), Ready())],
                 timeout=patient(5) * SECOND,
             )
             stored += 1
@@ -103,6 +103,27 @@ async def test_nothing_more_is_asked_of_a_lane_that_was_left(
         await heir.begin(room=RECORDS)
         rest = await heir.sequences(RECORDS - 16)
     assert len({*first, *rest}) == RECORDS
+
+
+@pytest.mark.parametrize("size", [40_000, 120_000])
+async def test_records_that_do_not_fit_into_one_request_come_by_several(
+    spool: JetStreamSpool, server: NatsServer, size: int
+) -> None:
+    """At once: nobody lets go of one meanwhile, and no look from time to time asks again."""
+    lane = await fill(spool, b"x" * size)
+    async with asking(server, lane) as process:
+        await process.begin(room=RECORDS)
+        assert len(set(await process.sequences(RECORDS))) == RECORDS
+
+
+def test_a_record_that_is_larger_than_a_request_is_asked_for_alone() -> None:
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull.asked = 16
+    pull.filled(16, 16, 1.0)
+    assert b"max_bytes" not in pull.request(16)
+    pull.asked = 1
+    pull.arrived(2.0)
+    assert b"max_bytes" in pull.request(16)
 
 
 def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:

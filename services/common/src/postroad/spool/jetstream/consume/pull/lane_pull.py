@@ -50,6 +50,7 @@ class LanePull:
         """Record that one has come."""
         self.heard = now
         self.asked = max(0, self.asked - 1)
+        self.single = False
         if self.asked == 0:
             self.batch = min(self.batch * 2, _BUSY_BATCH)
 
@@ -62,6 +63,12 @@ class LanePull:
         self.asked = max(0, self.asked - unused)
         if unused:
             self.batch = IDLE_BATCH
+
+    def filled(self, unused: int, requested: int, now: float) -> None:
+        """End a request whose octets were too few for the next record; that one may come alone."""
+        self.heard = now
+        self.asked = max(0, self.asked - unused)
+        self.single = unused >= requested
 
     def may_repeat(self, number: int, stored_at: int, deliveries: int) -> bool:
         """

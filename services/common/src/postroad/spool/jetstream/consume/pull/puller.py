@@ -61,7 +61,7 @@ class Puller:
         self._pulls: dict[tuple[str, str], LanePull] = {}
         self._low: dict[LanePull, None] = {}  # those that may want more, in order
         self._lanes: dict[LaneKey, list[LanePull]] = {}
-        self._tokens: dict[str, LanePull] = {}
+        self._tokens: dict[str, tuple[LanePull, int]] = {}  # with the records requested
         self._inboxes: dict[LaneKey, _Inbox] = {}
         self._number = 0
         self._stopped = False
@@ -102,7 +102,7 @@ class Puller:
         for pull in self._lanes.pop(key, ()):
             self._pulls.pop(pull.name, None)
             self._low.pop(pull, None)
-        for name in [name for name, pull in self._tokens.items() if pull.key == key]:
+        for name in [name for name, (pull, _) in self._tokens.items() if pull.key == key]:
             del self._tokens[name]
         await self._close_inbox(key)
 
@@ -192,8 +192,9 @@ class Puller:
     def _ask(self, pull: LanePull, inbox: "_Inbox", count: int) -> None:
         self._number += 1
         token = f"{inbox.prefix}{self._number}"
-        self._tokens[token] = pull
-        pull.asked += 1 if pull.single else count
+        requested = 1 if pull.single else count
+        self._tokens[token] = pull, requested
+        pull.asked += requested
         pull.heard = asyncio.get_running_loop().time()
         self._link.client.post(
             f"$JS.API.CONSUMER.MSG.NEXT.{pull.stream}.{pull.consumer}",
@@ -234,7 +235,7 @@ class Puller:
         return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
 
     def _on_status(self, message: Incoming, now: float) -> None:
-        pull = self._tokens.get(message.subject)
+        pull, requested = self._tokens.get(message.subject, (None, 0))
         status = message.status or "503"
         if pull is None:
             return
@@ -244,7 +245,11 @@ class Puller:
         del self._tokens[message.subject]
         description = message.description
         unused = message.field("Nats-Pending-Messages")
-        pull.single = "Exceeds MaxBytes" in description
+        if unused is not None and "Exceeds MaxBytes" in description:
+            pull.filled(int(unused), requested, now)
+            self._low[pull] = None
+            self._makings.spawn(self._refill_one(pull))
+            return
         if status == "408" or (unused is not None and status == "409"):
             pull.ended(int(unused or 0), now)
             return
