@@ -20,7 +20,17 @@ SHIPPED_ROOTS = sorted(
 )
 HARNESS_ROOT = "tests/harness/src"
 SOURCE_ROOTS = sorted([*SHIPPED_ROOTS, HARNESS_ROOT])
-LONGEST_FILE = 600
+LONGEST_FILE = 325  # lines; of 150 to 300 one can be read at once
+LONGER = {
+    # All that a queue promises; parted, the promises would have to be read in several places.
+    "services/common/src/postroad/spool/interface.py": 390,
+    # One locked renewal changes the key and what is remembered of the others.
+    "services/common/src/postroad/spool/jetstream/cluster/membership.py": 360,
+    # Heeding a configuration is a job of its own, not parted yet.
+    "services/delivery/src/postroad/delivery/dispatch/worker.py": 370,
+    # What a simulated server does, not parted yet.
+    "tests/harness/src/postroad_harness/simulation/servers.py": 340,
+}
 LONGEST_FUNCTION = 60
 MOST_FILES = 12
 LARGER = {"tests/harness/src/postroad_harness/simulation": 21}  # files, where it is not parted yet
@@ -36,6 +46,11 @@ def sources() -> Iterator[Path]:
 
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def test_every_exception_is_still_needed() -> None:
+    long = {named(path): path.read_text(encoding="utf-8").count("\n") for path in sources()}
+    assert [name for name in LONGER if long.get(name, 0) <= LONGEST_FILE] == []
 
 
 def test_no_folder_of_a_namespace_is_a_package() -> None:
@@ -69,7 +84,7 @@ def test_a_module_says_what_it_is_and_stays_readable(path: Path) -> None:
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "open it with what it is, in mail words, and why"
     assert path.stem not in EMPTY_NAMES, "name it by what it holds"
-    assert text.count("\n") <= LONGEST_FILE, "look for a seam"
+    assert text.count("\n") <= LONGER.get(named(path), LONGEST_FILE), "look for a seam"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             # A signature and a docstring are as long as they have to be.
