@@ -70,9 +70,38 @@ def test_a_record_that_is_gone_ends_the_proof_after_a_day() -> None:
     proofs = Proofs(RELAY)
     at(proofs, facts(OURS), NOW)
     gone = NOW + timedelta(hours=1)
-    assert at(proofs, facts(), gone) == Evidence(ClaimBasis.TXT, certain=False)
-    assert at(proofs, facts(), gone + DENIED - MINUTE) == Evidence(ClaimBasis.TXT, certain=False)
+    denied = Evidence(ClaimBasis.TXT, certain=False, denied=True)
+    assert at(proofs, facts(), gone) == denied
+    assert at(proofs, facts(), gone + DENIED - MINUTE) == denied
     assert at(proofs, facts(), gone + DENIED) == Evidence(ClaimBasis.NONE)
+
+
+def test_a_txt_record_that_is_gone_is_no_mx_record_s_equal_for_a_day() -> None:
+    proofs = Proofs(RELAY)
+    assert at(proofs, facts(OURS, mx=BY_MX), NOW) == Evidence(ClaimBasis.TXT)
+    unconfirmed = Evidence(ClaimBasis.TXT, certain=False)
+    for later in (MINUTE, DENIED):
+        assert at(proofs, facts(mx=BY_MX), NOW + later) == unconfirmed
+    assert at(proofs, AWAY, NOW + DENIED) == unconfirmed
+    assert at(proofs, facts(mx=BY_MX), NOW + DENIED + MINUTE) == Evidence(ClaimBasis.MX)
+
+
+def test_an_mx_record_that_was_there_when_the_dns_last_answered_counts_after_the_day() -> None:
+    proofs = Proofs(RELAY)
+    at(proofs, facts(OURS, mx=BY_MX), NOW)
+    at(proofs, facts(mx=BY_MX), NOW + MINUTE)
+    by_mx = Evidence(ClaimBasis.MX, certain=False)
+    assert at(proofs, AWAY, NOW + MINUTE + DENIED) == by_mx
+    assert at(proofs, AWAY, NOW + UNANSWERED) == by_mx
+    assert at(proofs, AWAY, NOW + UNANSWERED + MINUTE) == Evidence(ClaimBasis.NONE, certain=False)
+
+
+def test_where_others_have_txt_records_an_mx_record_is_denied() -> None:
+    proofs = Proofs(RELAY)
+    at(proofs, facts(mx=BY_MX), NOW)
+    denied = Evidence(ClaimBasis.MX, certain=False, denied=True)
+    assert at(proofs, facts("relay=relay.example; namespace=work", mx=BY_MX), NOW) == denied
+    assert at(proofs, facts(mx=BY_MX, proof=TROUBLE), NOW + MINUTE) == denied
 
 
 def test_a_record_that_comes_back_is_as_good_as_before() -> None:
@@ -80,14 +109,17 @@ def test_a_record_that_comes_back_is_as_good_as_before() -> None:
     at(proofs, facts(OURS), NOW)
     at(proofs, facts(), NOW + MINUTE)
     assert at(proofs, facts(OURS), NOW + DENIED) == Evidence(ClaimBasis.TXT)
-    assert at(proofs, facts(), NOW + DENIED + MINUTE) == Evidence(ClaimBasis.TXT, certain=False)
+    denied = Evidence(ClaimBasis.TXT, certain=False, denied=True)
+    assert at(proofs, facts(), NOW + DENIED + MINUTE) == denied
 
 
-def test_after_a_denial_silence_ends_nothing_either() -> None:
+def test_silence_does_not_prolong_a_claim_that_was_denied() -> None:
     proofs = Proofs(RELAY)
     at(proofs, facts(OURS), NOW)
-    at(proofs, facts(), NOW + MINUTE)
-    assert at(proofs, AWAY, NOW + 2 * DENIED) == Evidence(ClaimBasis.TXT, certain=False)
+    at(proofs, facts(), NOW)
+    denied = Evidence(ClaimBasis.TXT, certain=False, denied=True)
+    assert at(proofs, AWAY, NOW + DENIED - MINUTE) == denied
+    assert at(proofs, AWAY, NOW + DENIED) == Evidence(ClaimBasis.NONE, certain=False)
 
 
 def test_nothing_is_proven_before_the_dns_was_asked() -> None:
@@ -114,7 +146,7 @@ def test_what_took_everybodys_mail_before_claims_were_proven_does_so_for_a_day(
 ) -> None:
     proofs = Proofs(hostname)
     proofs.remember(published(ClaimBasis.EARLIER), NOW)
-    kept = Evidence(ClaimBasis.EARLIER, certain=False)
+    kept = Evidence(ClaimBasis.EARLIER, certain=False, denied=True)
     assert at(proofs, facts(), NOW) == kept
     assert at(proofs, facts(), NOW + DENIED - MINUTE) == kept
     assert at(proofs, facts(), NOW + DENIED) == Evidence(ClaimBasis.NONE)

@@ -103,10 +103,43 @@ def test_who_claims_an_unproven_name_first_keeps_nobody_from_claiming_it() -> No
         ({"work": Evidence(ClaimBasis.MX)}, None, "MXRecord"),
         ({"work": Evidence(ClaimBasis.MX, certain=False)}, None, "NotConfirmed"),
         ({"shop": Evidence(ClaimBasis.MX), "work": Evidence(ClaimBasis.TXT)}, None, "TXTRecord"),
+        # A name server that fails does not hand a name over.
         (
-            {"shop": Evidence(ClaimBasis.TXT, certain=False), "work": Evidence(ClaimBasis.MX)},
+            {"shop": Evidence(ClaimBasis.MX), "work": Evidence(ClaimBasis.TXT, certain=False)},
             None,
-            "MXRecord",
+            "NotConfirmed",
+        ),
+        (
+            {
+                "shop": Evidence(ClaimBasis.MX, certain=False),
+                "work": Evidence(ClaimBasis.TXT, certain=False),
+            },
+            None,
+            "NotConfirmed",
+        ),
+        (
+            {
+                "shop": Evidence(ClaimBasis.TXT, certain=False, denied=True),
+                "work": Evidence(ClaimBasis.MX, certain=False),
+            },
+            None,
+            "NotConfirmed",
+        ),
+        (
+            {
+                "shop": Evidence(ClaimBasis.TXT, certain=False, denied=True),
+                "work": Evidence(ClaimBasis.EARLIER, certain=False),
+            },
+            None,
+            "NotConfirmed",
+        ),
+        (
+            {
+                "shop": Evidence(ClaimBasis.EARLIER, certain=False),
+                "work": Evidence(ClaimBasis.MX, certain=False),
+            },
+            None,
+            "NotConfirmed",
         ),
         ({"shop": Evidence(ClaimBasis.TXT)}, GRANT % ("mail", NAME, "work"), "Granted"),
     ],
@@ -162,6 +195,18 @@ def test_a_grant_ends_at_once_and_never_because_it_cannot_be_read() -> None:
     unlisted = compiled(WORK, *OTHERS, last_good=before, complete=False, claims=judged())
     assert hosts(unlisted)["app"] == "work"
     assert hosts(compiled(WORK, *OTHERS, last_good=before, claims=judged()))["app"] == "by MX"
+
+
+def test_a_grant_of_one_name_is_none_of_another_while_a_grant_cannot_be_read() -> None:
+    grant = GRANT % ("mail", NAME, "work")
+    before = compiled(
+        *(WORK.replace(NAME, "a.example"), grant.replace(NAME, "a.example"), *OTHERS),
+        claims=judged(),
+    )
+    assert claimed(before, "work")[1] == "Granted"
+    broken = grant.replace("domains", "domain")
+    after = compiled(WORK, *OTHERS, broken, last_good=before, claims=judged())
+    assert hosts(after)["app"] == "by MX"
 
 
 def test_the_release_s_own_namespace_needs_no_proof() -> None:

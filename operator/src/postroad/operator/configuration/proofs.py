@@ -2,9 +2,10 @@
 What the DNS proves of claims to names, over time. No I/O, and the time is an argument.
 
 A proof outlives what may pass: a name server that does not answer for UNANSWERED, and a record that
-is missing for DENIED, which may be somebody's mistake. Meanwhile any certain proof of another
-namespace goes before it. What is published when an operator starts is remembered as if the DNS had
-just confirmed it, so a restart while the DNS is away changes nothing.
+is missing for DENIED, which may be somebody's mistake. A TXT record that is missing while an MX
+record still names this relay is such a mistake, too: the claim does not become one by MX at once,
+which others may have as well. What is published when an operator starts is remembered as if the DNS
+had just confirmed it, so a restart while the DNS is away changes nothing.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -25,7 +26,8 @@ class Proof:
     """
     What is known of one claim.
 
-    `seen`: when the DNS last confirmed it. `denied`: since when the DNS says otherwise.
+    `seen`: when the DNS last confirmed it. `denied`: since when the DNS says otherwise, or says
+    less: that there is an MX record, but no TXT record as before.
     """
 
     evidence: Evidence
@@ -60,18 +62,28 @@ def _plain(text: str) -> str:
 
 def after(before: Proof | None, said: Evidence, now: datetime) -> Proof:
     """Return what is known of a claim once the DNS has said something of it."""
-    if (
-        said.basis is not ClaimBasis.NONE
-        or before is None
-        or before.evidence.basis is ClaimBasis.NONE
-    ):
+    if before is None or before.evidence.basis is ClaimBasis.NONE:
         return Proof(said, now)
-    kept = Evidence(before.evidence.basis, certain=False)
-    if not said.certain:
-        lasts = now - before.seen < UNANSWERED
-        return replace(before, evidence=kept) if lasts else Proof(said, now)
-    denied = before.denied or now
-    return Proof(kept, before.seen, denied) if now - denied < DENIED else Proof(said, now)
+    had = before.evidence.basis
+    less = had is ClaimBasis.TXT and said.basis is ClaimBasis.MX
+    if said.basis is not ClaimBasis.NONE and not less:
+        return Proof(said, now)
+    since = before.denied or now if said.certain else before.denied
+    if since is not None and now - since >= DENIED:
+        return _denied_too_long(before, said, now)
+    if said.certain:
+        kept = Evidence(had, certain=False, denied=not less)
+        return Proof(kept, now if less else before.seen, since)
+    lasts = now - before.seen < UNANSWERED
+    kept = replace(before.evidence, certain=False)
+    return replace(before, evidence=kept) if lasts else Proof(said, now)
+
+
+def _denied_too_long(before: Proof, said: Evidence, now: datetime) -> Proof:
+    if said.certain or before.evidence.denied:
+        return Proof(said, now)
+    # An MX record was there when the DNS answered last.
+    return Proof(Evidence(ClaimBasis.MX, certain=False), before.seen)
 
 
 class Proofs:

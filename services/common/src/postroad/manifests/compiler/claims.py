@@ -34,11 +34,13 @@ class Evidence:
     """
     What proves a claim: `basis` is NONE if nothing does.
 
-    `certain` is False while the DNS did not confirm it, or could not be asked.
+    `certain` is False while the DNS did not confirm it, or could not be asked. `denied` is True
+    while its last word was that the records are gone.
     """
 
     basis: ClaimBasis
     certain: bool = True
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class Grants:
         if given and any(namespace in given.get(pattern, ()) for pattern in matching(name)):
             return Evidence(ClaimBasis.GRANT)
         # A grant that was in force lasts while some DomainGrant cannot be read.
-        had_it = isinstance(last_good, Domain) and last_good.claim is ClaimBasis.GRANT
+        before = last_good if isinstance(last_good, Domain) else None
+        had_it = before and before.claim is ClaimBasis.GRANT and before.domain == name
         if had_it and not self._sure:
             return Evidence(ClaimBasis.GRANT)
         return self._claims.dns.get(ClaimKey(namespace, name))
@@ -140,9 +143,8 @@ def _reaches(evidence: Sequence[Evidence | None]) -> Sequence[Reach]:
     """
     Return the reach of all Domains of one name, given the oldest first.
 
-    The best claim has the name: a grant, then a TXT record, which names the namespace, then an MX
-    record, which does not, then a proof that the DNS no longer confirms. Of equals the oldest. A
-    name that nobody has proven may mean a Domain of its own in each namespace.
+    The best claim has the name, of equals the oldest. A name that nobody has proven may mean a
+    Domain of its own in each namespace.
     """
     ranks = [_rank(each) for each in evidence]
     best = max(ranks)
@@ -154,13 +156,21 @@ def _reaches(evidence: Sequence[Evidence | None]) -> Sequence[Reach]:
 
 
 def _rank(evidence: Evidence | None) -> int:
+    """
+    Return what a claim is worth: a TXT record names the namespace, an MX record does not.
+
+    So a look-up that fails makes no claim by MX better than one by TXT.
+    """
     if evidence is None or evidence.basis is ClaimBasis.NONE:
         return 0
     if evidence.basis in _UNRIVALLED:
-        return 4
-    if not evidence.certain:
+        return 7
+    if evidence.denied:
         return 1
-    return 3 if evidence.basis is ClaimBasis.TXT else 2
+    if evidence.basis is ClaimBasis.EARLIER:
+        return 2
+    best = 6 if evidence.basis is ClaimBasis.TXT else 4
+    return best if evidence.certain else best - 1
 
 
 def condition(
