@@ -1,9 +1,13 @@
 """The order of DNS questions: first ones first, express before bulk, senders in turn."""
 
+import asyncio
+
 import pytest
 
 from postroad.delivery.routing.questions.lines import Asker, DnsLines, Question
+from postroad.delivery.routing.questions.turns import DnsTurns
 from postroad.mail.traffic import TrafficClass
+from postroad.testing.patience import patient
 
 
 def stand(
@@ -151,3 +155,31 @@ def test_a_sender_with_its_share_has_no_turn_at_once_and_others_have() -> None:
     begun(lines)
     assert not lines.has_turn(Asker("new.test", sender="evil"))
     assert lines.has_turn(Asker("new.test", sender="good"))
+
+
+async def test_who_joins_a_question_that_begins_takes_no_further_turn() -> None:
+    """However many join before its task goes on: nobody would give those turns back."""
+    turns, mine, other = DnsTurns(16), Asker("a", sender="a"), Asker("b", sender="b")
+    ends = asyncio.Event()
+
+    async def ask(key: str, asker: Asker) -> None:
+        async with turns.turn(key, [asker]):
+            await ends.wait()
+
+    async with asyncio.timeout(patient(10)), asyncio.TaskGroup() as group:
+        for number in range(12):  # its share
+            group.create_task(ask(f"first{number}", Asker(f"d{number}", sender="a")))
+        await asyncio.sleep(0)
+        group.create_task(ask("shared", mine))
+        await asyncio.sleep(0)
+        for _ in range(5):
+            turns.join("shared", other)
+        ends.set()
+    ends.clear()
+    async with asyncio.timeout(patient(10)), asyncio.TaskGroup() as group:
+        for number in range(12):  # as many at a time as before
+            asker = Asker(f"d{number}", sender="a")
+            assert turns.has_turn(asker)
+            group.create_task(ask(f"again{number}", asker))
+            await asyncio.sleep(0)
+        ends.set()

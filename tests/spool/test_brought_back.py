@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from postroad.mail.address import parse_mailbox
+from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.interface import LeasedRecord, RecordConsumer, Scheduled
 from postroad.spool.jetstream.cluster.ended import EndedMail, without_ended
@@ -191,8 +192,13 @@ async def test_the_end_is_known_however_long_the_servers_were_away(
     await spool.close()
 
 
-async def test_mail_is_delivered_where_the_history_may_not_be_read() -> None:
-    """In a NATS of one's own, with the permissions of an older release."""
+async def test_mail_is_delivered_where_the_history_may_not_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    In a NATS of one's own, with the permissions of an older release. Servers that are starting
+    answer later, so mail waits for them a while.
+    """
 
     class Silent(FastClient):
         def new_inbox(self) -> str:
@@ -200,4 +206,8 @@ async def test_mail_is_delivered_where_the_history_may_not_be_read() -> None:
 
     link: Any = SimpleNamespace(client=Silent())
     mail = record("0" * 26)
-    assert await EndedMail(link).left_of(mail, nanoseconds(now())) is mail
+    ended, restart = EndedMail(link), nanoseconds(now())
+    with pytest.raises(SpoolUnavailable):
+        await ended.left_of(mail, restart)
+    monkeypatch.setattr("postroad.spool.jetstream.cluster.ended.PATIENCE", timedelta(0))
+    assert await ended.left_of(mail, restart) is mail

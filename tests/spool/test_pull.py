@@ -12,6 +12,7 @@ from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
@@ -135,3 +136,15 @@ def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
     pull.heard = 55.0
     assert pull.wants(100, 65.0) == 0
     assert pull.wants(100, 67.0) == asked
+
+
+def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
+    """The server says nothing of one all of whose records have come."""
+    pull, requests = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS), OpenRequests()
+    for number in range(100):
+        requests.add(f"inbox.{number}", OpenRequest(pull, 8, since=float(number)))
+        requests.forget(float(number))
+    assert len(requests) < 50
+    assert requests.get("inbox.99") is not None
+    requests.leave(pull.key)
+    assert len(requests) == 0

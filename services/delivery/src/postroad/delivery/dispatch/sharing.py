@@ -211,8 +211,9 @@ class Sharing:
     async def _adjust(self, share: _Share) -> None:
         total = share.total
         try:
-            for idle in self._pool.surplus(total.name, total.limiter.idle_room):
-                await idle.quit()
+            if not self._settled.owes(total.name):  # others wait for that, and quitting takes time
+                idle = self._pool.surplus(total.name, total.limiter.idle_room)
+                await asyncio.gather(*(session.quit() for session in idle))
             now = asyncio.get_running_loop().time()
             step = self._due(share, now)  # again, since idle sessions were closed meanwhile
             if step is _Step.LEAVE:
@@ -271,6 +272,7 @@ class Sharing:
         if total.ends and total.since == since:
             del self._shares[total.name]
             total.unshare()
+            self._settled.wrote(total.name)
             self._windows.look_again()
             self._resume(total)
         else:

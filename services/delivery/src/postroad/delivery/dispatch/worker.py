@@ -301,7 +301,6 @@ class Worker:
         """Apply a configuration to all mail, also to records that wait at a site."""
         if snapshot is self._heeded:
             return
-        self._heeded = snapshot
         meeting: Collection[SiteTotal[Site]] = ()
         if snapshot is not None:
             meeting = self._know_pools(snapshot)
@@ -319,6 +318,7 @@ class Worker:
         for total in meeting:
             self._dispatcher.resume(total)  # some of its mail may have gone to another pool
         self._dispatcher.windows.look_again()
+        self._heeded = snapshot
         for leased in [waiting.leased for waiting in leaving] + self._early_no_more():
             self._begin_again(leased)
 

@@ -6,7 +6,7 @@ of a Relay may still have connections in use. So a site whose pool changed is sh
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from postroad.policy.model import EgressPath
@@ -37,6 +37,7 @@ class Pools:
         self._several = False
         self._at_mx: Meeting | None = None
         self._moved: dict[str, Meeting] = {}  # Relays with smarthosts, by name
+        self._generation = 0
 
     def meeting(self, relay: str, *, by_mx: bool) -> Meeting | None:
         """Return how pools meet at the sites of a Relay, None if they do not."""
@@ -55,11 +56,14 @@ class Pools:
         several = unsure or len(by_mx) > 1
         ending = Meeting(generation, ends=True, until=now + LONGEST_CLAIM.total_seconds())
         before, self._pools = self._pools, {path.name: path.pool for path in paths}
-        changes = False
+        changes = generation < self._generation
+        if changes:
+            self._begin_anew(generation)
+        self._generation = generation
         if before is not None:
             moved = [n for n, pool in self._pools.items() if before.get(n, pool) != pool]
             self._moved.update(dict.fromkeys(moved, ending))
-            changes = bool(moved)
+            changes = changes or bool(moved)
         if several != self._several or by_mx != self._by_mx:
             if several and not self._several:
                 self._at_mx, changes = Meeting(generation, ends=False), True
@@ -67,6 +71,12 @@ class Pools:
                 self._at_mx, changes = ending, True
             self._several, self._by_mx = several, by_mx
         return changes
+
+    def _begin_anew(self, generation: int) -> None:
+        """Let others settle this generation: after a restore of the queue, numbers begin anew."""
+        if self._at_mx is not None:
+            self._at_mx = replace(self._at_mx, since=generation)
+        self._moved = {name: replace(m, since=generation) for name, m in self._moved.items()}
 
     def forget(self, now: float) -> None:
         """Forget meetings that have ended."""

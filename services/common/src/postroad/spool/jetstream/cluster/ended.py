@@ -44,6 +44,7 @@ _STARTING = timedelta(minutes=1)
 _KEPT = timedelta(hours=1)
 _KEPT_SECONDS = _KEPT.total_seconds()
 _MINUTE = 60 * 10**9  # nanoseconds
+PATIENCE = timedelta(seconds=30)  # with servers that do not answer yet
 _TOGETHER = 16  # messages of up to 1024 events
 
 
@@ -68,6 +69,7 @@ class EndedMail:
         self._link = link
         self._reading = asyncio.Lock()
         self._read: dict[int, Ended] = {}  # by the minute of the restart
+        self._failed: dict[int, float] = {}  # loop time of the first failure, likewise
 
     def may_name(self, record: QueueRecord, restart: int) -> bool:
         """Whether `left_of` may know of a deferred record that became ready after a restart."""
@@ -86,24 +88,30 @@ class EndedMail:
         minute = restart // _MINUTE
         async with self._reading:
             if minute not in self._read:
-                self._read[minute] = await self._read_before(
-                    datetime.fromtimestamp(restart / 1e9, UTC)
-                )
+                self._read[minute] = await self._read_patiently(minute, restart)
                 asyncio.get_running_loop().call_later(
                     _KEPT.total_seconds(), self._read.pop, minute, None
                 )
         return without_ended(record, self._read[minute].get(str(record.record_id), {}))
 
-    async def _read_before(self, restart: datetime) -> Ended:
-        found: Ended = {}
+    async def _read_patiently(self, minute: int, restart: int) -> Ended:
+        """Read the history; SpoolUnavailable for the first `PATIENCE` in which that fails."""
+        now = asyncio.get_running_loop().time()
         try:
-            since = await self._last_event(restart - _STARTING) - _UNCLEANED
-            for kind, state in _ENDS.items():
-                await self._read_kind(kind, state, since, restart + _STARTING, found)
+            return await self._read_before(datetime.fromtimestamp(restart / 1e9, UTC))
         except SpoolUnavailable as error:
+            if now - self._failed.setdefault(minute, now) < PATIENCE.total_seconds():
+                raise  # the servers may still be starting
             log.warning(
                 "the history cannot be read: mail that ended may be sent again", error=str(error)
             )
+            return {}
+
+    async def _read_before(self, restart: datetime) -> Ended:
+        found: Ended = {}
+        since = await self._last_event(restart - _STARTING) - _UNCLEANED
+        for kind, state in _ENDS.items():
+            await self._read_kind(kind, state, since, restart + _STARTING, found)
         return found
 
     async def _last_event(self, before: datetime) -> datetime:
@@ -128,7 +136,7 @@ class EndedMail:
                 after = message.sequence
                 for record_id, recipients in _recipients(message):
                     into.setdefault(record_id, {}).update(dict.fromkeys(recipients, state))
-            if not found.pending or any(message.stored_at > until for message in found.messages):
+            if not (found.messages and found.pending) or found.messages[-1].stored_at > until:
                 return
 
 

@@ -34,7 +34,7 @@ class DnsTurns:
     def join(self, key: Hashable, asker: Asker) -> None:
         """Add another asker to a waiting question, which may get its turn sooner."""
         question = self._waiting.get(key)
-        if question is not None:
+        if question is not None and question.turn is None:
             self._lines.stand(question, asker)
             self._go_on()
 

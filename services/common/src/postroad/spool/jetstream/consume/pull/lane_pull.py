@@ -18,6 +18,7 @@ IDLE_BATCH = 16  # records that an idle lane's request asks for
 _EXPIRES = 30.0  # seconds a request stands
 _HEARTBEAT = 5.0  # seconds between the server's signs of life
 _SILENCE = 2.2 * _HEARTBEAT
+LONGEST = _EXPIRES + _SILENCE  # seconds after which nothing comes of a request
 _BUSY_BATCH = 256  # records
 _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once

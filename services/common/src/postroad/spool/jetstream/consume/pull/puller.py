@@ -19,6 +19,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_consumer import make_consumer
 from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LanePull
+from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.nats.client import Incoming, Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
@@ -61,7 +62,7 @@ class Puller:
         self._pulls: dict[tuple[str, str], LanePull] = {}
         self._low: dict[LanePull, None] = {}  # those that may want more, in order
         self._lanes: dict[LaneKey, list[LanePull]] = {}
-        self._tokens: dict[str, tuple[LanePull, int]] = {}  # with the records requested
+        self._open = OpenRequests()
         self._inboxes: dict[LaneKey, _Inbox] = {}
         self._number = 0
         self._stopped = False
@@ -79,7 +80,7 @@ class Puller:
         self._restart_all()
 
     def _restart_all(self) -> None:
-        self._tokens.clear()
+        self._open.clear()
         for pull in self._pulls.values():
             # The server may have been restarted, and its memory consumers with it.
             pull.asked, pull.made, pull.retry_at = 0, False, 0.0
@@ -102,8 +103,7 @@ class Puller:
         for pull in self._lanes.pop(key, ()):
             self._pulls.pop(pull.name, None)
             self._low.pop(pull, None)
-        for name in [name for name, (pull, _) in self._tokens.items() if pull.key == key]:
-            del self._tokens[name]
+        self._open.leave(key)
         await self._close_inbox(key)
 
     async def _close_inbox(self, key: LaneKey) -> None:
@@ -120,6 +120,7 @@ class Puller:
 
     async def refill_all(self) -> None:
         """Request more wherever there is room, also in place of requests that were lost."""
+        self._open.forget(asyncio.get_running_loop().time())
         self._low.update(dict.fromkeys(self._pulls.values()))
         await self.refill()
 
@@ -193,9 +194,10 @@ class Puller:
         self._number += 1
         token = f"{inbox.prefix}{self._number}"
         requested = 1 if pull.single else count
-        self._tokens[token] = pull, requested
+        now = asyncio.get_running_loop().time()
+        self._open.add(token, OpenRequest(pull, requested, now))
         pull.asked += requested
-        pull.heard = asyncio.get_running_loop().time()
+        pull.heard = now
         self._link.client.post(
             f"$JS.API.CONSUMER.MSG.NEXT.{pull.stream}.{pull.consumer}",
             pull.request(count),
@@ -235,18 +237,19 @@ class Puller:
         return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
 
     def _on_status(self, message: Incoming, now: float) -> None:
-        pull, requested = self._tokens.get(message.subject, (None, 0))
+        request = self._open.get(message.subject)
         status = message.status or "503"
-        if pull is None:
+        if request is None:
             return
+        pull = request.pull
         pull.heard = now
         if status == "100":
             return
-        del self._tokens[message.subject]
+        self._open.end(message.subject)
         description = message.description
         unused = message.field("Nats-Pending-Messages")
         if unused is not None and "Exceeds MaxBytes" in description:
-            pull.filled(int(unused), requested, now)
+            pull.filled(int(unused), request.records, now)
             self._low[pull] = None
             self._makings.spawn(self._refill_one(pull))
             return
