@@ -7,6 +7,7 @@ import pytest
 
 from postroad.manifests.compiler.claims import ClaimKey, Claims, Evidence
 from postroad.manifests.compiler.result import Compiled, ConditionType
+from postroad.manifests.kinds.domain_grant import DomainGrantSpec
 from postroad.manifests.objects import Kind, Reference
 from postroad.policy.egress_path import find_egress_path, may_be_otherwise
 from postroad.policy.model import ClaimBasis, Client, Domain, ObjectKey, Reach, Relay
@@ -135,6 +136,14 @@ def test_who_claims_an_unproven_name_first_keeps_nobody_from_claiming_it() -> No
         ),
         (
             {
+                "shop": Evidence(ClaimBasis.MX, certain=False, denied=True),
+                "work": Evidence(ClaimBasis.TXT, certain=False, denied=True),
+            },
+            None,
+            "NotConfirmed",
+        ),
+        (
+            {
                 "shop": Evidence(ClaimBasis.EARLIER, certain=False),
                 "work": Evidence(ClaimBasis.MX, certain=False),
             },
@@ -195,6 +204,33 @@ def test_a_grant_ends_at_once_and_never_because_it_cannot_be_read() -> None:
     unlisted = compiled(WORK, *OTHERS, last_good=before, complete=False, claims=judged())
     assert hosts(unlisted)["app"] == "work"
     assert hosts(compiled(WORK, *OTHERS, last_good=before, claims=judged()))["app"] == "by MX"
+
+
+def test_a_deleted_grant_ends_though_another_that_was_known_cannot_be_read() -> None:
+    grant, other = GRANT % ("mail", NAME, "work"), GRANT % ("mail", "a.example", "app")
+    other = other.replace("name: g,", "name: other,")
+    broken = other.replace("domains", "domain")
+    before = compiled(WORK, *OTHERS, grant, other, claims=judged())
+    known = {
+        ObjectKey("mail", "other"): DomainGrantSpec(domains=("a.example",), namespaces=("app",))
+    }
+    claims = replace(judged(), grants=known)
+    assert hosts(compiled(WORK, *OTHERS, grant, broken, claims=claims))["app"] == "work"
+    after = compiled(WORK, *OTHERS, broken, last_good=before, claims=claims)
+    assert hosts(after)["app"] == "by MX"
+    # After a start of the operator nobody knows what the other one gives.
+    unknown = compiled(WORK, *OTHERS, broken, last_good=before, claims=judged())
+    assert hosts(unknown)["app"] == "work"
+    status, reason, message = claimed(unknown, "work")
+    assert (status, reason) == (True, "Granted")
+    assert "while another cannot be read" in message
+
+
+def test_a_grant_gives_what_it_gave_while_it_cannot_be_read() -> None:
+    broken = (GRANT % ("mail", NAME, "work")).replace("domains", "domain")
+    known = {ObjectKey("mail", "g"): DomainGrantSpec(domains=(NAME,), namespaces=("work",))}
+    outcome = compiled(WORK, *OTHERS, broken, claims=replace(judged(), grants=known))
+    assert hosts(outcome)["app"] == "work"
 
 
 def test_a_grant_of_one_name_is_none_of_another_while_a_grant_cannot_be_read() -> None:

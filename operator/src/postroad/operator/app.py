@@ -8,17 +8,19 @@ backlog.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from postroad.manifests.compiler.claims import ClaimKey, Claims
 from postroad.manifests.compiler.result import Compiled
-from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.kinds.domain_grant import DomainGrantSpec
 from postroad.manifests.objects import Reference
 from postroad.operator import metrics
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration.acknowledgements import Acknowledgements
+from postroad.operator.configuration.declared_claims import claims_of, grants_of
 from postroad.operator.configuration.proofs import Proofs
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.jetstream.backlog import BacklogCounts
@@ -184,6 +186,7 @@ class Leader:
         self._status = StatusController(self._store, self._statuses, self._facts)
         self._dns = DnsProbe(self._domains, self._dns_told, settings.resolver)
         self._proofs = Proofs(settings.proving_hostname)
+        self._grants: Mapping[ObjectKey, DomainGrantSpec] = {}
         address_of = addresses_by(settings.resolver) if settings.resolver else as_named
         self._reachable = SmarthostProbe(self._relays, self._told, address_of=address_of)
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
@@ -191,7 +194,7 @@ class Leader:
     async def start(self, process: Process) -> None:
         """Read what is published, then list what is declared, then start everything else."""
         await self._read_published()
-        self._proofs.remember(self._publisher.published, datetime.now(UTC))
+        self._proofs.remember(self._publisher.published.values(), datetime.now(UTC))
         await self._informer.list_first()
         watch = Watch(self._informer.event, self._settings.followed, self.list_soon)
         process.on_stop("watch", watch.stop)
@@ -249,23 +252,19 @@ class Leader:
 
     def _claims(self) -> Claims:
         self._proofs.look(self._claimants(), self._dns.facts, datetime.now(UTC))
+        declared = (known.declared for known in self._store.objects.values())
+        self._grants = grants_of(declared, self._grants)
         return Claims(
             trusted=self._settings.trusted,
             platform=self._settings.lease.namespace,
             dns=self._proofs.evidence,
             hostname=self._settings.proving_hostname,
+            grants=self._grants,
         )
 
     def _claimants(self) -> frozenset[ClaimKey]:
-        domains = (
-            (known.reference.key.namespace, known.declared.spec)
-            for known in self._store.objects.values()
-        )
-        return frozenset(
-            ClaimKey(namespace, spec.domain)
-            for namespace, spec in domains
-            if isinstance(spec, DomainSpec)
-        )
+        declared = (known.declared for known in self._store.objects.values())
+        return claims_of(declared, self._publisher.published)
 
     def _facts(self) -> Facts:
         return Facts(

@@ -14,7 +14,7 @@ starts then would have no configuration until the next change.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from postroad.manifests.compiler.claims import Claims
@@ -78,9 +78,9 @@ class ConfigurationPublisher:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def published(self) -> Iterable[Entry]:
-        """What is published, as far as it can be read."""
-        return self._last_good.values()
+    def published(self) -> Mapping[str, Entry]:
+        """What is published, by the keys of entries, as far as it can be read."""
+        return self._last_good
 
     def wake(self) -> None:
         """Compile everything again soon."""

@@ -50,13 +50,15 @@ class Claims:
 
     Namespaces in `trusted` need no proof; None trusts all, as with files. Grants count in the
     namespace `platform` only. `dns` has what the DNS says of the claims that it was asked about.
-    `hostname` is the name of the relay in the DNS, "" while it has none.
+    `hostname` is the name of the relay in the DNS, "" while it has none. `grants` has the last form
+    of each DomainGrant that could be read, as far as known.
     """
 
     trusted: frozenset[str] | None = None
     platform: str | None = None
     dns: Mapping[ClaimKey, Evidence] = field(default_factory=dict)
     hostname: str = ""
+    grants: Mapping[ObjectKey, DomainGrantSpec] = field(default_factory=dict)
 
 
 OF_FILES = Claims()
@@ -84,11 +86,12 @@ class Grants:
             key = each.reference.key
             if each.reference.kind is not Kind.DOMAIN_GRANT or not self.counts(key):
                 continue
-            if not isinstance(each.spec, DomainGrantSpec):
+            spec = each.spec if isinstance(each.spec, DomainGrantSpec) else claims.grants.get(key)
+            if spec is None:
                 self._sure = False
                 continue
-            for pattern in each.spec.domains:
-                self._given.setdefault(pattern, set()).update(each.spec.namespaces)
+            for pattern in spec.domains:
+                self._given.setdefault(pattern, set()).update(spec.namespaces)
 
     def counts(self, grant: ObjectKey) -> bool:
         """Whether a DomainGrant is where only the owner of the relay may write."""
@@ -131,11 +134,11 @@ class Grants:
         given = self._given
         if given and any(namespace in given.get(pattern, ()) for pattern in matching(name)):
             return Evidence(ClaimBasis.GRANT)
-        # A grant that was in force lasts while some DomainGrant cannot be read.
+        # What was granted lasts while it is unknown what some DomainGrant gives.
         before = last_good if isinstance(last_good, Domain) else None
         had_it = before and before.claim is ClaimBasis.GRANT and before.domain == name
         if had_it and not self._sure:
-            return Evidence(ClaimBasis.GRANT)
+            return Evidence(ClaimBasis.GRANT, certain=False)
         return self._claims.dns.get(ClaimKey(namespace, name))
 
 
@@ -164,12 +167,12 @@ def _rank(evidence: Evidence | None) -> int:
     if evidence is None or evidence.basis is ClaimBasis.NONE:
         return 0
     if evidence.basis in _UNRIVALLED:
-        return 7
+        return 8
     if evidence.denied:
-        return 1
+        return 2 if evidence.basis is ClaimBasis.TXT else 1
     if evidence.basis is ClaimBasis.EARLIER:
-        return 2
-    best = 6 if evidence.basis is ClaimBasis.TXT else 4
+        return 3
+    best = 7 if evidence.basis is ClaimBasis.TXT else 5
     return best if evidence.certain else best - 1
 
 
@@ -206,6 +209,9 @@ def _said(domain: Domain, evidence: Evidence | None) -> tuple[Reason, str]:
         if evidence.certain:
             return Reason.NOT_PROVEN, message
         return Reason.LOOKUP_FAILED, f"the DNS could not be asked, and {message}"
+    if evidence.basis is ClaimBasis.GRANT and not evidence.certain:
+        message = f"a DomainGrant gave {name} to namespace {namespace}"
+        return Reason.GRANTED, f"{message}; it counts while another cannot be read"
     if not evidence.certain:
         message = (
             f"the DNS does not confirm the claim to {name} now; it counts until the DNS has denied"
