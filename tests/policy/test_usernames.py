@@ -10,6 +10,11 @@ from postroad.policy.snapshot import Snapshot
 from postroad_harness.compiling import KEYRING, compiled, reasons
 
 CLUSTER = Claims(frozenset({"mail"}), "mail")
+PROVEN = """\
+kind: Domain
+metadata: {name: d, namespace: work}
+spec: {domain: work.example, send: {}, allowedNamespaces: {from: All}}"""
+BY_TXT = {ClaimKey("work", "work.example"): Evidence(ClaimBasis.TXT)}
 
 
 def client(
@@ -57,10 +62,8 @@ def test_the_owner_of_the_relay_has_a_username_however_late() -> None:
 def test_an_address_belongs_to_the_namespace_that_has_its_domain(
     proven: ClaimBasis, owner: str
 ) -> None:
-    domain = "kind: Domain\nmetadata: {name: d, namespace: work}\n"
-    domain += "spec: {domain: work.example, send: {}, allowedNamespaces: {from: All}}"
     dns = {ClaimKey("work", "work.example"): Evidence(proven)}
-    texts = (domain, *client("shop", 1, "App@work.example"), *client("work", 2, "App@work.example"))
+    texts = (PROVEN, *client("shop", 1, "App@work.example"), *client("work", 2, "App@work.example"))
     claims = Claims(frozenset({"mail"}), "mail", dns)
     assert logins(*texts, claims=claims)["App@work.example"] == owner
 
@@ -82,11 +85,42 @@ def test_in_a_namespace_a_username_is_one_client_s() -> None:
         assert "Client shop/c" in ready.message
 
 
+@pytest.mark.parametrize("username", ["App@work.example", "web"])
+@pytest.mark.parametrize("mistake", ["its Secret is away", "its Client is invalid"])
+def test_a_mistake_does_not_hand_a_username_to_an_older_client_of_another_namespace(
+    username: str, mistake: str
+) -> None:
+    claims = Claims(frozenset({"mail"}), "mail", BY_TXT)
+    work, secret = client("work", 2, username)
+    before = compiled(PROVEN, work, secret, claims=claims)
+    if mistake == "its Secret is away":
+        left: tuple[str, ...] = (work,)
+    else:
+        left = (work.replace("senders", "sender"), secret)
+    rival = client("shop", 1, username)
+    for _ in range(2):
+        before = compiled(PROVEN, *left, *rival, last_good=before, claims=claims)
+        names = {
+            entry.key.namespace: entry.username
+            for entry in before.entries.values()
+            if isinstance(entry, Client)
+        }
+        assert names == {"work": username, "shop": f"shop/{username}"}
+
+
+def test_who_has_a_username_keeps_it_though_an_older_client_wants_it_later() -> None:
+    shop, work = client("shop", 1, "other"), client("work", 2, "web")
+    before = compiled(*shop, *work, claims=CLUSTER)
+    after = compiled(*client("shop", 1, "web"), *work, last_good=before, claims=CLUSTER)
+    assert reasons(after, Kind.CLIENT, "c", "work") == []
+    assert reasons(after, Kind.CLIENT, "c", "shop") == ["UsernameConflict", "UsernameConflict"]
+
+
 def test_a_client_that_loses_the_short_name_keeps_its_login() -> None:
     shop, secret = client("shop", 2, "web")
     before = compiled(shop, secret, claims=CLUSTER)
-    older = client("work", 1, "web")
-    after = compiled(shop, *older, last_good=before, claims=CLUSTER)  # its Secret is gone, too
+    better = client("mail", 3, "web")  # only a better right takes a name that somebody has
+    after = compiled(shop, *better, last_good=before, claims=CLUSTER)  # its Secret is gone, too
     entry = after.entries["client.shop.c"]
     assert isinstance(entry, Client)
     assert entry.username == "shop/web"

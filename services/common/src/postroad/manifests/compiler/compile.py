@@ -113,7 +113,7 @@ class _Compiler:
         self._grants = Grants(objects, claims)
         self._names: dict[tuple[str, str], ObjectKey] = {}  # those that Domains of a namespace have
         self._domains: dict[str, Domain] = {}  # by name, those that strangers' mail is for
-        self._usernames = Usernames(claims, objects.secrets)
+        self._usernames = Usernames(claims, objects.secrets, last_good)
         self.entries: dict[str, Entry] = {}
         self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}

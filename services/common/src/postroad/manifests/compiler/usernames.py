@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from postroad.manifests.compiler.claims import Claims
-from postroad.manifests.compiler.findings import Finding, refused
+from postroad.manifests.compiler.findings import Finding, read_credentials, refused
 from postroad.manifests.compiler.result import Reason
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.objects import Declared
-from postroad.policy.model import Client, Domain, ObjectKey, Reach, qualified
+from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach, qualified
 
 _WHERE = ("auth", "secretRef", "name")
 
@@ -29,9 +29,15 @@ class Username(NamedTuple):
 class Usernames:
     """The usernames that Clients have so far in one compilation."""
 
-    def __init__(self, claims: Claims, secrets: Mapping[ObjectKey, Mapping[str, bytes]]) -> None:
+    def __init__(
+        self,
+        claims: Claims,
+        secrets: Mapping[ObjectKey, Mapping[str, bytes]],
+        last_good: Mapping[str, Entry],
+    ) -> None:
         self._claims = claims
         self._secrets = secrets
+        self._last_good = last_good
         self._owners: dict[str, ObjectKey] = {}
 
     def in_order(
@@ -41,30 +47,42 @@ class Usernames:
         Return Clients in the order in which they get their usernames, given the oldest first.
 
         Those of trusted namespaces go first, and those whose username is an address of a Domain
-        that their namespace has proven.
+        that their namespace has proven. Of equals, those go first that have their username already.
+        In files the order is the only one.
         """
-        return sorted(clients, key=lambda each: not self._goes_first(each, domains))
+        if self._claims.trusted is None:
+            return list(clients)
+        return sorted(clients, key=lambda each: self._rank(each, domains))
 
-    def _goes_first(self, declared: Declared, domains: Mapping[str, Domain]) -> bool:
-        namespace, spec = declared.reference.key.namespace, declared.spec
-        if self._claims.trusted is None or namespace in self._claims.trusted:
-            return True
+    def _rank(self, declared: Declared, domains: Mapping[str, Domain]) -> tuple[bool, bool]:
+        had = self._had(declared)
+        wanted = self._wanted(declared)
+        if wanted is None:
+            wanted = had  # its manifest or Secret is wrong, so its last good form stays in force
+        namespace = declared.reference.key.namespace
+        first = namespace in (self._claims.trusted or ()) or _proven(wanted, namespace, domains)
+        return not first, wanted is None or wanted != had
+
+    def _had(self, declared: Declared) -> str | None:
+        entry = self._last_good.get(declared.reference.entry_key)
+        return entry.username if isinstance(entry, Client) else None
+
+    def _wanted(self, declared: Declared) -> str | None:
+        """Return the username in a Client's Secret; None if there is none, or no such text."""
+        spec = declared.spec
         if not isinstance(spec, ClientSpec) or spec.auth is None:
-            return False
-        secret = self._secrets.get(ObjectKey(namespace, spec.auth.secret_ref.name), {})
-        _, at, name = secret.get("username", b"").rpartition(b"@")
-        domain = domains.get(name.decode("ascii", "replace").lower()) if at else None
-        if domain is None or domain.reach is not Reach.EVERYBODY:
-            return False
-        return domain.key.namespace == namespace
+            return None
+        key = ObjectKey(declared.reference.key.namespace, spec.auth.secret_ref.name)
+        found = read_credentials(self._secrets, key, ("spec", *_WHERE))
+        return None if isinstance(found, Finding) else found.username
 
     def allowed(self, client: ObjectKey, wanted: str) -> Username:
         """Return the username that a Client may have in place of the one that it wants."""
         own = qualified(client.namespace, wanted)
         owner = self._owners.get(own)
         if owner not in (None, client):
-            message = f"username {wanted} belongs to Client {owner}, which is older"
-            return Username(None, _conflict(f"{message}; choose another"))
+            message = f"username {wanted} belongs to Client {owner}; choose another"
+            return Username(None, _conflict(message))
         if wanted == own:
             return Username(own)
         # Only files can mean a name of this form by itself.
@@ -79,6 +97,15 @@ class Usernames:
         if client.username is not None:
             for name in (client.username, qualified(client.key.namespace, client.username)):
                 self._owners.setdefault(name, client.key)
+
+
+def _proven(username: str | None, namespace: str, domains: Mapping[str, Domain]) -> bool:
+    """Return whether a username is an address of a Domain that its namespace has proven."""
+    _, at, name = (username or "").rpartition("@")
+    domain = domains.get(name.lower()) if at else None
+    if domain is None or domain.reach is not Reach.EVERYBODY:
+        return False
+    return domain.key.namespace == namespace
 
 
 def _conflict(message: str) -> Finding:

@@ -65,7 +65,8 @@ writes this page from the models. [examples](examples) has complete examples wit
   and `password`.
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
   Client names it. If two Domains of a namespace have one name, or two Clients one username, the
-  older object wins (in files: the first one).
+  older object wins (in files: the first one). On Kubernetes a Client keeps a username that it has,
+  and [security.md](security.md) says which of several namespaces has one.
 - **Claims are proven** on Kubernetes: a Domain gets the mail of other namespaces only if a
   DomainGrant or the DNS proves its name. [security.md](security.md) has the rules. Every claim in
   files counts.
