@@ -38,7 +38,7 @@ async def test_secret_missing_domain_conflict_and_no_consent(steady: Scene, othe
         await secret_missing_then_made(other)
         await names_of_others(other, steady.release.namespace)
         await no_consent(other, steady.shop)
-        await settle("8. Secret missing then made, Domain conflict, no consent", flow)
+        await settle("8. Secret missing then made, a name claimed twice, no consent", flow)
 
 
 async def secret_missing_then_made(namespace: str) -> None:

@@ -437,14 +437,8 @@ async def test_others_mail_comes_by_a_grant_or_by_the_dns_and_stays_while_that_i
         await cluster.apply(Kind.DOMAIN, "shop", {"domain": "shop.example", "send": {}})
         await claimed("False", "NotProven")
 
-        body = {
-            "apiVersion": "postroad.dev/v1alpha1",
-            "kind": "DomainGrant",
-            "metadata": {"name": "g"},
-            "spec": {"domains": ["*.example"], "namespaces": [cluster.namespace]},
-        }
         grants = kind_path(Kind.DOMAIN_GRANT, mail)
-        await cluster.kube.request("POST", grants, body=body)
+        await cluster.kube.request("POST", grants, body=_grant_for(cluster.namespace))
         await claimed("True", "Granted")
         grant = await _until(lambda: _with_status(cluster.kube, f"{grants}/g"))
         assert grant["conditions"][0]["status"] == "True"
@@ -460,6 +454,15 @@ async def test_others_mail_comes_by_a_grant_or_by_the_dns_and_stays_while_that_i
         zone.table["_postroad.shop.example"] = ZoneFault.SERVFAIL
         await start_again(operator)
         await claimed("True", "NotConfirmed")
+
+
+def _grant_for(namespace: str) -> Object:
+    return {
+        "apiVersion": "postroad.dev/v1alpha1",
+        "kind": "DomainGrant",
+        "metadata": {"name": "g"},
+        "spec": {"domains": ["*.example"], "namespaces": [namespace]},
+    }
 
 
 async def _with_status(kube: Kube, path: str) -> Object | None:
