@@ -63,6 +63,12 @@ async def test_guesses_of_one_name_end_in_454_and_its_owner_elsewhere_logs_in(
     assert (await log_in(scene, THERE, "shop", "correct horse")).startswith("235 ")
 
 
+async def test_both_forms_of_a_username_are_counted_together(open_scene: OpenScene) -> None:
+    scene = await open_scene(failed_logins_per_name=3)
+    heard = await guess(scene, HERE, "shop", 2) + await guess(scene, HERE, "default/shop", 2)
+    assert heard == ["535", "535", "535", "454"]
+
+
 @pytest.mark.parametrize("username", ["shop", "nobody"])
 async def test_a_guess_is_answered_later_each_time_whether_or_not_the_name_exists(
     open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch, username: str

@@ -20,7 +20,7 @@ from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.neighbours import Neighbours
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
 from postroad.ingress.counts.shared import SharedCounts
-from postroad.policy.model import Client
+from postroad.policy.model import Client, qualified
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
@@ -54,7 +54,7 @@ class Logins:
     ) -> Client | LoginRefused:
         """Return the Client whose username and password these are, or the refusal."""
         began = _time()
-        guess = Guess.of(network_of(address), username)
+        guess = Guess.of(network_of(address), _counted_as(snapshot, username))
         outcome = await self._outcome(snapshot, guess, username, password)
         if isinstance(outcome, LoginRefused):
             # Measured from the start: the time for hashing must not show whether a name exists.
@@ -142,6 +142,14 @@ class Logins:
                 return
             if not granted:
                 self._brake.used_up(name, now)
+
+
+def _counted_as(snapshot: Snapshot, username: str) -> str:
+    """Return the one name that guesses are counted under, for whichever form of it was sent."""
+    client = snapshot.clients_by_username.get(username)
+    if client is None or client.username is None:
+        return username
+    return qualified(client.key.namespace, client.username)
 
 
 def _time() -> float:
