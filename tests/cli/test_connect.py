@@ -6,12 +6,13 @@ import fcntl
 import os
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from postroad.cli.errors import CommandError
-from postroad.cli.state.folder import StateFolder, is_up, lock_up
+from postroad.cli.state.folder import StateFolder, is_up, lock_store, lock_up
 from postroad.testing.patience import patient
 from postroad_harness.noted_up import noted_up
 from postroad_harness.waiting_mail import Run
@@ -59,6 +60,16 @@ def test_a_command_that_looks_for_an_up_keeps_none_from_starting(tmp_path: Path)
     assert is_up(state)
     with pytest.raises(CommandError, match=f"another `postroad up` .pid {os.getpid()}. runs"):
         lock_up(state)
+
+
+@pytest.mark.parametrize(("name", "lock"), [("up.lock", lock_up), ("store.lock", lock_store)])
+def test_a_lock_that_cannot_be_opened_is_named(
+    tmp_path: Path, name: str, lock: Callable[[StateFolder], object]
+) -> None:
+    (tmp_path / name).mkdir()
+    said = f"cannot open {tmp_path / name}: Is a directory; run as"
+    with pytest.raises(CommandError, match=said):
+        lock(StateFolder(tmp_path))
 
 
 def test_a_folder_that_may_not_be_read_is_not_taken_for_one_without_a_relay(

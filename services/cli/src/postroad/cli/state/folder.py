@@ -142,7 +142,7 @@ def unwritable(error: OSError) -> CommandError:
 def lock_up(state: StateFolder) -> None:
     """Hold `up.lock` until this process ends; CommandError if another `up` runs here."""
     path = state.up_lock
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _open_lock(path)
     if not _wait_for_lock(descriptor, _LOOKED_AT):
         owner = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
         os.close(descriptor)
@@ -180,7 +180,7 @@ def is_up(state: StateFolder) -> bool:
 
 def lock_store(state: StateFolder) -> int:
     """End an orphaned nats-server and take `store.lock`, which nats-server must then inherit."""
-    descriptor = os.open(state.path / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _open_lock(state.path / "store.lock")
     if _try_lock(descriptor):
         return descriptor
     _signal_orphan(state, signal.SIGTERM)
@@ -193,6 +193,16 @@ def lock_store(state: StateFolder) -> int:
     raise CommandError(
         f"a nats-server that is not ours holds {state.store}; end it, or choose another --state"
     )
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CommandError(
+            f"cannot open {path}: {os.strerror(error.errno or 0)};"
+            " run as the user that owns it, or choose another folder with --state"
+        ) from error
 
 
 def _try_lock(descriptor: int) -> bool:
