@@ -113,11 +113,24 @@ async def test_pools_go_on_with_their_common_window_after_everything_was_restart
         await two.delivered(3)
         for process in processes:
             await process.aclose()
-        for key in list(two.cluster.agreement.site_records):
-            if key[0] is not SiteKind.WINDOW:  # what was in memory
-                del two.cluster.agreement.site_records[key]
+        two.cluster.agreement.lose_memory()
         await sends_the_rest(two, mx, "b.test", *POOLS.values())
     assert two.so_far() == {"a.test": 3, "b.test": 2}
+
+
+async def test_processes_go_on_with_their_common_window_after_the_servers_were_restarted() -> None:
+    mx = ScriptedMx()
+    async with TwoPools(mx, FIVE, POOLS) as two:
+        for pool in POOLS.values():
+            await two.start(pool)
+        await two.send("b.test", 1)  # its process now knows what the other one has begun
+        await two.delivered(1)
+        await two.send("a.test", 4)
+        await two.delivered(5)
+        two.cluster.agreement.lose_memory()
+        await two.send("b.test", 10)
+        await waits_or_exceeds(two, mx)
+    assert two.so_far() == {"a.test": 4, "b.test": 1}
 
 
 async def test_with_storage_full_pools_still_send_and_keep_their_common_rate() -> None:

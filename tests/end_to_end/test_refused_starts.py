@@ -122,6 +122,13 @@ async def test_a_state_folder_that_cannot_be_written_is_one_clear_line(tmp_path:
     assert "cannot write the state folder" in err
 
 
+async def test_a_state_folder_with_a_comma_is_one_clear_line(tmp_path: Path) -> None:
+    code, _, err = await run_up("--state", str(tmp_path / "mail,out"), *FREE_PORTS)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert f"the state folder {tmp_path}/mail,out has a comma in its path" in err
+
+
 @pytest.mark.parametrize(("octets", "file"), [(0, "up.lock"), (100, "nats.conf")])
 async def test_a_volume_without_room_is_one_clear_line(
     tmp_path: Path, octets: int, file: str

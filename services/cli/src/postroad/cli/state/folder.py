@@ -105,7 +105,11 @@ class StateFolder:
         return self.path / "sink"
 
     def prepare(self) -> None:
-        """Make the folder, for its owner alone; CommandError if it cannot be written."""
+        """Make the folder, for its owner alone; CommandError if it cannot be used."""
+        if "," in str(self.path):  # commas separate the files of the cluster key
+            raise CommandError(
+                f"the state folder {self.path} has a comma in its path; choose another with --state"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe = self.path / ".writable"

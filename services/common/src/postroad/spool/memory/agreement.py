@@ -45,6 +45,14 @@ class Agreement:
     site_records: dict[tuple[SiteKind, str], bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     events_bell: Bell = field(default_factory=Bell)
+    losses: int = 0  # how often `lose_memory` was called
+
+    def lose_memory(self) -> None:
+        """Lose the records that real servers keep in their memory."""
+        self.losses += 1
+        for kind, name in list(self.site_records):
+            if kind is not SiteKind.WINDOW:
+                del self.site_records[kind, name]
 
 
 class MemoryConfig:
@@ -232,7 +240,10 @@ class MemorySiteRecords:
         """This process's session."""
         return self._session_id
 
-    losses = 0
+    @property
+    def losses(self) -> int:
+        """How often the records were lost."""
+        return self._shared.losses
 
     def lives(self, owner: str) -> bool:
         """Whether a session exists."""

@@ -41,6 +41,7 @@ class SiteTotal(Generic[Member]):
     since: int = 0  # the configuration by which the site is shared
     ends: bool = False  # whether only one pool sends there by that configuration
     former: tuple[Slice, ...] | None = None  # of a shared site: what others have begun, by the disk
+    former_losses: int = 0  # how often records in memory had been lost when `former` was right
     _leased: SiteLimits | None = None  # of a shared site: what this process may use
     _agreed: SiteLimits | None = None  # `own` at the time of the lease
     _sending: Counter[SiteLimits] = field(default_factory=Counter)

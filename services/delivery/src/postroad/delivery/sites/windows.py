@@ -174,12 +174,19 @@ class Windows:
         return 0.0
 
     async def _lease_together(self, window: _Window, rate: Rate) -> Leased:
-        """Lease from the record in memory; what is granted is on disk before it is used."""
-        total = window.total
-        if total.former is None:
+        """
+        Lease from the record in memory; what is granted is on disk before it is used.
+
+        After the memory was lost, the disk is read before each try until one succeeds. By then it
+        has what others were granted before the loss: nothing is granted for the life of a session
+        after a loss, and what was granted is on disk or unusable sooner.
+        """
+        total, losses = window.total, self._records.losses
+        if total.former is None or total.former_losses != losses:
             await self._copy(total, rate)
         leased = await self._change(window, SiteKind.MESSAGES, rate)
         if leased.count:
+            total.former_losses = losses
             await self._copy(total, rate, Slice(self._records.owner, leased.count, leased.until))
         return leased
 
