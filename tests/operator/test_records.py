@@ -2,6 +2,7 @@
 
 import asyncio
 
+from postroad.manifests.compiler.claims import ClaimKey
 from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.status.dns_facts import DnsAnswer
 from postroad.testing.patience import patient
@@ -40,14 +41,33 @@ async def test_answers_are_read_as_they_are() -> None:
 
 async def test_every_domain_has_its_turn_and_is_forgotten_when_it_is_gone() -> None:
     async with Zone(TABLE) as zone:
-        domains = {"shop.example", "sub.example.org"}
+        claims = {ClaimKey("shop", "shop.example"), ClaimKey("org", "sub.example.org")}
         changed = asyncio.Event()
-        looks = DnsProbe(lambda: domains, changed.set, SocketAddress(*zone.address))
+        looks = DnsProbe(lambda: claims, changed.set, SocketAddress(*zone.address))
         running = asyncio.create_task(looks.run())
         async with asyncio.timeout(patient(10)):
             await changed.wait()
-            assert looks.facts.keys() == domains
-            domains.remove("shop.example")
+            assert looks.facts.keys() == {"shop.example", "sub.example.org"}
+            claims.remove(ClaimKey("shop", "shop.example"))
             while "shop.example" in looks.facts:
                 await asyncio.sleep(0.05)
+        running.cancel()
+
+
+async def test_a_new_claim_to_a_known_domain_is_looked_up_soon() -> None:
+    """The name's new owner publishes the proof, while the former one still has a Domain."""
+    table = {name: records for name, records in TABLE.items() if name != "_postroad.shop.example"}
+    async with Zone(table) as zone:
+        claims = {ClaimKey("squatter", "shop.example")}
+        changed = asyncio.Event()
+        looks = DnsProbe(lambda: claims, changed.set, SocketAddress(*zone.address))
+        running = asyncio.create_task(looks.run())
+        async with asyncio.timeout(patient(10)):
+            await changed.wait()
+            assert looks.facts["shop.example"].proof == DnsAnswer()
+            changed.clear()
+            zone.table["_postroad.shop.example"] = TABLE["_postroad.shop.example"]
+            claims.add(ClaimKey("shop", "shop.example"))
+            await changed.wait()
+        assert looks.facts["shop.example"].proof.values
         running.cancel()

@@ -184,7 +184,7 @@ class Leader:
         )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)
-        self._dns = DnsProbe(self._domains, self._dns_told, settings.resolver)
+        self._dns = DnsProbe(self._claimants, self._dns_told, settings.resolver)
         self._proofs = Proofs(settings.proving_hostname)
         self._grants: Mapping[ObjectKey, DomainGrantSpec] = {}
         address_of = addresses_by(settings.resolver) if settings.resolver else as_named
@@ -282,9 +282,6 @@ class Leader:
     @property
     def _compiled(self) -> Compiled:
         return self._publisher.compiled
-
-    def _domains(self) -> frozenset[str]:
-        return frozenset(key.name for key in self._claimants())
 
     def _relays(self) -> dict[ObjectKey, Relay]:
         entries = self._compiled.entries.values()

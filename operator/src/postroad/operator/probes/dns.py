@@ -1,9 +1,10 @@
 """
-Looks up the DNS records of Domains: one background task, each domain about every 15 minutes.
+Looks up the DNS records of Domains: one background task, each claim about every 15 minutes.
 
-A new domain is looked up within seconds. The others are spread over the 15 minutes, so that 2,000
-domains cause about two look-ups a second and never a burst. There is no cache, because each answer
-should be current.
+A new claim is looked up within seconds, also if another namespace has a Domain of the same name:
+its owner may have published the proof just now. The others are spread over the 15 minutes, so that
+2,000 domains cause about two look-ups a second and never a burst. There is no cache, because each
+answer should be current.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import dns.exception
 import dns.inet
 import dns.resolver
 
-from postroad.manifests.compiler.claims import proof_name
+from postroad.manifests.compiler.claims import ClaimKey, proof_name
 from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.units.addresses import SocketAddress
@@ -28,26 +29,27 @@ _LIFETIME = 8.0  # seconds for one look-up, all tries included
 
 
 class DnsProbe:
-    """The DNS records of each domain that was looked up in this run of the operator."""
+    """The DNS records of each claimed domain that was looked up in this run of the operator."""
 
     def __init__(
         self,
-        domains: Callable[[], Collection[str]],
+        claims: Callable[[], Collection[ClaimKey]],
         changed: Callable[[], None],
         server: SocketAddress | None = None,
     ) -> None:
         self.facts: dict[str, DnsFacts] = {}
-        self._domains = domains
+        self._claims = claims
         self._changed = changed
         self._resolver = _resolver(server)
-        self._round: PeriodicQueue[str] = PeriodicQueue(EVERY, random.random)
+        self._round: PeriodicQueue[ClaimKey] = PeriodicQueue(EVERY, random.random)
 
     async def run(self) -> None:
         """Look up the domains that are due, until cancelled."""
         loop = asyncio.get_running_loop()
         news, told = False, float("-inf")
         while True:
-            due = self._round.due(self._domains(), loop.time(), most=_AT_ONCE)
+            claims = self._round.due(self._claims(), loop.time(), most=_AT_ONCE)
+            due = {claim.name for claim in claims}
             if due:
                 found = await asyncio.gather(*(self.look_up(domain) for domain in due))
                 looked_up = dict(zip(due, found, strict=True))
@@ -57,7 +59,7 @@ class DnsProbe:
             if news and loop.time() - told > _TELL_EVERY:
                 news, told = False, loop.time()
                 self._changed()
-            known = self._round.known
+            known = {claim.name for claim in self._round.known}
             for gone in [domain for domain in self.facts if domain not in known]:
                 del self.facts[gone]
             await asyncio.sleep(0.2 if due else 1.0)
