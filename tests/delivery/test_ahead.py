@@ -1,15 +1,18 @@
 """The envelope that is sent together with the previous message's final dot (RFC 2920 §3.1)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.sink.session import SinkProtocol
+from postroad.delivery.attempt import connection
 from postroad.delivery.client.peer import Timeouts
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
@@ -231,6 +234,18 @@ async def test_a_host_that_forgets_what_came_early_is_soon_sent_it_later() -> No
         ahead = await sent_over(one_line(port), blocks, *TO, *TO, attempts=7, timeouts=times)
         assert sum(ahead) == 1
         assert b"".join(blocks).count(b"EHLO") == 2
+
+
+async def test_what_a_host_forgets_is_not_sent_early_for_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each trial costs a session and seconds. Whether to try again is asked five hours later."""
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 5 * 3600)
+    monkeypatch.setattr(connection, "time", later)
+    times = Timeouts(ahead=timedelta(seconds=0.2))
+    async with noting(kind=Forgetful) as (port, blocks):
+        ahead = await sent_over(one_line(port), blocks, *TO, *TO, attempts=7, timeouts=times)
+        assert sum(ahead) == 1
 
 
 async def test_a_message_for_too_many_goes_on_before_the_next_does() -> None:

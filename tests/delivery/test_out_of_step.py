@@ -2,12 +2,15 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
+from postroad.delivery.attempt import turn
 from postroad.delivery.routing.routes import MailHost
 from postroad.policy.model import TlsMode
 from postroad.testing.peers.mx import HANG_UP, Script, ScriptedMx
@@ -57,12 +60,16 @@ class Dropping:
             yield MailHost("mx0", server.sockets[0].getsockname()[1], ("127.0.0.1",))
 
 
-async def test_a_lost_line_leads_to_a_session_without_pipelining() -> None:
+async def test_a_lost_line_leads_to_sessions_without_pipelining_for_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server = Dropping(frozenset({0, 1}))
     bench = Bench()
     async with server.open() as host:
         assert summary(await bench.attempt_at(host)) == [("Delivered", "2.0.0", "mx0")] * 2
         assert (server.connections, server.messages, server.groups) == (2, 1, 1)
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 5 * 3600)
+        monkeypatch.setattr(turn, "time", later)
         await bench.attempt_at(host)
         assert (server.messages, server.groups) == (2, 1), "it is not asked that way again"
         await bench.pool.close()

@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 
 from postroad.ingress import metrics
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.listen import server
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
-from postroad.testing.processes.ingress import MANIFESTS, Scene, start_ingress
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene, start_ingress
 
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 PATHS = ["implicit", "starttls", "proxied"]
@@ -116,8 +117,8 @@ async def test_a_drain_says_nothing_in_clear_where_tls_is_due(scene: Scene) -> N
         assert await peer.reader.read() == b""
 
 
-async def test_handshakes_that_never_come_have_their_place(open_scene: object) -> None:
-    scene: Scene = await open_scene(connections_per_address=5)  # type: ignore[operator]
+async def test_handshakes_that_never_come_have_their_place(open_scene: OpenScene) -> None:
+    scene = await open_scene(connections_per_address=5)
     for _ in range(5):
         await until_tls(scene, "implicit")
     async with asyncio.timeout(patient(5)):
@@ -126,3 +127,15 @@ async def test_handshakes_that_never_come_have_their_place(open_scene: object) -
     assert (await (await scene.connect()).reply()).startswith("421 4.7.0 ")
     sixth = await until_tls(scene, "implicit")
     assert await sixth.reader.read() == b""
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_while_places_are_scarce_handshakes_have_less_time(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Three of four places are in use; else the first would have its 30 s."""
+    monkeypatch.setattr(server, "SCARCE_TIMEOUT", 0.5)
+    scene = await open_scene(connections=4)
+    first, *_ = [await until_tls(scene, path) for _ in range(3)]
+    async with asyncio.timeout(patient(10)):
+        assert await first.reader.read() == b""

@@ -1,7 +1,9 @@
 """Why was my mail refused? Each refusal is a counter, a log line and an event; floods are cut."""
 
 import asyncio
+import base64
 import contextlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from structlog.testing import capture_logs
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.admission import ListenerKind
+from postroad.ingress.auth import brake, sasl
 from postroad.ingress.reasons import REASONS, reason_of
 from postroad.smtp.reply import Reply
 from postroad.spool.event import Event, EventType
@@ -73,6 +76,29 @@ async def test_a_refusal_is_told_with_all_that_is_known(
     assert (line["from"], line.get("to", "")) == (sender, ",".join(recipients))
     assert (line["peer"], line["helo"]) == ("127.0.0.1", "mx.sender.example")
     assert refused(command.lower(), reason) == before + 1
+
+
+async def test_a_client_that_says_another_s_sender_is_told_with_its_name(scene: Scene) -> None:
+    peer = await scene.peer(ListenerKind.SUBMISSIONS)
+    await peer.say("EHLO till.shop.example")
+    assert (await peer.say(f"AUTH PLAIN {plain('shop', 'correct horse')}")).startswith("235 ")
+    before = refused("mail", "sender")
+    with capture_logs() as written:
+        reply = await peer.say("MAIL FROM:<boss@elsewhere.test>")
+    assert reply.startswith("550 5.7.1 ")
+    [event] = await rejections(scene)
+    assert (event.command, event.reason, event.reply) == ("MAIL", "sender", reply)
+    assert (event.client, event.reverse_path) == ("default/shop", "boss@elsewhere.test")
+    assert (event.peer_address, event.helo) == ("127.0.0.1", "till.shop.example")
+    [line] = [line for line in written if line["event"] == "rejected"]
+    assert (line["command"], line["reply"]) == ("MAIL", reply)
+    assert (line["client"], line["from"]) == ("default/shop", "boss@elsewhere.test")
+    assert refused("mail", "sender") == before + 1
+
+
+def plain(username: str, password: str) -> str:
+    """Return the response of AUTH PLAIN (RFC 4616)."""
+    return base64.b64encode(f"\0{username}\0{password}".encode()).decode()
 
 
 async def test_what_is_refused_at_the_final_dot_is_told_with_its_size(scene: Scene) -> None:
@@ -154,6 +180,31 @@ async def flood(scene: Scene, recipient: str) -> list[str]:
     peer = await scene.peer()
     await peer.envelope("a@b.test")
     return [await peer.say(f"RCPT TO:<{recipient}>") for _ in range(50)]
+
+
+async def test_a_flood_of_failed_logins_fills_neither_log_nor_history(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are answered 535, those after that 454: all of them count against one budget."""
+    monkeypatch.setattr(brake, "FIRST_DELAY", timedelta())
+    monkeypatch.setattr(sasl, "password_matches", lambda *_: False)  # else they take seconds
+    scene = await open_scene(insecure_auth=True, failed_logins=30)
+    before = refused("auth", "password") + refused("auth", "guessing")
+    with capture_logs() as written:
+        heard = [reply for n in range(40) for reply in await guesses(scene, f"name {n}")]
+    assert len(heard) == 120
+    assert {reply[:4] for reply in heard} == {"535 ", "454 "}
+    assert refused("auth", "password") + refused("auth", "guessing") == before + 120
+    events = [event for event in await rejections(scene) if event.command == "AUTH"]
+    lines = [line for line in written if line["event"] == "rejected" and line["command"] == "AUTH"]
+    assert OF_ONE_NETWORK.burst // 2 <= len(events) == len(lines) <= OF_ONE_NETWORK.burst + 20
+
+
+async def guesses(scene: Scene, username: str) -> list[str]:
+    """Guess as often as one session may."""
+    peer = await scene.peer_from("127.0.0.2", ListenerKind.SUBMISSION)
+    await peer.say("EHLO client.example")
+    return [await peer.say(f"AUTH PLAIN {plain(username, str(n))}") for n in range(3)]
 
 
 async def test_strangers_do_not_use_up_what_a_client_is_told(scene: Scene) -> None:
