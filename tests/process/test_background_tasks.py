@@ -87,3 +87,35 @@ async def test_a_task_may_end_all_others() -> None:
 
     assert await tasks.spawn(end()) == "went on"
     assert other.cancelled()
+
+
+async def test_a_kept_loop_begins_again_after_an_error_which_is_told_and_counted() -> None:
+    failures, began, worked = Counter(), 0, asyncio.Event()
+    tasks = BackgroundTasks(failures)
+
+    async def loop() -> None:
+        nonlocal began
+        began += 1
+        if began == 1:
+            raise ValueError("nobody planned this")
+        worked.set()
+        await asyncio.Event().wait()
+
+    with capture_logs() as lines:
+        tasks.keep(loop)
+        await asyncio.wait_for(worked.wait(), patient(5))
+        await tasks.cancel()
+    [line] = lines
+    assert line["event"] == "a background task failed; it begins again"
+    assert line["part"].endswith("loop")
+    assert isinstance(line["exc_info"], ValueError)
+    assert failures.value == 1
+
+
+async def test_a_kept_loop_that_returns_is_over() -> None:
+    failures = Counter()
+    tasks = BackgroundTasks(failures)
+    with capture_logs() as lines:
+        await asyncio.wait_for(tasks.keep(lambda: asyncio.sleep(0)), patient(5))
+    assert not lines
+    assert failures.value == 0

@@ -38,14 +38,14 @@ class OrderCounts:
     async def run(self, orders: Orders, process: str) -> None:
         """Report changed counts, until cancelled."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            if not self._untold:
+                self._news.clear()
+                await self._news.wait()
             for order_id in list(self._untold):
                 try:
                     await self._tell(order_id, orders, process)
                 except SpoolError as error:
                     log.debug("the report on an order is written later", error=str(error))
-                    self._news.set()
             await asyncio.sleep(_TELLS_EVERY)
 
     async def _tell(self, order_id: str, orders: Orders, process: str) -> None:
@@ -55,5 +55,3 @@ class OrderCounts:
         await orders.report(order_id, process, self._before[order_id] + number)
         if number == self._numbers[order_id]:
             self._untold.discard(order_id)
-        else:
-            self._news.set()

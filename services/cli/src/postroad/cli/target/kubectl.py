@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from postroad.cli.errors import CommandError
+from postroad.process.background.tasks import BackgroundTasks
 from postroad.process.supervised import die_with_parent
+from postroad.telemetry.instruments import Counter
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -176,7 +178,7 @@ class _Forward:
         self._kubectl = kubectl
         self._service = service
         self._process = process
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks(Counter())
         self.port = 0
 
     @classmethod
@@ -188,7 +190,7 @@ class _Forward:
         except BaseException:
             await _end(forward._process)
             raise
-        forward._keeper = asyncio.create_task(forward._keep())
+        forward._tasks.keep(forward._keep)
         return forward
 
     async def _began(self) -> int:
@@ -220,9 +222,7 @@ class _Forward:
 
     async def close(self) -> None:
         """End it."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._tasks.cancel()
         await _end(self._process)
 
 

@@ -5,19 +5,26 @@ asyncio itself keeps only a weak reference to a task, and reports a failed one o
 garbage-collected, if ever. So each owner of tasks that nobody awaits has a BackgroundTasks. A
 failure is logged at once, and the other tasks go on. A task that is awaited does not need this,
 because its exception reaches the code that awaits it.
+
+A loop that runs as long as its owner is *kept*: after an error that nobody planned for it begins
+again. Otherwise the process would go on without it, until somebody reads the log.
 """
 
 import asyncio
-from collections.abc import Coroutine
+import random
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from postroad.process.background.backoff import Backoff
 from postroad.telemetry.instruments import Counter
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _PATIENCE = timedelta(seconds=2)
+# Of a loop that begins again. Some extend leases, so the pause is shorter than a lease.
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
 
 _Result = TypeVar("_Result")
 
@@ -35,6 +42,27 @@ class BackgroundTasks:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Run `work` until it returns. After an unexpected error it runs again, a little later."""
+        return self.spawn(self._keep(work))
+
+    async def _keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        clock = asyncio.get_running_loop().time
+        failures = 0
+        while True:
+            began = clock()
+            coroutine = work()
+            try:
+                await coroutine
+                return
+            except Exception as error:
+                self._failures.inc()
+                part = getattr(coroutine, "__qualname__", repr(work))
+                log.error("a background task failed; it begins again", part=part, exc_info=error)
+            lasted = clock() - began > _BACKOFF.longest.total_seconds()
+            failures = 1 if lasted else failures + 1
+            await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -68,7 +68,7 @@ class OrderKeeper:
     async def run(self) -> None:
         """Carry out the orders in force and new ones, until cancelled."""
         await self._configuration.wait_published()
-        self._tasks.spawn(self._counts.run(self._spool.orders, self._process))
+        self._tasks.keep(lambda: self._counts.run(self._spool.orders, self._process))
         try:
             await self._keep_up()
         finally:
@@ -96,6 +96,11 @@ class OrderKeeper:
                 self._done.add(order.order_id)
             except SpoolError as error:
                 log.warning("an order is carried out later", reason=order.action, error=str(error))
+                complete = False
+            except Exception:
+                # Otherwise one order would end every delivery process again and again.
+                metrics.INTERNAL_ERRORS.inc()
+                log.exception("an order could not be carried out", reason=order.action)
                 complete = False
         return complete
 

@@ -81,9 +81,9 @@ class Worker:
         self._context.consumer.on_leaving(self._withdraw)
         self._context.consumer.tell_left_open(self._left_open)
         self._context.consumer.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
-        self._tasks.spawn(self._housekeep())
-        self._tasks.spawn(self._follow())
-        self._tasks.spawn(self._dispatcher.sharing.run())
+        self._tasks.keep(self._housekeep)
+        self._tasks.keep(self._follow)
+        self._tasks.keep(self._dispatcher.sharing.run)
         async for leased in self._context.consumer:
             self._settler.took()
             self._begin(leased)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from postroad.delivery import metrics
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
@@ -165,6 +166,10 @@ class Windows:
             if kind is not SiteKind.WINDOW or not isinstance(error, SpoolFull):
                 return _AGAIN
             leased = lease(Record(), rate, self._records.owner, (), datetime.now(UTC))
+        except Exception:  # otherwise the mail that waits would be forgotten
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("no slice could be leased", site=window.total.name)
+            return _AGAIN
         seconds = (leased.until - datetime.now(UTC)).total_seconds()
         if window.kind is not kind:
             return _SHORTEST_WAIT

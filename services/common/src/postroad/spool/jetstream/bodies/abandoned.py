@@ -49,7 +49,7 @@ class AbandonedBodies:
 
     def start(self) -> None:
         """Begin to look, whenever this process is the one that has to."""
-        self._tasks.spawn(self._keep())
+        self._tasks.keep(self._keep)
 
     async def close(self) -> None:
         """Stop looking."""

@@ -76,7 +76,7 @@ class JetStreamEvents:
         self._waiting.append(event)
         self._recipients += len(event.recipients)
         if self._writing is None:
-            self._writing = self._tasks.spawn(self._write())
+            self._writing = self._tasks.keep(self._write)
         if len(self._waiting) >= _TOGETHER:
             self._due.set()
         elif self._timer is None:
@@ -158,6 +158,9 @@ class JetStreamEvents:
             except asyncio.CancelledError:
                 self._waiting.extendleft(reversed(together))
                 self._recipients += named
+                raise
+            except Exception:
+                self._drop(len(together), "they cannot be written")
                 raise
 
     async def _write_round(self, events: Sequence[Event]) -> None:

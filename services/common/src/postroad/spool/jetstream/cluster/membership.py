@@ -143,7 +143,7 @@ class Membership:
         await self._renew_or_remake()
         await self._end_predecessors(await self.look())
         self._is_kept = True
-        self._tasks.spawn(self._keep())
+        self._tasks.keep(self._keep)
 
     async def _end_predecessors(self, sessions: Sequence[SessionInfo]) -> None:
         """

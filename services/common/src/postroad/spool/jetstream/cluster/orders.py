@@ -45,7 +45,7 @@ class JetStreamOrders:
         """Read the orders in force, then keep up with them. Raises SpoolUnavailable."""
         await self._catch_up()
         self._seen = self._version
-        self._tasks.spawn(self._keep_up())
+        self._tasks.keep(self._keep_up)
 
     async def close(self) -> None:
         """Stop keeping up."""

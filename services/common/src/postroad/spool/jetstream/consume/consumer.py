@@ -124,11 +124,11 @@ class JetStreamConsumer:
         await self._tools.membership.set_taking(True)
         await self._tools.membership.look()
         await self._lanes.adjust()
-        self._tasks.spawn(self._leases.keep())
-        self._tasks.spawn(self._trials.run(self._arrivals))
-        self._tasks.spawn(self._lanes.keep())
-        self._tasks.spawn(renew_overdue(self._tools, self._lanes.ownership))
-        self._tasks.spawn(self._unserved.keep())
+        self._tasks.keep(self._leases.keep)
+        self._tasks.keep(lambda: self._trials.run(self._arrivals))
+        self._tasks.keep(self._lanes.keep)
+        self._tasks.keep(lambda: renew_overdue(self._tools, self._lanes.ownership))
+        self._tasks.keep(self._unserved.keep)
 
     # ------------------------------------------------------------ lanes
 

@@ -169,7 +169,7 @@ class NatsLink:
     async def _on_closed(self) -> None:
         if not self._closing and (self._rebuilding is None or self._rebuilding.done()):
             log.error("NATS closed the connection for good; connecting again")
-            self._rebuilding = self._tasks.spawn(self._rebuild())
+            self._rebuilding = self._tasks.keep(self._rebuild)
 
     async def _rebuild(self) -> None:
         failures = 0

@@ -57,7 +57,7 @@ class UntilTaken(Generic[_What]):
             self.forget(next(iter(self._noted)))
             self._left += 1
         if self._writing is None or self._writing.done():
-            self._writing = self._tasks.spawn(self._write_later())
+            self._writing = self._tasks.keep(self._write_later)
 
     def forget(self, subject: str) -> None:
         """Drop the pending write of a subject."""

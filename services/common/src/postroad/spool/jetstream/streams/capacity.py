@@ -97,7 +97,7 @@ class Capacity:
 
     def start(self) -> None:
         """Begin to watch, with a reading at once."""
-        self._tasks.spawn(self._watch())
+        self._tasks.keep(self._watch)
 
     async def close(self) -> None:
         """Stop watching."""

@@ -98,11 +98,12 @@ class Trials:
     async def run(self, handler: SuspectHandler) -> None:
         """Try the suspects as they come, until cancelled."""
         while True:
-            await self._came.wait()
+            if not self._waiting:
+                self._came.clear()
+                await self._came.wait()
             # The suspects of one death come within moments, in the same order each time. Without
             # this wait the first would always be tried, and get each death of another cause.
             await asyncio.sleep(self._gathering)
-            self._came.clear()
             while self._waiting:
                 await self._look(handler)
                 if self._deaths:
