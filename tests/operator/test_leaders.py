@@ -12,7 +12,8 @@ from postroad.operator.jetstream.leaders import HandOver, Led, hand_over, led, s
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
-from postroad.spool.jetstream.streams.subjects import queue_stream
+from postroad.spool.jetstream.streams.subjects import stream_name
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster
@@ -90,7 +91,9 @@ async def lead_all(options: SpoolOptions, name: str) -> None:
                 continue
             with suppress(SpoolUnavailable):  # it has no leader now, and is asked again
                 async with asking(options) as api:
-                    await api.ask(f"STREAM.LEADER.STEPDOWN.{queue_stream(shard)}", body)
+                    await api.ask(
+                        f"STREAM.LEADER.STEPDOWN.{stream_name(QueueStream.WAITING, shard)}", body
+                    )
 
 
 async def leaders(options: SpoolOptions) -> list[str]:
@@ -99,7 +102,7 @@ async def leaders(options: SpoolOptions) -> list[str]:
     async with asking(options) as api:
         for shard in range(SHARDS):
             try:
-                found.append((await led(api, queue_stream(shard))).leader)
+                found.append((await led(api, stream_name(QueueStream.WAITING, shard))).leader)
             except SpoolUnavailable:
                 found.append("")
     return found

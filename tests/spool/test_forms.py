@@ -8,10 +8,11 @@ import pytest
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.forms import Forms
-from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
+from postroad.spool.jetstream.in_flight import Entry, InFlight
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.testing.queue.queued_mail import now, record
 
-FIRST, COPY = Key(0, 1), Key(0, 2)
+FIRST, COPY = Key(QueueStream.WAITING, 0, 1), Key(QueueStream.WAITING, 0, 2)
 RECORD = record(new_queue_id(now(), 0))
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.jetstream.in_flight import Arrival, Entry, InFlight, Key
+from postroad.spool.jetstream.in_flight import Arrival, Entry, InFlight
 from postroad.spool.lanes.assignment import (
     LaneKey,
     finder,
@@ -16,9 +16,10 @@ from postroad.spool.lanes.assignment import (
     wanted_lanes,
     wanted_owner,
 )
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.room import Room
 
-A, B = Key(0, 1), Key(1, 1)
+A, B = Key(QueueStream.WAITING, 0, 1), Key(QueueStream.WAITING, 1, 1)
 
 
 def table(places: int = 3) -> InFlight[str]:

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from postroad.spool.jetstream.consume.leases import Leases
-from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
+from postroad.spool.jetstream.in_flight import Entry, InFlight
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.keys import Key, QueueStream
 
-KEY = Key(0, 1)
+KEY = Key(QueueStream.WAITING, 0, 1)
 TIMINGS = Timings()
 LASTS, FRESH = TIMINGS.ack_wait.total_seconds(), TIMINGS.lease_fresh.total_seconds()
 

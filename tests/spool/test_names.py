@@ -25,6 +25,7 @@ from postroad.spool.jetstream.streams.subjects import (
     ready_subject,
     waiting_subject,
 )
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import fnv1a32, in_rows, lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import QueuedRecipient, RecipientState
@@ -113,6 +114,16 @@ def test_two_domains_never_share_a_token(one: str, other: str) -> None:
     assert (domain_token(one) == domain_token(other)) == (one == other)
 
 
+def test_a_record_is_named_as_in_the_queues_of_older_releases() -> None:
+    assert key(7).token == "7"
+    assert Key.parse(1, "7") == key(7)
+
+
+@pytest.mark.parametrize("token", ["", "0", "-1", "7.1", "x7", "\u0667", "7 "])
+def test_what_names_no_record_is_no_key(token: str) -> None:
+    assert Key.parse(1, token) is None
+
+
 def test_no_id_is_in_a_ready_subject() -> None:
     one, other = (record(new_queue_id(NOW, 1)) for _ in range(2))
     assert ready_subject(1, one, "p03") == ready_subject(1, other, "p03")
@@ -132,6 +143,12 @@ def test_the_lane_is_that_of_the_site_once_it_is_known() -> None:
 
 
 QUEUE_ID = new_queue_id(NOW, 1)
+
+
+def key(sequence: int) -> Key:
+    return Key(QueueStream.WAITING, 1, sequence)
+
+
 BASE = record(
     QUEUE_ID,
     recipients=(
@@ -161,15 +178,15 @@ DONE = (
 def test_another_consequence_has_another_message_id(
     changes: dict[str, object], place: QueueState, lane: str, origin: int
 ) -> None:
-    usual = message_id(Put(BASE, DUE), "p01", 7)
+    usual = message_id(Put(BASE, DUE), "p01", key(7))
     other = replace(BASE, **changes)  # type: ignore[arg-type]
-    assert message_id(Put(other, place), lane, origin) != usual
+    assert message_id(Put(other, place), lane, key(origin)) != usual
 
 
 def test_the_same_consequence_at_another_time_has_the_same_message_id() -> None:
     again = record(QUEUE_ID, recipients=BASE.recipients, attempts=4)
     later = Scheduled(LATER + timedelta(minutes=3))
-    assert message_id(Put(BASE, DUE), "p01", 7) == message_id(Put(again, later), "p01", 7)
+    assert message_id(Put(BASE, DUE), "p01", key(7)) == message_id(Put(again, later), "p01", key(7))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from nats.js.api import RawStreamMsg
 
 from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, RecordConsumer, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import queue_stream
+from postroad.spool.jetstream.streams.subjects import stream_name
 from postroad.spool.record import ADMIN, Hold
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -123,8 +123,8 @@ async def fires_again(server: NatsServer, open_spool: OpenJetStream) -> AsyncIte
             await put(spool, place=Scheduled(now()))
             await until(spool, WaitKind.READY)
             [ready] = await stored(spool, WaitKind.READY)
-            stream = queue_stream(ready.record.record_id.shard)
-            copies.append(await jetstream.get_msg(stream, ready.sequence))
+            stream = stream_name(ready.key.stream, ready.key.shard)
+            copies.append(await jetstream.get_msg(stream, ready.key.sequence))
             return
         [copy] = copies
         headers = dict(copy.headers or {})

@@ -1,6 +1,7 @@
 """The log lines of delivery about records that a full disk does not accept."""
 
 import asyncio
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.settle import Settling
-from postroad.spool.jetstream.in_flight import Key
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import now, record
 
@@ -42,9 +43,10 @@ async def test_a_full_disk_is_told_of_by_some_lines_and_not_by_each_record() -> 
     settling = Settling(tools, flow, unused)
     waiting = record(new_queue_id(now(), 0))
     puts = [Put(waiting, Ready())]
+    key = partial(Key, QueueStream.WAITING, 0)
     with capture_logs() as lines:
         settles = [
-            asyncio.create_task(settling.settle(Key(0, at), waiting, puts, [], is_lost))
+            asyncio.create_task(settling.settle(key(at), waiting, puts, [], is_lost))
             for at in range(100)
         ]
         async with asyncio.timeout(patient(20)):

@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.ids import shard_of
 from postroad.spool.interface import LeasedRecord, Put, RecordConsumer, Scheduled
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.leases import Leases
@@ -20,8 +19,9 @@ from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import lane_consumer, queue_stream
+from postroad.spool.jetstream.streams.subjects import lane_consumer, stream_name
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
@@ -247,7 +247,7 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
 ) -> None:
     """One of two recipients has got it by us; the other, if another process had the record."""
     one, other = (QueuedRecipient(parse_mailbox(f"{name}@y.example")) for name in "bc")
-    queue_id = await put(spool, recipients=(one, other))
+    await put(spool, recipients=(one, other))
     consumer = take(spool)
     [leased] = await first(consumer, 1)
 
@@ -257,7 +257,9 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
     monkeypatch.setattr(Leases, "confirm", in_doubt)
     if ended:
         [queued] = [queued async for queued in spool.waiting.list(ALL)]
-        await link.jetstream.delete_msg(queue_stream(shard_of(queue_id)), queued.sequence)
+        await link.jetstream.delete_msg(
+            stream_name(QueueStream.WAITING, queued.key.shard), queued.key.sequence
+        )
     served = (replace(one, state=RecipientState.DELIVERED), other)
     follows = leased.record.next_step(recipients=served)
     await consumer.settle(leased, [Put(follows, Scheduled(now() + LATER))])
@@ -326,7 +328,9 @@ async def test_leases_do_not_wait_for_a_stream_without_a_leader(
     send, asked = Requests.send, asyncio.Event()
 
     async def unanswered_for_bulk(self: Requests, subject: str, *said: Any, **more: Any) -> Any:
-        if subject.startswith(f"$JS.API.CONSUMER.CREATE.{queue_stream(0)}.{BULK}"):
+        if subject.startswith(
+            f"$JS.API.CONSUMER.CREATE.{stream_name(QueueStream.WAITING, 0)}.{BULK}"
+        ):
             asked.set()
             await asyncio.Event().wait()
         return await send(self, subject, *said, **more)

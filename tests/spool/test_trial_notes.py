@@ -14,13 +14,13 @@ from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.poison.suspects import POISON
 from postroad.spool.jetstream.consume.poison.trials import Trials
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import now, record
 
 SUSPECT = JetStreamLeasedRecord(
-    record(new_queue_id(now(), 0)), Key(0, 1), LaneKey("default", "00"), 4, 1
+    record(new_queue_id(now(), 0)), Key(QueueStream.WAITING, 0, 1), LaneKey("default", "00"), 4, 1
 )
 
 

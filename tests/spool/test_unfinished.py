@@ -24,7 +24,8 @@ from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.disk import encoded, reserve
-from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
+from postroad.spool.jetstream.streams.subjects import blob_stream, stream_name
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
@@ -240,7 +241,7 @@ async def test_what_a_client_leaves_while_storage_is_full_goes_when_there_is_roo
         await fill(jetstream, "pr.q.0.ballast")
         await writer.abort()
         assert await stored(spool, jetstream) > 1_000_000
-        await jetstream.purge_stream(queue_stream(0))
+        await jetstream.purge_stream(stream_name(QueueStream.WAITING, 0))
         await until_less(spool, jetstream, 1000)
         await client.close()
         await spool.close()

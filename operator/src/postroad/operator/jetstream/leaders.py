@@ -21,7 +21,8 @@ from postroad.operator import metrics
 from postroad.operator.jetstream.api import JetStreamApi, asking
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.options import SpoolOptions
-from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
+from postroad.spool.jetstream.streams.subjects import blob_stream, stream_name
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
 
@@ -65,11 +66,18 @@ def hand_over(group: Sequence[Led]) -> HandOver | None:
     return None
 
 
+def _alike(layout: Layout) -> list[list[str]]:
+    """Return the streams of all shards, those of one kind together."""
+    shards = range(layout.shards)
+    records = [[stream_name(kind, shard) for shard in shards] for kind in QueueStream]
+    return [*records, [blob_stream(shard) for shard in shards]]
+
+
 async def spread(options: SpoolOptions, layout: Layout) -> HandOver | None:
     """Check once, and let one leader step down if that helps; raises SpoolUnavailable."""
     async with asking(options) as api:
-        for name_of in (queue_stream, blob_stream):
-            group = [await led(api, name_of(k)) for k in range(layout.shards)]
+        for names in _alike(layout):
+            group = [await led(api, name) for name in names]
             if any(len(each.followers) < layout.replicas - 1 for each in group):
                 return None  # a copy is missing or behind: not the time to move leaders
             found = hand_over(group)

@@ -29,6 +29,7 @@ from postroad.spool.agreement import (
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
 from postroad.spool.ids import RecordId
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
@@ -227,17 +228,17 @@ class Queued:
     """
     A stored record as the browser finds it; `due` is None when it is ready.
 
-    `stored` is when it was stored in this form, by the servers' clock. `former` is the sequence of
-    the record that it follows from, 0 if that is unknown.
+    `key` names it, `stored` is when it was stored in this form, by the servers' clock. `former` is
+    the record that it follows from, None if that is unknown.
     """
 
     record: QueueRecord
     kind: WaitKind
     due: datetime | None
-    sequence: int
+    key: Key
     subject: str
     stored: datetime
-    former: int = 0
+    former: Key | None = None
 
     def may_be_claimed(self, now: datetime) -> bool:
         """

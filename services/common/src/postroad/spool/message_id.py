@@ -15,21 +15,22 @@ Then the second is no repetition, and the message of the first may be gone alrea
 import hashlib
 
 from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueueRecord
 
 
-def message_id(put: Put, lane: str, origin: int) -> str:
+def message_id(put: Put, lane: str, origin: Key | None) -> str:
     """
     Return a put's message id; two puts have the same id only if their content is the same.
 
-    `origin` is the sequence of the record that it follows from, 0 for new mail.
+    `origin` is the record that it follows from, None for new mail.
     """
     record = put.record
     return f"{record.record_id}.{record.step}.{_digest(put, record, lane, origin)}"
 
 
-def _digest(put: Put, record: QueueRecord, lane: str, origin: int) -> str:
+def _digest(put: Put, record: QueueRecord, lane: str, origin: Key | None) -> str:
     kind = "r" if isinstance(put.place, Ready) else "s" if isinstance(put.place, Scheduled) else "h"
-    parts = [kind, record.pool, record.traffic_class, lane, str(origin)]
+    parts = [kind, record.pool, record.traffic_class, lane, origin.token if origin else "0"]
     parts += [f"{r.mailbox} {r.state}" for r in record.recipients]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from postroad.spool.interface import Put
+from postroad.spool.lanes.keys import Key
 from postroad_harness.simulation.ledger import EVERYTHING
 from postroad_harness.simulation.loop import Life, SimulatedProcess
 from postroad_harness.simulation.processes import DeliveryProcess, RunningProcess, Surroundings
@@ -64,20 +65,20 @@ class Faults:
             network = self._around.network
             network.call_soon(self._crash_if_there, running, context=network.world)
 
-    def fired(self, sequence: int) -> None:
+    def fired(self, key: Key) -> None:
         """Kill the servers between the two steps of firing a schedule, if the scenario says so."""
         if not self._at_fire or not self._left or self._dice.random() >= self._at_fire:
             return
         network = self._around.network
-        network.call_soon(self._kill_firing, sequence, context=network.world)
+        network.call_soon(self._kill_firing, key, context=network.world)
 
-    def _kill_firing(self, sequence: int) -> None:
+    def _kill_firing(self, key: Key) -> None:
         if not self._left or not self._around.servers.up:
             return
         self._left -= 1
         # The trouble has no duration: records taken after it were not hit.
         self._note(EVERYTHING, "restart", 0.0)
-        self._around.servers.restart(self._dice.choice([0.5, 3.0]), unpurged=sequence)
+        self._around.servers.restart(self._dice.choice([0.5, 3.0]), unpurged=key)
 
     def _crash_if_there(self, running: RunningProcess) -> None:
         if self.processes.get(running.simulated.name) is running:

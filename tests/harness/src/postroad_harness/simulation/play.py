@@ -16,6 +16,7 @@ from postroad.manifests.compiler.result import Compiled
 from postroad.queue.configuration import publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.interface import Put as StoredPut
+from postroad.spool.lanes.keys import Key
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef
@@ -239,11 +240,11 @@ class Performance:
             )
         )
 
-    def _acked(self, sequence: int, link: SimulatedLink) -> None:
-        stored = self.store.records.get(sequence)
+    def _acked(self, key: Key, link: SimulatedLink) -> None:
+        stored = self.store.records.get(key)
         if stored is not None:
             now = self.network.time()
-            self.ledger.note(now, "acked", sequence, link.process.name)
+            self.ledger.note(now, "acked", key.token, link.process.name)
             self.ledger.ended_records.append(
                 Ended(now, link.process.name, str(stored.record.record_id))
             )

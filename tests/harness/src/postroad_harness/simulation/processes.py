@@ -36,6 +36,7 @@ from postroad.queue.configuration import Configuration
 from postroad.smtp.server.content import LineEnds
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
+from postroad.spool.lanes.keys import Key
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.units.quantities import ByteSize
 from postroad_harness.simulation.ledger import Ledger, Price
@@ -229,11 +230,11 @@ class DeliveryProcess(RunningProcess):
             self._spawn(OrderKeeper(tools, obey=self.worker.obey).run())
         await self.worker.run()
 
-    def _check_lease(self, sequence: int, link: SimulatedLink) -> None:
-        if not self.around.servers.has_lease(sequence, link):
+    def _check_lease(self, key: Key, link: SimulatedLink) -> None:
+        if not self.around.servers.has_lease(key, link):
             now = self.around.network.time()
             self.around.ledger.violations.append(
-                f"at {now:.3f} s {self.simulated.name} went on with record {sequence}"
+                f"at {now:.3f} s {self.simulated.name} went on with record {key.token}"
                 " past its lease's deadline"
             )
 

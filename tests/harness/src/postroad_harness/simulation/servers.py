@@ -17,6 +17,7 @@ from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
 from postroad.spool.jetstream.consume.settle import delivers_nothing
 from postroad.spool.jetstream.publish.succession import FOLLOWS
 from postroad.spool.jetstream.streams.subjects import domain_of
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.memory.store import ACK_WAIT, MemoryStore, StoredRecord
 from postroad.spool.wire.record import decode, encode
 from postroad_harness.simulation.buckets import Buckets
@@ -49,7 +50,7 @@ class Consumer:
     created: datetime
     deliveries: int = 0
     pulls: list[Pull] = field(default_factory=list)
-    delivered: set[int] = field(default_factory=set)
+    delivered: set[Key] = field(default_factory=set)
     reached: int = 0
 
 
@@ -63,10 +64,10 @@ class SimulatedServers:
         self.links: list[SimulatedLink] = []
         self.buckets = Buckets(network.time)
         self.on_stored: Callable[[Put, SimulatedLink, bool], None] = lambda *_: None
-        self.on_acked: Callable[[int, SimulatedLink], None] = lambda *_: None
+        self.on_acked: Callable[[Key, SimulatedLink], None] = lambda *_: None
         self.store = store
         self._network = network
-        self._granted: dict[tuple[int, SimulatedLink], float] = {}
+        self._granted: dict[tuple[Key, SimulatedLink], float] = {}
         self._consumers: dict[str, Consumer] = {}
         self._batches: dict[str, list[tuple[bytes, str, Mapping[str, str]]]] = {}
         store.watch(self._pump_soon)
@@ -74,13 +75,13 @@ class SimulatedServers:
 
     # ------------------------------------------------------------ faults
 
-    def restart(self, seconds: float, *, unpurged: int | None = None) -> None:
+    def restart(self, seconds: float, *, unpurged: Key | None = None) -> None:
         """
         Go down and come up again with what was on disk.
 
         The schedule that has just fired the record `unpurged` is there too, and fires again.
         """
-        fired = self.store.records.get(unpurged or 0)
+        fired = self.store.records.get(unpurged) if unpurged else None
         if fired is not None:
             again = Put(fired.record, Scheduled(self.store.clock()))
             self.store.append([again], [f"fired by {unpurged}"], settling=True)
@@ -122,7 +123,7 @@ class SimulatedServers:
         elif subject.startswith("$JS.API.STREAM.MSG.GET."):
             answer = look(self.store, data), {}
         elif subject.startswith("$JS.API.STREAM.MSG.DELETE."):
-            answer = self._removed(link, int(json.loads(data)["seq"])), {}
+            answer = self._removed(link, _key(json.loads(data)["seq"])), {}
         elif subject.startswith("$KV."):
             answer = self.buckets.receive(subject, data, headers), {}
         else:
@@ -158,16 +159,17 @@ class SimulatedServers:
         puts = [Put(decode(data), _place(subject, each)) for data, subject, each in messages]
         before = set(self.store.records)
         names = [each["Nats-Msg-Id"] for _, _, each in messages]
-        follows = [int(each.get(FOLLOWS, "0")) for _, _, each in messages]
-        sequence = self.store.append(puts, names, settling=True, follows=follows)
-        self.store.remove(replaced)
-        if sequence not in before:
+        follows = [Key.parse(0, each.get(FOLLOWS, "")) for _, _, each in messages]
+        key = self.store.append(puts, names, settling=True, follows=follows)
+        self.store.remove(_key(replaced))
+        if key not in before:
             for put, former in zip(puts, follows, strict=True):
-                self.on_stored(put, link, former > 0 and self._came_late(former, link, puts))
-        return b'{"stream":"POSTROAD_Q_0","seq":%d}' % sequence
+                late = former is not None and self._came_late(former, link, puts)
+                self.on_stored(put, link, late)
+        return b'{"stream":"POSTROAD_Q_0","seq":%d}' % key.sequence
 
     def _waits(self, sequence: int) -> bool:
-        stored = self.store.records.get(sequence)
+        stored = self.store.records.get(_key(sequence))
         return stored is not None and stored.due is not None
 
     # ------------------------------------------------------------ consumers
@@ -232,9 +234,9 @@ class SimulatedServers:
                 self._hand_over(consumer, pull, stored)
 
     def _hand_over(self, consumer: Consumer, pull: Pull, stored: StoredRecord) -> None:
-        sequence = stored.sequence
-        self._grant(sequence, pull.link)
-        consumer.delivered.add(sequence)
+        key, sequence = stored.key, stored.key.sequence
+        self._grant(key, pull.link)
+        consumer.delivered.add(key)
         consumer.reached = max(consumer.reached, sequence)
         pull.left -= 1
         pull.told = self._network.time()
@@ -245,9 +247,9 @@ class SimulatedServers:
         reply = (
             f"$JS.ACK.POSTROAD_Q_0.{consumer.name}.{stored.deliveries}.{sequence}.{number}.{at}.0"
         )
-        headers = {FOLLOWS: str(stored.follows)} if stored.follows else {}
+        headers = {FOLLOWS: stored.follows.token} if stored.follows else {}
         if stored.fired:
-            headers["Nats-Scheduler"] = str(sequence)  # its subject, really
+            headers["Nats-Scheduler"] = key.token  # its subject, really
         pull.link.deliver(pull.token, encode(stored.record), reply, headers)
 
     # ------------------------------------------------------------ acknowledgements
@@ -256,56 +258,56 @@ class SimulatedServers:
         self, link: SimulatedLink, subject: str, data: bytes
     ) -> tuple[bytes, dict[str, str]] | None:
         tokens = subject.split(".")
-        consumer, sequence = self._consumers.get(tokens[3]), int(tokens[5])
+        consumer, key = self._consumers.get(tokens[3]), _key(tokens[5])
         if consumer is None:
             return b"", {"Status": "503"}
         if data == b"+WPI":
-            self._extend(sequence, link)
+            self._extend(key, link)
         elif data == b"+ACK":
-            if sequence > consumer.reached:
+            if key.sequence > consumer.reached:
                 return None
-            if sequence in consumer.delivered:
-                consumer.delivered.discard(sequence)
-                self.on_acked(sequence, link)
-                self.store.remove(sequence)
-        elif sequence in consumer.delivered and self._in_hand(sequence):
+            if key in consumer.delivered:
+                consumer.delivered.discard(key)
+                self.on_acked(key, link)
+                self.store.remove(key)
+        elif key in consumer.delivered and self._in_hand(key):
             delay = json.loads(data.removeprefix(b"-NAK") or b"{}").get("delay", 0)
             if delay:
-                self.store.lease(sequence, timedelta(microseconds=delay / 1e3))
+                self.store.lease(key, timedelta(microseconds=delay / 1e3))
             else:
-                self.store.take_back(sequence)
+                self.store.take_back(key)
         return b"", {}
 
-    def _removed(self, link: SimulatedLink, sequence: int) -> bytes:
-        if sequence not in self.store.records:
+    def _removed(self, link: SimulatedLink, key: Key) -> bytes:
+        if key not in self.store.records:
             return _error(_NOT_THERE, "no message found")
-        self.on_acked(sequence, link)
-        self.store.remove(sequence)
+        self.on_acked(key, link)
+        self.store.remove(key)
         return b'{"success":true}'
 
-    def _in_hand(self, sequence: int) -> bool:
-        stored = self.store.records.get(sequence)
+    def _in_hand(self, key: Key) -> bool:
+        stored = self.store.records.get(key)
         return stored is not None and stored.holder is not None
 
-    def _grant(self, sequence: int, link: SimulatedLink) -> None:
-        self.store.lease(sequence)
-        self._granted[sequence, link] = self._network.time() + ACK_WAIT.total_seconds()
+    def _grant(self, key: Key, link: SimulatedLink) -> None:
+        self.store.lease(key)
+        self._granted[key, link] = self._network.time() + ACK_WAIT.total_seconds()
 
-    def _extend(self, sequence: int, link: SimulatedLink) -> None:
+    def _extend(self, key: Key, link: SimulatedLink) -> None:
         """Extend whatever lease there is, as the server does, and this one if it was in time."""
-        self.store.lease(sequence)
-        if self.has_lease(sequence, link):
-            self._granted[sequence, link] = self._network.time() + ACK_WAIT.total_seconds()
+        self.store.lease(key)
+        if self.has_lease(key, link):
+            self._granted[key, link] = self._network.time() + ACK_WAIT.total_seconds()
 
-    def has_lease(self, sequence: int, link: SimulatedLink) -> bool:
+    def has_lease(self, key: Key, link: SimulatedLink) -> bool:
         """
         Whether a process's lease has not run out: granted at its delivery, extended in time since.
 
         A restart of the servers takes it away without a word, so this is all a process can know.
         """
-        return self._granted.get((sequence, link), 0.0) > self._network.time()
+        return self._granted.get((key, link), 0.0) > self._network.time()
 
-    def _came_late(self, former: int, link: SimulatedLink, puts: Sequence[Put]) -> bool:
+    def _came_late(self, former: Key, link: SimulatedLink, puts: Sequence[Put]) -> bool:
         """
         Whether what follows from a record is late without a mistake of who wrote it.
 
@@ -318,6 +320,10 @@ class SimulatedServers:
             return True
         stored = self.store.records.get(former)
         return stored is not None and not delivers_nothing(stored.record, puts)
+
+
+def _key(sequence: int | str) -> Key:
+    return Key(QueueStream.WAITING, 0, int(sequence))
 
 
 def _place(subject: str, headers: Mapping[str, str]) -> QueueState:

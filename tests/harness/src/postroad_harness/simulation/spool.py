@@ -35,6 +35,7 @@ from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.jetstream.streams.provision import PRESENCE
 from postroad.spool.jetstream.streams.subjects import waiting_subject
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.memory.spool import MemoryBrowser, MemoryCluster, MemorySpool
 from postroad.spool.memory.store import MemoryStore
@@ -50,7 +51,7 @@ LAYOUT = Layout(shards=1, lanes=3, replicas=1)
 class WatchedConsumer(JetStreamConsumer):
     """Reports each time the product decides that an attempt may begin or a final dot be sent."""
 
-    on_permitted: Callable[[int, SimulatedLink], None]
+    on_permitted: Callable[[Key, SimulatedLink], None]
     site_records = JetStreamSiteRecords
     publisher = Publisher
     long_enough = LONG_ENOUGH
@@ -60,7 +61,7 @@ class WatchedConsumer(JetStreamConsumer):
         fresh = super().fresh(leased)
         if fresh:
             assert isinstance(leased, JetStreamLeasedRecord)
-            self.on_permitted(leased.key.sequence, cast(SimulatedLink, self._tools.link))
+            self.on_permitted(leased.key, cast(SimulatedLink, self._tools.link))
         return fresh
 
 
@@ -114,7 +115,7 @@ class _Waiting(JetStreamBrowser):
 
     def _as_stored(self, queued: Queued) -> Queued | None:
         """Return what was found by its subject in JetStream, None if it was done meanwhile."""
-        stored = self._store.records.get(queued.sequence)
+        stored = self._store.records.get(queued.key)
         if stored is None:
             return None
         record = queued.record

@@ -25,9 +25,10 @@ from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
 from postroad.spool.jetstream.consume.unserved import Unserved
-from postroad.spool.jetstream.in_flight import Entry, Key
+from postroad.spool.jetstream.in_flight import Entry
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueueRecord
 from postroad_harness.simulation.spool import WatchedConsumer
 
@@ -130,7 +131,7 @@ class MakesNoRoom(WatchedConsumer):
 class _Trusting(Arrivals):
     def deliver(self, delivered: Delivered) -> None:
         super().deliver(delivered)
-        entry = self._hand.get(Key(delivered.shard, delivered.sequence))
+        entry = self._hand.get(delivered.key)
         if entry is not None:
             entry.confirmed = asyncio.get_running_loop().time()
 
@@ -270,7 +271,7 @@ class _Sure(Publisher):
         *,
         shard: int,
         timeout: timedelta,
-        origin: int = 0,
+        origin: Key | None = None,
     ) -> int:
         try:
             return await super().publish(puts, shard=shard, timeout=timeout, origin=origin)
@@ -292,11 +293,11 @@ class _Forgetting(Publisher):
         *,
         shard: int,
         timeout: timedelta,
-        origin: int,
-        former: int,
+        origin: Key,
+        former: Key | None,
     ) -> bool:
         return await super().claim(
-            puts, claim, shard=shard, timeout=timeout, origin=origin, former=0
+            puts, claim, shard=shard, timeout=timeout, origin=origin, former=None
         )
 
 

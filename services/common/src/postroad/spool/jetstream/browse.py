@@ -20,7 +20,6 @@ from postroad.spool.errors import ClaimLost, RecordCorrupt
 from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
 from postroad.spool.jetstream.counting import Counting
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import (
     PAGE_MESSAGES,
@@ -39,10 +38,11 @@ from postroad.spool.jetstream.publish.succession import (
 )
 from postroad.spool.jetstream.streams.subjects import (
     domain_token,
-    queue_stream,
+    stream_name,
     subject_of,
     waiting_subject,
 )
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
@@ -97,9 +97,10 @@ class JetStreamBrowser:
     async def _found(
         self, shard: int, kind: WaitKind, subject: str, selection: Selection, at_once: int
     ) -> AsyncIterator[Queued]:
-        async for page in pages(self._link, queue_stream(shard), subject, messages=at_once):
+        stream = stream_name(QueueStream.WAITING, shard)
+        async for page in pages(self._link, stream, subject, messages=at_once):
             for message in page.messages:
-                queued = _queued(kind, message)
+                queued = _queued(kind, shard, message)
                 if queued is not None and selection.admits(
                     queued.record, kind, _lane(kind, message.subject)
                 ):
@@ -109,8 +110,8 @@ class JetStreamBrowser:
         """Return the scheduled record with this id in a lane; None when there is none."""
         kind, shard = WaitKind.SCHEDULED, record_id.shard
         subject = waiting_subject(shard, kind, record_id, domain, lane)
-        message = await last_on(self._link, queue_stream(shard), subject)
-        return _queued(kind, message) if message is not None else None
+        message = await last_on(self._link, stream_name(QueueStream.WAITING, shard), subject)
+        return _queued(kind, shard, message) if message is not None else None
 
     async def counts(self) -> Counts:
         """Count records by kind, class (of ready ones) and destination domain."""
@@ -132,30 +133,31 @@ class JetStreamBrowser:
             raise ClaimLost("the record is ready, or about to become ready")
         if self._subject(puts[0], queued) == queued.subject:
             # Storing it replaces the schedule; a purge would remove both.
-            headers = expecting(queued.subject, queued.sequence)
+            headers = expecting(queued.subject, queued.key.sequence)
         else:
-            headers = replacing(queued.subject, queued.sequence) | {REPLACES: str(queued.sequence)}
+            headers = replacing(queued.subject, queued.key.sequence)
+            headers |= {REPLACES: queued.key.token}
         if not await self._replace(queued, puts, headers):
-            await self._succession.end_replaced(Key(queued.record.record_id.shard, queued.sequence))
+            await self._succession.end_replaced(queued.key)
 
     def _subject(self, put: Put, queued: Queued) -> str:
         lane = lane_of(put.record, self._layout.lanes)
-        return subject_of(queued.record.record_id.shard, put, lane)
+        return subject_of(queued.key.shard, put, lane)
 
     async def _replace(
         self, queued: Queued, puts: Sequence[Put], headers: Mapping[str, str]
     ) -> bool:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        shard, former = queued.record.record_id.shard, queued.former
-        if former and not await self._succession.is_there(Key(shard, former)):
-            former = 0
+        former = queued.former
+        if former is not None and not await self._succession.is_there(former):
+            former = None
         return await self._publisher.claim(
             puts,
             headers,
-            shard=shard,
+            shard=queued.key.shard,
             timeout=CLAIM_TIMEOUT - timedelta(seconds=loop.time() - began),
-            origin=queued.sequence,
+            origin=queued.key,
             former=former,
         )
 
@@ -200,11 +202,11 @@ class JetStreamBrowser:
     async def _renew(self, queued: Queued, due: datetime) -> None:
         place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
         await self._replace(
-            queued, [Put(queued.record, place)], expecting(queued.subject, queued.sequence)
+            queued, [Put(queued.record, place)], expecting(queued.subject, queued.key.sequence)
         )
 
 
-def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
+def _queued(kind: WaitKind, shard: int, message: StoredMessage) -> Queued | None:
     if not message.data:
         return None  # not a record, see Succession.end_replaced
     try:
@@ -216,8 +218,9 @@ def _queued(kind: WaitKind, message: StoredMessage) -> Queued | None:
     due = None
     if kind is not WaitKind.READY and schedule.startswith(_AT):
         due = datetime.fromisoformat(schedule.removeprefix(_AT)).astimezone(UTC)
-    stored, former = message.stored_at.astimezone(UTC), former_of(message.headers)
-    return Queued(record, kind, due, message.sequence, message.subject, stored, former)
+    key = Key(QueueStream.WAITING, shard, message.sequence)
+    stored, former = message.stored_at.astimezone(UTC), former_of(shard, message.headers)
+    return Queued(record, kind, due, key, message.subject, stored, former)
 
 
 def _lane(kind: WaitKind, subject: str) -> str:

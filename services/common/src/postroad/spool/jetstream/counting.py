@@ -20,8 +20,9 @@ from postroad.spool.jetstream.streams.subjects import (
     ReadySubject,
     WaitingSubject,
     parse,
-    queue_stream,
+    stream_name,
 )
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import decode
@@ -99,7 +100,9 @@ class Counting:
     async def _first_arrival(self, shard: int, kind: WaitKind) -> datetime | None:
         """Return the arrival of the record of a kind that was stored first."""
         subjects = f"pr.q.{shard}.{kind}.>"
-        first = await page(self._link, queue_stream(shard), subjects, messages=1)
+        first = await page(
+            self._link, stream_name(QueueStream.WAITING, shard), subjects, messages=1
+        )
         for message in first.messages:
             try:
                 return decode(message.data).arrival
@@ -109,7 +112,9 @@ class Counting:
 
     async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
         """Return the number of records of each subject, and of the shard."""
-        return await count_subjects(self._requests, queue_stream(shard), subjects)
+        return await count_subjects(
+            self._requests, stream_name(QueueStream.WAITING, shard), subjects
+        )
 
 
 async def count_subjects(

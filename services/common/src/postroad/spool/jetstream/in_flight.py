@@ -1,5 +1,5 @@
 """
-The table of records in hand, by shard and stream sequence. No I/O; the clock is an argument.
+The table of records in hand, by stream, shard and sequence. No I/O; the clock is an argument.
 
 A record may come again while it is in hand, or shortly after it was finished: when nats-server
 restarts, its in-memory consumer is lost, and an acknowledgement may be lost. Such a record is not
@@ -11,18 +11,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+from postroad.spool.lanes.keys import Key
 
 T = TypeVar("T")
 
 _REMEMBERED = 20_000  # finished records that are remembered, a few minutes at full speed
-
-
-class Key(NamedTuple):
-    """The key of a stored record: its shard and its sequence in the shard's stream."""
-
-    shard: int
-    sequence: int
 
 
 class Arrival(Enum):

@@ -8,6 +8,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.lanes.assignment import DEFAULT_POOL
+from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_names
 from postroad.spool.memory.lane_owners import LaneOwners
 from postroad.spool.memory.store import MemoryStore, StoredRecord
@@ -61,7 +62,7 @@ class MemoryConsumer:
         self._pool = pool
         self._pools = {pool}
         self._room = Room(room, room_bytes)
-        self._in_hand: dict[int, MemoryLeasedRecord] = {}
+        self._in_hand: dict[Key, MemoryLeasedRecord] = {}
         self._places = 0  # taken places
         self._wake = asyncio.Event()
         self._stopped = False
@@ -98,7 +99,7 @@ class MemoryConsumer:
                 while (stored := self._store.hand_out((pool, lane), self)) is not None:
                     if stored.deliveries == 1 or not self._store.is_followed(stored):
                         return self._hold(stored, lane)
-                    self._store.remove(stored.sequence)
+                    self._store.remove(stored.key)
         return None
 
     @property
@@ -151,13 +152,13 @@ class MemoryConsumer:
 
     def _hold(self, stored: StoredRecord, lane: str) -> MemoryLeasedRecord:
         leased = MemoryLeasedRecord(stored, lane, self._room.taken_by(_octets(stored.record)))
-        self._in_hand[stored.sequence] = leased
+        self._in_hand[stored.key] = leased
         self._places += leased.places
         return leased
 
     def fresh(self, leased: LeasedRecord) -> bool:
         """Whether the lease is confirmed: always, unless `stale` is set."""
-        return not self.stale and self._of(leased).stored.sequence in self._in_hand
+        return not self.stale and self._of(leased).stored.key in self._in_hand
 
     async def confirm(self, leased: LeasedRecord) -> bool:
         """Return `fresh`: there is no lease to renew."""
@@ -170,13 +171,13 @@ class MemoryConsumer:
         stored = self._of(leased).stored
         while puts:
             try:
-                names = self._store.names_of(puts, stored.sequence)
+                names = self._store.names_of(puts, stored.key)
                 self._store.append(puts, names, settling=True)
                 break
             except SpoolUnavailable:
                 await asyncio.sleep(0.01)
-        self._store.remove(stored.sequence)
-        self._let_go(stored.sequence)
+        self._store.remove(stored.key)
+        self._let_go(stored.key)
         for event in events:
             self._events.add(event)
         self._delete_body(stored.record, puts)
@@ -187,8 +188,8 @@ class MemoryConsumer:
     ) -> None:
         """End the record, and write the events."""
         stored = self._of(leased).stored
-        self._store.remove(stored.sequence)
-        self._let_go(stored.sequence)
+        self._store.remove(stored.key)
+        self._let_go(stored.key)
         for event in events:
             self._events.add(event)
         self._delete_body(stored.record, ())
@@ -203,15 +204,15 @@ class MemoryConsumer:
 
     async def give_back(self, leased: LeasedRecord) -> None:
         """Return a record whose attempt has not begun."""
-        sequence = self._of(leased).stored.sequence
-        self._let_go(sequence)
-        self._store.take_back(sequence)
+        key = self._of(leased).stored.key
+        self._let_go(key)
+        self._store.take_back(key)
 
     def drop(self, leased: LeasedRecord) -> None:
         """Forget a record; it comes again after ACK_WAIT."""
-        sequence = self._of(leased).stored.sequence
-        self._let_go(sequence)
-        self._store.abandon(sequence)
+        key = self._of(leased).stored.key
+        self._let_go(key)
+        self._store.abandon(key)
 
     def know_pools(self, pools: Iterable[str]) -> None:
         """Take from these pools as well, while no other consumer does."""
@@ -232,9 +233,9 @@ class MemoryConsumer:
     def kill(self) -> None:
         """Simulate a crash."""
         self._stopped = True
-        for sequence in list(self._in_hand):
-            self._in_hand.pop(sequence)
-            self._store.abandon(sequence)
+        for key in list(self._in_hand):
+            self._in_hand.pop(key)
+            self._store.abandon(key)
         self._leave()
         self._wake.set()
 
@@ -245,8 +246,8 @@ class MemoryConsumer:
             self._store.unwatch(self._wake.set)
             self._store.wake()
 
-    def _let_go(self, sequence: int) -> None:
-        leased = self._in_hand.pop(sequence, None)
+    def _let_go(self, key: Key) -> None:
+        leased = self._in_hand.pop(key, None)
         if leased is not None:
             self._places -= leased.places
             self._wake.set()

@@ -151,7 +151,7 @@ class MemoryBrowser:
             raise ValueError("a claim needs a put that replaces the record")
         if not queued.may_be_claimed(now):
             raise ClaimLost("the record is ready, or about to become ready")
-        self._store.replace(queued.sequence, puts)
+        self._store.replace(queued.key, puts)
 
 
 class MemorySpool:
@@ -222,7 +222,8 @@ class MemorySpool:
     ) -> StoreAck:
         """Store a new message's records, all or none."""
         puts = compose(queue_id)
-        return StoreAck(queue_id, self.store.append(puts, self.store.names_of(puts, 0)))
+        key = self.store.append(puts, self.store.names_of(puts, None))
+        return StoreAck(queue_id, key.sequence)
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryConsumer:
         """Begin to consume records, as one of the consumers that own a pool's lanes."""

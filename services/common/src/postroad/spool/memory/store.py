@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
 from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.message_id import message_id
 from postroad.spool.record import BlobRef, QueueRecord
@@ -40,11 +41,11 @@ class StoredRecord:
     """
     A stored record; `at` is when it was stored.
 
-    `holder` has it in hand, until `lapses` if that is set. `follows` is the sequence of the record
-    that it follows from, 0 if that is unknown. `fired` says that a schedule has made it ready.
+    `holder` has it in hand, until `lapses` if that is set. `follows` is the record that it follows
+    from, None if that is unknown. `fired` says that a schedule has made it ready.
     """
 
-    sequence: int
+    key: Key
     record: QueueRecord
     kind: WaitKind
     due: datetime | None
@@ -52,7 +53,7 @@ class StoredRecord:
     deliveries: int = 0
     holder: object | None = None
     lapses: datetime | None = None
-    follows: int = 0
+    follows: Key | None = None
     fired: bool = False
 
 
@@ -66,12 +67,12 @@ class MemoryStore:
     available: bool = True
     full: bool = False
     bodies: dict[str, list[bytes]] = field(default_factory=dict)
-    records: dict[int, StoredRecord] = field(default_factory=dict)
-    on_fired: Callable[[int], None] = lambda _: None
+    records: dict[Key, StoredRecord] = field(default_factory=dict)
+    on_fired: Callable[[Key], None] = lambda _: None
     _ended_of: dict[str, set[int]] = field(default_factory=dict)  # ended destinations of bodies
-    _ready: dict[LaneKey, dict[TrafficClass, deque[int]]] = field(default_factory=dict)
-    _due: list[tuple[datetime, int]] = field(default_factory=list)
-    _seen: OrderedDict[str, tuple[datetime, int]] = field(default_factory=OrderedDict)
+    _ready: dict[LaneKey, dict[TrafficClass, deque[Key]]] = field(default_factory=dict)
+    _due: list[tuple[datetime, Key]] = field(default_factory=list)
+    _seen: OrderedDict[str, tuple[datetime, Key]] = field(default_factory=OrderedDict)
     _sequence: int = 0
     _wakers: list[Callable[[], None]] = field(default_factory=list)
     _timer: asyncio.TimerHandle | None = None
@@ -80,8 +81,8 @@ class MemoryStore:
 
     # ------------------------------------------------------------ storing
 
-    def names_of(self, puts: Sequence[Put], origin: int) -> Sequence[str]:
-        """Return the message ids of puts that follow from the record `origin`, 0 for new mail."""
+    def names_of(self, puts: Sequence[Put], origin: Key | None) -> Sequence[str]:
+        """Return the message ids of puts that follow from a record, None for new mail."""
         return [message_id(put, self.lane_of(put.record), origin) for put in puts]
 
     def append(
@@ -90,10 +91,10 @@ class MemoryStore:
         names: Sequence[str],
         *,
         settling: bool = False,
-        follows: Sequence[int] = (),
-    ) -> int:
+        follows: Sequence[Key | None] = (),
+    ) -> Key:
         """
-        Store all puts or none and return the last one's sequence; a repetition changes nothing.
+        Store all puts or none and return the last one's key; a repetition changes nothing.
 
         A repetition is recognised by its message id. A full store refuses only new mail, because
         settling must go on.
@@ -106,53 +107,53 @@ class MemoryStore:
         for name in names:
             if name in self._seen:
                 return self._seen[name][1]
-        former = follows or [0] * len(puts)
+        former = follows or [None] * len(puts)
         for name, put, follows_from in zip(names, puts, former, strict=True):
-            self._seen[name] = (self.clock(), self._store(put, follows_from))
+            key = self._store(put, follows_from)
+            self._seen[name] = (self.clock(), key)
         self.wake()
-        return self._sequence
+        return key
 
-    def replace(self, sequence: int, puts: Sequence[Put]) -> None:
+    def replace(self, key: Key, puts: Sequence[Put]) -> None:
         """Replace a waiting record, once; ClaimLost when it is not waiting any more."""
-        stored = self.records.get(sequence)
+        stored = self.records.get(key)
         if stored is None or stored.kind is WaitKind.READY:
-            raise ClaimLost(f"record {sequence} is not waiting any more")
-        self.append(puts, self.names_of(puts, sequence), settling=True)
-        self.remove(sequence)
+            raise ClaimLost(f"record {key.token} is not waiting any more")
+        self.append(puts, self.names_of(puts, key), settling=True)
+        self.remove(key)
 
-    def remove(self, sequence: int) -> None:
+    def remove(self, key: Key) -> None:
         """Remove a record in any state."""
-        self.records.pop(sequence, None)
+        self.records.pop(key, None)
 
-    def _store(self, put: Put, follows: int) -> int:
+    def _store(self, put: Put, follows: Key | None) -> Key:
         self._sequence += 1
+        key = Key(QueueStream.WAITING, put.record.record_id.shard, self._sequence)
         kind, due = _kind_and_due(put)
         if due is not None:
             self._supersede(kind, put.record)
-        self.records[self._sequence] = StoredRecord(
-            self._sequence, put.record, kind, due, self.clock(), follows=follows
-        )
+        self.records[key] = StoredRecord(key, put.record, kind, due, self.clock(), follows=follows)
         if due is None:
-            self._make_ready(self._sequence)
+            self._make_ready(key)
         else:
-            self._schedule(due, self._sequence)
-        return self._sequence
+            self._schedule(due, key)
+        return key
 
     def _supersede(self, kind: WaitKind, record: QueueRecord) -> None:
         """Remove an older waiting form of a record; a waiting record has a subject of its own."""
-        for sequence, stored in list(self.records.items()):
+        for key, stored in list(self.records.items()):
             if stored.kind is kind and stored.record.record_id == record.record_id:
-                self.remove(sequence)
+                self.remove(key)
 
-    def _make_ready(self, sequence: int) -> None:
-        stored = self.records[sequence]
+    def _make_ready(self, key: Key) -> None:
+        stored = self.records[key]
         stored.kind, stored.due = WaitKind.READY, None
         stored.holder = stored.lapses = None
         record = stored.record
         classes = self._ready.setdefault(
             (record.pool, self.lane_of(record)), {kind: deque() for kind in TrafficClass}
         )
-        classes[record.traffic_class].append(sequence)
+        classes[record.traffic_class].append(key)
 
     def lane_of(self, record: QueueRecord) -> str:
         """Return the lane of a record."""
@@ -191,27 +192,27 @@ class MemoryStore:
         record = stored.record
         return any(
             other.record.record_id == record.record_id and other.record.step > record.step
-            for sequence, other in self.records.items()
-            if sequence > stored.sequence
+            for key, other in self.records.items()
+            if key > stored.key
         )
 
-    def take_back(self, sequence: int) -> None:
+    def take_back(self, key: Key) -> None:
         """Make a record that was handed out ready again at once."""
-        if sequence in self.records:
-            self._make_ready(sequence)
+        if key in self.records:
+            self._make_ready(key)
             self.wake()
 
-    def abandon(self, sequence: int) -> None:
+    def abandon(self, key: Key) -> None:
         """Note that the holder is gone: the record comes again when its lease has expired."""
-        if sequence in self.records:
-            self._schedule(self.clock() + ACK_WAIT, sequence)
+        if key in self.records:
+            self._schedule(self.clock() + ACK_WAIT, key)
 
-    def lease(self, sequence: int, lasts: timedelta = ACK_WAIT) -> None:
+    def lease(self, key: Key, lasts: timedelta = ACK_WAIT) -> None:
         """Lease a record in hand: it comes again after this time, unless the lease is renewed."""
-        stored = self.records.get(sequence)
+        stored = self.records.get(key)
         if stored is not None and stored.holder is not None:
             stored.lapses = self.clock() + lasts
-            self._schedule(stored.lapses, sequence)
+            self._schedule(stored.lapses, key)
 
     def restart(self) -> None:
         """
@@ -224,10 +225,10 @@ class MemoryStore:
             (name, seen) for name, seen in self._seen.items() if seen[1] in self.records
         )
         self._ready.clear()
-        for sequence, stored in sorted(self.records.items()):
+        for key, stored in sorted(self.records.items()):
             if stored.kind is WaitKind.READY:
                 stored.deliveries = 0
-                self._make_ready(sequence)
+                self._make_ready(key)
         self.wake()
 
     # ------------------------------------------------------------ time
@@ -236,21 +237,21 @@ class MemoryStore:
         """Make due records ready; call this after the clock was moved."""
         now = self.clock()
         while self._due and self._due[0][0] <= now:
-            _, sequence = heapq.heappop(self._due)
-            stored = self.records.get(sequence)
+            _, key = heapq.heappop(self._due)
+            stored = self.records.get(key)
             if stored is None or (stored.due is not None and stored.due > now):
                 continue
             if stored.lapses is not None and stored.lapses > now:
                 continue
             if stored.due is not None:
                 stored.fired = True
-                self.on_fired(sequence)
-            self._make_ready(sequence)
+                self.on_fired(key)
+            self._make_ready(key)
         self.wake()
         self._arm()
 
-    def _schedule(self, due: datetime, sequence: int) -> None:
-        heapq.heappush(self._due, (due, sequence))
+    def _schedule(self, due: datetime, key: Key) -> None:
+        heapq.heappush(self._due, (due, key))
         self._arm()
 
     def _arm(self) -> None:
@@ -288,10 +289,8 @@ class MemoryStore:
     def look(self) -> list[Queued]:
         """Return every stored record, in order, as the browser returns it."""
         return [
-            Queued(
-                stored.record, stored.kind, stored.due, sequence, f"memory.{sequence}", stored.at
-            )
-            for sequence, stored in sorted(self.records.items())
+            Queued(stored.record, stored.kind, stored.due, key, f"memory.{key.token}", stored.at)
+            for key, stored in sorted(self.records.items())
         ]
 
 

@@ -98,7 +98,7 @@ class Scene:
     def records(self) -> list[QueueRecord]:
         """The records in the queue, in the order in which they were stored."""
         stored = self.spool.store.records
-        return [stored[sequence].record for sequence in sorted(stored)]
+        return [stored[key].record for key in sorted(stored)]
 
     async def peer_from(self, client: str, kind: ListenerKind) -> SmtpPeer:
         """Connect as a client with this address behind a load balancer; read the greeting."""

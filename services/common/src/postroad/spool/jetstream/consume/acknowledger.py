@@ -20,8 +20,8 @@ from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.poison.returned import Returned
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.lanes.keys import Key
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

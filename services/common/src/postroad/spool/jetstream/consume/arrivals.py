@@ -29,8 +29,9 @@ from postroad.spool.jetstream.consume.poison.suspects import (
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
-from postroad.spool.jetstream.in_flight import Arrival, Entry, Key
+from postroad.spool.jetstream.in_flight import Arrival, Entry
 from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.telemetry.logs import get_logger
 
@@ -86,7 +87,7 @@ class Arrivals:
         """Take a record, or return it at once."""
         # It may have been in a buffer while this process was paused; its lease runs since then.
         sent = min(asyncio.get_running_loop().time(), self._membership.confirmed)
-        key = Key(delivered.shard, delivered.sequence)
+        key = delivered.key
         reply = delivered.message.reply
         arrival = self._hand.arrive(key, reply, sent)
         if arrival is Arrival.FINISHED:
@@ -104,7 +105,7 @@ class Arrivals:
         leased = self._take_up(delivered, record, key, sent)
         others = delivered.waited and (
             not self._forms.begin(key, record)
-            or delivered.replaces > 0
+            or delivered.replaces is not None
             or self._ended.may_name(record, delivered.pull.made_at)
         )
         if others or delivered.again or delivered.follows:
@@ -143,8 +144,8 @@ class Arrivals:
         """Queue a record if it is no repetition; see `publish.succession`."""
         key = leased.key
         try:
-            if delivered.replaces:
-                await self._succession.end_replaced(Key(key.shard, delivered.replaces))
+            if delivered.replaces is not None:
+                await self._succession.end_replaced(delivered.replaces)
             again, waited = delivered.again, delivered.waited
             if await self._forms.another_goes_on(key, leased.record, again=again, waited=waited):
                 log.info("another form goes on", record_id=str(leased.record.record_id))
@@ -169,8 +170,8 @@ class Arrivals:
         """Whether another process may be sending a record, or the one that it follows from."""
         if delivered.forgotten and self._open_elsewhere.may_be_at(leased.record.site):
             return True
-        former = Key(leased.key.shard, delivered.follows)
-        return bool(delivered.follows) and not await self._forms.is_gone(former)
+        former = delivered.follows
+        return former is not None and not await self._forms.is_gone(former)
 
     async def _has_ended(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
         """Whether the servers brought back a record that has ended, in part or as a whole."""

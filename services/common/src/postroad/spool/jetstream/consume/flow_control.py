@@ -15,8 +15,9 @@ from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
-from postroad.spool.jetstream.in_flight import InFlight, Key
+from postroad.spool.jetstream.in_flight import InFlight
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import Key
 from postroad.spool.room import Room
 
 

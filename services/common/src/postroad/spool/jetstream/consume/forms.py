@@ -14,8 +14,9 @@ from typing import Any
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import RecordId
-from postroad.spool.jetstream.in_flight import InFlight, Key
+from postroad.spool.jetstream.in_flight import InFlight
 from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueueRecord
 
 _REMEMBERED = 20_000  # records, as many as are kept in mind of those that are finished
@@ -89,7 +90,7 @@ class Forms:
         # What it left may be gone: with a schedule that fires all is purged on its subject, and the
         # server may have begun to fire it before that was there.
         return not other.leaves or await self._succession.is_followed(
-            Key(other.key.shard, 0), record
+            other.key._replace(sequence=0), record
         )
 
     def _other(self, key: Key, record: QueueRecord) -> _Form | None:

@@ -16,6 +16,7 @@ from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import QueueStream
 
 _TICK = 0.5  # seconds between looks at lanes
 
@@ -67,7 +68,7 @@ class ConsumerLanes:
         """Take a lane's mail from now on."""
         for shard in range(self._shards):
             for traffic_class in TrafficClass:
-                self._puller.add(LanePull(shard, key, traffic_class))
+                self._puller.add(LanePull(QueueStream.WAITING, shard, key, traffic_class))
 
     async def on_revoked(self, key: LaneKey) -> None:
         """Return the waiting records of a lane, and tell those who have its other records."""

@@ -8,7 +8,6 @@ from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.membership import Membership
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests
@@ -16,6 +15,7 @@ from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import QueueRecord
 

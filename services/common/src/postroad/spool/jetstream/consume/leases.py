@@ -11,10 +11,11 @@ from typing import Generic, TypeVar
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT
-from postroad.spool.jetstream.in_flight import Entry, InFlight, Key
+from postroad.spool.jetstream.in_flight import Entry, InFlight
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.keys import Key
 from postroad.spool.metrics import LEASES_EXPIRED
 
 T = TypeVar("T")

@@ -26,9 +26,9 @@ from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.bodies.lifetime import outlives_body
 from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.leased import ConsumerContext
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.requests import Answer, is_refused
 from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
@@ -145,7 +145,7 @@ class Settling:
             try:
                 ready = [await self._slim(record, put, always=slim_all) for put in ready]
                 await self._publisher.publish(
-                    ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT, origin=key.sequence
+                    ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT, origin=key
                 )
                 return
             except ClaimLost:

@@ -31,7 +31,8 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
 from postroad.spool.jetstream.nats.requests import NoResponders, Requests, checked
 from postroad.spool.jetstream.publish.succession import FOLLOWS, following
-from postroad.spool.jetstream.streams.subjects import queue_stream, ready_subject, subject_of
+from postroad.spool.jetstream.streams.subjects import ready_subject, stream_name, subject_of
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.message_id import message_id
@@ -73,14 +74,14 @@ class Publisher:
         *,
         shard: int,
         timeout: timedelta,
-        origin: int = 0,
+        origin: Key | None = None,
     ) -> int:
         """
         Store all puts in a shard, or none, and return the last one's sequence.
 
-        `origin` is the sequence of the record that they follow from, 0 for new mail. With
-        PublishRefused, RecordTooLarge and SpoolFull nothing is stored, by any try; with
-        SpoolUnavailable that is unknown. It may also raise ClaimLost.
+        `origin` is the record that they follow from, None for new mail. With PublishRefused,
+        RecordTooLarge and SpoolFull nothing is stored, by any try; with SpoolUnavailable that is
+        unknown. It may also raise ClaimLost.
         """
         messages = [self._message(put, shard, origin, origin) for put in puts]
         return (await self._until_stored(messages, shard, min(timeout, LONGEST))).sequence
@@ -92,15 +93,15 @@ class Publisher:
         *,
         shard: int,
         timeout: timedelta,
-        origin: int,
-        former: int,
+        origin: Key,
+        former: Key | None,
     ) -> bool:
         """
         Store puts, the first of which replaces the waiting record `origin`.
 
-        `claim` has the headers for that. `former` is the sequence of the record that the waiting
-        one follows from, 0 when that is gone. Returns False when an earlier try has stored the
-        puts: then this try has removed nothing. Raises the errors of `publish`.
+        `claim` has the headers for that. `former` is the record that the waiting one follows from,
+        None when that is gone. Returns False when an earlier try has stored the puts: then this try
+        has removed nothing. Raises the errors of `publish`.
         """
         messages = [self._message(put, shard, origin, former) for put in puts]
         messages[0].headers.update(claim)
@@ -176,14 +177,14 @@ class Publisher:
                 _post(client, message, headers)
         return acknowledged(answer)
 
-    def _message(self, put: Put, shard: int, origin: int, former: int) -> _Message:
+    def _message(self, put: Put, shard: int, origin: Key | None, former: Key | None) -> _Message:
         record = put.record
         lane = lane_of(record, self._layout.lanes)
         headers = {
             "Nats-Msg-Id": message_id(put, lane, origin),
-            "Nats-Expected-Stream": queue_stream(shard),
+            "Nats-Expected-Stream": stream_name(QueueStream.WAITING, shard),
         }
-        if former and record.step:
+        if former is not None and record.step:
             headers |= following(former, put.place, datetime.now(UTC))
         by_id = FOLLOWS in headers
         subject = subject_of(shard, put, lane, by_id=by_id)

@@ -30,25 +30,25 @@ from datetime import datetime, timedelta
 
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.interface import Held, QueueState, Ready, Scheduled
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import (
     nobodys_subject,
-    queue_stream,
+    stream_name,
     subjects_of_record,
 )
+from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueueRecord
 from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-FOLLOWS = "Postroad-Follows"  # sequence of the earlier form, which must end before an attempt
+FOLLOWS = "Postroad-Follows"  # the earlier form, which must end before an attempt
 FORMER = "Postroad-Former"  # the same for a form that waits long; it matters only in a claim
-REPLACES = "Postroad-Replaces"  # the sequence of the waiting record that it replaced
+REPLACES = "Postroad-Replaces"  # the waiting record that it replaced
 # A record of a killed process is handed out again after 20 s, or after 40 s if its lane goes to
 # another process. A form that waits longer than this is still waiting then.
 SOON = timedelta(minutes=5)
@@ -65,14 +65,14 @@ def comes_soon(place: QueueState, now: datetime) -> bool:
             return due - now < SOON
 
 
-def following(former: int, place: QueueState, now: datetime) -> dict[str, str]:
+def following(former: Key, place: QueueState, now: datetime) -> dict[str, str]:
     """Return the header of a put with this state that follows from the record `former`."""
-    return {FOLLOWS if comes_soon(place, now) else FORMER: str(former)}
+    return {FOLLOWS if comes_soon(place, now) else FORMER: former.token}
 
 
-def former_of(headers: Mapping[str, str]) -> int:
-    """Return the sequence of the record that a stored one follows from, 0 if it names none."""
-    return int(headers.get(FOLLOWS) or headers.get(FORMER) or 0)
+def former_of(shard: int, headers: Mapping[str, str]) -> Key | None:
+    """Return the record that a stored one of a shard follows from, None if it names none."""
+    return Key.parse(shard, headers.get(FOLLOWS) or headers.get(FORMER) or "")
 
 
 def replacing(subject: str, sequence: int) -> dict[str, str]:
@@ -100,7 +100,7 @@ class Succession:
         # Waiting first: when a schedule fires, the ready record is stored before the purge.
         for subject in subjects_of_record(key.shard, record):
             after = key.sequence
-            while (found := await self._find(key.shard, after + 1, subject)) is not None:
+            while (found := await self._find(key, after + 1, subject)) is not None:
                 if _step(found) > record.step:
                     return True
                 after = found.sequence
@@ -116,7 +116,7 @@ class Succession:
 
     async def is_there(self, key: Key) -> bool:
         """Whether a record is not acknowledged yet."""
-        return await self._ask(key.shard, {"seq": key.sequence}) is not None
+        return await self._ask(key, {"seq": key.sequence}) is not None
 
     async def end(self, key: Key, record: QueueRecord) -> None:
         """
@@ -125,11 +125,11 @@ class Succession:
         This is for a record whose acknowledgement gets no answer. Raises SpoolUnavailable if the
         record may still exist.
         """
-        found = await self._ask(key.shard, {"seq": key.sequence})
+        found = await self._ask(key, {"seq": key.sequence})
         if found is None or not _holds(found, record):
             return  # servers that lost their disks restart their sequences: it is another record
         query = {"seq": key.sequence, "no_erase": True}
-        subject = f"$JS.API.STREAM.MSG.DELETE.{queue_stream(key.shard)}"
+        subject = f"$JS.API.STREAM.MSG.DELETE.{stream_name(key.stream, key.shard)}"
         said = json.loads((await self._requests.send(subject, json.dumps(query).encode())).data)
         if "error" in said:
             raise SpoolUnavailable(f"not removed: {said['error'].get('description')}")
@@ -141,7 +141,7 @@ class Succession:
         The server purges a schedule, unless it has fired, for a message that says that it replaces
         it. Here that is an empty message for nobody, which expires after a second.
         """
-        found = await self._ask(former.shard, {"seq": former.sequence})
+        found = await self._ask(former, {"seq": former.sequence})
         if found is None:
             return
         subject = found.subject
@@ -151,12 +151,12 @@ class Succession:
             check_ack(answer)
             log.warning("a replaced record was still in the queue", subject=subject)
 
-    async def _find(self, shard: int, sequence: int, subject: str) -> StoredMessage | None:
-        """Return the first message on a subject from a sequence on."""
-        return await self._ask(shard, {"seq": sequence, "next_by_subj": subject})
+    async def _find(self, key: Key, sequence: int, subject: str) -> StoredMessage | None:
+        """Return the first message on a subject in a record's stream from a sequence on."""
+        return await self._ask(key, {"seq": sequence, "next_by_subj": subject})
 
-    async def _ask(self, shard: int, query: dict[str, object]) -> StoredMessage | None:
-        return await ask_leader(self._requests, queue_stream(shard), query)
+    async def _ask(self, key: Key, query: dict[str, object]) -> StoredMessage | None:
+        return await ask_leader(self._requests, stream_name(key.stream, key.shard), query)
 
 
 def _step(message: StoredMessage) -> int:

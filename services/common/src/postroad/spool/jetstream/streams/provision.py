@@ -21,7 +21,8 @@ from nats.js.errors import NotFoundError
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import NatsLink
-from postroad.spool.jetstream.streams.subjects import blob_stream, queue_stream
+from postroad.spool.jetstream.streams.subjects import blob_stream, stream_name
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 
 CONFIG = "config"
@@ -154,7 +155,7 @@ def _differs(kept: StreamConfig, wanted: StreamConfig) -> bool:
 def _queue(shard: int, replicas: int) -> StreamConfig:
     # Without limits: with `discard old`, a limit would silently drop the oldest mail.
     return StreamConfig(
-        name=queue_stream(shard),
+        name=stream_name(QueueStream.WAITING, shard),
         subjects=[f"pr.q.{shard}.>"],
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,

@@ -18,6 +18,7 @@ from functools import lru_cache
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Held, Put, Ready, Scheduled
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
 
@@ -39,9 +40,15 @@ def domain_of(token: str) -> str:
     return octets.decode("utf-8", "surrogateescape")
 
 
-def queue_stream(shard: int) -> str:
-    """Return the stream of a shard's records."""
-    return f"POSTROAD_Q_{shard}"
+def stream_name(kind: QueueStream, shard: int) -> str:
+    """Return the name of one of a shard's streams of records."""
+    return f"POSTROAD_{kind.upper()}_{shard}"
+
+
+def named_stream(name: str) -> tuple[QueueStream, int]:
+    """Return the kind and the shard of a stream of records by its name."""
+    _, kind, shard = name.split("_")
+    return QueueStream(kind.lower()), int(shard)
 
 
 def blob_stream(shard: int) -> str:

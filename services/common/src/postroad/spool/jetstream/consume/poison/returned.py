@@ -12,9 +12,10 @@ from datetime import timedelta
 from typing import Any
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.in_flight import InFlight, Key
+from postroad.spool.jetstream.in_flight import InFlight
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
+from postroad.spool.lanes.keys import Key
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -57,4 +58,4 @@ class Returned:
 
 
 def _name(key: Key) -> str:
-    return f"suspect.returned-{key.shard}-{key.sequence}"
+    return f"suspect.returned-{key.shard}-{key.token}"

@@ -74,8 +74,8 @@ def _unreadable(delivered: Delivered) -> QueueRecord:
     """Return a held record whose content is the octets that could not be read."""
     now = datetime.now(UTC)
     domain = domain_of_ready(delivered.message.subject)
-    origin = f"{delivered.shard}.{delivered.sequence}"
-    queue_id = derived_queue_id(now, delivered.shard, origin=origin)
+    shard, token = delivered.key.shard, delivered.key.token
+    queue_id = derived_queue_id(now, shard, origin=f"{shard}.{token}")
     return QueueRecord(
         record_id=RecordId(queue_id, 0),
         reverse_path=None,

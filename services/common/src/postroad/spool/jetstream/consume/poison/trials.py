@@ -24,9 +24,9 @@ from typing import Protocol
 from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.poison.suspects import is_poison
-from postroad.spool.jetstream.in_flight import Key
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import Key
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -174,4 +174,4 @@ class Trials:
 
 
 def _name(key: Key) -> str:
-    return f"suspect.{key.shard}-{key.sequence}"
+    return f"suspect.{key.shard}-{key.token}"

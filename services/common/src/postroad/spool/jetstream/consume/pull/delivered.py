@@ -4,6 +4,7 @@ from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
+from postroad.spool.lanes.keys import Key
 
 _FOLLOWS, _REPLACES = FOLLOWS.encode(), REPLACES.encode()
 _SCHEDULER = b"Nats-Scheduler"
@@ -18,8 +19,7 @@ class Delivered:
     lease, because the servers lost the consumer that delivered it.
     """
 
-    shard: int
-    sequence: int
+    key: Key
     deliveries: int
     again: bool
     forgotten: bool
@@ -27,18 +27,20 @@ class Delivered:
     message: Incoming
 
     @property
-    def follows(self) -> int:
-        """The sequence of the record that it follows from, 0 if that no longer matters."""
-        if _FOLLOWS not in self.message.header:
-            return 0
-        return int(self.message.field(FOLLOWS) or 0)
+    def follows(self) -> Key | None:
+        """The record that it follows from, None if that no longer matters."""
+        return self._named(_FOLLOWS, FOLLOWS)
 
     @property
-    def replaces(self) -> int:
-        """The sequence of the waiting record that it replaced, 0 if it replaced none."""
-        if _REPLACES not in self.message.header:
-            return 0
-        return int(self.message.field(REPLACES) or 0)
+    def replaces(self) -> Key | None:
+        """The waiting record that it replaced, None if it replaced none."""
+        return self._named(_REPLACES, REPLACES)
+
+    def _named(self, octets: bytes, field: str) -> Key | None:
+        """Return the record of this shard that a header names."""
+        if octets not in self.message.header:
+            return None
+        return Key.parse(self.key.shard, self.message.field(field) or "")
 
     @property
     def waited(self) -> bool:

@@ -9,8 +9,9 @@ import json
 from functools import lru_cache
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.jetstream.streams.subjects import lane_consumer, queue_stream
+from postroad.spool.jetstream.streams.subjects import lane_consumer, stream_name
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import QueueStream
 
 MAX_ACK_PENDING = 2000  # records that one consumer hands out before the first is acknowledged
 IDLE_BATCH = 16  # records that an idle lane's request asks for
@@ -27,12 +28,15 @@ _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 class LanePull:
     """The pull request of one lane, class and shard."""
 
-    def __init__(self, shard: int, key: LaneKey, traffic_class: TrafficClass) -> None:
+    def __init__(
+        self, kind: QueueStream, shard: int, key: LaneKey, traffic_class: TrafficClass
+    ) -> None:
+        self.kind = kind
         self.shard = shard
         self.key = key
         self.traffic_class = traffic_class
         self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
-        self.stream = queue_stream(shard)
+        self.stream = stream_name(kind, shard)
         self.asked = 0  # records requested that have not come
         self.batch = IDLE_BATCH
         self.heard = 0.0  # loop time when the server last sent something for it

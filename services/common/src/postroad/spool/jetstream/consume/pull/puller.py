@@ -23,7 +23,9 @@ from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, Ope
 from postroad.spool.jetstream.nats.client import Incoming, Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.streams.subjects import named_stream
 from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.keys import Key
 from postroad.spool.metrics import INTERNAL_ERRORS, REDELIVERIES
 from postroad.telemetry.logs import get_logger
 
@@ -226,15 +228,14 @@ class Puller:
         sequence, number, stored_at = map(int, tokens[base + 3 : base + 6])
         forgotten = pull.may_repeat(number, stored_at, deliveries)
         again = forgotten or deliveries > 1
-        self._receiver.deliver(
-            Delivered(pull.shard, sequence, deliveries, again, forgotten, pull, message)
-        )
+        key = Key(pull.kind, pull.shard, sequence)
+        self._receiver.deliver(Delivered(key, deliveries, again, forgotten, pull, message))
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:
         """Return a stand-in for a lane that was left: records that were sent still arrive."""
-        shard = int(stream.rpartition("_")[2])
+        kind, shard = named_stream(stream)
         pool, traffic_class, lane = consumer.rsplit("_", 2)
-        return LanePull(shard, LaneKey(pool, lane), TrafficClass(traffic_class))
+        return LanePull(kind, shard, LaneKey(pool, lane), TrafficClass(traffic_class))
 
     def _on_status(self, message: Incoming, now: float) -> None:
         request = self._open.get(message.subject)
