@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from postroad.delivery.routing.meetings import LONGEST_CLAIM, Meeting, Pools
+from postroad.delivery.sharing.meetings import LONGEST_CLAIM, Meeting, Pools
 from postroad.policy.model import EgressPath, Smarthost
 
 LATER = LONGEST_CLAIM + timedelta(seconds=1)

@@ -17,17 +17,17 @@ from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import relay_object
 from postroad.delivery.dispatch.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
-from postroad.delivery.dispatch.sharing import Sharing
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.routing.sources import suiting
+from postroad.delivery.sharing.claims import Sharing
+from postroad.delivery.sharing.windows import Windows
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
-from postroad.delivery.sites.windows import Windows
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError

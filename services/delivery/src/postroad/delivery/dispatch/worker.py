@@ -29,6 +29,7 @@ from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
+from postroad.delivery.sharing.meetings import Pools
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.sites import Sites
 from postroad.delivery.sites.total import SiteTotal
@@ -64,7 +65,8 @@ class Worker:
         self._dispatcher = SiteDispatcher(
             context, self._settler, self._tasks, self._lookups, self._parking, self._begin_again
         )
-        self._sites = Sites(context.in_hand)
+        self._pools = Pools()
+        self._sites = Sites(context.in_hand, self._pools.share)
         self._egress_paths = EgressPaths()
         self._renewal = Renewal(self._egress_paths)
         self._early = EarlyRecords()
@@ -288,6 +290,7 @@ class Worker:
             for leased in self._early_no_more():
                 self._begin_again(leased)
             self._parking.forget(now)
+            self._pools.forget(now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._settler.in_hand)
 
@@ -336,9 +339,10 @@ class Worker:
         self._context.consumer.know_pools({relay.egress_path.pool for relay in relays})
         generation, now = snapshot.generation, asyncio.get_running_loop().time()
         # A Relay that cannot be read may have another pool, and deliver to the same sites.
-        changes = self._sites.know_pools(
-            (relay.egress_path for relay in relays), generation, now, unsure=snapshot.stale
-        )
+        paths = (relay.egress_path for relay in relays)
+        changes = self._pools.heed(paths, generation, now, unsure=snapshot.stale)
+        if changes:
+            self._sites.share_again()
         totals = self._sites.totals if changes else ()
         self._dispatcher.sharing.heed(generation, totals, changes=changes)
         return list(totals)

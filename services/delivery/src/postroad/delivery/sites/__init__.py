@@ -1,3 +1,1 @@
-"""
-Sites and the mail that waits for them: rooms, shares, limits, pace. Only `windows` does I/O.
-"""
+"""Sites and the mail that waits for them: rooms, shares, limits, pace, idle sessions."""

@@ -3,10 +3,9 @@ The sites of a process: creates them, counts their shares of the places, and for
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from postroad.delivery.routing.egress_paths import same_hosts
-from postroad.delivery.routing.meetings import Pools
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.shares import Shares
@@ -24,17 +23,18 @@ class Sites:
     """
     All sites of a process, by name and egress path.
 
-    `in_hand` is the most records of the process.
+    `in_hand` is the most records of the process. `share` gets the total of each new site and the
+    name of its Relay, and lets the total be shared if processes of other pools send there too.
     """
 
-    def __init__(self, in_hand: int) -> None:
+    def __init__(self, in_hand: int, share: Callable[[SiteTotal[Site], str], None]) -> None:
         self._sites: dict[tuple[str, str], Site] = {}
         self._totals: dict[str, SiteTotal[Site]] = {}
         self._withdrawn: list[Site] = []  # sites with replaced smarthosts and connections in use
         self._elsewhere: Mapping[str, int] = {}
         self._shares = Shares(in_hand)
         self._counted = 0.0
-        self._pools = Pools()
+        self._share = share
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self._sites.values())
@@ -137,26 +137,11 @@ class Sites:
         """The total use of each site."""
         return self._totals.values()
 
-    def know_pools(
-        self, egress_paths: Iterable[EgressPath], generation: int, now: float, *, unsure: bool
-    ) -> bool:
-        """
-        Note the pools of a configuration; return whether other sites are shared than before.
-
-        With `unsure` there may be more pools.
-        """
-        if not self._pools.heed(egress_paths, generation, now, unsure=unsure):
-            return False
+    def share_again(self) -> None:
+        """Share the known sites as the new configuration has it."""
         for site in self:
             self._share(site.total, site.relay)
         self.heed_elsewhere(self._elsewhere)
-        return True
-
-    def _share(self, total: SiteTotal[Site], relay: str) -> None:
-        """Share a site by leases if another pool sends there too, or did before the last edit."""
-        meeting = self._pools.meeting(relay, by_mx=total.by_mx)
-        if meeting is not None:
-            total.share(meeting.since, ends=meeting.ends)
 
     def keep_count(self, now: float) -> None:
         """Count the shares of the places, unless that was done a moment ago."""
@@ -170,7 +155,6 @@ class Sites:
 
     def forget(self, now: float) -> None:
         """Forget sites that have had no mail for a while; with many sites, at once."""
-        self._pools.forget(now)
         self._withdrawn = [site for site in self._withdrawn if site.limiter.connections]
         idle = [site for site in self if site.may_be_forgotten(now)]
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0

@@ -7,7 +7,7 @@ egress path without room waits in line; one that uses more than an even part mak
 messages.
 
 If the egress paths belong to several pools, and so to several processes, the site is *shared*: this
-process uses only the portion that it has leased (`delivery.dispatch.sharing`). The limits of the
+process uses only the portion that it has leased (`delivery.sharing.claims`). The limits of the
 others are known from their claims, a moment late. So a lower rate from an edit applies at once, and
 a higher one only after the next lease.
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
-from postroad.delivery.dispatch.settled import SettledConfiguration
+from postroad.delivery.sharing.settled import SettledConfiguration
+from postroad.delivery.sharing.windows import Windows
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
-from postroad.delivery.sites.windows import Windows
 from postroad.policy.limits.portions import (
     Claim,
     SiteDemand,

@@ -8,7 +8,9 @@ of a Relay may still have connections in use. So a site whose pool changed is sh
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
+from postroad.delivery.sites.total import SiteTotal
 from postroad.policy.model import EgressPath
 
 # A connection in use for longer than that is claimed again.
@@ -42,6 +44,12 @@ class Pools:
     def meeting(self, relay: str, *, by_mx: bool) -> Meeting | None:
         """Return how pools meet at the sites of a Relay, None if they do not."""
         return self._at_mx if by_mx else self._moved.get(relay)
+
+    def share(self, total: SiteTotal[Any], relay: str) -> None:
+        """Share a Relay's site by leases if another pool sends there, or did before an edit."""
+        meeting = self.meeting(relay, by_mx=total.by_mx)
+        if meeting is not None:
+            total.share(meeting.since, ends=meeting.ends)
 
     def heed(
         self, egress_paths: Iterable[EgressPath], generation: int, now: float, *, unsure: bool
