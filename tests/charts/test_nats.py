@@ -73,8 +73,9 @@ def test_passwords_are_taken_for_no_number(rendered: Mapping[str, list[Object]])
     found = [v for n, v in environment(rendered["default"]).items() if n.endswith("PASSWORD")]
     assert len(set(found)) == 5
     assert all(re.fullmatch(r"[a-z][A-Za-z0-9]{31}", each) for each in found)
-    key = named(rendered["default"], "Secret", "cluster-key")["data"]["cluster.key"]
-    assert len(b64decode(b64decode(key))) == 32
+    keys = named(rendered["default"], "Secret", "cluster-key")["data"].values()
+    assert [len(b64decode(b64decode(key))) for key in keys] == [32, 32]
+    assert len(set(keys)) == 2
 
 
 def test_the_servers_are_as_the_embedded_one(rendered: Mapping[str, list[Object]]) -> None:

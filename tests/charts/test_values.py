@@ -157,7 +157,7 @@ def test_secrets_are_made_once_and_stay(helm: Helm, rendered: Mapping[str, list[
     objects = rendered["default"]
     for name, keys in (
         ("nats-auth", {"ingress", "delivery", "operator", "command", "cluster"}),
-        ("cluster-key", {"cluster.key"}),
+        ("cluster-key", {"ingress.key", "delivery.key"}),
     ):
         secret = named(objects, "Secret", name)
         assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
@@ -166,6 +166,23 @@ def test_secrets_are_made_once_and_stay(helm: Helm, rendered: Mapping[str, list[
     # With a cluster, `lookup` finds what is there; tests/cluster upgrades a release for that.
     for template in ("nats-auth", "cluster-key"):
         assert "lookup" in (CHART / "templates" / f"{template}.yaml").read_text()
+
+
+def test_a_pod_has_the_cluster_key_of_its_role_alone(rendered: Mapping[str, list[Object]]) -> None:
+    def keys(name: str) -> set[str]:
+        spec = named(rendered["default"], "Deployment", name)["spec"]["template"]["spec"]
+        (volume,) = (v for v in spec["volumes"] if v["name"] == "cluster-key")
+        files = {f"/secrets/cluster/{item['path']}" for item in volume["secret"]["items"]}
+        environment = {e["name"]: e.get("value") for e in spec["containers"][0]["env"]}
+        named_files = {
+            v for n, v in environment.items() if n.endswith("_KEY_FILE") and "TLS" not in n
+        }
+        assert named_files == files
+        return {item["key"] for item in volume["secret"]["items"]}
+
+    assert keys("ingress") == {"ingress.key"}
+    assert keys("delivery") == {"delivery.key"}
+    assert keys("operator") == {"ingress.key", "delivery.key"}
 
 
 def test_the_schema_knows_what_values_yaml_has() -> None:

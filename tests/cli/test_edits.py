@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from postroad.cli.standalone.edits import Look, next_edit, pause_after
 from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.manifests.compiler.check import check
-from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.spool.memory.spool import MemorySpool
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 
 
@@ -32,7 +32,7 @@ spec: {{networks: ["10.0.0.0/8"], senders: ["*@{name}.example"]}}
 
 
 def of(*paths: Path) -> FollowedManifests:
-    return FollowedManifests(paths, MemorySpool(), Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    return FollowedManifests(paths, MemorySpool(), keyrings())
 
 
 @contextmanager

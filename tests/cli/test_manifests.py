@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from postroad.cli.standalone.manifests import FollowedManifests
 from postroad.manifests.files import pieces as source_pieces
 from postroad.policy import codec
-from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
 from postroad.spool.errors import RecordTooLarge, SpoolError, SpoolUnavailable
 from postroad.spool.memory.agreement import Agreement, MemoryConfig
 from postroad.spool.memory.spool import MemorySpool
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 
 CLIENT = """\
@@ -74,7 +74,7 @@ async def test_an_edit_behind_a_symbolic_link_is_applied(
     for name, target in links.items():
         (conf / name).symlink_to(target)
     paths = [conf] if named == "the folder" else [conf / list(links)[-1]]
-    manifests = FollowedManifests(paths, MemorySpool(), Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    manifests = FollowedManifests(paths, MemorySpool(), keyrings())
     await manifests.publish_first()
     edit(conf)
     watching = asyncio.create_task(manifests.watch())
@@ -112,7 +112,7 @@ async def test_an_edit_is_told_as_what_became_of_it(
 ) -> None:
     file = tmp_path / "m.yaml"
     file.write_text(GOOD)
-    manifests = FollowedManifests([file], MemorySpool(), Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    manifests = FollowedManifests([file], MemorySpool(), keyrings())
     await manifests.publish_first()
     [in_force] = manifests.in_force.entries.values()
     with capture_logs() as lines:
@@ -153,7 +153,7 @@ async def test_an_edit_reads_and_encodes_only_what_it_changed(
     file = tmp_path / "m.yaml"
     clients = [CLIENT.format(f"c{number}", "10.0.0.0/8") for number in range(30)]
     file.write_text("".join(clients).removesuffix("---\n"))
-    manifests = FollowedManifests([file], MemorySpool(), Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    manifests = FollowedManifests([file], MemorySpool(), keyrings())
     await manifests.publish_first()
     assert (len(read), len(encoded)) == (30, 30)
     clients[7] = CLIENT.format("c7", "10.1.0.0/16")
@@ -201,7 +201,7 @@ async def test_an_edit_that_is_not_taken_does_not_hold_up_the_next(
     file.write_text(GOOD)
     spool = MemorySpool()
     config = spool.config = Refusing(error)
-    manifests = FollowedManifests([file], spool, Keyring([ClusterKey(bytes(KEY_BYTES))]))
+    manifests = FollowedManifests([file], spool, keyrings())
     await manifests.publish_first()
     with capture_logs() as lines:
         watching = asyncio.create_task(manifests.watch())

@@ -18,12 +18,12 @@ from postroad.policy.model import (
     Relay,
     Smarthost,
 )
-from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, Held, Spool
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, Origin, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import (
@@ -38,8 +38,8 @@ from postroad.testing.processes.delivery import (
 )
 from postroad.testing.queue.queued_mail import now, put
 
-OURS = Keyring([ClusterKey(b"k" * 32)])
-FOREIGN = Keyring([ClusterKey(b"z" * 32)])
+OURS = keyrings()
+FOREIGN = keyrings(b"z")
 SECRET = EgressPath(
     "relay:shop/smart", (Smarthost("s.example"),), credentials=Credentials("u", "p")
 )

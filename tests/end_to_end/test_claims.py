@@ -17,7 +17,7 @@ from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.delivery import delivering
-from postroad.testing.processes.ingress import KEYRING, start_ingress
+from postroad.testing.processes.ingress import KEYRINGS, start_ingress
 from postroad.testing.queue.nats_server import NatsServer
 from postroad_harness.compiling import compiled
 
@@ -59,7 +59,7 @@ async def sending(folder: Path, *manifests: str) -> AsyncIterator[SmtpPeer]:
         try:
             claims = Claims(frozenset({"mail"}), "mail", UNPROVEN, "relay.example")
             entries = compiled(*manifests, claims=claims).entries
-            await publish_objects(ingress, entries, KEYRING)
+            await publish_objects(ingress, entries, KEYRINGS)
             await scene.configuration.wait_published()
             async with delivering(delivery):
                 yield await scene.peer()

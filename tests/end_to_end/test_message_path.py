@@ -21,7 +21,7 @@ from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.delivery import delivering, history
-from postroad.testing.processes.ingress import KEYRING, Scene, start_ingress
+from postroad.testing.processes.ingress import KEYRINGS, Scene, start_ingress
 from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
@@ -93,9 +93,9 @@ async def relay(folder: Path, mx: ScriptedMx) -> AsyncIterator[tuple[SmtpPeer, S
 async def configure(scene: Scene, spool: JetStreamSpool, manifests: str, folder: Path) -> None:
     file = folder / "manifests.yaml"
     file.write_text(manifests)
-    mistakes, compiled = check([file], keyring=KEYRING)
+    mistakes, compiled = check([file], keyrings=KEYRINGS)
     assert not mistakes
-    await publish_objects(spool, compiled.entries, KEYRING)
+    await publish_objects(spool, compiled.entries, KEYRINGS)
     await scene.configuration.wait_published()
 
 

@@ -11,13 +11,12 @@ import aiohttp
 import pytest
 
 from postroad.policy.model import EgressPath, ObjectKey, Relay
-from postroad.policy.secrets.keyfile import load_or_create_key
-from postroad.policy.secrets.seal import Keyring
 from postroad.queue.configuration import publish_objects
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
+from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer, free_ports, password_of
 
@@ -27,11 +26,6 @@ ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-a
 
 Start = Callable[[str], Awaitable["Pod"]]
 RELAY = Relay(ObjectKey("default", "a"), ("*",), EgressPath("relay:default/a"))
-
-
-def key(folder: Path) -> Keyring:
-    """Return the cluster key that the processes of a test have."""
-    return load_or_create_key(folder / "cluster.key")
 
 
 class Pod:
@@ -77,14 +71,14 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Start]:
 
     async def start_one(role: str) -> Pod:
         relay, http = free_ports(2)
-        key(tmp_path)
+        keyrings_in(tmp_path)
         (tmp_path / role).write_text(password_of(role))
         environ = {
             "POSTROAD_NATS_URL": server.url,
             "POSTROAD_NATS_USER": role,
             "POSTROAD_NATS_PASSWORD_FILE": str(tmp_path / role),
             "POSTROAD_NATS_PATIENCE": "1h",
-            "POSTROAD_CLUSTER_KEY_FILE": str(tmp_path / "cluster.key"),
+            "POSTROAD_CLUSTER_KEY_FILE": str(tmp_path / f"{role}.key"),
             "POSTROAD_TLS_STATE": str(tmp_path / "tls"),
             "POSTROAD_LISTEN_RELAY": f"127.0.0.1:{relay}",
             "POSTROAD_HTTP": f"127.0.0.1:{http}",
@@ -119,7 +113,7 @@ async def test_it_waits_for_the_servers_and_for_the_operator(
     await provision(operator, layout=SINGLE_MACHINE, capacity=10**9)
     spool = await connect(operator)
     try:
-        await publish_objects(spool, {"relay.default.a": RELAY}, key(tmp_path))
+        await publish_objects(spool, {"relay.default.a": RELAY}, keyrings_in(tmp_path))
         await pod.until_it_says("/readyz", 200)
     finally:
         await spool.close()

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from postroad.policy.model import EgressPath, ObjectKey, Rate, Relay, SiteLimits, TlsMode
-from postroad.policy.secrets.keyfile import load_or_create_key
 from postroad.queue.configuration import publish_objects
 from postroad.spool.interface import Put, QueueState, Ready, Scheduled, Spool
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
+from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Zone
 from postroad.testing.peers.mx import ScriptedMx
@@ -41,7 +41,6 @@ class TwoPools:
         self._folder = folder
         self._server = server
         self._zone = zone
-        self._key = folder / "cluster.key"
         self.processes: list[asyncio.subprocess.Process] = []
 
     def options(self, role: str) -> SpoolOptions:
@@ -66,7 +65,7 @@ class TwoPools:
             )
             for domain, pool in pools.items()
         }
-        await publish_objects(operator, dict(relays), load_or_create_key(self._key))
+        await publish_objects(operator, dict(relays), keyrings_in(self._folder))
         await operator.close()
 
     async def empty(self) -> None:
@@ -83,7 +82,7 @@ class TwoPools:
             "POSTROAD_NATS_URL": self._server.url,
             "POSTROAD_NATS_USER": "delivery",
             "POSTROAD_NATS_PASSWORD": password_of("delivery"),
-            "POSTROAD_CLUSTER_KEY_FILE": str(self._key),
+            "POSTROAD_CLUSTER_KEY_FILE": str(self._folder / "delivery.key"),
             "POSTROAD_PROCESS": f"delivery-{pool}",
             "POSTROAD_POOL": pool,
             "POSTROAD_RESOLVER": f"{host}:{port}",

@@ -76,7 +76,8 @@ async def test_the_example_takes_no_mail_of_a_queue_that_was_restored(
     assert await relay.stop() == 0
     restored = tmp_path / "restored"
     shutil.copytree(relay.state / "nats", restored / "nats")
-    shutil.copy2(relay.state / "cluster.key", restored)
+    for key in relay.state.glob("*.key"):
+        shutil.copy2(key, restored)
     if example_ran_before:
         write_example(restored / "example", port=2525)
     code, out, err = await run_up("--state", str(restored), *FREE_PORTS)

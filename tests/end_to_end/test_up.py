@@ -380,7 +380,14 @@ def _check_modes(state: Path) -> None:
     assert {name: oct(mode) for name, mode in found.items()} == {
         name: oct(documented[name]) for name in found
     }
-    assert {"cluster.key", "access.json", "tls/key.pem", "tls/.lock", "nats"} <= found.keys()
+    assert {
+        "ingress.key",
+        "delivery.key",
+        "access.json",
+        "tls/key.pem",
+        "tls/.lock",
+        "nats",
+    } <= found.keys()
     assert state.stat().st_mode & 0o777 == 0o700
     inside = [*state.glob("example/*"), state / "nats" / "jetstream"]
     assert not any(path.stat().st_mode & 0o077 for path in inside)

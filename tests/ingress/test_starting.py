@@ -13,12 +13,12 @@ import pytest
 from postroad.ingress import app
 from postroad.ingress.settings import IngressSettings
 from postroad.manifests.compiler.check import check
-from postroad.policy.secrets.keyfile import load_or_create_key
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings
 from postroad.process.lifecycle import Process
 from postroad.process.settings import load
 from postroad.queue.configuration import publish_objects
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import MANIFESTS
@@ -32,15 +32,15 @@ class Start:
     process: Process
     address: tuple[str, int]
     cluster: MemoryCluster
-    keyring: Keyring
+    keyrings: Keyrings
     living: asyncio.Task[int]
 
     async def publish(self, folder: Path) -> None:
         """Publish the manifests."""
         file = folder / "manifests.yaml"
         file.write_text(MANIFESTS)
-        _, compiled = check([file], keyring=self.keyring)
-        await publish_objects(MemorySpool(self.cluster), compiled.entries, self.keyring)
+        _, compiled = check([file], keyrings=self.keyrings)
+        await publish_objects(MemorySpool(self.cluster), compiled.entries, self.keyrings)
 
     async def until_unconfigured(self) -> None:
         """Wait until it has got as far as to say that it has no configuration."""
@@ -68,13 +68,13 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         return spool
 
     monkeypatch.setattr(app, "open_queue", open_queue)
-    keyring = load_or_create_key(tmp_path / "cluster.key")
+    keyrings = keyrings_in(tmp_path)
     listener = socket.create_server(("127.0.0.1", 0))
     settings = load(
         IngressSettings,
         {
             "POSTROAD_LISTEN_RELAY": f"fd:{listener.fileno()}",
-            "POSTROAD_CLUSTER_KEY_FILE": str(tmp_path / "cluster.key"),
+            "POSTROAD_CLUSTER_KEY_FILE": str(tmp_path / "ingress.key"),
             "POSTROAD_TLS_STATE": str(tmp_path / "tls"),
             "POSTROAD_HOSTNAME": "relay.test",
         },
@@ -84,7 +84,7 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     process = Process("ingress", "ingress-0", drain_timeout=timedelta(seconds=5))
     living = asyncio.create_task(process.live(app.build(process, settings)))
     try:
-        yield Start(process, address, cluster, keyring, living)
+        yield Start(process, address, cluster, keyrings, living)
     finally:
         process.stop()
         assert await living == 0

@@ -7,9 +7,7 @@ each test.
 """
 
 import asyncio
-import base64
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -202,11 +200,3 @@ async def _install_kinds(kube: Kube) -> None:
         for plural in PLURALS.values():
             while not await _serves(kube, f"/apis/postroad.dev/v1alpha1/{plural}"):
                 await asyncio.sleep(0.1)
-
-
-@pytest.fixture
-def cluster_key(tmp_path: Path) -> Path:
-    """Give a cluster key's file."""
-    path = tmp_path / "cluster.key"
-    path.write_text(base64.b64encode(os.urandom(32)).decode())
-    return path

@@ -13,8 +13,8 @@ from postroad.operator.configuration.acknowledgements import Acknowledgements
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.kubernetes.client import ApiAccess, Kube
 from postroad.operator.status.reconcile import Serving
-from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 
 
@@ -36,7 +36,7 @@ async def test_that_all_are_gone_is_believed_after_a_while(
         told=lambda _: None,
     )
     publisher = ConfigurationPublisher(
-        *(store, informer, spool, Keyring([ClusterKey(b"k" * 32)]), lambda: None), claims=Claims
+        *(store, informer, spool, keyrings(), lambda: None), claims=Claims
     )
     told: list[tuple[Serving, ...] | None] = []
     looks = Acknowledgements(spool, publisher, lambda: told.append(looks.serving))

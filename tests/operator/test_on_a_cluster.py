@@ -19,13 +19,14 @@ import pytest
 from postroad.manifests.objects import Kind
 from postroad.operator.kubernetes.client import ApiRefused, Kube, kind_path, object_path
 from postroad.policy.model import ObjectKey
-from postroad.policy.secrets.keyfile import load_keyring
+from postroad.policy.secrets.seal import Keyrings
 from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.testing.children import dies_with_us
+from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Zone, ZoneFault
 from postroad.testing.queue.nats_server import NatsServer
@@ -46,7 +47,7 @@ class Cluster:
     namespace: str
     folder: Path
     environment: dict[str, str]
-    key_file: Path
+    keyrings: Keyrings
     operators: list[asyncio.subprocess.Process] = field(default_factory=list)
     spools: list[Spool] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -72,7 +73,7 @@ class Cluster:
             options = SpoolOptions(servers=(self.nats.url,), role="ingress", process=process)
             spool = await _until(lambda: _connected(options))
         self.spools.append(spool)
-        configuration = Configuration(spool, load_keyring([self.key_file]))
+        configuration = Configuration(spool, self.keyrings)
         self.tasks.append(asyncio.create_task(configuration.run()))
         return configuration
 
@@ -163,23 +164,22 @@ async def in_force(
 
 
 @pytest.fixture
-async def cluster(
-    kube: Kube, api_server: Any, cluster_key: Path, tmp_path: Path
-) -> AsyncIterator[Cluster]:
+async def cluster(kube: Kube, api_server: Any, tmp_path: Path) -> AsyncIterator[Cluster]:
     namespace = f"test-{uuid4().hex[:8]}"
     await kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace}})
     async with NatsServer(tmp_path) as nats:
         environment = {
             "KUBECONFIG": str(api_server.kubeconfig),
             "POSTROAD_NATS_URL": nats.url,
-            "POSTROAD_CLUSTER_KEY_FILE": str(cluster_key),
+            "POSTROAD_INGRESS_KEY_FILE": str(tmp_path / "ingress.key"),
+            "POSTROAD_DELIVERY_KEY_FILE": str(tmp_path / "delivery.key"),
             "POSTROAD_LEASE_NAMESPACE": namespace,
             "POSTROAD_WATCH_NAMESPACES": namespace,
             "POSTROAD_DNS_CHECKS": "false",
             "POSTROAD_QUEUE_SHARDS": "1",
             "POSTROAD_QUEUE_LANES": "2",
         }
-        cluster = Cluster(kube, nats, namespace, tmp_path, environment, cluster_key)
+        cluster = Cluster(kube, nats, namespace, tmp_path, environment, keyrings_in(tmp_path))
         yield cluster
         await cluster.end()
 

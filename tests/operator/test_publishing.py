@@ -20,14 +20,14 @@ from postroad.operator.kubernetes.client import ApiAccess, Kube
 from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
-from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration
 from postroad.spool.errors import RecordTooLarge
 from postroad.spool.memory.agreement import MemoryConfig
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 
-KEYRING = Keyring([ClusterKey(b"k" * 32)])
+KEYRINGS = keyrings()
 Object = dict[str, Any]
 ROUTE = "/apis/postroad.dev/v1alpha1/namespaces/shop/{plural}/{name}/status"
 
@@ -144,7 +144,7 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
     kube = Kube(lambda: ApiAccess(server=f"http://127.0.0.1:{unused_tcp_port}"))
     cluster = MemoryCluster()
     spool = MemorySpool(cluster, role="operator")
-    configuration = Configuration(MemorySpool(cluster, role="ingress"), KEYRING)
+    configuration = Configuration(MemorySpool(cluster, role="ingress"), KEYRINGS)
     store = Store()
     statuses = StatusWriter(kube, store, instance="test")
     informer = Informer(
@@ -161,7 +161,7 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
         judge.wake()
 
     publisher = ConfigurationPublisher(
-        *(store, informer, spool, KEYRING, published),
+        *(store, informer, spool, KEYRINGS, published),
         claims=Claims,
         repair=timedelta(milliseconds=200),
     )

@@ -15,10 +15,10 @@ from postroad.operator.status.conditions import Judgement, Truth, Type, find
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.operator.status.reconcile import Facts, Serving, desired, differs, transition
 from postroad.policy.model import ClaimBasis, ObjectKey
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.testing.keys import keyrings
 
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
-KEYRING = Keyring([ClusterKey(b"k" * 32)])
+KEYRINGS = keyrings()
 IN_FORCE = (Serving("ingress-0", 7), Serving("delivery-0", 8))
 
 
@@ -48,7 +48,7 @@ CLIENT = declare("Client", "web", {"auth": {"secretRef": {"name": "login"}}, "se
 def facts(
     *declared: Declared, generation: int | None = 7, claims: Claims = OF_FILES, **more: Any
 ) -> Facts:
-    compiled = compile_objects(Objects(declared), keyring=KEYRING, claims=claims)
+    compiled = compile_objects(Objects(declared), keyrings=KEYRINGS, claims=claims)
     generations = dict.fromkeys(compiled.entries, generation) if generation is not None else {}
     known: dict[str, Any] = {"serving": IN_FORCE, "dns_checks": False, **more}
     return Facts(compiled=compiled, generations=generations, **known)
@@ -97,7 +97,7 @@ def test_an_object_is_left_alone_until_it_was_compiled_as_it_is_now() -> None:
 
 def test_what_went_bad_says_that_its_last_good_form_is_in_force() -> None:
     good = facts(RELAY).compiled.entries
-    compiled = compile_objects(Objects((BAD,)), keyring=KEYRING, last_good=good)
+    compiled = compile_objects(Objects((BAD,)), keyrings=KEYRINGS, last_good=good)
     known = replace(facts(RELAY), compiled=compiled)
     status = desired(BAD, {}, known, NOW)
     assert said(status) == ("False", "Stale")

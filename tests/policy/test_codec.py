@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,10 @@ from postroad.policy.model import (
     SubjectKind,
     TlsMode,
 )
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring, Reader
+from postroad.testing.keys import keyrings
 
-RING = Keyring([ClusterKey(b"k" * 32)])
+RINGS = keyrings()
 KEY = ObjectKey("shop", "x.y")
 RELAY = Relay(
     KEY,
@@ -92,46 +94,60 @@ ENTRIES: dict[str, Entry] = {
 
 @pytest.mark.parametrize("key", ENTRIES)
 def test_an_entry_reads_back_as_it_was(key: str) -> None:
-    data = encode_entry(key, ENTRIES[key], RING)
-    assert decode_entry(key, data, RING) == ENTRIES[key]
-    assert encode_entry(key, decode_entry(key, data, RING), RING) == data
+    data = encode_entry(key, ENTRIES[key], RINGS)
+    assert decode_entry(key, data, RINGS) == ENTRIES[key]
+    assert encode_entry(key, decode_entry(key, data, RINGS), RINGS) == data
 
 
 @pytest.mark.parametrize("key", ["relay.shop.x.y", "client.shop.x.y"])
 def test_a_secret_is_nowhere_in_the_bytes(key: str) -> None:
-    data = encode_entry(key, ENTRIES[key], RING)
+    data = encode_entry(key, ENTRIES[key], RINGS)
     assert b"top secret" not in data
     assert b"c3RvcmVkIGtleQ" not in data  # "stored key" in base64
     assert b"sealed" in data
 
 
 def test_a_secret_moved_to_another_entry_does_not_open() -> None:
-    data = encode_entry("relay.shop.x.y", RELAY, RING)
+    data = encode_entry("relay.shop.x.y", RELAY, RINGS)
     with pytest.raises(EntryUnreadable, match="a secret in it is altered"):
-        decode_entry("relay.evil.x.y", data, RING)
+        decode_entry("relay.evil.x.y", data, RINGS)
 
 
 def test_without_its_key_an_entry_is_unreadable() -> None:
-    data = encode_entry("relay.shop.x.y", RELAY, RING)
+    data = encode_entry("relay.shop.x.y", RELAY, RINGS)
     with pytest.raises(EntryUnreadable, match="unknown key"):
-        decode_entry("relay.shop.x.y", data, Keyring([ClusterKey(b"z" * 32)]))
+        decode_entry("relay.shop.x.y", data, keyrings(b"z"))
+
+
+@pytest.mark.parametrize("key", ENTRIES)
+@pytest.mark.parametrize("reader", Reader)
+def test_a_role_reads_every_entry_without_the_secrets_of_others(key: str, reader: Reader) -> None:
+    data = encode_entry(key, ENTRIES[key], RINGS)
+    read = decode_entry(key, data, {reader: RINGS[reader]})
+    for_delivery = replace(CLIENT, verifier=None)
+    for_ingress = replace(RELAY, egress_path=replace(RELAY.egress_path, credentials=None))
+    hidden: dict[tuple[str, Reader], Entry] = {
+        ("client.shop.x.y", Reader.DELIVERY): for_delivery,
+        ("relay.shop.x.y", Reader.INGRESS): for_ingress,
+    }
+    assert read == hidden.get((key, reader), ENTRIES[key])
 
 
 def edited(entry: str, **changes: Any) -> bytes:
-    body = json.loads(encode_entry(entry, ENTRIES[entry], RING))
+    body = json.loads(encode_entry(entry, ENTRIES[entry], RINGS))
     body["spec"].update(changes)
     return json.dumps(body).encode()
 
 
 def test_fields_of_a_newer_version_are_passed_over() -> None:
     data = edited("quota.shop.x.y", burst=5)
-    assert decode_entry("quota.shop.x.y", data, RING) == QUOTA
+    assert decode_entry("quota.shop.x.y", data, RINGS) == QUOTA
 
 
 def test_fields_an_older_version_did_not_write_have_their_defaults() -> None:
-    body = json.loads(encode_entry("client.shop.x.y", CLIENT, RING))
+    body = json.loads(encode_entry("client.shop.x.y", CLIENT, RINGS))
     del body["spec"]["traffic_class"]
-    client = decode_entry("client.shop.x.y", json.dumps(body).encode(), RING)
+    client = decode_entry("client.shop.x.y", json.dumps(body).encode(), RINGS)
     assert isinstance(client, Client)
     assert client.traffic_class is TrafficClass.EXPRESS
 
@@ -159,25 +175,26 @@ def test_fields_an_older_version_did_not_write_have_their_defaults() -> None:
 )
 def test_what_is_no_entry_is_unreadable_and_nothing_worse(key: str, data: bytes) -> None:
     with pytest.raises(EntryUnreadable):
-        decode_entry(key, data, RING)
+        decode_entry(key, data, RINGS)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists))
 def test_any_json_is_an_entry_or_unreadable(value: object) -> None:
     data = json.dumps({"format": 1, "spec": {"key": "a/b", "domain": "x", "receive": value}})
     try:
-        assert isinstance(decode_entry("domain.a.b", data.encode(), RING), Domain)
+        assert isinstance(decode_entry("domain.a.b", data.encode(), RINGS), Domain)
     except EntryUnreadable:
         pass
 
 
-# As earlier versions wrote ENTRIES.
+# As earlier versions wrote ENTRIES, with one key for all roles.
 STORED: dict[str, Any] = json.loads(Path(__file__).with_name("stored_entries.json").read_text())
 
 
 @pytest.mark.parametrize("key", ENTRIES)
 def test_what_was_published_before_is_read(key: str) -> None:
-    assert decode_entry(key, json.dumps(STORED[key]).encode(), RING) == ENTRIES[key]
+    keys = dict.fromkeys(Reader, Keyring([ClusterKey(b"k" * 32)]))
+    assert decode_entry(key, json.dumps(STORED[key]).encode(), keys) == ENTRIES[key]
 
 
 # Fields that an entry has only in the later of its forms.
@@ -186,7 +203,7 @@ ADDED = ("claim", "reach")
 
 @pytest.mark.parametrize("key", ENTRIES)
 def test_what_is_published_has_the_form_that_it_had(key: str) -> None:
-    written, stored = json.loads(encode_entry(key, ENTRIES[key], RING)), STORED[key]
+    written, stored = json.loads(encode_entry(key, ENTRIES[key], RINGS)), STORED[key]
     for name in ADDED:
         if name not in stored["spec"]:
             written["spec"].pop(name, None)

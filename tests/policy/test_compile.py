@@ -11,7 +11,7 @@ from postroad.manifests.objects import Kind, Reference
 from postroad.policy.codec import encode_entry
 from postroad.policy.model import Client, Credentials, Domain, ObjectKey, Relay, TlsMode
 from postroad.policy.secrets.scram import password_matches
-from postroad_harness.compiling import KEYRING, compiled, reasons
+from postroad_harness.compiling import KEYRINGS, compiled, reasons
 
 RELAY = "kind: Relay\nmetadata: {name: out}\nspec: {mx: {}}"
 SHARED = """\
@@ -388,8 +388,8 @@ def test_compiling_again_from_its_own_outcome_changes_nothing() -> None:
     once = compiled(*texts)
     again = compiled(*reversed(texts), last_good=once)
     assert again.conditions == once.conditions
-    assert [encode_entry(k, v, KEYRING) for k, v in once.entries.items()] == [
-        encode_entry(k, v, KEYRING) for k, v in again.entries.items()
+    assert [encode_entry(k, v, KEYRINGS) for k, v in once.entries.items()] == [
+        encode_entry(k, v, KEYRINGS) for k, v in again.entries.items()
     ]
 
 
@@ -417,11 +417,11 @@ def test_an_edit_that_spoils_one_file_spoils_nothing_else(tmp_path: Path) -> Non
     head = "apiVersion: postroad.dev/v1alpha1\n"
     for name, text in (("a", RELAY), ("b", CLIENT % "")):
         (tmp_path / f"{name}.yaml").write_text(head + text)
-    good = check([tmp_path], keyring=KEYRING)
+    good = check([tmp_path], keyrings=KEYRINGS)
     assert good.mistakes == ()
     (tmp_path / "a.yaml").write_text("{")
     (tmp_path / "b.yaml").write_text(head + CLIENT % ", class: Bulk")
-    mistakes, after = check([tmp_path], keyring=KEYRING, last_good=good.compiled.entries)
+    mistakes, after = check([tmp_path], keyrings=KEYRINGS, last_good=good.compiled.entries)
     assert len(mistakes) == 1
     assert after.entries["relay.default.out"] == good.compiled.entries["relay.default.out"]
     assert after.entries["client.default.c"] != good.compiled.entries["client.default.c"]
@@ -430,11 +430,11 @@ def test_an_edit_that_spoils_one_file_spoils_nothing_else(tmp_path: Path) -> Non
 def test_an_object_that_lost_its_name_is_not_taken_for_deleted(tmp_path: Path) -> None:
     head = "apiVersion: postroad.dev/v1alpha1\n"
     (tmp_path / "m.yaml").write_text(head + RELAY)
-    good = check([tmp_path], keyring=KEYRING).compiled
+    good = check([tmp_path], keyrings=KEYRINGS).compiled
     (tmp_path / "m.yaml").write_text(head + RELAY.replace("name: out", "name: Out"))
-    assert check([tmp_path], keyring=KEYRING, last_good=good.entries).compiled.entries
+    assert check([tmp_path], keyrings=KEYRINGS, last_good=good.entries).compiled.entries
     (tmp_path / "m.yaml").write_text("")
-    assert not check([tmp_path], keyring=KEYRING, last_good=good.entries).compiled.entries
+    assert not check([tmp_path], keyrings=KEYRINGS, last_good=good.entries).compiled.entries
 
 
 def test_the_examples_in_the_docs_are_good() -> None:

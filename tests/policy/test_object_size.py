@@ -9,7 +9,7 @@ from postroad.manifests.compiler.result import Reason
 from postroad.manifests.objects import Kind, Reference
 from postroad.policy.codec import encode_entry
 from postroad.policy.model import ObjectKey
-from postroad_harness.compiling import KEYRING, compiled, objects_of, reasons
+from postroad_harness.compiling import KEYRINGS, compiled, objects_of, reasons
 
 RELAY = "kind: Relay\nmetadata: {name: out}\nspec: {mx: {}}"
 LISTING = """\
@@ -54,10 +54,10 @@ def test_what_the_queue_would_not_store_is_refused_and_all_else_applies(large: s
 
 def test_an_object_is_measured_as_it_is_stored() -> None:
     objects = objects_of(listing("a", 300_000))
-    [entry] = compile_objects(objects, keyring=KEYRING).entries.values()
-    size = len(encode_entry("domain.x.a", entry, KEYRING))
+    [entry] = compile_objects(objects, keyrings=KEYRINGS).entries.values()
+    size = len(encode_entry("domain.x.a", entry, KEYRINGS))
     for bound, fits in ((size, True), (size - 1, False)):
-        outcome = compile_objects(objects, keyring=KEYRING, largest_entry=bound)
+        outcome = compile_objects(objects, keyrings=KEYRINGS, largest_entry=bound)
         assert bool(outcome.entries) == fits
 
 
@@ -68,7 +68,7 @@ def test_an_object_that_grows_too_large_by_what_it_admits_stays_as_it_was() -> N
     grown = objects_of(listing("a", 1000))
     spaces = {f"n{number:06}" + "x" * 56: {"sends": "yes"} for number in range(32_000)}
     outcome = compile_objects(
-        replace(grown, namespaces=spaces), keyring=KEYRING, last_good=small.entries
+        replace(grown, namespaces=spaces), keyrings=KEYRINGS, last_good=small.entries
     )
     assert reasons(outcome, Kind.DOMAIN, "a", "x") == ["Stale", "TooLarge"]
     assert outcome.entries == small.entries

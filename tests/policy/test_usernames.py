@@ -6,8 +6,9 @@ from postroad.manifests.compiler.claims import ClaimKey, Claims, Evidence
 from postroad.manifests.objects import Kind, Reference
 from postroad.policy.model import ClaimBasis, Client, ObjectKey
 from postroad.policy.secrets.scram import matches_salt, password_matches
+from postroad.policy.secrets.seal import Reader
 from postroad.policy.snapshot import Snapshot
-from postroad_harness.compiling import KEYRING, compiled, reasons
+from postroad_harness.compiling import KEYRINGS, compiled, reasons
 
 CLUSTER = Claims(frozenset({"mail"}), "mail")
 PROVEN = """\
@@ -38,7 +39,7 @@ def logins(*texts: str, claims: Claims = CLUSTER) -> dict[str, str]:
     for each in found.values():
         assert each.verifier is not None
         assert password_matches(each.verifier, each.key.namespace)
-        assert matches_salt(each, each.key.namespace, KEYRING)  # so it is recognised at once
+        assert matches_salt(each, each.key.namespace, KEYRINGS[Reader.INGRESS])  # at once
     return {name: each.key.namespace for name, each in found.items()}
 
 

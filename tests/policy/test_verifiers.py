@@ -15,7 +15,7 @@ from postroad.policy.secrets.scram import (
     password_matches,
     salt_of,
 )
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import ClusterKey, Keyring, Reader
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 
@@ -96,5 +96,7 @@ async def test_a_second_start_hashes_nothing(tmp_path: Path, made: list[str]) ->
     (tmp_path / "client.yaml").write_text(MANIFEST)
     cluster = MemoryCluster()
     for _ in range(2):
-        await FollowedManifests([tmp_path], MemorySpool(cluster), RING).publish_first()
+        await FollowedManifests(
+            [tmp_path], MemorySpool(cluster), dict.fromkeys(Reader, RING)
+        ).publish_first()
     assert made == ["correct horse battery"]

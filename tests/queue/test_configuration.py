@@ -9,14 +9,14 @@ from structlog.testing import capture_logs
 
 from postroad.policy.model import Client, Domain, EgressPath, Entry, ObjectKey, Relay
 from postroad.policy.secrets.scram import make_verifier
-from postroad.policy.secrets.seal import ClusterKey, Keyring
 from postroad.queue.configuration import Configuration, publish_objects
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 
-RING = Keyring([ClusterKey(b"k" * 32)])
+RINGS = keyrings()
 RELAY = Relay(ObjectKey("x", "r"), ("*",), EgressPath("relay:x/r"))
 DOMAIN = Domain(ObjectKey("x", "d"), "d.example")
 VERIFIER = make_verifier("top secret", salt=b"s" * 16, iterations=10)
@@ -29,7 +29,7 @@ def keyed(*entries: Entry) -> dict[str, Entry]:
 
 @asynccontextmanager
 async def following(spool: MemorySpool) -> AsyncIterator[Configuration]:
-    configuration = Configuration(spool, RING, retry=timedelta(milliseconds=1))
+    configuration = Configuration(spool, RINGS, retry=timedelta(milliseconds=1))
     task = asyncio.create_task(configuration.run())
     try:
         yield configuration
@@ -50,13 +50,13 @@ async def test_what_is_published_comes_into_force_and_is_announced() -> None:
     spool, publisher = MemorySpool(cluster), MemorySpool(cluster)
     async with following(spool) as configuration:
         assert configuration.current is None
-        generation = await publish_objects(publisher, keyed(RELAY, CLIENT), RING)
+        generation = await publish_objects(publisher, keyed(RELAY, CLIENT), RINGS)
         snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert snapshot.generation == generation
         assert snapshot.relays == {RELAY.key: RELAY}
         assert snapshot.clients_by_username == {"user": CLIENT, "x/user": CLIENT}
 
-        generation = await publish_objects(publisher, keyed(RELAY, DOMAIN), RING)
+        generation = await publish_objects(publisher, keyed(RELAY, DOMAIN), RINGS)
         await until(configuration, lambda: configuration.current is not snapshot)
         assert configuration.current is not None
         assert set(configuration.current.domains) == {"d.example"}
@@ -66,18 +66,18 @@ async def test_what_is_published_comes_into_force_and_is_announced() -> None:
 
 async def test_publishing_the_same_again_is_no_new_generation() -> None:
     spool = MemorySpool()
-    first = await publish_objects(spool, keyed(RELAY, CLIENT), RING)
-    assert await publish_objects(spool, keyed(CLIENT, RELAY), RING) == first
+    first = await publish_objects(spool, keyed(RELAY, CLIENT), RINGS)
+    assert await publish_objects(spool, keyed(CLIENT, RELAY), RINGS) == first
 
 
 async def test_an_empty_configuration_is_none_at_all() -> None:
     spool = MemorySpool()
     async with following(spool) as configuration:
-        await publish_objects(spool, keyed(RELAY), RING)
+        await publish_objects(spool, keyed(RELAY), RINGS)
         await configuration.wait_loaded()
-        await publish_objects(spool, keyed(), RING)
+        await publish_objects(spool, keyed(), RINGS)
         await until(configuration, lambda: configuration.current is None)
-        await publish_objects(spool, keyed(DOMAIN), RING)
+        await publish_objects(spool, keyed(DOMAIN), RINGS)
         snapshot = await asyncio.wait_for(configuration.wait_loaded(), patient(5))
         assert set(snapshot.domains) == {"d.example"}
 
@@ -87,7 +87,7 @@ async def test_an_empty_configuration_is_found_all_the_same() -> None:
     async with following(spool) as configuration:
         assert not configuration.published
         assert configuration.lack == "no configuration is published"
-        await publish_objects(spool, keyed(), RING)
+        await publish_objects(spool, keyed(), RINGS)
         await until(configuration, lambda: configuration.published)
         assert configuration.current is None
         assert configuration.lack is None
@@ -95,7 +95,7 @@ async def test_an_empty_configuration_is_found_all_the_same() -> None:
 
 async def test_an_entry_that_cannot_be_read_is_reported_and_passed_over() -> None:
     spool = MemorySpool()
-    other = Keyring([ClusterKey(b"z" * 32)])
+    other = keyrings(b"z")
     with capture_logs() as logs:
         async with following(spool) as configuration:
             await publish_objects(spool, keyed(DOMAIN, CLIENT), other)
@@ -117,10 +117,10 @@ async def test_what_changed_is_logged_without_secrets() -> None:
     spool = MemorySpool()
     with capture_logs() as logs:
         async with following(spool) as configuration:
-            await publish_objects(spool, keyed(RELAY, CLIENT), RING)
+            await publish_objects(spool, keyed(RELAY, CLIENT), RINGS)
             first = await configuration.wait_loaded()
             changed = Client(CLIENT.key, "user", make_verifier("new", salt=b"t" * 16))
-            await publish_objects(spool, keyed(DOMAIN, changed), RING)
+            await publish_objects(spool, keyed(DOMAIN, changed), RINGS)
             await until(configuration, lambda: configuration.current is not first)
     told = [line for line in logs if line["event"] == "configuration in force"]
     assert [line["objects"] for line in told] == [
@@ -156,7 +156,7 @@ async def test_following_goes_on_after_any_error() -> None:
     cluster = MemoryCluster()
     spool, watched = MemorySpool(cluster), MemorySpool(cluster)
     faulty = Faulty(watched)
-    generation = await publish_objects(spool, keyed(RELAY), RING)
+    generation = await publish_objects(spool, keyed(RELAY), RINGS)
     announced = asyncio.Event()
 
     async def announce(generation: int, *, stale: bool) -> None:

@@ -154,8 +154,15 @@ livenessProbe:
 # A pod waits for the queue without a limit, and is not ready meanwhile.
 - name: POSTROAD_NATS_PATIENCE
   value: 24h
+{{- if eq .component "operator" }}
+- name: POSTROAD_INGRESS_KEY_FILE
+  value: /secrets/cluster/ingress.key
+- name: POSTROAD_DELIVERY_KEY_FILE
+  value: /secrets/cluster/delivery.key
+{{- else }}
 - name: POSTROAD_CLUSTER_KEY_FILE
-  value: /secrets/cluster/cluster.key
+  value: /secrets/cluster/{{ .component }}.key
+{{- end }}
 {{- end }}
 
 {{/* The time for a drain: the grace period less the pre-stop pause and the time to close. */}}
@@ -176,7 +183,7 @@ livenessProbe:
   readOnly: true
 {{- end }}
 
-{{/* The passwords of NATS users, and the cluster key. Takes dict "root" "users". */}}
+{{/* The passwords of NATS users, and cluster keys. Takes dict "root" "users" "keys". */}}
 {{- define "postroad.secretVolumes" -}}
 - name: nats-password
   secret:
@@ -192,8 +199,10 @@ livenessProbe:
     secretName: {{ .root.Values.clusterKey.existingSecret | default (printf "%s-cluster-key" (include "postroad.fullname" .root)) }}
     defaultMode: 0440
     items:
-      - key: cluster.key
-        path: cluster.key
+      {{- range .keys }}
+      - key: {{ . }}.key
+        path: {{ . }}.key
+      {{- end }}
 {{- end }}
 
 {{- define "postroad.natsSecret" -}}

@@ -38,7 +38,7 @@ from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
 from postroad.policy.model import ObjectKey, Quota, Relay
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.process.errors import StartupError
 from postroad.process.lifecycle import Process
 from postroad.queue.opening import read_keyring, spool_options
@@ -109,7 +109,10 @@ class Queue:
 
 async def build(process: Process, settings: OperatorSettings) -> None:
     """Stand by for the Lease; the parts that lead are started once this process has it."""
-    keyring = read_keyring(settings.cluster_key_file)
+    keyrings = {
+        Reader.INGRESS: read_keyring(settings.ingress_key_file),
+        Reader.DELIVERY: read_keyring(settings.delivery_key_file),
+    }
     _find_access()
     kube = Kube(log_in)
     process.on_stop("kubernetes", kube.close)
@@ -122,7 +125,7 @@ async def build(process: Process, settings: OperatorSettings) -> None:
     queue = Queue(spool_options(process, settings.nats, role="operator"), backlog)
     process.readiness.add("queue", queue.why_away)
     queue.count_while_standing_by(process)
-    process.spawn("leading", _lead(process, settings, keyring, kube, lease, queue))
+    process.spawn("leading", _lead(process, settings, keyrings, kube, lease, queue))
 
 
 def _find_access() -> None:
@@ -136,7 +139,7 @@ def _find_access() -> None:
 async def _lead(
     process: Process,
     settings: OperatorSettings,
-    keyring: Keyring,
+    keyrings: Keyrings,
     kube: Kube,
     lease: LeaseKeeper,
     queue: Queue,
@@ -151,7 +154,7 @@ async def _lead(
     process.spawn("storage", look_at_storage(queue.options, capacity=capacity))
     if layout.replicas > 1:
         process.spawn("leaders", keep_spread(queue.options, layout))
-    leader = Leader(settings, keyring, kube, spool)
+    leader = Leader(settings, keyrings, kube, spool)
     lease.on_contact = leader.list_soon
     await leader.start(process)
 
@@ -166,7 +169,7 @@ class Leader:
     """The parts of an operator that leads, and the calls between them."""
 
     def __init__(
-        self, settings: OperatorSettings, keyring: Keyring, kube: Kube, spool: Spool
+        self, settings: OperatorSettings, keyrings: Keyrings, kube: Kube, spool: Spool
     ) -> None:
         self._settings = settings
         self._store = Store()
@@ -180,7 +183,7 @@ class Leader:
             told=self._told,
         )
         self._publisher = ConfigurationPublisher(
-            *(self._store, self._informer, spool, keyring, self._published), claims=self._claims
+            *(self._store, self._informer, spool, keyrings, self._published), claims=self._claims
         )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)

@@ -49,11 +49,13 @@ class OperatorSettings:
     """All settings of the operator."""
 
     nats: NatsSettings = group(NatsSettings)
-    cluster_key_file: str = setting("cluster.key")
+    ingress_key_file: str = setting("ingress.key")
     """
-    The file of the cluster key. While a key is being replaced, two files, separated by a comma: the
-    first key seals, and both open.
+    The file of the cluster key of ingress, which seals verifiers of passwords. While a key is being
+    replaced, two files, separated by a comma: the first key seals, and both open.
     """
+    delivery_key_file: str = setting("delivery.key")
+    """The same for delivery, whose key seals logins at smarthosts."""
     queue: LayoutSettings = group(LayoutSettings)
     lease: LeaseSettings = group(LeaseSettings)
     pod_name: str = setting("")

@@ -9,9 +9,9 @@ from postroad.manifests.files.yaml_nodes import read_documents
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
 from postroad.manifests.reader import NamespaceObject, SecretObject, read_object
 from postroad.policy.model import Entry, ObjectKey
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.testing.keys import keyrings
 
-KEYRING = Keyring([ClusterKey(b"k" * 32)])
+KEYRINGS = keyrings()
 
 
 def objects_of(*texts: str, complete: bool = True) -> Objects:
@@ -45,7 +45,7 @@ def compiled(
     """Compile the texts; `complete`: nothing else is declared."""
     entries: dict[str, Entry] = dict(last_good.entries) if last_good else {}
     objects = objects_of(*texts, complete=complete)
-    return compile_objects(objects, keyring=KEYRING, last_good=entries, claims=claims)
+    return compile_objects(objects, keyrings=KEYRINGS, last_good=entries, claims=claims)
 
 
 def reasons(outcome: Compiled, kind: Kind, name: str, namespace: str = "default") -> list[str]:

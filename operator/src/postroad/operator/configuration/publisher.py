@@ -27,7 +27,7 @@ from postroad.operator.cache.store import Store
 from postroad.operator.kubernetes.client import KubeError
 from postroad.policy.codec import EntryEncoder
 from postroad.policy.model import Entry
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings
 from postroad.policy.snapshot import SnapshotLoader
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import RecordTooLarge, SpoolError
@@ -55,7 +55,7 @@ class ConfigurationPublisher:
         store: Store,
         informer: Informer,
         spool: Spool,
-        keyring: Keyring,
+        keyrings: Keyrings,
         changed: Callable[[], None],
         *,
         claims: Callable[[], Claims],
@@ -67,12 +67,12 @@ class ConfigurationPublisher:
         self._store = store
         self._informer = informer
         self._spool = spool
-        self._keyring = keyring
+        self._keyrings = keyrings
         self._changed = changed
         self._claims = claims
         self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
-        self._encoder = EntryEncoder(keyring)
+        self._encoder = EntryEncoder(keyrings)
         self._compiled_once = False
         self._dirty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -92,7 +92,7 @@ class ConfigurationPublisher:
         if last is None:
             return
         loaded = await asyncio.to_thread(
-            SnapshotLoader(self._keyring).load, last.generation, last.entries
+            SnapshotLoader(self._keyrings).load, last.generation, last.entries
         )
         for key, reason in loaded.unreadable.items():
             log.error("a published object cannot be read", objects=key, reason=reason)
@@ -173,7 +173,7 @@ class ConfigurationPublisher:
     def _compile(self, objects: Objects, claims: Claims) -> tuple[Compiled, dict[str, bytes]]:
         compiled = compile_objects(
             objects,
-            keyring=self._keyring,
+            keyrings=self._keyrings,
             last_good=self._last_good,
             largest_entry=self._spool.config.largest_entry,
             claims=claims,

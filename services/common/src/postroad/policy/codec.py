@@ -6,6 +6,8 @@ reader ignores unknown fields and uses defaults for missing ones, so that old an
 read one configuration. An unknown value (a TLS mode of a later version) makes only its own entry
 unreadable.
 
+A process without the key of a secret reads the rest of the entry, and None in place of the secret.
+
 It does not use pydantic, which takes too much memory for the data plane.
 """
 
@@ -32,7 +34,7 @@ from postroad.policy.model import (
     Relay,
     ScramVerifier,
 )
-from postroad.policy.secrets.seal import Keyring, SealBroken
+from postroad.policy.secrets.seal import Keyrings, Reader, SealBroken
 
 FORMAT = 1
 _KINDS: Mapping[str, type[Entry]] = {
@@ -41,24 +43,27 @@ _KINDS: Mapping[str, type[Entry]] = {
     "client": Client,
     "quota": Quota,
 }
-_SEALED = (Credentials, ScramVerifier)
+_READERS: Mapping[type, Reader] = {
+    Credentials: Reader.DELIVERY,
+    ScramVerifier: Reader.INGRESS,
+}
 
 
 class EntryUnreadable(Exception):
     """An entry is no object that this process can read; the error's text has no secret."""
 
 
-def encode_entry(key: str, entry: Entry, keyring: Keyring) -> bytes:
+def encode_entry(key: str, entry: Entry, keyrings: Keyrings) -> bytes:
     """Encode an entry; the same entry with the same keys gives the same bytes."""
-    body = {"format": FORMAT, "spec": _Writer(key, keyring).write(entry, "")}
+    body = {"format": FORMAT, "spec": _Encoder(key, keyrings).write(entry, "")}
     return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
 
 
 class EntryEncoder:
     """Encodes successive configurations, and caches the entries that do not change."""
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
+    def __init__(self, keyrings: Keyrings) -> None:
+        self._keyrings = keyrings
         self._kept: dict[str, tuple[Entry, bytes]] = {}
 
     def encode(self, entries: Mapping[str, Entry]) -> dict[str, bytes]:
@@ -69,7 +74,7 @@ class EntryEncoder:
             if before is not None and before[0] == entry:
                 encoded[key] = before
             else:
-                encoded[key] = entry, encode_entry(key, entry, self._keyring)
+                encoded[key] = entry, encode_entry(key, entry, self._keyrings)
         self._kept = encoded
         return self.last
 
@@ -79,8 +84,12 @@ class EntryEncoder:
         return {key: data for key, (_, data) in self._kept.items()}
 
 
-def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
-    """Decode an entry; EntryUnreadable says why it cannot be read."""
+def decode_entry(key: str, data: bytes, keyrings: Keyrings) -> Entry:
+    """
+    Decode an entry, without secrets whose keyring is missing.
+
+    EntryUnreadable says why it cannot be read.
+    """
     kind = _KINDS.get(key.partition(".")[0])
     if kind is None:
         raise EntryUnreadable("an object of a kind this version does not know")
@@ -88,7 +97,7 @@ def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
         body = json.loads(data)
         if not isinstance(body, dict) or body.get("format") != FORMAT:
             raise EntryUnreadable("written in a format this version does not know")
-        entry: Entry = _Reader(key, keyring).read(kind, body["spec"], "")
+        entry: Entry = _Decoder(key, keyrings).read(kind, body["spec"], "")
         return entry
     except SealBroken as error:
         raise EntryUnreadable(f"a secret in it is {error}") from error
@@ -104,17 +113,18 @@ def decode_entry(key: str, data: bytes, keyring: Keyring) -> Entry:
         raise EntryUnreadable(f"not understood ({type(error).__name__})") from None
 
 
-class _Writer:
+class _Encoder:
     """Turns values into JSON's types."""
 
-    def __init__(self, key: str, keyring: Keyring) -> None:
+    def __init__(self, key: str, keyrings: Keyrings) -> None:
         self._key = key
-        self._keyring = keyring
+        self._keyrings = keyrings
 
     def write(self, value: Any, field: str) -> Any:
-        if isinstance(value, _SEALED):
+        reader = _READERS.get(type(value))
+        if reader is not None:
             text = json.dumps(self._write_fields(value, field), sort_keys=True).encode()
-            return {"sealed": self._keyring.seal(f"{self._key} {field}", text)}
+            return {"sealed": self._keyrings[reader].seal(f"{self._key} {field}", text)}
         if isinstance(value, ObjectKey):
             return str(value)
         if isinstance(value, Enum):
@@ -141,12 +151,12 @@ class _Writer:
         }
 
 
-class _Reader:
+class _Decoder:
     """Turns JSON's types into values, by the types of the fields."""
 
-    def __init__(self, key: str, keyring: Keyring) -> None:
+    def __init__(self, key: str, keyrings: Keyrings) -> None:
         self._key = key
-        self._keyring = keyring
+        self._keyrings = keyrings
 
     def read(self, hint: Any, value: Any, field: str) -> Any:
         if get_origin(hint) in (Union, types.UnionType) and hint != Network:
@@ -160,8 +170,11 @@ class _Reader:
             return tuple(self.read(of, each, field) for each in _a_list(value))
         if get_origin(hint) is frozenset:
             return frozenset(_a_text(each) for each in _a_list(value))
-        if hint in _SEALED:
-            value = json.loads(self._keyring.open(f"{self._key} {field}", value["sealed"]))
+        if hint in _READERS:
+            keyring = self._keyrings.get(_READERS[hint])
+            if keyring is None:
+                return None  # it is for another role
+            value = json.loads(keyring.open(f"{self._key} {field}", value["sealed"]))
         if hint in _SCALARS:
             return _SCALARS[hint](value)
         if isinstance(hint, type) and issubclass(hint, Enum):

@@ -22,7 +22,7 @@ from postroad.policy.model import (
     qualified,
 )
 from postroad.policy.networks import NetworkTable
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings
 
 # The best claim first: else the relay's own postmaster mail would go to any Domain aaa.example.
 _TRUST = (
@@ -151,7 +151,7 @@ class Loaded:
 class SnapshotLoader:
     """Turns each published state into a Snapshot."""
 
-    keyring: Keyring
+    keyrings: Keyrings
     _bytes: dict[str, bytes] = field(default_factory=dict)
     _entries: dict[str, Entry] = field(default_factory=dict)
 
@@ -165,7 +165,7 @@ class SnapshotLoader:
             data = published[key]
             try:
                 same = self._bytes.get(key) == data
-                entries[key] = before[key] if same else decode_entry(key, data, self.keyring)
+                entries[key] = before[key] if same else decode_entry(key, data, self.keyrings)
                 kept[key] = data
             except EntryUnreadable as error:
                 unreadable[key] = str(error)

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from postroad.policy.codec import EntryEncoder
 from postroad.policy.model import Entry
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings
 from postroad.policy.snapshot import Loaded, Snapshot, SnapshotLoader
 from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import SpoolError
@@ -30,9 +30,9 @@ _SHOWN = 20  # object names in one line of the log
 class Configuration:
     """Follows the published configuration and keeps its Snapshot."""
 
-    def __init__(self, spool: Spool, keyring: Keyring, *, retry: timedelta = RETRY) -> None:
+    def __init__(self, spool: Spool, keyrings: Keyrings, *, retry: timedelta = RETRY) -> None:
         self._spool = spool
-        self._loader = SnapshotLoader(keyring)
+        self._loader = SnapshotLoader(keyrings)
         self._retry = retry.total_seconds()
         self._loaded = asyncio.Event()
         self._changed = asyncio.Event()
@@ -122,7 +122,7 @@ class Configuration:
 async def publish_objects(
     spool: Spool,
     entries: Mapping[str, Entry],
-    keyring: Keyring,
+    keyrings: Keyrings,
     *,
     encoder: EntryEncoder | None = None,
 ) -> int:
@@ -132,5 +132,5 @@ async def publish_objects(
     Only changed entries are written. A caller that publishes often passes the same encoder again,
     which caches the encoded entries. Raises SpoolUnavailable; a second call completes the work.
     """
-    encoder = encoder or EntryEncoder(keyring)
+    encoder = encoder or EntryEncoder(keyrings)
     return await spool.config.publish(encoder.encode(entries))

@@ -39,13 +39,13 @@ class NatsSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """The queue, and the cluster key, which decrypts the secrets in the configuration."""
+    """The queue, and the cluster key, which opens the secrets for this role."""
 
     nats: NatsSettings = group(NatsSettings)
     cluster_key_file: str = setting("cluster.key")
     """
-    The file of the cluster key. While a key is being replaced, two files, separated by a comma: the
-    first key seals, and both open.
+    The file of the cluster key of this role. While a key is being replaced, two files, separated by
+    a comma: both open.
     """
     pool: str = setting("default")
     """The egress pool this process belongs to."""

@@ -9,6 +9,7 @@ from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.settings import DeliverySettings
 from postroad.delivery.sites.pool import SessionPool
+from postroad.policy.secrets.seal import Reader
 from postroad.process.descriptors import raise_limit
 from postroad.process.lifecycle import Process
 from postroad.process.own_name import own_name
@@ -27,7 +28,7 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     raise_limit()  # each record in hand may need a connection, and idle sessions need some
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="delivery")
-    configuration = Configuration(spool, keyring)
+    configuration = Configuration(spool, {Reader.DELIVERY: keyring})
     process.spawn("configuration", configuration.run())
     context = _context(process, settings, spool, configuration, ca_file)
     worker = Worker(context)

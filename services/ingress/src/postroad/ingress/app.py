@@ -15,6 +15,7 @@ from postroad.ingress.listen.certificate import Certificate, self_signed
 from postroad.ingress.listen.descriptors import within_descriptors
 from postroad.ingress.listen.server import Server
 from postroad.ingress.settings import IngressSettings, TlsSettings
+from postroad.policy.secrets.seal import Reader
 from postroad.process.errors import StartupError
 from postroad.process.lifecycle import Process
 from postroad.process.own_name import own_name
@@ -42,7 +43,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
     process.spawn("certificate", certificate.follow())
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="ingress")
-    configuration = Configuration(spool, keyring)
+    configuration = Configuration(spool, {Reader.INGRESS: keyring})
     process.spawn("configuration", configuration.run())
     quotas = Quotas(spool.usage)
     process.on_stop("quotas", quotas.close)

@@ -21,12 +21,13 @@ from postroad.cli.standalone.listeners import bind
 from postroad.cli.standalone.supervisor import ChildSpec, Supervisor
 from postroad.manifests.compiler.check import check
 from postroad.operator.jetstream.leaders import keep_spread
-from postroad.policy.secrets.keyfile import load_or_create_key
+from postroad.policy.secrets.seal import Reader
 from postroad.queue.configuration import publish_objects
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import Layout
+from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster
 from postroad.units.addresses import ListenAddress
@@ -65,37 +66,40 @@ class ThreeServers:
         self._cluster = NatsCluster(folder / "nats")
         await self._cluster.__aenter__()
         (folder / "manifests.yaml").write_text(manifests)
-        key = folder / "cluster.key"
         options = SpoolOptions(servers=self._cluster.urls, role="operator", process="chaos")
         async with asyncio.timeout(patient(_PATIENCE)):
             await _provisioned(options)
             spool = await connect(options)
             try:
-                keyring = load_or_create_key(key)
-                mistakes, compiled = check([folder / "manifests.yaml"], keyring=keyring)
+                keyrings = keyrings_in(folder)
+                mistakes, compiled = check([folder / "manifests.yaml"], keyrings=keyrings)
                 assert not mistakes, mistakes
-                await publish_objects(spool, compiled.entries, keyring)
+                await publish_objects(spool, compiled.entries, keyrings)
             finally:
                 await spool.close()
             self._tasks.append(asyncio.create_task(keep_spread(options, _LAYOUT)))
-            self._supervisor = Supervisor(self._specs(folder, key))
+            self._supervisor = Supervisor(self._specs(folder))
             self._tasks.append(asyncio.create_task(self._supervisor.run()))
             await self._supervisor.wait_ready()
 
-    def _specs(self, folder: Path, key: Path) -> list[ChildSpec]:
+    def _specs(self, folder: Path) -> list[ChildSpec]:
         assert self._cluster is not None
         shared = {
             "POSTROAD_NATS_URL": ",".join(self._cluster.urls),
-            "POSTROAD_CLUSTER_KEY_FILE": str(key),
             "POSTROAD_TLS_STATE": str(folder / "tls"),
             "POSTROAD_LOG_LEVEL": "error",
             **ENVIRONMENT,
         }
         listeners = bind({"relay": ListenAddress("127.0.0.1", 0)}, _WORKERS)["relay"]
         self._sockets = listeners.sockets  # kept open for processes that start again
-        specs = [ChildSpec(f"delivery-{n}", "postroad.delivery", shared) for n in range(_WORKERS)]
+        keys = {
+            reader: {**shared, "POSTROAD_CLUSTER_KEY_FILE": str(folder / f"{reader}.key")}
+            for reader in Reader
+        }
+        delivery = keys[Reader.DELIVERY]
+        specs = [ChildSpec(f"delivery-{n}", "postroad.delivery", delivery) for n in range(_WORKERS)]
         for number, listener in enumerate(listeners.sockets):
-            own = {**shared, "POSTROAD_LISTEN_RELAY": f"fd:{listener.fileno()}"}
+            own = {**keys[Reader.INGRESS], "POSTROAD_LISTEN_RELAY": f"fd:{listener.fileno()}"}
             specs.append(
                 ChildSpec(f"ingress-{number}", "postroad.ingress", own, [listener.fileno()])
             )

@@ -31,7 +31,7 @@ from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.moved_clock import moved_clock, moved_now
 from postroad_harness.simulation.network import Listener, Network, Reachable
 from postroad_harness.simulation.processes import (
-    KEYRING,
+    KEYRINGS,
     DeliveryProcess,
     IngressProcess,
     Surroundings,
@@ -174,7 +174,7 @@ class Performance:
 
     async def _publish(self, objects: Compiled) -> None:
         operator = MemorySpool(self.around.cluster, role="operator")
-        await publish_objects(operator, objects.entries, KEYRING)
+        await publish_objects(operator, objects.entries, KEYRINGS)
 
     async def _rename(self, at: float) -> None:
         await asyncio.sleep(at)

@@ -30,7 +30,7 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.server import Server
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded, Spent
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import Reader
 from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.server.content import LineEnds
@@ -38,6 +38,7 @@ from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.spool.lanes.keys import Key
 from postroad.spool.memory.spool import MemoryCluster
+from postroad.testing.keys import keyrings
 from postroad.units.quantities import ByteSize
 from postroad_harness.simulation.ledger import Ledger, Price
 from postroad_harness.simulation.link import SimulatedLink
@@ -46,7 +47,7 @@ from postroad_harness.simulation.network import Network
 from postroad_harness.simulation.servers import SimulatedServers
 from postroad_harness.simulation.spool import SimulatedSpool, WatchedConsumer
 
-KEYRING = Keyring([ClusterKey(b"k" * 32)])
+KEYRINGS = keyrings()
 NAME = "relay.test"
 TIMEOUTS = Timeouts(
     connect=timedelta(seconds=5),
@@ -165,7 +166,7 @@ class RunningProcess(ABC):
             around.cluster, self.link, role=role, pool=pool, consumer=around.consumer
         )
         await spool.start()
-        configuration = Configuration(spool, KEYRING)
+        configuration = Configuration(spool, KEYRINGS)
         self._spawn(configuration.run())
         await configuration.wait_loaded()
         return spool, configuration
@@ -187,7 +188,7 @@ class IngressProcess(RunningProcess):
         tools = IntakeContext(spool, quotas, limits, NAME, self.simulated.name)
         server = Server(
             tools,
-            Logins(Passwords(KEYRING), tools),
+            Logins(Passwords(KEYRINGS[Reader.INGRESS]), tools),
             configuration,
             None,
             insecure_auth=False,

@@ -17,7 +17,7 @@ from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.files.reader import ManifestReader
 from postroad.operator import metrics
 from postroad.policy.codec import EntryEncoder
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.policy.snapshot import SnapshotLoader
 from postroad.queue.configuration import publish_objects
@@ -37,13 +37,13 @@ _WRONG_IN_PART = "manifests published in part: of wrong objects, the last good f
 class FollowedManifests:
     """The files that configure this machine's relay."""
 
-    def __init__(self, paths: Sequence[Path], spool: Spool, keyring: Keyring) -> None:
+    def __init__(self, paths: Sequence[Path], spool: Spool, keyrings: Keyrings) -> None:
         self._paths = paths
         self._spool = spool
-        self._keyring = keyring
+        self._keyrings = keyrings
         self._reader = ManifestReader()
-        self._encoder = EntryEncoder(keyring)
-        self._verifiers = Verifiers(keyring)
+        self._encoder = EntryEncoder(keyrings)
+        self._verifiers = Verifiers(keyrings[Reader.INGRESS])
         self._generation = 0
         self._look = Look({})
         self.in_force = Compiled()
@@ -71,9 +71,11 @@ class FollowedManifests:
         """Reuse published verifiers: hashing thousands of passwords again would take minutes."""
         last = await self._spool.config.last()
         if last is not None:
-            load = SnapshotLoader(self._keyring).load
+            load = SnapshotLoader(self._keyrings).load
             loaded = await in_daemon_thread(load, last.generation, last.entries)
-            self._verifiers = Verifiers(self._keyring, published=loaded.entries.values())
+            self._verifiers = Verifiers(
+                self._keyrings[Reader.INGRESS], published=loaded.entries.values()
+            )
 
     async def watch(self) -> None:
         """Publish again after each edit; an object that is wrong now keeps its last good form."""
@@ -122,7 +124,7 @@ class FollowedManifests:
         """Read the changed files again, and compile all objects."""
         return check(
             self._paths,
-            keyring=self._keyring,
+            keyrings=self._keyrings,
             last_good=self.in_force.entries,
             reader=self._reader,
             verifiers=self._verifiers,
@@ -131,7 +133,7 @@ class FollowedManifests:
 
     async def _publish_once(self, compiled: Compiled) -> int:
         generation = await publish_objects(
-            self._spool, compiled.entries, self._keyring, encoder=self._encoder
+            self._spool, compiled.entries, self._keyrings, encoder=self._encoder
         )
         metrics.GENERATION.set(generation)
         self._generation = generation

@@ -31,10 +31,11 @@ from postroad.cli.standalone.supervisor import ChildSpec, StartRefused, Supervis
 from postroad.cli.state.anothers_queue import refuse_anothers_queue
 from postroad.cli.state.configured import note_config
 from postroad.cli.state.folder import StateFolder, lock_store, unwritable, usual_state_folder
+from postroad.cli.state.keys import load_keyrings
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.policy.model import Entry
-from postroad.policy.secrets.keyfile import KeyFileError, load_or_create_key
+from postroad.policy.secrets.seal import Reader
 from postroad.process.errors import StartupError
 from postroad.process.lifecycle import Process
 from postroad.process.sockets import bound_address, listen
@@ -147,14 +148,11 @@ class StandaloneRelay:
         self._process.spawn("storage", look_at_storage(options, capacity=server.capacity))
 
     async def _publish(self, spool: Spool) -> FollowedManifests:
-        try:
-            keyring = load_or_create_key(self._state.cluster_key)
-        except KeyFileError as error:
-            raise CommandError(str(error)) from error
+        keyrings = load_keyrings(self._state)
         if not self._options.config:
-            await refuse_anothers_queue(self._state, spool, keyring)
+            await refuse_anothers_queue(self._state, spool, keyrings)
         paths = self._options.config or (await self._prepare_example(),)
-        manifests = FollowedManifests(paths, spool, keyring)
+        manifests = FollowedManifests(paths, spool, keyrings)
         await manifests.publish_first()
         if self._options.config:
             note_config(self._state, self._options.config)
@@ -222,7 +220,7 @@ class StandaloneRelay:
             "POSTROAD_NATS_URL": server.address.url,
             "POSTROAD_NATS_TOKEN_FILE": str(self._state.server_token),
             "POSTROAD_NATS_SERVER_UID": str(os.geteuid()),
-            "POSTROAD_CLUSTER_KEY_FILE": str(self._state.cluster_key),
+            "POSTROAD_CLUSTER_KEY_FILE": str(self._state.key_of(Reader(role))),
             "POSTROAD_HTTP": f"fd:{page.fileno()}",
             "POSTROAD_DRAIN_TIMEOUT": format_duration(self._options.drain),
         }

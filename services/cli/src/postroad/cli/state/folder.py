@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postroad.cli.errors import CommandError
+from postroad.policy.secrets.seal import Reader
 
 _LOOKED_AT = 0.5  # seconds; a command that checks whether an `up` runs holds the lock briefly
 _ORPHAN_GRACE = 10.0  # seconds an orphaned nats-server has to end before it is killed
@@ -79,10 +80,9 @@ class StateFolder:
         """The file with the token alone, for the processes."""
         return self.path / "nats.token"
 
-    @property
-    def cluster_key(self) -> Path:
-        """The key that seals secrets in the published configuration."""
-        return self.path / "cluster.key"
+    def key_of(self, reader: Reader) -> Path:
+        """Return the key that seals the secrets of the published configuration for a role."""
+        return self.path / f"{reader}.key"
 
     @property
     def tls(self) -> Path:

@@ -20,7 +20,7 @@ from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.objects import Kind, Problem
 from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey, Relay
 from postroad.policy.patterns import specificity
-from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring
+from postroad.policy.secrets.seal import KEY_BYTES, ClusterKey, Keyring, Keyrings, Reader
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.wire.payload import LARGEST_VALUE
 
@@ -47,7 +47,7 @@ class Examined(NamedTuple):
 def check(
     paths: Iterable[Path],
     *,
-    keyring: Keyring | None = None,
+    keyrings: Keyrings | None = None,
     last_good: Mapping[str, Entry] | None = None,
     reader: ManifestReader | None = None,
     verifiers: Verifiers | None = None,
@@ -56,13 +56,13 @@ def check(
     """
     Read and compile manifests in files and folders.
 
-    To publish the result, pass the cluster's keyring and, as `last_good`, what is published now.
-    Without a keyring, passwords are hashed only once, with random salts: the verifiers are useless.
+    To publish the result, pass the cluster's keyrings and, as `last_good`, what is published now.
+    Without keyrings, passwords are hashed only once, with random salts: the verifiers are useless.
     `largest_entry` is the largest entry that the cluster's queue stores, in octets. A reader and
     verifiers that are passed to each check again process only what changed.
     """
     manifests = (reader or ManifestReader()).read(paths)
-    return _compiled(manifests, keyring, last_good, verifiers, largest_entry)
+    return _compiled(manifests, keyrings, last_good, verifiers, largest_entry)
 
 
 def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> Examined:
@@ -79,17 +79,18 @@ def examine(paths: Iterable[Path], *, reader: ManifestReader | None = None) -> E
 
 def _compiled(
     manifests: Manifests,
-    keyring: Keyring | None = None,
+    keyrings: Keyrings | None = None,
     last_good: Mapping[str, Entry] | None = None,
     verifiers: Verifiers | None = None,
     largest_entry: int = LARGEST_VALUE,
 ) -> Checked:
-    if keyring is None:
+    if keyrings is None:
         keyring = Keyring([ClusterKey(secrets.token_bytes(KEY_BYTES))])
+        keyrings = dict.fromkeys(Reader, keyring)
         verifiers = Verifiers(keyring, iterations=1)
     compiled = compile_objects(
         manifests.objects,
-        keyring=keyring,
+        keyrings=keyrings,
         last_good=last_good,
         verifiers=verifiers,
         largest_entry=largest_entry,

@@ -41,7 +41,7 @@ from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
 from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.wire.payload import LARGEST_VALUE
 
@@ -53,7 +53,7 @@ _IN_FILES = datetime.max.replace(tzinfo=UTC)
 def compile_objects(
     objects: Objects,
     *,
-    keyring: Keyring,
+    keyrings: Keyrings,
     last_good: Mapping[str, Entry] | None = None,
     verifiers: Verifiers | None = None,
     largest_entry: int = LARGEST_VALUE,
@@ -62,13 +62,13 @@ def compile_objects(
     """
     Return the entries to publish and every object's conditions.
 
-    `last_good` has the published entries, by entry key. The keyring salts password verifiers;
+    `last_good` has the published entries, by entry key. A keyring salts password verifiers;
     `verifiers` may have some already. `largest_entry` is the largest entry that the queue stores,
     in octets. `claims` says whose Domains take the mail of other namespaces; as it stands, all.
     """
     last_good = last_good or {}
-    verifiers = verifiers or Verifiers(keyring, published=last_good.values())
-    compiler = _Compiler(objects, verifiers, last_good, Bound(keyring, largest_entry), claims)
+    verifiers = verifiers or Verifiers(keyrings[Reader.INGRESS], published=last_good.values())
+    compiler = _Compiler(objects, verifiers, last_good, Bound(keyrings, largest_entry), claims)
     by_age: dict[Kind, list[Declared]] = {kind: [] for kind in Kind}
     for declared in sorted(objects.declared, key=_age):
         by_age[declared.reference.kind].append(declared)

@@ -13,7 +13,7 @@ from postroad.manifests.compiler.result import Reason
 from postroad.manifests.objects import Declared
 from postroad.policy.codec import encode_entry
 from postroad.policy.model import ClaimBasis, Client, Domain, Entry, Reach, Relay
-from postroad.policy.secrets.seal import Keyring
+from postroad.policy.secrets.seal import Keyrings
 
 _LARGEST_ITEM = 4000  # octets; a pattern has 320 characters, and JSON writes one in 12 at most
 _BESIDE_LISTS = 128 * 1024  # octets, for 64 hosts, 64 sources and a sealed login
@@ -23,7 +23,7 @@ _BESIDE_LISTS = 128 * 1024  # octets, for 64 hosts, 64 sources and a sealed logi
 class Bound:
     """The limit of an object: `largest` octets in its stored form, with its secrets sealed."""
 
-    keyring: Keyring
+    keyrings: Keyrings
     largest: int
 
     def check(self, declared: Declared, entry: Entry, stored: Entry | None) -> list[Finding]:
@@ -34,7 +34,7 @@ class Bound:
         entry = _undecided(entry)
         if stored is not None and entry == _undecided(stored):
             return []
-        size = len(encode_entry(declared.reference.entry_key, entry, self.keyring))
+        size = len(encode_entry(declared.reference.entry_key, entry, self.keyrings))
         if size <= self.largest:
             return []
         longest = max(lists, key=lists.__getitem__)

@@ -7,13 +7,18 @@ gives the same bytes and is not written again. As with any deterministic encrypt
 sees that two versions of one field are equal, and nothing else.
 
 A keyring holds two keys while a key is being replaced: the first one seals, and both open.
+
+Each role that reads secrets has a key of its own, so that a process can open what its role needs
+and nothing else: ingress faces the Internet, and must not have the logins at smarthosts. Only who
+publishes has the keys of all.
 """
 
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,13 +28,20 @@ _NONCE_BYTES = 12
 _SALT_BYTES = 16
 
 
+class Reader(StrEnum):
+    """A role that reads secrets of the configuration, and has a key of its own."""
+
+    INGRESS = "ingress"  # verifiers of Clients' passwords
+    DELIVERY = "delivery"  # logins at smarthosts
+
+
 class SealBroken(Exception):
     """A sealed value cannot be opened: it has another key or place, or was altered."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterKey:
-    """The key that all processes of a cluster share, 32 random octets; never shown."""
+    """The key that all processes of one role share, 32 random octets; never shown."""
 
     octets: bytes = field(repr=False)
 
@@ -52,7 +64,7 @@ class ClusterKey:
 
 
 class Keyring:
-    """The cluster keys of a process; the first one seals."""
+    """The cluster keys of one reader; the first one seals."""
 
     def __init__(self, keys: Sequence[ClusterKey]) -> None:
         if not keys:
@@ -89,6 +101,10 @@ class Keyring:
     def is_salt(self, salt: bytes, place: str, text: bytes) -> bool:
         """Whether this is the salt of a text and place, with any of the keys."""
         return any(hmac.compare_digest(salt, _salt(key, place, text)) for key in self._keys)
+
+
+Keyrings = Mapping[Reader, Keyring]
+"""The keyrings that a process has: of its own role, or of all roles if it publishes."""
 
 
 def _salt(key: ClusterKey, place: str, text: bytes) -> bytes:

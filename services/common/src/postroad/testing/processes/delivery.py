@@ -22,13 +22,14 @@ from postroad.policy.model import (
     Smarthost,
     TlsMode,
 )
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import Reader
 from postroad.queue.configuration import Configuration, publish_objects
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, RecordConsumer, Spool
 from postroad.spool.record import Origin
 from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.queue.queued_mail import SECOND, now, record
@@ -36,7 +37,7 @@ from postroad.testing.queue.queued_mail import SECOND, now, record
 NAME = "relay.test"
 HOUR = timedelta(hours=1)
 CLIENT = Origin(client="shop/till", namespace="shop")
-_RING = Keyring([ClusterKey(b"k" * 32)])
+_RINGS = keyrings()
 
 
 async def publish(spool: Spool, **egress_paths: EgressPath) -> None:
@@ -45,7 +46,7 @@ async def publish(spool: Spool, **egress_paths: EgressPath) -> None:
     for name, egress_path in egress_paths.items():
         destination = "*" if name == "anywhere" else name.replace("_", ".")
         entries[f"relay.shop.{name}"] = Relay(ObjectKey("shop", name), (destination,), egress_path)
-    await publish_objects(spool, dict(entries), _RING)
+    await publish_objects(spool, dict(entries), _RINGS)
 
 
 async def send(spool: Spool, *to: str, **more: object) -> list[str]:
@@ -123,7 +124,9 @@ async def delivering(
     `long_enough` is the time after which an attempt ends between two transactions. `ca_file` has
     authorities to trust in addition to the system's.
     """
-    configuration = Configuration(spool, _RING, retry=timedelta(seconds=0.01))
+    configuration = Configuration(
+        spool, {Reader.DELIVERY: _RINGS[Reader.DELIVERY]}, retry=timedelta(seconds=0.01)
+    )
     consumer = spool.take(pool=pool, room=room, room_bytes=room_bytes)
     settings = RouterSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
     context = WorkerContext(

@@ -16,20 +16,21 @@ from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.certificate import Certificate, self_signed
 from postroad.ingress.listen.server import Server
 from postroad.manifests.compiler.check import check
-from postroad.policy.secrets.seal import ClusterKey, Keyring
+from postroad.policy.secrets.seal import Reader
 from postroad.process.sockets import listen
 from postroad.queue.configuration import Configuration, publish_objects
 from postroad.smtp.server.content import LineEnds
 from postroad.spool.interface import Spool
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
+from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
 from postroad.units.addresses import ListenAddress, Network
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
-KEYRING = Keyring([ClusterKey(b"k" * 32)])
+KEYRINGS = keyrings()
 
 # 127.0.0.1 may relay as anyone at near.example; the shop logs in; here.example receives.
 MANIFESTS = """\
@@ -120,9 +121,9 @@ class Scene:
         """Publish manifests, as `postroad up` does, and wait until they are in force."""
         file = folder / "manifests.yaml"
         file.write_text(manifests)
-        mistakes, compiled = check([file], keyring=KEYRING)
+        mistakes, compiled = check([file], keyrings=KEYRINGS)
         assert not mistakes, mistakes
-        generation = await publish_objects(self.spool, compiled.entries, KEYRING)
+        generation = await publish_objects(self.spool, compiled.entries, KEYRINGS)
         async with asyncio.timeout(patient(5)):
             while (now := self.configuration.current) is None or now.generation < generation:
                 await self.configuration.changed()
@@ -162,7 +163,7 @@ async def start_ingress(
     """
     spool = MemorySpool(cluster, role="ingress")
     used = queue or spool
-    configuration = Configuration(used, KEYRING)
+    configuration = Configuration(used, {Reader.INGRESS: KEYRINGS[Reader.INGRESS]})
     certificate = self_signed(tls, "relay.test")
     quotas = Quotas(used.usage)
     tools = IntakeContext(
@@ -172,7 +173,7 @@ async def start_ingress(
         hostname="relay.test",
         process="ingress-0",
     )
-    passwords = Passwords(KEYRING)
+    passwords = Passwords(KEYRINGS[Reader.INGRESS])
     server = Server(
         tools,
         Logins(passwords, tools),
