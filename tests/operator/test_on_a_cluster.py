@@ -117,10 +117,11 @@ class Cluster:
             said = "\n".join(path.read_text()[-3000:] for path in self.folder.glob("*.log"))
             raise AssertionError(f"{last.get('status')}\n{said}") from None
 
-    async def secret(self, name: str, **values: str) -> None:
-        """Make a Secret, or change it."""
+    async def secret(self, name: str, *, label: str = "login", **values: str) -> None:
+        """Make a Secret for logins, or change it."""
         path = f"/api/v1/namespaces/{self.namespace}/secrets"
-        body = {"metadata": {"name": name}, "stringData": values}
+        metadata = {"name": name, "labels": {"postroad.dev/secret-type": label}}
+        body = {"metadata": metadata, "stringData": values}
         with contextlib.suppress(ApiRefused):
             await self.kube.request("DELETE", f"{path}/{name}")
         await self.kube.request("POST", path, body=body)
@@ -344,6 +345,35 @@ async def test_the_api_server_away_changes_nothing_and_is_found_again(
     await cluster.apply(Kind.RELAY, "other", RELAY)
     await in_force(configuration, lambda now: len(now.relays) == 2, 30)
     assert cluster.operators[0].returncode is None
+
+
+async def test_a_secret_is_used_once_its_owner_has_labelled_it(cluster: Cluster) -> None:
+    await cluster.start_operator()
+    configuration = await cluster.follow()
+    await cluster.secret("login", label="other", username="web", password="one")
+    hop = {"smarthosts": [{"host": "smtp.example"}], "auth": {"secretRef": {"name": "login"}}}
+    await cluster.apply(Kind.RELAY, "out", hop)
+    refused = await cluster.condition(Kind.RELAY, "out", "SecretsResolved", "False")
+    assert refused["reason"] == "SecretNotOptedIn"
+
+    path = f"/api/v1/namespaces/{cluster.namespace}/secrets/login"
+    merge = {"Content-Type": "application/merge-patch+json"}
+
+    async def owner_writes(**metadata: Object) -> None:
+        await cluster.kube.request("PATCH", path, body={"metadata": metadata}, headers=merge)
+
+    await owner_writes(labels={"postroad.dev/secret-type": "login"})
+    # The operator's watch sees it from now on.
+    async with asyncio.timeout(patient(20)):
+        while refused["reason"] != "HostNotAllowed":
+            refused = await cluster.condition(Kind.RELAY, "out", "SecretsResolved", "False")
+            await asyncio.sleep(_LOOK)
+    await owner_writes(annotations={"postroad.dev/hosts": "smtp.example"})
+    await in_force(configuration, lambda now: bool(now.relays))
+    await cluster.condition(Kind.RELAY, "out", "SecretsResolved", "True")
+    await owner_writes(labels={"postroad.dev/secret-type": None})
+    taken = await cluster.condition(Kind.RELAY, "out", "SecretsResolved", "False")
+    assert taken["reason"] == "SecretNotOptedIn"
 
 
 async def test_labels_of_a_namespace_are_followed(cluster: Cluster) -> None:

@@ -266,7 +266,13 @@ async def test_a_secret_that_cannot_be_read_holds_up_its_own_object_alone(scene:
     scene.event("Relay", scene.api.put("relays", "b", {"mx": {}}))
     await scene.api.until_ready("relays", "b", "True", "Programmed")
     login = {"username": "dQ==", "password": "cA=="}
-    metadata = {"name": "login", "namespace": "shop", "resourceVersion": "1"}
+    metadata = {
+        "name": "login",
+        "namespace": "shop",
+        "resourceVersion": "1",
+        "labels": {"postroad.dev/secret-type": "login"},
+        "annotations": {"postroad.dev/hosts": "h.example"},
+    }
     scene.api.secrets["login"] = {"metadata": metadata, "data": login}
     await scene.api.until_ready("relays", "a", "True", "Programmed")
 

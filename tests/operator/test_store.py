@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from postroad.manifests.objects import Kind, Reference
+from postroad.manifests.objects import Kind, LoginSecret, Reference
 from postroad.operator.cache.store import Store
 from postroad.policy.model import ObjectKey
 
@@ -99,9 +99,13 @@ def test_a_list_of_one_namespace_says_nothing_about_others() -> None:
     assert names(store) == ["a"]
 
 
+FOR_LOGINS = {"postroad.dev/secret-type": "login"}
+
+
 def secret(**values: str) -> dict[str, Any]:
     data = {name: base64.b64encode(text.encode()).decode() for name, text in values.items()}
-    return {"metadata": {"name": "login", "namespace": "shop"}, "data": data}
+    metadata = {"name": "login", "namespace": "shop", "labels": FOR_LOGINS}
+    return {"metadata": metadata, "data": data}
 
 
 LOGIN = ObjectKey("shop", "login")
@@ -115,7 +119,9 @@ def test_only_what_is_needed_of_a_secret_is_kept_and_only_while_it_is_named() ->
     # It came before its object, so it has to be asked for.
     assert store.secrets.missing() == [LOGIN]
     assert store.secrets.event(LOGIN, secret(username="u", password="p", other="x"), deleted=False)
-    assert store.snapshot().secrets == {LOGIN: {"username": b"u", "password": b"p"}}
+    assert store.snapshot().secrets == {
+        LOGIN: LoginSecret({"username": b"u", "password": b"p"}, opted_in=True)
+    }
     assert store.secrets.missing() == []
     assert not store.secrets.event(LOGIN, secret(username="u", password="p"), deleted=False)
     assert store.secrets.read(LOGIN, None, asked=store.now)
@@ -133,8 +139,9 @@ def test_a_late_word_of_an_object_that_had_the_name_before_changes_nothing() -> 
 
 
 def login(version: int) -> dict[str, Any]:
-    metadata = {"name": "login", "namespace": "shop", "resourceVersion": str(version)}
-    return {"metadata": metadata, "data": {"username": "YQ=="}}
+    made = secret(username="a")
+    made["metadata"]["resourceVersion"] = str(version)
+    return made
 
 
 def test_a_secret_that_came_while_it_was_asked_for_is_not_taken_for_missing() -> None:
@@ -143,7 +150,7 @@ def test_a_secret_that_came_while_it_was_asked_for_is_not_taken_for_missing() ->
     asked = store.now
     assert store.secrets.event(LOGIN, login(5), deleted=False)
     assert not store.secrets.read(LOGIN, None, asked=asked)
-    assert store.snapshot().secrets == {LOGIN: {"username": b"a"}}
+    assert store.snapshot().secrets == {LOGIN: LoginSecret({"username": b"a"}, opted_in=True)}
     assert store.secrets.read(LOGIN, None, asked=store.now)
     assert store.snapshot().secrets == {}
 
@@ -154,6 +161,25 @@ def test_a_secret_that_was_made_anew_is_not_deleted_by_a_late_word() -> None:
     assert store.secrets.event(LOGIN, login(5), deleted=False)
     assert not store.secrets.event(LOGIN, login(4), deleted=True)
     assert LOGIN in store.snapshot().secrets
+
+
+def test_of_a_secret_that_nobody_opted_in_no_value_is_kept() -> None:
+    store = Store()
+    store.event(Kind.RELAY, relay(version=1, secret="login"), deleted=False)
+    unlabelled = secret(username="u", password="p")
+    unlabelled["metadata"]["labels"] = {"app": "database"}
+    assert store.secrets.read(LOGIN, unlabelled, asked=store.now)
+    assert store.snapshot().secrets == {LOGIN: LoginSecret({}, opted_in=False)}
+
+
+def test_a_secret_that_the_watch_tells_gone_is_asked_for() -> None:
+    """It may only have lost its label, and its object's status should say so."""
+    store = Store()
+    store.event(Kind.RELAY, relay(version=1, secret="login"), deleted=False)
+    assert store.secrets.event(LOGIN, login(5), deleted=False)
+    assert store.secrets.event(LOGIN, login(6), deleted=True)
+    assert store.secrets.missing() == [LOGIN]
+    assert store.snapshot().secrets == {}
 
 
 def namespace(name: str, version: int, **labels: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def objects_of(*texts: str, complete: bool = True) -> Objects:
         raw["apiVersion"] = "v1" if core else "postroad.dev/v1alpha1"
         found = read_object(raw)
         if isinstance(found, SecretObject):
-            secrets[found.key] = found.data
+            secrets[found.key] = found.secret
         elif isinstance(found, NamespaceObject):
             namespaces[found.name] = found.labels
         else:

@@ -73,6 +73,7 @@ class Store:
             secrets=self.secrets.found,
             namespaces=dict(self.namespaces.labels),
             complete=self.complete,
+            opt_in=True,
         )
 
     @property

@@ -1,19 +1,23 @@
 """
 What the declared objects refer to: Secrets with logins, and Namespaces with their labels.
 
-Only Secrets that a declared object names are kept, and only their username and password. So an
-event about a Secret is dropped if it comes before the object that names the Secret. Before
-compiling, the publisher therefore fetches the Secrets that `Secrets.missing` returns.
+Only Secrets that a declared object names are kept, and only their username and password if their
+owner has opted in. So an event about a Secret is dropped if it comes before the object that names
+the Secret. The watch follows only Secrets with the label, and tells one that has lost its label as
+deleted. Before compiling, the publisher therefore fetches the Secrets that `Secrets.missing`
+returns: those that are new, and those that may be gone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from postroad.manifests.objects import LoginSecret
 from postroad.manifests.reader import SecretObject, read_object
 from postroad.operator.cache.events import EventCounter, LatestEvents
 from postroad.policy.model import ObjectKey
 
 _LOGIN_KEYS = ("username", "password")
+_METADATA = ("name", "namespace", "labels", "annotations")
 
 
 class Secrets:
@@ -27,7 +31,7 @@ class Secrets:
     def __init__(self, counter: EventCounter, named: Callable[[], Iterable[ObjectKey]]) -> None:
         self._named = named
         self._names: frozenset[ObjectKey] | None = frozenset()
-        self._logins: dict[ObjectKey, Mapping[str, bytes] | None] = {}  # None: not there
+        self._logins: dict[ObjectKey, LoginSecret | None] = {}  # None: not there
         self._latest: LatestEvents[ObjectKey] = LatestEvents(counter)
 
     def names_changed(self) -> None:
@@ -44,19 +48,21 @@ class Secrets:
         return self._names
 
     @property
-    def found(self) -> dict[ObjectKey, Mapping[str, bytes]]:
-        """The login in each Secret that exists."""
+    def found(self) -> dict[ObjectKey, LoginSecret]:
+        """Each Secret that exists."""
         return {key: login for key, login in self._logins.items() if login is not None}
 
     def missing(self) -> list[ObjectKey]:
-        """Return the Secrets that objects name and that were not read yet."""
+        """Return the Secrets that objects name and that have to be read."""
         return sorted(key for key in self.names if key not in self._logins)
 
     def event(self, key: ObjectKey, raw: Mapping[str, Any], *, deleted: bool) -> bool:
         """Apply a watch event about a Secret."""
         if key not in self.names or not self._latest.is_new(key, raw):
             return False
-        return self._set(key, None if deleted else raw)
+        if deleted:
+            return self._logins.pop(key, None) is not None
+        return self._set(key, raw)
 
     def read(self, key: ObjectKey, raw: Mapping[str, Any] | None, *, asked: int) -> bool:
         """Apply a Secret as read when the counter was at `asked`; None if there was none."""
@@ -113,15 +119,18 @@ def _labels(raw: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in labels.items()}
 
 
-def _login(raw: Mapping[str, Any]) -> Mapping[str, bytes]:
+def _login(raw: Mapping[str, Any]) -> LoginSecret:
     metadata = raw.get("metadata") or {}
     data = {n: v for n, v in (raw.get("data") or {}).items() if n in _LOGIN_KEYS}
     read = read_object(
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {name: metadata.get(name) for name in ("name", "namespace")},
+            "metadata": {name: metadata.get(name) for name in _METADATA},
             "data": data,
         }
     )
-    return read.data if isinstance(read, SecretObject) else {}
+    if not isinstance(read, SecretObject):
+        return LoginSecret({})
+    # Nobody needs the values of one that may not be used.
+    return read.secret if read.secret.opted_in else LoginSecret({})

@@ -7,9 +7,9 @@ while the Lease must be renewed. Its handlers only pass each event on to the ope
 are low-level `on.event` handlers, for which kopf keeps no finalizers, annotations or progress. So
 kopf never writes to an object.
 
-The API server does not send Secrets of a type that cannot hold a login, above all Helm's releases,
-which have up to a megabyte each. When kopf fails, it is started again after a pause. Its first list
-then brings the changes that it missed, and the operator's own list brings the deletions.
+The API server sends only Secrets that their owners have labelled for use as a login. When kopf
+fails, it is started again after a pause. Its first list then brings the changes that it missed, and
+the operator's own list brings the deletions.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from typing import Any
 
 import kopf
 
-from postroad.manifests.objects import GROUP, VERSION
+from postroad.manifests.objects import GROUP, SECRET_LABEL, SECRET_USE, VERSION
 from postroad.operator import metrics
 from postroad.operator.kubernetes.client import PLURALS, ApiAccess, KubeError
 from postroad.process.background.backoff import Backoff
@@ -32,11 +32,6 @@ from postroad.telemetry.logs import get_logger
 # kind, type (ADDED, MODIFIED, DELETED, None when listed), object; called on the operator's loop.
 Sink = Callable[[str, str | None, dict[str, Any]], None]
 
-_NO_LOGINS = (
-    "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=kubernetes.io/tls,"
-    "type!=kubernetes.io/dockerconfigjson,type!=kubernetes.io/dockercfg,"
-    "type!=bootstrap.kubernetes.io/token"
-)
 _BACKOFF = Backoff(timedelta(seconds=1), timedelta(seconds=30))
 _GOOD_RUN = 60.0  # seconds without failure after which the count of failures starts again
 
@@ -170,7 +165,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.reconnect_backoff = 0.5
-    settings.watching.field_selectors["", "v1", "secrets"] = _NO_LOGINS
+    settings.watching.label_selectors["", "v1", "secrets"] = f"{SECRET_LABEL}={SECRET_USE}"
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = (1, 2, 3, 5, 8)
     # kopf has a worker for each object; it should end soon after its event.

@@ -14,9 +14,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from postroad.policy.model import ObjectKey
+from postroad.policy.patterns import specificity
 
 GROUP = "postroad.dev"
 VERSION = "v1alpha1"
+
+# With this label the owner of a Secret lets Clients and Relays of its namespace use it as a login.
+# The annotation names the hosts to which Relays may send it.
+SECRET_LABEL, SECRET_USE = f"{GROUP}/secret-type", "login"
+HOSTS_ANNOTATION = f"{GROUP}/hosts"
 
 
 class Kind(StrEnum):
@@ -94,14 +100,35 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginSecret:
+    """
+    A Secret of Kubernetes, and what its owner lets it be used for; its values are never shown.
+
+    `opted_in`: the owner lets Clients and Relays of the namespace use it. `hosts` are the patterns
+    of hosts to which a Relay may send the login; None if the owner has not named any.
+    """
+
+    data: Mapping[str, bytes] = field(repr=False)
+    opted_in: bool = False
+    hosts: tuple[str, ...] | None = None
+
+    def may_go_to(self, host: str) -> bool:
+        """Whether a Relay may send the login to a host, as far as the owner has named any."""
+        return any(specificity(pattern, host.casefold()) for pattern in self.hosts or ())
+
+
+@dataclass(frozen=True, slots=True)
 class Objects:
     """
     All declared objects, which are compiled together.
 
-    `complete` is False if some objects could not be listed or read: then nothing is removed.
+    `complete` is False if some objects could not be listed or read: then nothing is removed. With
+    `opt_in` a Secret counts only if its owner has opted in. In files nobody has to: who writes a
+    Relay there can read the Secret, too.
     """
 
     declared: tuple[Declared, ...] = ()
-    secrets: Mapping[ObjectKey, Mapping[str, bytes]] = field(default_factory=dict, repr=False)
+    secrets: Mapping[ObjectKey, LoginSecret] = field(default_factory=dict)
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     complete: bool = True
+    opt_in: bool = False

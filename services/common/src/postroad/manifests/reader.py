@@ -25,7 +25,19 @@ from postroad.manifests.kinds.readers import shown
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.kinds.types import NAME_PATTERN, NAMESPACE_PATTERN
 from postroad.manifests.mistakes import explain
-from postroad.manifests.objects import GROUP, VERSION, Declared, Kind, Path, Problem, Reference
+from postroad.manifests.objects import (
+    GROUP,
+    HOSTS_ANNOTATION,
+    SECRET_LABEL,
+    SECRET_USE,
+    VERSION,
+    Declared,
+    Kind,
+    LoginSecret,
+    Path,
+    Problem,
+    Reference,
+)
 from postroad.policy.model import ObjectKey
 
 SPECS: Mapping[Kind, type[Part]] = {
@@ -49,13 +61,10 @@ _TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 
 @dataclass(frozen=True, slots=True)
 class SecretObject:
-    """A Secret of Kubernetes; its values are never shown."""
+    """A Secret with its name."""
 
     key: ObjectKey
-    data: Mapping[str, bytes]
-
-    def __repr__(self) -> str:
-        return f"SecretObject({self.key}, keys={sorted(self.data)})"
+    secret: LoginSecret
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +252,21 @@ def _read_secret(raw: Mapping[str, Any], key: ObjectKey) -> SecretObject | Inval
                 except (binascii.Error, ValueError):
                     reason = "is not base64; plain text goes under stringData"
                     problems.append(Problem((part, str(name)), reason))
-    return InvalidManifest(tuple(problems)) if problems else SecretObject(key, data)
+    texts = {}
+    for name in ("labels", "annotations"):
+        texts[name] = raw["metadata"].get(name) or {}
+        if not _is_text_map(texts[name]):
+            problems.append(Problem(("metadata", name), "must be a mapping of texts"))
+    if problems:
+        return InvalidManifest(tuple(problems))
+    opted_in = texts["labels"].get(SECRET_LABEL) == SECRET_USE
+    return SecretObject(key, LoginSecret(data, opted_in, _hosts(texts["annotations"])))
+
+
+def _hosts(annotations: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the host patterns in the annotation, between commas or blanks; None without it."""
+    text = annotations.get(HOSTS_ANNOTATION)
+    return None if text is None else tuple(text.casefold().replace(",", " ").split())
 
 
 def _is_text_map(value: object) -> bool:

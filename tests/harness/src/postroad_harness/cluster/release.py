@@ -170,9 +170,11 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def secret(namespace: str, name: str, kind: str = "Opaque", **data: str) -> Object:
-    """Return a Secret; underscores in keys stand for dots."""
+    """Return a Secret, for Clients if it has a login; underscores in keys stand for dots."""
     encoded = {k.replace("_", "."): base64.b64encode(v.encode()).decode() for k, v in data.items()}
-    metadata = {"namespace": namespace, "name": name}
+    metadata: Object = {"namespace": namespace, "name": name}
+    if kind == "kubernetes.io/basic-auth":
+        metadata["labels"] = {"postroad.dev/secret-type": "login"}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind} | {
         "data": encoded
     }

@@ -7,16 +7,18 @@ a conflict), which are reported at the field of the object.
 
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from postroad.manifests.compiler.claims import Claims, Grants
 from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.compiler.entries import UNVERIFIED_LOGIN, logs_in_unverified
-from postroad.manifests.compiler.findings import read_credentials
+from postroad.manifests.compiler.findings import NO_CONSENT, Finding, read_credentials
 from postroad.manifests.compiler.result import Compiled, ConditionType, Reason
 from postroad.manifests.files.reader import ManifestReader, Manifests, Mistake
 from postroad.manifests.kinds.client import ClientSpec
+from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Kind, Problem
 from postroad.policy.model import Client, Credentials, Domain, Entry, ObjectKey, Relay
 from postroad.policy.patterns import specificity
@@ -113,6 +115,7 @@ def _warnings_of(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
     yield from _stranded(compiled, manifests)
     yield from _short_passwords(manifests)
     yield from _unproven(compiled, manifests)
+    yield from _not_opted_in(manifests)
 
 
 def _unverified_logins(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
@@ -161,6 +164,27 @@ def _unproven(compiled: Compiled, manifests: Manifests) -> Iterable[Mistake]:
             yield origin.mistake(Problem(("spec", "domain"), reason))
 
 
+def _not_opted_in(manifests: Manifests) -> Iterable[Mistake]:
+    """Yield Secrets without consent; files with some that have it are meant for Kubernetes, too."""
+    objects = replace(manifests.objects, opt_in=True)
+    if not any(secret.opted_in for secret in objects.secrets.values()):
+        return
+    for declared in objects.declared:
+        spec, name = declared.spec, None
+        hosts: tuple[str, ...] = ()
+        if isinstance(spec, RelaySpec):
+            name, hosts = spec.login, tuple(hop.host for hop in spec.smarthosts)
+        elif isinstance(spec, ClientSpec) and spec.auth is not None:
+            name = spec.auth.secret_ref.name
+        if name is None:
+            continue
+        key = ObjectKey(declared.reference.key.namespace, name)
+        found = read_credentials(objects, key, ("spec",), hosts=hosts)
+        if isinstance(found, Finding) and found.reason in NO_CONSENT:
+            reason = f"on Kubernetes, {found.message}"
+            yield manifests.origins[declared.reference].mistake(Problem(found.path, reason))
+
+
 def _short_passwords(manifests: Manifests) -> Iterable[Mistake]:
     objects = manifests.objects
     for declared in objects.declared:
@@ -168,7 +192,7 @@ def _short_passwords(manifests: Manifests) -> Iterable[Mistake]:
         if not isinstance(spec, ClientSpec) or spec.auth is None:
             continue
         secret = ObjectKey(reference.key.namespace, spec.auth.secret_ref.name)
-        login = read_credentials(objects.secrets, secret, ())
+        login = read_credentials(objects, secret, ())
         if isinstance(login, Credentials) and len(login.password) < _SHORT_PASSWORD:
             reason = (
                 f"the password in Secret {secret} has fewer than {_SHORT_PASSWORD} characters;"

@@ -113,7 +113,7 @@ class _Compiler:
         self._grants = Grants(objects, claims)
         self._names: dict[tuple[str, str], ObjectKey] = {}  # those that Domains of a namespace have
         self._domains: dict[str, Domain] = {}  # by name, those that strangers' mail is for
-        self._usernames = Usernames(claims, objects.secrets, last_good)
+        self._usernames = Usernames(claims, objects, last_good)
         self.entries: dict[str, Entry] = {}
         self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}
@@ -133,7 +133,11 @@ class _Compiler:
             if spec.login is not None:
                 types.append(ConditionType.SECRETS_RESOLVED)
                 where = ("auth",) if spec.auth else ("smarthosts", 0, "auth")
-                credentials = self._references.credentials(declared, spec.login, where, findings)
+                credentials = self._references.credentials(
+                    declared,
+                    *(spec.login, where, findings),
+                    hosts=[hop.host for hop in spec.smarthosts],
+                )
             entry = relay_entry(declared.reference.key, spec, credentials)
             note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
             findings += self._too_large(declared, entry)

@@ -1,11 +1,19 @@
 """What the compiler finds wrong with an object, and the conditions that follow from that."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from postroad.manifests.compiler.result import Condition, ConditionType, Reason
-from postroad.manifests.objects import Declared, Path
+from postroad.manifests.objects import (
+    HOSTS_ANNOTATION,
+    SECRET_LABEL,
+    SECRET_USE,
+    Declared,
+    LoginSecret,
+    Objects,
+    Path,
+)
 from postroad.policy.model import Credentials, ObjectKey
 
 # These remove an object from the configuration, because a person has decided so: its owner, or
@@ -13,6 +21,10 @@ from postroad.policy.model import Credentials, ObjectKey
 REMOVING = frozenset(
     {Reason.DOMAIN_CONFLICT, Reason.USERNAME_CONFLICT, Reason.NOT_ALLOWED_BY_RELAY}
 )
+
+
+NO_CONSENT = frozenset({Reason.SECRET_NOT_OPTED_IN, Reason.HOST_NOT_ALLOWED})
+"""The owner of a Secret does not let it be used so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +94,22 @@ def conditions(
 
 
 def read_credentials(
-    secrets: Mapping[ObjectKey, Mapping[str, bytes]], key: ObjectKey, path: Path
+    objects: Objects, key: ObjectKey, path: Path, *, hosts: Iterable[str] = ()
 ) -> Credentials | Finding:
-    """Return the username and password of a Secret, or why they cannot be used."""
-    data = secrets.get(key)
-    if data is None:
+    """
+    Return the username and password of a Secret, or why they cannot be used.
+
+    `hosts` are those to which a Relay sends them.
+    """
+    secret = objects.secrets.get(key)
+    if secret is None:
         message = f"there is no Secret {key}; make it, with the keys username and password"
         return Finding(ConditionType.SECRETS_RESOLVED, Reason.SECRET_NOT_FOUND, message, path)
+    lack = _lack_of_consent(secret, hosts, needed=objects.opt_in)
+    if lack is not None:
+        reason, message = lack
+        return Finding(ConditionType.SECRETS_RESOLVED, reason, f"Secret {key} {message}", path)
+    data = secret.data
     values = []
     for name in ("username", "password"):
         value = data.get(name)
@@ -102,6 +123,22 @@ def read_credentials(
             return Finding(ConditionType.SECRETS_RESOLVED, Reason.SECRET_INVALID, message, path)
         values.append(value.decode("utf-8"))
     return Credentials(*values)
+
+
+def _lack_of_consent(
+    secret: LoginSecret, hosts: Iterable[str], *, needed: bool
+) -> tuple[Reason, str] | None:
+    """Return why a Secret may not be used; what its owner has named counts, needed or not."""
+    if needed and not secret.opted_in:
+        message = f"is not for logins; if it may be used, label it {SECRET_LABEL}={SECRET_USE}"
+        return Reason.SECRET_NOT_OPTED_IN, message
+    if secret.hosts is None and not needed:
+        return None
+    for host in hosts:
+        if not secret.may_go_to(host):
+            message = f"may not go to {host}; the hosts in its annotation {HOSTS_ANNOTATION} may"
+            return Reason.HOST_NOT_ALLOWED, message
+    return None
 
 
 def _trouble(value: bytes) -> str:

@@ -5,7 +5,7 @@ It looks among the declared objects and those in force so far. A reference to a 
 to one that does not admit the namespace, is a finding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from postroad.manifests.compiler.entries import admitted, relay_key
 from postroad.manifests.compiler.findings import Finding, read_credentials, refused
@@ -27,7 +27,7 @@ class References:
     def __init__(
         self, objects: Objects, last_good: Mapping[str, Entry], *, in_force: Mapping[str, Entry]
     ) -> None:
-        self._secrets = objects.secrets
+        self._objects = objects
         self._last_good = last_good
         self._in_force = in_force
         self._relays = {
@@ -49,10 +49,18 @@ class References:
         secret: str,
         path: tuple[str | int, ...],
         findings: list[Finding],
+        *,
+        hosts: Iterable[str] = (),
     ) -> Credentials | None:
-        """Return the login in a Secret of the object's namespace; None, with a finding, if none."""
+        """
+        Return the login in a Secret of the object's namespace; None, with a finding, if none.
+
+        `hosts` are those to which a Relay sends it.
+        """
         key = ObjectKey(declared.reference.key.namespace, secret)
-        found = read_credentials(self._secrets, key, ("spec", *path, "secretRef", "name"))
+        found = read_credentials(
+            self._objects, key, ("spec", *path, "secretRef", "name"), hosts=hosts
+        )
         if isinstance(found, Finding):
             findings.append(found)
             return None

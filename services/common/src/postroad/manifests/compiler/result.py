@@ -40,6 +40,8 @@ class Reason(StrEnum):
     USERNAME_CONFLICT = "UsernameConflict"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, no secret
     SECRET_INVALID = "SecretInvalid"  # noqa: S105
+    SECRET_NOT_OPTED_IN = "SecretNotOptedIn"  # noqa: S105
+    HOST_NOT_ALLOWED = "HostNotAllowed"
     SENDER_NOT_ALLOWED = "SenderNotAllowed"
     NOT_IN_RELEASE_NAMESPACE = "NotInReleaseNamespace"
     TRUSTED = "Trusted"

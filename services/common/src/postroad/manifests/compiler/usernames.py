@@ -13,7 +13,7 @@ from postroad.manifests.compiler.claims import Claims
 from postroad.manifests.compiler.findings import Finding, read_credentials, refused
 from postroad.manifests.compiler.result import Reason
 from postroad.manifests.kinds.client import ClientSpec
-from postroad.manifests.objects import Declared
+from postroad.manifests.objects import Declared, Objects
 from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach, qualified
 
 _WHERE = ("auth", "secretRef", "name")
@@ -32,11 +32,11 @@ class Usernames:
     def __init__(
         self,
         claims: Claims,
-        secrets: Mapping[ObjectKey, Mapping[str, bytes]],
+        objects: Objects,
         last_good: Mapping[str, Entry],
     ) -> None:
         self._claims = claims
-        self._secrets = secrets
+        self._objects = objects
         self._last_good = last_good
         self._owners: dict[str, ObjectKey] = {}
 
@@ -73,7 +73,7 @@ class Usernames:
         if not isinstance(spec, ClientSpec) or spec.auth is None:
             return None
         key = ObjectKey(declared.reference.key.namespace, spec.auth.secret_ref.name)
-        found = read_credentials(self._secrets, key, ("spec", *_WHERE))
+        found = read_credentials(self._objects, key, ("spec", *_WHERE))
         return None if isinstance(found, Finding) else found.username
 
     def allowed(self, client: ObjectKey, wanted: str) -> Username:

@@ -15,7 +15,15 @@ from stat import S_ISREG
 from postroad.manifests.files.paths import manifest_files
 from postroad.manifests.files.pieces import FoundObjects, Pieces
 from postroad.manifests.files.yaml_nodes import YamlMistake, count_lines, cut
-from postroad.manifests.objects import Declared, Objects, Path, Problem, Reference, format_path
+from postroad.manifests.objects import (
+    Declared,
+    LoginSecret,
+    Objects,
+    Path,
+    Problem,
+    Reference,
+    format_path,
+)
 from postroad.manifests.reader import Foreign, InvalidManifest, NamespaceObject, SecretObject
 from postroad.policy.model import ObjectKey
 
@@ -109,7 +117,7 @@ class _Reading:
         self._tell = tell
         self._result = Manifests()
         self._declared: list[Declared] = []
-        self._secrets: dict[ObjectKey, Mapping[str, bytes]] = {}
+        self._secrets: dict[ObjectKey, LoginSecret] = {}
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._where: dict[object, FilePosition] = {}
         self._complete = True
@@ -161,7 +169,7 @@ class _Reading:
             self._result.passed_over.append(read.what)
         elif isinstance(read, SecretObject):
             if self._is_first(("Secret", read.key), f"Secret {read.key}", origin):
-                self._secrets[read.key] = read.data
+                self._secrets[read.key] = read.secret
         elif isinstance(read, NamespaceObject):
             if self._is_first(("Namespace", read.name), f"Namespace {read.name}", origin):
                 self._namespaces[read.name] = read.labels

@@ -62,7 +62,9 @@ writes this page from the models. [examples](examples) has complete examples wit
   `mode: Any` in such a Domain, and let the mail server decide which recipients exist. A Domain that
   admits tens of thousands of namespaces can admit `All`. Kubernetes itself stores 1.5 MiB.
 - **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
-  and `password`.
+  and `password`. On Kubernetes their owner lets them be used by the label
+  `postroad.dev/secret-type: login`, and names the hosts to which a Relay may send them in the
+  annotation `postroad.dev/hosts` ([security.md](security.md#secrets)).
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
   Client names it. If two Domains of a namespace have one name, or two Clients one username, the
   older object wins (in files: the first one). On Kubernetes a Client keeps a username that it has,

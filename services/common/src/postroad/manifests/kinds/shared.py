@@ -31,7 +31,11 @@ class PasswordAuth(Part):
     """A username and password kept in a Secret."""
 
     secret_ref: SecretRef
-    """Secret in the object's own namespace, with the keys `username` and `password`."""
+    """
+    Secret in the object's own namespace, with the keys `username` and `password`. On Kubernetes it
+    needs the label `postroad.dev/secret-type: login`, and for a Relay the annotation
+    `postroad.dev/hosts` with the hosts that may have the login.
+    """
 
 
 class LabelRequirement(Part):
