@@ -53,6 +53,7 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "metrics.prometheusRule.enabled": True,
         "metrics.dashboard.enabled": True,
     },
+    "everywhere": {"operator.clusterWide": True, "toolbox.enabled": False},
     "bare": {"networkPolicy.enabled": False, "podDisruptionBudget.enabled": False},
     "theirs": {
         "nats.auth.existingSecret": "passwords",

@@ -58,7 +58,7 @@ def test_every_component_has_its_budget_and_its_policy(
 
     everyone = {f"post-postroad-{name}" for name in ("ingress", "delivery", "operator", "nats")}
     assert names("default", "PodDisruptionBudget") == everyone
-    assert names("default", "NetworkPolicy") == everyone
+    assert names("default", "NetworkPolicy") == everyone | {"post-postroad-toolbox"}
     assert "post-postroad-delivery-bulk" in names("pools", "PodDisruptionBudget")
     assert names("bare", "PodDisruptionBudget") == names("bare", "NetworkPolicy") == set()
     assert names("external", "StatefulSet") == set()
@@ -115,7 +115,7 @@ def test_only_pods_of_the_release_reach_the_queue(rendered: Mapping[str, list[Ob
         for peer in rule["from"]
     }
     assert allowed == {
-        *((4222, "ingress"), (4222, "delivery"), (4222, "operator")),
+        *((4222, "ingress"), (4222, "delivery"), (4222, "operator"), (4222, "toolbox")),
         (6222, "nats"),
     }
 
@@ -130,29 +130,78 @@ def test_nobody_else_reads_the_pages_until_somebody_is_named(
         assert pages["from"] == [{"podSelector": of_the_release}]
 
 
-def test_the_operator_may_do_no_more_than_it_does(rendered: Mapping[str, list[Object]]) -> None:
-    objects = rendered["default"]
-    allowed = {
+def rights(objects: list[Object], kind: str) -> dict[tuple[str, str], set[str]]:
+    """Return the verbs of all roles of a kind, by API group and resource."""
+    return {
         (group, resource): set(rule["verbs"])
         for role in objects
-        if role["kind"] in {"Role", "ClusterRole"}
+        if role["kind"] == kind
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
+
+
+@pytest.mark.parametrize(("case", "kind"), [("default", "Role"), ("everywhere", "ClusterRole")])
+def test_the_operator_may_do_no_more_than_it_does(
+    rendered: Mapping[str, list[Object]], case: str, kind: str
+) -> None:
+    allowed = rights(rendered[case], kind)
     assert allowed["", "secrets"] == {"get", "list", "watch"}
     assert allowed["postroad.dev", "domains"] == {"get", "list", "watch"}
     assert allowed["postroad.dev", "domaingrants"] == {"get", "list", "watch"}
     assert allowed["postroad.dev", "domaingrants/status"] == {"get", "patch"}
     assert all("*" not in verbs and "delete" not in verbs for verbs in allowed.values())
-    of_objects = [
-        o for o in rendered["theirs"] if o.get("roleRef", {}).get("name", "").endswith("-objects")
+
+
+@pytest.mark.parametrize(
+    ("case", "namespaces"), [("default", ["mail"]), ("theirs", ["shop", "mail"])]
+)
+def test_the_operator_has_rights_in_the_namespaces_that_it_follows_alone(
+    rendered: Mapping[str, list[Object]], case: str, namespaces: list[str]
+) -> None:
+    objects = rendered[case]
+    # Of the rest of the cluster it knows the names and labels of namespaces.
+    assert rights(objects, "ClusterRole") == {("", "namespaces"): {"get", "list", "watch"}}
+    everywhere = [o["roleRef"]["name"] for o in objects if o["kind"] == "ClusterRoleBinding"]
+    assert everywhere == ["mail-post-postroad-operator-cluster"]
+    named_there = [
+        o["metadata"].get("namespace", "mail")
+        for o in objects
+        if o["kind"] == "RoleBinding" and o["roleRef"]["name"] == "mail-post-postroad-operator"
     ]
-    assert {o["kind"] for o in of_objects} == {"RoleBinding"}
-    # DomainGrants stand in the release's own namespace.
-    assert [o["metadata"]["namespace"] for o in of_objects] == ["shop", "mail"]
-    everywhere = [o for o in rendered["theirs"] if o["kind"] == "ClusterRoleBinding"]
-    assert [o["roleRef"]["name"] for o in everywhere] == ["mail-post-postroad-operator-cluster"]
+    assert named_there == namespaces  # DomainGrants stand in the release's own
+    bound = [o for o in objects if o["kind"] == "RoleBinding"]
+    assert {o["roleRef"]["kind"] for o in bound} == {"Role"}
+    (variables,) = [
+        {e["name"]: e.get("value") for e in c["env"]}
+        for c in named(objects, "Deployment", "operator")["spec"]["template"]["spec"]["containers"]
+    ]
+    assert {"mail", *str(variables["POSTROAD_WATCH_NAMESPACES"]).split(",")} == set(namespaces)
+
+
+def test_the_operator_follows_all_namespaces_where_that_is_asked_for(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    pod = named(rendered["everywhere"], "Deployment", "operator")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "POSTROAD_WATCH_NAMESPACES" not in {each["name"] for each in container["env"]}
+
+
+def test_people_have_a_pod_with_the_rights_of_the_command_alone(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    spec = named(rendered["default"], "Deployment", "toolbox")["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    (volume,) = spec["volumes"]
+    assert [item["key"] for item in volume["secret"]["items"]] == ["command"]
+    variables = {e["name"]: e["value"] for e in spec["containers"][0]["env"]}
+    assert variables["POSTROAD_NATS_USER"] == "command"
+    assert variables["POSTROAD_NATS_PASSWORD_FILE"] == "/secrets/nats/command"
+    operator = named(rendered["default"], "Deployment", "operator")["spec"]["template"]["spec"]
+    logins = next(v for v in operator["volumes"] if v["name"] == "nats-password")
+    assert [item["key"] for item in logins["secret"]["items"]] == ["operator"]
+    assert not [o for o in rendered["everywhere"] if o["metadata"]["name"].endswith("-toolbox")]
 
 
 @pytest.mark.parametrize("file", ["alerts.yaml", "dashboard.json"])

@@ -75,6 +75,10 @@ def test_a_typo_is_refused_by_its_name(helm: Helm, typo: str, told: str) -> None
             r"ingress\.service: has no port left",
         ),
         ({"delivery.pools[0].name": "default"}, "pools"),
+        (
+            {"operator.clusterWide": True, "operator.watchNamespaces[0]": "shop"},
+            "clusterWide and watchNamespaces exclude each other",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_reason(

@@ -98,8 +98,8 @@ def _overview() -> str:
     pods = _output("get", "pods", "-n", namespace, "-o", "wide")
     servers = (f"postroad-nats-{number}" for number in range(3))
     said = (_output("exec", "-n", namespace, server, "--", *_HEALTH) for server in servers)
-    operator = ("exec", "-n", namespace, "deployment/postroad-operator", "--")
-    mail = (_output(*operator, *words) for words in _QUEUE)
+    toolbox = ("exec", "-n", namespace, "deployment/postroad-toolbox", "--")
+    mail = (_output(*toolbox, *words) for words in _QUEUE)
     return "\n".join((pods, *said, *mail))
 
 

@@ -145,12 +145,7 @@ livenessProbe:
   value: {{ .root.Values.logLevel }}
 - name: POSTROAD_HTTP
   value: {{ printf "%s:8080" .root.Values.listenAddress | quote }}
-- name: POSTROAD_NATS_URL
-  value: {{ include "postroad.natsURL" .root }}
-- name: POSTROAD_NATS_USER
-  value: {{ .component }}
-- name: POSTROAD_NATS_PASSWORD_FILE
-  value: /secrets/nats/{{ .component }}
+{{ include "postroad.natsEnv" (dict "root" .root "user" .component) }}
 # A pod waits for the queue without a limit, and is not ready meanwhile.
 - name: POSTROAD_NATS_PATIENCE
   value: 24h
@@ -165,6 +160,16 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
+{{/* How to log in at NATS. Takes dict "root" "user". */}}
+{{- define "postroad.natsEnv" -}}
+- name: POSTROAD_NATS_URL
+  value: {{ include "postroad.natsURL" .root }}
+- name: POSTROAD_NATS_USER
+  value: {{ .user }}
+- name: POSTROAD_NATS_PASSWORD_FILE
+  value: /secrets/nats/{{ .user }}
+{{- end }}
+
 {{/* The time for a drain: the grace period less the pre-stop pause and the time to close. */}}
 {{- define "postroad.drainSeconds" -}}
 {{- $seconds := sub (sub (int .grace) (int .pause)) 15 -}}
@@ -174,17 +179,21 @@ livenessProbe:
 {{- $seconds -}}
 {{- end }}
 
-{{- define "postroad.secretMounts" -}}
+{{- define "postroad.natsMounts" -}}
 - name: nats-password
   mountPath: /secrets/nats
   readOnly: true
+{{- end }}
+
+{{- define "postroad.secretMounts" -}}
+{{ include "postroad.natsMounts" . }}
 - name: cluster-key
   mountPath: /secrets/cluster
   readOnly: true
 {{- end }}
 
-{{/* The passwords of NATS users, and cluster keys. Takes dict "root" "users" "keys". */}}
-{{- define "postroad.secretVolumes" -}}
+{{/* The passwords of NATS users. Takes dict "root" "users". */}}
+{{- define "postroad.natsVolumes" -}}
 - name: nats-password
   secret:
     secretName: {{ include "postroad.natsSecret" .root }}
@@ -194,6 +203,11 @@ livenessProbe:
       - key: {{ . }}
         path: {{ . }}
       {{- end }}
+{{- end }}
+
+{{/* The same, and cluster keys. Takes dict "root" "users" "keys". */}}
+{{- define "postroad.secretVolumes" -}}
+{{ include "postroad.natsVolumes" . }}
 - name: cluster-key
   secret:
     secretName: {{ .root.Values.clusterKey.existingSecret | default (printf "%s-cluster-key" (include "postroad.fullname" .root)) }}

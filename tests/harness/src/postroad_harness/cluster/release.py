@@ -135,8 +135,8 @@ class Release:
         return await kube.get("-n", self.namespace, "service", name)
 
     async def command(self, *words: str) -> str:
-        """Run a `postroad` command inside the operator's pod and return what it printed."""
-        return await self.kubectl("exec", self.workload("operator"), "--", "postroad", *words)
+        """Run a `postroad` command inside the toolbox's pod and return what it printed."""
+        return await self.kubectl("exec", self.workload("toolbox"), "--", "postroad", *words)
 
     async def page(self, pod: Object, page: str, port: int = HTTP) -> str:
         """Return an HTTP page of a pod, by way of the API server."""

@@ -190,6 +190,7 @@ def _values(place: Place) -> dict[str, Any]:
             "allowPrivateMx": True,
             "resolver": f"{place.address}:{DNS}",
         },
+        "operator": {"clusterWide": True},  # tenants come and go
         # Never two servers on one node: a node that dies must not take the quorum with it.
         "nats": {
             "replicas": 3,

@@ -101,7 +101,7 @@ class _Kubectl:
         except FileNotFoundError as error:
             raise CommandError(
                 "kubectl is not installed; install it, or run the command in the cluster:"
-                " kubectl exec deploy/RELEASE-operator -- postroad status"
+                " kubectl exec deploy/RELEASE-toolbox -- postroad status"
             ) from error
         except OSError as error:
             raise CommandError(f"kubectl cannot be run: {os.strerror(error.errno or 0)}") from error
