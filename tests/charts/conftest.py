@@ -53,6 +53,12 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "metrics.prometheusRule.enabled": True,
         "metrics.dashboard.enabled": True,
     },
+    "walled": {
+        "egress.clusterNetworks[0]": "10.42.0.0/15",
+        "egress.clusterNetworks[1]": "fd42::/48",
+        "egress.allowed[0]": "10.43.7.7/32",
+        "networkPolicy.deliveryEgress[0].ports[0].port": 4318,
+    },
     "everywhere": {"operator.clusterWide": True, "toolbox.enabled": False},
     "bare": {"networkPolicy.enabled": False, "podDisruptionBudget.enabled": False},
     "theirs": {

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 
 import pytest
 
+from postroad.process.settings import load
+from postroad.queue.egress import EgressSettings
 from postroad_harness.cluster.chart import CHART, Object, named
 
 IDENTITY = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
@@ -128,6 +131,80 @@ def test_nobody_else_reads_the_pages_until_somebody_is_named(
         (pages,) = [r for r in rules if {"port": 8080, "protocol": "TCP"} in r["ports"]]
         of_the_release = {"matchLabels": {"app.kubernetes.io/instance": "post"}}
         assert pages["from"] == [{"podSelector": of_the_release}]
+
+
+def may_reach(policy: Object, address: str) -> bool:
+    """Whether a policy lets its pods connect to an address outside of the release, port 25."""
+    to = ip_address(address)
+    blocks = [
+        peer["ipBlock"]
+        for rule in policy["spec"]["egress"]
+        if "ports" not in rule
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    return any(
+        to in ip_network(block["cidr"])
+        and not any(to in ip_network(each) for each in block.get("except", ()))
+        for block in blocks
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "address", "delivery", "operator"),
+    [
+        ("default", "8.8.8.8", True, True),
+        ("default", "2606:4700::1111", True, True),
+        ("default", "10.43.0.1", True, True),  # until somebody says what is in the cluster
+        ("default", "169.254.169.254", False, False),
+        ("default", "fd00:ec2::254", False, False),
+        ("default", "fe80::1", False, False),
+        ("walled", "8.8.8.8", True, True),
+        ("walled", "10.43.0.1", False, True),  # the API server
+        ("walled", "fd42::1", False, True),
+        ("walled", "10.43.7.7", True, True),
+        ("walled", "169.254.169.254", False, False),
+    ],
+)
+def test_mail_goes_out_and_not_to_denied_networks(
+    rendered: Mapping[str, list[Object]], case: str, address: str, delivery: bool, operator: bool
+) -> None:
+    for name, may in (("delivery", delivery), ("operator", operator)):
+        policy = named(rendered[case], "NetworkPolicy", name)
+        assert "Egress" in policy["spec"]["policyTypes"]
+        assert may_reach(policy, address) is may, name
+    # Plugins that enforce no policies are common: the processes themselves heed the same networks.
+    for name in ("delivery", "operator"):
+        (container,) = named(rendered[case], "Deployment", name)["spec"]["template"]["spec"][
+            "containers"
+        ]
+        brought = {each["name"]: each.get("value", "") for each in container["env"]}
+        egress = {n: t for n, t in brought.items() if n.startswith("POSTROAD_EGRESS_")}
+        settings = load(EgressSettings, {n.replace("EGRESS_", ""): t for n, t in egress.items()})
+        assert settings.walls.admits(address) is delivery
+
+
+def test_the_toolbox_reaches_the_queue_and_the_ports_for_mail_alone(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    policy = named(rendered["default"], "NetworkPolicy", "toolbox")["spec"]
+    assert policy["ingress"] == []
+    reached = {
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        for rule in policy["egress"]
+        for peer in rule.get("to", ())
+    }
+    assert reached == {"nats", "ingress"}
+
+
+def test_nobody_publishes_the_pages_of_nats_server(rendered: Mapping[str, list[Object]]) -> None:
+    ports = {
+        port["port"]
+        for each in rendered["default"]
+        if each["kind"] == "Service" and "-nats" in each["metadata"]["name"]
+        for port in each["spec"]["ports"]
+    }
+    assert ports == {4222, 6222}
 
 
 def rights(objects: list[Object], kind: str) -> dict[tuple[str, str], set[str]]:

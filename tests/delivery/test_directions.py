@@ -1,16 +1,19 @@
 """From an egress path and a domain to hosts, with a DNS zone of the test."""
 
 import asyncio
+from ipaddress import ip_network
 
 import pytest
 
 from postroad.delivery.routing import dns_client
 from postroad.delivery.routing import resolver as resolver_module
 from postroad.delivery.routing import router as directions_module
+from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.policy.model import EgressPath, Smarthost
+from postroad.policy.walls import EVERYWHERE, DeniedNetworks
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
 
@@ -39,10 +42,9 @@ TABLE: Table = {
 }
 
 
-def router(zone: Zone, *, private: bool = True) -> Router:
-    settings = RouterSettings(
-        smtp_port=2525, allow_private=private, own_names=frozenset({"relay.test"})
-    )
+def router(zone: Zone, *, private: bool = True, walls: DeniedNetworks = EVERYWHERE) -> Router:
+    rules = AddressRules(allow_private=private, walls=walls)
+    settings = RouterSettings(smtp_port=2525, rules=rules, own_names=frozenset({"relay.test"}))
     return Router(Resolver(zone.address), settings)
 
 
@@ -104,6 +106,23 @@ async def test_smarthosts_of_several_names_are_tried_at_each_address_once() -> N
         route = await router(zone).find(EgressPath("relay:a/b", hosts), "any.example")
     assert isinstance(route, Route)
     assert {str(host.port): len(host.addresses) for host in route.hosts} == expected
+
+
+async def test_mail_waits_for_a_smarthost_on_a_denied_network() -> None:
+    """Who writes a Relay must not reach what only the relay's pods can reach."""
+    async with Zone(TABLE) as zone:
+        walls = DeniedNetworks((ip_network("192.0.2.0/24"), ip_network("169.254.0.0/16")))
+        routes = router(zone, walls=walls)
+        for host in ("169.254.169.254", "a.x.example"):
+            way = EgressPath("relay:a/b", (Smarthost(host),))
+            route = await routes.find(way, "any.example")
+            assert isinstance(route, NoRoute)
+            assert str(route.status) == "4.7.1"
+            assert host in route.reason
+        both = EgressPath("relay:a/c", (Smarthost("169.254.169.254"), Smarthost("127.0.0.1", 26)))
+        route = await routes.find(both, "any.example")
+        assert isinstance(route, Route)
+        assert [host.name for host in route.hosts] == ["127.0.0.1"]
 
 
 async def test_no_smarthost_that_can_be_found_is_temporary() -> None:

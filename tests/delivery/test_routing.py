@@ -3,11 +3,12 @@
 import random
 from collections import Counter
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
 from postroad.delivery.disposition.unattempted import nowhere
-from postroad.delivery.routing.addresses import MAX_ADDRESSES, usable_addresses
+from postroad.delivery.routing.addresses import MAX_ADDRESSES, AddressRules, usable_addresses
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.routes import (
     MAX_HOSTS,
@@ -21,8 +22,10 @@ from postroad.delivery.routing.routes import (
 )
 from postroad.policy.model import ClaimBasis, Domain, ObjectKey, Reach, Smarthost
 from postroad.policy.snapshot import Snapshot
+from postroad.policy.walls import DeniedNetworks
 
 DICE = random.Random(1)
+PUBLIC, ANY = AddressRules(allow_private=False), AddressRules(allow_private=True)
 NOBODY: frozenset[str] = frozenset()
 
 
@@ -128,13 +131,40 @@ def test_as_good_as_ourselves_is_no_better_than_ourselves() -> None:
 )
 def test_mail_is_sent_to_public_addresses_unless_told_otherwise(address: str, public: bool) -> None:
     answer = AddressAnswer((address,))
-    assert bool(usable_addresses(answer, allow_private=False)) is public
-    assert usable_addresses(answer, allow_private=True) == (address,)
+    assert bool(usable_addresses(answer, PUBLIC)) is public
+    assert usable_addresses(answer, ANY) == (address,)
+
+
+METADATA = "169.254.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("address", "denied", "allowed", "admitted"),
+    [
+        ("169.254.169.254", [METADATA], [], False),
+        ("::ffff:169.254.169.254", [METADATA], [], False),
+        ("64:ff9b::a9fe:a9fe", [METADATA], [], False),
+        ("2002:a9fe:a9fe::1", [METADATA], [], False),
+        ("10.96.0.1", [METADATA], [], True),
+        ("10.96.0.1", ["10.96.0.0/12"], [], False),
+        ("10.96.3.4", ["10.96.0.0/12"], ["10.96.3.4/32"], True),
+        ("10.96.3.5", ["10.96.0.0/12"], ["10.96.3.4/32"], False),
+        ("64:ff9b::0a60:0304", ["10.96.0.0/12"], ["10.96.3.4/32"], True),
+        ("fd00:ec2::254", ["fd00:ec2::/32"], [], False),
+        ("8.8.8.8", ["8.8.8.0/24"], [], False),
+    ],
+)
+def test_to_a_denied_network_nothing_is_sent_however_its_address_is_written(
+    address: str, denied: list[str], allowed: list[str], admitted: bool
+) -> None:
+    walls = DeniedNetworks(tuple(map(ip_network, denied)), tuple(map(ip_network, allowed)))
+    rules = AddressRules(allow_private=True, walls=walls)
+    assert bool(usable_addresses(AddressAnswer((address,)), rules)) is admitted
 
 
 def test_a_host_with_very_many_addresses_is_tried_at_some() -> None:
     many = AddressAnswer(tuple(f"8.8.8.{n}" for n in range(50)))
-    assert usable_addresses(many, allow_private=False) == many.addresses[:MAX_ADDRESSES]
+    assert usable_addresses(many, PUBLIC) == many.addresses[:MAX_ADDRESSES]
 
 
 def test_sites_with_long_names_stay_apart() -> None:
@@ -161,7 +191,7 @@ SIX = tuple(f"2606:4700::{n}" for n in range(1, 12))
 def test_both_families_of_a_host_get_a_share(
     addresses: tuple[str, ...], expected: list[str]
 ) -> None:
-    assert list(usable_addresses(AddressAnswer(addresses), allow_private=False)) == expected
+    assert list(usable_addresses(AddressAnswer(addresses), PUBLIC)) == expected
 
 
 def test_a_host_with_several_preferences_is_one_host() -> None:
@@ -186,7 +216,7 @@ def test_hosts_are_counted_once_it_is_known_which_can_be_used() -> None:
 
 
 def route(**answers: AddressAnswer) -> Route | NoRoute:
-    return mx_route(list(answers), answers, port=25, allow_private=False)
+    return mx_route(list(answers), answers, port=25, rules=PUBLIC)
 
 
 def test_hosts_without_an_address_are_passed_over() -> None:
@@ -224,7 +254,7 @@ def test_temporary_trouble_with_one_host_leaves_the_question_open() -> None:
 
 def test_a_domain_with_neither_mx_nor_address_takes_no_mail() -> None:
     answers = {"x.example": AddressAnswer((), DnsFailure.NO_DATA)}
-    found = mx_route(["x.example"], answers, port=25, allow_private=False, implicit=True)
+    found = mx_route(["x.example"], answers, port=25, rules=PUBLIC, implicit=True)
     assert isinstance(found, NoRoute)
     assert str(found.status) == "5.1.2"
 
@@ -241,7 +271,7 @@ def test_a_domain_with_neither_mx_nor_address_takes_no_mail() -> None:
     ],
 )
 def test_an_address_literal_is_its_own_host(domain: str, allow: bool, expected: object) -> None:
-    found = literal_route(domain, port=25, allow_private=allow)
+    found = literal_route(domain, port=25, rules=AddressRules(allow))
     if isinstance(found, Route):
         assert found.hosts[0].addresses == (expected,)
     else:

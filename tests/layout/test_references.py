@@ -11,7 +11,8 @@ PACKAGES = (
     "cli|delivery|ingress|mail|manifests|operator|policy|process|queue|smtp|spool|telemetry|testing"
     "|units"
 )
-NAMED = re.compile(rf"`((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")
+# Keys are in files whose names begin with a role's, such as ingress.key.
+NAMED = re.compile(rf"`(?!\w+\.key`)((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")
 # There the names of processes begin names of the chart's values.
 VALUES = {"kubernetes.md", "operations.md", "operator.md"}
 TEXTS = [path for path in ROOT.glob("docs/**/*.md") if path.name not in VALUES]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from ipaddress import ip_network
 
 import pytest
 
@@ -11,6 +12,7 @@ from postroad.operator.probes.dns import addresses_by
 from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
 from postroad.policy.model import EgressPath, ObjectKey, Relay, Smarthost
+from postroad.policy.walls import DeniedNetworks
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Zone
 from postroad.units.addresses import SocketAddress
@@ -90,3 +92,22 @@ async def test_another_way_out_is_tried_anew() -> None:
             while KEY not in looks.found or looks.found[KEY].status is not Truth.TRUE:
                 await asyncio.sleep(0.01)
         running.cancel()
+
+
+async def test_nothing_is_asked_of_a_host_on_a_denied_network() -> None:
+    """Else the status would tell which hosts of the cluster answer."""
+    heard = asyncio.Event()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    walls = DeniedNetworks((ip_network("127.0.0.0/8"),))
+    async with server:
+        for host in ("127.0.0.1", "localhost"):
+            way = EgressPath("relay:x/r", (Smarthost(host, port),))
+            found = await try_relay(Relay(KEY, ("*",), way), walls=walls)
+            assert (found.status, found.reason) == (Truth.FALSE, "NotAllowed")
+    assert not heard.is_set()

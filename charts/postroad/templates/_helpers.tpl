@@ -170,6 +170,16 @@ livenessProbe:
   value: /secrets/nats/{{ .user }}
 {{- end }}
 
+{{/* Where connections to mail hosts may go. */}}
+{{- define "postroad.egressEnv" -}}
+- name: POSTROAD_EGRESS_DENIED
+  value: {{ concat .Values.egress.denied .Values.egress.clusterNetworks | join "," | quote }}
+{{- with .Values.egress.allowed }}
+- name: POSTROAD_EGRESS_ALLOWED
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- end }}
+
 {{/* The time for a drain: the grace period less the pre-stop pause and the time to close. */}}
 {{- define "postroad.drainSeconds" -}}
 {{- $seconds := sub (sub (int .grace) (int .pause)) 15 -}}

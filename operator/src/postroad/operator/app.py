@@ -191,7 +191,9 @@ class Leader:
         self._proofs = Proofs(settings.proving_hostname)
         self._grants: Mapping[ObjectKey, DomainGrantSpec] = {}
         address_of = addresses_by(settings.resolver) if settings.resolver else as_named
-        self._reachable = SmarthostProbe(self._relays, self._told, address_of=address_of)
+        self._reachable = SmarthostProbe(
+            self._relays, self._told, address_of=address_of, walls=settings.egress.walls
+        )
         self._usage = QuotaUsage(self._quotas, spool.usage, self._told)
 
     async def start(self, process: Process) -> None:

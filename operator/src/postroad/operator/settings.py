@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from postroad.process.settings import group, setting
+from postroad.queue.egress import EgressSettings
 from postroad.queue.opening import NatsSettings
 from postroad.spool.lanes.layout import Layout
 from postroad.units.addresses import HostName, NameServer
@@ -73,6 +74,7 @@ class OperatorSettings:
     """Look up the MX, SPF and DMARC records of Domains, for their status."""
     resolver: NameServer | None = None
     """A DNS server to use instead of the system's: its IP address, and its port unless it is 53."""
+    egress: EgressSettings = group(EgressSettings)
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
     """How often all objects are listed again, in case a watch has missed a change."""
 

@@ -3,19 +3,22 @@ Tries the smarthosts of Relays: connect, wait for the greeting, send QUIT. One b
 
 There are only a few tries a minute for the whole cluster, no more than a monitor would make. A
 status never quotes the server: a user who may write a Relay must not be able to read the banners of
-servers that only the operator can reach.
+servers that only the operator can reach. It does not connect to denied networks, as delivery does
+not: else the status would tell who is there.
 """
 
 import asyncio
 import random
+import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
 from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.conditions import Judgement, Truth, Type
 from postroad.policy.model import ObjectKey, Relay, Smarthost
+from postroad.policy.walls import EVERYWHERE, DeniedNetworks
 
 EVERY = timedelta(minutes=10)
 PAUSE = timedelta(seconds=10)  # between two Relays
@@ -43,6 +46,7 @@ class SmarthostProbe:
         changed: Callable[[], None],
         *,
         address_of: AddressOf = as_named,
+        walls: DeniedNetworks = EVERYWHERE,
         every: timedelta = EVERY,
         pause: timedelta = PAUSE,
     ) -> None:
@@ -51,6 +55,7 @@ class SmarthostProbe:
         self._relays = relays
         self._changed = changed
         self._address_of = address_of
+        self._walls = walls
         self._pause = pause.total_seconds()
         self._round: PeriodicQueue[ObjectKey] = PeriodicQueue(every, random.random)
 
@@ -66,17 +71,21 @@ class SmarthostProbe:
                 del self.found[key], self._tried[key]
                 self._round.forget(key)
             for key in self._round.due(relays.keys(), loop.time(), most=1):
-                self.found[key] = await try_relay(relays[key], self._address_of)
+                self.found[key] = await try_relay(relays[key], self._address_of, self._walls)
                 self._tried[key] = relays[key]
                 self._changed()
             await asyncio.sleep(self._pause)
 
 
-async def try_relay(relay: Relay, address_of: AddressOf = as_named) -> Judgement:
+async def try_relay(
+    relay: Relay, address_of: AddressOf = as_named, walls: DeniedNetworks = EVERYWHERE
+) -> Judgement:
     """Return whether at least one of a Relay's smarthosts greets."""
     way = relay.egress_path
     hosts = sorted(way.smarthosts, key=lambda host: host.priority)[:_HOSTS]
-    troubles = [await _try(host, address_of, implicit_tls=way.implicit_tls) for host in hosts]
+    troubles = [
+        await _try(host, address_of, walls, implicit_tls=way.implicit_tls) for host in hosts
+    ]
     if any(reason == "" for reason, _ in troubles):
         message = "a smarthost greets"
         return Judgement(Type.REACHABLE, Truth.TRUE, "Greeted", message)
@@ -84,14 +93,19 @@ async def try_relay(relay: Relay, address_of: AddressOf = as_named) -> Judgement
     return Judgement(Type.REACHABLE, Truth.FALSE, reason, message)
 
 
-async def _try(host: Smarthost, address_of: AddressOf, *, implicit_tls: bool) -> tuple[str, str]:
+async def _try(
+    host: Smarthost, address_of: AddressOf, walls: DeniedNetworks, *, implicit_tls: bool
+) -> tuple[str, str]:
     """Return a reason and a sentence, or two empty texts if the host greets."""
     where = f"{host.host}:{host.port}"
     try:
         async with asyncio.timeout(_PATIENCE):
-            address = await address_of(host.host)
+            addresses = await _addresses(await address_of(host.host), host.port)
+            admitted = [each for each in addresses if walls.admits(each)]
+            if not admitted:
+                return "NotAllowed", f"{where} is on an address that mail may not be sent to"
             tls = _any_certificate() if implicit_tls else None
-            return await _greeting(host, address, tls)
+            return await _greeting(host, admitted, tls)
     except TimeoutError:
         return "NoAnswer", f"{where} does not answer"
     except ConnectionRefusedError:
@@ -102,12 +116,17 @@ async def _try(host: Smarthost, address_of: AddressOf, *, implicit_tls: bool) ->
         return "ConnectionFailed", f"{where} cannot be connected to: {type(error).__name__}"
 
 
-async def _greeting(host: Smarthost, address: str, tls: ssl.SSLContext | None) -> tuple[str, str]:
+async def _addresses(name: str, port: int) -> list[str]:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+async def _greeting(
+    host: Smarthost, addresses: Sequence[str], tls: ssl.SSLContext | None
+) -> tuple[str, str]:
     where = f"{host.host}:{host.port}"
-    name = host.host if tls is not None else None
-    reader, writer = await asyncio.open_connection(
-        address, host.port, ssl=tls, server_hostname=name, limit=2048
-    )
+    reader, writer = await _connected(host, addresses, tls)
     try:
         try:
             line = await reader.readline()
@@ -124,6 +143,20 @@ async def _greeting(host: Smarthost, address: str, tls: ssl.SSLContext | None) -
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def _connected(
+    host: Smarthost, addresses: Sequence[str], tls: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first address that takes the connection."""
+    name = host.host if tls is not None else None
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            return await asyncio.open_connection(
+                address, host.port, ssl=tls, server_hostname=name, limit=2048
+            )
+    return await asyncio.open_connection(last, host.port, ssl=tls, server_hostname=name, limit=2048)
 
 
 def _any_certificate() -> ssl.SSLContext:

@@ -5,6 +5,7 @@ from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.settings import DeliverySettings
@@ -58,7 +59,7 @@ def _context(
             Resolver((server.host, server.port) if server else None),
             RouterSettings(
                 smtp_port=settings.smtp_port,
-                allow_private=settings.allow_private_mx,
+                rules=AddressRules(settings.allow_private_mx, settings.egress.walls),
                 own_names=frozenset({name}),
             ),
         ),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from postroad.process.settings import group, setting
+from postroad.queue.egress import EgressSettings
 from postroad.queue.opening import QueueSettings
 from postroad.units.addresses import HostName, NameServer
 from postroad.units.quantities import ByteSize
@@ -27,6 +28,7 @@ class DeliverySettings:
     """
     allow_private_mx: bool = setting(False)
     """Deliver to MX hosts on loopback, link-local and private addresses."""
+    egress: EgressSettings = group(EgressSettings)
     in_hand: int = setting(1500, minimum=10)
     """Records that this process has in hand at a time: its places."""
     in_hand_bytes: ByteSize = setting(ByteSize(32 * 1024 * 1024), minimum=ByteSize(1024 * 1024))

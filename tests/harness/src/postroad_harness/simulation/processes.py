@@ -16,6 +16,7 @@ from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
@@ -212,7 +213,9 @@ class DeliveryProcess(RunningProcess):
         spool, configuration = await self._join("delivery", pool)
         consumer = spool.take_lanes(room=around.room)
         consumer.on_permitted = self._check_lease
-        settings = RouterSettings(smtp_port=25, allow_private=True, own_names=frozenset({NAME}))
+        settings = RouterSettings(
+            smtp_port=25, rules=AddressRules(allow_private=True), own_names=frozenset({NAME})
+        )
         tools = WorkerContext(
             spool=spool,
             consumer=consumer,

@@ -10,6 +10,7 @@ from postroad.delivery.context import LONG_ENOUGH, AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
+from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
@@ -128,7 +129,9 @@ async def delivering(
         spool, {Reader.DELIVERY: _RINGS[Reader.DELIVERY]}, retry=timedelta(seconds=0.01)
     )
     consumer = spool.take(pool=pool, room=room, room_bytes=room_bytes)
-    settings = RouterSettings(smtp_port=port, allow_private=True, own_names=frozenset({NAME}))
+    settings = RouterSettings(
+        smtp_port=port, rules=AddressRules(allow_private=True), own_names=frozenset({NAME})
+    )
     context = WorkerContext(
         spool=spool,
         consumer=consumer,

@@ -8,9 +8,11 @@ site's limit.
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from postroad.delivery.routing.answers import AddressAnswer
+from postroad.policy.walls import EVERYWHERE, DeniedNetworks, v4_inside
 
 MAX_ADDRESSES = 8  # of one host, after the families are mixed
 
@@ -19,13 +21,24 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # All addresses allocated so far; the others, such as ::/8 and fec0::/10, are deprecated or
 # reserved.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1; 64:ff9b:1::/48 is local (RFC 8215)
 _DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # RFC 9637, which Python 3.11 does not know
 
 
-def usable_addresses(answer: AddressAnswer, *, allow_private: bool) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class AddressRules:
+    """To which addresses mail may be sent: public ones, or others too; to denied ones never."""
+
+    allow_private: bool
+    walls: DeniedNetworks = EVERYWHERE
+
+    def admit(self, address: str) -> bool:
+        """Whether mail may be sent to an address."""
+        return (self.allow_private or is_public(address)) and self.walls.admits(address)
+
+
+def usable_addresses(answer: AddressAnswer, rules: AddressRules) -> tuple[str, ...]:
     """Return the addresses of a host to which mail may be sent, in the order to try them."""
-    usable = [a for a in dict.fromkeys(answer.addresses) if allow_private or is_public(a)]
+    usable = [a for a in dict.fromkeys(answer.addresses) if rules.admit(a)]
     return tuple(alternating(usable)[:MAX_ADDRESSES])
 
 
@@ -62,7 +75,7 @@ def is_public(text: str) -> bool:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv4Address):
         return _is_public_v4(address)
-    inside = _v4_inside(address)
+    inside = v4_inside(address)
     if inside is not None:
         return _is_public_v4(inside)
     return address in _GLOBAL_UNICAST and address.is_global and address not in _DOCUMENTATION
@@ -70,9 +83,3 @@ def is_public(text: str) -> bool:
 
 def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
     return address.is_global and not address.is_multicast
-
-
-def _v4_inside(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from postroad.delivery import metrics
-from postroad.delivery.routing.addresses import usable_addresses
+from postroad.delivery.routing.addresses import AddressRules, usable_addresses
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.questions.silence import Silence
@@ -43,6 +43,8 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 OWN_ERROR = NoRoute(EnhancedStatus(4, 3, 0), "local error")  # says nothing about the site
+# Temporary: the administrator may allow what the Relay or Domain names.
+_DENIED = NoRoute(EnhancedStatus(4, 7, 1), "is on an address that mail may not be sent to")
 _NOT_IN_TIME = AddressAnswer((), DnsFailure.TEMPORARY, "the DNS does not answer")
 _GRACE = 3.0  # seconds to wait for all hosts' addresses when some are known
 _KEPT = 5.0  # seconds for which a route is cached
@@ -56,7 +58,7 @@ class RouterSettings:
     """What routes depend on besides the mail: the MX port, and hosts to avoid."""
 
     smtp_port: int
-    allow_private: bool
+    rules: AddressRules  # for MX hosts
     own_names: frozenset[str]
 
 
@@ -155,14 +157,17 @@ class Router:
         hosts = []
         trouble = NoRoute(EnhancedStatus(4, 4, 3), "none of the smarthosts has an address")
         names = [host.host for host in egress_path.smarthosts if _literal(host) is None]
-        answers = await self._ask(list(dict.fromkeys(names)), asker, allow_private=True)
+        # A smarthost comes from the configuration, so it may have a private address.
+        rules = replace(self._settings.rules, allow_private=True)
+        answers = await self._ask(list(dict.fromkeys(names)), asker, rules)
         for smarthost in order_smarthosts(egress_path.smarthosts, self._dice):
             literal = _literal(smarthost)
             answer = AddressAnswer((literal,)) if literal else answers[smarthost.host]
-            # A smarthost comes from the configuration, so it may have a private address.
-            addresses = usable_addresses(answer, allow_private=True)
+            addresses = usable_addresses(answer, rules)
             if addresses:
                 hosts.append(MailHost(smarthost.host, smarthost.port, addresses))
+            elif answer.addresses:
+                trouble = replace(_DENIED, reason=f"{smarthost.host} {_DENIED.reason}")
             elif answer.detail:
                 why = unknown(answer)
                 trouble = replace(why, reason=f"{smarthost.host}: {why.reason}")
@@ -172,9 +177,7 @@ class Router:
 
     async def _mx_route(self, domain: str, asker: Asker) -> Route | NoRoute:
         settings = self._settings
-        literal = literal_route(
-            domain, port=settings.smtp_port, allow_private=settings.allow_private
-        )
+        literal = literal_route(domain, port=settings.smtp_port, rules=settings.rules)
         if literal is not None:
             return literal
         answer = await self._resolver.mx(domain, asker)
@@ -185,7 +188,7 @@ class Router:
             names,
             await self._addresses_of(names, asker),
             port=settings.smtp_port,
-            allow_private=settings.allow_private,
+            rules=settings.rules,
             implicit=not answer.records,
         )
 
@@ -195,11 +198,11 @@ class Router:
         usable = unanswered = 0
         for start in range(0, min(len(names), _MOST_ASKED), MAX_HOSTS):
             asked = names[start : start + MAX_HOSTS]
-            allow_private = self._settings.allow_private
-            found = await self._ask(asked, asker, allow_private=allow_private)
+            rules = self._settings.rules
+            found = await self._ask(asked, asker, rules)
             answers |= found
             for answer in found.values():
-                usable += bool(usable_addresses(answer, allow_private=allow_private))
+                usable += bool(usable_addresses(answer, rules))
                 unanswered += answer.trouble is DnsFailure.TEMPORARY
             if usable >= MAX_HOSTS or unanswered >= _MOST_UNANSWERED:
                 break
@@ -210,7 +213,7 @@ class Router:
         return answers
 
     async def _ask(
-        self, names: Sequence[str], asker: Asker, *, allow_private: bool
+        self, names: Sequence[str], asker: Asker, rules: AddressRules
     ) -> dict[str, AddressAnswer]:
         """Look up hosts; do not wait long for others once one is usable."""
         tasks = {
@@ -221,7 +224,7 @@ class Router:
             while open_ones := [name for name, task in tasks.items() if not task.done()]:
                 answers = [task.result() for task in tasks.values() if task.done()]
                 timeout = None
-                if any(usable_addresses(each, allow_private=allow_private) for each in answers):
+                if any(usable_addresses(each, rules) for each in answers):
                     slow = all(self._resolver.has_slow_addresses(name) for name in open_ones)
                     timeout = 0.0 if slow else began + _GRACE - time.monotonic()
                     if timeout <= 0.0:

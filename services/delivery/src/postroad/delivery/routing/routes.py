@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from postroad.delivery.routing.addresses import is_public, usable_addresses
+from postroad.delivery.routing.addresses import AddressRules, usable_addresses
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
@@ -147,7 +147,7 @@ def mx_route(
     answers: Mapping[str, AddressAnswer],
     *,
     port: int,
-    allow_private: bool,
+    rules: AddressRules,
     implicit: bool = False,
 ) -> Route | NoRoute:
     """
@@ -156,7 +156,7 @@ def mx_route(
     `implicit` says that there are no MX records and the domain itself is the host (RFC 5321 §5.1).
     """
     usable = (
-        MailHost(name, port, usable_addresses(answers[name], allow_private=allow_private))
+        MailHost(name, port, usable_addresses(answers[name], rules))
         for name in names
         if name in answers
     )
@@ -177,11 +177,11 @@ def _no_host(answers: Mapping[str, AddressAnswer], *, implicit: bool) -> NoRoute
     return NoRoute(EnhancedStatus(4, 4, 4), "none of the domain's MX hosts has an address")
 
 
-def literal_route(domain: str, *, port: int, allow_private: bool) -> Route | NoRoute | None:
+def literal_route(domain: str, *, port: int, rules: AddressRules) -> Route | NoRoute | None:
     """Return the route to an address literal (RFC 5321 §4.1.3), None for a name."""
     address = literal_address(domain)
     if address is None:
         return None
-    if not allow_private and not is_public(str(address)):
+    if not rules.admit(str(address)):
         return _PRIVATE
     return Route(domain, (MailHost(domain, port, (str(address),)),))
