@@ -190,7 +190,8 @@ def _values(place: Place) -> dict[str, Any]:
             "allowPrivateMx": True,
             "resolver": f"{place.address}:{DNS}",
         },
-        "operator": {"clusterWide": True},  # tenants come and go
+        # Tenants come and go; the Client of one of them is known by its network.
+        "operator": {"clusterWide": True, "networkNamespaces": [f"{base_namespace()}-shop"]},
         # Never two servers on one node: a node that dies must not take the quorum with it.
         "nats": {
             "replicas": 3,
