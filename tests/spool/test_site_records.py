@@ -11,6 +11,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.queued_mail import first, take
 
 pytestmark = pytest.mark.nats
 
@@ -80,3 +81,17 @@ async def test_news_are_told_once_and_from_the_beginning_when_all_was_lost(
     await Written(one).write(b"second")
     await Written(other).write(b"third")  # by then it knows that the records were lost
     assert await records.news(SiteKind.CONNECTIONS) == [b"third"]
+
+
+async def test_others_see_what_a_process_has_settled_and_waits_for(
+    open_spool: OpenJetStream,
+) -> None:
+    one, other = await open_spool(role="delivery"), await open_spool(role="delivery")
+    taking = asyncio.create_task(first(take(one), 1))
+    await one.site_records.settle(5, now=False)
+    one.site_records.await_settled(7)
+    async with asyncio.timeout(patient(10)):
+        while [(i.settled, i.awaits) for i in other.site_records.others] != [(5, 7)]:
+            await asyncio.sleep(0.01)
+    assert one.site_records.others == []  # the other takes no mail
+    taking.cancel()

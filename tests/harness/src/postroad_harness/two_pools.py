@@ -1,17 +1,22 @@
 """A site that two pools send to, each from a process of its own, with the queue in memory."""
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from postroad.delivery.app import end_when_overdue
+from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.routing.resolver import Resolver
 from postroad.policy.limits.portions import Claim, decode
 from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
+from postroad.process.lifecycle import Process
 from postroad.spool.agreement import SiteKind
+from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory.agreement import MemorySiteRecords
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
@@ -64,8 +69,30 @@ class _Counted(MemorySiteRecords):
         self._two = two
 
     async def change(self, kind: SiteKind, *args: Any, **more: Any) -> None:
+        if self.owner in self._two.mute:
+            raise SpoolUnavailable("the record cannot be changed in time")
         self._two.changes += kind is SiteKind.CONNECTIONS
         await super().change(kind, *args, **more)
+
+
+@asynccontextmanager
+async def _ending_when_overdue(worker: Worker, process: AsyncExitStack) -> AsyncIterator[None]:
+    """End a process as `delivery.app` does, when it keeps others waiting."""
+    life = Process("delivery", "tests", drain_timeout=timedelta(seconds=1), quiet=True)
+    watching = life.spawn("settled configuration", end_when_overdue(life, worker))
+
+    async def end() -> None:
+        await life.until_stopping()
+        await process.aclose()
+
+    ending = asyncio.create_task(end())
+    try:
+        yield
+    finally:
+        if not life.stopping:
+            ending.cancel()
+        watching.cancel()
+        await asyncio.wait([ending, watching])
 
 
 class TwoPools:
@@ -86,6 +113,8 @@ class TwoPools:
         self._egress_paths: dict[str, EgressPath] = {}
         self._stack = AsyncExitStack()
         self.changes = 0  # of records of connections
+        self.mute: set[str] = set()  # owners that can change no record
+        self.owners: dict[str, str] = {}  # the last process of each pool, as its records name it
         self.cluster = MemoryCluster()
         self._outside = MemorySpool(self.cluster, role="command")
 
@@ -143,12 +172,14 @@ class TwoPools:
         """Start a delivery process, which ends with the cluster unless it is ended before."""
         spool = MemorySpool(self.cluster, pool=pool)
         spool.site_records = _Counted(self, spool)
+        self.owners[pool] = spool.site_records.owner
         process = AsyncExitStack()
         resolver = Resolver(self._zone.address)
         running = delivering(spool, resolver=resolver, port=self._mx.port, pool=pool, finish=0.5)
         process.push_async_callback(spool.close)
-        await process.enter_async_context(running)
+        worker, _ = await process.enter_async_context(running)
         await self._stack.enter_async_context(process)
+        await self._stack.enter_async_context(_ending_when_overdue(worker, process))
         return process
 
     async def delivered(self, count: int) -> Counter[str]:

@@ -109,6 +109,7 @@ class SessionInfo:
     left_open: tuple[tuple[str, int], ...] = ()  # connections in use at sites of lanes it left
     # The last configuration that it has settled: what it uses of shared sites is in their records.
     settled: int = sys.maxsize
+    awaits: int = 0  # the configuration that others must settle before it uses more of shared sites
     memory: str = ""  # name of the servers' memory that has all its claims; "" if that is unsure
 
 
@@ -218,6 +219,10 @@ class SiteRecords(Protocol):
     def losses(self) -> int:
         """How often the records were lost; after each loss, claims must be written again."""
 
+    @property
+    def others(self) -> Sequence[SessionInfo]:
+        """The other processes that take mail, when the sessions were last read."""
+
     def lives(self, owner: str) -> bool:
         """Whether an owner was alive at the last look, some seconds ago."""
 
@@ -244,6 +249,13 @@ class SiteRecords(Protocol):
         Tell the others that this process has settled a configuration.
 
         With `now` at once, otherwise with the next renewal of its session.
+        """
+
+    def await_settled(self, generation: int) -> None:
+        """
+        Tell the others that this process waits until they have settled a configuration; 0: none.
+
+        They know it after the next renewal of its session.
         """
 
 

@@ -37,7 +37,14 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     process.readiness.add("queue", lambda: _why_no_queue(spool))
     process.spawn("orders", OrderKeeper(context, obey=worker.obey).run())
     process.spawn("worker", worker.run())
+    process.spawn("settled configuration", end_when_overdue(process, worker))
     process.on_drain("worker", lambda: worker.drain(seconds=settings.finish.total_seconds()))
+
+
+async def end_when_overdue(process: Process, worker: Worker) -> None:
+    """End a process that does not settle a configuration for which others wait."""
+    await worker.overdue()
+    process.stop(exit_code=1)
 
 
 def _context(

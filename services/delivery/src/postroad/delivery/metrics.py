@@ -70,6 +70,12 @@ QUEUE_SECONDS = _GROUP.histogram(
     "Time from a message's arrival to its delivery.",
     watch="A growing p99: users notice slow mail.",
 )
+UNSETTLED = _GROUP.gauge(
+    "postroad_delivery_unsettled_processes",
+    "Other delivery processes for which this one has waited for some seconds: they have not settled"
+    " an edit of pools, and until then sites that pools share get no more connections.",
+    watch="More than 0: the log names them. Each ends and starts again after a minute.",
+)
 INTERNAL_ERRORS = _GROUP.counter(
     "postroad_delivery_internal_errors_total",
     "Unexpected errors. A record that is concerned is deferred.",

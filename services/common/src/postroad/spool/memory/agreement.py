@@ -245,6 +245,13 @@ class MemorySiteRecords:
         """How often the records were lost."""
         return self._shared.losses
 
+    @property
+    def others(self) -> Sequence[SessionInfo]:
+        """The other delivery processes."""
+        sessions = self._shared.sessions.values()
+        others = (info for info in sessions if info.session_id != self._session_id)
+        return [info for info in others if info.role == "delivery"]
+
     def lives(self, owner: str) -> bool:
         """Whether a session exists."""
         return owner in self._shared.sessions
@@ -263,9 +270,7 @@ class MemorySiteRecords:
         key = kind, name
         record = self._shared.site_records.get(key, b"")
         sessions = self._shared.sessions
-        others = [info for session, info in sessions.items() if session != self._session_id]
-        others = [info for info in others if info.role == "delivery"]
-        settled = min((info.settled for info in others), default=sys.maxsize)
+        settled = min((info.settled for info in self.others), default=sys.maxsize)
         view = SiteView(record, frozenset(sessions), True, settled)
         self._shared.site_records[key] = decide(view)
 
@@ -273,6 +278,11 @@ class MemorySiteRecords:
         """Tell the others that this process has settled a configuration."""
         info = self._shared.sessions[self._session_id]
         self._shared.sessions[self._session_id] = replace(info, settled=generation)
+
+    def await_settled(self, generation: int) -> None:
+        """Tell the others that this process waits until they have settled a configuration."""
+        info = self._shared.sessions[self._session_id]
+        self._shared.sessions[self._session_id] = replace(info, awaits=generation)
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind."""

@@ -49,6 +49,7 @@ FIELDS = {
     "order_id": "identifies one such order",
     "part": "a part of the process",
     "child": "a supervised process",
+    "other_process": "the name of another process of the cluster",
     "listener": "the kind of port",
     "subject": "a subject in NATS",
     "lease": "a Lease in Kubernetes",

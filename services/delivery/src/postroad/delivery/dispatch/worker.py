@@ -29,7 +29,7 @@ from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
-from postroad.delivery.sharing.meetings import Pools
+from postroad.delivery.sharing.edits import PoolEdits
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.sites import Sites
 from postroad.delivery.sites.total import SiteTotal
@@ -65,7 +65,7 @@ class Worker:
         self._dispatcher = SiteDispatcher(
             context, self._settler, self._tasks, self._lookups, self._parking, self._begin_again
         )
-        self._pools = Pools()
+        self._pools = PoolEdits(context.spool, self._dispatcher.sharing)
         self._sites = Sites(context.in_hand, self._pools.share)
         self._egress_paths = EgressPaths()
         self._renewal = Renewal(self._egress_paths)
@@ -79,7 +79,10 @@ class Worker:
         """Take records until the consumer is stopped."""
         # Even an empty configuration: orders act on queued mail in any case.
         await self._context.configuration.wait_published()
-        self._heed(self._context.configuration.current)
+        first = self._context.configuration.current
+        await self._pools.begin(first)
+        self._heed(first)
+        await self._pools.tell_first()
         self._context.consumer.on_leaving(self._withdraw)
         self._context.consumer.tell_left_open(self._left_open)
         self._context.consumer.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
@@ -89,6 +92,10 @@ class Worker:
         async for leased in self._context.consumer:
             self._settler.took()
             self._begin(leased)
+
+    async def overdue(self) -> None:
+        """Wait until others have waited too long for this process; then it must end."""
+        await self._dispatcher.sharing.settled.overdue()
 
     def _withdraw(self, lane: str) -> None:
         """
@@ -306,11 +313,10 @@ class Worker:
             return
         meeting: Collection[SiteTotal[Site]] = ()
         if snapshot is not None:
-            meeting = self._know_pools(snapshot)
-            egress_paths = (relay.egress_path for relay in snapshot.relays.values())
-            self._sites.renew(
-                {egress_path.name: egress_path.limits for egress_path in egress_paths}
-            )
+            egress_paths = [relay.egress_path for relay in snapshot.relays.values()]
+            self._context.consumer.know_pools({path.pool for path in egress_paths})
+            meeting = self._pools.heed(snapshot, self._sites)
+            self._sites.renew({path.name: path.limits for path in egress_paths})
         leaving: list[WaitingRecord] = []
         for site in self._sites:
             if site.waiting:
@@ -328,24 +334,6 @@ class Worker:
     def _early_no_more(self) -> list[LeasedRecord]:
         snapshot, now = self._heeded, asyncio.get_running_loop().time()
         return self._early.due(snapshot.generation if snapshot is not None else 0, now)
-
-    def _know_pools(self, snapshot: Snapshot) -> Collection[SiteTotal[Site]]:
-        """
-        Tell the consumer and the sites which pools a configuration has.
-
-        Return the sites if pools now share sites that they did not share, or no longer do.
-        """
-        relays = snapshot.relays.values()
-        self._context.consumer.know_pools({relay.egress_path.pool for relay in relays})
-        generation, now = snapshot.generation, asyncio.get_running_loop().time()
-        # A Relay that cannot be read may have another pool, and deliver to the same sites.
-        paths = (relay.egress_path for relay in relays)
-        changes = self._pools.heed(paths, generation, now, unsure=snapshot.stale)
-        if changes:
-            self._sites.share_again()
-        totals = self._sites.totals if changes else ()
-        self._dispatcher.sharing.heed(generation, totals, changes=changes)
-        return list(totals)
 
     async def drain(self, *, seconds: float) -> None:
         """Take no more records, finish the attempts under way, give the rest back."""

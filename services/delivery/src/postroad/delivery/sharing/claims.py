@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
+from postroad.delivery.sharing.others import Laggards
 from postroad.delivery.sharing.settled import SettledConfiguration
 from postroad.delivery.sharing.windows import Windows
 from postroad.delivery.sites.pool import SessionPool
@@ -86,7 +87,8 @@ class Sharing:
         self._resume = resume
         self._shares: dict[str, _Share] = {}
         self._losses = records.losses
-        self._settled = SettledConfiguration(records)
+        self._laggards = Laggards(records)
+        self.settled = SettledConfiguration(records)
 
     def heed(self, generation: int, totals: Iterable[SiteTotal[Site]], *, changes: bool) -> None:
         """Note the configuration in force. `totals` may have been in use unshared until now."""
@@ -95,9 +97,9 @@ class Sharing:
             if total.is_shared and total.name not in self._shares and self._is_begun(total, now):
                 holds = total.limiter.connections + self._pool.count(total.name)
                 share = self._shares[total.name] = _Share(total, holds=holds, used=now)
-                self._settled.owe(total.name)
+                self.settled.owe(total.name)
                 self._adjust_soon(share)
-        self._settled.heed(generation, hurry=changes)
+        self.settled.heed(generation, hurry=changes)
 
     def _is_begun(self, total: SiteTotal[Site], now: float) -> bool:
         limiter = total.limiter
@@ -119,14 +121,16 @@ class Sharing:
         """Follow the claims of others and our own demand, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._settled.changed(), _TICK)
+                await asyncio.wait_for(self.settled.changed(), _TICK)
             try:
-                await self._settled.tell()
+                await self.settled.tell()
                 if self._shares:
                     await self._hear()
             except SpoolError as error:
                 log.debug("the claims of others cannot be read", error=str(error))
             now = asyncio.get_running_loop().time()
+            shared = (each.total.since for each in self._shares.values() if each.total.is_shared)
+            self._laggards.look(max(shared, default=0), now)
             for share in list(self._shares.values()):
                 if self._is_used(share):
                     share.used = now
@@ -148,7 +152,7 @@ class Sharing:
 
     def _due(self, share: _Share, now: float) -> _Step | None:
         """Return how the record must be changed, None if it is up to date."""
-        if self._settled.owes(share.total.name):
+        if self.settled.owes(share.total.name):
             return _Step.WRITE
         if now - share.used >= _IDLE and not self._is_used(share):
             return _Step.LEAVE
@@ -211,7 +215,7 @@ class Sharing:
     async def _adjust(self, share: _Share) -> None:
         total = share.total
         try:
-            if not self._settled.owes(total.name):  # others wait for that, and quitting takes time
+            if not self.settled.owes(total.name):  # others wait for that, and quitting takes time
                 idle = self._pool.surplus(total.name, total.limiter.idle_room)
                 await asyncio.gather(*(session.quit() for session in idle))
             now = asyncio.get_running_loop().time()
@@ -223,7 +227,7 @@ class Sharing:
                 if step is _Step.WRITE:
                     await self._windows.note(total)
                 await self._claim(share)
-                self._settled.wrote(total.name)
+                self.settled.wrote(total.name)
         except SpoolError as error:
             log.debug("a portion cannot be claimed", site=total.name, error=str(error))
         finally:
@@ -261,18 +265,18 @@ class Sharing:
 
         The last claim may also be that of a process of the former pool. It has no mail that waits.
         """
-        settled = self._settled.covers(total.since)
+        settled = self.settled.covers(total.since)
         return total.ends and total.has_line and settled and not self._others(claims)
 
     async def _go_on_alone(self, share: _Share) -> None:
         """Stop using claims. After an edit in between, what is used is written again instead."""
         total, since = share.total, share.total.since
-        self._settled.owe(total.name)
+        self.settled.owe(total.name)
         await self._withdraw(total.name)
         if total.ends and total.since == since:
             del self._shares[total.name]
             total.unshare()
-            self._settled.wrote(total.name)
+            self.settled.wrote(total.name)
             self._windows.look_again()
             self._resume(total)
         else:

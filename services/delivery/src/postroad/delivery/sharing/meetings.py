@@ -39,11 +39,21 @@ class Pools:
         self._several = False
         self._at_mx: Meeting | None = None
         self._moved: dict[str, Meeting] = {}  # Relays with smarthosts, by name
+        self._arrival: Meeting | None = None
         self._generation = 0
 
     def meeting(self, relay: str, *, by_mx: bool) -> Meeting | None:
         """Return how pools meet at the sites of a Relay, None if they do not."""
-        return self._at_mx if by_mx else self._moved.get(relay)
+        met = self._at_mx if by_mx else self._moved.get(relay)
+        return met or self._arrival
+
+    def arrive(self, generation: int, now: float) -> None:
+        """
+        Let all sites be shared for a while, from the first configuration that is known here.
+
+        Other processes may still use them by an earlier one, which had other pools.
+        """
+        self._arrival = _ending(generation, now)
 
     def share(self, total: SiteTotal[Any], relay: str) -> None:
         """Share a Relay's site by leases if another pool sends there, or did before an edit."""
@@ -62,7 +72,7 @@ class Pools:
         paths = list(egress_paths)
         by_mx = frozenset(path.pool for path in paths if path.by_mx)
         several = unsure or len(by_mx) > 1
-        ending = Meeting(generation, ends=True, until=now + LONGEST_CLAIM.total_seconds())
+        ending = _ending(generation, now)
         before, self._pools = self._pools, {path.name: path.pool for path in paths}
         changes = generation < self._generation
         if changes:
@@ -84,10 +94,18 @@ class Pools:
         """Let others settle this generation: after a restore of the queue, numbers begin anew."""
         if self._at_mx is not None:
             self._at_mx = replace(self._at_mx, since=generation)
+        if self._arrival is not None:
+            self._arrival = replace(self._arrival, since=generation)
         self._moved = {name: replace(m, since=generation) for name, m in self._moved.items()}
 
     def forget(self, now: float) -> None:
         """Forget meetings that have ended."""
         if self._at_mx is not None and now > self._at_mx.until:
             self._at_mx = None
+        if self._arrival is not None and now > self._arrival.until:
+            self._arrival = None
         self._moved = {name: each for name, each in self._moved.items() if now <= each.until}
+
+
+def _ending(generation: int, now: float) -> Meeting:
+    return Meeting(generation, ends=True, until=now + LONGEST_CLAIM.total_seconds())

@@ -4,12 +4,25 @@ The last configuration that this process has settled, as its session tells the o
 An edit may make pools share sites that are in use. Each process first writes what it uses into the
 records of these sites; then it has settled the configuration. Until all processes have, none gets
 more of a site than it has.
+
+A process that does not settle would hold up all others as long as its session lives: it cannot read
+the configuration, or write what it uses. Only that process knows what it uses, so nobody else may
+decide that it counts no more. It ends by itself when others have waited for it for a minute. Its
+drain closes its connections and gives back its lanes before its session ends, so limits stay exact.
+When it starts again it uses nothing, and takes no mail before it has read a configuration.
 """
 
 import asyncio
+from datetime import timedelta
 
 from postroad.spool.agreement import SiteRecords
 from postroad.spool.errors import SpoolError
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+LONGEST_WAIT = timedelta(minutes=1)  # usually it takes less than a second
+_LOOK = 1.0  # seconds
 
 
 class SettledConfiguration:
@@ -22,6 +35,9 @@ class SettledConfiguration:
         self._hurry = False  # whether others may wait to be told
         self._unwritten: set[str] = set()  # sites
         self._changed = asyncio.Event()
+        self._late: tuple[int, float] | None = (
+            None  # settled last, and since when that is not enough
+        )
 
     def heed(self, generation: int, *, hurry: bool) -> None:
         """Note the configuration in force. With `hurry`, others may be waiting for this process."""
@@ -64,3 +80,25 @@ class SettledConfiguration:
             self._hurry = True
             raise
         self._told = generation
+
+    async def overdue(self) -> None:
+        """Wait until others have waited too long for this process; then it must end."""
+        clock = asyncio.get_running_loop().time
+        while not self.is_overdue(clock()):  # noqa: ASYNC110 - the sessions of others are read
+            await asyncio.sleep(_LOOK)
+        log.error(
+            "other processes wait until this one has settled the configuration; it ends",
+            generation=self._generation,
+            seconds=LONGEST_WAIT.total_seconds(),
+            count=len(self._unwritten),
+        )
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether others have waited too long for this process to settle a configuration."""
+        awaited = max((info.awaits for info in self._records.others), default=0)
+        if not 0 <= self._told < awaited:
+            self._late = None
+            return False
+        if self._late is None or self._late[0] != self._told:
+            self._late = self._told, now
+        return now - self._late[1] >= LONGEST_WAIT.total_seconds()

@@ -118,8 +118,9 @@ class Sites:
     def _count_elsewhere(self, site: Site) -> None:
         counts, total = self._elsewhere, site.total
         site.limiter.elsewhere = counts.get(named_site(*site.key), 0) if counts else 0
-        # At a shared site, those processes have claims of their own.
-        count = counts.get(named_site(site.name), 0) if counts and not total.is_shared else 0
+        # Where several pools meet, those processes have claims of their own.
+        counted = counts and (total.ends or not total.is_shared)
+        count = counts.get(named_site(site.name), 0) if counted else 0
         total.limiter.elsewhere = count
 
     def renew(self, limits: Mapping[str, SiteLimits]) -> None:

@@ -320,6 +320,10 @@ class Membership:
         if now:
             await self._renew()
 
+    def await_settled(self, generation: int) -> None:
+        """Tell with the next renewal that others must settle a configuration; 0: none."""
+        self._info = replace(self._info, awaits=generation)
+
     async def _tell(self, info: SessionInfo) -> None:
         self._info = info
         try:

@@ -17,10 +17,10 @@ import hashlib
 import random
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from postroad.spool.agreement import SiteKind, SiteView
+from postroad.spool.agreement import SessionInfo, SiteKind, SiteView
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
@@ -50,6 +50,14 @@ class JetStreamSiteRecords:
     def losses(self) -> int:
         """How often the keys of sessions and sites were lost."""
         return self._membership.resets
+
+    @property
+    def others(self) -> Sequence[SessionInfo]:
+        """The other processes that take mail, when the sessions were last read."""
+        return self._others(self._membership.seen)
+
+    def _others(self, sessions: Iterable[SessionInfo]) -> list[SessionInfo]:
+        return [info for info in sessions if info.taking and info.session_id != self.owner]
 
     def lives(self, owner: str) -> bool:
         """Whether a session existed when the sessions were last read."""
@@ -104,8 +112,7 @@ class JetStreamSiteRecords:
         live = frozenset(info.session_id for info in sessions)
         if self.owner not in live:
             raise SpoolUnavailable("the keys of sessions and sites were lost")
-        others = [info for info in sessions if info.taking and info.session_id != self.owner]
-        settled = min((info.settled for info in others), default=sys.maxsize)
+        settled = min((info.settled for info in self._others(sessions)), default=sys.maxsize)
         return SiteView(found.data, live, not self._membership.remembers, settled)
 
     async def _write(
@@ -125,6 +132,10 @@ class JetStreamSiteRecords:
     async def settle(self, generation: int, *, now: bool) -> None:
         """Tell the others that this process has settled a configuration."""
         await self._membership.settle(generation, now=now)
+
+    def await_settled(self, generation: int) -> None:
+        """Tell the others that this process waits until they have settled a configuration."""
+        self._membership.await_settled(generation)
 
     async def news(self, kind: SiteKind) -> Sequence[bytes]:
         """Return the records of a kind that were written since the last call."""

@@ -105,6 +105,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             stale=said.get("stale") is True,
             left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
             settled=int(said.get("settled", sys.maxsize)),
+            awaits=int(said.get("awaits", 0)),
             memory=str(said.get("memory", "")),
         )
     except (ValueError, KeyError, TypeError):
