@@ -12,7 +12,16 @@ from postroad.spool.interface import Held, LeasedRecord, Put, Ready, Scheduled, 
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
-from postroad.testing.queue.queued_mail import SECOND, OpenSpool, first, now, put, record, take
+from postroad.testing.queue.queued_mail import (
+    SECOND,
+    OpenSpool,
+    first,
+    now,
+    put,
+    record,
+    store,
+    take,
+)
 
 ALL = Selection()
 LATER = timedelta(hours=1)
@@ -97,7 +106,7 @@ async def test_a_settle_puts_all_that_follows_or_nothing(spool: Spool) -> None:
 
 async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -> None:
     """A first settle that died after its publish, and a second with a different outcome."""
-    queue_id = await put(spool)
+    await put(spool)
     consumer = take(spool)
     [leased] = await first(consumer, 1)
     later = now() + timedelta(hours=1)
@@ -105,7 +114,7 @@ async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -
     [recipient] = leased.record.recipients
     bounced = (replace(recipient, state=RecipientState.BOUNCED),)
     other = leased.record.next_step(recipients=bounced)
-    await spool.accept(queue_id, lambda _: [Put(other, Scheduled(later))], timeout=5 * SECOND)
+    await store(spool, [Put(other, Scheduled(later))])
     # A waiting record has one place: the later word about it stands there.
     [queued] = [queued async for queued in spool.waiting.list(ALL)]
     assert queued.record.recipients == bounced
@@ -134,11 +143,11 @@ async def test_a_record_is_not_taken_again_when_a_later_form_of_it_waits(
 ) -> None:
     """A process that was killed had stored what follows, and not yet ended the record."""
     due = place.due if isinstance(place, Scheduled) else place.until
-    queue_id = await put(spool)
+    await put(spool)
     consumer = take(spool)
     [leased] = await first(consumer, 1)
     follows = [Put(leased.record.next_step(attempts=1), place)]
-    await spool.accept(queue_id, lambda _: follows, timeout=5 * SECOND)
+    await store(spool, follows)
     await consumer.give_back(leased)
     again = asyncio.ensure_future(first(consumer, 1))
     async with asyncio.timeout(patient(20)):

@@ -12,7 +12,7 @@ from postroad.spool.ids import RecordId
 from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, Scheduled, Spool
 from postroad.spool.record import Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
-from postroad.testing.queue.queued_mail import first, now, put, record, take
+from postroad.testing.queue.queued_mail import first, now, put, record, store, take
 
 LATER = timedelta(hours=1)
 
@@ -44,12 +44,8 @@ async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
 
 async def put_once(spool: Spool, arrival: datetime, place: QueueState) -> None:
     """Put a message that arrived at another time than now."""
-
-    def compose(queue_id: str) -> list[Put]:
-        return [Put(record(queue_id, "b@two.example", arrival=arrival), place)]
-
-    timeout = timedelta(seconds=5)
-    await spool.accept(spool.new_queue_id(arrival), compose, timeout=timeout)
+    queued = record(spool.new_queue_id(arrival), "b@two.example", arrival=arrival)
+    await store(spool, [Put(queued, place)])
 
 
 async def test_the_age_of_the_oldest_record_is_known_without_reading_the_queue(

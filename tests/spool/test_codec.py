@@ -90,6 +90,7 @@ record_fields: dict[str, Any] = {
     "generation": st.integers(0, 2**40),
     "hold": st.none()
     | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text, st.none() | moments),
+    "waits_until": st.none() | moments,
     "needs": st.frozensets(text.filter(bool), max_size=2),
     "resume_from": st.integers(0, 1000),
     "released": st.none() | moments,

@@ -14,7 +14,7 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.testing.queue.nats_server import NatsServer
-from postroad.testing.queue.queued_mail import now, record
+from postroad.testing.queue.queued_mail import now, record, store
 
 pytestmark = pytest.mark.nats
 
@@ -30,14 +30,12 @@ async def spool(tmp_path: Path) -> AsyncIterator[JetStreamSpool]:
 
 async def defer(spool: JetStreamSpool, arrival: datetime, domains: int = 1) -> None:
     place = Scheduled(now() + timedelta(hours=1))
-
-    def compose(queue_id: str) -> list[Put]:
-        return [
-            Put(record(queue_id, f"b@d{number}.example", number, arrival=arrival), place)
-            for number in range(domains)
-        ]
-
-    await spool.accept(new_queue_id(arrival, 0), compose, timeout=timedelta(seconds=10))
+    queue_id = new_queue_id(arrival, 0)
+    records = [
+        record(queue_id, f"b@d{number}.example", number, arrival=arrival)
+        for number in range(domains)
+    ]
+    await store(spool, [Put(each, place) for each in records])
 
 
 async def test_of_much_mail_the_first_that_was_stored_tells_the_age(spool: JetStreamSpool) -> None:

@@ -22,13 +22,17 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queue.nats_server import NatsServer
-from postroad.testing.queue.queued_mail import now, record
+from postroad.testing.queue.queued_mail import now, record, store
 
 pytestmark = pytest.mark.nats
 
 DAY = timedelta(days=1)
 # "503" alone would be taken for "nobody is there", "404" and "204" for the end of a page.
 STATUSES = ["409", "404", "204", "503", "100", "odd"]
+FOREIGN = [
+    *("pr.q.0.z.x", "pr.q.0.r.short", "pr.q.0.r.p.odd.l.d"),
+    *("pr.i.0.r.p.odd.l.d", "pr.i.0.z.p.x.l.d"),
+]
 FORGED = {"Nats-Sequence": "999", "Nats-Subject": "pr.q.0.h.x.y.z", "Nats-Num-Pending": "7"}
 
 
@@ -47,10 +51,8 @@ async def spool(server: NatsServer) -> AsyncIterator[JetStreamSpool]:
 
 
 async def hold(spool: JetStreamSpool, domain: str) -> None:
-    def compose(queue_id: str) -> list[Put]:
-        return [Put(record(queue_id, f"b@{domain}", 0), Held(now() + DAY))]
-
-    await spool.accept(new_queue_id(now(), 0), compose, timeout=timedelta(seconds=10))
+    held = record(new_queue_id(now(), 0), f"b@{domain}", 0)
+    await store(spool, [Put(held, Held(now() + DAY))])
 
 
 async def publish(server: NatsServer, subject: str, headers: dict[str, str] | None = None) -> None:
@@ -92,7 +94,16 @@ async def test_a_stored_message_is_read_with_the_servers_own_sequence_and_subjec
     assert ([each.sequence for each in found.messages], found.pending) == ([2], 0)
 
 
-@pytest.mark.parametrize("subject", ["pr.q.0.z.x", "pr.q.0.r.short", "pr.q.0.r.p.odd.l.d"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "pr.q.0.z.x",
+        "pr.q.0.r.short",
+        "pr.q.0.r.p.odd.l.d",
+        "pr.i.0.r.p.odd.l.d",
+        "pr.i.0.z.p.x.l.d",
+    ],
+)
 async def test_a_subject_of_another_form_spoils_no_figures(
     server: NatsServer, spool: JetStreamSpool, subject: str
 ) -> None:

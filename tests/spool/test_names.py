@@ -21,14 +21,16 @@ from postroad.spool.jetstream.streams.subjects import (
     WaitingSubject,
     domain_of,
     domain_token,
+    intake_subject,
     parse,
+    pool_of,
     ready_subject,
     waiting_subject,
 )
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import fnv1a32, in_rows, lane_of
-from postroad.spool.message_id import message_id
-from postroad.spool.record import QueuedRecipient, RecipientState
+from postroad.spool.puts.message_id import message_id
+from postroad.spool.record import QUOTA, Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import WaitKind
 from postroad.testing.queue.queued_mail import record
 
@@ -76,6 +78,10 @@ FOREIGN += [
     "pr.q.0.r.p.nobulk.l.d",
     "pr.q.0.r.p.express.l.\u5d00",
     "pr.q.0.h.l.\u5d00.x",
+    "pr.i.0.z.p.x.l.d",
+    "pr.i.0.r.p.nobulk.l.d",
+    "pr.i.0.h.\u5d00.x.l.d",
+    "pr.i.0.r.p.x.l.d.id",
     "pr.b.0.x",
     "",
 ]
@@ -93,6 +99,17 @@ def test_a_subject_says_what_it_was_made_of(by_id: bool) -> None:
     assert parse(subject) == ReadySubject(mail.pool, mail.traffic_class, "d-1.example")
     subject = waiting_subject(7, WaitKind.HELD, ID, "d-1.example", "l3")
     assert parse(subject) == WaitingSubject(WaitKind.HELD, "d-1.example", NOW)
+
+
+def test_a_subject_of_new_mail_says_what_it_will_be() -> None:
+    mail = record(ID.queue_id, "b@d-1.example", ID.destination)
+    subject = intake_subject(7, mail, "l3")
+    assert parse(subject) == ReadySubject(mail.pool, mail.traffic_class, "d-1.example")
+    held = intake_subject(7, replace(mail, hold=Hold(QUOTA), waits_until=NOW), "l3")
+    later = intake_subject(7, replace(mail, waits_until=NOW), "l3")
+    assert parse(held) == WaitingSubject(WaitKind.HELD, "d-1.example", None)
+    assert parse(later) == WaitingSubject(WaitKind.SCHEDULED, "d-1.example", None)
+    assert {pool_of(each) for each in (subject, held, later)} == {mail.pool}
 
 
 @pytest.mark.parametrize("last", ["gone", "7" + "Z" * 25 + "-1"])  # the second lies in year 10889
@@ -117,9 +134,15 @@ def test_two_domains_never_share_a_token(one: str, other: str) -> None:
 def test_a_record_is_named_as_in_the_queues_of_older_releases() -> None:
     assert key(7).token == "7"
     assert Key.parse(1, "7") == key(7)
+    new = Key(QueueStream.INTAKE, 1, 7)
+    assert Key.parse(1, new.token) == new
+    put = Put(BASE, DUE)
+    assert message_id(put, "p01", new) != message_id(put, "p01", key(7))
 
 
-@pytest.mark.parametrize("token", ["", "0", "-1", "7.1", "x7", "\u0667", "7 "])
+@pytest.mark.parametrize(
+    "token", ["", "0", "-1", "7.1", "x7", "\u0667", "7 ", "i", "i0", "ii7", "q7"]
+)
 def test_what_names_no_record_is_no_key(token: str) -> None:
     assert Key.parse(1, token) is None
 

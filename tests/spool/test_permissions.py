@@ -28,7 +28,7 @@ from postroad.spool.record import BlobRef, Hold
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer, password_of
-from postroad.testing.queue.queued_mail import QUICK, crash, first, now, put, take
+from postroad.testing.queue.queued_mail import QUICK, all_that_comes, crash, first, now, put, take
 from postroad.testing.streams import hang_up
 
 pytestmark = pytest.mark.nats
@@ -183,6 +183,7 @@ async def test_what_is_settled_ends_though_its_consumer_was_lost(
     async with asyncio.timeout(patient(20)):
         await consumer.settle(leased)
     await consumer.close()
+    assert await all_that_comes(delivery) == []
     assert await (await open_as("command")).waiting.counts() == {}
 
 

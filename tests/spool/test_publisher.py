@@ -148,7 +148,7 @@ async def test_nothing_is_said_to_be_refused_that_an_earlier_try_may_have_stored
     publisher = Publisher(link, link, SINGLE_MACHINE)
     mail = Put(record(new_queue_id(now(), 0)), Ready())
     with pytest.raises(SpoolError) as raised:
-        await publisher.publish([mail], shard=0, timeout=timedelta(milliseconds=200))
+        await publisher.accept([mail], shard=0, timeout=timedelta(milliseconds=200))
     assert type(raised.value) is means
 
 
@@ -157,7 +157,7 @@ async def test_what_an_earlier_try_has_stored_is_recognised_when_there_is_no_roo
     link = cast(Any, Answers(SpoolUnavailable("no answer"), FULL, stored))
     publisher = Publisher(link, link, SINGLE_MACHINE)
     mail = Put(record(new_queue_id(now(), 0)), Ready())
-    assert await publisher.publish([mail], shard=0, timeout=timedelta(seconds=20)) == 7
+    assert await publisher.accept([mail], shard=0, timeout=timedelta(seconds=20)) == 7
 
 
 async def test_without_a_server_mail_is_refused_in_time_and_taken_again_later(
@@ -296,7 +296,7 @@ async def test_what_may_be_stored_is_not_stored_again_under_another_id(
         tried.append(puts[0].record.record_id.queue_id)
         raise SpoolUnavailable("no answer")
 
-    monkeypatch.setattr(Publisher, "publish", unanswered)
+    monkeypatch.setattr(Publisher, "accept", unanswered)
     with pytest.raises(SpoolUnavailable):
         await put(spool)
     assert len(tried) == 1

@@ -19,7 +19,6 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.assignment import LaneKey
-from postroad.spool.lanes.keys import QueueStream
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import SECOND, now, record
@@ -50,7 +49,7 @@ class Asking:
         self.room = room
         await self.puller.start(self)
         for traffic_class in TrafficClass:
-            self.puller.add(LanePull(QueueStream.WAITING, 0, self.key, traffic_class))
+            self.puller.add(LanePull(0, self.key, traffic_class))
         await self.puller.refill_all()
 
     async def sequences(self, count: int) -> list[int]:
@@ -119,7 +118,7 @@ async def test_records_that_do_not_fit_into_one_request_come_by_several(
 
 
 def test_a_record_that_is_larger_than_a_request_is_asked_for_alone() -> None:
-    pull = LanePull(QueueStream.WAITING, 0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
     pull.asked = 16
     pull.filled(16, 16, 1.0)
     assert b"max_bytes" not in pull.request(16)
@@ -130,7 +129,7 @@ def test_a_record_that_is_larger_than_a_request_is_asked_for_alone() -> None:
 
 def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
     """As where the server went away without a word: else its lane's mail would lie for good."""
-    pull = LanePull(QueueStream.WAITING, 0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
     asked = pull.wants(100, 50.0)
     pull.asked, pull.heard = asked, 50.0
     assert pull.wants(100, 55.0) == 0, "the server says that it is there each 5 s"
@@ -141,7 +140,7 @@ def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
 
 def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
     """The server says nothing of one all of whose records have come."""
-    pull = LanePull(QueueStream.WAITING, 0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
     requests = OpenRequests()
     for number in range(100):
         requests.add(f"inbox.{number}", OpenRequest(pull, 8, since=float(number)))

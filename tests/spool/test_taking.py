@@ -29,6 +29,7 @@ from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import (
     QUICK,
+    all_that_comes,
     crash,
     crash_process,
     first,
@@ -84,7 +85,7 @@ async def test_what_is_delivered_in_a_drain_ends_though_the_server_forgot_who_ha
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:
     """The process asks for nothing more, so nothing comes again by which it could tell."""
-    spool = await open_spool()
+    spool, heir = await open_spool(), await open_spool()
     for number in range(20):
         await put(spool, f"b@d{number}.example")
     consumer = take(spool)
@@ -94,7 +95,8 @@ async def test_what_is_delivered_in_a_drain_ends_though_the_server_forgot_who_ha
     async with asyncio.timeout(patient(20)):
         await asyncio.gather(*(consumer.settle(one) for one in leased))
     await consumer.close()
-    assert await waiting(spool) == []
+    assert await all_that_comes(heir) == []
+    assert await waiting(heir) == []
 
 
 async def test_the_dead_owners_mail_is_taken_up(open_spool: OpenJetStream) -> None:
@@ -247,7 +249,7 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
 ) -> None:
     """One of two recipients has got it by us; the other, if another process had the record."""
     one, other = (QueuedRecipient(parse_mailbox(f"{name}@y.example")) for name in "bc")
-    await put(spool, recipients=(one, other))
+    await put(spool, recipients=(one, other), place=Scheduled(now()))
     consumer = take(spool)
     [leased] = await first(consumer, 1)
 
@@ -257,9 +259,8 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
     monkeypatch.setattr(Leases, "confirm", in_doubt)
     if ended:
         [queued] = [queued async for queued in spool.waiting.list(ALL)]
-        await link.jetstream.delete_msg(
-            stream_name(QueueStream.WAITING, queued.key.shard), queued.key.sequence
-        )
+        stream = stream_name(queued.key.stream, queued.key.shard)
+        await link.jetstream.delete_msg(stream, queued.key.sequence)
     served = (replace(one, state=RecipientState.DELIVERED), other)
     follows = leased.record.next_step(recipients=served)
     await consumer.settle(leased, [Put(follows, Scheduled(now() + LATER))])
@@ -267,11 +268,14 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
     await consumer.close()
 
 
-async def test_what_cannot_be_read_is_held_and_kept(spool: JetStreamSpool, link: Link) -> None:
+@pytest.mark.parametrize("stream", ["i.0.r", "q.0.r"])
+async def test_what_cannot_be_read_is_held_and_kept(
+    spool: JetStreamSpool, link: Link, stream: str
+) -> None:
     consumer = take(spool)
     reading = asyncio.ensure_future(first(consumer, 1))
     lane = spool.lane_of(record("0" * 26))
-    await link.jetstream.publish(f"pr.q.0.r.default.x.{lane}.y_example", b"not a record")
+    await link.jetstream.publish(f"pr.{stream}.default.x.{lane}.y_example", b"not a record")
     async with asyncio.timeout(patient(20)):
         while await waiting(spool) != [WaitKind.HELD]:
             await asyncio.sleep(0.1)
@@ -329,7 +333,7 @@ async def test_leases_do_not_wait_for_a_stream_without_a_leader(
 
     async def unanswered_for_bulk(self: Requests, subject: str, *said: Any, **more: Any) -> Any:
         if subject.startswith(
-            f"$JS.API.CONSUMER.CREATE.{stream_name(QueueStream.WAITING, 0)}.{BULK}"
+            f"$JS.API.CONSUMER.CREATE.{stream_name(QueueStream.INTAKE, 0)}.{BULK}"
         ):
             asked.set()
             await asyncio.Event().wait()

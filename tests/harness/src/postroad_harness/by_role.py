@@ -58,6 +58,11 @@ class ByRole:
         )
 
     @property
+    def as_delivery(self) -> Spool:
+        """Delivery's spool."""
+        return self._delivery
+
+    @property
     def accepting(self) -> bool:
         """As ingress says."""
         return self._ingress.accepting

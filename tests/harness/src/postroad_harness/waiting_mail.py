@@ -12,7 +12,7 @@ from postroad.spool.interface import Put, QueueState, Scheduled
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import Hold, Origin, QueuedRecipient
 from postroad.testing.patience import patient
-from postroad.testing.queue.queued_mail import SECOND, now, record
+from postroad.testing.queue.queued_mail import now, record, store
 
 HOUR = timedelta(hours=1)
 Said = tuple[int, str, str]  # exit code, output, error output
@@ -31,29 +31,21 @@ async def put(
     arrival = now() - age
     place = place or Scheduled(now() + HOUR)
 
-    def compose(queue_id: str) -> list[Put]:
-        origin = Origin(client=client)
-        more = {"arrival": arrival, "origin": origin, "hold": hold, "content": content}
-        return [
-            Put(record(queue_id, address, number, **more), place)
-            for number, address in enumerate(to)
-        ]
-
-    stored = await spool.accept(
-        new_queue_id(arrival, len(to) % 4), compose, timeout=timedelta(seconds=5)
-    )
-    return stored.queue_id
+    queue_id = new_queue_id(arrival, len(to) % 4)
+    origin = Origin(client=client)
+    more = {"arrival": arrival, "origin": origin, "hold": hold, "content": content}
+    records = [record(queue_id, address, number, **more) for number, address in enumerate(to)]
+    await store(spool, [Put(each, place) for each in records])
+    return queue_id
 
 
 async def put_for(spool: JetStreamSpool, *to: str) -> str:
     """Put one message for recipients of one domain: one record."""
     recipients = tuple(QueuedRecipient(parse_mailbox(each)) for each in to)
-
-    def compose(queue_id: str) -> list[Put]:
-        queued = record(queue_id, to[0], recipients=recipients)
-        return [Put(queued, Scheduled(now() + HOUR))]
-
-    return (await spool.accept(new_queue_id(now(), 1), compose, timeout=5 * SECOND)).queue_id
+    queue_id = new_queue_id(now(), 1)
+    queued = record(queue_id, to[0], recipients=recipients)
+    await store(spool, [Put(queued, Scheduled(now() + HOUR))])
+    return queue_id
 
 
 async def obeyed(spool: JetStreamSpool, running: Awaitable[Said]) -> tuple[Order, Said]:

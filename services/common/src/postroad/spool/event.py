@@ -71,7 +71,7 @@ class Event:
     size: int = 0
     attempt: int = 0
     ambiguous: bool = False
-    sequence: int = 0  # of the record in its shard's stream, for Reception
+    sequence: int = 0  # of the record in its shard's intake, for Reception
     tls: str = ""
     process: str = ""
     traceparent: str = ""

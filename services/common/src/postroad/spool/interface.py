@@ -29,7 +29,7 @@ from postroad.spool.agreement import (
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
 from postroad.spool.ids import RecordId
-from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.record import BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
@@ -68,7 +68,7 @@ class Put:
 
 @valueclass(frozen=True, slots=True)
 class StoreAck:
-    """The mail is stored and fsynced. `sequence` is that of the last record in its shard."""
+    """The mail is stored and fsynced. `sequence` is that of the last record in its intake."""
 
     queue_id: str
     sequence: int
@@ -228,8 +228,8 @@ class Queued:
     """
     A stored record as the browser finds it; `due` is None when it is ready.
 
-    `key` names it, `stored` is when it was stored in this form, by the servers' clock. `former` is
-    the record that it follows from, None if that is unknown.
+    `stored` is when it was stored in this form, by the servers' clock. `former` is the record that
+    it follows from, None if that is unknown.
     """
 
     record: QueueRecord
@@ -240,6 +240,11 @@ class Queued:
     stored: datetime
     former: Key | None = None
 
+    @property
+    def is_coming(self) -> bool:
+        """Whether it is new mail that has to wait, and its lane's owner has not moved it yet."""
+        return self.due is not None and self.key.stream is QueueStream.INTAKE
+
     def may_be_claimed(self, now: datetime) -> bool:
         """
         Whether it waits, and for long enough that the queue cannot be making it ready already.
@@ -247,7 +252,7 @@ class Queued:
         The queue makes a record ready in two steps, first copying and then storing it. A claim
         between the two would duplicate the record.
         """
-        return self.due is not None and now < self.due - CLAIM_MARGIN
+        return self.due is not None and not self.is_coming and now < self.due - CLAIM_MARGIN
 
 
 class QueueBrowser(Protocol):
@@ -274,8 +279,8 @@ class QueueBrowser(Protocol):
         Replace a waiting (scheduled or held) record by `puts`, exactly once.
 
         The first put replaces the record in one atomic step. Raises ClaimLost when another process
-        was faster, or when the record becomes ready by itself within seconds (`may_be_claimed`). A
-        claim needs at least one put, so that no record is dropped.
+        was faster, or the record becomes ready by itself within seconds (`may_be_claimed`), and
+        SpoolUnavailable while it is coming. A claim needs a put, so that no record is dropped.
         """
 
 
@@ -360,7 +365,8 @@ class Spool(Protocol):
 
         `compose` makes the puts for a queue id. It is called again with another id when the first
         id's shard certainly refuses. PublishRefused, SpoolFull and RecordTooLarge mean that nothing
-        is stored; with any other SpoolUnavailable that is unknown.
+        is stored; with any other SpoolUnavailable that is unknown. What has to wait is listed as
+        such at once, and the owner of its lane moves it there.
         """
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> RecordConsumer:

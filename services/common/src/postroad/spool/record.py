@@ -79,6 +79,7 @@ class OnHoldExpiry(StrEnum):
 
 
 ADMIN = "Admin"  # the reason of a hold that an operator ordered
+QUOTA = "Quota"  # the reason of a hold when mail is accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class QueueRecord:
     resume_from: int = 0  # pending recipients before this one were tried in the unfinished attempt
     overtime: datetime | None = None  # until when it may wait for a last try after its deadline
     hold: Hold | None = None
+    waits_until: datetime | None = None  # new mail: held, or deferred without a hold, until then
     released: datetime | None = None  # when the last order that released it came into force
     needs: frozenset[str] = frozenset()
     doubtful_hosts: tuple[str, ...] = ()  # hosts that may have accepted it; the latest is last

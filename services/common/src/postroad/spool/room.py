@@ -28,20 +28,23 @@ class Room:
         return min(self.places, max(1, -(-octets * self.places // self.octets)))
 
     def left_for(
-        self, traffic_class: TrafficClass, *, free: int, lane: int, has_none: bool = False
+        self, traffic_class: TrafficClass | None, *, free: int, lane: int, has_none: bool = False
     ) -> int:
         """
         Return for how many more places mail of a lane and class may be requested.
 
+        Without a class it is mail that has waited, of both classes: it may have the places of bulk
+        mail, and one in any case, as some of it is express mail.
+
         `free` is the number of free places, and `lane` that of the lane's taken places. `has_none`
-        says that no record of this lane and class is in hand or requested. Then express mail may
+        says that no such record is in hand or requested. Then express mail may
         always request one, since bulk mail that was requested before may be larger than expected
         and fill all places.
         """
         whole = max(int(self.places * _LANE_SHARE), min(self.places, _UNDIVIDED))
         left = whole - lane
-        if traffic_class is TrafficClass.BULK:
+        if traffic_class is not TrafficClass.EXPRESS:
             free -= int(self.places * (1 - _BULK_SHARE))
             left -= int(whole * (1 - _BULK_SHARE))
-            has_none = False
+        has_none = has_none and traffic_class is not TrafficClass.BULK
         return max(int(has_none), min(free, left))

@@ -1,35 +1,47 @@
-"""The leader's answer to a request for one stored record, as `succession` sends it."""
+"""What requests to the servers mean, and the leader's answer to one for a stored record."""
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from postroad.spool.ids import RecordId
+from postroad.spool.interface import Held, QueueState, Ready, Scheduled
+from postroad.spool.jetstream.streams.subjects import named_stream
 from postroad.spool.lanes.keys import Key, QueueStream
-from postroad.spool.memory.store import MemoryStore, StoredRecord
+from postroad.spool.memory.store import MemoryStore
+from postroad.spool.memory.stored import StoredRecord
 from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import encode
 
+_NOTES = 10**9  # the sequence of each note: more than any record has
 _READY_BY_ID = 9  # tokens of such a subject; one of a waiting record has fewer
 
 
-def look(store: MemoryStore, request: bytes) -> bytes:
-    """Answer STREAM.MSG.GET."""
+def look(
+    store: MemoryStore, ends: Mapping[RecordId, bytes], stream: QueueStream, request: bytes
+) -> bytes:
+    """Answer STREAM.MSG.GET; `ends` are the notes of what has ended in the intake."""
     said = json.loads(request)
-    first = Key(QueueStream.WAITING, 0, int(said["seq"]))
+    first = Key(stream, 0, int(said["seq"]))
     subject = said.get("next_by_subj")
     if subject is None:
         stored = store.records.get(first)
     else:
         stored = next((s for s in _on(store, subject) if s.key >= first), None)
+    if stored is None and subject is not None and first.sequence < _NOTES:
+        note = ends.get(RecordId.parse(subject.rpartition(".")[2]))
+        if note is not None:
+            return _answer(subject, _NOTES, store.clock(), note)
     if stored is None:
         return b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}'
-    message = {
-        "subject": subject or f"of record {stored.record.record_id}",
-        "seq": stored.key.sequence,
-        "time": stored.at.isoformat(),
-        "data": base64.b64encode(encode(stored.record)).decode(),
-    }
+    subject = subject or f"of record {stored.record.record_id}"
+    return _answer(subject, stored.key.sequence, stored.at, encode(stored.record))
+
+
+def _answer(subject: str, sequence: int, at: datetime, data: bytes) -> bytes:
+    octets = base64.b64encode(data).decode()
+    message = {"subject": subject, "seq": sequence, "time": at.isoformat(), "data": octets}
     return json.dumps({"message": message}).encode()
 
 
@@ -38,8 +50,34 @@ def _on(store: MemoryStore, subject: str) -> Iterator[StoredRecord]:
     tokens = subject.split(".")
     record_id, ready = RecordId.parse(tokens[-1]), len(tokens) == _READY_BY_ID
     for _, stored in sorted(store.records.items()):
+        if stored.key.stream is QueueStream.INTAKE:
+            continue
         fits = (stored.kind is WaitKind.READY) is ready and (
             stored.follows is not None or not ready
         )
         if stored.record.record_id == record_id and fits:
             yield stored
+
+
+def waiting_key(sequence: int) -> Key:
+    """Return the key of a record where mail waits."""
+    return Key(QueueStream.WAITING, 0, sequence)
+
+
+def stream_asked(subject: str) -> QueueStream:
+    """Return the stream in the subject of a request for one message."""
+    return named_stream(subject.rpartition(".")[2])[0]
+
+
+def place_of(stream: QueueStream, subject: str, headers: Mapping[str, str]) -> QueueState:
+    """Return the queue state of a record that is published."""
+    kind = subject.split(".")[3]
+    if kind == "r" or stream is QueueStream.INTAKE:
+        return Ready()
+    due = datetime.fromisoformat(headers["Nats-Schedule"].removeprefix("@at "))
+    return Scheduled(due) if kind == "s" else Held(due)
+
+
+def error_answer(code: int, text: str) -> bytes:
+    """Return a refusal."""
+    return json.dumps({"error": {"err_code": code, "description": text}}).encode()

@@ -4,7 +4,8 @@ The queue's servers: answer spool's requests like JetStream, over the memory sto
 They behave like nats-server 2.15. A consumer is in memory and is lost at a restart. A record comes
 again after ack_wait. `+WPI` is answered whether or not it extends anything. An acknowledgement of a
 record that this consumer has not delivered yet gets no answer. A batch is stored atomically. There
-is one shard, because several would add nothing but the shard in queue ids.
+is one shard, because several would add nothing but the shard in queue ids. It has both streams,
+each with its own sequences and ids; nothing can be deleted from the intake.
 """
 
 import json
@@ -13,19 +14,27 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
+from postroad.spool.ids import RecordId
+from postroad.spool.interface import Put, Scheduled
 from postroad.spool.jetstream.consume.settle import delivers_nothing
 from postroad.spool.jetstream.publish.succession import FOLLOWS
-from postroad.spool.jetstream.streams.subjects import domain_of
+from postroad.spool.jetstream.streams.subjects import domain_of, named_stream, stream_name
 from postroad.spool.lanes.keys import Key, QueueStream
-from postroad.spool.memory.store import ACK_WAIT, MemoryStore, StoredRecord
+from postroad.spool.memory.store import ACK_WAIT, Line, MemoryStore
+from postroad.spool.memory.stored import StoredRecord
 from postroad.spool.wire.record import decode, encode
 from postroad_harness.simulation.buckets import Buckets
 from postroad_harness.simulation.link import SimulatedLink
-from postroad_harness.simulation.looks import look
+from postroad_harness.simulation.looks import (
+    error_answer,
+    look,
+    place_of,
+    stream_asked,
+    waiting_key,
+)
 from postroad_harness.simulation.network import Network
 
-_FULL, _WRONG_LAST_SEQUENCE, _NOT_THERE = 10047, 10071, 10043
+_FULL, _WRONG_LAST_SEQUENCE, _NOT_THERE, _DENIED = 10047, 10071, 10043, 10057
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +50,11 @@ class Pull:
 
 @dataclass(eq=False)
 class Consumer:
-    """A lane's consumer, by pool, class and lane; `reached` is the last sequence it delivered."""
+    """A lane's consumer in a stream; `reached` is the last sequence it delivered."""
 
     name: str
     pool: str
-    traffic_class: TrafficClass
+    lines: Sequence[Line]
     lane: str
     created: datetime
     deliveries: int = 0
@@ -64,6 +73,7 @@ class SimulatedServers:
         self.links: list[SimulatedLink] = []
         self.buckets = Buckets(network.time)
         self.on_stored: Callable[[Put, SimulatedLink, bool], None] = lambda *_: None
+        self.ends: dict[RecordId, bytes] = {}  # notes that records in the intake have ended
         self.on_acked: Callable[[Key, SimulatedLink], None] = lambda *_: None
         self.store = store
         self._network = network
@@ -84,7 +94,7 @@ class SimulatedServers:
         fired = self.store.records.get(unpurged) if unpurged else None
         if fired is not None:
             again = Put(fired.record, Scheduled(self.store.clock()))
-            self.store.append([again], [f"fired by {unpurged}"], settling=True)
+            self.store.append([again], [f"fired by {unpurged}"])
         self.up = False
         self._consumers.clear()
         self._batches.clear()
@@ -121,9 +131,10 @@ class SimulatedServers:
         elif subject.startswith("$JS.API.CONSUMER.CREATE."):
             answer = self._made(subject)
         elif subject.startswith("$JS.API.STREAM.MSG.GET."):
-            answer = look(self.store, data), {}
+            answer = look(self.store, self.ends, stream_asked(subject), data), {}
         elif subject.startswith("$JS.API.STREAM.MSG.DELETE."):
-            answer = self._removed(link, _key(json.loads(data)["seq"])), {}
+            key = Key(stream_asked(subject), 0, int(json.loads(data)["seq"]))
+            answer = self._removed(link, key), {}
         elif subject.startswith("$KV."):
             answer = self.buckets.receive(subject, data, headers), {}
         else:
@@ -151,25 +162,29 @@ class SimulatedServers:
         self, link: SimulatedLink, messages: list[tuple[bytes, str, Mapping[str, str]]]
     ) -> bytes:
         if self.store.full:
-            return _error(_FULL, "insufficient storage")
+            return error_answer(_FULL, "insufficient storage")
+        stream, subject = QueueStream(messages[0][1].split(".")[1]), messages[0][1]
+        if subject.split(".")[3] == "e":
+            self.ends[RecordId.parse(subject.rpartition(".")[2])] = messages[0][0]
+            return b'{"stream":"POSTROAD_Q_0","seq":1}'
         # One atomic step here, whose repetition hears that it came too late.
         replaced = int(messages[0][2].get("Nats-Expected-Last-Subject-Sequence", "0"))
         if replaced and not self._waits(replaced):
-            return _error(_WRONG_LAST_SEQUENCE, "wrong last sequence")
-        puts = [Put(decode(data), _place(subject, each)) for data, subject, each in messages]
+            return error_answer(_WRONG_LAST_SEQUENCE, "wrong last sequence")
+        puts = [Put(decode(data), place_of(stream, at, each)) for data, at, each in messages]
         before = set(self.store.records)
         names = [each["Nats-Msg-Id"] for _, _, each in messages]
         follows = [Key.parse(0, each.get(FOLLOWS, "")) for _, _, each in messages]
-        key = self.store.append(puts, names, settling=True, follows=follows)
-        self.store.remove(_key(replaced))
+        key = self.store.append(puts, names, stream=stream, follows=follows)
+        self.store.remove(waiting_key(replaced))
         if key not in before:
             for put, former in zip(puts, follows, strict=True):
                 late = former is not None and self._came_late(former, link, puts)
                 self.on_stored(put, link, late)
-        return b'{"stream":"POSTROAD_Q_0","seq":%d}' % key.sequence
+        return b'{"stream":"%s","seq":%d}' % (stream_name(stream, 0).encode(), key.sequence)
 
     def _waits(self, sequence: int) -> bool:
-        stored = self.store.records.get(_key(sequence))
+        stored = self.store.records.get(waiting_key(sequence))
         return stored is not None and stored.due is not None
 
     # ------------------------------------------------------------ consumers
@@ -177,11 +192,12 @@ class SimulatedServers:
     def _made(self, subject: str) -> tuple[bytes, dict[str, str]]:
         tokens = subject.split(".")
         name = tokens[5]
+        stream = QueueStream(tokens[7])
         pool, traffic_class, lane = tokens[10:13]
+        classes = [TrafficClass(traffic_class)] if traffic_class != "*" else list(TrafficClass)
+        lines = [(each, stream) for each in classes]
         if name not in self._consumers:
-            self._consumers[name] = Consumer(
-                name, domain_of(pool), TrafficClass(traffic_class), lane, self.store.clock()
-            )
+            self._consumers[name] = Consumer(name, domain_of(pool), lines, lane, self.store.clock())
         return json.dumps({"created": self._consumers[name].created.isoformat()}).encode(), {}
 
     def _asked(self, link: SimulatedLink, subject: str, data: bytes, reply: str) -> None:
@@ -228,7 +244,7 @@ class SimulatedServers:
             while consumer.pulls:
                 pull = consumer.pulls[0]
                 lane = (consumer.pool, consumer.lane)
-                stored = self.store.hand_out(lane, pull.link, consumer.traffic_class)
+                stored = self.store.hand_out(lane, pull.link, consumer.lines)
                 if stored is None:
                     break
                 self._hand_over(consumer, pull, stored)
@@ -244,9 +260,8 @@ class SimulatedServers:
             consumer.pulls.remove(pull)
         consumer.deliveries += 1
         number, at = consumer.deliveries, int(stored.at.timestamp() * 1e9)
-        reply = (
-            f"$JS.ACK.POSTROAD_Q_0.{consumer.name}.{stored.deliveries}.{sequence}.{number}.{at}.0"
-        )
+        ack = f"$JS.ACK.{stream_name(key.stream, 0)}.{consumer.name}"
+        reply = f"{ack}.{stored.deliveries}.{sequence}.{number}.{at}.0"
         headers = {FOLLOWS: stored.follows.token} if stored.follows else {}
         if stored.fired:
             headers["Nats-Scheduler"] = key.token  # its subject, really
@@ -258,7 +273,8 @@ class SimulatedServers:
         self, link: SimulatedLink, subject: str, data: bytes
     ) -> tuple[bytes, dict[str, str]] | None:
         tokens = subject.split(".")
-        consumer, key = self._consumers.get(tokens[3]), _key(tokens[5])
+        consumer, (stream, shard) = self._consumers.get(tokens[3]), named_stream(tokens[2])
+        key = Key(stream, shard, int(tokens[5]))
         if consumer is None:
             return b"", {"Status": "503"}
         if data == b"+WPI":
@@ -279,8 +295,10 @@ class SimulatedServers:
         return b"", {}
 
     def _removed(self, link: SimulatedLink, key: Key) -> bytes:
+        if key.stream is QueueStream.INTAKE:
+            return error_answer(_DENIED, "message delete not permitted")
         if key not in self.store.records:
-            return _error(_NOT_THERE, "no message found")
+            return error_answer(_NOT_THERE, "no message found")
         self.on_acked(key, link)
         self.store.remove(key)
         return b'{"success":true}'
@@ -320,19 +338,3 @@ class SimulatedServers:
             return True
         stored = self.store.records.get(former)
         return stored is not None and not delivers_nothing(stored.record, puts)
-
-
-def _key(sequence: int | str) -> Key:
-    return Key(QueueStream.WAITING, 0, int(sequence))
-
-
-def _place(subject: str, headers: Mapping[str, str]) -> QueueState:
-    kind = subject.split(".")[3]
-    if kind == "r":
-        return Ready()
-    due = datetime.fromisoformat(headers["Nats-Schedule"].removeprefix("@at "))
-    return Scheduled(due) if kind == "s" else Held(due)
-
-
-def _error(code: int, text: str) -> bytes:
-    return json.dumps({"error": {"err_code": code, "description": text}}).encode()

@@ -184,7 +184,7 @@ class SimulatedSpool(MemorySpool):
         puts = compose(queue_id)
         self.on_accept(queue_id)
         shard = shard_of(queue_id)
-        return StoreAck(queue_id, await self._publisher.publish(puts, shard=shard, timeout=timeout))
+        return StoreAck(queue_id, await self._publisher.accept(puts, shard=shard, timeout=timeout))
 
     def take_lanes(self, *, room: int) -> WatchedConsumer:
         """Join the owners of the lanes."""

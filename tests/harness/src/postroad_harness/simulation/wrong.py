@@ -265,16 +265,9 @@ class _Blind(Unserved):
 
 
 class _Sure(Publisher):
-    async def publish(
-        self,
-        puts: Sequence[Put],
-        *,
-        shard: int,
-        timeout: timedelta,
-        origin: Key | None = None,
-    ) -> int:
+    async def accept(self, puts: Sequence[Put], *, shard: int, timeout: timedelta) -> int:
         try:
-            return await super().publish(puts, shard=shard, timeout=timeout, origin=origin)
+            return await super().accept(puts, shard=shard, timeout=timeout)
         except SpoolUnavailable as error:
             raise PublishRefused(str(error)) from error
 
@@ -291,14 +284,11 @@ class _Forgetting(Publisher):
         puts: Sequence[Put],
         claim: Mapping[str, str],
         *,
-        shard: int,
         timeout: timedelta,
         origin: Key,
         former: Key | None,
     ) -> bool:
-        return await super().claim(
-            puts, claim, shard=shard, timeout=timeout, origin=origin, former=None
-        )
+        return await super().claim(puts, claim, timeout=timeout, origin=origin, former=None)
 
 
 class ForgetsTheFormerByOrder(WatchedConsumer):

@@ -12,11 +12,11 @@ replacement without purging the schedule; `spool.jetstream.publish.succession` e
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.backlog import Backlog, Counts
-from postroad.spool.errors import ClaimLost, RecordCorrupt
+from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
 from postroad.spool.jetstream.counting import Counting
@@ -74,9 +74,9 @@ class JetStreamBrowser:
         """Yield the selected records, shard by shard, in pages."""
         for shard in self._shards(selection):
             for kind in sorted(selection.kinds):
-                for subject in self._subjects(shard, kind, selection):
+                for stream, subject in _subjects(shard, kind, selection):
                     async for queued in self._found(
-                        shard, kind, subject, selection, at_once or PAGE_MESSAGES
+                        stream, shard, kind, subject, selection, at_once or PAGE_MESSAGES
                     ):
                         yield queued
 
@@ -86,21 +86,19 @@ class JetStreamBrowser:
         shard = shard_of(selection.queue_id)
         return [shard] if shard < self._layout.shards else []  # no message has such an id
 
-    def _subjects(self, shard: int, kind: WaitKind, selection: Selection) -> Sequence[str]:
-        domain = domain_token(selection.domain) if selection.domain else "*"
-        lanes = sorted(selection.lanes) if selection.lanes is not None else ["*"]
-        if kind is WaitKind.READY:
-            ends = [">"] if domain == "*" else [domain, f"{domain}.*"]
-            return [f"pr.q.{shard}.r.*.*.{lane}.{end}" for lane in lanes for end in ends]
-        return [f"pr.q.{shard}.{kind}.{lane}.{domain}.*" for lane in lanes]
-
     async def _found(
-        self, shard: int, kind: WaitKind, subject: str, selection: Selection, at_once: int
+        self,
+        stream: QueueStream,
+        shard: int,
+        kind: WaitKind,
+        subject: str,
+        selection: Selection,
+        at_once: int,
     ) -> AsyncIterator[Queued]:
-        stream = stream_name(QueueStream.WAITING, shard)
-        async for page in pages(self._link, stream, subject, messages=at_once):
+        name = stream_name(stream, shard)
+        async for page in pages(self._link, name, subject, messages=at_once):
             for message in page.messages:
-                queued = _queued(kind, shard, message)
+                queued = _queued(kind, Key(stream, shard, message.sequence), message)
                 if queued is not None and selection.admits(
                     queued.record, kind, _lane(kind, message.subject)
                 ):
@@ -111,7 +109,9 @@ class JetStreamBrowser:
         kind, shard = WaitKind.SCHEDULED, record_id.shard
         subject = waiting_subject(shard, kind, record_id, domain, lane)
         message = await last_on(self._link, stream_name(QueueStream.WAITING, shard), subject)
-        return _queued(kind, shard, message) if message is not None else None
+        if message is None:
+            return None
+        return _queued(kind, Key(QueueStream.WAITING, shard, message.sequence), message)
 
     async def counts(self) -> Counts:
         """Count records by kind, class (of ready ones) and destination domain."""
@@ -129,6 +129,8 @@ class JetStreamBrowser:
         """Replace a waiting record by `puts`, exactly once."""
         if not puts:
             raise ValueError("a claim needs a put that replaces the record")
+        if queued.is_coming:
+            raise SpoolUnavailable("the record is not where it will wait yet")
         if not queued.may_be_claimed(now):
             raise ClaimLost("the record is ready, or about to become ready")
         if self._subject(puts[0], queued) == queued.subject:
@@ -155,7 +157,6 @@ class JetStreamBrowser:
         return await self._publisher.claim(
             puts,
             headers,
-            shard=queued.key.shard,
             timeout=CLAIM_TIMEOUT - timedelta(seconds=loop.time() - began),
             origin=queued.key,
             former=former,
@@ -188,7 +189,7 @@ class JetStreamBrowser:
             if looked % PAGE_MESSAGES == 0:
                 await asyncio.sleep(pause.total_seconds())
             now = clock()
-            if queued.due is None or now - max(queued.due, since) < OVERDUE:
+            if queued.due is None or queued.is_coming or now - max(queued.due, since) < OVERDUE:
                 continue
             try:
                 await self._renew(queued, now + _ANEW)
@@ -206,7 +207,22 @@ class JetStreamBrowser:
         )
 
 
-def _queued(kind: WaitKind, shard: int, message: StoredMessage) -> Queued | None:
+def _subjects(
+    shard: int, kind: WaitKind, selection: Selection
+) -> Iterator[tuple[QueueStream, str]]:
+    """Yield where records of a kind are that may be selected: the intake first."""
+    domain = domain_token(selection.domain) if selection.domain else "*"
+    lanes = sorted(selection.lanes) if selection.lanes is not None else ["*"]
+    for lane in lanes:
+        yield QueueStream.INTAKE, f"pr.i.{shard}.{kind}.*.*.{lane}.{domain}"
+        if kind is not WaitKind.READY:
+            yield QueueStream.WAITING, f"pr.q.{shard}.{kind}.{lane}.{domain}.*"
+            continue
+        for end in [">"] if domain == "*" else [domain, f"{domain}.*"]:
+            yield QueueStream.WAITING, f"pr.q.{shard}.r.*.*.{lane}.{end}"
+
+
+def _queued(kind: WaitKind, key: Key, message: StoredMessage) -> Queued | None:
     if not message.data:
         return None  # not a record, see Succession.end_replaced
     try:
@@ -214,15 +230,18 @@ def _queued(kind: WaitKind, shard: int, message: StoredMessage) -> Queued | None
     except RecordCorrupt as error:
         log.error("a record cannot be read", subject=message.subject, error=str(error))
         return None
-    schedule = message.headers.get("Nats-Schedule", "")
+    stored, headers = message.stored_at.astimezone(UTC), message.headers
+    if key.stream is QueueStream.INTAKE:
+        # What its headers say is the word of who accepted it, and means nothing.
+        return Queued(record, kind, record.waits_until, key, message.subject, stored)
+    schedule = headers.get("Nats-Schedule", "")
     due = None
     if kind is not WaitKind.READY and schedule.startswith(_AT):
         due = datetime.fromisoformat(schedule.removeprefix(_AT)).astimezone(UTC)
-    key = Key(QueueStream.WAITING, shard, message.sequence)
-    stored, former = message.stored_at.astimezone(UTC), former_of(shard, message.headers)
+    former = former_of(key.shard, headers)
     return Queued(record, kind, due, key, message.subject, stored, former)
 
 
 def _lane(kind: WaitKind, subject: str) -> str:
     tokens = subject.split(".")
-    return tokens[6] if kind is WaitKind.READY else tokens[4]
+    return tokens[6] if kind is WaitKind.READY or tokens[1] == QueueStream.INTAKE else tokens[4]

@@ -20,6 +20,7 @@ from postroad.spool.jetstream.streams.subjects import (
     ReadySubject,
     WaitingSubject,
     parse,
+    pool_of,
     stream_name,
 )
 from postroad.spool.lanes.keys import QueueStream
@@ -42,12 +43,18 @@ class Counting:
         """Count records by kind, class (of ready ones) and destination domain."""
         counts: dict[tuple[WaitKind, TrafficClass | None, str], Tally] = {}
         for shard in range(self._layout.shards):
-            found, _ = await self._counted(shard, f"pr.q.{shard}.>")
-            for subject, number in _parsed(found):
+            for subject, number in _parsed(await self._all(shard)):
                 tally = Tally(number, _arrival(subject))
                 key = _count_key(subject)
                 counts[key] = counts[key].plus(tally) if key in counts else tally
         return counts
+
+    async def _all(self, shard: int) -> Mapping[str, int]:
+        """Return the number of records of each subject of a shard."""
+        found: dict[str, int] = {}
+        for stream in QueueStream:
+            found.update((await self._counted(stream, shard, f"pr.{stream}.{shard}.>"))[0])
+        return found
 
     async def backlog(self) -> Backlog:
         """
@@ -57,52 +64,57 @@ class Counting:
         neither ready nor held is scheduled.
         """
         ready: dict[tuple[str, TrafficClass], int] = {}
+        numbers: dict[WaitKind, int] = dict.fromkeys(WaitKind, 0)
         oldest: dict[WaitKind, datetime] = {}
-        scheduled = held = 0
         for shard in range(self._layout.shards):
-            found, records = await self._counted(shard, f"pr.q.{shard}.r.>")
-            for subject, number in _parsed(found):
+            new, _ = await self._counted(QueueStream.INTAKE, shard, f"pr.i.{shard}.>")
+            again, records = await self._counted(QueueStream.WAITING, shard, f"pr.q.{shard}.r.>")
+            held, _ = await self._counted(QueueStream.WAITING, shard, f"pr.q.{shard}.h.>")
+            for subject, number in (*_parsed(new), *_parsed(again), *_parsed(held)):
                 if isinstance(subject, ReadySubject):
                     key = subject.pool, subject.traffic_class
                     ready[key] = ready.get(key, 0) + number
-            waiting, _ = await self._counted(shard, f"pr.q.{shard}.h.>")
-            held += sum(waiting.values())
-            later = max(0, records - sum(found.values()) - sum(waiting.values()))
-            scheduled += later
-            arrivals = {
-                WaitKind.READY: await self._first_arrival(shard, WaitKind.READY) if found else None,
-                WaitKind.SCHEDULED: await self._first_scheduled(shard, later),
-                WaitKind.HELD: _earliest(waiting),
-            }
-            for kind, arrival in arrivals.items():
+                else:
+                    numbers[subject.kind] += number
+            later = max(0, records - sum(again.values()) - sum(held.values()))
+            scheduled, first_scheduled = await self._scheduled(shard, later)
+            numbers[WaitKind.SCHEDULED] += scheduled
+            found = [(WaitKind.SCHEDULED, first_scheduled), (WaitKind.HELD, _earliest(held))]
+            for stream, subjects in ((QueueStream.INTAKE, new), (QueueStream.WAITING, again)):
+                first = await self._first(stream, shard, WaitKind.READY) if subjects else None
+                found.append((WaitKind.READY, first))
+            for kind, arrival in found:
                 if arrival is not None:
                     oldest[kind] = min(arrival, oldest.get(kind, arrival))
-        return Backlog(ready, scheduled, held, oldest)
+        return Backlog(ready, numbers[WaitKind.SCHEDULED], numbers[WaitKind.HELD], oldest)
 
     async def ready_pools(self) -> frozenset[str]:
-        """Return the pools of ready records; subjects of waiting ones do not have the pool."""
+        """Return the pools of ready and new records; subjects of waiting ones do not have it."""
         pools: set[str] = set()
         for shard in range(self._layout.shards):
-            found, _ = await self._counted(shard, f"pr.q.{shard}.r.>")
-            pools.update(
-                subject.pool for subject, _ in _parsed(found) if isinstance(subject, ReadySubject)
-            )
+            new, _ = await self._counted(QueueStream.INTAKE, shard, f"pr.i.{shard}.>")
+            again, _ = await self._counted(QueueStream.WAITING, shard, f"pr.q.{shard}.r.>")
+            pools.update(filter(None, map(pool_of, (*new, *again))))
         return frozenset(pools)
 
-    async def _first_scheduled(self, shard: int, number: int) -> datetime | None:
-        """Return when the oldest arrived; if there are many, when the one stored first arrived."""
-        if not number:
-            return None
-        if number > _FEW:
-            return await self._first_arrival(shard, WaitKind.SCHEDULED)
-        return _earliest((await self._counted(shard, f"pr.q.{shard}.s.>"))[0])
+    async def _scheduled(self, shard: int, number: int) -> tuple[int, datetime | None]:
+        """
+        Return how many records are scheduled, out of `number`, and when the oldest arrived.
 
-    async def _first_arrival(self, shard: int, kind: WaitKind) -> datetime | None:
+        If there are many, some of them may be none, and the one stored first is taken for the
+        oldest.
+        """
+        if not number:
+            return 0, None
+        if number > _FEW:
+            return number, await self._first(QueueStream.WAITING, shard, WaitKind.SCHEDULED)
+        found, _ = await self._counted(QueueStream.WAITING, shard, f"pr.q.{shard}.s.>")
+        return sum(each for _, each in _parsed(found)), _earliest(found)
+
+    async def _first(self, stream: QueueStream, shard: int, kind: WaitKind) -> datetime | None:
         """Return the arrival of the record of a kind that was stored first."""
-        subjects = f"pr.q.{shard}.{kind}.>"
-        first = await page(
-            self._link, stream_name(QueueStream.WAITING, shard), subjects, messages=1
-        )
+        subjects = f"pr.{stream}.{shard}.{kind}.>"
+        first = await page(self._link, stream_name(stream, shard), subjects, messages=1)
         for message in first.messages:
             try:
                 return decode(message.data).arrival
@@ -110,11 +122,11 @@ class Counting:
                 return message.stored_at
         return None
 
-    async def _counted(self, shard: int, subjects: str) -> tuple[Mapping[str, int], int]:
-        """Return the number of records of each subject, and of the shard."""
-        return await count_subjects(
-            self._requests, stream_name(QueueStream.WAITING, shard), subjects
-        )
+    async def _counted(
+        self, stream: QueueStream, shard: int, subjects: str
+    ) -> tuple[Mapping[str, int], int]:
+        """Return the number of records of each subject, and of the stream."""
+        return await count_subjects(self._requests, stream_name(stream, shard), subjects)
 
 
 async def count_subjects(

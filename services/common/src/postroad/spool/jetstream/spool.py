@@ -210,7 +210,7 @@ class JetStreamSpool:
             shard = shard_of(queue_id)
             left = timedelta(seconds=deadline - loop.time())
             try:
-                sequence = await self._publisher.publish(
+                sequence = await self._publisher.accept(
                     compose(queue_id), shard=shard, timeout=left
                 )
             except PublishRefused:

@@ -9,8 +9,16 @@ from typing import NamedTuple
 
 
 class QueueStream(StrEnum):
-    """A kind of stream that stores records; each shard has one of each kind."""
+    """
+    A kind of stream that stores records; each shard has one of each kind.
 
+    Who accepts mail stores it in the intake, and may do nothing else with it. Delivery takes it
+    from there, and stores what follows of it in the other stream: deferred and held mail, and
+    notifications. So a process that accepts mail cannot harm what is stored. The value is the
+    token in subjects.
+    """
+
+    INTAKE = "i"
     WAITING = "q"
 
 
@@ -28,11 +36,14 @@ class Key(NamedTuple):
 
         It is in headers and message ids that are stored, so it never changes its form.
         """
-        return str(self.sequence)
+        mark = "" if self.stream is QueueStream.WAITING else self.stream
+        return f"{mark}{self.sequence}"
 
     @classmethod
     def parse(cls, shard: int, token: str) -> "Key | None":
         """Return the key with this token; None if no record has such a name."""
-        if not (token.isascii() and token.isdigit()) or int(token) == 0:
+        number = token.removeprefix(QueueStream.INTAKE)
+        if not (number.isascii() and number.isdigit()) or int(number) == 0:
             return None
-        return cls(QueueStream.WAITING, shard, int(token))
+        stream = QueueStream.WAITING if number == token else QueueStream.INTAKE
+        return cls(stream, shard, int(number))

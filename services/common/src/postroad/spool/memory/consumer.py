@@ -11,7 +11,9 @@ from postroad.spool.lanes.assignment import DEFAULT_POOL
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_names
 from postroad.spool.memory.lane_owners import LaneOwners
-from postroad.spool.memory.store import MemoryStore, StoredRecord
+from postroad.spool.memory.store import MemoryStore
+from postroad.spool.memory.stored import StoredRecord
+from postroad.spool.puts.accepted import moved
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.room import Room
 
@@ -97,9 +99,12 @@ class MemoryConsumer:
                 if not self._owners.owns(self, pool, lane):
                     continue
                 while (stored := self._store.hand_out((pool, lane), self)) is not None:
-                    if stored.deliveries == 1 or not self._store.is_followed(stored):
+                    if stored.deliveries > 1 and self._store.is_followed(stored):
+                        self._store.remove(stored.key)
+                    elif (put := moved(stored.record, self._store.clock())) is not None:
+                        self._store.move(stored.key, put)
+                    else:
                         return self._hold(stored, lane)
-                    self._store.remove(stored.key)
         return None
 
     @property
@@ -172,7 +177,7 @@ class MemoryConsumer:
         while puts:
             try:
                 names = self._store.names_of(puts, stored.key)
-                self._store.append(puts, names, settling=True)
+                self._store.append(puts, names)
                 break
             except SpoolUnavailable:
                 await asyncio.sleep(0.01)

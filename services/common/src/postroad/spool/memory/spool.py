@@ -149,6 +149,8 @@ class MemoryBrowser:
         """Replace a waiting record by `puts`, exactly once."""
         if not puts:
             raise ValueError("a claim needs a put that replaces the record")
+        if queued.is_coming:
+            raise SpoolUnavailable("the record is not where it will wait yet")
         if not queued.may_be_claimed(now):
             raise ClaimLost("the record is ready, or about to become ready")
         self._store.replace(queued.key, puts)
@@ -222,8 +224,7 @@ class MemorySpool:
     ) -> StoreAck:
         """Store a new message's records, all or none."""
         puts = compose(queue_id)
-        key = self.store.append(puts, self.store.names_of(puts, None))
-        return StoreAck(queue_id, key.sequence)
+        return StoreAck(queue_id, self.store.accept(puts).sequence)
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> MemoryConsumer:
         """Begin to consume records, as one of the consumers that own a pool's lanes."""

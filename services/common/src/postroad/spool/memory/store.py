@@ -3,25 +3,28 @@ The records, schedules, leases and bodies that a cluster of memory spools shares
 
 It has the semantics of the queue in plain Python, with the visible properties of JetStream: message
 ids are remembered for the duplicate window, several puts are stored together or not at all, a
-record comes again ACK_WAIT after its holder died, and a schedule becomes ready when it is due.
+record comes again ACK_WAIT after its holder died, and a schedule becomes ready when it is due. New
+mail is in the intake, all of it ready to be taken, and each stream has its own ids and sequences.
 Nothing is durable. `available` and `full` are switches for tests and simulations. A lease expires
 only for holders that call `lease`, and only `restart` loses anything.
 """
 
 import asyncio
 import heapq
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
-from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled
+from postroad.spool.interface import Put, Queued, Ready
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import lane_of
-from postroad.spool.message_id import message_id
+from postroad.spool.memory.stored import StoredRecord, kind_and_due
+from postroad.spool.puts.accepted import as_accepted
+from postroad.spool.puts.message_id import message_id
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import WaitKind
 
@@ -29,32 +32,13 @@ ACK_WAIT = timedelta(seconds=20)
 DUPLICATE_WINDOW = timedelta(minutes=5)
 
 LaneKey = tuple[str, str]  # pool and lane
+Line = tuple[TrafficClass, QueueStream]
+MessageId = tuple[QueueStream, str]
 
 
 def utc_now() -> datetime:
     """Return the wall clock's time, in UTC."""
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class StoredRecord:
-    """
-    A stored record; `at` is when it was stored.
-
-    `holder` has it in hand, until `lapses` if that is set. `follows` is the record that it follows
-    from, None if that is unknown. `fired` says that a schedule has made it ready.
-    """
-
-    key: Key
-    record: QueueRecord
-    kind: WaitKind
-    due: datetime | None
-    at: datetime
-    deliveries: int = 0
-    holder: object | None = None
-    lapses: datetime | None = None
-    follows: Key | None = None
-    fired: bool = False
 
 
 @dataclass
@@ -70,10 +54,10 @@ class MemoryStore:
     records: dict[Key, StoredRecord] = field(default_factory=dict)
     on_fired: Callable[[Key], None] = lambda _: None
     _ended_of: dict[str, set[int]] = field(default_factory=dict)  # ended destinations of bodies
-    _ready: dict[LaneKey, dict[TrafficClass, deque[Key]]] = field(default_factory=dict)
+    _ready: dict[LaneKey, dict[Line, deque[Key]]] = field(default_factory=dict)
     _due: list[tuple[datetime, Key]] = field(default_factory=list)
-    _seen: OrderedDict[str, tuple[datetime, Key]] = field(default_factory=OrderedDict)
-    _sequence: int = 0
+    _seen: OrderedDict[MessageId, tuple[datetime, Key]] = field(default_factory=OrderedDict)
+    _last: Counter[tuple[QueueStream, int]] = field(default_factory=Counter)
     _wakers: list[Callable[[], None]] = field(default_factory=list)
     _timer: asyncio.TimerHandle | None = None
     # The store has its own context, so that its timer does not run in a caller's context.
@@ -90,27 +74,27 @@ class MemoryStore:
         puts: Sequence[Put],
         names: Sequence[str],
         *,
-        settling: bool = False,
+        stream: QueueStream = QueueStream.WAITING,
         follows: Sequence[Key | None] = (),
     ) -> Key:
         """
-        Store all puts or none and return the last one's key; a repetition changes nothing.
+        Store all puts or none in a stream, return the last one's key; a repetition changes nothing.
 
         A repetition is recognised by its message id. A full store refuses only new mail, because
         settling must go on.
         """
         if not self.available:
             raise SpoolUnavailable("the queue is unavailable")
-        if self.full and not settling:
+        if self.full and stream is QueueStream.INTAKE:
             raise SpoolFull("the queue is full")
         self._forget_old_ids()
         for name in names:
-            if name in self._seen:
-                return self._seen[name][1]
+            if (stream, name) in self._seen:
+                return self._seen[stream, name][1]
         former = follows or [None] * len(puts)
         for name, put, follows_from in zip(names, puts, former, strict=True):
-            key = self._store(put, follows_from)
-            self._seen[name] = (self.clock(), key)
+            key = self._store(stream, put, follows_from)
+            self._seen[stream, name] = (self.clock(), key)
         self.wake()
         return key
 
@@ -119,17 +103,29 @@ class MemoryStore:
         stored = self.records.get(key)
         if stored is None or stored.kind is WaitKind.READY:
             raise ClaimLost(f"record {key.token} is not waiting any more")
-        self.append(puts, self.names_of(puts, key), settling=True)
+        self.append(puts, self.names_of(puts, key))
         self.remove(key)
+
+    def move(self, key: Key, put: Put) -> None:
+        """Store new mail that has to wait where it waits, as the owner of its lane does."""
+        self._store(QueueStream.WAITING, put, key)
+        self.remove(key)
+        self.wake()
 
     def remove(self, key: Key) -> None:
         """Remove a record in any state."""
         self.records.pop(key, None)
 
-    def _store(self, put: Put, follows: Key | None) -> Key:
-        self._sequence += 1
-        key = Key(QueueStream.WAITING, put.record.record_id.shard, self._sequence)
-        kind, due = _kind_and_due(put)
+    def accept(self, puts: Sequence[Put]) -> Key:
+        """Store new mail in the intake, all or none; return the last one's key."""
+        new = [Put(as_accepted(put), Ready()) for put in puts]
+        return self.append(new, self.names_of(puts, None), stream=QueueStream.INTAKE)
+
+    def _store(self, stream: QueueStream, put: Put, follows: Key | None) -> Key:
+        shard = put.record.record_id.shard
+        self._last[stream, shard] += 1
+        key = Key(stream, shard, self._last[stream, shard])
+        kind, due = kind_and_due(put)
         if due is not None:
             self._supersede(kind, put.record)
         self.records[key] = StoredRecord(key, put.record, kind, due, self.clock(), follows=follows)
@@ -151,9 +147,10 @@ class MemoryStore:
         stored.holder = stored.lapses = None
         record = stored.record
         classes = self._ready.setdefault(
-            (record.pool, self.lane_of(record)), {kind: deque() for kind in TrafficClass}
+            (record.pool, self.lane_of(record)),
+            {(kind, stream): deque() for kind in TrafficClass for stream in QueueStream},
         )
-        classes[record.traffic_class].append(key)
+        classes[record.traffic_class, key.stream].append(key)
 
     def lane_of(self, record: QueueRecord) -> str:
         """Return the lane of a record."""
@@ -174,11 +171,11 @@ class MemoryStore:
     # ------------------------------------------------------------ handing out
 
     def hand_out(
-        self, lane: LaneKey, holder: object, only: TrafficClass | None = None
+        self, lane: LaneKey, holder: object, only: Collection[Line] | None = None
     ) -> StoredRecord | None:
         """Hand out a lane's next record, express before bulk; None when there is none."""
-        for traffic_class, queue in self._ready.get(lane, {}).items():
-            while queue and only in (None, traffic_class):
+        for line, queue in self._ready.get(lane, {}).items():
+            while queue and (only is None or line in only):
                 stored = self.records.get(queue.popleft())
                 if stored is None or stored.kind is not WaitKind.READY or stored.holder:
                     continue
@@ -193,7 +190,7 @@ class MemoryStore:
         return any(
             other.record.record_id == record.record_id and other.record.step > record.step
             for key, other in self.records.items()
-            if key > stored.key
+            if key.stream is QueueStream.WAITING and key > stored.key
         )
 
     def take_back(self, key: Key) -> None:
@@ -289,16 +286,6 @@ class MemoryStore:
     def look(self) -> list[Queued]:
         """Return every stored record, in order, as the browser returns it."""
         return [
-            Queued(stored.record, stored.kind, stored.due, key, f"memory.{key.token}", stored.at)
+            Queued(stored.record, *stored.shown, key, f"memory.{key.token}", stored.at)
             for key, stored in sorted(self.records.items())
         ]
-
-
-def _kind_and_due(put: Put) -> tuple[WaitKind, datetime | None]:
-    match put.place:
-        case Ready():
-            return WaitKind.READY, None
-        case Scheduled(due):
-            return WaitKind.SCHEDULED, due
-        case Held(until):
-            return WaitKind.HELD, until

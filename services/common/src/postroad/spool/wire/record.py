@@ -98,6 +98,8 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.hold.CopyFrom(_hold_out(record.hold))
     if record.needs:
         message.needs.extend(sorted(record.needs))
+    if record.waits_until is not None:
+        message.waits_until_us = _microseconds(record.waits_until)
 
 
 def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
@@ -164,6 +166,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         generation=message.generation,
         lane_moves=message.lane_moves,
         hold=_hold_in(message.hold) if message.HasField("hold") else None,
+        waits_until=_moment(message.waits_until_us) if message.waits_until_us else None,
         needs=frozenset(message.needs),
         doubtful_hosts=tuple(message.doubtful_hosts),
         resume_from=message.resume_from,

@@ -98,8 +98,7 @@ class Scene:
     @property
     def records(self) -> list[QueueRecord]:
         """The records in the queue, in the order in which they were stored."""
-        stored = self.spool.store.records
-        return [stored[key].record for key in sorted(stored)]
+        return [stored.record for stored in self.spool.store.records.values()]
 
     async def peer_from(self, client: str, kind: ListenerKind) -> SmtpPeer:
         """Connect as a client with this address behind a load balancer; read the greeting."""

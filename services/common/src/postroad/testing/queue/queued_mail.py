@@ -1,16 +1,27 @@
 """Messages for tests of the queue, and helpers to store and take them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from postroad.mail.address import parse_mailbox
 from postroad.spool.errors import BodyMissing
 from postroad.spool.ids import RecordId
-from postroad.spool.interface import LeasedRecord, Put, QueueState, Ready, RecordConsumer, Spool
+from postroad.spool.interface import (
+    Held,
+    LeasedRecord,
+    Put,
+    QueueState,
+    Ready,
+    RecordConsumer,
+    Scheduled,
+    Spool,
+)
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.keys import Key, QueueStream
+from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -52,7 +63,11 @@ def record(queue_id: str, to: str = "b@y.example", number: int = 0, **more: obje
 
 
 async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: object) -> str:
-    """Accept one message with one record for each recipient; return its queue id."""
+    """
+    Store one message with one record for each recipient; return its queue id.
+
+    Ready mail is accepted. Other mail is stored where it waits, as delivery does.
+    """
 
     def compose(queue_id: str) -> list[Put]:
         return [
@@ -60,8 +75,23 @@ async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: o
             for number, address in enumerate(to or ("b@y.example",))
         ]
 
-    stored = await spool.accept(spool.new_queue_id(now()), compose, timeout=patient(5) * SECOND)
-    return stored.queue_id
+    queue_id = spool.new_queue_id(now())
+    if isinstance(place, Scheduled | Held):
+        await store(spool, compose(queue_id))
+        return queue_id
+    return (await spool.accept(queue_id, compose, timeout=patient(5) * SECOND)).queue_id
+
+
+async def store(spool: Spool, puts: Sequence[Put]) -> None:
+    """Store records of one message where mail waits, as a process that dies when it settles."""
+    shard = puts[0].record.record_id.shard
+    spool = getattr(spool, "as_delivery", spool)
+    nothing = Key(QueueStream.WAITING, shard, 0)
+    if isinstance(spool, MemorySpool):
+        spool.store.append(puts, spool.store.names_of(puts, nothing))
+        return
+    assert isinstance(spool, JetStreamSpool)
+    await spool._publisher.publish(puts, timeout=patient(5) * SECOND, origin=nothing)
 
 
 async def share(spool: Spool, *pools: str, known: int | None = None) -> BlobRef:

@@ -31,7 +31,7 @@ from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
 from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, held
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import QUOTA, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.telemetry.logs import get_logger
 
@@ -44,7 +44,8 @@ _TOLD = {
 }
 _AT_ONCE = 32  # records that are changed concurrently, and are in memory
 _HEARD = timedelta(seconds=2)  # until every process knows an order
-_AGAIN = 5.0  # seconds until an incomplete order is tried again
+_AGAIN = 5.0  # seconds until an order that failed is tried again
+_COMING = 0.5  # seconds until one is tried again whose mail cannot be claimed yet
 
 
 class OrderKeeper:
@@ -78,39 +79,46 @@ class OrderKeeper:
         while True:
             changed = asyncio.ensure_future(self._spool.orders.changed())
             try:
-                complete = await self._carry_out_all()
-                await asyncio.wait([changed], timeout=None if complete else _AGAIN)
+                await asyncio.wait([changed], timeout=await self._carry_out_all())
             finally:
                 changed.cancel()
 
-    async def _carry_out_all(self) -> bool:
+    async def _carry_out_all(self) -> float | None:
+        """Carry out what is left to do; return the seconds until the next try, None if all is."""
         orders = self._spool.orders.in_force(datetime.now(UTC))
         self._done &= {order.order_id for order in orders}
         self._obey()
-        complete = True
+        again: list[float] = []
         for order in orders:
             if order.order_id in self._done:
                 continue
             try:
-                await self._carry_out(order)
-                self._done.add(order.order_id)
+                if await self._carry_out(order):
+                    self._done.add(order.order_id)
+                else:
+                    again.append(_COMING)
             except SpoolError as error:
                 log.warning("an order is carried out later", reason=order.action, error=str(error))
-                complete = False
+                again.append(_AGAIN)
             except Exception:
                 # Otherwise one order would end every delivery process again and again.
                 metrics.INTERNAL_ERRORS.inc()
                 log.exception("an order could not be carried out", reason=order.action)
-                complete = False
-        return complete
+                again.append(_AGAIN)
+        return min(again, default=None)
 
-    async def _carry_out(self, order: Order) -> None:
-        affected = 0
+    async def _carry_out(self, order: Order) -> bool:
+        """Carry out an order; return whether it is done, that is, all of its mail was there."""
+        affected, complete = 0, True
         async for group in self._concerned(order):
+            there = [queued for queued in group if not queued.is_coming]
+            complete = complete and len(there) == len(group)
             # Concurrently, so that they share the syncs of the disk.
-            changed = await asyncio.gather(*(self._change(order, queued) for queued in group))
+            changed = await asyncio.gather(*(self._change(order, queued) for queued in there))
             affected += sum(changed)
-        log.info("an order was carried out", reason=order.action, count=affected)
+        if complete or affected:
+            log.info("an order was carried out", reason=order.action, count=affected)
+        return complete
 
     async def _concerned(self, order: Order) -> AsyncIterator[Sequence[Queued]]:
         """Yield the waiting records that the order acts on, in groups to change concurrently."""
@@ -221,8 +229,15 @@ def counts(order: Order, queued: Queued) -> bool:
 
 
 def _held_at(queued: Queued) -> datetime:
-    """Return when a hold was made; an ordered hold counts from the time of the order."""
+    """
+    Return when a hold was made.
+
+    An ordered hold counts from the time of the order. A Quota holds mail when it is accepted, also
+    if the record came to where it waits later.
+    """
     hold = queued.record.hold
+    if hold is not None and hold.reason == QUOTA:
+        return queued.record.arrival
     return hold.ordered if hold is not None and hold.ordered is not None else queued.stored
 
 

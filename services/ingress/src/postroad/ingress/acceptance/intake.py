@@ -29,7 +29,7 @@ from postroad.smtp.reply import Reply
 from postroad.spool.errors import PublishRefused, RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.event import EventType
 from postroad.spool.interface import HOLD_LIMIT, BodyWriter, Held, Put, QueueState, Ready, Spool
-from postroad.spool.record import BlobRef, Hold
+from postroad.spool.record import QUOTA, BlobRef, Hold
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
 
@@ -220,7 +220,7 @@ class Intake:
         if isinstance(allowed, Exceeded):
             rejects = allowed.demand.quota.on_exceeded is OnExceeded.REJECT and allowed.certain
             return self._refused(replies.QUOTA_NEVER if rejects else replies.QUOTA_LATER)
-        hold = Hold("Quota") if allowed.holds else None
+        hold = Hold(QUOTA) if allowed.holds else None
         in_doubt = False
         try:
             content = await self._content()

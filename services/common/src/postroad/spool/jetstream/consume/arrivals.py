@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
+from postroad.spool.interface import Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import ACK, NAK, Acknowledger, nak
 from postroad.spool.jetstream.consume.flow_control import FlowControl
@@ -32,6 +33,7 @@ from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.in_flight import Arrival, Entry
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
+from postroad.spool.puts.accepted import moved
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.telemetry.logs import get_logger
 
@@ -130,13 +132,20 @@ class Arrivals:
         return leased
 
     def _line_up(self, leased: JetStreamLeasedRecord) -> None:
-        """Queue a record for delivery, unless it is unreadable or a suspect."""
+        """Queue a record for delivery, unless it has to wait, is unreadable or a suspect."""
         if is_unreadable(leased.record):
             self._tasks.spawn(self._hold(leased, UNREADABLE))
+        elif (put := self._where_it_waits(leased.record)) is not None:
+            self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
         elif self._is_suspect(leased):
             self._tasks.spawn(self._suspect(leased))
         else:
             self._flow.line_up(leased)
+
+    @staticmethod
+    def _where_it_waits(record: QueueRecord) -> Put | None:
+        """Return what new mail becomes that is held or sent later, None if it is ready."""
+        return moved(record, datetime.now(UTC)) if record.waits_until is not None else None
 
     # ------------------------------------------------------------ repetitions
 

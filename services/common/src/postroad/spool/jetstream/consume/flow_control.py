@@ -13,7 +13,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
-from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import LINES, LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.in_flight import InFlight
 from postroad.spool.lanes.assignment import LaneKey
@@ -46,7 +46,7 @@ class FlowControl:
         """Return how many more records of a lane and class may be requested."""
         if not self._membership.alive():
             return 0
-        lines = {each: self.hand.of_line((pull.key, each)) for each in TrafficClass}
+        lines = {each: self.hand.of_line((pull.key, each)) for each in LINES}
         return self.room.left_for(
             pull.traffic_class,
             free=self.hand.room,

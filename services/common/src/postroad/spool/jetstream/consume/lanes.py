@@ -7,16 +7,14 @@ The lanes of one consumer: takes the mail of a new lane, and returns the mail of
 import asyncio
 from collections.abc import Callable, Mapping
 
-from postroad.mail.traffic import TrafficClass
 from postroad.spool.jetstream.cluster.lane_ownership import LaneOwnership
 from postroad.spool.jetstream.consume.acknowledger import Acknowledger
 from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.spool.jetstream.consume.poison.trials import Trials
-from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import LINES, LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.lanes.assignment import LaneKey
-from postroad.spool.lanes.keys import QueueStream
 
 _TICK = 0.5  # seconds between looks at lanes
 
@@ -67,8 +65,8 @@ class ConsumerLanes:
     def on_assigned(self, key: LaneKey) -> None:
         """Take a lane's mail from now on."""
         for shard in range(self._shards):
-            for traffic_class in TrafficClass:
-                self._puller.add(LanePull(QueueStream.WAITING, shard, key, traffic_class))
+            for line in LINES:
+                self._puller.add(LanePull(shard, key, line))
 
     async def on_revoked(self, key: LaneKey) -> None:
         """Return the waiting records of a lane, and tell those who have its other records."""

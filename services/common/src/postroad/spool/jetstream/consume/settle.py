@@ -10,8 +10,8 @@ put off is given back unchanged for a while: it must not wait in hand for room t
 mail can make. A record that is too large for the server, even without its body, is given back too.
 
 A record is acknowledged through the consumer that delivered it. A restart of the servers loses that
-consumer, and a process that has left the lane, or stops, makes no new one. Then the record is
-deleted by its sequence, so that the lane's next owner does not get it.
+consumer, and a process that has left the lane, or stops, makes no new one. Then the record is ended
+without it (`Succession.end`), so that the lane's next owner does not deliver it.
 """
 
 import asyncio
@@ -144,9 +144,7 @@ class Settling:
                 raise SpoolFull("the disk is nearly full")
             try:
                 ready = [await self._slim(record, put, always=slim_all) for put in ready]
-                await self._publisher.publish(
-                    ready, shard=key.shard, timeout=_PUBLISH_TIMEOUT, origin=key
-                )
+                await self._publisher.publish(ready, timeout=_PUBLISH_TIMEOUT, origin=key)
                 return
             except ClaimLost:
                 return
@@ -191,7 +189,7 @@ class Settling:
         return False
 
     async def _is_removed(self, key: Key, record: QueueRecord) -> bool:
-        """Delete a record whose consumer does not answer; return whether it is gone."""
+        """End a record whose consumer does not answer; return whether that was done."""
         try:
             await self._succession.end(key, record)
         except SpoolError as error:

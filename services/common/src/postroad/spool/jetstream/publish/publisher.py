@@ -31,12 +31,13 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
 from postroad.spool.jetstream.nats.requests import NoResponders, Requests, checked
 from postroad.spool.jetstream.publish.succession import FOLLOWS, following
-from postroad.spool.jetstream.streams.subjects import ready_subject, stream_name, subject_of
-from postroad.spool.lanes.keys import Key, QueueStream
+from postroad.spool.jetstream.streams.subjects import intake_subject, ready_subject, subject_of
+from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.message_id import message_id
 from postroad.spool.metrics import PUBLISH_RECORDS, PUBLISH_SECONDS
+from postroad.spool.puts.accepted import as_accepted
+from postroad.spool.puts.message_id import message_id
 from postroad.spool.record import QueueRecord
 from postroad.spool.wire.record import encode
 from postroad.telemetry.logs import get_logger
@@ -68,30 +69,30 @@ class Publisher:
         self._batches = itertools.count()
         self._name = secrets.token_hex(8)
 
-    async def publish(
-        self,
-        puts: Sequence[Put],
-        *,
-        shard: int,
-        timeout: timedelta,
-        origin: Key | None = None,
-    ) -> int:
+    async def accept(self, puts: Sequence[Put], *, shard: int, timeout: timedelta) -> int:
         """
-        Store all puts in a shard, or none, and return the last one's sequence.
+        Store new mail in a shard's intake, all puts or none; return the last one's sequence.
 
-        `origin` is the record that they follow from, None for new mail. With PublishRefused,
-        RecordTooLarge and SpoolFull nothing is stored, by any try; with SpoolUnavailable that is
-        unknown. It may also raise ClaimLost.
+        With PublishRefused, RecordTooLarge and SpoolFull nothing is stored, by any try; with
+        SpoolUnavailable that is unknown.
         """
-        messages = [self._message(put, shard, origin, origin) for put in puts]
-        return (await self._until_stored(messages, shard, min(timeout, LONGEST))).sequence
+        messages = [self._new_mail(put, shard) for put in puts]
+        return (await self._until_stored(messages, min(timeout, LONGEST))).sequence
+
+    async def publish(self, puts: Sequence[Put], *, timeout: timedelta, origin: Key) -> None:
+        """
+        Store all puts that follow from the record `origin`, or none, where mail of its shard waits.
+
+        Raises the errors of `accept`, and ClaimLost.
+        """
+        messages = [self._message(put, origin, origin) for put in puts]
+        await self._until_stored(messages, min(timeout, LONGEST))
 
     async def claim(
         self,
         puts: Sequence[Put],
         claim: Mapping[str, str],
         *,
-        shard: int,
         timeout: timedelta,
         origin: Key,
         former: Key | None,
@@ -103,21 +104,19 @@ class Publisher:
         None when that is gone. Returns False when an earlier try has stored the puts: then this try
         has removed nothing. Raises the errors of `publish`.
         """
-        messages = [self._message(put, shard, origin, former) for put in puts]
+        messages = [self._message(put, origin, former) for put in puts]
         messages[0].headers.update(claim)
-        stored = await self._until_stored(messages, shard, min(timeout, LONGEST))
+        stored = await self._until_stored(messages, min(timeout, LONGEST))
         return not stored.repeated
 
-    async def _until_stored(
-        self, messages: Sequence[_Message], shard: int, timeout: timedelta
-    ) -> Acknowledged:
+    async def _until_stored(self, messages: Sequence[_Message], timeout: timedelta) -> Acknowledged:
         loop = asyncio.get_running_loop()
         began = perf_counter()
         deadline = loop.time() + timeout.total_seconds()
         failures, in_doubt = 0, False
         while True:
             try:
-                stored = await self._try(messages, shard, deadline - loop.time())
+                stored = await self._try(messages, deadline - loop.time())
             except NoResponders as error:
                 failure: SpoolError = error
                 if not in_doubt:
@@ -140,7 +139,7 @@ class Publisher:
                 raise SpoolUnavailable(f"not stored in time: {failure}") from failure
             await asyncio.sleep(pause)
 
-    async def _try(self, messages: Sequence[_Message], shard: int, left: float) -> Acknowledged:
+    async def _try(self, messages: Sequence[_Message], left: float) -> Acknowledged:
         timeout = max(0.05, min(_TRY_TIMEOUT, left))
         if len(messages) == 1:
             only = messages[0]
@@ -177,13 +176,16 @@ class Publisher:
                 _post(client, message, headers)
         return acknowledged(answer)
 
-    def _message(self, put: Put, shard: int, origin: Key | None, former: Key | None) -> _Message:
-        record = put.record
+    def _new_mail(self, put: Put, shard: int) -> _Message:
+        record, lane = as_accepted(put), lane_of(put.record, self._layout.lanes)
+        headers = {"Nats-Msg-Id": message_id(put, lane, None)}
+        payload = self._payload(record, _HEADROOM + len(headers["Nats-Msg-Id"]))
+        return _Message(intake_subject(shard, record, lane), payload, headers)
+
+    def _message(self, put: Put, origin: Key, former: Key | None) -> _Message:
+        record, shard = put.record, origin.shard
         lane = lane_of(record, self._layout.lanes)
-        headers = {
-            "Nats-Msg-Id": message_id(put, lane, origin),
-            "Nats-Expected-Stream": stream_name(QueueStream.WAITING, shard),
-        }
+        headers = {"Nats-Msg-Id": message_id(put, lane, origin)}
         if former is not None and record.step:
             headers |= following(former, put.place, datetime.now(UTC))
         by_id = FOLLOWS in headers

@@ -35,13 +35,14 @@ from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import (
+    end_subject,
     nobodys_subject,
     stream_name,
     subjects_of_record,
 )
-from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.record import QueueRecord
-from postroad.spool.wire.record import decode
+from postroad.spool.wire.record import decode, encode
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -53,6 +54,7 @@ REPLACES = "Postroad-Replaces"  # the waiting record that it replaced
 # another process. A form that waits longer than this is still waiting then.
 SOON = timedelta(minutes=5)
 
+_END_KEPT = timedelta(days=7)  # the note of an end: longer than mail is tried
 _MOMENTS = (0.0, 0.02, 0.5)  # seconds before each try
 
 
@@ -99,8 +101,9 @@ class Succession:
         """Whether a later form of a stored record is in the queue, waiting or ready."""
         # Waiting first: when a schedule fires, the ready record is stored before the purge.
         for subject in subjects_of_record(key.shard, record):
-            after = key.sequence
-            while (found := await self._find(key, after + 1, subject)) is not None:
+            # Later forms are never in the intake, whose sequences say nothing about the others.
+            after = key.sequence if key.stream is QueueStream.WAITING else 0
+            while (found := await self._find(key.shard, after + 1, subject)) is not None:
                 if _step(found) > record.step:
                     return True
                 after = found.sequence
@@ -122,17 +125,29 @@ class Succession:
         """
         Remove a settled record, if it still exists, whichever consumer handed it out.
 
-        This is for a record whose acknowledgement gets no answer. Raises SpoolUnavailable if the
-        record may still exist.
+        This is for a record whose acknowledgement gets no answer. Nobody may delete from the
+        intake. So its end is noted where its later forms would be, and who gets the record finds
+        the note and acknowledges it. Raises SpoolError if the record may be delivered again.
         """
         found = await self._ask(key, {"seq": key.sequence})
         if found is None or not _holds(found, record):
             return  # servers that lost their disks restart their sequences: it is another record
+        if key.stream is QueueStream.INTAKE:
+            await self._note_end(key.shard, record)
+            return
         query = {"seq": key.sequence, "no_erase": True}
         subject = f"$JS.API.STREAM.MSG.DELETE.{stream_name(key.stream, key.shard)}"
         said = json.loads((await self._requests.send(subject, json.dumps(query).encode())).data)
         if "error" in said:
             raise SpoolUnavailable(f"not removed: {said['error'].get('description')}")
+
+    async def _note_end(self, shard: int, record: QueueRecord) -> None:
+        ended = record.without_replies().next_step(content=b"", header=b"", trace=b"")
+        headers = {"Nats-TTL": f"{int(_END_KEPT.total_seconds())}s"}
+        answer = await self._requests.send(
+            end_subject(shard, record), encode(ended), headers=headers
+        )
+        check_ack(answer)
 
     async def end_replaced(self, former: Key) -> None:
         """
@@ -151,9 +166,11 @@ class Succession:
             check_ack(answer)
             log.warning("a replaced record was still in the queue", subject=subject)
 
-    async def _find(self, key: Key, sequence: int, subject: str) -> StoredMessage | None:
-        """Return the first message on a subject in a record's stream from a sequence on."""
-        return await self._ask(key, {"seq": sequence, "next_by_subj": subject})
+    async def _find(self, shard: int, sequence: int, subject: str) -> StoredMessage | None:
+        """Return the first message on a subject from a sequence on, where mail waits."""
+        stream = stream_name(QueueStream.WAITING, shard)
+        query = {"seq": sequence, "next_by_subj": subject}
+        return await ask_leader(self._requests, stream, query)
 
     async def _ask(self, key: Key, query: dict[str, object]) -> StoredMessage | None:
         return await ask_leader(self._requests, stream_name(key.stream, key.shard), query)

@@ -57,6 +57,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             await _ensure_presence(js, layout.replicas)
             in_force = await _write_layout(js, layout)
             for shard in range(in_force.shards):
+                await _ensure(js, _intake(shard, in_force.replicas))
                 await _ensure(js, _queue(shard, in_force.replicas))
                 await _ensure(js, _blobs(shard, in_force.replicas))
             await _ensure(js, _events(in_force.replicas, capacity))
@@ -118,10 +119,15 @@ async def _ensure(js: JetStreamContext, wanted: StreamConfig, *, correct: bool =
     try:
         info = await js.stream_info(wanted.name)
     except NotFoundError:
-        await js.add_stream(wanted)
-        return
-    if correct and _differs(info.config, wanted):
-        await js.update_stream(wanted)
+        info = await js.add_stream(wanted)
+    else:
+        if correct and _differing(info.config, wanted):
+            info = await js.update_stream(wanted)
+    differing = _differing(info.config, wanted) if correct else []
+    if differing:
+        # The server may accept a configuration and silently make another one of it.
+        names = ", ".join(differing)
+        raise SpoolUnavailable(f"the server has {wanted.name} with another {names} than wanted")
 
 
 async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool = True) -> None:
@@ -140,15 +146,38 @@ async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool
         await _ensure(js, _bucket(PRESENCE, replicas), correct=correct)
 
 
-def _differs(kept: StreamConfig, wanted: StreamConfig) -> bool:
+def _differing(kept: StreamConfig, wanted: StreamConfig) -> list[str]:
+    """Return the names of the settings that are not as wanted."""
     names = (
         *("subjects", "retention", "discard", "max_bytes", "max_age", "max_msgs_per_subject"),
         *("num_replicas", "duplicate_window", "allow_direct", "allow_atomic", "allow_msg_ttl"),
-        *("allow_msg_schedules", "allow_rollup_hdrs"),
+        *("allow_msg_schedules", "allow_rollup_hdrs", "deny_delete", "deny_purge"),
     )
-    return any(
-        getattr(wanted, name) is not None and getattr(kept, name) != getattr(wanted, name)
+    return [
+        name
         for name in names
+        if getattr(wanted, name) is not None
+        and (getattr(kept, name) or None) != (getattr(wanted, name) or None)
+    ]
+
+
+def _intake(shard: int, replicas: int) -> StreamConfig:
+    # Who may publish here can remove nothing: neither by a header nor by a request.
+    return StreamConfig(
+        name=stream_name(QueueStream.INTAKE, shard),
+        subjects=[f"pr.i.{shard}.>"],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        num_replicas=replicas,
+        duplicate_window=_DUPLICATE_WINDOW,
+        allow_direct=True,
+        allow_atomic=True,
+        allow_msg_ttl=False,
+        allow_msg_schedules=False,
+        allow_rollup_hdrs=False,
+        deny_delete=True,
+        deny_purge=True,
     )
 
 
@@ -166,6 +195,7 @@ def _queue(shard: int, replicas: int) -> StreamConfig:
         allow_atomic=True,
         allow_msg_ttl=True,
         allow_msg_schedules=True,
+        allow_rollup_hdrs=True,  # without it there are no schedules
     )
 
 

@@ -1,12 +1,22 @@
 """
 The names of the queue in NATS: streams, subjects, consumers. Untrusted text becomes one safe token.
 
-- `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>`: ready records. They have no id in the subject,
-  because each distinct subject costs memory in every replica.
+In the intake:
+
+- `pr.i.<shard>.<kind>.<pool>.<class>.<lane>.<domain>`: new mail; the kind is `r`, `s` or `h` as
+  below. It has no id in the subject, because each distinct subject costs memory in every replica.
+
+Where mail waits:
+
+- `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>`: ready records.
 - `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>.<record id>`: ready records that must be found by
   their id, because they waited for some minutes only (`spool.jetstream.publish.succession`).
 - `pr.q.<shard>.s.<lane>.<domain>.<record id>`: scheduled records.
 - `pr.q.<shard>.h.<lane>.<domain>.<record id>`: held records.
+- `pr.q.<shard>.e.i.<domain>.<record id>`: notes that a record in the intake has ended.
+
+And apart from the records:
+
 - `pr.b.<shard>.<blob id>`: the chunks of a body; with `.ended`, its ended destinations.
 """
 
@@ -19,10 +29,12 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Held, Put, Ready, Scheduled
 from postroad.spool.lanes.keys import QueueStream
+from postroad.spool.puts.accepted import kind_in_intake
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
+_REST = "w"  # in place of the class: what waited, of both classes
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
 
 
@@ -66,6 +78,17 @@ def ended_subject(shard: int, blob_id: str) -> str:
     return f"{blob_subject(shard, blob_id)}.ended"
 
 
+def intake_subject(shard: int, record: QueueRecord, lane: str) -> str:
+    """Return the subject of new mail."""
+    kind, pool = kind_in_intake(record), pool_token(record.pool)
+    return f"pr.i.{shard}.{kind}.{pool}.{record.traffic_class}.{lane}.{domain_token(record.domain)}"
+
+
+def end_subject(shard: int, record: QueueRecord) -> str:
+    """Return the subject of the note that a record in the intake has ended."""
+    return f"pr.q.{shard}.e.i.{domain_token(record.domain)}.{record.record_id}"
+
+
 def ready_subject(shard: int, record: QueueRecord, lane: str, *, by_id: bool = False) -> str:
     """Return the subject of a ready record; with `by_id`, its id is at the end."""
     token = domain_token(record.domain)
@@ -74,7 +97,7 @@ def ready_subject(shard: int, record: QueueRecord, lane: str, *, by_id: bool = F
 
 
 def domain_of_ready(subject: str) -> str:
-    """Return the domain in a ready record's subject."""
+    """Return the domain in the subject of a ready record, or of new mail."""
     return domain_of(subject.split(".")[7])
 
 
@@ -94,7 +117,7 @@ class ReadySubject:
 
 @dataclass(frozen=True, slots=True)
 class WaitingSubject:
-    """The content of a waiting record's subject; `arrival` is None if its id is malformed."""
+    """The content of a waiting record's subject; `arrival` is None if it has no proper id."""
 
     kind: WaitKind
     domain: str
@@ -105,6 +128,11 @@ def parse(subject: str) -> ReadySubject | WaitingSubject | None:
     """Parse a subject of the queue; None if it is not the subject of a record."""
     try:
         match subject.split("."):
+            case ["pr", "i", _, kind, pool, traffic, _, domain]:
+                ready = ReadySubject(domain_of(pool), TrafficClass(traffic), domain_of(domain))
+                if kind == WaitKind.READY:
+                    return ready
+                return WaitingSubject(WaitKind(kind), ready.domain, None)
             case ["pr", "q", _, WaitKind.READY, pool, traffic, _, domain, *ids] if len(ids) < 2:
                 return ReadySubject(domain_of(pool), TrafficClass(traffic), domain_of(domain))
             case ["pr", "q", _, WaitKind.SCHEDULED | WaitKind.HELD as kind, _, domain, record_id]:
@@ -112,6 +140,11 @@ def parse(subject: str) -> ReadySubject | WaitingSubject | None:
     except ValueError:
         pass  # a malformed class or domain
     return None
+
+
+def pool_of(subject: str) -> str | None:
+    """Return the pool in the subject of new or ready mail; None if it is not one of a record."""
+    return domain_of(subject.split(".")[4]) if parse(subject) is not None else None
 
 
 def _arrival(token: str) -> datetime | None:
@@ -151,11 +184,19 @@ def pool_token(pool: str) -> str:
     return domain_token(pool)
 
 
-def lane_filter(shard: int, pool: str, traffic_class: TrafficClass, lane: str) -> str:
-    """Return the subject filter of the consumer of one lane and class."""
-    return f"pr.q.{shard}.r.{pool_token(pool)}.{traffic_class}.{lane}.>"
+def lane_filter(shard: int, pool: str, traffic_class: TrafficClass | None, lane: str) -> str:
+    """Return the subject filter of the consumer of a lane's new mail of a class, None: the rest."""
+    if traffic_class is None:
+        return f"pr.q.{shard}.r.{pool_token(pool)}.*.{lane}.>"
+    return f"pr.i.{shard}.*.{pool_token(pool)}.{traffic_class}.{lane}.*"
 
 
-def lane_consumer(pool: str, traffic_class: TrafficClass, lane: str) -> str:
-    """Return the name of the durable consumer of one lane and class."""
-    return f"{pool_token(pool).replace('=', '-')}_{traffic_class}_{lane}"
+def lane_consumer(pool: str, traffic_class: TrafficClass | None, lane: str) -> str:
+    """Return the name of the durable consumer of a lane's new mail of a class, None: the rest."""
+    return f"{pool_token(pool).replace('=', '-')}_{traffic_class or _REST}_{lane}"
+
+
+def named_consumer(name: str) -> tuple[str, TrafficClass | None, str]:
+    """Return the token of the pool, the class and the lane of a consumer by its name."""
+    pool, traffic_class, lane = name.rsplit("_", 2)
+    return pool, TrafficClass(traffic_class) if traffic_class != _REST else None, lane

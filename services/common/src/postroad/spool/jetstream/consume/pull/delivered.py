@@ -4,7 +4,7 @@ from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
-from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.keys import Key, QueueStream
 
 _FOLLOWS, _REPLACES = FOLLOWS.encode(), REPLACES.encode()
 _SCHEDULER = b"Nats-Scheduler"
@@ -17,6 +17,9 @@ class Delivered:
 
     `again`: a process may have had it before. `forgotten`: a process may still have it, without a
     lease, because the servers lost the consumer that delivered it.
+
+    Headers count only where delivery itself stored the record. New mail follows from nothing, and
+    who accepts it has no say about other records.
     """
 
     key: Key
@@ -38,7 +41,7 @@ class Delivered:
 
     def _named(self, octets: bytes, field: str) -> Key | None:
         """Return the record of this shard that a header names."""
-        if octets not in self.message.header:
+        if octets not in self.message.header or self.key.stream is QueueStream.INTAKE:
             return None
         return Key.parse(self.key.shard, self.message.field(field) or "")
 
@@ -46,4 +49,6 @@ class Delivered:
     def waited(self) -> bool:
         """Whether a schedule has fired it, or it replaced a schedule."""
         header = self.message.header
+        if self.key.stream is QueueStream.INTAKE:
+            return False
         return _SCHEDULER in header or _REPLACES in header

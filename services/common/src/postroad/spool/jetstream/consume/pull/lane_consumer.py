@@ -1,5 +1,5 @@
 """
-The server's durable consumer of one lane and class, from which its requests pull.
+The server's durable consumer of one lane in one stream, from which its requests pull.
 
 It is kept in the servers' memory, and is created again after a restart has lost it.
 """

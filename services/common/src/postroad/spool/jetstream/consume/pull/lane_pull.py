@@ -1,5 +1,9 @@
 """
-The pull request of one lane, class and shard: how many records it asks for, and when.
+The pull request of one lane in one stream: how many records it asks for, and when.
+
+In a shard's intake each class of a lane has a request of its own. What waited is ready in the other
+stream, where one request is for both classes: in a cluster each consumer costs the servers time
+even while it is idle.
 
 It is small while the lane is idle and larger while it is busy. It is renewed when half of its
 records have come. No I/O; the clock is an argument.
@@ -25,18 +29,20 @@ _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 
 
-class LanePull:
-    """The pull request of one lane, class and shard."""
+LINES: tuple[TrafficClass | None, ...] = (TrafficClass.EXPRESS, None, TrafficClass.BULK)
+"""The pull requests of a lane in a shard, in order: of the classes of new mail; None: the rest."""
 
-    def __init__(
-        self, kind: QueueStream, shard: int, key: LaneKey, traffic_class: TrafficClass
-    ) -> None:
-        self.kind = kind
+
+class LanePull:
+    """The pull request of one lane and shard for one of LINES."""
+
+    def __init__(self, shard: int, key: LaneKey, traffic_class: TrafficClass | None) -> None:
+        self.kind = QueueStream.INTAKE if traffic_class is not None else QueueStream.WAITING
         self.shard = shard
         self.key = key
         self.traffic_class = traffic_class
         self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
-        self.stream = stream_name(kind, shard)
+        self.stream = stream_name(self.kind, shard)
         self.asked = 0  # records requested that have not come
         self.batch = IDLE_BATCH
         self.heard = 0.0  # loop time when the server last sent something for it

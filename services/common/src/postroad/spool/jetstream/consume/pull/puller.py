@@ -1,9 +1,9 @@
 """
 Pulls records from lanes by raw JetStream pull requests.
 
-nats-py's fetch has neither a limit in octets nor a request that stays open. Here each lane has a
-request open at the server for each class and shard. The records go to one receiver, which also says
-how many more may be requested.
+nats-py's fetch has neither a limit in octets nor a request that stays open. Here each lane has
+requests open at the server (`lane_pull`) in each shard. The records go to one receiver, which also
+says how many more may be requested.
 """
 
 import asyncio
@@ -13,17 +13,16 @@ from typing import Protocol
 
 import nats.errors
 
-from postroad.mail.traffic import TrafficClass
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_consumer import make_consumer
-from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.nats.client import Incoming, Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.streams.subjects import named_stream
+from postroad.spool.jetstream.streams.subjects import named_consumer, named_stream
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
 from postroad.spool.metrics import INTERNAL_ERRORS, REDELIVERIES
@@ -130,10 +129,10 @@ class Puller:
         """Request more where records have come and there is room, express before bulk."""
         if self._stopped or not self._link.connected:
             return
-        # A process can have 192 requests. Checking each of them after each record would cost more
+        # A process can have 288 requests. Checking each of them after each record would cost more
         # than everything else that is done for the record.
-        for traffic_class in TrafficClass:
-            for pull in [each for each in self._low if each.traffic_class is traffic_class]:
+        for line in LINES:
+            for pull in [each for each in self._low if each.traffic_class is line]:
                 await self._refill_one(pull)
 
     async def _refill_one(self, pull: LanePull) -> None:
@@ -233,9 +232,9 @@ class Puller:
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:
         """Return a stand-in for a lane that was left: records that were sent still arrive."""
-        kind, shard = named_stream(stream)
-        pool, traffic_class, lane = consumer.rsplit("_", 2)
-        return LanePull(kind, shard, LaneKey(pool, lane), TrafficClass(traffic_class))
+        _, shard = named_stream(stream)
+        pool, traffic_class, lane = named_consumer(consumer)
+        return LanePull(shard, LaneKey(pool, lane), traffic_class)
 
     def _on_status(self, message: Incoming, now: float) -> None:
         request = self._open.get(message.subject)
