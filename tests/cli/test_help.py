@@ -66,3 +66,14 @@ def test_a_list_says_of_a_command_what_its_own_help_begins_with(
 ) -> None:
     assert command.name == words[-1]
     assert command.help.split("\n\n")[0] == said
+
+
+@pytest.mark.parametrize("action", ["retry", "hold", "bounce", "delete"])
+def test_an_order_says_that_it_is_not_for_later_mail(action: str) -> None:
+    text = " ".join(help_of(("queue", action)).split())
+    assert "mail that is in the queue now, and not to mail that arrives later" in text
+
+
+def test_a_suspension_says_that_it_is_for_later_mail_too() -> None:
+    text = " ".join(help_of(("queue", "suspend")).split())
+    assert "also of mail that is accepted meanwhile" in text

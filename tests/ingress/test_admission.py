@@ -61,6 +61,9 @@ async def test_a_client_by_network(
         (RELAY, '"known"@here.example', "250 2.1.0 ", "250 2.1.5 "),
         (RELAY, r'"k\nown"@here.example', "250 2.1.0 ", "250 2.1.5 "),
         (RELAY, '"known "@here.example', "250 2.1.0 ", "550 5.1.1 "),
+        # Each address is listed by itself, with its tag; only postmaster need not be.
+        (RELAY, "known+tag@here.example", "250 2.1.0 ", "550 5.1.1 "),
+        (RELAY, "abuse@here.example", "250 2.1.0 ", "550 5.1.1 "),
         (RELAY, "postmaster@here.example", "250 2.1.0 ", "250 2.1.5 "),
         (RELAY, '"Postmaster"@here.example', "250 2.1.0 ", "250 2.1.5 "),
         (RELAY, "PostMaster@here.example", "250 2.1.0 ", "250 2.1.5 "),
