@@ -1,18 +1,14 @@
 """However a client leaves, its slot and everything that its session holds are freed at once."""
 
-import ast
 import asyncio
 import gc
-import inspect
 import socket
 import struct
 from typing import Any
 
 import pytest
-from aiosmtpd.handlers import Sink
-from aiosmtpd.smtp import SMTP
 
-from postroad.ingress.session import session, wire
+from postroad.ingress.session import session
 from postroad.spool.interface import StoreAck
 from postroad.telemetry.metrics import REGISTRY
 from postroad.testing.patience import patient
@@ -147,22 +143,3 @@ async def test_content_that_waits_for_the_store_is_given_up_when_its_client_leav
         await stalled.given_up.wait()
     await until_all_left()
     assert scene.server.connections.memory.held == 0
-
-
-def test_no_state_of_ours_has_a_name_of_a_base_class() -> None:
-    """asyncio sets its `_task` to None when a connection is lost; ours was lost with it."""
-    loop = asyncio.new_event_loop()
-    base = SMTP(Sink(), loop=loop)
-    loop.close()
-    theirs = set(vars(base)) | set(dir(SMTP))
-    ours = {
-        node.attr
-        for ours in (wire.Wire, session.SmtpSession)
-        for node in ast.walk(ast.parse(inspect.getsource(ours)))
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "self"
-    }
-    # These three are the base's own, with the base's meaning.
-    assert ours & theirs <= {"loop", "transport", "session"}
