@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from postroad.policy.model import Credentials
 from postroad.smtp.reply import Reply
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
-from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.peers.mx import Script, ScriptedMx
 from postroad.testing.processes.delivery import delivering, history, publish, send, to_smarthost
 
 LOGIN = Credentials("shop", "Correct \\ horse")
@@ -76,6 +77,67 @@ async def test_a_login_that_a_host_repeats_is_shown_to_nobody(
     assert "***" in shown
     assert words.casefold() not in shown
     assert LOGIN.password.casefold() not in shown
+
+
+PASSWORD = "correct-horse-battery-staple"
+# Of a line that is no reply the first 80 characters are quoted: they end within the password.
+AT_THE_CUT = b"error: " + 48 * b"#" + b" pw=" + PASSWORD.encode()
+
+
+async def shown_of(kind: EventType, script: Script, **more: Any) -> str:
+    """Send to a host with a login; return an event of a kind, and all that is kept of the mail."""
+    spool = MemorySpool()
+    async with ScriptedMx(script, **{"extensions": ("AUTH PLAIN",), **more}) as mx:
+        login = Credentials("shop", PASSWORD)
+        await publish(spool, anywhere=replace(to_smarthost(mx), credentials=login))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            [told] = await history(spool, kind)
+            return f"{told} {spool.store.records}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"454 4.7.0 blocked after " + PASSWORD.encode() + b"\r\n",
+        b"454-4.7.0 blocked after correct-horse-\r\n454 4.7.0 battery-staple\r\n",
+        b"\x01" + AT_THE_CUT + b"\r\n",
+        AT_THE_CUT + b"\r\n\x01\r\n",  # passed over, and told of when the session fails
+    ],
+)
+@pytest.mark.parametrize("at", ["greeting", "EHLO", "AUTH", "MAIL", "."])
+async def test_a_host_shows_the_login_at_no_point_of_a_session(at: str, words: bytes) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return words if line.startswith(at.encode()) else None
+
+    greeting = words if at == "greeting" else b"220 mx.test ESMTP\r\n"
+    shown = await shown_of(EventType.TRANSIENT_FAILURE, script, greeting=greeting)
+    assert "***" in shown
+    assert not any(part in shown for part in ("correct", "horse", "staple"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"250 2.0.0 taken from shop with " + PASSWORD.encode() + b"\r\n",
+        b"250 2.0.0 " + AT_THE_CUT + 5000 * b"x",  # its line never ends
+        b"250 2.0.0 " + 407 * b"ten chars " + b"taken " + PASSWORD.encode(),
+    ],
+)
+async def test_a_host_that_takes_the_mail_shows_no_login(words: bytes) -> None:
+    def script(line: bytes, count: int) -> bytes | None:
+        return words if line == b"." else None
+
+    shown = await shown_of(EventType.DELIVERY, script)
+    assert not any(part in shown for part in ("correct", "horse", "staple"))
+
+
+async def test_a_host_that_offers_the_password_as_a_login_shows_it_to_nobody() -> None:
+    extensions = (f"AUTH CRAM-MD5 {PASSWORD}",)
+    shown = await shown_of(
+        EventType.TRANSIENT_FAILURE, lambda line, count: None, extensions=extensions
+    )
+    assert "only AUTH *** CRAM-MD5" in shown or "only AUTH CRAM-MD5 ***" in shown
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ pairs each reply with the command that it answers. The caller writes, reads and 
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 from postroad.mail.valueclass import valueclass
@@ -47,13 +47,17 @@ class Answered:
 
 
 class ClientConversation:
-    """One conversation, from the greeting to QUIT."""
+    """
+    One conversation, from the greeting to QUIT.
 
-    def __init__(self) -> None:
+    `redacted` takes what nobody may see out of a peer's line that an error quotes.
+    """
+
+    def __init__(self, redacted: Callable[[str], str] = str) -> None:
         self.extensions = Extensions()
         self.over = False  # the server closes (221 or 421), or broke the protocol
         self.fault: RemoteProtocolError | None = None
-        self._reader = ReplyReader(self._due)
+        self._reader = ReplyReader(self._due, redacted)
         self._awaited: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
 
     @property
@@ -63,7 +67,7 @@ class ClientConversation:
 
     @property
     def passed_over(self) -> str:
-        """The last line from the server that was ignored because it is no reply."""
+        """The beginning of the last line that was ignored because it is no reply."""
         return self._reader.passed_over
 
     def _due(self) -> Due:

@@ -8,7 +8,8 @@ final dot counts once it begins with a positive code, even if it then exceeds th
 the message would be sent twice.
 
 Of a long reply only the first lines and the last are kept, because a transaction holds one reply
-for each recipient.
+for each recipient. Of a line that is no reply only the beginning is quoted. What nobody may see is
+taken out of it before: the beginning of a secret could not be found any more.
 """
 
 import re
@@ -25,6 +26,7 @@ MAX_LINE = 4096
 MAX_LINES = 128
 _KEPT = MAX_LINE  # characters of a reply's lines before the last; an EHLO reply is shorter
 
+_QUOTED = 80  # characters
 _SHORT = 40  # characters: a longer reply often has a unique text, such as a queue id
 _LINE = re.compile(r"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 _POSITIVE = re.compile(r"(2\d\d)(?!\d)(.*)", re.DOTALL)
@@ -39,17 +41,31 @@ class Due(Enum):
 
 
 class ReplyReader:
-    """Takes octets and returns complete replies; `due` tells what to do with odd lines."""
+    """
+    Takes octets and returns complete replies; `due` tells what to do with odd lines.
 
-    def __init__(self, due: Callable[[], Due] = lambda: Due.SEVERAL) -> None:
-        self.passed_over = ""  # the last line that was no reply, since the last reply
+    `redacted` takes what nobody may see out of a line.
+    """
+
+    def __init__(
+        self,
+        due: Callable[[], Due] = lambda: Due.SEVERAL,
+        redacted: Callable[[str], str] = str,
+    ) -> None:
         self._due = due
+        self._redacted = redacted
+        self._passed_over = ""
         self._buffer = bytearray()
         self._lines: list[str] = []
         self._length = 0  # characters of these lines and of those left out
         self._left_out = 0  # lines that were not kept
         self._codes: set[int] = set()
         self._odd_lines = 0
+
+    @property
+    def passed_over(self) -> str:
+        """The beginning of the last line that was no reply, since the last reply."""
+        return self._redacted(self._passed_over)[:_QUOTED]
 
     def feed(self, data: bytes) -> Iterator[Reply]:
         """Yield the replies that are complete; RemoteProtocolError at a malformed one."""
@@ -74,7 +90,8 @@ class ReplyReader:
         positive = _POSITIVE.fullmatch(self._buffer[:MAX_LINE].decode("utf-8", "replace"))
         if positive is not None:
             self._codes.add(int(positive[1]))
-            self._lines.append(positive[2])
+            # The end of this line may be the beginning of what nobody may see.
+            self._lines.append(self._redacted(positive[2])[:_QUOTED])
         raise RemoteProtocolError("a reply line does not end")
 
     def _taken(self) -> Reply | None:
@@ -92,7 +109,7 @@ class ReplyReader:
         lines, self._lines = self._lines, []
         self._codes.clear()
         self._length = self._left_out = self._odd_lines = 0
-        self.passed_over = ""
+        self._passed_over = ""
         return lines
 
     @property
@@ -135,8 +152,9 @@ class ReplyReader:
         if positive is not None:
             return _mixed_reply(int(positive[1]), [*self._begin_anew(), positive[2]])
         if due is Due.SEVERAL or len(text) > MAX_LINE or not _is_text(text):
-            raise RemoteProtocolError(f"not an SMTP reply: {text[:80]!r}")
-        self.passed_over = text[:80]
+            quoted = self._redacted(text)[:_QUOTED]
+            raise RemoteProtocolError(f"not an SMTP reply: {quoted!r}")
+        self._passed_over = text
         self._odd_lines += 1
         self._check_length()
         return None

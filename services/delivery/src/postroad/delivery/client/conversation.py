@@ -13,19 +13,27 @@ from postroad.delivery.client.network import Connection, NetworkError, TlsFailed
 from postroad.delivery.client.peer import SessionError, SessionLost, Timeouts
 from postroad.delivery.client.redaction import Redaction
 from postroad.delivery.disposition.table import Answer
+from postroad.policy.model import Credentials
 from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
 
 
 class Conversation:
-    """One connection with the conversation on it."""
+    """
+    One connection with the conversation on it.
 
-    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+    `credentials` are those that the session is for. What the peer says never shows them, from its
+    greeting on: it may have heard them in a session before.
+    """
+
+    def __init__(
+        self, connection: Connection, timeouts: Timeouts, credentials: Credentials | None = None
+    ) -> None:
         self.connection = connection
         self.timeouts = timeouts
-        self.conversation = ClientConversation()
-        self.redaction: Redaction | None = None  # of the login that was said in it
+        self._redaction = Redaction(credentials) if credentials is not None else None
+        self.conversation = ClientConversation(self.redacted)
         self._answers: list[Answered] = []
 
     @property
@@ -71,15 +79,21 @@ class Conversation:
         """
         Return the next reply; SessionLost when it has not come whole in its phase's time.
 
+        It shows no login, except what was announced after EHLO, which has to be read as it is.
         `ahead`: what it answers went out before its time, and is waited for no longer than that is
         worth.
         """
         if not self._answers:
             await self._listen(ahead)
-        reply = self._answers.pop(0).reply
-        if self.redaction is not None and not reply.is_positive:
-            return self.redaction.of_reply(reply)
-        return reply
+        answered = self._answers.pop(0)
+        reply = answered.reply
+        if self._redaction is None or (answered.phase is Phase.EHLO and reply.is_positive):
+            return reply
+        return self._redaction.of_reply(reply)
+
+    def redacted(self, text: str) -> str:
+        """Return the peer's words as they may be shown: without the login."""
+        return self._redaction.of_text(text) if self._redaction is not None else text
 
     async def _listen(self, ahead: bool) -> None:
         conversation = self.conversation
@@ -108,10 +122,9 @@ class Conversation:
     def lost(self, phase: Phase, reason: str, answer: Answer = Answer.GARBLED) -> SessionLost:
         """Drop the connection; return the error to raise."""
         self.abort()
-        if self.redaction is not None:
-            reason = self.redaction.of_text(reason)
         # Between the final dot and its answer nobody knows whether the message was taken.
-        return SessionLost(phase, reason, answer=answer, ambiguous=phase is Phase.FINAL_DOT)
+        ambiguous = phase is Phase.FINAL_DOT
+        return SessionLost(phase, self.redacted(reason), answer=answer, ambiguous=ambiguous)
 
     def abort(self) -> None:
         """Drop the connection."""

@@ -20,7 +20,6 @@ from postroad.delivery.client.peer import (
     Timeouts,
     TlsUnavailable,
 )
-from postroad.delivery.client.redaction import Redaction
 from postroad.delivery.client.session import Session
 from postroad.delivery.disposition.table import Answer, Protection, Step, answer_of, step
 from postroad.policy.model import Credentials, TlsMode
@@ -63,7 +62,7 @@ async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Se
         source=peer.source,
         timeout=timeouts.of(Phase.CONNECT),
     )
-    opening = _Opening(peer, Conversation(connection, timeouts))
+    opening = _Opening(peer, Conversation(connection, timeouts, peer.credentials))
     try:
         await opening.go_through(tls=not tls_failed)
     except (SessionRefused, SessionLost) as error:
@@ -167,7 +166,6 @@ class _Opening:
 
     async def _log_in(self, credentials: Credentials) -> None:
         """AUTH PLAIN, else LOGIN; LoginUnavailable without either, Refused when it fails."""
-        self.dialog.redaction = Redaction(credentials)
         for octets in self._login_steps(credentials):
             reply = await self._ask(Phase.AUTH, partial(self._conversation.say_auth, octets))
             if reply.is_positive:
@@ -186,5 +184,6 @@ class _Opening:
                 command.line(command.encoded(credentials.username)),
                 command.line(command.encoded(credentials.password)),
             ]
-        what = f"only AUTH {' '.join(sorted(offered))}" if offered else "no AUTH"
+        others = self.dialog.redacted(" ".join(sorted(offered)))
+        what = f"only AUTH {others}" if others else "no AUTH"
         raise LoginUnavailable(f"{self.peer.host} offers {what}: there is no way to log in")
