@@ -323,6 +323,30 @@ async def test_who_goes_on_to_another_host_takes_no_second_connection() -> None:
     assert max(opened) == 1
 
 
+async def test_what_goes_on_elsewhere_after_several_turns_takes_no_second_connection() -> None:
+    """It is known from a turn before that some mail goes on; the last turn ends with a success."""
+    spool = MemorySpool()
+    opened: list[int] = []
+
+    def noting_open(line: bytes, count: int) -> bytes | None:
+        opened.append(mx.open_now + other.open_now)
+        return b"451 4.3.0 not now\r\n" if line == b"." and count == 0 else None
+
+    one_each = ("PIPELINING", "LIMITS RCPTMAX=1")
+    mx, other = ScriptedMx(noting_open, extensions=one_each), ScriptedMx(extensions=one_each)
+    async with mx, other:
+        hosts = tuple(Smarthost("127.0.0.1", each.port, n) for n, each in enumerate((mx, other)))
+        path = one_line(mx.port, messages_per_connection=2)
+        await publish(spool, anywhere=replace(path, smarthosts=hosts))
+        to_three = tuple(QueuedRecipient(parse_mailbox(address)) for address in TO)
+        await send(spool, TO[0], recipients=to_three)
+        await send(spool, "e@y.example")
+        async with delivering(spool):
+            await history(spool, EventType.DELIVERY, 2)
+            assert sorted(got(mx) + got(other)) == ["b", "c", "d", "e"]
+    assert max(opened) == 1
+
+
 async def test_a_sender_refused_ahead_is_asked_for_plainly_and_refused() -> None:
     spool = MemorySpool()
     refusal = b"550 5.7.1 not you\r\n"

@@ -84,8 +84,8 @@ class Bench:
         [leased] = await first(self.consumer, 1)
         waiting = WaitingRecord(leased, self.egress_path)
         route = Route("site", hosts)
-        connection = SiteConnection[Attempt](self.site, Nobody())
-        attempt = Attempt(self.context, waiting, route, self.site, connection)
+        connection = SiteConnection[Attempt](self.context, self.site, Nobody())
+        attempt = Attempt(self.context, waiting, route, connection)
         ended = await attempt.run()
         await self.consumer.settle(leased)
         return ended

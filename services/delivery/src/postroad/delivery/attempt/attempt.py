@@ -1,19 +1,15 @@
 """
 One attempt at a record: walk a route's hosts until each pending recipient has an outcome.
 
-A session is taken from the pool or opened (`delivery.attempt.sessions`). What a transaction leaves
-open is tried again in the same session, in another one with the same address, or with the next
-address, as `disposition` says; what nobody decides has the last answer for its outcome. Before MAIL
-and before the final dot the record's lease is looked at: a process cut off from the queue must not
-send what another may be sending.
+Each address is tried in a turn or more (`delivery.attempt.turn`), for which the connection has a
+session (`delivery.attempt.connection`). What a turn leaves open is tried again in another session
+with the same address, or with the next address, as `disposition` says; what nobody decides has the
+last answer for its outcome.
 
 An attempt that takes long ends between two transactions: what has become of the recipients so far
 is stored, and the others go on in the record's next form. Else a process that is killed would send
 again all that its earlier transactions had delivered, and a record that takes longer than a process
 lives would never end.
-
-What goes on in the session after it, and what was begun before it, its connection knows
-(`delivery.attempt.connection`).
 """
 
 import time
@@ -23,18 +19,18 @@ from functools import cached_property
 from postroad.delivery import metrics
 from postroad.delivery.attempt.candidates import Candidates
 from postroad.delivery.attempt.connection import SiteConnection
-from postroad.delivery.attempt.sessions import AttemptSessions, NotOpenedError
+from postroad.delivery.attempt.endpoints import AttemptEndpoints
+from postroad.delivery.attempt.outgoing import Load
+from postroad.delivery.attempt.sessions import NotOpenedError
 from postroad.delivery.attempt.standing import Standing
-from postroad.delivery.attempt.turn import Load, SessionUse, Share
+from postroad.delivery.attempt.turn import Share, Turn
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.peer import Peer
-from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing
 from postroad.delivery.context import AttemptContext
 from postroad.delivery.disposition.table import Step
 from postroad.delivery.outcome import Outcome
 from postroad.delivery.routing.routes import MailHost, Route
-from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.spool.record import QueueRecord, RecipientState
 
@@ -64,26 +60,22 @@ class Attempt:
         context: AttemptContext,
         waiting: WaitingRecord,
         route: Route,
-        site: Site,
         connection: SiteConnection["Attempt"],
     ) -> None:
         self.waiting = waiting
         self.route = route
-        self._context = context
-        self._site = site
-        self._load = Load(context.spool, context.consumer, waiting.leased)
+        self._long_enough = context.long_enough.total_seconds()
+        self._load = Load(context.spool, context.consumer, waiting)
         self._record: QueueRecord = waiting.leased.record
-        self._egress_path = waiting.egress_path
         self._connection = connection
-        self._used: Session | None = None  # in use, or the last that was
         self._ended = AttemptResult()
         self._standing = Standing()
         self._share = Share(0, 0.0)
         self._began = 0.0
-        self._sessions = AttemptSessions(context, waiting, site, self._load)
+        self._endpoints = AttemptEndpoints(context, waiting)
         source = waiting.source.address if waiting.source else None
         # There are few, and many attempts.
-        is_dead = self._sessions.is_dead if context.outages else None
+        is_dead = self._endpoints.is_dead if context.outages else None
         # A host that perhaps took the mail and did not say so would do it again.
         last = self._record.doubtful_hosts
         self._candidates = Candidates(route, source, is_dead, last=last)
@@ -96,7 +88,7 @@ class Attempt:
     @property
     def moved_at(self) -> float:
         """When a host last showed that it is at work on it, or it began, by time.monotonic."""
-        return max(self._began, self._used.moved_at) if self._used is not None else self._began
+        return max(self._began, self._connection.moved_at)
 
     async def run(self) -> AttemptResult:
         """Try address after address until all have an outcome, or until it has taken long."""
@@ -110,10 +102,10 @@ class Attempt:
     async def _walk(self) -> None:
         left = self._pending()
         self._began = time.monotonic()
-        self._share = Share(left[0], self._began + self._context.long_enough.total_seconds())
+        self._share = Share(left[0], self._began + self._long_enough)
         endpoint = self.endpoint
         while left and (target := self._candidates.next()) is not None:
-            left = await self._try(target[0], endpoint or self._sessions.place_of(target), left)
+            left = await self._try(target[0], endpoint or self._endpoints.of(target), left)
             endpoint = None
         if left:
             found = self._standing.of(left, others=self._candidates.are_left)
@@ -134,86 +126,55 @@ class Attempt:
     def endpoint(self) -> Endpoint | None:
         """Where the first try goes; None when there is nowhere to go."""
         first = self._candidates.first
-        return self._sessions.place_of(first) if first is not None else None
+        return self._endpoints.of(first) if first is not None else None
 
     async def _try(self, host: MailHost, endpoint: Endpoint, left: list[int]) -> list[int]:
         """Try one address; return the recipients another should be tried for."""
         self._ended.peers[endpoint.peer.host] = endpoint.peer
-        session, begun = self._connection.begun()
-        session = session or self._sessions.take(endpoint)
-        is_reused = session is not None
-        if is_reused:
-            metrics.REUSED.inc()
         elsewhere: list[int] = []
-        tls_failed = ""
+        anew, tls_failed = False, ""
         while left:
-            session = session or await self._open(endpoint.peer, left, tls_failed)
-            if session is None:
+            turn = await self._turn(endpoint, left, anew=anew, tls_failed=tls_failed)
+            if turn is None:
                 break
-            turn = await self._use(session, endpoint, left, begun, is_reused=is_reused)
-            if not turn.verdict.open:
+            verdict = turn.verdict
+            if not verdict.open:
                 return elsewhere
-            left = sorted(turn.verdict.left_here)
-            elsewhere += turn.verdict.left_elsewhere
-            if turn.verdict.is_lacking:
+            left = sorted(verdict.left_here)
+            elsewhere += verdict.left_elsewhere
+            if verdict.is_lacking:
                 self._candidates.drop(host)
-            elif turn.verdict.left_to(Step.NEXT_HOST):
+            elif verdict.left_to(Step.NEXT_HOST):
                 self._candidates.leave(host)
-            if left or (elsewhere and self._candidates.more):
-                self._take_back()
-            session, begun, is_reused = None, None, False
-            tls_failed = tls_failed or turn.tls_failed
+            anew, tls_failed = True, tls_failed or turn.tls_failed
         return sorted(left + elsewhere)
 
-    async def _open(self, peer: Peer, left: list[int], tls_failed: str) -> Session | None:
-        """Open a session; None when that fails, and then it stands for the recipients left."""
+    async def _turn(
+        self, endpoint: Endpoint, left: list[int], *, anew: bool, tls_failed: str
+    ) -> Turn | None:
+        """
+        Send to the recipients left in one session, and take down what became of them.
+
+        None if no session could be opened; then that stands for the recipients.
+        """
+        turn = Turn(self._connection, self._load, endpoint, self._share)
         try:
-            session = await self._sessions.open(peer, tls_failed)
+            await turn.run(left, anew=anew, tls_failed=tls_failed)
         except NotOpenedError as error:
             self._ended.asked |= not error.is_untried
             if error.is_untried:
                 self._candidates.untried()
             self._standing.add(left, error.outcome)
             return None
-        self._ended.reached = True
-        return session
-
-    async def _use(
-        self,
-        session: Session,
-        endpoint: Endpoint,
-        left: list[int],
-        begun: Outgoing | None,
-        *,
-        is_reused: bool,
-    ) -> SessionUse:
-        """Send to the recipients left over a session, and take down what became of them."""
-        self._used = session
-        turn = SessionUse(
-            self._load,
-            session,
-            endpoint,
-            self._connection,
-            self._share,
-            most_messages=self._sessions.most_messages(session),
-            is_reused=is_reused,
-        )
-        try:
-            await turn.run(left, begun)
-        except BaseException:
-            self._sessions.abort(session)
-            raise
         finally:  # what was decided stays so when the rest is broken off
-            self._take_down(turn, session)
-        if not self._connection.lends(session):
-            self._sessions.keep(session, endpoint)
+            self._take_down(turn, endpoint)
         return turn
 
-    def _take_down(self, turn: SessionUse, session: Session) -> None:
+    def _take_down(self, turn: Turn, endpoint: Endpoint) -> None:
         verdict = turn.verdict
         self._ended.reached |= turn.reached
         if verdict.decided:
-            self._ended.peer_address = session.peer.address
+            self._ended.peer_address = endpoint.peer.address
         self._ended.outcomes |= verdict.decided
         if turn.resume_from:
             self._ended.resume_from = turn.resume_from  # what is tried after that is before it
@@ -223,14 +184,3 @@ class Attempt:
     def begins_with(self, most_recipients: int) -> Outgoing:
         """Return its first message, to so many recipients at most."""
         return self._load.outgoing(self._pending()[:most_recipients])
-
-    def _take_back(self) -> None:
-        """
-        Drop the session that was handed over: what is left of our mail goes to another.
-
-        Both at a time were one connection more than our slot is for, and the envelope that is out
-        had to wait for all our tries.
-        """
-        session = self._connection.take_back()
-        if session is not None:
-            self._sessions.abort(session)

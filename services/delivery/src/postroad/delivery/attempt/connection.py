@@ -1,18 +1,26 @@
 """
-One connection's work at a site: the attempt that uses it, and the next one, begun with its end.
+One connection's work at a site: its session, the attempt that uses it, and the next one.
 
-Where the next record goes to the same place, its envelope goes out with the final dot of the one
-before (RFC 2920 §3.1). From then on the session is the next attempt's, and nobody but this object
-knows both. That is an offer: whatever becomes of the session, the next attempt has all the tries of
-any attempt.
+The connection alone owns its session. It takes it from the pool or opens it, and keeps or ends it.
+There is one at a time, as the site's limit counts connections. Attempts say which endpoint they
+want (`attempt.turn`).
+
+Where the next record goes to the same endpoint, its envelope goes out with the final dot of the one
+before (RFC 2920 §3.1). From then on the session is the next attempt's. If the attempt under way has
+to go on elsewhere, that session is dropped. This is an offer: whatever becomes of the session, the
+next attempt has all the tries of any attempt.
 """
 
 import time
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from postroad.delivery import metrics
+from postroad.delivery.attempt.outgoing import Load
+from postroad.delivery.attempt.sessions import SiteSessions
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing
+from postroad.delivery.context import AttemptContext
 from postroad.delivery.sites.site import Site
 
 _SHORT_PAUSE = 0.05  # seconds
@@ -35,45 +43,86 @@ class Successors(Protocol[A]):
         """Take the record that is next out, if it goes to this endpoint; return its attempt."""
 
 
+class Entered(NamedTuple):
+    """
+    A session that a turn has entered.
+
+    `begun`: the message whose envelope is out there. `is_reused`: it was open before.
+    """
+
+    session: Session
+    begun: Outgoing | None
+    is_reused: bool
+
+
 class SiteConnection(Generic[A]):
-    """What one connection is at. `next` is the attempt to be run after the one under way."""
+    """
+    What one connection is at.
 
-    __slots__ = ("_lent", "_open", "_site", "_successors", "next")
+    `next` is the attempt to be run after the one under way.
+    """
 
-    def __init__(self, site: Site, successors: Successors[A]) -> None:
+    __slots__ = (
+        "_ahead", "_begun", "_moved_at", "_session", "_sessions", "_site", "_successors", "next"
+    )  # fmt: skip
+
+    def __init__(self, context: AttemptContext, site: Site, successors: Successors[A]) -> None:
         self.next: A | None = None
         self._site = site
         self._successors = successors
-        self._open: tuple[Session, Outgoing] | None = None  # what the attempt now begins with
-        self._lent: tuple[Session, Outgoing] | None = None  # what the next begins with
+        self._sessions = SiteSessions(context, site)
+        self._session: Session | None = None
+        # The messages whose envelopes are out: the attempt under way begins with one, the next with
+        # the other.
+        self._begun: Outgoing | None = None
+        self._ahead: Outgoing | None = None
+        self._moved_at = 0.0  # of the session before
 
-    def begun(self) -> tuple[Session | None, Outgoing | None]:
-        """Take out the session that is open, and the message whose envelope is out there."""
-        taken, self._open = self._open, None
-        return taken or (None, None)
+    @property
+    def moved_at(self) -> float:
+        """When a host last showed that it is at work, by time.monotonic; 0 if none did."""
+        return self._session.moved_at if self._session is not None else self._moved_at
 
-    def begin_next(
-        self, session: Session, endpoint: Endpoint, most_messages: int
-    ) -> Outgoing | None:
+    async def enter(
+        self, endpoint: Endpoint, load: Load, *, anew: bool, tls_failed: str
+    ) -> Entered:
         """
-        Let the next attempt go on with a session; return what it begins with.
+        Return a session for a turn at an endpoint: the one begun on, an idle one, or a new one.
+
+        With `anew` it is a new one, and in clear if TLS has failed. Raises NotOpenedError and
+        LeaseLost.
+        """
+        begun, self._begun = self._begun, None
+        if begun is None:
+            self.abort()  # the next attempt's session, if the one under way goes on elsewhere
+        if self._session is None and not anew:
+            self._session = self._sessions.take(endpoint)
+        session = self._session
+        if session is not None:
+            metrics.REUSED.inc()
+            return Entered(session, begun, is_reused=True)
+        session = self._session = await self._sessions.open(endpoint.peer, load, tls_failed)
+        return Entered(session, None, is_reused=False)
+
+    def begin_next(self, endpoint: Endpoint, most_messages: int) -> Outgoing | None:
+        """
+        Let the next attempt go on with the session; return what it begins with.
 
         None where nothing goes there next, or where it had better wait for another connection. The
         session carries `most_messages` in all.
         """
-        now = time.monotonic()
-        if not self._may_go_on(session, endpoint, most_messages, now):
+        session, now = self._session, time.monotonic()
+        if session is None or not self._may_go_on(session, endpoint, most_messages, now):
             return None
         self.next = self._successors.succeed(self._site, self, endpoint)
         if self.next is None:
             return None
         most = session.group_size(endpoint.recipients.most(now))
         try:
-            outgoing = self.next.begins_with(most)
+            self._ahead = self.next.begins_with(most)
         except Exception:
             return None  # it will fail of itself when it is run, and nobody else for it
-        self._lent = (session, outgoing)
-        return outgoing
+        return self._ahead
 
     def _may_go_on(
         self, session: Session, endpoint: Endpoint, most_messages: int, now: float
@@ -86,19 +135,27 @@ class SiteConnection(Generic[A]):
         connections = self._site.limiter.limits.connections
         return endpoint.pause <= _SHORT_PAUSE or not self._site.waiting < connections > 1
 
-    def lends(self, session: Session) -> bool:
-        """Whether a session is the next attempt's by now."""
-        return self._lent is not None and self._lent[0] is session
+    def leave(self, endpoint: Endpoint, load: Load) -> None:
+        """End a turn: the session goes to the pool, unless the next attempt has begun on it."""
+        if self._session is not None and self._ahead is None:
+            self._sessions.keep(self._session, endpoint, load)
+            self._let_go()
 
-    def take_back(self) -> Session | None:
-        """Return the session that was lent, which the next attempt does without, to be dropped."""
-        lent, self._lent = self._lent, None
-        return lent[0] if lent is not None else None
+    def abort(self) -> None:
+        """End the session at once, if there is one."""
+        if self._session is not None:
+            self._sessions.abort(self._session)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._session is not None:
+            self._moved_at = self._session.moved_at
+        self._session = self._ahead = None
 
     def advance(self) -> A | None:
         """Go on to the next attempt, None when there is none."""
-        if self._open is not None:
-            self._open[0].abort()  # it was of no use to the attempt that ended
-        self._open, self._lent = self._lent, None
+        if self._ahead is None:
+            self.abort()  # it was of no use to the attempt that ended
+        self._begun, self._ahead = self._ahead, None
         ended, self.next = self.next, None
         return ended

@@ -1,14 +1,46 @@
 """What one transaction sends of a queue record."""
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
+from postroad.delivery.client.session import Session
 from postroad.delivery.client.transaction import Outgoing
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.envelope import Body
 from postroad.mail.header import HEADER_LIMIT, header_block
 from postroad.smtp import command
 from postroad.smtp.folding import LineFolder, has_long_line, is_signed
-from postroad.spool.interface import Spool
+from postroad.spool.errors import LeaseLost
+from postroad.spool.interface import LeasedRecord, RecordConsumer, Spool
 from postroad.spool.record import BlobRef, QueueRecord
+
+
+@dataclass(slots=True)
+class Load:
+    """What is sent, and the queue that it is from."""
+
+    spool: Spool
+    consumer: RecordConsumer
+    waiting: WaitingRecord
+
+    @property
+    def leased(self) -> LeasedRecord:
+        """The record."""
+        return self.waiting.leased
+
+    def outgoing(self, group: Sequence[int]) -> Outgoing:
+        """Return the message for the recipients at these positions."""
+        return outgoing(self.spool, self.leased.record, group)
+
+    def most_messages(self, session: Session) -> int:
+        """Return how many messages a session carries, by its peer and by the Relay."""
+        most = self.waiting.egress_path.limits.messages_per_connection
+        return min(most, session.most_messages or most)
+
+    @property
+    def lease_lost(self) -> LeaseLost:
+        """The error that says the record may be in other hands."""
+        return LeaseLost(str(self.leased.record.record_id))
 
 
 def outgoing(spool: Spool, record: QueueRecord, group: Sequence[int]) -> Outgoing:

@@ -1,17 +1,16 @@
 """
-The sessions of one attempt: taken from the pool or opened, and given back or ended.
+The sessions of a connection: taken from the pool or opened, and given back or ended.
 
-A session is opened in the slot that the attempt has at its site, so those that idle there make room
-for it. Before that the record's lease is looked at: its site's lane may be another process's.
+A session is opened in the slot that the connection has at its site, so those that idle there make
+room for it. Before that the record's lease is checked: its site's lane may be another process's.
 """
 
 import time
 from dataclasses import replace
 
 from postroad.delivery import metrics
-from postroad.delivery.attempt.candidates import Target
+from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.standing import UNREACHABLE
-from postroad.delivery.attempt.turn import Load
 from postroad.delivery.attempt.verdict import LOST
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.network import HostUnreachable, NetworkError
@@ -23,7 +22,6 @@ from postroad.delivery.context import AttemptContext
 from postroad.delivery.outcome import Outcome, OutcomeKind, deferred, of_reply
 from postroad.delivery.sites.pool import Under
 from postroad.delivery.sites.site import Site
-from postroad.delivery.sites.waiting import WaitingRecord
 
 
 class NotOpenedError(Exception):
@@ -39,88 +37,52 @@ class NotOpenedError(Exception):
         self.is_untried = is_untried
 
 
-class AttemptSessions:
-    """All sessions of an attempt at what `waiting` is, at the hosts of a site."""
+class SiteSessions:
+    """Sessions at the hosts of a site, of which the caller uses one at a time."""
 
-    def __init__(
-        self, context: AttemptContext, waiting: WaitingRecord, site: Site, load: Load
-    ) -> None:
+    def __init__(self, context: AttemptContext, site: Site) -> None:
         self._context = context
         self._site = site
-        self._load = load
-        self._egress_path = waiting.egress_path
-        self._source = waiting.source
-
-    def is_dead(self, target: Target) -> bool:
-        """Whether nobody answered at an address a short while ago."""
-        source = self._source.address if self._source else None
-        endpoint = NetworkPath(target[1], target[0].port, source)
-        return self._context.outages.has(endpoint, time.monotonic())
-
-    def place_of(self, target: Target) -> Endpoint:
-        """Return what is known of an address, as mail goes there by this egress path."""
-        return self._context.endpoints.of(self._egress_path.name, self._peer(target))
-
-    def _peer(self, target: Target) -> Peer:
-        host, address = target
-        source = self._source
-        return Peer(
-            host=host.name,
-            address=address,
-            port=host.port,
-            ehlo=(source.ehlo if source else None) or self._context.hostname,
-            tls=self._egress_path.tls,
-            implicit_tls=self._egress_path.implicit_tls,
-            credentials=self._egress_path.credentials,
-            unverified_login=self._egress_path.unverified_login,
-            ca_file=self._context.ca_file,
-            source=source.address if source else None,
-        )
 
     def take(self, endpoint: Endpoint) -> Session | None:
         """Take a session out of the pool; None when none idles there."""
         return self._context.pool.take(endpoint, time.monotonic())
 
-    async def open(self, peer: Peer, tls_failed: str) -> Session:
+    async def open(self, peer: Peer, load: Load, tls_failed: str) -> Session:
         """Open a session in our slot. Raises NotOpenedError, and LeaseLost."""
-        site, load = self._site, self._load
+        site = self._site
         if not await load.consumer.confirm(load.leased):  # nor may its site's lane be ours any more
             raise load.lease_lost
         await self._context.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
         timeouts = self._context.timeouts
         if site.is_hurried(time.monotonic()):
             timeouts = timeouts.hurried
-        outages, endpoint = self._context.outages, NetworkPath(peer.address, peer.port, peer.source)
-        outages.tries(endpoint, time.monotonic())
+        outages, path = self._context.outages, NetworkPath(peer.address, peer.port, peer.source)
+        outages.tries(path, time.monotonic())
         try:
             session = await open_session(peer, timeouts, tls_failed=tls_failed)
         except SessionRefused as error:
-            outages.answers(endpoint)
+            outages.answers(path)
             metrics.NOT_OPENED.inc()
             refusal = of_reply(error.reply, error.phase, host=peer.host, kind=OutcomeKind.DEFERRED)
             raise NotOpenedError(replace(refusal, status=LOST)) from error
         except (SessionError, NetworkError) as error:
             if is_nobody_there(error) and not isinstance(error, HostUnreachable):
-                outages.fails(endpoint, time.monotonic())
+                outages.fails(path, time.monotonic())
             metrics.NOT_OPENED.inc()
             reason = f"{peer.host} ({peer.address}): {error}"
             outcome = deferred(reason, status=UNREACHABLE, host=peer.host)
             raise NotOpenedError(outcome, is_untried=isinstance(error, HostUnreachable)) from error
-        outages.answers(endpoint)
+        outages.answers(path)
         metrics.OPENED.inc()
         return session
 
-    def most_messages(self, session: Session) -> int:
-        """Return how many messages a session carries."""
-        most = self._egress_path.limits.messages_per_connection
-        return min(most, session.most_messages or most)
-
-    def keep(self, session: Session, endpoint: Endpoint) -> None:
+    def keep(self, session: Session, endpoint: Endpoint, load: Load) -> None:
         """Let a session idle for the next message, or say goodbye on it."""
-        pool, load = self._context.pool, self._load
-        enough = session.messages >= self.most_messages(session) or self._site.has_too_many
+        enough = session.messages >= load.most_messages(session) or self._site.has_too_many
         # The next owner of a lane that was left does not know of our sessions.
         enough = enough or not load.consumer.serves(load.leased)
+        pool = self._context.pool
         if enough or not pool.give(endpoint, session, time.monotonic(), under=self._under):
             session.hang_up()
             self._part_with(session)

@@ -1,5 +1,5 @@
 """
-One session's turn in an attempt: the message goes out to group after group of its recipients.
+An attempt's turn in one session: the message goes out to group after group of its recipients.
 
 A group is as large as the peer takes. What it finds too many goes in the next transaction of the
 same session, and how many it took is remembered for the place. When the attempt has lasted long
@@ -11,12 +11,11 @@ lost that way says nothing, and is asked for anew.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.connection import SiteConnection
-from postroad.delivery.attempt.outgoing import outgoing
+from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.verdict import LOST, SessionFacts, Verdict, judge
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.client.peer import SessionLost
@@ -25,26 +24,6 @@ from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.delivery.disposition.table import ENVELOPE, Step
 from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.smtp.client import Phase
-from postroad.spool.errors import LeaseLost
-from postroad.spool.interface import LeasedRecord, RecordConsumer, Spool
-
-
-@dataclass(slots=True)
-class Load:
-    """What is sent, and the queue that it is from."""
-
-    spool: Spool
-    consumer: RecordConsumer
-    leased: LeasedRecord
-
-    def outgoing(self, group: Sequence[int]) -> Outgoing:
-        """Return the message for the recipients at these positions."""
-        return outgoing(self.spool, self.leased.record, group)
-
-    @property
-    def lease_lost(self) -> LeaseLost:
-        """The error that says the record may be in other hands."""
-        return LeaseLost(str(self.leased.record.record_id))
 
 
 class Share(NamedTuple):
@@ -58,50 +37,67 @@ class Share(NamedTuple):
         return number > self.first and time.monotonic() >= self.until
 
 
-class SessionUse:
+class Turn:
     """
-    The use of one session of a connection. Between two transactions it stops where the attempt's
-    `share` is done.
+    The turn of an attempt in a session of its connection, at one endpoint. Between two transactions
+    it stops where the attempt's `share` is done.
 
-    After `run`: `reached` says whether the peer took or refused anything, `tls_failed` why another
-    session with it is to be in clear, `resume_from` at which recipient it stopped, 0 if it did not.
+    After `run`, however it ended: `verdict` says what became of the recipients, `reached` whether
+    the peer took or refused anything, `tls_failed` why another session with it is to be in clear,
+    `resume_from` at which recipient it stopped, 0 if it did not.
     """
+
+    # From `run` on.
+    _session: Session
+    _most_messages: int
+    _is_reused: bool
 
     def __init__(
-        self,
-        load: Load,
-        session: Session,
-        endpoint: Endpoint,
-        connection: SiteConnection[Any],
-        share: Share,
-        *,
-        most_messages: int,
-        is_reused: bool,
+        self, connection: SiteConnection[Any], load: Load, endpoint: Endpoint, share: Share
     ) -> None:
         self.verdict = Verdict()
         self.resume_from = 0
         self.reached = False
-        self.tls_failed = session.tls_failed
+        self.tls_failed = ""
         self._load = load
-        self._session = session
         self._endpoint = endpoint
         self._connection = connection
         self._share = share
-        self._most_messages = most_messages
-        self._is_reused = is_reused
-        session.one_by_one = time.monotonic() < endpoint.one_by_one_until
 
-    async def run(self, left: list[int], begun: Outgoing | None) -> Verdict:
-        """Send to recipients, of whom the first may be `begun` with; LeaseLost stops it."""
+    async def run(self, left: list[int], *, anew: bool, tls_failed: str) -> None:
+        """
+        Send to recipients, in a new session if `anew`, and in clear if TLS has failed.
+
+        Raises NotOpenedError; LeaseLost, if the record must be dropped; body errors pass through.
+        """
+        connection = self._connection
+        entered = await connection.enter(
+            self._endpoint, self._load, anew=anew, tls_failed=tls_failed
+        )
+        session = self._session = entered.session
+        self._is_reused = entered.is_reused
+        self.reached = not entered.is_reused  # one that was opened just now has answered
+        self.tls_failed = session.tls_failed
+        session.one_by_one = time.monotonic() < self._endpoint.one_by_one_until
+        self._most_messages = self._load.most_messages(session)
+        try:
+            await self._send_to(left, entered.begun)
+        except BaseException:
+            connection.abort()
+            raise
+        connection.leave(self._endpoint, self._load)
+
+    async def _send_to(self, left: list[int], begun: Outgoing | None) -> None:
+        """Send to recipients, of whom the first may be `begun` with."""
         while left:
             if self._session.messages >= self._most_messages:
                 self._anew(left, deferred("the session had carried its share", status=LOST))
-                break
+                return
             if not self._session.ready_for(begun):
                 if begun is not None:
                     self._endpoint.speak_plainly()
                 self._closed(left)
-                break
+                return
             size = self._session.group_size(self._endpoint.recipients.most(time.monotonic()))
             if begun is not None:
                 size = len(begun.recipients)
@@ -110,8 +106,7 @@ class SessionUse:
             begun = None
             if left and self._share.ends_before(left[0]):
                 self._stop_before(left)
-                break
-        return self.verdict
+                return
 
     def _stop_before(self, left: Sequence[int]) -> None:
         self.resume_from = left[0]
@@ -167,7 +162,7 @@ class SessionUse:
             self.verdict.add_delivered(group, outcome)
             self._endpoint.recipients.took(len(group))
             return []
-        found = judge(group, transaction, self._settlement_context(), lost)
+        found = judge(group, transaction, self._facts(), lost)
         if may_be_stale and not transaction.is_begun and (lost or transaction.farewell):
             found.open = {n: (Step.ANEW, outcome) for n, (_, outcome) in found.open.items()}
         if any(outcome.ambiguous for outcome in found.decided.values()):
@@ -186,8 +181,7 @@ class SessionUse:
                 session.abort()
                 raise load.lease_lost
             if is_last and session.goes_ahead and not transaction.too_many:
-                most = self._most_messages
-                following = self._connection.begin_next(session, self._endpoint, most)
+                following = self._connection.begin_next(self._endpoint, self._most_messages)
         await session.end(transaction, following)
 
     def _note(self, transaction: TransactionReplies, lost: SessionLost | None) -> None:
@@ -217,7 +211,7 @@ class SessionUse:
             self._endpoint.speak_plainly()
         return True
 
-    def _settlement_context(self) -> SessionFacts:
+    def _facts(self) -> SessionFacts:
         session = self._session
         return SessionFacts(
             session.peer.host, session.tls, session.protection, pipelined=session.pipelines

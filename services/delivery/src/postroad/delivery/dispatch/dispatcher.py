@@ -122,7 +122,7 @@ class SiteDispatcher:
     async def _work(self, site: Site, waiting: WaitingRecord | None) -> None:
         """Deliver record after record, with one connection of the site's limit."""
         loop = asyncio.get_running_loop()
-        connection = SiteConnection[Attempt](site, self)
+        connection = SiteConnection[Attempt](self._context.attempts, site, self)
         try:
             while waiting is not None:
                 attempt = await self._attempt_or_leave(site, waiting, connection)
@@ -211,7 +211,7 @@ class SiteDispatcher:
         connection: SiteConnection[Attempt],
     ) -> Attempt:
         waiting.source = suiting(waiting.source, waiting.egress_path.sources, route.hosts)
-        return Attempt(self._context.attempts, waiting, route, site, connection)
+        return Attempt(self._context.attempts, waiting, route, connection)
 
     def succeed(
         self, site: Site, connection: SiteConnection[Attempt], endpoint: Endpoint
