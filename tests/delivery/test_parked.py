@@ -1,6 +1,6 @@
 """Records that were put off because of their site are remembered, within bounds and in order."""
 
-from postroad.delivery.dispatch.parked import Parked, ParkedLine, ParkedMail
+from postroad.delivery.dispatch.parking.parked import Parked, ParkedLine, ParkedMail
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, new_queue_id
 from postroad.testing.queue.queued_mail import now

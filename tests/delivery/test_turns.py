@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.delivery.dispatch.parked import Parked, ParkedLine
+from postroad.delivery.dispatch.parking.parked import Parked, ParkedLine
 from postroad.delivery.sites.shares import may_wait, recallable, until_turn
 from postroad.spool.ids import RecordId
 

@@ -26,8 +26,6 @@ LONGER = {
     "services/common/src/postroad/spool/interface.py": 390,
     # One locked renewal changes the key and what is remembered of the others.
     "services/common/src/postroad/spool/jetstream/cluster/membership.py": 360,
-    # Heeding a configuration is a job of its own, not parted yet.
-    "services/delivery/src/postroad/delivery/dispatch/worker.py": 360,
     # What a simulated server does, not parted yet.
     "tests/harness/src/postroad_harness/simulation/servers.py": 340,
 }

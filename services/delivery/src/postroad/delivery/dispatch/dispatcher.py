@@ -7,7 +7,7 @@ the same endpoint, its envelope is sent together with the end of the message bef
 
 import asyncio
 import math
-from collections.abc import Callable
+from typing import Protocol
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
@@ -15,11 +15,10 @@ from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import relay_object
-from postroad.delivery.dispatch.parking import Parking
+from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
-from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.routing.sources import suiting
@@ -40,30 +39,34 @@ log = get_logger(__name__)
 _MOST_REFUSALS = 5  # refused connections of one record; after that, its retry schedule applies
 
 
-class SiteDispatcher:
-    """
-    All connections of a process, to all sites.
+class Assigner(Protocol):
+    """Where records go that were removed from a waiting room and are not attempted."""
 
-    `begin_again` assigns a record, which was removed from a waiting room, to its site again.
-    """
+    def begin_again(self, leased: LeasedRecord) -> None:
+        """Assign a record to its site again."""
+
+    def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
+        """Put off a record whose destination cannot be looked up now."""
+
+
+class SiteDispatcher:
+    """All connections of a process, to all sites."""
 
     def __init__(
         self,
         context: WorkerContext,
         settler: Settler,
         tasks: BackgroundTasks,
-        lookups: Lookups,
         parking: Parking,
-        begin_again: Callable[[LeasedRecord], None],
+        assigner: Assigner,
     ) -> None:
         self._context = context
-        self._begin_again = begin_again
+        self._assigner = assigner
         records = context.spool.site_records
         self.windows = Windows(records, tasks, self.resume)
         self.sharing = Sharing(records, self.windows, context.attempts.pool, tasks, self.resume)
         self._settler = settler
         self._tasks = tasks
-        self._lookups = lookups
         self._parking = parking
         self.stopping = False  # begin no more attempts
 
@@ -179,13 +182,13 @@ class SiteDispatcher:
             )
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
-            self._begin_again(leased)
+            self._assigner.begin_again(leased)
         elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
             return self._attempt_at(site, waiting, route, connection)
         elif not route.asked:
-            self.ask_later(leased, egress_path, route.reason)
+            self._assigner.ask_later(leased, egress_path, route.reason)
         else:  # this says nothing about the site, which other domains have, too
             outcome = nowhere(route, record.domain, self._context.configuration.current)
             ended = AttemptResult(for_all(record, outcome))
@@ -195,13 +198,6 @@ class SiteDispatcher:
     def _is_outdated(self, waiting: WaitingRecord) -> bool:
         """Whether the configuration has changed since the record got its egress path."""
         return waiting.snapshot is not self._context.configuration.current
-
-    def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
-        """Put off a record whose destination cannot be looked up now; this is no attempt."""
-        record = leased.record
-        sender, now = sender_of(record, egress_path), asyncio.get_running_loop().time()
-        wait = self._lookups.wait(record.traffic_class, sender, now)
-        self._settler.put_off(leased, egress_path, record.site, wait, reason)
 
     def _attempt_at(
         self,
@@ -279,7 +275,7 @@ class SiteDispatcher:
             return False
         site.concurrency.refused(now, site.limiter.connections - 1)
         if self._is_outdated(waiting) or not self._context.consumer.serves(waiting.leased):
-            self._begin_again(waiting.leased)
+            self._assigner.begin_again(waiting.leased)
         else:
             site.put_back(waiting)
         return True

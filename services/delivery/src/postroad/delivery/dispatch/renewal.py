@@ -1,21 +1,26 @@
 """
-Applies a new configuration to the records that wait at sites.
+Applies each configuration when it comes into force: to sites, pools, and records that wait.
 
 A record stays in its waiting room if only limits, TLS, login or sources of its egress path have
 changed. It leaves the room if it has another egress path or none, or if the path has another pool
 or none of its former smarthosts.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
+from postroad.delivery.dispatch.dispatcher import SiteDispatcher
 from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
 from postroad.delivery.routing.sources import draw
+from postroad.delivery.sharing.edits import PoolEdits
 from postroad.delivery.sites.site import Site
+from postroad.delivery.sites.sites import Sites
+from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.policy.snapshot import Snapshot
-from postroad.spool.interface import LeasedRecord
+from postroad.spool.interface import LeasedRecord, RecordConsumer
 
 PATIENCE = timedelta(seconds=10)
 
@@ -60,10 +65,77 @@ class EarlyRecords:
 
 
 class Renewal:
-    """Sets the egress paths and sources of waiting records."""
+    """
+    The configuration that is applied here, and how a newer one takes its place.
 
-    def __init__(self, egress_paths: EgressPaths) -> None:
+    `begin_again` assigns a record, which was removed from a waiting room, to its site again.
+    """
+
+    def __init__(
+        self,
+        consumer: RecordConsumer,
+        sites: Sites,
+        pools: PoolEdits,
+        dispatcher: SiteDispatcher,
+        egress_paths: EgressPaths,
+        begin_again: Callable[[LeasedRecord], None],
+    ) -> None:
+        self._consumer = consumer
+        self._sites = sites
+        self._pools = pools
+        self._dispatcher = dispatcher
         self._egress_paths = egress_paths
+        self._begin_again = begin_again
+        self._heeded: Snapshot | None = None
+        self.early = EarlyRecords()
+
+    async def begin(self, snapshot: Snapshot | None) -> None:
+        """Apply the first configuration, before any mail is taken."""
+        await self._pools.begin(snapshot)
+        self.heed(snapshot)
+        await self._pools.tell_first()
+
+    def heed(self, snapshot: Snapshot | None) -> None:
+        """Apply a configuration to all mail, also to records that wait at a site."""
+        if snapshot is self._heeded:
+            return
+        meeting: Collection[SiteTotal[Site]] = ()
+        if snapshot is not None:
+            egress_paths = [relay.egress_path for relay in snapshot.relays.values()]
+            self._consumer.know_pools({path.pool for path in egress_paths})
+            meeting = self._pools.heed(snapshot, self._sites)
+            self._sites.renew({path.name: path.limits for path in egress_paths})
+        leaving: list[WaitingRecord] = []
+        for site in self._sites:
+            if site.waiting:
+                leaving += self._leave(site, snapshot)
+                if (first := site.first()) is not None:
+                    self._sites.go_on(site, first.egress_path)
+                self._dispatcher.pump(site)  # a limit may have been raised
+        for total in meeting:
+            self._dispatcher.resume(total)  # some of its mail may have gone to another pool
+        self._dispatcher.windows.look_again()
+        self._heeded = snapshot
+        for waiting in leaving:
+            self._begin_again(waiting.leased)
+        self.go_on()
+
+    def waits(self, leased: LeasedRecord) -> bool:
+        """Keep a record if it must wait for a newer configuration; return whether it does."""
+        return self.early.waits(leased, self._generation, asyncio.get_running_loop().time())
+
+    def go_on(self) -> None:
+        """Begin with the records that wait for no newer configuration any more."""
+        for leased in self.early.due(self._generation, asyncio.get_running_loop().time()):
+            self._begin_again(leased)
+
+    def forget(self, now: float) -> None:
+        """Forget meetings of pools that have ended."""
+        self._pools.forget(now)
+
+    @property
+    def _generation(self) -> int:
+        return self._heeded.generation if self._heeded is not None else 0
 
     def waiting(
         self, leased: LeasedRecord, egress_path: EgressPath, snapshot: Snapshot | None
@@ -71,7 +143,7 @@ class Renewal:
         """Return a waiting record with its egress path in a configuration, and a source."""
         return WaitingRecord(leased, egress_path, snapshot, draw(egress_path.sources))
 
-    def leave(self, site: Site, snapshot: Snapshot | None) -> list[WaitingRecord]:
+    def _leave(self, site: Site, snapshot: Snapshot | None) -> list[WaitingRecord]:
         """Remove and return the records that must leave a site; update the others."""
         return site.withdraw(lambda each: not self._renew(each, snapshot))
 

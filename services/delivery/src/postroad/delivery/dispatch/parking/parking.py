@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.context import WorkerContext
-from postroad.delivery.dispatch.parked import Parked, ParkedMail, SiteKey
+from postroad.delivery.dispatch.parking.parked import Parked, ParkedMail, SiteKey
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord

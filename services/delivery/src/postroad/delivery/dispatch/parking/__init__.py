@@ -1,0 +1,1 @@
+"""Mail whose site has no room or is down: put off, remembered in its order, and recalled."""
