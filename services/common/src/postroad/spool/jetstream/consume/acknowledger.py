@@ -6,6 +6,7 @@ A record whose lease is in doubt is dropped without either, because another proc
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -35,31 +36,42 @@ def nak(delay: timedelta) -> bytes:
     return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
 
 
+@dataclass(frozen=True, slots=True)
+class ConsumerRecords:
+    """
+    The records of one consumer: those in hand, and what is known of others that concern them.
+
+    These are earlier and later forms of a record, records that may have killed their process, and
+    notes about returned ones. `tasks` work on them in the background.
+    """
+
+    flow: FlowControl
+    forms: Forms
+    succession: Succession
+    trials: Trials
+    returned: Returned
+    tasks: BackgroundTasks
+
+
 class Acknowledger:
     """Ends the records of one consumer, or returns them."""
 
     def __init__(
         self,
         tools: ConsumerContext,
-        flow: FlowControl,
-        *,
+        records: ConsumerRecords,
         settling: Settling,
         leases: Leases[JetStreamLeasedRecord],
-        forms: Forms,
-        succession: Succession,
-        trials: Trials,
-        returned: Returned,
-        tasks: BackgroundTasks,
     ) -> None:
         self._requests = tools.requests
-        self._flow = flow
         self._settling = settling
         self._leases = leases
-        self._forms = forms
-        self._succession = succession
-        self._trials = trials
-        self._returned = returned
-        self._tasks = tasks
+        self._flow = records.flow
+        self._forms = records.forms
+        self._succession = records.succession
+        self._trials = records.trials
+        self._returned = records.returned
+        self._tasks = records.tasks
 
     # ------------------------------------------------------------ ending
 

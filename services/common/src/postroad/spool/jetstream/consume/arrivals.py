@@ -9,15 +9,17 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
-from postroad.spool.jetstream.consume.acknowledger import ACK, NAK, Acknowledger, nak
-from postroad.spool.jetstream.consume.flow_control import FlowControl
-from postroad.spool.jetstream.consume.forms import Forms
+from postroad.spool.jetstream.consume.acknowledger import (
+    ACK,
+    NAK,
+    Acknowledger,
+    ConsumerRecords,
+    nak,
+)
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
-from postroad.spool.jetstream.consume.poison.returned import Returned
 from postroad.spool.jetstream.consume.poison.suspects import (
     POISONOUS,
     UNREADABLE,
@@ -27,11 +29,9 @@ from postroad.spool.jetstream.consume.poison.suspects import (
     put_on_hold,
     record_of,
 )
-from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.in_flight import Arrival, Entry
-from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
 from postroad.spool.puts.accepted import moved
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
@@ -50,27 +50,21 @@ class Arrivals:
     def __init__(
         self,
         tools: ConsumerContext,
-        flow: FlowControl,
+        records: ConsumerRecords,
         acknowledger: Acknowledger,
-        *,
-        forms: Forms,
-        succession: Succession,
-        trials: Trials,
-        returned: Returned,
         open_elsewhere: OpenElsewhere,
-        tasks: BackgroundTasks,
     ) -> None:
         self._membership = tools.membership
-        self._flow = flow
-        self._hand = flow.hand
-        self._acknowledger = acknowledger
-        self._forms = forms
-        self._succession = succession
-        self._trials = trials
-        self._returned = returned
-        self._open_elsewhere = open_elsewhere
         self._ended = tools.ended
-        self._tasks = tasks
+        self._acknowledger = acknowledger
+        self._open_elsewhere = open_elsewhere
+        self._flow = records.flow
+        self._hand = records.flow.hand
+        self._forms = records.forms
+        self._succession = records.succession
+        self._trials = records.trials
+        self._returned = records.returned
+        self._tasks = records.tasks
         self._held: list[Callable[[str], None]] = []
         # A dead process's records are redelivered when their leases have expired, and a process
         # that left a lane ends its attempts there. A record that waits for either is returned

@@ -14,7 +14,7 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
-from postroad.spool.jetstream.consume.acknowledger import Acknowledger
+from postroad.spool.jetstream.consume.acknowledger import Acknowledger, ConsumerRecords
 from postroad.spool.jetstream.consume.arrivals import Arrivals
 from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.forms import Forms
@@ -76,29 +76,18 @@ class JetStreamConsumer:
 
     def _put_together(self, tools: ConsumerContext) -> None:
         flow, succession = self._flow, Succession(tools.requests)
-        forms = self.parts.forms(flow.hand, succession)
-        returned = Returned(tools.presence, flow.hand, tools.link)
-        self._acknowledger = self.parts.acknowledger(
-            tools,
-            flow,
-            settling=self.parts.settling(tools, flow, succession),
-            leases=self._leases,
-            forms=forms,
+        records = ConsumerRecords(
+            flow=flow,
+            forms=self.parts.forms(flow.hand, succession),
             succession=succession,
             trials=self._trials,
-            returned=returned,
+            returned=Returned(tools.presence, flow.hand, tools.link),
             tasks=self._tasks,
         )
+        settling = self.parts.settling(tools, flow, succession)
+        self._acknowledger = self.parts.acknowledger(tools, records, settling, self._leases)
         self._arrivals = self.parts.arrivals(
-            tools,
-            flow,
-            self._acknowledger,
-            forms=forms,
-            succession=succession,
-            trials=self._trials,
-            returned=returned,
-            open_elsewhere=self._open_elsewhere,
-            tasks=self._tasks,
+            tools, records, self._acknowledger, self._open_elsewhere
         )
         self._lanes = ConsumerLanes(
             tools, flow, self._acknowledger, puller=self._puller, trials=self._trials
