@@ -1,8 +1,14 @@
 """
 Finds the site of each record, and puts it into the site's waiting room.
 
-A record whose route is not known waits for the DNS meanwhile. A record without room is parked, one
-that belongs to another lane is moved there, and one that must not be attempted ends at once.
+A record whose route is not known waits for the DNS meanwhile. One that belongs to another lane is
+moved there, and one that must not be attempted ends at once.
+
+A record that cannot be tried now is put off, which is no attempt. There are three ways, by what it
+waits for. For a newer configuration, it waits in memory for a moment (`renewal.EarlyRecords`). For
+the DNS, or for a person to mend an object, it goes back to the queue, and comes back at a limited
+rate (`routing.lookups`). For room at its site it goes back, too, but is remembered, and recalled
+when there is room (`parking`).
 """
 
 import asyncio

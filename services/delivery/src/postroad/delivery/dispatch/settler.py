@@ -161,7 +161,12 @@ class Settler:
         then(await self.settle(leased, settlement))
 
     def unread(self, leased: LeasedRecord, seconds: float) -> None:
-        """Put off a record while an object cannot be read that may decide its egress path."""
+        """
+        Put off a record while an object cannot be read that may decide its egress path.
+
+        This is no `put_off`: the record must not be tried until a person mends the object. So at
+        its deadline it expires like suspended mail, where other mail gets a last try.
+        """
         metrics.UNDECIDED.inc()
         at = self._context.settlement_context()
         settlement = unread(leased.record, timedelta(seconds=seconds), at)

@@ -3,7 +3,8 @@ Parks mail whose site has no room or is down, and brings it back when the site h
 
 Parked mail waits in the queue like deferred mail, and becomes ready when it is due. If that is too
 late, because the site is faster than before or is up again, the record is claimed and made ready.
-Neither is an attempt, so the retry schedule does not advance.
+Neither is an attempt, so the retry schedule does not advance. Mail that waits for something else
+than its site is not parked (see `dispatch.assignment`): nothing would recall it.
 
 A site's mail of one class leaves in the order of its arrival, more or less: parked mail has the
 free places before mail that came later. A retry counts as arriving when it is due.
