@@ -270,8 +270,9 @@ def test_people_have_a_pod_with_the_rights_of_the_command_alone(
 ) -> None:
     spec = named(rendered["default"], "Deployment", "toolbox")["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is False
-    (volume,) = spec["volumes"]
-    assert [item["key"] for item in volume["secret"]["items"]] == ["command"]
+    secrets = {volume["name"]: volume["secret"]["items"] for volume in spec["volumes"]}
+    assert [item["key"] for item in secrets["nats-password"]] == ["command"]
+    assert "cluster-key" not in secrets
     variables = {e["name"]: e["value"] for e in spec["containers"][0]["env"]}
     assert variables["POSTROAD_NATS_USER"] == "command"
     assert variables["POSTROAD_NATS_PASSWORD_FILE"] == "/secrets/nats/command"
