@@ -22,6 +22,8 @@ class DeniedNetworks:
 
     def admits(self, text: str) -> bool:
         """Whether a connection may go to an address; every notation of it counts."""
+        if not self.denied:
+            return True
         address = ipaddress.ip_address(text)
         every = [address]
         if isinstance(address, ipaddress.IPv6Address) and (inside := v4_inside(address)):
