@@ -18,9 +18,24 @@ _NOTES = 10**9  # the sequence of each note: more than any record has
 _READY_BY_ID = 9  # tokens of such a subject; one of a waiting record has fewer
 
 
-def look(
-    store: MemoryStore, ends: Mapping[RecordId, bytes], stream: QueueStream, request: bytes
-) -> bytes:
+class EndNotes:
+    """The notes that records in the intake have ended."""
+
+    def __init__(self) -> None:
+        self.notes: dict[RecordId, bytes] = {}
+
+    def add(self, store: MemoryStore, subject: str, note: bytes) -> list[Key]:
+        """Store a note, and return the keys of the record that it is about."""
+        record_id = RecordId.parse(subject.rpartition(".")[2])
+        self.notes[record_id] = note
+        return [
+            key
+            for key, stored in store.records.items()
+            if key.stream is QueueStream.INTAKE and stored.record.record_id == record_id
+        ]
+
+
+def look(store: MemoryStore, ends: EndNotes, stream: QueueStream, request: bytes) -> bytes:
     """Answer STREAM.MSG.GET; `ends` are the notes of what has ended in the intake."""
     said = json.loads(request)
     first = Key(stream, 0, int(said["seq"]))
@@ -30,7 +45,7 @@ def look(
     else:
         stored = next((s for s in _on(store, subject) if s.key >= first), None)
     if stored is None and subject is not None and first.sequence < _NOTES:
-        note = ends.get(RecordId.parse(subject.rpartition(".")[2]))
+        note = ends.notes.get(RecordId.parse(subject.rpartition(".")[2]))
         if note is not None:
             return _answer(subject, _NOTES, store.clock(), note)
     if stored is None:

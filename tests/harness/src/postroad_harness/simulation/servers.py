@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.ids import RecordId
 from postroad.spool.interface import Put, Scheduled
 from postroad.spool.jetstream.consume.settle import delivers_nothing
 from postroad.spool.jetstream.publish.succession import FOLLOWS
@@ -26,6 +25,7 @@ from postroad.spool.wire.record import decode, encode
 from postroad_harness.simulation.buckets import Buckets
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.looks import (
+    EndNotes,
     error_answer,
     look,
     place_of,
@@ -71,9 +71,8 @@ class SimulatedServers:
         self.mute_until = 0.0  # they do, and do not say so
         self.deaf_until = 0.0  # they do nothing, as without a leader
         self.links: list[SimulatedLink] = []
-        self.buckets = Buckets(network.time)
+        self.buckets, self.ends = Buckets(network.time), EndNotes()
         self.on_stored: Callable[[Put, SimulatedLink, bool], None] = lambda *_: None
-        self.ends: dict[RecordId, bytes] = {}  # notes that records in the intake have ended
         self.on_acked: Callable[[Key, SimulatedLink], None] = lambda *_: None
         self.store = store
         self._network = network
@@ -165,9 +164,10 @@ class SimulatedServers:
             return error_answer(_FULL, "insufficient storage")
         stream, subject = QueueStream(messages[0][1].split(".")[1]), messages[0][1]
         if subject.split(".")[3] == "e":
-            self.ends[RecordId.parse(subject.rpartition(".")[2])] = messages[0][0]
+            for ended in self.ends.add(self.store, subject, messages[0][0]):
+                self.on_acked(ended, link)
             return b'{"stream":"POSTROAD_Q_0","seq":1}'
-        # One atomic step here, whose repetition hears that it came too late.
+        # One atomic step here: its repetition hears that it came too late.
         replaced = int(messages[0][2].get("Nats-Expected-Last-Subject-Sequence", "0"))
         if replaced and not self._waits(replaced):
             return error_answer(_WRONG_LAST_SEQUENCE, "wrong last sequence")
