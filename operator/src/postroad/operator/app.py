@@ -46,6 +46,7 @@ from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
 
 _REOPENED_EVERY = timedelta(minutes=10)
@@ -154,7 +155,7 @@ async def _lead(
     process.spawn("storage", look_at_storage(queue.options, capacity=capacity))
     if layout.replicas > 1:
         process.spawn("leaders", keep_spread(queue.options, layout))
-    leader = Leader(settings, keyrings, kube, spool)
+    leader = Leader(settings, keyrings, kube, spool, layout)
     lease.on_contact = leader.list_soon
     await leader.start(process)
 
@@ -169,7 +170,12 @@ class Leader:
     """The parts of an operator that leads, and the calls between them."""
 
     def __init__(
-        self, settings: OperatorSettings, keyrings: Keyrings, kube: Kube, spool: Spool
+        self,
+        settings: OperatorSettings,
+        keyrings: Keyrings,
+        kube: Kube,
+        spool: Spool,
+        layout: Layout,
     ) -> None:
         self._settings = settings
         self._store = Store()
@@ -183,7 +189,9 @@ class Leader:
             told=self._told,
         )
         self._publisher = ConfigurationPublisher(
-            *(self._store, self._informer, spool, keyrings, self._published), claims=self._claims
+            *(self._store, self._informer, spool, keyrings, self._published),
+            claims=self._claims,
+            replicated=layout if layout.replicas > 1 else None,
         )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)

@@ -7,7 +7,8 @@ from datetime import timedelta
 from postroad.process.settings import group, setting
 from postroad.queue.egress import EgressSettings
 from postroad.queue.opening import NatsSettings
-from postroad.spool.lanes.layout import Layout
+from postroad.spool.lanes.assignment import DEFAULT_POOL
+from postroad.spool.lanes.layout import MOST_CONSUMERS, Layout
 from postroad.units.addresses import HostName, NameServer
 from postroad.units.quantities import ByteSize
 
@@ -77,6 +78,15 @@ class OperatorSettings:
     egress: EgressSettings = group(EgressSettings)
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
     """How often all objects are listed again, in case a watch has missed a change."""
+
+    def __post_init__(self) -> None:
+        pools = len({DEFAULT_POOL, *self.pools})
+        needed = self.queue.layout.consumers(pools)
+        if self.queue.replicas > 1 and needed > MOST_CONSUMERS:
+            raise ValueError(
+                f"POSTROAD_QUEUE_SHARDS, POSTROAD_QUEUE_LANES and POSTROAD_POOLS give the servers"
+                f" {needed} consumers for {pools} pools, and at most {MOST_CONSUMERS} are allowed"
+            )
 
     @property
     def identity(self) -> str:

@@ -32,6 +32,7 @@ from postroad.policy.snapshot import SnapshotLoader
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import RecordTooLarge, SpoolError
 from postroad.spool.interface import Spool
+from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
 
 QUIET = timedelta(milliseconds=100)
@@ -59,6 +60,7 @@ class ConfigurationPublisher:
         changed: Callable[[], None],
         *,
         claims: Callable[[], Claims],
+        replicated: Layout | None = None,
         repair: timedelta = REPAIR,
     ) -> None:
         self.compiled = Compiled()
@@ -70,6 +72,7 @@ class ConfigurationPublisher:
         self._keyrings = keyrings
         self._changed = changed
         self._claims = claims
+        self._replicated = replicated
         self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
         self._encoder = EntryEncoder(keyrings)
@@ -177,5 +180,6 @@ class ConfigurationPublisher:
             last_good=self._last_good,
             largest_entry=self._spool.config.largest_entry,
             claims=claims,
+            replicated=self._replicated,
         )
         return compiled, self._encoder.encode(compiled.entries)

@@ -31,6 +31,7 @@ from postroad.manifests.compiler.findings import (
     invalid,
     refused,
 )
+from postroad.manifests.compiler.pools import EgressPools
 from postroad.manifests.compiler.references import References, allowed_senders
 from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
 from postroad.manifests.compiler.size import Bound
@@ -43,6 +44,7 @@ from postroad.manifests.objects import Declared, Kind, Objects, Reference
 from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach
 from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.policy.secrets.verifiers import Verifiers
+from postroad.spool.lanes.layout import Layout
 from postroad.spool.wire.payload import LARGEST_VALUE
 
 _E = TypeVar("_E", bound=Domain | Client)
@@ -58,6 +60,7 @@ def compile_objects(
     verifiers: Verifiers | None = None,
     largest_entry: int = LARGEST_VALUE,
     claims: Claims = OF_FILES,
+    replicated: Layout | None = None,
 ) -> Compiled:
     """
     Return the entries to publish and every object's conditions.
@@ -65,10 +68,18 @@ def compile_objects(
     `last_good` has the published entries, by entry key. A keyring salts password verifiers;
     `verifiers` may have some already. `largest_entry` is the largest entry that the queue stores,
     in octets. `claims` says whose Domains take the mail of other namespaces; as it stands, all.
+    `replicated` is the queue's layout if its servers are replicated: that bounds the pools.
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyrings[Reader.INGRESS], published=last_good.values())
-    compiler = _Compiler(objects, verifiers, last_good, Bound(keyrings, largest_entry), claims)
+    compiler = _Compiler(
+        objects,
+        verifiers,
+        last_good,
+        Bound(keyrings, largest_entry),
+        claims,
+        EgressPools(replicated),
+    )
     by_age: dict[Kind, list[Declared]] = {kind: [] for kind in Kind}
     for declared in sorted(objects.declared, key=_age):
         by_age[declared.reference.kind].append(declared)
@@ -105,10 +116,12 @@ class _Compiler:
         last_good: Mapping[str, Entry],
         bound: Bound,
         claims: Claims,
+        pools: EgressPools,
     ) -> None:
         self._verifiers = verifiers
         self._last_good = last_good
         self._bound = bound
+        self._pools = pools
         self._claims = claims
         self._grants = Grants(objects, claims)
         self._names: dict[tuple[str, str], ObjectKey] = {}  # those that Domains of a namespace have
@@ -139,6 +152,7 @@ class _Compiler:
                     hosts=[hop.host for hop in spec.smarthosts],
                 )
             entry = relay_entry(declared.reference.key, spec, credentials)
+            findings += self._pools.check(spec.egress.pool)
             note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
             findings += self._too_large(declared, entry)
         self._settle(declared, types, findings, entry, note=note)

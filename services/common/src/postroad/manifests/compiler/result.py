@@ -32,6 +32,7 @@ class Reason(StrEnum):
     ALLOWED = "Allowed"
     INVALID = "Invalid"
     TOO_LARGE = "TooLarge"
+    TOO_MANY_POOLS = "TooManyPools"
     STALE = "Stale"
     RELAY_NOT_FOUND = "RelayNotFound"
     RELAY_NOT_READY = "RelayNotReady"
