@@ -12,6 +12,7 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "default": {},
     "named": {"hostname": "relay.example.com", "logLevel": "debug", "listenAddress": "[::]"},
     "single": {"nats.replicas": 1, "nats.storage.size": "1Gi"},
+    "sharded": {"queue.shards": 5},
     "external": {
         "nats.enabled": False,
         "nats.external.url": "nats://a:4222\\,nats://b:4222",

@@ -18,6 +18,7 @@ import pytest
 
 from postroad.cli.standalone.nats.config import ServerAddress, server_config
 from postroad.spool.wire.payload import MAX_PAYLOAD
+from postroad.testing.queue.accounts import API_PREFIX, expanded
 from postroad_harness.cluster.chart import CHART, Object, named
 
 ROOT = CHART.parents[1]
@@ -55,6 +56,31 @@ def test_nats_server_takes_its_configuration(
         env={**os.environ, **environment(objects)},
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("case", "shards"), [("default", 3), ("sharded", 5)])
+def test_each_shard_is_imported_as_in_the_tests_of_the_accounts(
+    rendered: Mapping[str, list[Object]], case: str, shards: int
+) -> None:
+    told = named(rendered[case], "ConfigMap", "nats")["data"]["nats-accounts.conf"]
+    ours = expanded(CHART / "files" / "nats-accounts.conf", shards=shards)
+    assert _lines(told) == _lines(ours)
+    assert f'"pr.q.{shards - 1}.>"' in told
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def test_a_process_reaches_jetstream_by_the_prefix_of_the_accounts(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    for kind in ("ingress", "delivery", "operator"):
+        template = named(rendered["default"], "Deployment", kind)["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        assert {"name": "POSTROAD_NATS_API_PREFIX", "value": API_PREFIX} in container["env"]
+    service = named(rendered["default"], "Service", "nats")
+    assert service["metadata"]["annotations"]["postroad.dev/api-prefix"] == API_PREFIX
 
 
 def test_a_single_server_looks_for_no_others(rendered: Mapping[str, list[Object]]) -> None:

@@ -16,12 +16,12 @@ import pytest
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Scheduled
 from postroad.spool.jetstream.opening import connect, provision
-from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing import children
 from postroad.testing.patience import patient
-from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.accounts import API_PREFIX, as_role, password_of
+from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import now, put
 
 pytestmark = pytest.mark.nats
@@ -78,7 +78,12 @@ def service(name: str, release: str, **more: object) -> dict[str, object]:
         "app.kubernetes.io/instance": release,
     }
     spec = {"clusterIP": "10.0.0.1"} | more
-    return {"metadata": {"name": name, "labels": labels}, "spec": spec}
+    metadata = {
+        "name": name,
+        "labels": labels,
+        "annotations": {"postroad.dev/api-prefix": API_PREFIX},
+    }
+    return {"metadata": metadata, "spec": spec}
 
 
 @dataclass
@@ -123,16 +128,11 @@ class Cluster:
         return code, out, err.strip()
 
 
-def login(role: str) -> dict[str, str | None]:
-    return {"user": role, "password": password_of(role)}
-
-
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     (tmp_path / "server").mkdir()
     async with NatsServer(tmp_path / "server", accounts=ACCOUNTS) as server:
-        options = SpoolOptions((server.url,), role="operator", **login("operator"))  # type: ignore[arg-type]
-        await provision(options, layout=SINGLE_MACHINE)
+        await provision(as_role("operator", server.url), layout=SINGLE_MACHINE)
         found = Cluster(tmp_path, server)
         found.services = [
             service("mail-postroad-nats-headless", "mail", clusterIP="None"),
@@ -147,8 +147,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def ingress(cluster: Cluster) -> AsyncIterator[JetStreamSpool]:
-    options = SpoolOptions((cluster.server.url,), role="ingress", **login("ingress"))  # type: ignore[arg-type]
-    spool = await connect(options)
+    spool = await connect(as_role("ingress", cluster.server.url))
     yield spool
     await spool.close()
 
@@ -285,6 +284,7 @@ def in_a_pod(cluster: Cluster, **more: str) -> Mapping[str, str]:
         "POSTROAD_NATS_URL": cluster.server.url,
         "POSTROAD_NATS_USER": "operator",
         "POSTROAD_NATS_PASSWORD_FILE": str(cluster.folder / "operator"),
+        "POSTROAD_NATS_API_PREFIX": API_PREFIX,
         "POSTROAD_NATS_PATIENCE": "24h",
     } | more
 

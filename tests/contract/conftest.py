@@ -15,7 +15,8 @@ from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
-from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.accounts import as_role
+from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import OpenSpool
 from postroad_harness.by_role import ROLES, ByRole
 
@@ -47,11 +48,10 @@ async def open_spool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
     async with NatsServer(tmp_path, accounts=ACCOUNTS if by_role else None) as server:
 
         def options(role: str) -> SpoolOptions:
-            user, password = (role, password_of(role)) if by_role else (None, None)
             name = f"process-{len(opened)}"
-            return SpoolOptions(
-                servers=(server.url,), role=role, process=name, user=user, password=password
-            )
+            if by_role:
+                return as_role(role, server.url, process=name)
+            return SpoolOptions(servers=(server.url,), role=role, process=name)
 
         await provision(options("operator"), layout=SINGLE_MACHINE)
 

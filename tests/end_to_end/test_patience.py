@@ -13,12 +13,12 @@ import pytest
 from postroad.policy.model import EgressPath, ObjectKey, Relay
 from postroad.queue.configuration import publish_objects
 from postroad.spool.jetstream.opening import connect, provision
-from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.children import dies_with_us
 from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
-from postroad.testing.queue.nats_server import NatsServer, free_ports, password_of
+from postroad.testing.queue.accounts import API_PREFIX, as_role, password_of
+from postroad.testing.queue.nats_server import NatsServer, free_ports
 
 pytestmark = pytest.mark.nats
 
@@ -77,6 +77,7 @@ async def start(server: NatsServer, tmp_path: Path) -> AsyncIterator[Start]:
             "POSTROAD_NATS_URL": server.url,
             "POSTROAD_NATS_USER": role,
             "POSTROAD_NATS_PASSWORD_FILE": str(tmp_path / role),
+            "POSTROAD_NATS_API_PREFIX": API_PREFIX,
             "POSTROAD_NATS_PATIENCE": "1h",
             "POSTROAD_CLUSTER_KEY_FILE": str(tmp_path / f"{role}.key"),
             "POSTROAD_TLS_STATE": str(tmp_path / "tls"),
@@ -108,8 +109,7 @@ async def test_it_waits_for_the_servers_and_for_the_operator(
     assert "starting" in await pod.until_it_says("/readyz", 503)
 
     await server.start()
-    login = {"user": "operator", "password": password_of("operator")}
-    operator = SpoolOptions((server.url,), role="operator", **login)  # type: ignore[arg-type]
+    operator = as_role("operator", server.url)
     await provision(operator, layout=SINGLE_MACHINE, capacity=10**9)
     spool = await connect(operator)
     try:

@@ -22,7 +22,8 @@ from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Zone
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import CLIENT
-from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.accounts import API_PREFIX, as_role, password_of
+from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import SECOND, now, record
 
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
@@ -44,9 +45,7 @@ class TwoPools:
         self.processes: list[asyncio.subprocess.Process] = []
 
     def options(self, role: str) -> SpoolOptions:
-        return SpoolOptions(
-            servers=(self._server.url,), role=role, user=role, password=password_of(role)
-        )
+        return as_role(role, self._server.url)
 
     async def prepare(self) -> Spool:
         """Make the queue, put a Relay of each pool into force; return ingress' side."""
@@ -82,6 +81,7 @@ class TwoPools:
             "POSTROAD_NATS_URL": self._server.url,
             "POSTROAD_NATS_USER": "delivery",
             "POSTROAD_NATS_PASSWORD": password_of("delivery"),
+            "POSTROAD_NATS_API_PREFIX": API_PREFIX,
             "POSTROAD_CLUSTER_KEY_FILE": str(self._folder / "delivery.key"),
             "POSTROAD_PROCESS": f"delivery-{pool}",
             "POSTROAD_POOL": pool,

@@ -1,7 +1,6 @@
 """The leaders of the streams: decided in tables, and changed on real servers."""
 
 import asyncio
-import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,7 +83,7 @@ async def looked(options: SpoolOptions, layout: Layout) -> int:
 
 async def lead_all(options: SpoolOptions, name: str) -> None:
     """Let one server lead every shard's records."""
-    body = json.dumps({"placement": {"preferred": name}}).encode()
+    wanted = {"placement": {"preferred": name}}
     while set(await leaders(options)) != {name}:
         for shard in range(SHARDS):
             if (await leaders(options))[shard] == name:
@@ -92,7 +91,7 @@ async def lead_all(options: SpoolOptions, name: str) -> None:
             with suppress(SpoolUnavailable):  # it has no leader now, and is asked again
                 async with asking(options) as api:
                     await api.ask(
-                        f"STREAM.LEADER.STEPDOWN.{stream_name(QueueStream.WAITING, shard)}", body
+                        f"STREAM.LEADER.STEPDOWN.{stream_name(QueueStream.WAITING, shard)}", wanted
                     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from postroad.spool.jetstream.nats.client import FastClient
+from postroad.spool.jetstream.nats.connection import API_PREFIX
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -24,6 +25,7 @@ class PlainLink:
 
     client: FastClient
     jetstream: JetStreamContext
+    api: str = API_PREFIX
 
 
 @pytest.fixture
@@ -74,6 +76,12 @@ async def open_spool(server: NatsServer) -> AsyncIterator[OpenJetStream]:
     yield open_one
     for spool in opened:
         await spool.close()
+
+
+@pytest.fixture
+async def operator(open_spool: OpenJetStream) -> JetStreamSpool:
+    """An operator, which makes the bucket of sessions again when the server has forgotten it."""
+    return await open_spool(role="operator", process="operator")
 
 
 @pytest.fixture

@@ -51,6 +51,14 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+async def _operator(server: NatsServer) -> AsyncIterator[None]:
+    """Make the bucket of sessions again when the server has forgotten it."""
+    spool = await connect(SpoolOptions(servers=(server.url,), role="operator", timings=QUICK))
+    yield
+    await spool.close()
+
+
 async def open_one(server: NatsServer) -> JetStreamSpool:
     return await connect(SpoolOptions(servers=(server.url,), timings=QUICK))
 

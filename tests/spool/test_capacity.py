@@ -21,7 +21,8 @@ from postroad.spool.jetstream.streams.disk import encoded, keep_reporting, least
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection
 from postroad.testing.patience import patient
-from postroad.testing.queue.nats_server import NatsServer, password_of
+from postroad.testing.queue.accounts import as_role, password_of
+from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import first, now, put, take
 
 pytestmark = pytest.mark.nats
@@ -123,12 +124,10 @@ async def test_what_is_free_is_told_and_told_again_when_it_changes(presence: Buc
 async def test_the_probe_of_a_server_tells_what_its_disk_has_left(tmp_path: Path) -> None:
     accounts = ROOT / "charts" / "postroad" / "files" / "nats-accounts.conf"
     async with NatsServer(tmp_path, accounts=accounts) as server:
-        login = {"user": "operator", "password": password_of("operator"), "role": "operator"}
-        options = SpoolOptions(servers=(server.url,), **login)  # type: ignore[arg-type]
+        options = as_role("operator", server.url)
         # More than any disk has a fifth of: so whatever is told is too little.
         await provision(options, layout=SINGLE_MACHINE, capacity=10**12)
-        login = {"user": "ingress", "password": password_of("ingress"), "role": "ingress"}
-        spool = await connect(SpoolOptions(servers=(server.url,), **login))  # type: ignore[arg-type]
+        spool = await connect(as_role("ingress", server.url))
         try:
             assert spool.accepting
             page = tmp_path / "healthz"  # of a server that is well

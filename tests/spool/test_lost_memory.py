@@ -65,6 +65,7 @@ async def until_owned(*consumers: RecordConsumer) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.usefixtures("operator")
 async def test_who_starts_takes_no_lane_of_one_that_lives_and_is_forgotten(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:
@@ -101,6 +102,7 @@ async def test_what_is_under_way_where_a_lane_was_left_is_not_handed_out_to_the_
     async with asyncio.timeout(patient(30)):
         while not (other.consumer.lanes and other.consumer.open_elsewhere):
             await asyncio.sleep(0.02)
+    await open_spool(role="operator")  # last: the order of sessions decides who has which lanes
     await server.restart()
     new = [f"b@d{number}.example" for number in range(20)]
     await put(ingress, *new, site="mx.other.example")
@@ -148,6 +150,7 @@ async def test_who_starts_beside_another_has_its_lanes_when_that_one_has_told(
     await _end(workers)
 
 
+@pytest.mark.usefixtures("operator")
 async def test_nobody_is_waited_for_who_has_stopped(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:
@@ -160,6 +163,7 @@ async def test_nobody_is_waited_for_who_has_stopped(
         await server.restart()
 
 
+@pytest.mark.usefixtures("operator")
 async def test_nobody_is_waited_for_whose_next_life_has_begun(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:
@@ -175,6 +179,7 @@ async def test_nobody_is_waited_for_whose_next_life_has_begun(
     await _end(workers)
 
 
+@pytest.mark.usefixtures("operator")
 async def test_lanes_of_the_dead_go_to_who_starts_when_they_had_their_time(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:

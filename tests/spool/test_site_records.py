@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,10 +12,12 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
-from postroad.testing.queue.queued_mail import first, take
+from postroad.testing.queue.queued_mail import QUICK, first, take
 
 pytestmark = pytest.mark.nats
 
+# A restart of the server takes less than a session lives, on a slow machine, too.
+SLOW = replace(QUICK, session_life=timedelta(seconds=4), self_doubt=timedelta(seconds=3))
 HOUR = timedelta(hours=1)
 OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 
@@ -42,11 +45,12 @@ class Written:
                     await asyncio.sleep(0.05)
 
 
+@pytest.mark.usefixtures("operator")
 @pytest.mark.parametrize("kind", [SiteKind.CONNECTIONS, SiteKind.MESSAGES])
 async def test_what_was_lost_with_the_servers_memory_is_known_to_be_missing(
     server: NatsServer, open_spool: OpenJetStream, kind: SiteKind
 ) -> None:
-    one, other = await open_spool(), await open_spool()
+    one, other = await open_spool(timings=SLOW), await open_spool(timings=SLOW)
     await Written(one).write(b"claimed", kind)
     server.kill()
     await server.start()
@@ -68,6 +72,7 @@ async def test_a_window_is_on_disk(server: NatsServer, open_spool: OpenJetStream
     assert (view.record, view.certain) == (b"begun", True)
 
 
+@pytest.mark.usefixtures("operator")
 async def test_news_are_told_once_and_from_the_beginning_when_all_was_lost(
     server: NatsServer, open_spool: OpenJetStream
 ) -> None:

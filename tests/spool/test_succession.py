@@ -87,6 +87,7 @@ async def test_what_waits_goes_on_alone(
     assert left.record.step == 1
 
 
+@pytest.mark.usefixtures("operator")
 async def test_what_waits_goes_on_alone_when_the_servers_have_forgotten_who_had_the_record(
     open_spool: OpenJetStream, dies_settling: Dies, server: NatsServer
 ) -> None:

@@ -173,6 +173,7 @@ async def test_what_was_on_its_way_as_its_lane_was_left_goes_back(
     await consumer.close()
 
 
+@pytest.mark.usefixtures("operator")
 async def test_no_lane_has_two_owners_though_the_server_forgot_all_sessions(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:

@@ -88,7 +88,7 @@ class LosesAcknowledgements:
     """JetStream that stores what is published and, when told to, says that it timed out."""
 
     def __init__(self, link: Link) -> None:
-        self.client = link.client
+        self.client, self.api = link.client, link.api
         self._jetstream = link.jetstream
         self.lose = 0
         self.meanwhile: Callable[[], Awaitable[object]] = lambda: asyncio.sleep(0)

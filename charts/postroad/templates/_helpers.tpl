@@ -164,6 +164,8 @@ livenessProbe:
 {{- define "postroad.natsEnv" -}}
 - name: POSTROAD_NATS_URL
   value: {{ include "postroad.natsURL" .root }}
+- name: POSTROAD_NATS_API_PREFIX
+  value: {{ include "postroad.natsAPIPrefix" .root }}
 - name: POSTROAD_NATS_USER
   value: {{ .user }}
 - name: POSTROAD_NATS_PASSWORD_FILE
@@ -237,6 +239,9 @@ livenessProbe:
 {{- required "nats.external.authSecret: is needed with nats.enabled: false" $nats.external.authSecret -}}
 {{- end -}}
 {{- end }}
+
+{{/* The subjects of JetStream's API in the accounts of files/nats-accounts.conf. */}}
+{{- define "postroad.natsAPIPrefix" -}}JS.POSTROAD.API{{- end }}
 
 {{/* The servers by name: a client tries the next one without waiting for an endpoint update. */}}
 {{- define "postroad.natsURL" -}}

@@ -5,8 +5,7 @@ The queue's interface does not offer these requests: how full the storage is, an
 the streams. They are so rare that a new connection for each costs little.
 """
 
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,14 +16,14 @@ from postroad.spool.jetstream.options import SpoolOptions
 
 
 class JetStreamApi:
-    """JetStream's own requests, by the name that follows `$JS.API.`."""
+    """JetStream's own requests, by the name that follows the prefix of the API."""
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
 
-    async def ask(self, what: str, body: bytes = b"") -> dict[str, Any]:
+    async def ask(self, what: str, request: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Return the answer; SpoolUnavailable if there is none, or it is an error."""
-        said: dict[str, Any] = json.loads((await self._requests.send(f"$JS.API.{what}", body)).data)
+        said = await self._requests.ask_api(what, request or {})
         if "error" in said:
             raise SpoolUnavailable(f"JetStream: {said['error'].get('description')}")
         return said

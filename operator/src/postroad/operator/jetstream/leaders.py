@@ -9,7 +9,6 @@ a shard accepts no mail for a moment while its leader changes.
 """
 
 import asyncio
-import json
 import math
 import random
 from collections import Counter
@@ -82,7 +81,7 @@ async def spread(options: SpoolOptions, layout: Layout) -> HandOver | None:
                 return None  # a copy is missing or behind: not the time to move leaders
             found = hand_over(group)
             if found is not None:
-                wanted = json.dumps({"placement": {"preferred": found.to}}).encode()
+                wanted = {"placement": {"preferred": found.to}}
                 await api.ask(f"STREAM.LEADER.STEPDOWN.{found.stream}", wanted)
                 return found
         return None

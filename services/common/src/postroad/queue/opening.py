@@ -11,6 +11,7 @@ from postroad.process.lifecycle import Process
 from postroad.process.settings import group, setting, without_login
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
+from postroad.spool.jetstream.nats.connection import API_PREFIX
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.units.secret import Secret
@@ -32,6 +33,11 @@ class NatsSettings:
     """
     The user id that runs the servers, if they are on this machine. A server of another user is sent
     no token and no mail (Linux only).
+    """
+    api_prefix: str = setting(API_PREFIX)
+    """
+    The prefix of the subjects of JetStream's API: another than NATS's own where the servers have an
+    account for each role, as those of the chart have.
     """
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
     """How long a start waits for the servers, and until the queue is provisioned."""
@@ -90,6 +96,7 @@ def spool_options(
         user=nats.user,
         password=nats.password.reveal() if nats.password else None,
         server_uid=nats.server_uid,
+        api_prefix=nats.api_prefix,
         role=role,
         process=process.name,
         pool=pool,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
 from postroad.spool.jetstream.nats.client import Incoming, Listener, header_of
-from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.connection import API_PREFIX, NatsLink
 from postroad_harness.simulation.loop import SimulatedProcess
 from postroad_harness.simulation.network import Network
 
@@ -73,6 +73,11 @@ class SimulatedLink:
     def client(self) -> "SimulatedLink":
         """The client."""
         return self
+
+    @property
+    def api(self) -> str:
+        """The prefix of the subjects of JetStream's API."""
+        return API_PREFIX
 
     def new_inbox(self) -> str:
         """Return a name for answers."""

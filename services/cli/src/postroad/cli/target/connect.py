@@ -80,6 +80,7 @@ async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
             (door.url,),
             user=door.user,
             password=door.password,
+            api_prefix=door.api_prefix,
             server_uid=os.geteuid(),  # the port belongs to kubectl, which runs as this user
             role=_ROLE,
         )
@@ -134,5 +135,6 @@ def _from_environment() -> SpoolOptions:
         user=own.user or nats.user,
         password=password.reveal() if password else None,
         server_uid=nats.server_uid,
+        api_prefix=nats.api_prefix,
         role=_ROLE,
     )

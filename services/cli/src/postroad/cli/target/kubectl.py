@@ -21,6 +21,7 @@ from functools import partial
 from postroad.cli.errors import CommandError
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.process.supervised import die_with_parent
+from postroad.spool.jetstream.nats.connection import API_PREFIX
 from postroad.telemetry.instruments import Counter
 from postroad.telemetry.logs import get_logger
 
@@ -29,7 +30,9 @@ log = get_logger(__name__)
 USER = "command"
 _SERVERS = "app.kubernetes.io/part-of=postroad,app.kubernetes.io/component=nats"
 _INSTANCE = "app.kubernetes.io/instance"
-_ANNOTATION = "postroad.dev/auth-secret"  # of the Service: names the Secret with the passwords
+# Annotations of the Service: the Secret with the passwords, and the prefix of JetStream's API.
+_AUTH = "postroad.dev/auth-secret"
+_PREFIX = "postroad.dev/api-prefix"
 _CLIENT_PORT = 4222
 _ANSWER = 20.0  # seconds kubectl may take
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
@@ -61,17 +64,28 @@ class ForwardedPort:
     url: str
     user: str
     password: str
+    api_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    """The Service of a release's NATS servers, and what its annotations say."""
+
+    service: str
+    secret: str
+    api_prefix: str
 
 
 @asynccontextmanager
 async def forwarded(place: KubernetesTarget) -> AsyncIterator[ForwardedPort]:
     """Keep a port forwarded to a release's NATS servers; CommandError says what is missing."""
     kubectl = _Kubectl(place)
-    service, secret = await _find(kubectl, place)
-    password = await _password(kubectl, secret)
-    forward = await _Forward.open(kubectl, service)
+    servers = await _find(kubectl, place)
+    password = await _password(kubectl, servers.secret)
+    forward = await _Forward.open(kubectl, servers.service)
     try:
-        yield ForwardedPort(f"nats://127.0.0.1:{forward.port}", USER, password)
+        url = f"nats://127.0.0.1:{forward.port}"
+        yield ForwardedPort(url, USER, password, servers.api_prefix)
     finally:
         await forward.close()
 
@@ -136,19 +150,20 @@ def _sentence(complaint: bytes) -> str:
     return f"kubectl: {text}"
 
 
-async def _find(kubectl: _Kubectl, place: KubernetesTarget) -> tuple[str, str]:
-    """Return the Service of the one release that is meant, and the Secret with its passwords."""
+async def _find(kubectl: _Kubectl, place: KubernetesTarget) -> _Servers:
+    """Return the servers of the one release that is meant."""
     selector = f"{_SERVERS},{_INSTANCE}={place.release}" if place.release else _SERVERS
     said = await kubectl.ask("services", "--selector", selector)
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, _Servers] = {}
     for service in _list(said.get("items")):
         if _dict(service.get("spec")).get("clusterIP") == "None":
             continue
         metadata = _dict(service.get("metadata"))
         name = str(metadata["name"])
-        secret = _dict(metadata.get("annotations")).get(_ANNOTATION, f"{name}-auth")
+        noted = _dict(metadata.get("annotations"))
+        secret = str(noted.get(_AUTH, f"{name}-auth"))
         release = _dict(metadata.get("labels")).get(_INSTANCE, name)
-        found[str(release)] = (name, str(secret))
+        found[str(release)] = _Servers(name, secret, str(noted.get(_PREFIX, API_PREFIX)))
     if not found:
         which = f"release {place.release} with" if place.release else "release with"
         raise CommandError(

@@ -6,7 +6,6 @@ its id, which has the arrival time, so the subjects also tell the age of each wa
 records share subjects; for their age, the one stored first is read.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -136,8 +135,7 @@ async def count_subjects(
     found: dict[str, int] = {}
     while True:
         request = {"subjects_filter": subjects, "offset": len(found)}
-        answer = await requests.send(f"$JS.API.STREAM.INFO.{stream}", json.dumps(request).encode())
-        said = json.loads(answer.data)
+        said = await requests.ask_api(f"STREAM.INFO.{stream}", request)
         if "error" in said:
             raise SpoolUnavailable(f"no counts: {said['error'].get('description')}")
         told = said["state"].get("subjects") or {}

@@ -17,8 +17,12 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.disk import free_space, keep_reporting
 from postroad.spool.jetstream.streams.provision import PRESENCE, provision_link, read_layout
 from postroad.spool.lanes.layout import Layout
+from postroad.telemetry.logs import get_logger
 
 _LOOK_AGAIN = 0.2  # seconds
+_TELL_EVERY = 10.0  # seconds between log lines about a queue that cannot be opened yet
+
+log = get_logger(__name__)
 
 
 async def provision(options: SpoolOptions, *, layout: Layout, capacity: int = 0) -> Layout:
@@ -66,16 +70,19 @@ async def connect(options: SpoolOptions) -> JetStreamSpool:
 
 async def _wait_for_layout(link: NatsLink, deadline: float) -> Layout:
     loop = asyncio.get_running_loop()
+    tell_at = loop.time() + _TELL_EVERY
     while True:
         try:
             layout = await read_layout(link)
-        except SpoolUnavailable:
+            reason = SpoolUnavailable("the queue is not provisioned")
+        except SpoolUnavailable as error:
             heed_cancellation()
-            if loop.time() > deadline:
-                raise
-            layout = None
+            layout, reason = None, error
         if layout is not None:
             return layout
         if loop.time() > deadline:
-            raise SpoolUnavailable("the queue is not provisioned")
+            raise reason
+        if loop.time() > tell_at:
+            log.warning("the queue cannot be opened yet", error=str(reason))
+            tell_at += _TELL_EVERY
         await asyncio.sleep(_LOOK_AGAIN)

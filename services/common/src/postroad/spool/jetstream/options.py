@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from postroad.spool.jetstream.nats.connection import Access
+from postroad.spool.jetstream.nats.connection import API_PREFIX, Access
 from postroad.spool.jetstream.timings import Timings
 
 _PATIENCE = timedelta(seconds=10)
@@ -18,11 +18,17 @@ class SpoolOptions:
     user: str | None = None
     password: str | None = None
     server_uid: int | None = None  # the user that must run the servers on this machine; None: any
+    api_prefix: str = API_PREFIX
     role: str = "delivery"
     process: str = ""
     pool: str = "default"
     patience: timedelta = _PATIENCE  # how long to wait for the servers and for provisioning
     timings: Timings = field(default_factory=Timings)
+
+    @property
+    def makes_streams(self) -> bool:
+        """Whether this process may create streams and buckets: only the operator does."""
+        return self.role == "operator"
 
     def access(self) -> Access:
         """Return the options of the NATS connection."""
@@ -33,5 +39,6 @@ class SpoolOptions:
             user=self.user,
             password=self.password,
             inbox_prefix=f"_INBOX_{self.role}",
+            api_prefix=self.api_prefix,
             server_uid=self.server_uid,
         )

@@ -95,7 +95,7 @@ class JetStreamSpool:
             info,
             options.timings,
             takers=Takers(Bucket(link, PRESENCE), Bucket(link, "cluster")),
-            remake=partial(remake_presence, link, layout),
+            remake=partial(remake_presence, link, layout) if options.makes_streams else None,
             is_full=lambda: self._capacity.near_full,
         )
         after = options.timings.abandoned

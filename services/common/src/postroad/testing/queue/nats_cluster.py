@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.queue.nats_server import NatsServer, free_ports
 
 _ROUTES = """\
@@ -17,7 +18,14 @@ cluster {{
 class NatsCluster:
     """A cluster of servers; `async with` starts and ends all of them."""
 
-    def __init__(self, folder: Path, *, size: int = 3, accounts: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        size: int = 3,
+        accounts: Path | None = None,
+        shards: int = SINGLE_MACHINE.shards,
+    ) -> None:
         ports = free_ports(size)
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
         self.servers: list[NatsServer] = []
@@ -26,7 +34,8 @@ class NatsCluster:
             own.mkdir(parents=True)
             more = _ROUTES.format(port=port, routes=routes)
             name = f"test-{number}"
-            self.servers.append(NatsServer(own, accounts=accounts, name=name, more=more))
+            server = NatsServer(own, accounts=accounts, shards=shards, name=name, more=more)
+            self.servers.append(server)
 
     @property
     def urls(self) -> tuple[str, ...]:

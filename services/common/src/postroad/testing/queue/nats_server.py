@@ -5,24 +5,23 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient
+from postroad.testing.queue.accounts import ROLES, expanded, password_of
 
 _START_LIMIT = 10.0  # seconds
 _NOT_HANDED_OUT = (20_000, 30_000)  # ports: the ephemeral ports of Linux begin at 32,768
 _CHANCE = random.SystemRandom()  # two workers of a test run may have the same seed otherwise
-
-_ROLES = ("ingress", "delivery", "operator", "command")
 
 _CONFIG = """\
 server_name: {name}
@@ -34,16 +33,12 @@ jetstream {{ store_dir: {store}, sync_interval: always, max_file_store: {limit} 
 """
 
 
-def password_of(role: str) -> str:
-    """Return the password of a role's user on servers with Postroad's accounts."""
-    return f"secret-of-{role}"
-
-
 class NatsServer:
     """
     nats-server with JetStream on loopback, fsync always; `async with` starts and ends it.
 
-    `accounts` is the file of users to include, `more` is further configuration.
+    `accounts` is the chart's file of accounts, for a number of shards; `more` is further
+    configuration.
     """
 
     def __init__(
@@ -52,6 +47,7 @@ class NatsServer:
         *,
         max_file_store: str = "10GB",
         accounts: Path | None = None,
+        shards: int = SINGLE_MACHINE.shards,
         name: str = "test",
         more: str = "",
         max_payload: int = MAX_PAYLOAD,
@@ -59,6 +55,7 @@ class NatsServer:
         self._folder = folder
         self._limit = max_file_store
         self._accounts = accounts
+        self._shards = shards
         self._name = name
         self._more = more
         self._max_payload = max_payload
@@ -109,7 +106,7 @@ class NatsServer:
                 more=self._more + (self._include() if self._accounts else ""),
             )
         )
-        passwords = {f"{role.upper()}_PASSWORD": password_of(role) for role in _ROLES}
+        passwords = {f"{role.upper()}_PASSWORD": password_of(role) for role in ROLES}
         with (self._folder / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(Path(sys.executable).with_name("nats-server")), "-c", str(config)],
@@ -123,16 +120,23 @@ class NatsServer:
     def _include(self) -> str:
         # nats-server looks for included files only in the folder of the configuration.
         assert self._accounts is not None
-        shutil.copy(self._accounts, self._folder / "accounts.conf")
+        text = expanded(self._accounts, shards=self._shards)
+        (self._folder / "accounts.conf").write_text(text)
         return "\ninclude accounts.conf\n"
 
     def _is_healthy(self) -> bool:
-        url = f"http://127.0.0.1:{self._monitor}/healthz"
         try:
-            with urllib.request.urlopen(url, timeout=1) as answer:
-                return bool(answer.status == 200)
+            self.page("healthz")
         except OSError:
             return False
+        return True
+
+    def page(self, name: str) -> dict[str, Any]:
+        """Return a page of the server's monitoring; OSError unless it is well."""
+        url = f"http://127.0.0.1:{self._monitor}/{name}"
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            said: dict[str, Any] = json.load(answer)
+            return said
 
     def kill(self) -> None:
         """Send SIGKILL, which simulates a crash."""

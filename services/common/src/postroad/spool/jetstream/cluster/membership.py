@@ -1,18 +1,21 @@
 """
 The live processes of the cluster: one session key for each process, renewed while it lives.
 
+The key names the role, because a role may write only its own keys
+(`spool.jetstream.cluster.stored_sessions`).
+
 A key lives 18 s and is renewed every 3 s by compare-and-set. Nobody is notified when a key expires,
 so all sessions are read every 3 s. After the death of a JetStream leader there may be no renewals
 for 9 s; shorter times would stop all lanes at once. A process whose last confirmed renewal was sent
 15 s ago must consider itself dead, because others will, 3 s later.
 
 The keys are in the servers' memory. They are all lost when every server was down. A single server
-then loses the bucket as well, and the first process creates it again. A process that finds its own
-key missing, or the memory under another name, considers the sessions that it knew as alive until
-they have had time to write their keys again. Otherwise the first reader would own every lane. A
-process that starts at that moment knew nobody. It considers the processes noted on disk
-(`spool.jetstream.cluster.takers`) as alive for the same time, or until all of them have told that
-their claims are in this memory.
+then loses the bucket as well: the operator creates it again, and all others wait for it. A process
+that finds its own key missing, or the memory under another name, considers the sessions that it
+knew as alive until they have had time to write their keys again. Otherwise the first reader would
+own every lane. A process that starts at that moment knew nobody. It considers the processes noted
+on disk (`spool.jetstream.cluster.takers`) as alive for the same time, or until all of them have
+told that their claims are in this memory.
 """
 
 import asyncio
@@ -24,15 +27,19 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.cluster.recollection import Recollection, is_earlier_life, with_others
-from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers, encode, read_sessions
+from postroad.spool.jetstream.cluster.stored_sessions import (
+    SESSION_KEYS,
+    encode,
+    read_sessions,
+    session_key,
+)
+from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.metrics import INTERNAL_ERRORS, SESSIONS_LOST
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-
-SESSION_KEYS = "session.*"
 
 
 class Membership:
@@ -45,12 +52,12 @@ class Membership:
         timings: Timings,
         *,
         takers: Takers,
-        remake: Callable[[], Awaitable[None]],
+        remake: Callable[[], Awaitable[None]] | None,
         is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bucket = bucket
         self._takers = takers
-        self._remake = remake  # creates the bucket again if it is lost
+        self._remake = remake  # creates a lost bucket again; None if this process may not
         self._is_full = is_full  # whether this process refuses new mail
         self._info = info
         self._timings = timings
@@ -159,7 +166,7 @@ class Membership:
         for info in left:
             try:
                 await self._bucket.remove(
-                    f"session.{info.session_id}",
+                    session_key(info),
                     patience=timedelta(seconds=1),
                     lifetime=timedelta(seconds=1),
                 )
@@ -183,6 +190,8 @@ class Membership:
         try:
             await self._renew()
         except SpoolUnavailable:
+            if self._remake is None:
+                raise
             await self._remake()
             await self._renew()
 
@@ -234,7 +243,7 @@ class Membership:
 
     @property
     def _key(self) -> str:
-        return f"session.{self._info.session_id}"
+        return session_key(self._info)
 
     async def look(self) -> Sequence[SessionInfo]:
         """Read all sessions now."""
@@ -247,6 +256,8 @@ class Membership:
         if self.remembers:
             found = with_others(found, self._recollection.sessions)
         elif revision < self._looked:
+            if self._is_kept and all(info.session_id != self.session_id for info in found):
+                raise SpoolUnavailable("the keys of sessions were lost")
             return self._live  # a lagging follower has answered
         if self._info.taking and (self.remembers or self._recollection.joining):
             found = await self._with_noted(found)

@@ -9,15 +9,14 @@ The memory has a name, which the first process that finds none writes into it. A
 that the memory was lost. A session has the name of the memory that holds all claims of its process.
 """
 
-import json
-import sys
-from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolUnavailable
-from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
+from postroad.spool.jetstream.cluster.stored_sessions import encode, read_sessions
+from postroad.spool.jetstream.nats.key_value import Bucket, Outdated
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -67,46 +66,3 @@ class Takers:
             log.debug(
                 "the note of a process that takes mail stays until it expires", error=str(error)
             )
-
-
-def encode(info: SessionInfo) -> bytes:
-    """Encode a session as it is stored."""
-    return json.dumps(asdict(info), default=str).encode()
-
-
-async def read_sessions(bucket: Bucket, keys: str) -> tuple[list[SessionInfo], int]:
-    """Return the sessions stored under keys of a bucket, and the last revision."""
-    found: list[SessionInfo] = []
-    after, pending = 0, 1
-    while pending:
-        page = await bucket.changes(keys, after=after)
-        for message in page.messages:
-            after = message.sequence
-            if not is_deletion(message):
-                info = _decode(message.data)
-                found += [info] if info is not None else []
-        pending = page.pending if page.messages else 0
-    return found, after
-
-
-def _decode(data: bytes) -> SessionInfo | None:
-    try:
-        said = json.loads(data)
-        return SessionInfo(
-            session_id=str(said["session_id"]),
-            role=str(said["role"]),
-            process=str(said["process"]),
-            pool=str(said["pool"]),
-            generation=int(said["generation"]),
-            started=datetime.fromisoformat(said["started"]),
-            taking=said.get("taking") is True,
-            full=said.get("full") is True,
-            unserved=tuple(str(pool) for pool in said.get("unserved", ())),
-            stale=said.get("stale") is True,
-            left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
-            settled=int(said.get("settled", sys.maxsize)),
-            awaits=int(said.get("awaits", 0)),
-            memory=str(said.get("memory", "")),
-        )
-    except (ValueError, KeyError, TypeError):
-        return None  # of another release, or not a session: it counts as owning nothing

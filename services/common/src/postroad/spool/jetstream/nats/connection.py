@@ -34,6 +34,8 @@ _TELL_EVERY = 10.0  # seconds between log lines about a missing connection
 _LAST = 2.0  # seconds for each step of closing: writing the buffer, ending the connection
 _FORBIDDEN = "permissions violation"
 
+API_PREFIX = "$JS.API"  # of the subjects of JetStream's API, in the account that has JetStream
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -45,6 +47,7 @@ class Access:
     user: str | None = None
     password: str | None = None
     inbox_prefix: str = "_INBOX"
+    api_prefix: str = API_PREFIX
     server_uid: int | None = None  # the user that must run the servers on this machine; None: any
 
 
@@ -76,6 +79,11 @@ class NatsLink:
         if self._jetstream is None:
             raise SpoolUnavailable("not connected to NATS")
         return self._jetstream
+
+    @property
+    def api(self) -> str:
+        """The prefix of the subjects of JetStream's API, which the process's account decides."""
+        return self._access.api_prefix
 
     @property
     def connected(self) -> bool:
@@ -131,7 +139,7 @@ class NatsLink:
             **{name: value for name, value in options.items() if value is not None},
         )
         self._client = client
-        self._jetstream = client.jetstream(timeout=5)
+        self._jetstream = client.jetstream(timeout=5, prefix=access.api_prefix)
         for listener in self._listeners:
             await listener()
 

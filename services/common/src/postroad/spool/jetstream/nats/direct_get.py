@@ -32,14 +32,13 @@ PAGE_MESSAGES = 256
 # A page is what a reader holds in memory; the largest record alone (128 KiB inline) fits well.
 PAGE_OCTETS = 2 * 1024 * 1024
 
-_API = "$JS.API.DIRECT.GET."
 _FOUND_NONE = "404"
 _END_OF_PAGE = "204"
 _PENDING = "Nats-Num-Pending"
 
 
 class Link(Protocol):
-    """The current connection; both properties change when a closed client is replaced."""
+    """The current connection; the client changes when a closed client is replaced."""
 
     @property
     def client(self) -> FastClient:
@@ -48,6 +47,10 @@ class Link(Protocol):
     @property
     def jetstream(self) -> JetStreamContext:
         """JetStream through that client."""
+
+    @property
+    def api(self) -> str:
+        """The prefix of the subjects of JetStream's API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ async def _ask(
         inbox = client.new_inbox()
         listening = await client.listen(inbox, on_answer)
         try:
-            await client.publish(_API + what, request, reply=inbox)
+            await client.publish(f"{link.api}.DIRECT.GET.{what}", request, reply=inbox)
             await asyncio.wait_for(end, READ_TIMEOUT.total_seconds())
         finally:
             if not client.is_closed:

@@ -1,7 +1,6 @@
 """Reads one message from a stream's leader, which always has the latest state."""
 
 import base64
-import json
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -21,8 +20,7 @@ async def ask_leader(
     `query` is `{"last_by_subj": subject}`, or `{"seq": first, "next_by_subj": subject}`.
     Raises SpoolUnavailable.
     """
-    answer = await requests.send(f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps(query).encode())
-    said = json.loads(answer.data)
+    said = await requests.ask_api(f"STREAM.MSG.GET.{stream}", query)
     if "error" in said:
         if said["error"].get("code") == _NOT_FOUND:
             return None

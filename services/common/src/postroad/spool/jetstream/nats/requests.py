@@ -7,8 +7,10 @@ the future's result. A request of nats-py costs about 60 µs, mostly for inboxes
 
 import asyncio
 import itertools
+import json
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.client import Incoming, header_of
@@ -90,6 +92,15 @@ class Requests:
             if not waiting.done():
                 waiting.set_exception(SpoolUnavailable("the connection was lost"))
         self._waiting.clear()
+
+    async def ask_api(
+        self, what: str, request: Mapping[str, object], *, timeout: float = 5.0
+    ) -> dict[str, Any]:
+        """Return the answer of JetStream's API, which may be an error; raises as `send` does."""
+        subject = f"{self._link.api}.{what}"
+        answer = await self.send(subject, json.dumps(request).encode(), timeout=timeout)
+        said: dict[str, Any] = json.loads(answer.data)
+        return said
 
     async def send(
         self,

@@ -24,7 +24,6 @@ does each record that replaces it, until the leader says that the earlier form i
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -136,8 +135,8 @@ class Succession:
             await self._note_end(key.shard, record)
             return
         query = {"seq": key.sequence, "no_erase": True}
-        subject = f"$JS.API.STREAM.MSG.DELETE.{stream_name(key.stream, key.shard)}"
-        said = json.loads((await self._requests.send(subject, json.dumps(query).encode())).data)
+        what = f"STREAM.MSG.DELETE.{stream_name(key.stream, key.shard)}"
+        said = await self._requests.ask_api(what, query)
         if "error" in said:
             raise SpoolUnavailable(f"not removed: {said['error'].get('description')}")
 

@@ -73,12 +73,12 @@ async def remake_presence(link: NatsLink, layout: Layout) -> None:
     """
     Create the bucket of sessions again if it is lost, as after a restart of the only server.
 
-    Every process may do this, since it may be the only one. Raises SpoolUnavailable.
+    Sessions need it within seconds, and the operator looks after all else once a minute. Raises
+    SpoolUnavailable.
     """
     try:
         async with asyncio.timeout(_STEP.total_seconds()):
-            # Do not correct it: a process of the data plane has no right to change a stream.
-            await _ensure_presence(link.jetstream, layout.replicas, correct=False)
+            await _ensure_presence(link.jetstream, layout.replicas)
     except (*_TRANSIENT, nats.js.errors.Error, TimeoutError) as error:
         heed_cancellation()
         raise SpoolUnavailable(f"JetStream does not answer: {error}") from error
@@ -114,23 +114,23 @@ async def _write_layout(js: JetStreamContext, layout: Layout) -> Layout:
     return grown
 
 
-async def _ensure(js: JetStreamContext, wanted: StreamConfig, *, correct: bool = True) -> None:
+async def _ensure(js: JetStreamContext, wanted: StreamConfig) -> None:
     assert wanted.name is not None
     try:
         info = await js.stream_info(wanted.name)
     except NotFoundError:
         info = await js.add_stream(wanted)
     else:
-        if correct and _differing(info.config, wanted):
+        if _differing(info.config, wanted):
             info = await js.update_stream(wanted)
-    differing = _differing(info.config, wanted) if correct else []
+    differing = _differing(info.config, wanted)
     if differing:
         # The server may accept a configuration and silently make another one of it.
         names = ", ".join(differing)
         raise SpoolUnavailable(f"the server has {wanted.name} with another {names} than wanted")
 
 
-async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool = True) -> None:
+async def _ensure_presence(js: JetStreamContext, replicas: int) -> None:
     """
     Create the bucket of sessions and lane owners, in the servers' memory if they allow that.
 
@@ -139,11 +139,11 @@ async def _ensure_presence(js: JetStreamContext, replicas: int, *, correct: bool
     full.
     """
     try:
-        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY), correct=correct)
+        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY))
     except nats.js.errors.APIError as error:
         if error.err_code != _NO_MEMORY:
             raise
-        await _ensure(js, _bucket(PRESENCE, replicas), correct=correct)
+        await _ensure(js, _bucket(PRESENCE, replicas))
 
 
 def _differing(kept: StreamConfig, wanted: StreamConfig) -> list[str]:
@@ -240,6 +240,7 @@ def _bucket(name: str, replicas: int, storage: StorageType = StorageType.FILE) -
         # A configuration is published in batches: thousands of entries with few fsyncs.
         allow_atomic=True if name == CONFIG else None,
         allow_msg_ttl=True,
-        allow_rollup_hdrs=True,
+        # Whoever may write one key could empty the bucket by a rollup.
+        allow_rollup_hdrs=False,
         deny_delete=True,
     )

@@ -4,7 +4,6 @@ The server's durable consumer of one lane in one stream, from which its requests
 It is kept in the servers' memory, and is created again after a restart has lost it.
 """
 
-import json
 from datetime import datetime, timedelta
 
 from postroad.spool.errors import SpoolUnavailable
@@ -18,10 +17,9 @@ _TIMEOUT = 5.0  # seconds
 async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedelta) -> None:
     """Create a lane's consumer if it does not exist; SpoolUnavailable if that fails."""
     config = _config(pull, ack_wait)
-    request = json.dumps({"stream_name": pull.stream, "config": config}).encode()
-    subject = f"$JS.API.CONSUMER.CREATE.{pull.stream}.{pull.consumer}.{config['filter_subject']}"
-    answer = await requests.send(subject, request, timeout=_TIMEOUT)
-    said = json.loads(answer.data)
+    request = {"stream_name": pull.stream, "config": config}
+    what = f"CONSUMER.CREATE.{pull.stream}.{pull.consumer}.{config['filter_subject']}"
+    said = await requests.ask_api(what, request, timeout=_TIMEOUT)
     error = said.get("error")
     if error is not None:
         raise SpoolUnavailable(f"no consumer: {error.get('description')}")

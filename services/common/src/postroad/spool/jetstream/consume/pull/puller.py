@@ -200,7 +200,7 @@ class Puller:
         pull.asked += requested
         pull.heard = now
         self._link.client.post(
-            f"$JS.API.CONSUMER.MSG.NEXT.{pull.stream}.{pull.consumer}",
+            f"{self._link.api}.CONSUMER.MSG.NEXT.{pull.stream}.{pull.consumer}",
             pull.request(count),
             reply=token,
         )
